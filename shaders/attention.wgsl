@@ -1,0 +1,288 @@
+// attention: softmax attention with online softmax; the score matrix exists only as one tile.
+//
+// Algorithm (flash attention with a spread accumulator). A workgroup owns 32 queries of one batch item
+// and head, a share of the keys (split) and up to 64·CHUNKS value columns. For each tile of 32 keys:
+//   1. scores: the head's channels pass through workgroup memory 32 at a time, as in a GEMM; an
+//      invocation owns queries ty, ty + 16 and keys tx, tx + 16;
+//   2. the row maximum is exchanged, the scores become probabilities in workgroup memory, the
+//      accumulators are rescaled;
+//   3. context: 64 value columns at a time; an invocation owns its two queries × one vector per
+//      64 columns, so that the 32 × d_v accumulator is spread over the registers of the workgroup.
+// Head widths need not be powers of two: rows are padded with zeros to four, channels beyond are
+// loaded as zeros.
+//
+// Bindings (rows padded with zeros to four)
+//   0 uniform     Params
+//   1 read        q            [batch or 1, queries, ..] as vectors of four
+//   2 read        k            [batch, keys, ..] as vectors of four
+//   3 read        v            [batch, keys, ..] as vectors of four
+//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent
+//   5 read        carry        accumulators so far [batch, queries, heads·pad(d_v)] as vectors of four
+//   6 read        carry_stats  [batch, queries, 2·heads] as f32
+//   7 read_write  y            [splits·batch, queries, heads·pad(d_v)] as vectors of four
+//   8 read_write  y_stats      [splits·batch, queries, 2·heads] as f32, written unless result is stored
+//
+// Workgroup bytes: 8 KiB (query and key slices, or value slice) + 4 KiB probabilities + 2 KiB maxima.
+//
+// Numerics: f32. Masked keys get the finite score -1e30, the running maximum starts at -3e38; no
+// infinity or NaN is relied on. Keys beyond the end have weight exactly zero.
+
+struct Params {
+    queries: u32,
+    keys: u32,
+    heads: u32,
+    batch: u32,
+    // vectors of four per row
+    q_row: u32,
+    k_row: u32,
+    v_row: u32,
+    y_row: u32,
+    // vectors of four before the first head
+    q_column: u32,
+    k_column: u32,
+    v_column: u32,
+    mask_row: u32,
+    // vectors of four of one head
+    qk_vectors: u32,
+    v_vectors: u32,
+    stats_row: u32,
+    split_keys: u32,
+    scale: f32,
+    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result
+    flags: u32,
+    query_tiles: u32,
+    column_groups: u32,
+    // workgroups per grid row, and in all
+    groups_x: u32,
+    groups: u32,
+    unused_a: u32,
+    unused_b: u32,
+}
+
+// Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
+const CHUNKS: u32 = 1u;
+const LOWEST: f32 = -3.0e38;
+const MASKED: f32 = -1.0e30;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> mask: array<f32>;
+@group(0) @binding(5) var<storage, read> carry: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
+@group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
+
+// Queries 0..256 and keys 256..512 while scores are made, values 0..512 after.
+var<workgroup> slice: array<vec4<f32>, 512>;
+// Probabilities, 32 keys per query.
+var<workgroup> probability: array<f32, 1024>;
+// One value per query and tx.
+var<workgroup> exchange: array<f32, 512>;
+
+@compute @workgroup_size(256)
+fn tiled(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    var rest = workgroup.y * params.groups_x + workgroup.x;
+    if (rest >= params.groups) {
+        return;
+    }
+    let query_tile = rest % params.query_tiles;
+    rest = rest / params.query_tiles;
+    let column_group = rest % params.column_groups;
+    rest = rest / params.column_groups;
+    let head = rest % params.heads;
+    rest = rest / params.heads;
+    let item = rest % params.batch;
+    let split = rest / params.batch;
+
+    let tx = local % 16u;
+    let ty = local / 16u;
+    let first_query = 32u * query_tile;
+    let last_query = params.queries - 1u;
+    let first_key = split * params.split_keys;
+    let end_key = min(first_key + params.split_keys, params.keys);
+    let shared_queries = (params.flags & 1u) != 0u;
+    let masked = (params.flags & 2u) != 0u;
+    let carried = (params.flags & 4u) != 0u && split == 0u;
+    let store_result = (params.flags & 8u) != 0u;
+
+    let q_item = select(item, 0u, shared_queries) * params.queries;
+    let q_head = params.q_column + head * params.qk_vectors;
+    let k_head = params.k_column + head * params.qk_vectors;
+    let v_head = params.v_column + head * params.v_vectors;
+    let first_vector = column_group * 16u * CHUNKS;
+
+    // State of queries ty and ty + 16. The sums are partial: each tx has its own keys.
+    var maximum = vec2<f32>(LOWEST);
+    var sum = vec2<f32>(0.0);
+    var acc: array<vec4<f32>, 2u * CHUNKS>;
+    // #unroll
+    for (var c = 0u; c < 2u * CHUNKS; c++) {
+        acc[c] = vec4<f32>(0.0);
+    }
+    let row_a = item * params.queries + min(first_query + ty, last_query);
+    let row_b = item * params.queries + min(first_query + ty + 16u, last_query);
+    if (carried) {
+        let a = row_a * params.stats_row + 2u * head;
+        let b = row_b * params.stats_row + 2u * head;
+        maximum = vec2<f32>(carry_stats[a], carry_stats[b]);
+        if (tx == 0u) {
+            sum = vec2<f32>(carry_stats[a + 1u], carry_stats[b + 1u]);
+        }
+        // #unroll
+        for (var c = 0u; c < CHUNKS; c++) {
+            let vector = first_vector + 16u * c + tx;
+            if (vector < params.v_vectors) {
+                acc[2u * c] = carry[row_a * params.y_row + head * params.v_vectors + vector];
+                acc[2u * c + 1u] = carry[row_b * params.y_row + head * params.v_vectors + vector];
+            }
+        }
+    }
+
+    let load_row = local / 8u;
+    let load_vector = local % 8u;
+    let q_from = (q_item + min(first_query + load_row, last_query)) * params.q_row + q_head;
+
+    for (var key = first_key; key < end_key; key += 32u) {
+        // 1. scores
+        let k_from = (item * params.keys + min(key + load_row, params.keys - 1u)) * params.k_row + k_head;
+        var s00 = 0.0;
+        var s01 = 0.0;
+        var s10 = 0.0;
+        var s11 = 0.0;
+        for (var d = 0u; d < params.qk_vectors; d += 8u) {
+            var qv = vec4<f32>(0.0);
+            var kv = vec4<f32>(0.0);
+            if (d + load_vector < params.qk_vectors) {
+                qv = q[q_from + d + load_vector];
+                kv = k[k_from + d + load_vector];
+            }
+            // Rows of eight vectors, rotated so that neighbouring rows begin in other banks.
+            let at = load_row * 8u + (load_vector + load_row) % 8u;
+            slice[at] = qv;
+            slice[256u + at] = kv;
+            workgroupBarrier();
+            // #unroll
+            for (var e = 0u; e < 8u; e++) {
+                let qa = slice[ty * 8u + (e + ty) % 8u];
+                let qb = slice[(ty + 16u) * 8u + (e + ty) % 8u];
+                let ka = slice[256u + tx * 8u + (e + tx) % 8u];
+                let kb = slice[256u + (tx + 16u) * 8u + (e + tx) % 8u];
+                s00 += dot(qa, ka);
+                s01 += dot(qa, kb);
+                s10 += dot(qb, ka);
+                s11 += dot(qb, kb);
+            }
+            workgroupBarrier();
+        }
+        // 2. softmax
+        let key_a = key + tx;
+        let key_b = key + tx + 16u;
+        var score_a = vec2<f32>(s00, s10) * params.scale;
+        var score_b = vec2<f32>(s01, s11) * params.scale;
+        if (masked) {
+            let m = item * params.mask_row;
+            if (mask[m + min(key_a, params.keys - 1u)] == 0.0) {
+                score_a = vec2<f32>(MASKED);
+            }
+            if (mask[m + min(key_b, params.keys - 1u)] == 0.0) {
+                score_b = vec2<f32>(MASKED);
+            }
+        }
+        let inside_a = key_a < end_key;
+        let inside_b = key_b < end_key;
+        let own = max(
+            select(vec2<f32>(LOWEST), score_a, inside_a),
+            select(vec2<f32>(LOWEST), score_b, inside_b),
+        );
+        exchange[ty * 16u + tx] = own.x;
+        exchange[(ty + 16u) * 16u + tx] = own.y;
+        workgroupBarrier();
+        var new_maximum = maximum;
+        for (var i = 0u; i < 16u; i++) {
+            new_maximum.x = max(new_maximum.x, exchange[ty * 16u + i]);
+            new_maximum.y = max(new_maximum.y, exchange[(ty + 16u) * 16u + i]);
+        }
+        let factor = exp(maximum - new_maximum);
+        maximum = new_maximum;
+        let p_a = select(vec2<f32>(0.0), exp(score_a - maximum), inside_a);
+        let p_b = select(vec2<f32>(0.0), exp(score_b - maximum), inside_b);
+        sum = sum * factor + p_a + p_b;
+        probability[ty * 32u + tx] = p_a.x;
+        probability[ty * 32u + tx + 16u] = p_b.x;
+        probability[(ty + 16u) * 32u + tx] = p_a.y;
+        probability[(ty + 16u) * 32u + tx + 16u] = p_b.y;
+        // 3. context
+        // #unroll
+        for (var c = 0u; c < CHUNKS; c++) {
+            // 512 vectors, two loads each: keys ty and ty + 16, vector tx.
+            let vector = first_vector + 16u * c + tx;
+            var va = vec4<f32>(0.0);
+            var vb = vec4<f32>(0.0);
+            if (vector < params.v_vectors) {
+                let base = item * params.keys;
+                va = v[(base + min(key + ty, params.keys - 1u)) * params.v_row + v_head + vector];
+                vb = v[(base + min(key + ty + 16u, params.keys - 1u)) * params.v_row + v_head + vector];
+            }
+            slice[ty * 16u + tx] = va;
+            slice[(ty + 16u) * 16u + tx] = vb;
+            workgroupBarrier();
+            var a = acc[2u * c] * factor.x;
+            var b = acc[2u * c + 1u] * factor.y;
+            for (var j = 0u; j < 32u; j += 4u) {
+                // #unroll
+                for (var i = 0u; i < 4u; i++) {
+                    let value = slice[(j + i) * 16u + tx];
+                    a += probability[ty * 32u + j + i] * value;
+                    b += probability[(ty + 16u) * 32u + j + i] * value;
+                }
+            }
+            acc[2u * c] = a;
+            acc[2u * c + 1u] = b;
+            workgroupBarrier();
+        }
+    }
+
+    // The sums of all tx, in a fixed order.
+    exchange[ty * 16u + tx] = sum.x;
+    exchange[(ty + 16u) * 16u + tx] = sum.y;
+    workgroupBarrier();
+    var total = vec2<f32>(0.0);
+    for (var i = 0u; i < 16u; i++) {
+        total += vec2<f32>(exchange[ty * 16u + i], exchange[(ty + 16u) * 16u + i]);
+    }
+    var inverse = vec2<f32>(1.0);
+    if (store_result) {
+        inverse = select(vec2<f32>(0.0), 1.0 / total, total > vec2<f32>(0.0));
+    }
+    let out_item = (split * params.batch + item) * params.queries;
+    // #unroll
+    for (var r = 0u; r < 2u; r++) {
+        let query = first_query + ty + 16u * r;
+        if (query < params.queries) {
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                let vector = first_vector + 16u * c + tx;
+                if (vector < params.v_vectors) {
+                    y[(out_item + query) * params.y_row + head * params.v_vectors + vector] =
+                        acc[2u * c + r] * inverse[r];
+                }
+            }
+            if (!store_result && tx == 0u && column_group == 0u) {
+                let s = (out_item + query) * params.stats_row + 2u * head;
+                y_stats[s] = maximum[r];
+                y_stats[s + 1u] = total[r];
+                // The padding of the statistics' row.
+                if (head == 0u && (2u * params.heads) % 4u != 0u) {
+                    let end = (out_item + query) * params.stats_row + 2u * params.heads;
+                    y_stats[end] = 0.0;
+                    y_stats[end + 1u] = 0.0;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+// fourier: input rows [content ; positions ; sines ; cosines] from one short table per axis.
+//
+// Work split: one invocation per vector of four columns of Y. Each column is looked up by itself, as
+// segments begin at any column.
+//
+// Bindings (arrays of f32 unless stated, rows padded with zeros to four)
+//   0 uniform     Params
+//   1 read        content  [batch, rows, content], or anything when content is 0
+//   2 read        tables   [sum of axes, 1 + 2 bands], rows [position, sines, cosines]
+//   3 read_write  y        [batch, rows, cols] as vectors of four
+//
+// Workgroup bytes: none. Numerics: copies only. Padding columns are written as zero.
+
+struct Params {
+    rows: u32,
+    first_row: u32,
+    content: u32,
+    content_row: u32,
+    dimensions: u32,
+    bands: u32,
+    table_row: u32,
+    vectors: u32,
+    axes: vec4<u32>,
+    // first table row of each axis
+    offsets: vec4<u32>,
+    total: u32,
+    // invocations per grid row
+    row_invocations: u32,
+    unused_a: u32,
+    unused_b: u32,
+}
+
+const WORKGROUP: u32 = 64u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> content: array<f32>;
+@group(0) @binding(2) var<storage, read> tables: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+// Index of a grid position on an axis, the last axis fastest.
+fn axis_index(position: u32, axis: u32) -> u32 {
+    var p = position;
+    if (params.dimensions == 3u) {
+        if (axis == 2u) {
+            return p % params.axes.z;
+        }
+        p = p / params.axes.z;
+    }
+    if (params.dimensions >= 2u) {
+        if (axis == 1u) {
+            return p % params.axes.y;
+        }
+        p = p / params.axes.y;
+    }
+    return p % params.axes.x;
+}
+
+fn offset(axis: u32) -> u32 {
+    if (axis == 0u) {
+        return params.offsets.x;
+    }
+    return select(params.offsets.z, params.offsets.y, axis == 1u);
+}
+
+fn element(row: u32, column: u32) -> f32 {
+    if (column < params.content) {
+        return content[row * params.content_row + column];
+    }
+    let position = params.first_row + row % params.rows;
+    let c = column - params.content;
+    let d = params.dimensions;
+    var axis = c;
+    var entry = 0u;
+    if (c >= d) {
+        let feature = c - d;
+        // segment 0..d are sines, d..2d cosines
+        let segment = feature / params.bands;
+        if (segment >= 2u * d) {
+            return 0.0;
+        }
+        axis = segment % d;
+        entry = 1u + feature % params.bands + select(0u, params.bands, segment >= d);
+    }
+    return tables[(offset(axis) + axis_index(position, axis)) * params.table_row + entry];
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
+    let at = invocation.y * params.row_invocations + invocation.x;
+    if (at >= params.total) {
+        return;
+    }
+    let row = at / params.vectors;
+    let column = 4u * (at % params.vectors);
+    y[at] = vec4<f32>(
+        element(row, column),
+        element(row, column + 1u),
+        element(row, column + 2u),
+        element(row, column + 3u),
+    );
+}

@@ -1,0 +1,227 @@
+//! Runs a [`Plan`] on the CPU.
+//!
+//! All memory is allocated when the session is made; a run allocates only the small tiles of the
+//! attention kernel.
+
+use std::sync::Arc;
+
+use super::real::Real;
+use crate::error::{Error, Result};
+use crate::graph::{Placement, Plan, Source, ValueId, View};
+use crate::perceiver::parameters::ParameterStore;
+use crate::tensor::{Extent, Tensor};
+
+/// A plan with its memory, ready to run any number of times.
+pub struct Session<T: Real> {
+    plan: Plan,
+    /// Parameters by value.
+    parameters: Vec<Option<Arc<Vec<T>>>>,
+    /// Memory of values with [`Placement::Own`], by value.
+    own: Vec<Vec<T>>,
+    slots: Vec<Vec<T>>,
+}
+
+impl<T: Real> Session<T> {
+    /// Allocates the plan's memory and runs the part that runs once.
+    ///
+    /// # Errors
+    /// Whatever reading a parameter from the checkpoint gives.
+    pub fn new(plan: Plan, store: &ParameterStore<T>) -> Result<Self> {
+        let mut parameters = Vec::with_capacity(plan.graph.values.len());
+        let mut own = Vec::with_capacity(plan.graph.values.len());
+        for (value, place) in plan.graph.values.iter().zip(&plan.placements) {
+            parameters.push(match (&value.source, place) {
+                (Source::Parameter(recipe), Placement::Parameter) => Some(store.get(recipe)?),
+                _ => None,
+            });
+            own.push(match place {
+                Placement::Own => vec![T::default(); value.extent.padded_len()],
+                _ => Vec::new(),
+            });
+        }
+        let slots = plan.slots.iter().map(|&n| vec![T::default(); n]).collect();
+        let mut session = Session {
+            plan,
+            parameters,
+            own,
+            slots,
+        };
+        for i in 0..session.plan.once {
+            session.run_node(i);
+        }
+        Ok(session)
+    }
+
+    /// The plan that this session runs.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes allocated, parameters included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let elements = self.own.iter().map(Vec::len).sum::<usize>()
+            + self.slots.iter().map(Vec::len).sum::<usize>()
+            + self
+                .parameters
+                .iter()
+                .flatten()
+                .map(|p| p.len())
+                .sum::<usize>();
+        (elements * size_of::<T>()) as u64
+    }
+
+    /// Sets an input: `data` is dense, batch × rows × columns.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is no such input or the size is wrong.
+    pub fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        let (id, extent) = input_of(&self.plan, name, data.len())?;
+        let own = &mut self.own[id.index()];
+        if extent.cols == 0 {
+            return Ok(());
+        }
+        for (to, from) in own
+            .chunks_exact_mut(extent.stride())
+            .zip(data.chunks_exact(extent.cols))
+        {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = T::from_f32(from);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the plan. `progress` hears how many of how many floating-point operations are done.
+    ///
+    /// # Errors
+    /// None on the CPU; the signature is that of every executor.
+    pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let steps = self.plan.once..self.plan.graph.nodes.len();
+        let total: u64 = steps
+            .clone()
+            .map(|i| self.plan.graph.nodes[i].op.cost().flops)
+            .sum();
+        let mut done = 0;
+        for i in steps {
+            self.run_node(i);
+            done += self.plan.graph.nodes[i].op.cost().flops;
+            progress(done, total);
+        }
+        Ok(())
+    }
+
+    /// The result `name` of the last run, dense.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the plan has no such output.
+    pub fn read(&self, name: &str) -> Result<Tensor> {
+        let output = self
+            .plan
+            .graph
+            .outputs
+            .iter()
+            .find(|o| o.name == name)
+            .ok_or_else(|| no_output(&self.plan, name))?;
+        let mut data = Vec::new();
+        for &piece in &output.pieces {
+            let extent = self.plan.graph.extent(piece);
+            unpad(extent, self.slice(self.plan.graph.view(piece)), &mut data);
+        }
+        Tensor::f32(output.shape.clone(), repeat_to(output.shape.iter().product(), data))
+    }
+
+    fn run_node(&mut self, i: usize) {
+        let outputs = self.plan.graph.nodes[i].outputs.clone();
+        let mut taken: Vec<Vec<T>> = outputs.iter().map(|&o| self.take(o)).collect();
+        {
+            let node = &self.plan.graph.nodes[i];
+            let inputs: Vec<&[T]> = node.inputs.iter().map(|&v| self.slice(v)).collect();
+            let mut results: Vec<&mut [T]> = taken
+                .iter_mut()
+                .zip(&outputs)
+                .map(|(t, &o)| &mut t[..self.plan.graph.extent(o).padded_len()])
+                .collect();
+            T::execute(&node.op, &inputs, &mut results);
+        }
+        for (o, memory) in outputs.into_iter().zip(taken) {
+            self.put_back(o, memory);
+        }
+    }
+
+    /// Memory of a value that a node is about to write. Results never share memory with operands,
+    /// so the rest stays readable.
+    fn take(&mut self, id: ValueId) -> Vec<T> {
+        match self.plan.placements[id.index()] {
+            Placement::Slot(slot) => std::mem::take(&mut self.slots[slot.0]),
+            Placement::Own => std::mem::take(&mut self.own[id.index()]),
+            // Nothing reads it, but the op writes it.
+            Placement::Parameter | Placement::Unused => {
+                vec![T::default(); self.plan.graph.extent(id).padded_len()]
+            }
+        }
+    }
+
+    fn put_back(&mut self, id: ValueId, memory: Vec<T>) {
+        match self.plan.placements[id.index()] {
+            Placement::Slot(slot) => self.slots[slot.0] = memory,
+            Placement::Own => self.own[id.index()] = memory,
+            Placement::Parameter | Placement::Unused => {}
+        }
+    }
+
+    fn slice(&self, view: View) -> &[T] {
+        let memory: &[T] = match self.plan.placements[view.value.index()] {
+            Placement::Slot(slot) => &self.slots[slot.0],
+            Placement::Own => &self.own[view.value.index()],
+            Placement::Parameter => self.parameters[view.value.index()]
+                .as_deref()
+                .map_or(&[], Vec::as_slice),
+            Placement::Unused => &[],
+        };
+        let first = view.first_row * view.extent.stride();
+        &memory[first..first + view.extent.padded_len()]
+    }
+}
+
+/// The input `name` of a plan, if `elements` is its size.
+pub(crate) fn input_of(plan: &Plan, name: &str, elements: usize) -> Result<(ValueId, Extent)> {
+    let Some((_, id, extent)) = plan.graph.inputs().find(|(n, ..)| *n == name) else {
+        let known: Vec<&str> = plan.graph.inputs().map(|(n, ..)| n).collect();
+        return Err(Error::input(name, "is unknown", format!("one of {known:?}")));
+    };
+    if extent.len() != elements {
+        return Err(Error::input(
+            name,
+            format!("has {elements} elements"),
+            format!("{} elements ({extent})", extent.len()),
+        ));
+    }
+    Ok((id, extent))
+}
+
+/// The error for an output that a plan does not have.
+pub(crate) fn no_output(plan: &Plan, name: &str) -> Error {
+    let known: Vec<&str> = plan.graph.outputs.iter().map(|o| o.name.as_str()).collect();
+    Error::input(name, "is not an output of this plan", format!("one of {known:?}"))
+}
+
+/// Appends the rows of a padded array without their padding.
+pub(crate) fn unpad<T: Real>(extent: Extent, padded: &[T], data: &mut Vec<f32>) {
+    if extent.is_empty() {
+        return;
+    }
+    data.reserve(extent.len());
+    for row in padded.chunks_exact(extent.stride()).take(extent.all_rows()) {
+        data.extend(row[..extent.cols].iter().map(|&x| x.to_f32()));
+    }
+}
+
+/// Repeats learned arrays, which have one item, to the size of the whole batch.
+pub(crate) fn repeat_to(elements: usize, data: Vec<f32>) -> Vec<f32> {
+    if data.is_empty() || data.len() >= elements || !elements.is_multiple_of(data.len()) {
+        return data;
+    }
+    data.repeat(elements / data.len())
+}

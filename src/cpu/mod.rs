@@ -1,0 +1,30 @@
+//! The CPU executor: every op twice.
+//!
+//! `reference` functions are plain loops, generic over `f32` and `f64`. In `f64` they are what
+//! every other implementation is checked against, so they share no code with any of them. `fast`
+//! functions run models in `f32` where there is no GPU: blocked matrix products by a well-kept
+//! crate, all cores, and loops that compile to the widest vectors the processor has.
+
+pub mod attention;
+pub mod attention_merge;
+pub mod embed;
+pub mod fourier;
+pub mod gemm;
+pub mod layer_norm;
+
+mod executor;
+pub mod math;
+mod real;
+
+pub use executor::Session;
+pub use real::Real;
+
+/// Names of all twins.
+pub const NAMES: [&str; 6] = [
+    "gemm",
+    "layer_norm",
+    "attention",
+    "attention_merge",
+    "embed",
+    "fourier",
+];

@@ -1,0 +1,246 @@
+//! The one error type of the crate.
+//!
+//! Every variant says what went wrong, where, and what to try. Nothing in the library panics on user
+//! input, weight files or device failures: they all arrive here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, each with its place and a way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: "read", "create", "map".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// A weight file or checkpoint folder is damaged, hostile or not of a known kind.
+    #[error("{}: {what}; {hint}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, with names and numbers.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+
+    /// The tensors of a checkpoint are not those that its configuration asks for.
+    #[error("{}: {report}", path.display())]
+    Tensors {
+        /// The checkpoint.
+        path: PathBuf,
+        /// All differences at once.
+        report: TensorReport,
+    },
+
+    /// `config.json` (or a configuration made in code) asks for something impossible.
+    #[error("{origin}: `{key}` {what}; {hint}")]
+    Config {
+        /// Where the configuration came from: a path, or "configuration" when made in code.
+        origin: String,
+        /// The key at fault.
+        key: String,
+        /// What is wrong with its value.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+
+    /// An input array, text or picture does not fit the model.
+    #[error("input `{name}`: {what}; expected {expected}")]
+    Input {
+        /// The input's name.
+        name: String,
+        /// What was found.
+        what: String,
+        /// What would have been right.
+        expected: String,
+    },
+
+    /// No adapter fits the request.
+    #[error("no device matches `{wanted}`: {why}; found: {found}; {hint}")]
+    NoDevice {
+        /// The request: an index, a part of a name, "gpu".
+        wanted: String,
+        /// Why nothing fits.
+        why: String,
+        /// The adapters there are.
+        found: String,
+        /// What to try.
+        hint: String,
+    },
+
+    /// The adapter exists but refused to open or to do a basic operation.
+    #[error("device `{device}`: {what}; {hint}")]
+    Device {
+        /// The adapter's name.
+        device: String,
+        /// What failed.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+
+    /// The device was lost (driver reset, unplugged, destroyed by its owner).
+    #[error(
+        "device `{device}` was lost: {reason}; build a new Engine and load the model again, or use the CPU executor"
+    )]
+    DeviceLost {
+        /// The adapter's name.
+        device: String,
+        /// What the driver said.
+        reason: String,
+    },
+
+    /// The device has no room for a buffer.
+    #[error(
+        "out of memory on `{device}` while allocating {bytes} bytes for {what}; use a smaller batch, another device or the CPU executor"
+    )]
+    OutOfMemory {
+        /// The adapter's name.
+        device: String,
+        /// The size asked for.
+        bytes: u64,
+        /// The buffer's label.
+        what: String,
+    },
+
+    /// A shader did not compile.
+    #[error("shader `{label}`: {message}; this is a defect of perceiver or of the driver, please report it with the adapter's name")]
+    Shader {
+        /// `kernel/variant`.
+        label: String,
+        /// The compiler's message.
+        message: String,
+    },
+
+    /// A graph or plan does not hold together (wrong shapes in code that builds one).
+    #[error("graph node `{node}`: {what}")]
+    Graph {
+        /// The node's name.
+        node: String,
+        /// What does not fit.
+        what: String,
+    },
+
+    /// A size is beyond what the device or this engine can do.
+    #[error("{what} needs {needed}, the limit is {limit}; {hint}")]
+    Limit {
+        /// What is too large.
+        what: String,
+        /// How much it needs, with unit.
+        needed: String,
+        /// How much there is, with unit.
+        limit: String,
+        /// What to try.
+        hint: String,
+    },
+
+    /// A picture or other media file could not be decoded or encoded.
+    #[error("{}: {what}; {hint}", path.display())]
+    Media {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] with its path.
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Error::Io {
+            action,
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// An [`Error::Checkpoint`].
+    pub fn checkpoint(
+        path: impl AsRef<Path>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Error::Checkpoint {
+            path: path.as_ref().to_path_buf(),
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// An [`Error::Input`].
+    pub fn input(
+        name: impl Into<String>,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Error::Input {
+            name: name.into(),
+            what: what.into(),
+            expected: expected.into(),
+        }
+    }
+
+    /// An [`Error::Graph`].
+    pub fn graph(node: impl Into<String>, what: impl Into<String>) -> Self {
+        Error::Graph {
+            node: node.into(),
+            what: what.into(),
+        }
+    }
+}
+
+/// All differences between the tensors of a checkpoint and those its configuration asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TensorReport {
+    /// Names and shapes that the configuration asks for and the checkpoint lacks.
+    pub missing: Vec<(String, Vec<usize>)>,
+    /// Names and shapes that the checkpoint has and the configuration does not ask for.
+    pub unexpected: Vec<(String, Vec<usize>)>,
+    /// Name, shape asked for, shape found.
+    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl TensorReport {
+    /// True when checkpoint and configuration agree.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
+    }
+}
+
+impl fmt::Display for TensorReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the tensors do not fit the configuration ({} missing, {} unexpected, {} of another shape); is config.json the one these weights were saved with?",
+            self.missing.len(),
+            self.unexpected.len(),
+            self.misshaped.len()
+        )?;
+        for (name, shape) in &self.missing {
+            write!(f, "\n  missing: {name} {shape:?}")?;
+        }
+        for (name, shape) in &self.unexpected {
+            write!(f, "\n  unexpected: {name} {shape:?}")?;
+        }
+        for (name, wanted, found) in &self.misshaped {
+            write!(f, "\n  {name}: expected {wanted:?}, found {found:?}")?;
+        }
+        Ok(())
+    }
+}

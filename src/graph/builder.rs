@@ -1,0 +1,353 @@
+//! Adding ops to a graph, with shape inference and checks.
+
+use super::parameter::{LinearPart, Recipe, part_columns};
+use super::{Graph, Node, Op, Output, Source, Stage, Value, ValueId, View};
+use crate::error::{Error, Result};
+use crate::kernels::attention::Attention;
+use crate::kernels::attention_merge::AttentionMerge;
+use crate::kernels::embed::Embed;
+use crate::kernels::fourier::Fourier;
+use crate::kernels::gemm::{Activation, Gemm};
+use crate::kernels::layer_norm::LayerNorm;
+use crate::tensor::Extent;
+
+use super::parameter::HeadLayout;
+
+/// A linear layer, or several that read the same rows, with an epilogue.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// The layers, side by side in the output.
+    pub parts: Vec<LinearPart>,
+    /// Layout of the input channels.
+    pub input: HeadLayout,
+    /// Weights and biases are divided by this (1 for none).
+    pub divisor: u32,
+    /// Applied before the residual.
+    pub activation: Activation,
+    /// Added last.
+    pub residual: Option<View>,
+}
+
+impl Linear {
+    /// First column of each part in the output.
+    #[must_use]
+    pub fn columns(&self) -> Vec<usize> {
+        part_columns(&self.parts).0
+    }
+}
+
+/// One operand of an attention: an array and the first of its columns that counts.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionSource {
+    /// The rows.
+    pub view: View,
+    /// First column.
+    pub column: usize,
+}
+
+impl Graph {
+    fn push_value(&mut self, label: String, extent: Extent, source: Source) -> ValueId {
+        let id = ValueId(u32::try_from(self.values.len()).expect("fewer than 2^32 values"));
+        self.values.push(Value {
+            label,
+            extent,
+            source,
+        });
+        id
+    }
+
+    fn push_node(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        op: Op,
+        inputs: Vec<View>,
+        extents: &[Extent],
+    ) -> Vec<ValueId> {
+        let outputs: Vec<ValueId> = extents
+            .iter()
+            .map(|&e| self.push_value(label.to_owned(), e, Source::Node))
+            .collect();
+        self.nodes.push(Node {
+            label: label.to_owned(),
+            stage,
+            op,
+            inputs,
+            outputs: outputs.clone(),
+        });
+        outputs
+    }
+
+    /// An array that the host writes before each run.
+    pub fn input(&mut self, name: &str, extent: Extent) -> ValueId {
+        self.push_value(name.to_owned(), extent, Source::Input(name.to_owned()))
+    }
+
+    /// An array made from the checkpoint. The same recipe gives the same value.
+    pub fn parameter(&mut self, recipe: Recipe) -> ValueId {
+        let known = self
+            .values
+            .iter()
+            .position(|v| matches!(&v.source, Source::Parameter(r) if *r == recipe));
+        if let Some(i) = known {
+            return ValueId(i as u32);
+        }
+        let label = recipe
+            .tensors()
+            .first()
+            .map_or_else(|| "fourier tables".to_owned(), |(name, _)| name.clone());
+        let extent = recipe.extent();
+        self.push_value(label, extent, Source::Parameter(recipe))
+    }
+
+    /// Returns `pieces`, one after the other, under `name` and as an array of this shape.
+    pub fn output(&mut self, name: &str, pieces: Vec<ValueId>, shape: Vec<usize>) {
+        self.outputs.push(Output {
+            name: name.to_owned(),
+            pieces,
+            shape,
+        });
+    }
+
+    /// Rows `first_row..first_row + rows` of an array with one batch item, or the whole of any.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when the rows are not there.
+    pub fn rows(&self, id: ValueId, first_row: usize, rows: usize) -> Result<View> {
+        let e = self.extent(id);
+        if first_row == 0 && rows == e.rows {
+            return Ok(self.view(id));
+        }
+        if e.batch != 1 || first_row + rows > e.rows {
+            return Err(Error::graph(
+                &self.value(id).label,
+                format!("has no window of rows {first_row}..{} in {e}", first_row + rows),
+            ));
+        }
+        Ok(View {
+            value: id,
+            first_row,
+            extent: Extent::new(1, rows, e.cols),
+        })
+    }
+
+    /// A linear layer: `[.., in]` to `[.., out]`.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when widths do not fit.
+    pub fn linear(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        x: View,
+        linear: Linear,
+    ) -> Result<ValueId> {
+        let inner = linear.input.columns();
+        if x.extent.cols != inner {
+            return Err(Error::graph(
+                label,
+                format!("the input has {} columns, the weight {inner}", x.extent.cols),
+            ));
+        }
+        let (_, cols) = part_columns(&linear.parts);
+        let weight = self.parameter(Recipe::LinearWeight {
+            parts: linear.parts.clone(),
+            input: linear.input,
+            divisor: linear.divisor,
+        });
+        let mut inputs = vec![x, self.view(weight)];
+        let bias = linear.parts.iter().any(|p| p.bias.is_some());
+        if bias {
+            let b = self.parameter(Recipe::LinearBias {
+                parts: linear.parts,
+                divisor: linear.divisor,
+            });
+            inputs.push(self.view(b));
+        }
+        let rows = x.extent.all_rows();
+        let mut residual_rows = 0;
+        if let Some(r) = linear.residual {
+            residual_rows = r.extent.all_rows();
+            if r.extent.cols != cols || residual_rows == 0 || rows % residual_rows != 0 {
+                return Err(Error::graph(
+                    label,
+                    format!("the residual is {}, the output {rows}×{cols}", r.extent),
+                ));
+            }
+            inputs.push(r);
+        }
+        let op = Op::Gemm(Gemm {
+            rows,
+            inner,
+            cols,
+            bias,
+            activation: linear.activation,
+            residual_rows,
+        });
+        let extent = Extent::new(x.extent.batch, x.extent.rows, cols);
+        Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
+    }
+
+    /// LayerNorm with gain `NAME.weight` and bias `NAME.bias` of the checkpoint.
+    pub fn layer_norm(&mut self, stage: Stage, label: &str, x: View, name: &str) -> ValueId {
+        let cols = x.extent.cols;
+        let stored = |leaf: &str| Recipe::Stored {
+            name: format!("{name}.{leaf}"),
+            shape: vec![cols],
+        };
+        let gain = self.parameter(stored("weight"));
+        let bias = self.parameter(stored("bias"));
+        let inputs = vec![x, self.view(gain), self.view(bias)];
+        let op = Op::LayerNorm(LayerNorm {
+            rows: x.extent.all_rows(),
+            cols,
+        });
+        self.push_node(stage, label, op, inputs, &[x.extent])[0]
+    }
+
+    /// Attention of queries over keys. `carry` is the state of the keys so far; the result is
+    /// normalised if `finish`, else it is the state (accumulators and statistics).
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when shapes do not fit.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call per attention layer; a struct would only repeat Attention"
+    )]
+    pub fn attention(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        heads: usize,
+        (d_qk, d_v): (usize, usize),
+        [q, k, v]: [AttentionSource; 3],
+        mask: Option<View>,
+        carry: Option<(ValueId, ValueId)>,
+        finish: bool,
+    ) -> Result<Vec<ValueId>> {
+        let (qe, ke, ve) = (q.view.extent, k.view.extent, v.view.extent);
+        let shared_queries = qe.batch == 1 && ke.batch > 1;
+        let fits = |s: &AttentionSource, width: usize| {
+            s.column % 4 == 0
+                && s.column + (heads - 1) * width.next_multiple_of(4) + width <= s.view.extent.cols
+        };
+        let good = (qe.batch == ke.batch || shared_queries)
+            && (ke.batch, ke.rows) == (ve.batch, ve.rows)
+            && fits(&q, d_qk)
+            && fits(&k, d_qk)
+            && fits(&v, d_v)
+            && mask.is_none_or(|m| m.extent == Extent::new(ke.batch, 1, ke.rows));
+        if !good {
+            return Err(Error::graph(
+                label,
+                format!("{heads} heads of {d_qk} and {d_v} over queries {qe}, keys {ke}, values {ve}"),
+            ));
+        }
+        let mut inputs = vec![q.view, k.view, v.view];
+        inputs.extend(mask);
+        if let Some((acc, stats)) = carry {
+            inputs.push(self.view(acc));
+            inputs.push(self.view(stats));
+        }
+        let args = Attention {
+            batch: ke.batch,
+            heads,
+            queries: qe.rows,
+            keys: ke.rows,
+            d_qk,
+            d_v,
+            scale: (1.0 / (d_qk as f64).sqrt()) as f32,
+            shared_queries,
+            q_row: qe.stride(),
+            k_row: ke.stride(),
+            v_row: ve.stride(),
+            q_column: q.column,
+            k_column: k.column,
+            v_column: v.column,
+            masked: mask.is_some(),
+            carry: carry.is_some(),
+            finish,
+            splits: 1,
+        };
+        let extents = attention_outputs(&args);
+        Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents))
+    }
+
+    /// Token embedding plus positions.
+    pub fn embed(&mut self, stage: Stage, label: &str, ids: View, table: View, positions: View) -> ValueId {
+        let args = Embed {
+            batch: ids.extent.batch,
+            length: ids.extent.cols,
+            vocabulary: table.extent.rows,
+            cols: table.extent.cols,
+        };
+        let extent = Extent::new(args.batch, args.length, args.cols);
+        self.push_node(stage, label, Op::Embed(args), vec![ids, table, positions], &[extent])[0]
+    }
+
+    /// Rows of content and Fourier features, for grid positions `first_row..`.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] for no axis or more than three.
+    #[allow(clippy::too_many_arguments, reason = "mirrors the kernel's arguments")]
+    pub fn fourier(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        content: View,
+        axes: &[usize],
+        max_resolution: &[usize],
+        bands: usize,
+        first_row: usize,
+    ) -> Result<ValueId> {
+        if axes.is_empty() || axes.len() > 3 || axes.len() != max_resolution.len() {
+            return Err(Error::graph(label, format!("{} axes, 1 to 3 are possible", axes.len())));
+        }
+        let tables = self.parameter(Recipe::FourierTables {
+            axes: axes.to_vec(),
+            max_resolution: max_resolution.to_vec(),
+            bands,
+        });
+        let mut lengths = [1; 3];
+        lengths[..axes.len()].copy_from_slice(axes);
+        let args = Fourier {
+            batch: content.extent.batch,
+            rows: content.extent.rows,
+            first_row,
+            content: content.extent.cols,
+            dimensions: axes.len(),
+            axes: lengths,
+            bands,
+        };
+        let extent = Extent::new(args.batch, args.rows, args.cols());
+        let inputs = vec![content, self.view(tables)];
+        Ok(self.push_node(stage, label, Op::Fourier(args), inputs, &[extent])[0])
+    }
+}
+
+/// Shapes of what an attention writes.
+pub(crate) fn attention_outputs(a: &Attention) -> Vec<Extent> {
+    let row = a.heads * a.v_stride();
+    if a.stores_result() {
+        // With one head the padding of the row is that of the head.
+        let cols = if a.heads == 1 { a.d_v } else { row };
+        return vec![Extent::new(a.batch, a.queries, cols)];
+    }
+    vec![
+        Extent::new(a.splits * a.batch, a.queries, row),
+        Extent::new(a.splits * a.batch, a.queries, 2 * a.heads),
+    ]
+}
+
+/// Shapes of what a merge writes.
+pub(crate) fn merge_outputs(a: &AttentionMerge) -> Vec<Extent> {
+    let row = a.heads * a.v_stride();
+    if a.finish {
+        let cols = if a.heads == 1 { a.d_v } else { row };
+        return vec![Extent::new(a.batch, a.queries, cols)];
+    }
+    vec![
+        Extent::new(a.batch, a.queries, row),
+        Extent::new(a.batch, a.queries, 2 * a.heads),
+    ]
+}

@@ -1,0 +1,149 @@
+//! Graphs are data: values, nodes and outputs. A model builds one, passes rewrite it, and a
+//! [`Plan`] schedules it for either executor.
+//!
+//! Invariants: nodes are in an order in which they can run; every value is written by exactly one
+//! node, or is an input, or is a parameter.
+
+mod builder;
+mod op;
+mod parameter;
+pub mod passes;
+mod plan;
+mod report;
+
+pub use builder::{AttentionSource, Linear};
+pub use op::{Op, Stage};
+pub use parameter::{HeadLayout, LinearPart, Recipe, part_columns};
+pub use plan::{Placement, Plan, SlotId};
+pub use report::{NodeReport, PlanReport, StageReport};
+
+use crate::tensor::Extent;
+
+/// Index of a value in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) u32);
+
+impl ValueId {
+    /// As an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// Written by the host before each run, under this name.
+    Input(String),
+    /// Made from the checkpoint once, by this recipe.
+    Parameter(Recipe),
+    /// Written by a node.
+    Node,
+}
+
+/// An array of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Value {
+    /// For messages and object labels.
+    pub label: String,
+    /// Shape.
+    pub extent: Extent,
+    /// Origin.
+    pub source: Source,
+}
+
+/// Some rows of a value, seen as an array of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The value.
+    pub value: ValueId,
+    /// First row, counted over all batch items.
+    pub first_row: usize,
+    /// Shape of the window.
+    pub extent: Extent,
+}
+
+/// One operation with its operands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// For messages, object labels and reports.
+    pub label: String,
+    /// The part of the model that it belongs to.
+    pub stage: Stage,
+    /// What it does.
+    pub op: Op,
+    /// Operands in the order that the op documents.
+    pub inputs: Vec<View>,
+    /// Results in the order that the op documents.
+    pub outputs: Vec<ValueId>,
+}
+
+/// A named result: row windows of one array, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// The name under which it is returned.
+    pub name: String,
+    /// The values whose rows, one after the other, are the result.
+    pub pieces: Vec<ValueId>,
+    /// Shape under which it is returned. A learned array with one item is repeated to fill it.
+    pub shape: Vec<usize>,
+}
+
+/// A directed acyclic graph of ops over [`Extent`]-shaped arrays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Graph {
+    /// All arrays.
+    pub values: Vec<Value>,
+    /// All operations, in an order in which they can run.
+    pub nodes: Vec<Node>,
+    /// What a run returns.
+    pub outputs: Vec<Output>,
+}
+
+impl Graph {
+    /// The value behind an id.
+    #[must_use]
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+
+    /// Shape of a value.
+    #[must_use]
+    pub fn extent(&self, id: ValueId) -> Extent {
+        self.value(id).extent
+    }
+
+    /// The whole of a value.
+    #[must_use]
+    pub fn view(&self, id: ValueId) -> View {
+        View {
+            value: id,
+            first_row: 0,
+            extent: self.extent(id),
+        }
+    }
+
+    /// Names and shapes of the inputs.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, ValueId, Extent)> {
+        self.values
+            .iter()
+            .enumerate()
+            .filter_map(|(i, v)| match &v.source {
+                Source::Input(name) => Some((name.as_str(), ValueId(i as u32), v.extent)),
+                _ => None,
+            })
+    }
+
+    /// Ids and recipes of the parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = (ValueId, &Recipe)> {
+        self.values
+            .iter()
+            .enumerate()
+            .filter_map(|(i, v)| match &v.source {
+                Source::Parameter(recipe) => Some((ValueId(i as u32), recipe)),
+                _ => None,
+            })
+    }
+}

@@ -1,0 +1,93 @@
+//! Ops as data: which kernel, with which arguments.
+
+use crate::kernels::Cost;
+use crate::kernels::attention::Attention;
+use crate::kernels::attention_merge::AttentionMerge;
+use crate::kernels::embed::Embed;
+use crate::kernels::fourier::Fourier;
+use crate::kernels::gemm::Gemm;
+use crate::kernels::layer_norm::LayerNorm;
+
+/// One operation of a graph. The argument structs are shared by shader hosts and CPU twins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// Linear layer with epilogue.
+    Gemm(Gemm),
+    /// LayerNorm of rows.
+    LayerNorm(LayerNorm),
+    /// Softmax attention.
+    Attention(Attention),
+    /// Merge of attention states.
+    AttentionMerge(AttentionMerge),
+    /// Token embedding.
+    Embed(Embed),
+    /// Content and Fourier features.
+    Fourier(Fourier),
+}
+
+impl Op {
+    /// The kernel's name: that of its four files.
+    #[must_use]
+    pub const fn kernel(&self) -> &'static str {
+        match self {
+            Op::Gemm(_) => "gemm",
+            Op::LayerNorm(_) => "layer_norm",
+            Op::Attention(_) => "attention",
+            Op::AttentionMerge(_) => "attention_merge",
+            Op::Embed(_) => "embed",
+            Op::Fourier(_) => "fourier",
+        }
+    }
+
+    /// What one execution costs.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        match self {
+            Op::Gemm(a) => a.cost(),
+            Op::LayerNorm(a) => a.cost(),
+            Op::Attention(a) => a.cost(),
+            Op::AttentionMerge(a) => a.cost(),
+            Op::Embed(a) => a.cost(),
+            Op::Fourier(a) => a.cost(),
+        }
+    }
+}
+
+/// The part of encode–process–decode that a node belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Raw inputs to the M×C input array.
+    Preprocess,
+    /// Cross-attention from inputs to latents.
+    Encode,
+    /// Latent self-attention.
+    Process,
+    /// Cross-attention from latents to output queries.
+    Decode,
+    /// Decoder output to the result.
+    Postprocess,
+}
+
+impl Stage {
+    /// All stages in order.
+    pub const ALL: [Stage; 5] = [
+        Stage::Preprocess,
+        Stage::Encode,
+        Stage::Process,
+        Stage::Decode,
+        Stage::Postprocess,
+    ];
+
+    /// Lower-case name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Preprocess => "preprocess",
+            Stage::Encode => "encode",
+            Stage::Process => "process",
+            Stage::Decode => "decode",
+            Stage::Postprocess => "postprocess",
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Parameters as recipes: how an array of the graph is made from the tensors of a checkpoint.
+//!
+//! A recipe knows its shape and which tensors it needs before any weight is read, so that a plan
+//! can be made from a `config.json` alone. Evaluation is in `crate::perceiver::parameters`.
+
+use crate::tensor::Extent;
+
+/// Channels of one side of a linear layer, seen as heads of equal width that are padded to a
+/// multiple of four each. Padding heads once, in the weights, lets every kernel read whole vectors
+/// at any head width (261, 322, 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HeadLayout {
+    /// Number of heads; 1 for channels that are no heads.
+    pub heads: usize,
+    /// Channels of one head, unpadded.
+    pub width: usize,
+}
+
+impl HeadLayout {
+    /// Plain channels.
+    #[must_use]
+    pub const fn plain(width: usize) -> Self {
+        HeadLayout { heads: 1, width }
+    }
+
+    /// Channels in the checkpoint.
+    #[must_use]
+    pub const fn channels(&self) -> usize {
+        self.heads * self.width
+    }
+
+    /// Columns in the graph: the last head is padded only by the row itself.
+    #[must_use]
+    pub const fn columns(&self) -> usize {
+        self.heads * self.stride()
+    }
+
+    /// Columns of one head in the graph.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        if self.heads == 1 {
+            self.width
+        } else {
+            self.width.next_multiple_of(4)
+        }
+    }
+}
+
+/// One linear layer of the checkpoint: weight `[out, in]` and bias `[out]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinearPart {
+    /// Tensor name of the weight.
+    pub weight: String,
+    /// Tensor name of the bias, if there is one.
+    pub bias: Option<String>,
+    /// Layout of the output channels.
+    pub out: HeadLayout,
+}
+
+/// How a parameter array is made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Recipe {
+    /// A tensor as stored, its last dimension as columns.
+    Stored {
+        /// Tensor name.
+        name: String,
+        /// Shape in the checkpoint.
+        shape: Vec<usize>,
+    },
+    /// Weights `[in, out]` of linear layers that read the same rows, side by side, transposed from
+    /// Hugging Face's `[out, in]`; each part starts at a multiple of four columns.
+    LinearWeight {
+        /// The layers.
+        parts: Vec<LinearPart>,
+        /// Layout of the input channels.
+        input: HeadLayout,
+        /// All weights are divided by this (1 for none).
+        divisor: u32,
+    },
+    /// The biases that go with [`Recipe::LinearWeight`], zero where there is none.
+    LinearBias {
+        /// The layers.
+        parts: Vec<LinearPart>,
+        /// All biases are divided by this (1 for none).
+        divisor: u32,
+    },
+    /// Fourier feature tables, see [`crate::kernels::fourier`].
+    FourierTables {
+        /// Lengths of the axes.
+        axes: Vec<usize>,
+        /// Highest resolution per axis: half of it is the highest frequency.
+        max_resolution: Vec<usize>,
+        /// Frequency bands per axis.
+        bands: usize,
+    },
+}
+
+/// First column of each part and the columns of all, when parts stand side by side.
+#[must_use]
+pub fn part_columns(parts: &[LinearPart]) -> (Vec<usize>, usize) {
+    let mut starts = Vec::with_capacity(parts.len());
+    let mut end = 0usize;
+    for part in parts {
+        let start = end.next_multiple_of(4);
+        starts.push(start);
+        end = start + part.out.columns();
+    }
+    (starts, end)
+}
+
+impl Recipe {
+    /// Shape of the array.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        match self {
+            Recipe::Stored { shape, .. } => {
+                let cols = shape.last().copied().unwrap_or(1);
+                let rows = shape[..shape.len().saturating_sub(1)].iter().product();
+                Extent::new(1, rows, cols)
+            }
+            // Rows are padded like the columns of the array that is multiplied with them.
+            Recipe::LinearWeight { parts, input, .. } => {
+                Extent::new(1, input.columns().next_multiple_of(4), part_columns(parts).1)
+            }
+            Recipe::LinearBias { parts, .. } => Extent::new(1, 1, part_columns(parts).1),
+            Recipe::FourierTables { axes, bands, .. } => {
+                Extent::new(1, axes.iter().sum(), 1 + 2 * bands)
+            }
+        }
+    }
+
+    /// Names and shapes of the tensors that it needs.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        match self {
+            Recipe::Stored { name, shape } => vec![(name.clone(), shape.clone())],
+            Recipe::LinearWeight { parts, input, .. } => parts
+                .iter()
+                .map(|p| (p.weight.clone(), vec![p.out.channels(), input.channels()]))
+                .collect(),
+            Recipe::LinearBias { parts, .. } => parts
+                .iter()
+                .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.out.channels()])))
+                .collect(),
+            Recipe::FourierTables { .. } => Vec::new(),
+        }
+    }
+
+    /// Parameters of the checkpoint that it holds, counted without padding.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.tensors()
+            .iter()
+            .map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>())
+            .sum()
+    }
+}

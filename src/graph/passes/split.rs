@@ -1,0 +1,66 @@
+//! Divides the keys of attentions that have too few queries to fill a device, and adds the merge.
+
+use crate::graph::builder::{attention_outputs, merge_outputs};
+use crate::graph::{Graph, Node, Op, Source, Value, ValueId, View};
+use crate::kernels::attention::Attention;
+use crate::kernels::attention_merge::AttentionMerge;
+use crate::tensor::Extent;
+
+/// Splits each attention into as many parts as `splits` says and merges them in a fixed order.
+#[must_use]
+pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Attention) -> usize) -> Graph {
+    let nodes = std::mem::take(&mut graph.nodes);
+    for mut node in nodes {
+        let parts = match &node.op {
+            Op::Attention(a) => splits(a).clamp(1, a.keys.max(1)),
+            _ => 1,
+        };
+        let Op::Attention(mut args) = node.op else {
+            graph.nodes.push(node);
+            continue;
+        };
+        if parts <= 1 {
+            graph.nodes.push(node);
+            continue;
+        }
+        let merge = AttentionMerge {
+            parts,
+            batch: args.batch,
+            heads: args.heads,
+            queries: args.queries,
+            d_v: args.d_v,
+            finish: args.finish,
+        };
+        args.splits = parts;
+        let results = std::mem::take(&mut node.outputs);
+        debug_assert_eq!(merge_outputs(&merge).len(), results.len());
+        let states: Vec<ValueId> = attention_outputs(&args)
+            .into_iter()
+            .map(|extent| new_value(&mut graph, format!("{} parts", node.label), extent))
+            .collect();
+        let inputs: Vec<View> = states.iter().map(|&s| graph.view(s)).collect();
+        let label = format!("{} merge", node.label);
+        let stage = node.stage;
+        node.op = Op::Attention(args);
+        node.outputs = states;
+        graph.nodes.push(node);
+        graph.nodes.push(Node {
+            label,
+            stage,
+            op: Op::AttentionMerge(merge),
+            inputs,
+            outputs: results,
+        });
+    }
+    graph
+}
+
+fn new_value(graph: &mut Graph, label: String, extent: Extent) -> ValueId {
+    let id = ValueId(graph.values.len() as u32);
+    graph.values.push(Value {
+        label,
+        extent,
+        source: Source::Node,
+    });
+    id
+}

@@ -1,0 +1,211 @@
+//! Plans: a graph in running order with a place in memory for every value.
+//!
+//! A plan is data and belongs to no device. Values that live at the same time never share a slot;
+//! a node's results never share a slot with its operands, so that no executor needs a buffer for
+//! reading and writing at once.
+
+use super::passes::hoist;
+use super::{Graph, Source};
+use crate::error::{Error, Result};
+
+/// Index of a memory slot that several values use one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotId(pub usize);
+
+/// Where a value lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Among the model's parameters, shared by all plans of a model.
+    Parameter,
+    /// In memory of its own: inputs, and results of nodes that run once.
+    Own,
+    /// In a shared slot.
+    Slot(SlotId),
+    /// Nowhere: nothing reads it.
+    Unused,
+}
+
+/// A scheduled graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The graph; nodes that run once come first.
+    pub graph: Graph,
+    /// How many of the first nodes run once, when the plan is prepared.
+    pub once: usize,
+    /// Place of each value.
+    pub placements: Vec<Placement>,
+    /// Elements of each slot.
+    pub slots: Vec<usize>,
+}
+
+impl Plan {
+    /// Schedules a graph: drops what no output needs, puts nodes that depend on parameters only
+    /// first, and shares memory between values that never live together.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when a node reads a value before it is written.
+    pub fn new(mut graph: Graph) -> Result<Self> {
+        drop_unneeded(&mut graph);
+        let once_flags = hoist(&graph);
+        let once = once_flags.iter().filter(|&&o| o).count();
+        let nodes = std::mem::take(&mut graph.nodes);
+        let (first, rest): (Vec<_>, Vec<_>) =
+            nodes.into_iter().zip(once_flags).partition(|(_, o)| *o);
+        graph.nodes = first.into_iter().chain(rest).map(|(n, _)| n).collect();
+
+        let lives = lifetimes(&graph)?;
+        let mut placements = vec![Placement::Unused; graph.values.len()];
+        let mut shared: Vec<(usize, Life)> = Vec::new();
+        for (i, value) in graph.values.iter().enumerate() {
+            placements[i] = match (&value.source, lives[i]) {
+                (Source::Parameter(_), Some(_)) => Placement::Parameter,
+                (Source::Input(_), _) => Placement::Own,
+                (_, None) => Placement::Unused,
+                // Results of the load-time part that the run reads must survive all runs.
+                (Source::Node, Some(life)) if life.from < once && life.to >= once => Placement::Own,
+                (Source::Node, Some(life)) => {
+                    shared.push((i, life));
+                    Placement::Unused
+                }
+            };
+        }
+        // Largest first: each goes into the first slot in which nothing lives at the same time.
+        shared.sort_by_key(|&(i, life)| {
+            (
+                std::cmp::Reverse(graph.values[i].extent.padded_len()),
+                life.from,
+                i,
+            )
+        });
+        let mut slots: Vec<usize> = Vec::new();
+        let mut tenants: Vec<Vec<Life>> = Vec::new();
+        for (i, life) in shared {
+            let size = graph.values[i].extent.padded_len();
+            let slot = tenants
+                .iter()
+                .position(|t| t.iter().all(|other| !other.overlaps(life)))
+                .unwrap_or_else(|| {
+                    slots.push(0);
+                    tenants.push(Vec::new());
+                    slots.len() - 1
+                });
+            slots[slot] = slots[slot].max(size);
+            tenants[slot].push(life);
+            placements[i] = Placement::Slot(SlotId(slot));
+        }
+        Ok(Plan {
+            graph,
+            once,
+            placements,
+            slots,
+        })
+    }
+
+    /// Elements of values with memory of their own (inputs and results that are kept).
+    #[must_use]
+    pub fn own_elements(&self) -> usize {
+        self.placements
+            .iter()
+            .zip(&self.graph.values)
+            .filter(|(p, _)| **p == Placement::Own)
+            .map(|(_, v)| v.extent.padded_len())
+            .sum()
+    }
+
+    /// Elements of the parameters.
+    #[must_use]
+    pub fn parameter_elements(&self) -> usize {
+        self.placements
+            .iter()
+            .zip(&self.graph.values)
+            .filter(|(p, _)| **p == Placement::Parameter)
+            .map(|(_, v)| v.extent.padded_len())
+            .sum()
+    }
+
+    /// Elements of all slots.
+    #[must_use]
+    pub fn slot_elements(&self) -> usize {
+        self.slots.iter().sum()
+    }
+
+    /// Elements of all results, padding included.
+    #[must_use]
+    pub fn output_elements(&self) -> usize {
+        self.graph
+            .outputs
+            .iter()
+            .flat_map(|o| &o.pieces)
+            .map(|&p| self.graph.extent(p).padded_len())
+            .sum()
+    }
+}
+
+/// First and last node that a value must be there for, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+}
+
+impl Life {
+    fn overlaps(self, other: Life) -> bool {
+        self.from <= other.to && other.from <= self.to
+    }
+}
+
+/// When each value is needed; `None` for values that nothing writes or reads.
+pub(crate) fn lifetimes(graph: &Graph) -> Result<Vec<Option<Life>>> {
+    let mut lives: Vec<Option<Life>> = graph
+        .values
+        .iter()
+        .map(|v| (v.source != Source::Node).then_some(Life { from: 0, to: 0 }))
+        .collect();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for view in &node.inputs {
+            match &mut lives[view.value.index()] {
+                Some(life) => life.to = i,
+                None => {
+                    return Err(Error::graph(
+                        &node.label,
+                        format!("reads `{}` before it is written", graph.value(view.value).label),
+                    ));
+                }
+            }
+        }
+        for o in &node.outputs {
+            lives[o.index()] = Some(Life { from: i, to: i });
+        }
+    }
+    for piece in graph.outputs.iter().flat_map(|o| &o.pieces) {
+        if let Some(life) = &mut lives[piece.index()] {
+            life.to = graph.nodes.len();
+        }
+    }
+    Ok(lives)
+}
+
+/// Removes nodes whose results nothing needs.
+fn drop_unneeded(graph: &mut Graph) {
+    let mut needed = vec![false; graph.values.len()];
+    for piece in graph.outputs.iter().flat_map(|o| &o.pieces) {
+        needed[piece.index()] = true;
+    }
+    let mut keep = vec![false; graph.nodes.len()];
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        if node.outputs.iter().any(|o| needed[o.index()]) {
+            keep[i] = true;
+            for view in &node.inputs {
+                needed[view.value.index()] = true;
+            }
+        }
+    }
+    let mut keep = keep.into_iter();
+    graph.nodes.retain(|_| keep.next().unwrap_or(false));
+    // Inputs stay: a caller may hand them in though a particular set of outputs ignores them.
+    for (value, needed) in graph.values.iter_mut().zip(needed) {
+        if !needed && matches!(value.source, Source::Parameter(_)) {
+            value.source = Source::Node;
+        }
+    }
+}

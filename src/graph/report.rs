@@ -1,0 +1,162 @@
+//! What a plan will cost, known before anything runs.
+
+use serde::Serialize;
+
+use super::plan::lifetimes;
+use super::{Placement, Plan, Stage};
+
+/// Bytes of an element in every planned array.
+const ELEMENT: u64 = 4;
+
+/// Cost of one stage.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct StageReport {
+    /// "preprocess", "encode", "process", "decode", "postprocess".
+    pub name: &'static str,
+    /// Floating-point operations of matrix products, two for a multiply-add, padding not counted.
+    pub flops: u64,
+    /// The part of `flops` that does not depend on the input and runs once, at load.
+    pub flops_once: u64,
+    /// Bytes that the kernels must read and write at least.
+    pub bytes: u64,
+    /// Most bytes in use during the stage: parameters, inputs, and what lives in between.
+    pub peak_bytes: u64,
+    /// Kernel launches of one run.
+    pub dispatches: u64,
+}
+
+/// Cost of one node.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct NodeReport {
+    /// The node's label.
+    pub label: String,
+    /// Its stage.
+    pub stage: &'static str,
+    /// Its kernel.
+    pub kernel: &'static str,
+    /// Shape of its first result.
+    pub output: String,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes read and written at least.
+    pub bytes: u64,
+    /// Whether it runs once, at load.
+    pub once: bool,
+}
+
+/// Cost of a plan.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct PlanReport {
+    /// Stages that have at least one node, in order.
+    pub stages: Vec<StageReport>,
+    /// Every node in running order.
+    pub nodes: Vec<NodeReport>,
+    /// Sum over the stages.
+    pub total_flops: u64,
+    /// Kernel launches of one run.
+    pub dispatches: u64,
+    /// Parameters of the checkpoint that are used, without padding.
+    pub parameters: u64,
+    /// Bytes of the parameters as held for the kernels.
+    pub parameter_bytes: u64,
+    /// Bytes of inputs and of results that are computed once and kept.
+    pub kept_bytes: u64,
+    /// Bytes of the memory that values share.
+    pub slot_bytes: u64,
+    /// Bytes allocated for a run in all: parameters, kept arrays, slots.
+    pub peak_bytes: u64,
+}
+
+impl Plan {
+    /// What this plan will cost. `dispatches` says how many launches a node takes.
+    #[must_use]
+    pub fn report(&self) -> PlanReport {
+        let graph = &self.graph;
+        let lives = lifetimes(graph).unwrap_or_default();
+        let parameter_bytes = ELEMENT * self.parameter_elements() as u64;
+        let kept_bytes = ELEMENT * self.own_elements() as u64;
+        let slot_bytes = ELEMENT * self.slot_elements() as u64;
+        let fixed = parameter_bytes + kept_bytes;
+        let live_at = |i: usize| -> u64 {
+            lives
+                .iter()
+                .zip(&self.placements)
+                .zip(&graph.values)
+                .filter(|((life, place), _)| {
+                    matches!(place, Placement::Slot(_))
+                        && life.is_some_and(|l| l.from <= i && i <= l.to)
+                })
+                .map(|(_, v)| ELEMENT * v.extent.padded_len() as u64)
+                .sum()
+        };
+        let nodes: Vec<NodeReport> = graph
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, n)| {
+                let cost = n.op.cost();
+                NodeReport {
+                    label: n.label.clone(),
+                    stage: n.stage.name(),
+                    kernel: n.op.kernel(),
+                    output: n
+                        .outputs
+                        .first()
+                        .map_or_else(String::new, |&o| graph.extent(o).to_string()),
+                    flops: cost.flops,
+                    bytes: cost.bytes,
+                    once: i < self.once,
+                }
+            })
+            .collect();
+        let stages = Stage::ALL
+            .into_iter()
+            .filter_map(|stage| {
+                let mut report = StageReport {
+                    name: stage.name(),
+                    flops: 0,
+                    flops_once: 0,
+                    bytes: 0,
+                    peak_bytes: 0,
+                    dispatches: 0,
+                };
+                let mut any = false;
+                for (i, node) in graph.nodes.iter().enumerate() {
+                    if node.stage != stage {
+                        continue;
+                    }
+                    any = true;
+                    let cost = node.op.cost();
+                    report.flops += cost.flops;
+                    report.bytes += cost.bytes;
+                    report.peak_bytes = report.peak_bytes.max(fixed + live_at(i));
+                    if i < self.once {
+                        report.flops_once += cost.flops;
+                    } else {
+                        report.dispatches += 1;
+                    }
+                }
+                any.then_some(report)
+            })
+            .collect::<Vec<_>>();
+        PlanReport {
+            total_flops: stages.iter().map(|s| s.flops).sum(),
+            dispatches: stages.iter().map(|s| s.dispatches).sum(),
+            stages,
+            nodes,
+            parameters: {
+                let mut seen = std::collections::BTreeMap::new();
+                for (_, recipe) in graph.parameters() {
+                    for (name, shape) in recipe.tensors() {
+                        seen.insert(name, shape.iter().map(|&n| n as u64).product::<u64>());
+                    }
+                }
+                seen.values().sum()
+            },
+            parameter_bytes,
+            kept_bytes,
+            slot_bytes,
+            peak_bytes: fixed + slot_bytes,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `attention`: softmax attention of queries over keys, fused, with an optional running state.
+//!
+//! The state per query and head is (max, Σp, Σp·v). It merges exactly, which is what lets long
+//! inputs be encoded window by window and lets few queries be spread over many workgroups.
+
+use super::Cost;
+
+/// The score that a masked key gets. Finite, so that no kernel depends on infinities (Metal's fast
+/// math); far below any real score, so that its weight is exactly zero beside a real key; and the
+/// same for all masked keys, so that a row with no key left is the plain mean, as in Hugging Face.
+pub const MASKED_SCORE: f32 = -1.0e30;
+
+/// The running maximum before any key: lower than [`MASKED_SCORE`].
+pub const LOWEST_SCORE: f32 = -3.0e38;
+
+/// Arguments of `attention`.
+///
+/// Inputs: Q `[batch or 1, queries, ..]`, K and V `[batch, keys, ..]` (may be one array), mask
+/// `[batch, 1, keys]` if `masked` (non-zero keeps), and if `carry` the state so far: its
+/// accumulators and statistics.
+///
+/// Head h reads columns `q_column + h·pad(d_qk) ..` of Q and so on, where `pad` rounds up to four;
+/// padding columns are zero.
+///
+/// Outputs: if `finish` and one split, the result `[batch, queries, heads·pad(d_v)]`. Otherwise
+/// accumulators `[splits·batch, queries, heads·pad(d_v)]`, not normalised, and statistics
+/// `[splits·batch, queries, 2·heads]`: maximum and sum of each head. Split s covers keys
+/// `s·split_keys ..`; the carried state joins split 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Items that do not see each other.
+    pub batch: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Query rows of one item.
+    pub queries: usize,
+    /// Key rows of one item.
+    pub keys: usize,
+    /// Query and key channels of one head.
+    pub d_qk: usize,
+    /// Value channels of one head.
+    pub d_v: usize,
+    /// Factor of the scores, 1/√d_qk.
+    pub scale: f32,
+    /// Q has one item that serves the whole batch.
+    pub shared_queries: bool,
+    /// Elements from one row of Q to the next.
+    pub q_row: usize,
+    /// Elements from one row of K to the next.
+    pub k_row: usize,
+    /// Elements from one row of V to the next.
+    pub v_row: usize,
+    /// First column of Q in its rows.
+    pub q_column: usize,
+    /// First column of K in its rows.
+    pub k_column: usize,
+    /// First column of V in its rows.
+    pub v_column: usize,
+    /// A key mask is given.
+    pub masked: bool,
+    /// A state so far is given.
+    pub carry: bool,
+    /// Normalise and store the result rather than the state.
+    pub finish: bool,
+    /// Parts that the keys are divided into, merged afterwards by `attention_merge`.
+    pub splits: usize,
+}
+
+impl Attention {
+    /// Columns of one head in Q and K.
+    #[must_use]
+    pub const fn qk_stride(&self) -> usize {
+        self.d_qk.next_multiple_of(4)
+    }
+
+    /// Columns of one head in V and in the output.
+    #[must_use]
+    pub const fn v_stride(&self) -> usize {
+        self.d_v.next_multiple_of(4)
+    }
+
+    /// Keys of one split (the last may have fewer).
+    #[must_use]
+    pub fn split_keys(&self) -> usize {
+        self.keys.div_ceil(self.splits.max(1)).max(1)
+    }
+
+    /// True when the result is stored rather than the state.
+    #[must_use]
+    pub const fn stores_result(&self) -> bool {
+        self.finish && self.splits == 1
+    }
+
+    /// Scores and context, with unpadded sizes.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        let pairs = self.batch as u64 * self.heads as u64 * self.queries as u64 * self.keys as u64;
+        let heads = (self.batch * self.heads) as u64;
+        let (q, m) = (self.queries as u64, self.keys as u64);
+        let (d_qk, d_v) = (self.d_qk as u64, self.d_v as u64);
+        Cost {
+            flops: 2 * pairs * (d_qk + d_v),
+            bytes: 4 * heads * (q * d_qk + m * (d_qk + d_v) + q * d_v),
+        }
+    }
+}

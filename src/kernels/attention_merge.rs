@@ -1,0 +1,43 @@
+//! `attention_merge`: exact merge of attention states of disjoint key sets, in a fixed order.
+
+use super::Cost;
+
+/// Arguments of `attention_merge`.
+///
+/// Inputs: accumulators `[parts·batch, queries, heads·pad(d_v)]` and statistics
+/// `[parts·batch, queries, 2·heads]`, part-major. Outputs: the result
+/// `[batch, queries, heads·pad(d_v)]` if `finish`, else the merged accumulators and statistics.
+/// Parts are added in rising order, so that the same plan gives the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AttentionMerge {
+    /// States to merge.
+    pub parts: usize,
+    /// Items.
+    pub batch: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Query rows of one item.
+    pub queries: usize,
+    /// Value channels of one head.
+    pub d_v: usize,
+    /// Normalise and store the result rather than the state.
+    pub finish: bool,
+}
+
+impl AttentionMerge {
+    /// Columns of one head.
+    #[must_use]
+    pub const fn v_stride(&self) -> usize {
+        self.d_v.next_multiple_of(4)
+    }
+
+    /// No matrix product.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        let row = (self.heads * self.d_v) as u64;
+        Cost {
+            flops: 0,
+            bytes: 4 * (self.batch * self.queries) as u64 * row * (self.parts as u64 + 1),
+        }
+    }
+}

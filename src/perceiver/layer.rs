@@ -1,0 +1,222 @@
+//! The one attention layer that encoder, processor and decoder are made of.
+//!
+//! Its rules are Hugging Face's `PerceiverLayer`: LayerNorm, projections, attention, output
+//! projection, optional query residual, then LayerNorm and a two-layer MLP with a residual of its
+//! own.
+
+use crate::error::Result;
+use crate::graph::{
+    AttentionSource, Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View,
+};
+use crate::kernels::gemm::Activation;
+
+/// Sizes and tensor names of one attention layer.
+#[derive(Debug, Clone)]
+pub struct AttentionLayer {
+    /// Tensor names begin with this, without the dot.
+    pub prefix: String,
+    /// Stage that its nodes belong to.
+    pub stage: Stage,
+    /// Short name for labels.
+    pub label: String,
+    /// Heads.
+    pub heads: usize,
+    /// Query and key channels, all heads together.
+    pub qk: usize,
+    /// Value channels, all heads together.
+    pub v: usize,
+    /// Channels of the queries' rows, and of the result.
+    pub q_width: usize,
+    /// Channels of the keys' and values' rows.
+    pub kv_width: usize,
+    /// Hidden width of the MLP over `q_width`.
+    pub widening: usize,
+    /// Whether the raw queries are added to the attention's result.
+    pub residual: bool,
+    /// Activation of the MLP.
+    pub activation: Activation,
+}
+
+/// Keys and values of some rows: one array, two first columns.
+#[derive(Debug, Clone, Copy)]
+pub struct KeysValues {
+    rows: View,
+    k_column: usize,
+    v_column: usize,
+}
+
+impl AttentionLayer {
+    fn name(&self, leaf: &str) -> String {
+        format!("{}.{leaf}", self.prefix)
+    }
+
+    fn node(&self, leaf: &str) -> String {
+        format!("{} {leaf}", self.label)
+    }
+
+    fn heads_of(&self, channels: usize) -> HeadLayout {
+        HeadLayout {
+            heads: self.heads,
+            width: channels / self.heads.max(1),
+        }
+    }
+
+    fn part(&self, leaf: &str, out: HeadLayout) -> LinearPart {
+        LinearPart {
+            weight: self.name(&format!("{leaf}.weight")),
+            bias: Some(self.name(&format!("{leaf}.bias"))),
+            out,
+        }
+    }
+
+    fn plain(&self, leaf: &str, input: HeadLayout, out: usize) -> Linear {
+        Linear {
+            parts: vec![self.part(leaf, HeadLayout::plain(out))],
+            input,
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        }
+    }
+
+    /// Channels of one head: of queries and keys, of values.
+    fn widths(&self) -> (usize, usize) {
+        (self.heads_of(self.qk).width, self.heads_of(self.v).width)
+    }
+
+    /// Projected queries of rows `x`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn queries(&self, g: &mut Graph, x: View) -> Result<AttentionSource> {
+        let norm = self.name("attention.self.layernorm1");
+        let xn = g.layer_norm(self.stage, &self.node("query norm"), x, &norm);
+        let linear = Linear {
+            parts: vec![self.part("attention.self.query", self.heads_of(self.qk))],
+            input: HeadLayout::plain(self.q_width),
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        };
+        let view = g.view(xn);
+        let q = g.linear(self.stage, &self.node("query"), view, linear)?;
+        Ok(AttentionSource {
+            view: g.view(q),
+            column: 0,
+        })
+    }
+
+    /// Projected keys and values of rows `y` (cross-attention), by one product.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn keys_values(&self, g: &mut Graph, y: View) -> Result<KeysValues> {
+        let norm = self.name("attention.self.layernorm2");
+        let yn = g.layer_norm(self.stage, &self.node("input norm"), y, &norm);
+        let linear = Linear {
+            parts: vec![
+                self.part("attention.self.key", self.heads_of(self.qk)),
+                self.part("attention.self.value", self.heads_of(self.v)),
+            ],
+            input: HeadLayout::plain(self.kv_width),
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        };
+        let columns = linear.columns();
+        let view = g.view(yn);
+        let kv = g.linear(self.stage, &self.node("key value"), view, linear)?;
+        Ok(KeysValues {
+            rows: g.view(kv),
+            k_column: columns[0],
+            v_column: columns[1],
+        })
+    }
+
+    /// Attention of `q` over `kv`; see [`Graph::attention`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when shapes do not fit.
+    pub fn attend(
+        &self,
+        g: &mut Graph,
+        q: AttentionSource,
+        kv: KeysValues,
+        mask: Option<View>,
+        carry: Option<(ValueId, ValueId)>,
+        finish: bool,
+    ) -> Result<Vec<ValueId>> {
+        let source = |column| AttentionSource {
+            view: kv.rows,
+            column,
+        };
+        g.attention(
+            self.stage,
+            &self.node("attention"),
+            self.heads,
+            self.widths(),
+            [q, source(kv.k_column), source(kv.v_column)],
+            mask,
+            carry,
+            finish,
+        )
+    }
+
+    /// Output projection, query residual and MLP. `x` are the raw queries.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn finish(&self, g: &mut Graph, context: ValueId, x: View) -> Result<ValueId> {
+        let mut out = self.plain("attention.output.dense", self.heads_of(self.v), self.q_width);
+        out.residual = self.residual.then_some(x);
+        let view = g.view(context);
+        let a = g.linear(self.stage, &self.node("output"), view, out)?;
+        let a = g.view(a);
+        let norm = self.name("layernorm");
+        let an = g.layer_norm(self.stage, &self.node("mlp norm"), a, &norm);
+        let hidden = self.widening * self.q_width;
+        let mut widen = self.plain("mlp.dense1", HeadLayout::plain(self.q_width), hidden);
+        widen.activation = self.activation;
+        let view = g.view(an);
+        let h = g.linear(self.stage, &self.node("mlp in"), view, widen)?;
+        let mut narrow = self.plain("mlp.dense2", HeadLayout::plain(hidden), self.q_width);
+        narrow.residual = Some(a);
+        let view = g.view(h);
+        g.linear(self.stage, &self.node("mlp out"), view, narrow)
+    }
+
+    /// The whole layer as self-attention over rows `x`: queries, keys and values by one product.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn self_attention(&self, g: &mut Graph, x: View) -> Result<ValueId> {
+        let norm = self.name("attention.self.layernorm1");
+        let xn = g.layer_norm(self.stage, &self.node("norm"), x, &norm);
+        let linear = Linear {
+            parts: vec![
+                self.part("attention.self.query", self.heads_of(self.qk)),
+                self.part("attention.self.key", self.heads_of(self.qk)),
+                self.part("attention.self.value", self.heads_of(self.v)),
+            ],
+            input: HeadLayout::plain(self.q_width),
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        };
+        let columns = linear.columns();
+        let view = g.view(xn);
+        let qkv = g.linear(self.stage, &self.node("query key value"), view, linear)?;
+        let rows = g.view(qkv);
+        let q = AttentionSource {
+            view: rows,
+            column: columns[0],
+        };
+        let kv = KeysValues {
+            rows,
+            k_column: columns[1],
+            v_column: columns[2],
+        };
+        let context = self.attend(g, q, kv, None, None, true)?[0];
+        self.finish(g, context, x)
+    }
+}

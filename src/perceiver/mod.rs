@@ -1,0 +1,12 @@
+//! Perceiver IO: configuration, layers, and the three parts encode, process and decode as graphs.
+
+pub mod config;
+pub mod decoder;
+pub mod encoder;
+pub mod layer;
+pub mod parameters;
+pub mod positions;
+pub mod processor;
+pub mod stack;
+
+pub use config::{Architecture, PerceiverConfig};

@@ -1,0 +1,182 @@
+//! From checkpoint tensors to the arrays of a graph: evaluates [`Recipe`]s.
+//!
+//! Each recipe is evaluated once per model and shared by all its plans.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rayon::prelude::*;
+
+use super::positions::fourier_tables;
+use crate::cpu::Real;
+use crate::error::{Error, Result};
+use crate::graph::{HeadLayout, LinearPart, Recipe};
+use crate::tensor::{Extent, NamedTensors};
+
+/// Where weights come from: a checkpoint on disk, or tensors made in memory.
+pub trait TensorSource: Send + Sync {
+    /// The elements of a tensor as `f32`, row-major.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>>;
+}
+
+impl TensorSource for NamedTensors {
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.get(name)
+            .and_then(|t| t.as_f32())
+            .map(<[f32]>::to_vec)
+            .ok_or_else(|| Error::input(name, "is missing", "a tensor of 32-bit floats"))
+    }
+}
+
+/// The parameters of a model, evaluated on demand.
+pub struct ParameterStore<T> {
+    source: Arc<dyn TensorSource>,
+    known: Mutex<HashMap<Recipe, Arc<Vec<T>>>>,
+}
+
+impl<T: Real> ParameterStore<T> {
+    /// A store over this source.
+    #[must_use]
+    pub fn new(source: Arc<dyn TensorSource>) -> Self {
+        ParameterStore {
+            source,
+            known: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The array of a recipe, rows padded to four elements.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read or has another size than the recipe says.
+    pub fn get(&self, recipe: &Recipe) -> Result<Arc<Vec<T>>> {
+        let mut known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(array) = known.get(recipe) {
+            return Ok(array.clone());
+        }
+        let array = Arc::new(evaluate(recipe, &*self.source)?);
+        known.insert(recipe.clone(), array.clone());
+        Ok(array)
+    }
+}
+
+/// Evaluates a recipe: rows padded to four elements, padding zero.
+///
+/// # Errors
+/// When a tensor cannot be read or has another size than the recipe says.
+pub fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+    let extent = recipe.extent();
+    let read = |name: &str, wanted: usize| -> Result<Vec<f32>> {
+        let data = source.read_f32(name)?;
+        if data.len() != wanted {
+            return Err(Error::input(
+                name,
+                format!("has {} elements", data.len()),
+                format!("{wanted} elements"),
+            ));
+        }
+        Ok(data)
+    };
+    match recipe {
+        Recipe::Stored { name, .. } => Ok(pad(extent, &read(name, extent.len())?)),
+        Recipe::LinearWeight {
+            parts,
+            input,
+            divisor,
+        } => {
+            let stride = extent.stride();
+            let mut array = vec![T::default(); extent.padded_len()];
+            let (starts, _) = crate::graph::part_columns(parts);
+            for (part, start) in parts.iter().zip(starts) {
+                let weight = read(&part.weight, part.out.channels() * input.channels())?;
+                transpose(&weight, part, *input, *divisor, start, stride, &mut array);
+            }
+            Ok(array)
+        }
+        Recipe::LinearBias { parts, divisor } => {
+            let mut array = vec![T::default(); extent.padded_len()];
+            let (starts, _) = crate::graph::part_columns(parts);
+            for (part, start) in parts.iter().zip(starts) {
+                let Some(bias) = &part.bias else { continue };
+                let bias = read(bias, part.out.channels())?;
+                for (channel, &b) in bias.iter().enumerate() {
+                    array[start + column(part.out, channel)] = divide(b, *divisor);
+                }
+            }
+            Ok(array)
+        }
+        Recipe::FourierTables {
+            axes,
+            max_resolution,
+            bands,
+        } => Ok(pad(extent, &fourier_tables(axes, max_resolution, *bands))),
+    }
+}
+
+/// Column of a channel in a padded head layout.
+fn column(layout: HeadLayout, channel: usize) -> usize {
+    channel / layout.width.max(1) * layout.stride() + channel % layout.width.max(1)
+}
+
+fn divide<T: Real>(x: f32, divisor: u32) -> T {
+    T::from_f32(x) / T::from_f64(f64::from(divisor))
+}
+
+/// Writes weight `[out, in]` as columns `start..` of a `[in, ..]` array, in blocks that suit caches.
+fn transpose<T: Real>(
+    weight: &[f32],
+    part: &LinearPart,
+    input: HeadLayout,
+    divisor: u32,
+    start: usize,
+    stride: usize,
+    array: &mut [T],
+) {
+    let (outs, ins) = (part.out.channels(), input.channels());
+    if outs == 0 || ins == 0 {
+        return;
+    }
+    const BLOCK: usize = 32;
+    array
+        .par_chunks_mut(BLOCK * stride)
+        .enumerate()
+        .for_each(|(block, rows)| {
+            let first = block * BLOCK;
+            for (r, row) in rows.chunks_exact_mut(stride).enumerate() {
+                let Some(i) = channel_of(input, first + r) else {
+                    continue;
+                };
+                for o in 0..outs {
+                    row[start + column(part.out, o)] = divide(weight[o * ins + i], divisor);
+                }
+            }
+        });
+}
+
+/// Channel of a column in a padded head layout, `None` for padding.
+fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
+    let (head, within) = (column / layout.stride().max(1), column % layout.stride().max(1));
+    (head < layout.heads && within < layout.width).then(|| head * layout.width + within)
+}
+
+/// A dense array with rows padded to four elements.
+fn pad<T: Real>(extent: Extent, dense: &[f32]) -> Vec<T> {
+    let mut array = vec![T::default(); extent.padded_len()];
+    if extent.cols == 0 {
+        return array;
+    }
+    for (to, from) in array
+        .chunks_exact_mut(extent.stride())
+        .zip(dense.chunks_exact(extent.cols))
+    {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = T::from_f32(from);
+        }
+    }
+    array
+}

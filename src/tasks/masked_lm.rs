@@ -1,0 +1,112 @@
+//! `PerceiverForMaskedLM` as a graph: token ids in, logits over 262 bytes and special tokens out.
+
+use crate::error::Result;
+use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage};
+use crate::kernels::gemm::Activation;
+use crate::perceiver::PerceiverConfig;
+use crate::perceiver::decoder::decode;
+use crate::perceiver::encoder::windows;
+use crate::perceiver::layer::AttentionLayer;
+use crate::perceiver::stack::{Request, Stack};
+use crate::tensor::Extent;
+
+/// Query and key channels of the decoder, fixed in Hugging Face's class.
+const DECODER_QK: usize = 256;
+/// Heads of the decoder, fixed in Hugging Face's class.
+const DECODER_HEADS: usize = 8;
+
+/// Inputs `input_ids` and `attention_mask`, both `[batch, 1, length]`; output `logits`
+/// `[batch, max_position_embeddings, vocab_size]`.
+///
+/// # Errors
+/// [`crate::Error::Graph`] when widths do not fit.
+pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
+    let mut g = Graph::default();
+    let (batch, length) = (request.batch, request.length);
+    let (d_model, outputs) = (config.d_model, config.max_position_embeddings);
+    let stored = |g: &mut Graph, name: &str, rows: usize| {
+        let id = g.parameter(Recipe::Stored {
+            name: name.to_owned(),
+            shape: vec![rows, d_model],
+        });
+        g.view(id)
+    };
+    let embeddings = "perceiver.input_preprocessor.embeddings.weight";
+    let table = stored(&mut g, embeddings, config.vocab_size);
+    let positions = stored(
+        &mut g,
+        "perceiver.input_preprocessor.position_embeddings.weight",
+        outputs,
+    );
+    let ids = g.input("input_ids", Extent::new(batch, 1, length));
+    let mask = g.input("attention_mask", Extent::new(batch, 1, length));
+    let (ids, mask) = (g.view(ids), g.view(mask));
+
+    let stack = Stack {
+        config,
+        channels: d_model,
+    };
+    // A text is short: one window.
+    let all = windows(length, usize::MAX / 2);
+    let latents = stack.encode_and_process(&mut g, request, &all, &mut |g, _| {
+        let rows = g.embed(Stage::Preprocess, "embed", ids, table, positions);
+        Ok((g.view(rows), Some(mask)))
+    })?;
+
+    let layer = AttentionLayer {
+        prefix: "perceiver.decoder.decoding_cross_attention".to_owned(),
+        stage: Stage::Decode,
+        label: "decode".to_owned(),
+        heads: DECODER_HEADS,
+        qk: DECODER_QK,
+        v: d_model,
+        q_width: d_model,
+        kv_width: config.d_latents,
+        widening: 1,
+        residual: false,
+        activation: stack.activation(),
+    };
+    let queries = stored(
+        &mut g,
+        "perceiver.decoder.output_position_encodings.position_embeddings",
+        outputs,
+    );
+    let all = windows(outputs, usize::MAX / 2);
+    let intermediates = request.intermediates;
+    decode(
+        &mut g,
+        &layer,
+        latents,
+        &all,
+        &mut |_, _| Ok(queries),
+        &mut |g, queries, hidden| {
+            let view = g.view(hidden);
+            let logits = g.linear(
+                Stage::Postprocess,
+                "logits",
+                view,
+                Linear {
+                    // The embedding table, used the other way round.
+                    parts: vec![LinearPart {
+                        weight: embeddings.to_owned(),
+                        bias: Some("embedding_decoder.bias".to_owned()),
+                        out: HeadLayout::plain(config.vocab_size),
+                    }],
+                    input: HeadLayout::plain(d_model),
+                    divisor: 1,
+                    activation: Activation::None,
+                    residual: None,
+                },
+            )?;
+            g.output("logits", vec![logits], vec![batch, outputs, config.vocab_size]);
+            if intermediates {
+                let shape = vec![batch, outputs, d_model];
+                g.output("decoder_query", vec![queries.value], shape.clone());
+                g.output("decoder_hidden", vec![hidden], shape.clone());
+                g.output("decoder_output", vec![hidden], shape);
+            }
+            Ok(())
+        },
+    )?;
+    Ok(g)
+}
