@@ -1,6 +1,7 @@
 // attention: softmax attention with online softmax; the score matrix exists only as one tile.
 //
-// Algorithm (flash attention with a spread accumulator). A workgroup owns 32 queries of one batch item
+// Algorithm (flash attention with a spread accumulator), two entry points.
+//   tiled   256 invocations. A workgroup owns 32 queries of one batch item
 // and head, a share of the keys (split) and up to 64·CHUNKS value columns. For each tile of 32 keys:
 //   1. scores: the head's channels pass through workgroup memory 32 at a time, as in a GEMM; an
 //      invocation owns queries ty, ty + 16 and keys tx, tx + 16;
@@ -8,6 +9,11 @@
 //      accumulators are rescaled;
 //   3. context: 64 value columns at a time; an invocation owns its two queries × one vector per
 //      64 columns, so that the 32 × d_v accumulator is spread over the registers of the workgroup.
+//   direct  LANES invocations, no workgroup memory, no barrier, for software adapters, whose lanes are
+//           the slots of one CPU vector. A workgroup owns 32 queries, a lane four neighbouring ones,
+//           as the components of its vectors. Keys and values are read at addresses that are uniform
+//           over the workgroup, KEY_TILE rows at a time; no maximum or sum ever crosses lanes. The
+//           accumulators live in y.
 // Head widths need not be powers of two: rows are padded with zeros to four, channels beyond are
 // loaded as zeros.
 //
@@ -22,7 +28,8 @@
 //   7 read_write  y            [splits·batch, queries, heads·pad(d_v)] as vectors of four
 //   8 read_write  y_stats      [splits·batch, queries, 2·heads] as f32, written unless result is stored
 //
-// Workgroup bytes: 8 KiB (query and key slices, or value slice) + 4 KiB probabilities + 2 KiB maxima.
+// Workgroup bytes: tiled 8 KiB (query and key slices, or value slice) + 4 KiB probabilities + 2 KiB
+// maxima; direct none.
 //
 // Numerics: f32. Masked keys get the finite score -1e30, the running maximum starts at -3e38; no
 // infinity or NaN is relied on. Keys beyond the end have weight exactly zero.
@@ -61,6 +68,8 @@ struct Params {
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
 const CHUNKS: u32 = 1u;
+// Keys per tile (direct).
+const KEY_TILE: u32 = 8u;
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
 
@@ -284,5 +293,189 @@ fn tiled(
                 }
             }
         }
+    }
+}
+
+@compute @workgroup_size(8)
+fn direct(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    var rest = workgroup.y * params.groups_x + workgroup.x;
+    if (rest >= params.groups) {
+        return;
+    }
+    let query_tile = rest % params.query_tiles;
+    rest = rest / params.query_tiles;
+    let head = rest % params.heads;
+    rest = rest / params.heads;
+    let item = rest % params.batch;
+    let split = rest / params.batch;
+
+    let first_query = 32u * query_tile + 4u * local;
+    let last_query = params.queries - 1u;
+    let first_key = split * params.split_keys;
+    let end_key = min(first_key + params.split_keys, params.keys);
+    let last_key = params.keys - 1u;
+    let masked = (params.flags & 2u) != 0u;
+    let carried = (params.flags & 4u) != 0u && split == 0u;
+    let store_result = (params.flags & 8u) != 0u;
+
+    let query = min(first_query + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last_query));
+    let q_item = select(item, 0u, (params.flags & 1u) != 0u) * params.queries;
+    let q_at = (q_item + query) * params.q_row + params.q_column + head * params.qk_vectors;
+    let in_row = item * params.queries + query;
+    let out_row = (split * params.batch + item) * params.queries + query;
+    let y_at = out_row * params.y_row + head * params.v_vectors;
+    let carry_at = in_row * params.y_row + head * params.v_vectors;
+    // Which of the four queries exist.
+    let real = first_query + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.queries);
+
+    var maximum = vec4<f32>(LOWEST);
+    var sum = vec4<f32>(0.0);
+    if (carried) {
+        let s = in_row * params.stats_row + 2u * head;
+        maximum = vec4<f32>(carry_stats[s.x], carry_stats[s.y], carry_stats[s.z], carry_stats[s.w]);
+        sum = vec4<f32>(
+            carry_stats[s.x + 1u], carry_stats[s.y + 1u], carry_stats[s.z + 1u], carry_stats[s.w + 1u],
+        );
+    }
+    for (var c = 0u; c < params.v_vectors; c++) {
+        var a0 = vec4<f32>(0.0);
+        var a1 = vec4<f32>(0.0);
+        var a2 = vec4<f32>(0.0);
+        var a3 = vec4<f32>(0.0);
+        if (carried) {
+            a0 = carry[carry_at.x + c];
+            a1 = carry[carry_at.y + c];
+            a2 = carry[carry_at.z + c];
+            a3 = carry[carry_at.w + c];
+        }
+        store4(y_at, c, real, a0, a1, a2, a3);
+    }
+
+    var s: array<vec4<f32>, KEY_TILE>;
+    for (var key = first_key; key < end_key; key += KEY_TILE) {
+        // 1. scores; components are queries
+        let k_from = (item * params.keys + key) * params.k_row + params.k_column + head * params.qk_vectors;
+        // #unroll
+        for (var j = 0u; j < KEY_TILE; j++) {
+            s[j] = vec4<f32>(0.0);
+        }
+        for (var d = 0u; d < params.qk_vectors; d++) {
+            let q0 = q[q_at.x + d];
+            let q1 = q[q_at.y + d];
+            let q2 = q[q_at.z + d];
+            let q3 = q[q_at.w + d];
+            let xx = vec4<f32>(q0.x, q1.x, q2.x, q3.x);
+            let yy = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
+            let zz = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
+            let ww = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
+            // #unroll
+            for (var j = 0u; j < KEY_TILE; j++) {
+                let kv = k[k_from + min(j, last_key - key) * params.k_row + d];
+                s[j] += kv.x * xx + kv.y * yy + kv.z * zz + kv.w * ww;
+            }
+        }
+        // 2. softmax
+        var new_maximum = maximum;
+        // #unroll
+        for (var j = 0u; j < KEY_TILE; j++) {
+            s[j] *= params.scale;
+            if (masked) {
+                if (mask[item * params.mask_row + min(key + j, last_key)] == 0.0) {
+                    s[j] = vec4<f32>(MASKED);
+                }
+            }
+            if (key + j < end_key) {
+                new_maximum = max(new_maximum, s[j]);
+            }
+        }
+        let factor = exp(maximum - new_maximum);
+        maximum = new_maximum;
+        sum *= factor;
+        // #unroll
+        for (var j = 0u; j < KEY_TILE; j++) {
+            s[j] = select(vec4<f32>(0.0), exp(s[j] - maximum), key + j < end_key);
+            sum += s[j];
+        }
+        // 3. context; components are queries, one vector per value column
+        let v_from = (item * params.keys + key) * params.v_row + params.v_column + head * params.v_vectors;
+        for (var c = 0u; c < params.v_vectors; c++) {
+            let a0 = y[y_at.x + c];
+            let a1 = y[y_at.y + c];
+            let a2 = y[y_at.z + c];
+            let a3 = y[y_at.w + c];
+            var o0 = vec4<f32>(a0.x, a1.x, a2.x, a3.x) * factor;
+            var o1 = vec4<f32>(a0.y, a1.y, a2.y, a3.y) * factor;
+            var o2 = vec4<f32>(a0.z, a1.z, a2.z, a3.z) * factor;
+            var o3 = vec4<f32>(a0.w, a1.w, a2.w, a3.w) * factor;
+            // #unroll
+            for (var j = 0u; j < KEY_TILE; j++) {
+                let value = v[v_from + min(j, last_key - key) * params.v_row + c];
+                o0 += value.x * s[j];
+                o1 += value.y * s[j];
+                o2 += value.z * s[j];
+                o3 += value.w * s[j];
+            }
+            store4(
+                y_at, c, real,
+                vec4<f32>(o0.x, o1.x, o2.x, o3.x),
+                vec4<f32>(o0.y, o1.y, o2.y, o3.y),
+                vec4<f32>(o0.z, o1.z, o2.z, o3.z),
+                vec4<f32>(o0.w, o1.w, o2.w, o3.w),
+            );
+        }
+    }
+
+    if (store_result) {
+        let inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
+        for (var c = 0u; c < params.v_vectors; c++) {
+            store4(
+                y_at, c, real,
+                y[y_at.x + c] * inverse.x,
+                y[y_at.y + c] * inverse.y,
+                y[y_at.z + c] * inverse.z,
+                y[y_at.w + c] * inverse.w,
+            );
+        }
+        return;
+    }
+    let stats_at = out_row * params.stats_row;
+    // #unroll
+    for (var i = 0u; i < 4u; i++) {
+        if (real[i]) {
+            y_stats[stats_at[i] + 2u * head] = maximum[i];
+            y_stats[stats_at[i] + 2u * head + 1u] = sum[i];
+            // The padding of the statistics' row.
+            if (head == 0u && (2u * params.heads) % 4u != 0u) {
+                y_stats[stats_at[i] + 2u * params.heads] = 0.0;
+                y_stats[stats_at[i] + 2u * params.heads + 1u] = 0.0;
+            }
+        }
+    }
+}
+
+// Stores one vector of each of four rows that exist.
+fn store4(
+    at: vec4<u32>,
+    c: u32,
+    real: vec4<bool>,
+    a0: vec4<f32>,
+    a1: vec4<f32>,
+    a2: vec4<f32>,
+    a3: vec4<f32>,
+) {
+    if (real.x) {
+        y[at.x + c] = a0;
+    }
+    if (real.y) {
+        y[at.y + c] = a1;
+    }
+    if (real.z) {
+        y[at.z + c] = a2;
+    }
+    if (real.w) {
+        y[at.w + c] = a3;
     }
 }

@@ -17,6 +17,7 @@ pub mod math;
 mod real;
 
 pub use executor::Session;
+pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
 pub use real::Real;
 
 /// Names of all twins.

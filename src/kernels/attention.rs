@@ -3,7 +3,7 @@
 //! The state per query and head is (max, Σp, Σp·v). It merges exactly, which is what lets long
 //! inputs be encoded window by window and lets few queries be spread over many workgroups.
 
-use super::Cost;
+use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, vectors, word};
 
 /// The score that a masked key gets. Finite, so that no kernel depends on infinities (Metal's fast
 /// math); far below any real score, so that its weight is exactly zero beside a real key; and the
@@ -102,5 +102,141 @@ impl Attention {
             flops: 2 * pairs * (d_qk + d_v),
             bytes: 4 * heads * (q * d_qk + m * (d_qk + d_v) + q * d_v),
         }
+    }
+}
+
+/// q, k, v, mask, carry, carry_stats; y, y_stats.
+pub const BINDINGS: Bindings = Bindings {
+    reads: 6,
+    writes: 2,
+};
+
+/// Workgroup memory of the tiled variants: slices, probabilities, exchanged maxima.
+const TILED_BYTES: u32 = 8 * 1024 + 4 * 1024 + 2 * 1024;
+
+const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        kernel: "attention",
+        name,
+        entry: "tiled",
+        constants,
+        invocations: 256,
+        workgroup_bytes: TILED_BYTES,
+        software: false,
+    }
+}
+
+/// Tiled variants by the vectors of value columns an invocation holds: 64 columns each.
+const TILED: [Variant; 5] = [
+    tiled("tiled-64", &[("CHUNKS", 1)]),
+    tiled("tiled-128", &[("CHUNKS", 2)]),
+    tiled("tiled-192", &[("CHUNKS", 3)]),
+    tiled("tiled-384", &[("CHUNKS", 6)]),
+    tiled("tiled-512", &[("CHUNKS", 8)]),
+];
+
+const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        kernel: "attention",
+        name,
+        entry: "direct",
+        constants,
+        invocations: 8,
+        workgroup_bytes: 0,
+        software: true,
+    }
+}
+
+/// Four queries per lane, 32 keys per tile.
+const DIRECT: Variant = direct("direct-32", &[("KEY_TILE", 32)]);
+/// Four queries per lane, 8 keys per tile.
+const DIRECT_SMALL: Variant = direct("direct-8", &[("KEY_TILE", 8)]);
+
+/// Queries of one workgroup, in all variants.
+const QUERY_TILE: usize = 32;
+
+/// All variants.
+pub const VARIANTS: &[Variant] = &[
+    TILED[0],
+    TILED[1],
+    TILED[2],
+    TILED[3],
+    TILED[4],
+    DIRECT,
+    DIRECT_SMALL,
+];
+
+/// Value columns that one workgroup accumulates; `None` for all.
+fn columns(variant: &Variant) -> Option<usize> {
+    (variant.entry == "tiled").then(|| 64 * variant.constants[0].1 as usize)
+}
+
+impl Attention {
+    /// Workgroups per split.
+    #[must_use]
+    pub fn workgroups_per_split(&self) -> usize {
+        self.batch * self.heads * self.queries.div_ceil(QUERY_TILE)
+    }
+
+    /// Variants that fit, best first: the narrowest accumulator that holds all value columns, since
+    /// each further group of columns computes the scores again.
+    #[must_use]
+    pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let direct = [DIRECT, DIRECT_SMALL];
+        let mut tiled = TILED.to_vec();
+        tiled.sort_by_key(|v| {
+            let width = columns(v).unwrap_or(usize::MAX);
+            let groups = self.d_v.div_ceil(width);
+            (groups, groups * width)
+        });
+        let mut list = Vec::new();
+        if device.software {
+            list.extend(direct);
+            list.extend(tiled);
+        } else {
+            list.extend(tiled);
+            list.extend(direct);
+        }
+        list
+    }
+
+    pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {
+        let args = *self;
+        let query_tiles = args.queries.div_ceil(QUERY_TILE);
+        let column_groups = columns(variant).map_or(1, |width| args.d_v.div_ceil(width).max(1));
+        let groups = self.workgroups_per_split() * column_groups * args.splits;
+        let words = move |groups_x: u32| {
+            let flags = u32::from(args.shared_queries)
+                | u32::from(args.masked) << 1
+                | u32::from(args.carry) << 2
+                | u32::from(args.stores_result()) << 3;
+            vec![
+                word(args.queries),
+                word(args.keys),
+                word(args.heads),
+                word(args.batch),
+                word(args.q_row / 4),
+                word(args.k_row / 4),
+                word(args.v_row / 4),
+                word(args.heads * args.v_stride() / 4),
+                word(args.q_column / 4),
+                word(args.k_column / 4),
+                word(args.v_column / 4),
+                word(4 * vectors(args.keys)),
+                word(args.qk_stride() / 4),
+                word(args.v_stride() / 4),
+                word(4 * vectors(2 * args.heads)),
+                word(args.split_keys()),
+                args.scale.to_bits(),
+                flags,
+                word(query_tiles),
+                word(column_groups),
+                groups_x,
+                word(groups),
+                0,
+                0,
+            ]
+        };
+        (groups as u64, Box::new(words))
     }
 }

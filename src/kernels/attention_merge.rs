@@ -1,6 +1,6 @@
 //! `attention_merge`: exact merge of attention states of disjoint key sets, in a fixed order.
 
-use super::Cost;
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
 
 /// Arguments of `attention_merge`.
 ///
@@ -39,5 +39,43 @@ impl AttentionMerge {
             flops: 0,
             bytes: 4 * (self.batch * self.queries) as u64 * row * (self.parts as u64 + 1),
         }
+    }
+}
+
+/// acc, stats; y, y_stats.
+pub const BINDINGS: Bindings = Bindings {
+    reads: 2,
+    writes: 2,
+};
+
+/// One invocation per vector of four results.
+pub const VARIANTS: &[Variant] = &[Variant {
+    kernel: "attention_merge",
+    name: "rows",
+    entry: "rows",
+    constants: &[],
+    invocations: ELEMENTWISE,
+    workgroup_bytes: 0,
+    software: false,
+}];
+
+impl AttentionMerge {
+    pub(crate) fn geometry(&self) -> Geometry {
+        let args = *self;
+        let row = args.heads * args.v_stride() / 4;
+        let total = args.batch * args.queries * row;
+        let words = move |groups_x: u32| {
+            vec![
+                word(args.parts),
+                word(args.batch * args.queries),
+                word(row),
+                word(args.v_stride() / 4),
+                word(4 * vectors(2 * args.heads)),
+                u32::from(args.finish),
+                word(total),
+                groups_x * ELEMENTWISE,
+            ]
+        };
+        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
     }
 }

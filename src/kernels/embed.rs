@@ -1,6 +1,6 @@
 //! `embed`: token embedding plus learned position, row by row.
 
-use super::Cost;
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
 
 /// Arguments of `embed`.
 ///
@@ -27,5 +27,42 @@ impl Embed {
             flops: 0,
             bytes: 12 * (self.batch * self.length * self.cols) as u64,
         }
+    }
+}
+
+/// ids, table, positions; y.
+pub const BINDINGS: Bindings = Bindings {
+    reads: 3,
+    writes: 1,
+};
+
+/// One invocation per vector of four results.
+pub const VARIANTS: &[Variant] = &[Variant {
+    kernel: "embed",
+    name: "rows",
+    entry: "rows",
+    constants: &[],
+    invocations: ELEMENTWISE,
+    workgroup_bytes: 0,
+    software: false,
+}];
+
+impl Embed {
+    pub(crate) fn geometry(&self) -> Geometry {
+        let args = *self;
+        let total = args.batch * args.length * vectors(args.cols);
+        let words = move |groups_x: u32| {
+            vec![
+                word(args.length),
+                word(4 * vectors(args.length)),
+                word(args.vocabulary),
+                word(vectors(args.cols)),
+                word(total),
+                groups_x * ELEMENTWISE,
+                0,
+                0,
+            ]
+        };
+        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
     }
 }

@@ -4,7 +4,7 @@
 //! short table per axis. The tables are made on the CPU ([`crate::perceiver::positions`]): WGSL
 //! guarantees `sin` and `cos` to 2⁻¹¹ only.
 
-use super::Cost;
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
 
 /// Arguments of `fourier`.
 ///
@@ -44,5 +44,56 @@ impl Fourier {
             flops: 0,
             bytes: 4 * (self.batch * self.rows * (self.content + self.cols())) as u64,
         }
+    }
+}
+
+/// content, tables; y.
+pub const BINDINGS: Bindings = Bindings {
+    reads: 2,
+    writes: 1,
+};
+
+/// One invocation per vector of four results.
+pub const VARIANTS: &[Variant] = &[Variant {
+    kernel: "fourier",
+    name: "rows",
+    entry: "rows",
+    constants: &[],
+    invocations: ELEMENTWISE,
+    workgroup_bytes: 0,
+    software: false,
+}];
+
+impl Fourier {
+    pub(crate) fn geometry(&self) -> Geometry {
+        let args = *self;
+        let total = args.batch * args.rows * vectors(args.cols());
+        let words = move |groups_x: u32| {
+            let [a, b, c] = args.axes.map(word);
+            vec![
+                word(args.rows),
+                word(args.first_row),
+                word(args.content),
+                word(4 * vectors(args.content)),
+                word(args.dimensions),
+                // Never zero: the shader divides by it, also where the quotient is not used.
+                word(args.bands.max(1)),
+                word(4 * vectors(1 + 2 * args.bands)),
+                word(vectors(args.cols())),
+                a,
+                b,
+                c,
+                1,
+                0,
+                a,
+                a + b,
+                0,
+                word(total),
+                groups_x * ELEMENTWISE,
+                0,
+                0,
+            ]
+        };
+        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
     }
 }

@@ -3,6 +3,9 @@
 //! One kernel is four files of one name: `shaders/NAME.wgsl`, `src/kernels/NAME.rs` (this folder),
 //! `src/cpu/NAME.rs` (the twin with the same argument struct) and rows in the table that
 //! `src/check/NAME.rs` holds. A test keeps the four sets of names equal.
+//!
+//! Nothing here touches a GPU: a variant is data, and a launch is a workgroup count and the words of
+//! a uniform buffer, so that both can be tested without a device.
 
 pub mod attention;
 pub mod attention_merge;
@@ -10,6 +13,9 @@ pub mod embed;
 pub mod fourier;
 pub mod gemm;
 pub mod layer_norm;
+
+use crate::error::{Error, Result};
+use crate::graph::Op;
 
 /// Names of all kernels, in the order of the documentation.
 pub const NAMES: [&str; 6] = [
@@ -29,4 +35,177 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes that must be read and written at least once.
     pub bytes: u64,
+}
+
+/// One specialisation of a shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// The kernel: the shader's file name.
+    pub kernel: &'static str,
+    /// Short name, unique within the kernel.
+    pub name: &'static str,
+    /// Entry point of the shader.
+    pub entry: &'static str,
+    /// Constants of the shader that this variant sets.
+    pub constants: &'static [(&'static str, u32)],
+    /// Invocations of a workgroup.
+    pub invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Made for software adapters: no workgroup memory, loads at uniform addresses.
+    pub software: bool,
+}
+
+/// What variant choice and dispatch geometry need to know about a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceTraits {
+    /// The "GPU" is a CPU (llvmpipe, SwiftShader, WARP).
+    pub software: bool,
+    /// Most workgroups along one dimension of a dispatch.
+    pub workgroups_per_dimension: u32,
+    /// Most invocations of a workgroup.
+    pub invocations: u32,
+    /// Most bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Workgroups that keep the device busy.
+    pub busy_workgroups: u32,
+}
+
+impl DeviceTraits {
+    /// The default limits of WebGPU, which every adapter must offer.
+    #[must_use]
+    pub const fn webgpu_default() -> Self {
+        DeviceTraits {
+            software: false,
+            workgroups_per_dimension: 65_535,
+            invocations: 256,
+            workgroup_bytes: 16_384,
+            busy_workgroups: 256,
+        }
+    }
+
+    /// True when a variant can be compiled within the limits.
+    #[must_use]
+    pub const fn allows(&self, variant: &Variant) -> bool {
+        variant.invocations <= self.invocations && variant.workgroup_bytes <= self.workgroup_bytes
+    }
+}
+
+/// One dispatch: which shader, how many workgroups, and the words of its uniform buffer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// The shader.
+    pub variant: Variant,
+    /// Workgroups in x and y.
+    pub workgroups: [u32; 2],
+    /// Uniform words, a multiple of four.
+    pub params: Vec<u32>,
+}
+
+/// How many storage buffers a kernel binds after its uniform buffer: reads, then writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bindings {
+    /// Read-only storage buffers.
+    pub reads: usize,
+    /// Writable storage buffers.
+    pub writes: usize,
+}
+
+/// Bindings of a kernel.
+#[must_use]
+pub fn bindings(kernel: &str) -> Option<Bindings> {
+    Some(match kernel {
+        "gemm" => gemm::BINDINGS,
+        "layer_norm" => layer_norm::BINDINGS,
+        "attention" => attention::BINDINGS,
+        "attention_merge" => attention_merge::BINDINGS,
+        "embed" => embed::BINDINGS,
+        "fourier" => fourier::BINDINGS,
+        _ => return None,
+    })
+}
+
+/// Every variant of every kernel, for checks and translation tests.
+#[must_use]
+pub fn variants() -> Vec<Variant> {
+    [
+        gemm::VARIANTS,
+        layer_norm::VARIANTS,
+        attention::VARIANTS,
+        attention_merge::VARIANTS,
+        embed::VARIANTS,
+        fourier::VARIANTS,
+    ]
+    .concat()
+}
+
+/// The variants that can run this op, the one to choose first.
+#[must_use]
+pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
+    let mut list: Vec<Variant> = match op {
+        Op::Gemm(a) => a.candidates(device),
+        Op::LayerNorm(a) => a.candidates(device),
+        Op::Attention(a) => a.candidates(device),
+        Op::AttentionMerge(_) => attention_merge::VARIANTS.to_vec(),
+        Op::Embed(_) => embed::VARIANTS.to_vec(),
+        Op::Fourier(_) => fourier::VARIANTS.to_vec(),
+    };
+    list.retain(|v| device.allows(v));
+    list
+}
+
+/// The launch of an op with a variant.
+///
+/// # Errors
+/// [`Error::Limit`] when the op needs more workgroups than the device can count.
+pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch> {
+    let (total, words) = match op {
+        Op::Gemm(a) => a.geometry(&variant),
+        Op::LayerNorm(a) => a.geometry(&variant),
+        Op::Attention(a) => a.geometry(&variant),
+        Op::AttentionMerge(a) => a.geometry(),
+        Op::Embed(a) => a.geometry(),
+        Op::Fourier(a) => a.geometry(),
+    };
+    let workgroups = fold(total, device)?;
+    let params = words(workgroups[0]);
+    debug_assert!(params.len().is_multiple_of(4));
+    Ok(Launch {
+        variant,
+        workgroups,
+        params,
+    })
+}
+
+/// Workgroups in all, and the uniform words once the workgroups per grid row are known.
+pub(crate) type Geometry = (u64, Box<dyn Fn(u32) -> Vec<u32>>);
+
+/// Folds a linear workgroup count into two dimensions. Kernels compute `y·groups_x + x` and ignore
+/// what is beyond their total.
+fn fold(total: u64, device: &DeviceTraits) -> Result<[u32; 2]> {
+    let most = u64::from(device.workgroups_per_dimension.max(1));
+    let x = total.min(most);
+    let y = if x == 0 { 0 } else { total.div_ceil(x) };
+    if y > most || total > u64::from(u32::MAX) {
+        return Err(Error::Limit {
+            what: "a dispatch".to_owned(),
+            needed: format!("{total} workgroups"),
+            limit: format!("{most} in each of two dimensions"),
+            hint: "use a smaller batch or smaller windows".to_owned(),
+        });
+    }
+    Ok([x as u32, y as u32])
+}
+
+/// Invocations of the workgroups of element-wise kernels.
+pub(crate) const ELEMENTWISE: u32 = 64;
+
+/// A size as a shader word. Sizes beyond 2³² cannot be allocated, so saturation is never seen.
+pub(crate) fn word(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Vectors of four in a padded row.
+pub(crate) const fn vectors(cols: usize) -> usize {
+    cols.div_ceil(4)
 }

@@ -1,0 +1,258 @@
+//! An open device: opened here, or adopted from a host app.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::{Adapter, AdapterKind};
+use super::pipeline::Pipelines;
+use crate::error::{Error, Result};
+use crate::kernels::DeviceTraits;
+
+/// Whether shaders check indices, loops and divisions at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShaderChecks {
+    /// No: the shaders are our own, validated, and tested in checked mode.
+    #[default]
+    Trusted,
+    /// Yes: for tests and for hunting driver defects.
+    Checked,
+}
+
+/// A device with the pipelines compiled on it so far. Clones share everything.
+#[derive(Clone)]
+pub struct Device {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    name: String,
+    kind: AdapterKind,
+    limits: wgpu::Limits,
+    traits: DeviceTraits,
+    checks: ShaderChecks,
+    pipelines: Mutex<Pipelines>,
+    /// Why the device was lost, once it was.
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl Device {
+    /// Opens an adapter with all the limits that it has.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver refuses.
+    pub fn open(adapter: &Adapter, checks: ShaderChecks) -> Result<Self> {
+        Self::open_with(adapter, adapter.handle.limits(), checks)
+    }
+
+    /// Opens an adapter with these limits, for tests of what holds on lesser devices.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver refuses.
+    pub fn open_with(adapter: &Adapter, limits: wgpu::Limits, checks: ShaderChecks) -> Result<Self> {
+        let request = adapter.handle.request_device(&wgpu::DeviceDescriptor {
+            label: Some("perceiver"),
+            required_limits: limits,
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        });
+        let (device, queue) = pollster::block_on(request).map_err(|e| Error::Device {
+            device: adapter.name.clone(),
+            what: format!("cannot be opened: {e}"),
+            hint: "update its driver, choose another device (`perceiver devices`) or the CPU executor (--device cpu)"
+                .to_owned(),
+        })?;
+        let lost = Arc::new(Mutex::new(None));
+        let seen = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let text = format!("{reason:?}: {message}");
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        });
+        // Whatever no error scope caught is logged rather than a panic, wgpu's default.
+        device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
+            tracing::error!(error = %e, "uncaptured GPU error");
+        }));
+        Ok(Self::new(device, queue, checks, lost))
+    }
+
+    /// Takes the device and queue of a host app. Its limits are what the app asked for; its
+    /// callbacks stay its own.
+    #[must_use]
+    pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::new(device, queue, ShaderChecks::Trusted, Arc::default())
+    }
+
+    fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        checks: ShaderChecks,
+        lost: Arc<Mutex<Option<String>>>,
+    ) -> Self {
+        let (info, limits) = (device.adapter_info(), device.limits());
+        let kind = AdapterKind::of(info.device_type);
+        let traits = DeviceTraits {
+            software: kind == AdapterKind::Software,
+            workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            invocations: limits.max_compute_invocations_per_workgroup,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            busy_workgroups: match kind {
+                AdapterKind::Discrete | AdapterKind::Virtual => 256,
+                AdapterKind::Integrated | AdapterKind::Other => 64,
+                // One workgroup per thread of the processor.
+                AdapterKind::Software => {
+                    std::thread::available_parallelism().map_or(2, |n| n.get() as u32)
+                }
+            },
+        };
+        Device {
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                name: info.name,
+                kind,
+                limits,
+                traits,
+                checks,
+                pipelines: Mutex::new(HashMap::new()),
+                lost,
+            }),
+        }
+    }
+
+    /// The adapter's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// What the adapter is made of.
+    #[must_use]
+    pub fn kind(&self) -> AdapterKind {
+        self.inner.kind
+    }
+
+    /// The limits that the device was opened with.
+    #[must_use]
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.inner.limits
+    }
+
+    /// What variant choice depends on.
+    #[must_use]
+    pub fn traits(&self) -> &DeviceTraits {
+        &self.inner.traits
+    }
+
+    /// The wgpu device.
+    #[must_use]
+    pub fn wgpu_device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue.
+    #[must_use]
+    pub fn wgpu_queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    pub(super) fn checks(&self) -> ShaderChecks {
+        self.inner.checks
+    }
+
+    pub(super) fn pipelines(&self) -> &Mutex<Pipelines> {
+        &self.inner.pipelines
+    }
+
+    /// An error if the device is gone.
+    pub(super) fn alive(&self) -> Result<()> {
+        let lost = self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*lost {
+            Some(reason) => Err(Error::DeviceLost {
+                device: self.inner.name.clone(),
+                reason: reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A buffer, or why there is none.
+    pub(super) fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped: bool,
+    ) -> Result<wgpu::Buffer> {
+        self.alive()?;
+        let limits = &self.inner.limits;
+        // Bindings may not be empty, copies want multiples of four.
+        let size = bytes.next_multiple_of(16).max(16);
+        let storage = usage.contains(wgpu::BufferUsages::STORAGE);
+        let limit = if storage {
+            limits
+                .max_buffer_size
+                .min(limits.max_storage_buffer_binding_size)
+        } else {
+            limits.max_buffer_size
+        };
+        if size > limit {
+            return Err(Error::Limit {
+                what: format!("array `{label}` on `{}`", self.inner.name),
+                needed: format!("{size} bytes"),
+                limit: format!("{limit} bytes"),
+                hint: "use a smaller batch or smaller windows, another device, or the CPU executor (--device cpu)"
+                    .to_owned(),
+            });
+        }
+        self.scoped(label, size, || {
+            self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage,
+                mapped_at_creation: mapped,
+            })
+        })
+    }
+
+    /// Runs `make` and turns what wgpu reports meanwhile into an error about `label`.
+    pub(super) fn scoped<T>(&self, label: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
+        let device = &self.inner.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = make();
+        let errors = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
+        for error in errors.into_iter().flatten() {
+            self.alive()?;
+            return Err(match error {
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+                    device: self.inner.name.clone(),
+                    bytes,
+                    what: label.to_owned(),
+                },
+                other => Error::Device {
+                    device: self.inner.name.clone(),
+                    what: format!("refused `{label}`: {other}"),
+                    hint: "report this with the output of `perceiver devices`; the CPU executor (--device cpu) is a way round"
+                        .to_owned(),
+                },
+            });
+        }
+        Ok(made)
+    }
+
+    /// Waits until the GPU has done everything submitted so far, or until `submission`.
+    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let waited = self.inner.device.poll(wgpu::PollType::Wait {
+            submission_index: submission,
+            timeout: None,
+        });
+        self.alive()?;
+        waited.map(|_| ()).map_err(|e| Error::Device {
+            device: self.inner.name.clone(),
+            what: format!("does not answer: {e}"),
+            hint: "build a new Engine, or use the CPU executor".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,17 @@
+//! The GPU side: adapters, devices, shader variants, pipelines, and the executor that replays plans.
+//!
+//! Invariants: nothing in the steady state creates a GPU object other than the command buffers that
+//! WebGPU makes single-use; every wgpu failure arrives as an [`crate::Error`]; no callback that
+//! belongs to a host app is replaced.
+
+mod adapter;
+mod device;
+mod executor;
+mod pipeline;
+pub mod shader;
+mod store;
+
+pub use adapter::{Adapter, AdapterKind, adapters};
+pub use device::{Device, ShaderChecks};
+pub use executor::Session;
+pub use store::Parameters;
