@@ -1,4 +1,5 @@
 //! A GPU kernel engine for Perceiver IO on wgpu.
+pub mod check;
 pub mod cpu;
 pub mod error;
 pub mod gpu;

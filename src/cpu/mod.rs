@@ -18,7 +18,7 @@ mod real;
 
 pub use executor::Session;
 pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
-pub use real::Real;
+pub use real::{Real, fast, reference};
 
 /// Names of all twins.
 pub const NAMES: [&str; 6] = [

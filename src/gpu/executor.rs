@@ -488,6 +488,37 @@ impl Session {
         Ok(())
     }
 
+    /// Fills all shared memory with a pattern that no kernel may leave behind.
+    pub(crate) fn poison(&self) {
+        // A quiet NaN with a payload: it survives any arithmetic and is easy to recognise.
+        let pattern = 0x7fc0_dead_u32.to_le_bytes();
+        for (place, buffer) in self.plan.placements.iter().zip(&self.buffers) {
+            if let (Placement::Slot(_), Some(buffer)) = (place, buffer) {
+                let bytes = pattern.repeat(buffer.size() as usize / 4);
+                self.device.wgpu_queue().write_buffer(buffer, 0, &bytes);
+            }
+        }
+    }
+
+    /// The first array of result `name` as it lies in memory, padding included.
+    ///
+    /// # Errors
+    /// As [`Session::read`].
+    pub(crate) fn read_padded(&self, name: &str) -> Result<Vec<f32>> {
+        let output = self.plan.graph.outputs.iter().find(|o| o.name == name);
+        let piece = output.and_then(|o| o.pieces.first());
+        let piece = piece.ok_or_else(|| no_output(&self.plan, name))?;
+        let Some((offset, bytes)) = self.download.part(*piece).filter(|p| p.1 > 0) else {
+            return Ok(Vec::new());
+        };
+        let range = self
+            .download
+            .buffer
+            .get_mapped_range(offset..offset + bytes)
+            .map_err(|e| self.unmappable(name, &e))?;
+        Ok(bytemuck::pod_collect_to_vec::<u8, f32>(&range))
+    }
+
     /// The result `name` of the last run, dense.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod plan;
 mod report;
 
 pub use builder::{AttentionSource, Linear};
+pub(crate) use builder::{attention_outputs, merge_outputs};
 pub use op::{Op, Stage};
 pub use parameter::{HeadLayout, LinearPart, Recipe, part_columns};
 pub use plan::{Placement, Plan, SlotId};

@@ -1,0 +1,107 @@
+//! Rows for `attention`: head widths 8 to 1024 including odd ones, d_qk ≠ d_v, masks, carried
+//! states, splits.
+
+use super::Row;
+use crate::graph::Op;
+use crate::kernels::attention::Attention;
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut list = Vec::new();
+    for (queries, keys, heads, d_qk, d_v) in [
+        (1, 1, 1, 8, 8),
+        (0, 5, 1, 8, 8),
+        (5, 0, 2, 8, 8),
+        (32, 32, 1, 32, 64),
+        (33, 31, 1, 13, 17),
+        (31, 65, 3, 5, 7),
+        (7, 97, 8, 32, 160),
+        (65, 64, 2, 64, 64),
+        (4, 67, 1, 261, 261),
+        (35, 70, 1, 322, 322),
+        (9, 40, 1, 704, 704),
+        (3, 33, 1, 512, 512),
+        (2, 35, 1, 1024, 1024),
+        (3, 19, 1, 1, 1),
+        (6, 300, 16, 32, 32),
+        (2, 5003, 1, 9, 10),
+    ] {
+        list.push(plain(queries, keys, heads, d_qk, d_v));
+    }
+    let base = plain(37, 75, 2, 11, 14);
+    let options = |batch, shared_queries, masked, carry, finish, splits| Attention {
+        batch,
+        shared_queries,
+        masked,
+        carry,
+        finish,
+        splits,
+        ..base
+    };
+    list.extend([
+        options(3, false, false, false, true, 1),
+        options(3, true, false, false, true, 1),
+        options(3, false, true, false, true, 1),
+        options(2, true, true, false, true, 1),
+        options(1, false, false, true, true, 1),
+        options(2, false, true, true, true, 1),
+        options(1, false, false, false, false, 1),
+        options(3, false, true, true, false, 1),
+        options(1, false, false, false, true, 4),
+        options(2, false, true, true, true, 3),
+        options(2, true, true, true, false, 5),
+        // More splits than keys fill: the last are empty.
+        options(1, false, false, false, true, 60),
+    ]);
+    // Queries, keys and values side by side in one row.
+    let mut columns = plain(40, 40, 3, 12, 20);
+    columns.q_row = 3 * 12 + 3 * 12 + 3 * 20;
+    columns.k_row = columns.q_row;
+    columns.v_row = columns.q_row;
+    columns.k_column = 36;
+    columns.v_column = 72;
+    list.push(columns);
+    // A wide carried state.
+    list.push(Attention {
+        carry: true,
+        masked: true,
+        ..plain(33, 50, 1, 322, 322)
+    });
+    let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
+    // Sharp softmax: scores far apart, exponentials that underflow.
+    rows.push(row(base, 60.0));
+    rows.push(row(options(2, false, true, true, true, 3), 60.0));
+    rows
+}
+
+fn plain(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Attention {
+    let qk = heads * d_qk.next_multiple_of(4);
+    Attention {
+        batch: 1,
+        heads,
+        queries,
+        keys,
+        d_qk,
+        d_v,
+        scale: (1.0 / (d_qk as f64).sqrt()) as f32,
+        shared_queries: false,
+        q_row: qk,
+        k_row: qk,
+        v_row: heads * d_v.next_multiple_of(4),
+        q_column: 0,
+        k_column: 0,
+        v_column: 0,
+        masked: false,
+        carry: false,
+        finish: true,
+        splits: 1,
+    }
+}
+
+fn row(args: Attention, spread: f32) -> Row {
+    Row {
+        op: Op::Attention(args),
+        spread,
+        // Errors of a score, about ε·√d_qk of its size, become relative errors of its weight.
+        terms: args.keys + args.d_qk * (spread * spread).max(1.0) as usize,
+    }
+}

@@ -1,0 +1,73 @@
+//! Rows for `gemm`: tile edges, primes, empty and long sides, every epilogue.
+
+use super::Row;
+use crate::graph::Op;
+use crate::kernels::gemm::{Activation, Gemm};
+
+pub(super) fn rows() -> Vec<Row> {
+    let plain = |rows, inner, cols| Gemm {
+        rows,
+        inner,
+        cols,
+        bias: false,
+        activation: Activation::None,
+        residual_rows: 0,
+    };
+    let mut list = vec![];
+    for (m, k, n) in [
+        (1, 1, 1),
+        (0, 5, 7),
+        (3, 0, 5),
+        (2, 3, 0),
+        (1, 1024, 1),
+        (16, 16, 64),
+        (17, 5, 65),
+        (64, 64, 64),
+        (65, 63, 67),
+        (127, 129, 131),
+        (128, 256, 128),
+        (31, 322, 261),
+        (5, 704, 37),
+        (7, 2053, 11),
+        (257, 37, 9),
+    ] {
+        list.push(plain(m, k, n));
+    }
+    // More than 65,535 workgroups in all variants, and in one column of tiles.
+    list.push(plain(1_048_600, 1, 1));
+    for activation in [Activation::None, Activation::GeluErf, Activation::GeluTanh] {
+        for (m, residual_rows) in [(66, 0), (66, 66), (66, 33), (130, 1)] {
+            list.push(Gemm {
+                bias: residual_rows != 33,
+                activation,
+                residual_rows,
+                ..plain(m, 29, 70)
+            });
+        }
+    }
+    // An inner dimension of zero leaves the epilogue.
+    list.push(Gemm {
+        bias: true,
+        activation: Activation::GeluErf,
+        residual_rows: 9,
+        ..plain(9, 0, 10)
+    });
+    let mut rows: Vec<Row> = list.into_iter().map(|g| row(g, 1.0)).collect();
+    // Arguments that the GELUs clamp.
+    for activation in [Activation::GeluErf, Activation::GeluTanh] {
+        let args = Gemm {
+            activation,
+            ..plain(33, 8, 40)
+        };
+        rows.push(row(args, 30.0));
+    }
+    rows
+}
+
+fn row(args: Gemm, spread: f32) -> Row {
+    Row {
+        op: Op::Gemm(args),
+        spread,
+        terms: args.inner,
+    }
+}

@@ -1,0 +1,32 @@
+//! Rows for `layer_norm`.
+
+use super::Row;
+use crate::graph::Op;
+use crate::kernels::layer_norm::LayerNorm;
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (count, cols) in [
+        (1, 1),
+        (0, 8),
+        (1, 4),
+        (3, 5),
+        (7, 261),
+        (2, 322),
+        (5, 704),
+        (9, 1280),
+        (2, 4099),
+        // More than 65,535 workgroups.
+        (65_541, 6),
+    ] {
+        for spread in [1.0, 1000.0] {
+            // With one column the variance is zero and the result is the bias.
+            rows.push(Row {
+                op: Op::LayerNorm(LayerNorm { rows: count, cols }),
+                spread,
+                terms: cols,
+            });
+        }
+    }
+    rows
+}

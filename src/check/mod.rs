@@ -1,0 +1,301 @@
+//! The kernel table: every kernel in many shapes, compared with the f64 twin.
+//!
+//! `tests/kernels.rs` and `perceiver check` run the same rows. Operands are fresh random numbers,
+//! outputs are poisoned before each run, and the padding of every row must come out as zero. The
+//! reference is `crate::cpu::reference` in f64: plain loops that share no code with any kernel.
+
+mod attention;
+mod attention_merge;
+mod embed;
+mod fourier;
+mod gemm;
+mod layer_norm;
+mod operands;
+mod random;
+
+use serde::Serialize;
+
+pub use operands::Fill;
+
+use crate::cpu;
+use crate::error::Result;
+use crate::gpu::{Device, Parameters, Session};
+use crate::graph::{Graph, Node, Op, Plan, Source, Stage, Value, ValueId};
+use crate::kernels::{self, Variant};
+use crate::tensor::{Extent, NamedTensors};
+use random::Random;
+
+/// Names of the kernels that have rows.
+pub const NAMES: [&str; 6] = [
+    "gemm",
+    "layer_norm",
+    "attention",
+    "attention_merge",
+    "embed",
+    "fourier",
+];
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The op with its shapes.
+    pub op: Op,
+    /// Factor of the random operands: large ones make softmax sharp.
+    pub spread: f32,
+    /// Numbers added up for one element of the result, which the tolerance grows with.
+    pub terms: usize,
+}
+
+impl Row {
+    /// Shape and options in words.
+    #[must_use]
+    pub fn shape(&self) -> String {
+        let mut text = operands::describe(&self.op);
+        if self.spread != 1.0 {
+            text.push_str(&format!(" spread {}", self.spread));
+        }
+        text
+    }
+
+    /// The largest relative L2 error that counts as right in f32: rounding errors of `terms`
+    /// additions that do not conspire, ε·√terms, with room for other orders of summation and the
+    /// elementary functions.
+    #[must_use]
+    pub fn tolerance(&self) -> f64 {
+        f64::from(f32::EPSILON) * (6.0 + 2.0 * (self.terms as f64).sqrt())
+    }
+}
+
+/// All rows.
+#[must_use]
+pub fn table() -> Vec<Row> {
+    [
+        gemm::rows(),
+        layer_norm::rows(),
+        attention::rows(),
+        attention_merge::rows(),
+        embed::rows(),
+        fourier::rows(),
+    ]
+    .concat()
+}
+
+/// The element that is farthest off.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Worst {
+    /// Which result, for kernels with several.
+    pub output: usize,
+    /// Batch item, row, column; a column beyond the last is padding.
+    pub at: [usize; 3],
+    /// What the reference says.
+    pub expected: f64,
+    /// What came out.
+    pub found: f32,
+}
+
+/// The result of one row with one variant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Shape and options.
+    pub shape: String,
+    /// The variant, or "cpu".
+    pub variant: String,
+    /// Relative L2 error.
+    pub error: f64,
+    /// What it may be.
+    pub tolerance: f64,
+    /// The element that is farthest off, if any differs.
+    pub worst: Option<Worst>,
+    /// Whether the row passed.
+    pub passed: bool,
+    /// Why it could not be run, if it could not.
+    pub failure: Option<String>,
+}
+
+/// Random operands of a row and what the reference makes of them.
+pub struct Problem {
+    row: Row,
+    extents: Vec<Extent>,
+    results: Vec<Extent>,
+    operands: Vec<Vec<f32>>,
+    expected: Vec<Vec<f64>>,
+}
+
+impl Problem {
+    /// Draws operands and computes the reference.
+    #[must_use]
+    pub fn new(row: &Row, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let extents: Vec<Extent> = operands::operands(&row.op).iter().map(|o| o.0).collect();
+        let operands: Vec<Vec<f32>> = operands::operands(&row.op)
+            .into_iter()
+            .map(|(extent, fill)| operands::draw(extent, fill, row.spread, &mut random))
+            .collect();
+        let results = operands::results(&row.op);
+        let wide: Vec<Vec<f64>> = operands
+            .iter()
+            .map(|o| o.iter().map(|&x| f64::from(x)).collect())
+            .collect();
+        let inputs: Vec<&[f64]> = wide.iter().map(Vec::as_slice).collect();
+        let mut expected: Vec<Vec<f64>> = results
+            .iter()
+            .map(|e| vec![f64::NAN; e.padded_len()])
+            .collect();
+        let mut outputs: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
+        cpu::reference(&row.op, &inputs, &mut outputs);
+        Problem {
+            row: row.clone(),
+            extents,
+            results,
+            operands,
+            expected,
+        }
+    }
+
+    /// Runs the row on the fast CPU twin.
+    #[must_use]
+    pub fn on_cpu(&self) -> Outcome {
+        let inputs: Vec<&[f32]> = self.operands.iter().map(Vec::as_slice).collect();
+        let mut found: Vec<Vec<f32>> = self
+            .results
+            .iter()
+            .map(|e| vec![f32::NAN; e.padded_len()])
+            .collect();
+        let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+        cpu::fast(&self.row.op, &inputs, &mut outputs);
+        self.compare("cpu", &found)
+    }
+
+    /// Runs the row on a device with one variant.
+    #[must_use]
+    pub fn on_gpu(&self, device: &Device, variant: Variant) -> Outcome {
+        match self.run_gpu(device, variant) {
+            Ok(found) => self.compare(variant.name, &found),
+            Err(e) => self.failed(variant.name, e.to_string()),
+        }
+    }
+
+    fn run_gpu(&self, device: &Device, variant: Variant) -> Result<Vec<Vec<f32>>> {
+        let plan = self.plan()?;
+        let nothing = std::sync::Arc::new(NamedTensors::new());
+        let parameters = Parameters::new(device.clone(), nothing);
+        let mut session = Session::with_variants(plan, &parameters, &|_| Some(variant))?;
+        for (i, (operand, extent)) in self.operands.iter().zip(&self.extents).enumerate() {
+            let mut dense = Vec::new();
+            cpu::unpad(*extent, operand, &mut dense);
+            session.write(&format!("operand {i}"), &dense)?;
+        }
+        session.poison();
+        session.run(&mut |_, _| {})?;
+        (0..self.results.len())
+            .map(|i| session.read_padded(&format!("result {i}")))
+            .collect()
+    }
+
+    /// The op alone, all its operands inputs.
+    fn plan(&self) -> Result<Plan> {
+        let mut graph = Graph::default();
+        let mut value = |label: String, extent: Extent, source: Source| {
+            let id = ValueId(graph.values.len() as u32);
+            graph.values.push(Value {
+                label,
+                extent,
+                source,
+            });
+            id
+        };
+        let mut inputs = Vec::new();
+        for (i, &extent) in self.extents.iter().enumerate() {
+            let name = format!("operand {i}");
+            inputs.push(value(name.clone(), extent, Source::Input(name)));
+        }
+        let mut outputs = Vec::new();
+        for (i, &extent) in self.results.iter().enumerate() {
+            outputs.push(value(format!("result {i}"), extent, Source::Node));
+        }
+        for (i, &id) in outputs.iter().enumerate() {
+            let extent = graph.extent(id);
+            let shape = vec![extent.batch, extent.rows, extent.cols];
+            graph.output(&format!("result {i}"), vec![id], shape);
+        }
+        let inputs = inputs.into_iter().map(|id| graph.view(id)).collect();
+        graph.nodes.push(Node {
+            label: self.row.shape(),
+            stage: Stage::Process,
+            op: self.row.op,
+            inputs,
+            outputs,
+        });
+        Plan::new(graph)
+    }
+
+    fn failed(&self, variant: &str, why: String) -> Outcome {
+        Outcome {
+            kernel: self.row.op.kernel(),
+            shape: self.row.shape(),
+            variant: variant.to_owned(),
+            error: f64::NAN,
+            tolerance: self.row.tolerance(),
+            worst: None,
+            passed: false,
+            failure: Some(why),
+        }
+    }
+
+    fn compare(&self, variant: &str, found: &[Vec<f32>]) -> Outcome {
+        let mut outcome = self.failed(variant, String::new());
+        outcome.failure = None;
+        outcome.error = 0.0;
+        outcome.passed = true;
+        for (output, extent) in self.results.iter().enumerate() {
+            let (mut difference, mut norm) = (0.0f64, 0.0f64);
+            let mut farthest = -1.0;
+            for (i, (&e, &f)) in self.expected[output].iter().zip(&found[output]).enumerate() {
+                let stride = extent.stride();
+                let (column, row) = (i % stride, i / stride);
+                let d = (f64::from(f) - e).abs();
+                difference += d * d;
+                norm += e * e;
+                let padding = column >= extent.cols;
+                if (padding && f != 0.0) || !d.is_finite() {
+                    outcome.passed = false;
+                }
+                // NaN counts as farthest.
+                let distance = if d.is_nan() { f64::INFINITY } else { d };
+                if distance > farthest && (distance > 0.0 || f != 0.0 && padding) {
+                    farthest = distance;
+                    outcome.worst = Some(Worst {
+                        output,
+                        at: [row / extent.rows.max(1), row % extent.rows.max(1), column],
+                        expected: e,
+                        found: f,
+                    });
+                }
+            }
+            let error = if difference == 0.0 {
+                0.0
+            } else {
+                (difference / norm.max(f64::MIN_POSITIVE)).sqrt()
+            };
+            // A NaN must not be lost in a maximum.
+            if error.is_nan() || error > outcome.error {
+                outcome.error = error;
+            }
+            // One element far off must not hide among many that are right.
+            let rms = (norm / extent.len().max(1) as f64).sqrt();
+            if farthest > 100.0 * outcome.tolerance * rms {
+                outcome.passed = false;
+            }
+        }
+        outcome.passed &= outcome.error <= outcome.tolerance;
+        outcome
+    }
+}
+
+/// The variants of a row that a device can run, the preferred one first.
+#[must_use]
+pub fn variants(row: &Row, device: &Device) -> Vec<Variant> {
+    kernels::candidates(&row.op, device.traits())
+}

@@ -1,0 +1,174 @@
+//! Shapes and random contents of the operands of every op.
+
+use super::random::Random;
+use crate::graph::{Op, attention_outputs, merge_outputs};
+use crate::kernels::gemm::Activation;
+use crate::tensor::Extent;
+
+/// What an operand is filled with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Fill {
+    /// Uniform in ±spread.
+    Numbers,
+    /// Uniform in ±1, whatever the spread: weights and biases.
+    Weights,
+    /// Whole numbers below this.
+    Ids(usize),
+    /// Zero with probability one quarter, else one; the second item is all zeros.
+    Mask,
+    /// Pairs of maximum and sum of an attention state.
+    Statistics,
+}
+
+/// Extents and contents of an op's operands, in the order that it documents.
+pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
+    let rows = |rows, cols| Extent::new(1, rows, cols);
+    let mut list = Vec::new();
+    match op {
+        Op::Gemm(a) => {
+            list.push((rows(a.rows, a.inner), Fill::Numbers));
+            list.push((rows(a.inner.next_multiple_of(4), a.cols), Fill::Weights));
+            if a.bias {
+                list.push((rows(1, a.cols), Fill::Weights));
+            }
+            if a.residual_rows > 0 {
+                list.push((rows(a.residual_rows, a.cols), Fill::Numbers));
+            }
+        }
+        Op::LayerNorm(a) => {
+            list.push((rows(a.rows, a.cols), Fill::Numbers));
+            list.push((rows(1, a.cols), Fill::Weights));
+            list.push((rows(1, a.cols), Fill::Weights));
+        }
+        Op::Attention(a) => {
+            let items = if a.shared_queries { 1 } else { a.batch };
+            list.push((Extent::new(items, a.queries, a.q_row), Fill::Numbers));
+            list.push((Extent::new(a.batch, a.keys, a.k_row), Fill::Weights));
+            list.push((Extent::new(a.batch, a.keys, a.v_row), Fill::Weights));
+            if a.masked {
+                list.push((Extent::new(a.batch, 1, a.keys), Fill::Mask));
+            }
+            if a.carry {
+                let acc = a.heads * a.v_stride();
+                list.push((Extent::new(a.batch, a.queries, acc), Fill::Weights));
+                let stats = Extent::new(a.batch, a.queries, 2 * a.heads);
+                list.push((stats, Fill::Statistics));
+            }
+        }
+        Op::AttentionMerge(a) => {
+            let acc = a.heads * a.v_stride();
+            let parts = a.parts * a.batch;
+            list.push((Extent::new(parts, a.queries, acc), Fill::Numbers));
+            list.push((
+                Extent::new(parts, a.queries, 2 * a.heads),
+                Fill::Statistics,
+            ));
+        }
+        Op::Embed(a) => {
+            list.push((Extent::new(a.batch, 1, a.length), Fill::Ids(a.vocabulary)));
+            list.push((rows(a.vocabulary, a.cols), Fill::Numbers));
+            list.push((rows(a.length, a.cols), Fill::Numbers));
+        }
+        Op::Fourier(a) => {
+            if a.content > 0 {
+                list.push((Extent::new(a.batch, a.rows, a.content), Fill::Numbers));
+            }
+            let positions = a.axes[..a.dimensions].iter().sum();
+            list.push((rows(positions, 1 + 2 * a.bands), Fill::Numbers));
+        }
+    }
+    list
+}
+
+/// Extents of an op's results.
+pub(super) fn results(op: &Op) -> Vec<Extent> {
+    match op {
+        Op::Gemm(a) => vec![Extent::new(1, a.rows, a.cols)],
+        Op::LayerNorm(a) => vec![Extent::new(1, a.rows, a.cols)],
+        Op::Attention(a) => attention_outputs(a),
+        Op::AttentionMerge(a) => merge_outputs(a),
+        Op::Embed(a) => vec![Extent::new(a.batch, a.length, a.cols)],
+        Op::Fourier(a) => vec![Extent::new(a.batch, a.rows, a.cols())],
+    }
+}
+
+/// A padded array of this content.
+pub(super) fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random) -> Vec<f32> {
+    let mut array = vec![0.0; extent.padded_len()];
+    if extent.is_empty() {
+        return array;
+    }
+    for (r, row) in array.chunks_exact_mut(extent.stride()).enumerate() {
+        for (c, x) in row[..extent.cols].iter_mut().enumerate() {
+            *x = match fill {
+                Fill::Numbers => spread * random.signed(),
+                Fill::Weights => random.signed(),
+                Fill::Ids(n) => random.below(n) as f32,
+                Fill::Mask => f32::from(u8::from(r != 1 && random.below(4) > 0)),
+                Fill::Statistics if c % 2 == 0 => spread * random.signed(),
+                Fill::Statistics => 1.0 + random.unit(),
+            };
+        }
+    }
+    array
+}
+
+/// An op in words.
+pub(super) fn describe(op: &Op) -> String {
+    let mut words = match op {
+        Op::Gemm(a) => {
+            let mut words = vec![format!("{}×{}×{}", a.rows, a.inner, a.cols)];
+            if a.bias {
+                words.push("bias".to_owned());
+            }
+            match a.activation {
+                Activation::None => {}
+                Activation::GeluErf => words.push("gelu-erf".to_owned()),
+                Activation::GeluTanh => words.push("gelu-tanh".to_owned()),
+            }
+            if a.residual_rows > 0 {
+                words.push(format!("residual {}", a.residual_rows));
+            }
+            words
+        }
+        Op::LayerNorm(a) => vec![format!("{}×{}", a.rows, a.cols)],
+        Op::Attention(a) => {
+            let mut words = vec![
+                format!("{}×{}", a.queries, a.keys),
+                format!("heads {}×{}/{}", a.heads, a.d_qk, a.d_v),
+                format!("batch {}", a.batch),
+            ];
+            if a.splits > 1 {
+                words.push(format!("splits {}", a.splits));
+            }
+            let flags = [
+                (a.masked, "mask"),
+                (a.carry, "carry"),
+                (!a.finish, "state"),
+                (a.shared_queries, "shared queries"),
+                (a.k_column > 0, "columns"),
+            ];
+            words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
+            words
+        }
+        Op::AttentionMerge(a) => vec![
+            format!("{} parts", a.parts),
+            format!("{}×{}", a.batch, a.queries),
+            format!("heads {}×{}", a.heads, a.d_v),
+            if a.finish { "result" } else { "state" }.to_owned(),
+        ],
+        Op::Embed(a) => vec![
+            format!("{}×{}×{}", a.batch, a.length, a.cols),
+            format!("vocabulary {}", a.vocabulary),
+        ],
+        Op::Fourier(a) => vec![
+            format!("{}×{}", a.batch, a.rows),
+            format!("content {}", a.content),
+            format!("axes {:?}", &a.axes[..a.dimensions]),
+            format!("bands {} from {}", a.bands, a.first_row),
+        ],
+    };
+    words.retain(|w| !w.is_empty());
+    words.join(" ")
+}

@@ -1,0 +1,32 @@
+//! What several test programs share.
+#![allow(dead_code, reason = "no test program uses all of it")]
+
+use std::path::PathBuf;
+
+use perceiver::gpu::{Device, ShaderChecks, adapters};
+
+/// How to get an adapter where there is none.
+pub const INSTALL: &str = "no Vulkan, Metal or DX12 adapter: install a software one \
+    (Debian, Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1), or run tools/test.sh, which does";
+
+/// The device that tests run on: the one named by `PERCEIVER_TEST_DEVICE`, else a software adapter,
+/// else whatever there is.
+pub fn device(checks: ShaderChecks) -> Result<Device, String> {
+    let all = adapters();
+    let wanted = std::env::var("PERCEIVER_TEST_DEVICE").unwrap_or_default();
+    let adapter = if wanted.is_empty() {
+        all.iter()
+            .find(|a| a.kind.rank().is_none())
+            .or_else(|| all.first())
+    } else {
+        all.iter()
+            .find(|a| a.name.to_lowercase().contains(&wanted.to_lowercase()))
+    };
+    let adapter = adapter.ok_or_else(|| INSTALL.to_owned())?;
+    Device::open(adapter, checks).map_err(|e| e.to_string())
+}
+
+/// Folder of the recorded cases.
+pub fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
