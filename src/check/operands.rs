@@ -13,6 +13,10 @@ pub enum Fill {
     Numbers,
     /// Uniform in ±1, whatever the spread: weights and biases.
     Weights,
+    /// As `Numbers`, in heads of this width that are padded with zeros to four each.
+    Heads(usize),
+    /// As `Heads`, uniform in ±1.
+    WeightHeads(usize),
     /// Whole numbers below this.
     Ids(usize),
     /// Zero with probability one quarter, else one; the second item is all zeros.
@@ -43,15 +47,17 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
         }
         Op::Attention(a) => {
             let items = if a.shared_queries { 1 } else { a.batch };
-            list.push((Extent::new(items, a.queries, a.q_row), Fill::Numbers));
-            list.push((Extent::new(a.batch, a.keys, a.k_row), Fill::Weights));
-            list.push((Extent::new(a.batch, a.keys, a.v_row), Fill::Weights));
+            list.push((Extent::new(items, a.queries, a.q_row), Fill::Heads(a.d_qk)));
+            let keys = |row| Extent::new(a.batch, a.keys, row);
+            list.push((keys(a.k_row), Fill::WeightHeads(a.d_qk)));
+            list.push((keys(a.v_row), Fill::WeightHeads(a.d_v)));
             if a.masked {
                 list.push((Extent::new(a.batch, 1, a.keys), Fill::Mask));
             }
             if a.carry {
                 let acc = a.heads * a.v_stride();
-                list.push((Extent::new(a.batch, a.queries, acc), Fill::Weights));
+                let acc = Extent::new(a.batch, a.queries, acc);
+                list.push((acc, Fill::WeightHeads(a.d_v)));
                 let stats = Extent::new(a.batch, a.queries, 2 * a.heads);
                 list.push((stats, Fill::Statistics));
             }
@@ -59,7 +65,8 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
         Op::AttentionMerge(a) => {
             let acc = a.heads * a.v_stride();
             let parts = a.parts * a.batch;
-            list.push((Extent::new(parts, a.queries, acc), Fill::Numbers));
+            let acc = Extent::new(parts, a.queries, acc);
+            list.push((acc, Fill::Heads(a.d_v)));
             list.push((
                 Extent::new(parts, a.queries, 2 * a.heads),
                 Fill::Statistics,
@@ -104,6 +111,9 @@ pub(super) fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random)
             *x = match fill {
                 Fill::Numbers => spread * random.signed(),
                 Fill::Weights => random.signed(),
+                Fill::Heads(w) | Fill::WeightHeads(w) if c % w.next_multiple_of(4) >= w => 0.0,
+                Fill::Heads(_) => spread * random.signed(),
+                Fill::WeightHeads(_) => random.signed(),
                 Fill::Ids(n) => random.below(n) as f32,
                 Fill::Mask => f32::from(u8::from(r != 1 && random.below(4) > 0)),
                 Fill::Statistics if c % 2 == 0 => spread * random.signed(),
