@@ -10,8 +10,8 @@
 //   3. context: 64 value columns at a time; an invocation owns its two queries × one vector per
 //      64 columns, so that the 32 × d_v accumulator is spread over the registers of the workgroup.
 //   direct  LANES invocations, no workgroup memory, no barrier, for software adapters, whose lanes are
-//           the slots of one CPU vector. A workgroup owns 32 queries, a lane four neighbouring ones,
-//           as the components of its vectors. Keys and values are read at addresses that are uniform
+//           the slots of one CPU vector. A lane owns QUERY_VECTORS times four neighbouring
+//           queries, as the components of its vectors. Keys and values are read at addresses that are uniform
 //           over the workgroup, KEY_TILE rows at a time; no maximum or sum ever crosses lanes. The
 //           accumulators live in y.
 // Head widths need not be powers of two: rows are padded with zeros to four, channels beyond are
@@ -68,8 +68,9 @@ struct Params {
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
 const CHUNKS: u32 = 1u;
-// Keys per tile (direct).
+// Keys per tile, and vectors of four queries of one lane (direct).
 const KEY_TILE: u32 = 8u;
+const QUERY_VECTORS: u32 = 1u;
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
 
@@ -312,7 +313,7 @@ fn direct(
     let item = rest % params.batch;
     let split = rest / params.batch;
 
-    let first_query = 32u * query_tile + 4u * local;
+    let first_query = 32u * QUERY_VECTORS * query_tile + 4u * local;
     let last_query = params.queries - 1u;
     let first_key = split * params.split_keys;
     let end_key = min(first_key + params.split_keys, params.keys);
@@ -321,136 +322,193 @@ fn direct(
     let carried = (params.flags & 4u) != 0u && split == 0u;
     let store_result = (params.flags & 8u) != 0u;
 
-    let query = min(first_query + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last_query));
     let q_item = select(item, 0u, (params.flags & 1u) != 0u) * params.queries;
-    let q_at = (q_item + query) * params.q_row + params.q_column + head * params.qk_vectors;
-    let in_row = item * params.queries + query;
-    let out_row = (split * params.batch + item) * params.queries + query;
-    let y_at = out_row * params.y_row + head * params.v_vectors;
-    let carry_at = in_row * params.y_row + head * params.v_vectors;
-    // Which of the four queries exist.
-    let real = first_query + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.queries);
-
-    var maximum = vec4<f32>(LOWEST);
-    var sum = vec4<f32>(0.0);
-    if (carried) {
-        let s = in_row * params.stats_row + 2u * head;
-        maximum = vec4<f32>(carry_stats[s.x], carry_stats[s.y], carry_stats[s.z], carry_stats[s.w]);
-        sum = vec4<f32>(
-            carry_stats[s.x + 1u], carry_stats[s.y + 1u], carry_stats[s.z + 1u], carry_stats[s.w + 1u],
-        );
-    }
-    for (var c = 0u; c < params.v_vectors; c++) {
-        var a0 = vec4<f32>(0.0);
-        var a1 = vec4<f32>(0.0);
-        var a2 = vec4<f32>(0.0);
-        var a3 = vec4<f32>(0.0);
+    let q_head = params.q_column + head * params.qk_vectors;
+    let y_head = head * params.v_vectors;
+    // Rows of Q, of the carried state and of y.
+    var q_at: array<vec4<u32>, QUERY_VECTORS>;
+    var in_row: array<vec4<u32>, QUERY_VECTORS>;
+    var out_row: array<vec4<u32>, QUERY_VECTORS>;
+    // Which of the queries exist.
+    var real: array<vec4<bool>, QUERY_VECTORS>;
+    var maximum: array<vec4<f32>, QUERY_VECTORS>;
+    var factor: array<vec4<f32>, QUERY_VECTORS>;
+    var sum: array<vec4<f32>, QUERY_VECTORS>;
+    // #unroll
+    for (var i = 0u; i < QUERY_VECTORS; i++) {
+        let wanted = first_query + 32u * i + vec4<u32>(0u, 1u, 2u, 3u);
+        let query = min(wanted, vec4<u32>(last_query));
+        real[i] = wanted < vec4<u32>(params.queries);
+        q_at[i] = (q_item + query) * params.q_row + q_head;
+        in_row[i] = item * params.queries + query;
+        out_row[i] = (split * params.batch + item) * params.queries + query;
+        maximum[i] = vec4<f32>(LOWEST);
+        sum[i] = vec4<f32>(0.0);
         if (carried) {
-            a0 = carry[carry_at.x + c];
-            a1 = carry[carry_at.y + c];
-            a2 = carry[carry_at.z + c];
-            a3 = carry[carry_at.w + c];
+            let at = in_row[i] * params.stats_row + 2u * head;
+            maximum[i] = vec4<f32>(
+                carry_stats[at.x], carry_stats[at.y], carry_stats[at.z], carry_stats[at.w],
+            );
+            sum[i] = vec4<f32>(
+                carry_stats[at.x + 1u], carry_stats[at.y + 1u],
+                carry_stats[at.z + 1u], carry_stats[at.w + 1u],
+            );
         }
-        store4(y_at, c, real, a0, a1, a2, a3);
+        let carry_at = in_row[i] * params.y_row + y_head;
+        let at = out_row[i] * params.y_row + y_head;
+        for (var c = 0u; c < params.v_vectors; c++) {
+            if (carried) {
+                store4(
+                    at + c, real[i],
+                    carry[carry_at.x + c], carry[carry_at.y + c], carry[carry_at.z + c], carry[carry_at.w + c],
+                );
+            } else {
+                store4(
+                    at + c, real[i],
+                    vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0),
+                );
+            }
+        }
     }
 
-    var s: array<vec4<f32>, KEY_TILE>;
+    // Scores, then probabilities: components are queries.
+    var s: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
     for (var key = first_key; key < end_key; key += KEY_TILE) {
-        // 1. scores; components are queries
+        // 1. scores
         let k_from = (item * params.keys + key) * params.k_row + params.k_column + head * params.qk_vectors;
         // #unroll
-        for (var j = 0u; j < KEY_TILE; j++) {
+        for (var j = 0u; j < KEY_TILE * QUERY_VECTORS; j++) {
             s[j] = vec4<f32>(0.0);
         }
         for (var d = 0u; d < params.qk_vectors; d++) {
-            let q0 = q[q_at.x + d];
-            let q1 = q[q_at.y + d];
-            let q2 = q[q_at.z + d];
-            let q3 = q[q_at.w + d];
-            let xx = vec4<f32>(q0.x, q1.x, q2.x, q3.x);
-            let yy = vec4<f32>(q0.y, q1.y, q2.y, q3.y);
-            let zz = vec4<f32>(q0.z, q1.z, q2.z, q3.z);
-            let ww = vec4<f32>(q0.w, q1.w, q2.w, q3.w);
+            // Query columns d, d + 1, ..: the transpose costs nothing where components are registers.
+            var columns: array<vec4<f32>, 4u * QUERY_VECTORS>;
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                let a = q[q_at[i].x + d];
+                let b = q[q_at[i].y + d];
+                let c = q[q_at[i].z + d];
+                let e = q[q_at[i].w + d];
+                columns[4u * i] = vec4<f32>(a.x, b.x, c.x, e.x);
+                columns[4u * i + 1u] = vec4<f32>(a.y, b.y, c.y, e.y);
+                columns[4u * i + 2u] = vec4<f32>(a.z, b.z, c.z, e.z);
+                columns[4u * i + 3u] = vec4<f32>(a.w, b.w, c.w, e.w);
+            }
             // #unroll
             for (var j = 0u; j < KEY_TILE; j++) {
-                let kv = k[k_from + min(j, last_key - key) * params.k_row + d];
-                s[j] += kv.x * xx + kv.y * yy + kv.z * zz + kv.w * ww;
+                let row = k[k_from + min(j, last_key - key) * params.k_row + d];
+                // #unroll
+                for (var i = 0u; i < QUERY_VECTORS; i++) {
+                    s[j * QUERY_VECTORS + i] += row.x * columns[4u * i] + row.y * columns[4u * i + 1u]
+                        + row.z * columns[4u * i + 2u] + row.w * columns[4u * i + 3u];
+                }
             }
         }
         // 2. softmax
-        var new_maximum = maximum;
+        // #unroll
+        for (var i = 0u; i < QUERY_VECTORS; i++) {
+            factor[i] = maximum[i];
+        }
         // #unroll
         for (var j = 0u; j < KEY_TILE; j++) {
-            s[j] *= params.scale;
+            var keep = true;
             if (masked) {
-                if (mask[item * params.mask_row + min(key + j, last_key)] == 0.0) {
-                    s[j] = vec4<f32>(MASKED);
-                }
+                keep = mask[item * params.mask_row + min(key + j, last_key)] != 0.0;
             }
-            if (key + j < end_key) {
-                new_maximum = max(new_maximum, s[j]);
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                let score = select(vec4<f32>(MASKED), s[j * QUERY_VECTORS + i] * params.scale, keep);
+                s[j * QUERY_VECTORS + i] = score;
+                maximum[i] = select(maximum[i], max(maximum[i], score), key + j < end_key);
             }
         }
-        let factor = exp(maximum - new_maximum);
-        maximum = new_maximum;
-        sum *= factor;
+        // #unroll
+        for (var i = 0u; i < QUERY_VECTORS; i++) {
+            factor[i] = exp(factor[i] - maximum[i]);
+            sum[i] *= factor[i];
+        }
         // #unroll
         for (var j = 0u; j < KEY_TILE; j++) {
-            s[j] = select(vec4<f32>(0.0), exp(s[j] - maximum), key + j < end_key);
-            sum += s[j];
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                let p = exp(s[j * QUERY_VECTORS + i] - maximum[i]);
+                s[j * QUERY_VECTORS + i] = select(vec4<f32>(0.0), p, key + j < end_key);
+                sum[i] += s[j * QUERY_VECTORS + i];
+            }
         }
-        // 3. context; components are queries, one vector per value column
+        // 3. context: one vector of queries per value column
         let v_from = (item * params.keys + key) * params.v_row + params.v_column + head * params.v_vectors;
         for (var c = 0u; c < params.v_vectors; c++) {
-            let a0 = y[y_at.x + c];
-            let a1 = y[y_at.y + c];
-            let a2 = y[y_at.z + c];
-            let a3 = y[y_at.w + c];
-            var o0 = vec4<f32>(a0.x, a1.x, a2.x, a3.x) * factor;
-            var o1 = vec4<f32>(a0.y, a1.y, a2.y, a3.y) * factor;
-            var o2 = vec4<f32>(a0.z, a1.z, a2.z, a3.z) * factor;
-            var o3 = vec4<f32>(a0.w, a1.w, a2.w, a3.w) * factor;
+            var o: array<vec4<f32>, 4u * QUERY_VECTORS>;
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                let at = out_row[i] * params.y_row + y_head + c;
+                let a0 = y[at.x];
+                let a1 = y[at.y];
+                let a2 = y[at.z];
+                let a3 = y[at.w];
+                o[4u * i] = vec4<f32>(a0.x, a1.x, a2.x, a3.x) * factor[i];
+                o[4u * i + 1u] = vec4<f32>(a0.y, a1.y, a2.y, a3.y) * factor[i];
+                o[4u * i + 2u] = vec4<f32>(a0.z, a1.z, a2.z, a3.z) * factor[i];
+                o[4u * i + 3u] = vec4<f32>(a0.w, a1.w, a2.w, a3.w) * factor[i];
+            }
             // #unroll
             for (var j = 0u; j < KEY_TILE; j++) {
-                let value = v[v_from + min(j, last_key - key) * params.v_row + c];
-                o0 += value.x * s[j];
-                o1 += value.y * s[j];
-                o2 += value.z * s[j];
-                o3 += value.w * s[j];
+                let row = v[v_from + min(j, last_key - key) * params.v_row + c];
+                // #unroll
+                for (var i = 0u; i < QUERY_VECTORS; i++) {
+                    let p = s[j * QUERY_VECTORS + i];
+                    o[4u * i] += row.x * p;
+                    o[4u * i + 1u] += row.y * p;
+                    o[4u * i + 2u] += row.z * p;
+                    o[4u * i + 3u] += row.w * p;
+                }
             }
-            store4(
-                y_at, c, real,
-                vec4<f32>(o0.x, o1.x, o2.x, o3.x),
-                vec4<f32>(o0.y, o1.y, o2.y, o3.y),
-                vec4<f32>(o0.z, o1.z, o2.z, o3.z),
-                vec4<f32>(o0.w, o1.w, o2.w, o3.w),
-            );
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                let at = out_row[i] * params.y_row + y_head + c;
+                let o0 = o[4u * i];
+                let o1 = o[4u * i + 1u];
+                let o2 = o[4u * i + 2u];
+                let o3 = o[4u * i + 3u];
+                store4(
+                    at, real[i],
+                    vec4<f32>(o0.x, o1.x, o2.x, o3.x),
+                    vec4<f32>(o0.y, o1.y, o2.y, o3.y),
+                    vec4<f32>(o0.z, o1.z, o2.z, o3.z),
+                    vec4<f32>(o0.w, o1.w, o2.w, o3.w),
+                );
+            }
         }
     }
 
-    if (store_result) {
-        let inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
-        for (var c = 0u; c < params.v_vectors; c++) {
-            store4(
-                y_at, c, real,
-                y[y_at.x + c] * inverse.x,
-                y[y_at.y + c] * inverse.y,
-                y[y_at.z + c] * inverse.z,
-                y[y_at.w + c] * inverse.w,
-            );
-        }
-        return;
-    }
-    let stats_at = out_row * params.stats_row;
     // #unroll
-    for (var i = 0u; i < 4u; i++) {
-        if (real[i]) {
-            y_stats[stats_at[i] + 2u * head] = maximum[i];
-            y_stats[stats_at[i] + 2u * head + 1u] = sum[i];
-            // The padding of the statistics' row.
-            if (head == 0u && (2u * params.heads) % 4u != 0u) {
-                y_stats[stats_at[i] + 2u * params.heads] = 0.0;
-                y_stats[stats_at[i] + 2u * params.heads + 1u] = 0.0;
+    for (var i = 0u; i < QUERY_VECTORS; i++) {
+        if (store_result) {
+            let inverse = select(vec4<f32>(0.0), 1.0 / sum[i], sum[i] > vec4<f32>(0.0));
+            let at = out_row[i] * params.y_row + y_head;
+            for (var c = 0u; c < params.v_vectors; c++) {
+                store4(
+                    at + c, real[i],
+                    y[at.x + c] * inverse.x,
+                    y[at.y + c] * inverse.y,
+                    y[at.z + c] * inverse.z,
+                    y[at.w + c] * inverse.w,
+                );
+            }
+        } else {
+            let at = out_row[i] * params.stats_row;
+            // #unroll
+            for (var e = 0u; e < 4u; e++) {
+                if (real[i][e]) {
+                    y_stats[at[e] + 2u * head] = maximum[i][e];
+                    y_stats[at[e] + 2u * head + 1u] = sum[i][e];
+                    // The padding of the statistics' row.
+                    if (head == 0u && (2u * params.heads) % 4u != 0u) {
+                        y_stats[at[e] + 2u * params.heads] = 0.0;
+                        y_stats[at[e] + 2u * params.heads + 1u] = 0.0;
+                    }
+                }
             }
         }
     }
@@ -459,7 +517,6 @@ fn direct(
 // Stores one vector of each of four rows that exist.
 fn store4(
     at: vec4<u32>,
-    c: u32,
     real: vec4<bool>,
     a0: vec4<f32>,
     a1: vec4<f32>,
@@ -467,15 +524,15 @@ fn store4(
     a3: vec4<f32>,
 ) {
     if (real.x) {
-        y[at.x + c] = a0;
+        y[at.x] = a0;
     }
     if (real.y) {
-        y[at.y + c] = a1;
+        y[at.y] = a1;
     }
     if (real.z) {
-        y[at.z + c] = a2;
+        y[at.z] = a2;
     }
     if (real.w) {
-        y[at.w + c] = a3;
+        y[at.w] = a3;
     }
 }

@@ -114,6 +114,46 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
+/// A plan of one op: its operands are the inputs `operand 0`, `operand 1` and so on, its results the
+/// outputs `result 0` and so on.
+///
+/// # Errors
+/// None for ops whose arguments make sense.
+pub fn single(op: &Op) -> Result<Plan> {
+    let mut graph = Graph::default();
+    let value = |graph: &mut Graph, label: String, extent: Extent, source: Source| {
+        let id = ValueId(graph.values.len() as u32);
+        graph.values.push(Value {
+            label,
+            extent,
+            source,
+        });
+        id
+    };
+    let mut inputs = Vec::new();
+    for (i, (extent, _)) in operands::operands(op).into_iter().enumerate() {
+        let name = format!("operand {i}");
+        let id = value(&mut graph, name.clone(), extent, Source::Input(name));
+        inputs.push(graph.view(id));
+    }
+    let mut outputs = Vec::new();
+    for (i, extent) in operands::results(op).into_iter().enumerate() {
+        let name = format!("result {i}");
+        let id = value(&mut graph, name.clone(), extent, Source::Node);
+        let shape = vec![extent.batch, extent.rows, extent.cols];
+        graph.output(&name, vec![id], shape);
+        outputs.push(id);
+    }
+    graph.nodes.push(Node {
+        label: operands::describe(op),
+        stage: Stage::Process,
+        op: *op,
+        inputs,
+        outputs,
+    });
+    Plan::new(graph)
+}
+
 /// Random operands of a row and what the reference makes of them.
 pub struct Problem {
     row: Row,
@@ -154,6 +194,11 @@ impl Problem {
         }
     }
 
+    /// The operands, dense, in the order of [`single`]'s inputs.
+    fn dense_operands(&self) -> Vec<Vec<f32>> {
+        dense(&self.extents, &self.operands)
+    }
+
     /// Runs the row on the fast CPU twin.
     #[must_use]
     pub fn on_cpu(&self) -> Outcome {
@@ -178,57 +223,18 @@ impl Problem {
     }
 
     fn run_gpu(&self, device: &Device, variant: Variant) -> Result<Vec<Vec<f32>>> {
-        let plan = self.plan()?;
+        let plan = single(&self.row.op)?;
         let nothing = std::sync::Arc::new(NamedTensors::new());
         let parameters = Parameters::new(device.clone(), nothing);
         let mut session = Session::with_variants(plan, &parameters, &|_| Some(variant))?;
-        for (i, (operand, extent)) in self.operands.iter().zip(&self.extents).enumerate() {
-            let mut dense = Vec::new();
-            cpu::unpad(*extent, operand, &mut dense);
-            session.write(&format!("operand {i}"), &dense)?;
+        for (i, operand) in self.dense_operands().iter().enumerate() {
+            session.write(&format!("operand {i}"), operand)?;
         }
         session.poison();
         session.run(&mut |_, _| {})?;
         (0..self.results.len())
             .map(|i| session.read_padded(&format!("result {i}")))
             .collect()
-    }
-
-    /// The op alone, all its operands inputs.
-    fn plan(&self) -> Result<Plan> {
-        let mut graph = Graph::default();
-        let mut value = |label: String, extent: Extent, source: Source| {
-            let id = ValueId(graph.values.len() as u32);
-            graph.values.push(Value {
-                label,
-                extent,
-                source,
-            });
-            id
-        };
-        let mut inputs = Vec::new();
-        for (i, &extent) in self.extents.iter().enumerate() {
-            let name = format!("operand {i}");
-            inputs.push(value(name.clone(), extent, Source::Input(name)));
-        }
-        let mut outputs = Vec::new();
-        for (i, &extent) in self.results.iter().enumerate() {
-            outputs.push(value(format!("result {i}"), extent, Source::Node));
-        }
-        for (i, &id) in outputs.iter().enumerate() {
-            let extent = graph.extent(id);
-            let shape = vec![extent.batch, extent.rows, extent.cols];
-            graph.output(&format!("result {i}"), vec![id], shape);
-        }
-        let inputs = inputs.into_iter().map(|id| graph.view(id)).collect();
-        graph.nodes.push(Node {
-            label: self.row.shape(),
-            stage: Stage::Process,
-            op: self.row.op,
-            inputs,
-            outputs,
-        });
-        Plan::new(graph)
     }
 
     fn failed(&self, variant: &str, why: String) -> Outcome {
@@ -292,6 +298,26 @@ impl Problem {
         outcome.passed &= outcome.error <= outcome.tolerance;
         outcome
     }
+}
+
+/// Random operands for an op, dense, in the order of [`single`]'s inputs, without a reference.
+#[must_use]
+pub fn random_operands(op: &Op, seed: u64) -> Vec<Vec<f32>> {
+    let mut random = Random::new(seed);
+    let (extents, arrays): (Vec<Extent>, Vec<Vec<f32>>) = operands::operands(op)
+        .into_iter()
+        .map(|(extent, fill)| (extent, operands::draw(extent, fill, 1.0, &mut random)))
+        .unzip();
+    dense(&extents, &arrays)
+}
+
+fn dense(extents: &[Extent], arrays: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let unpadded = extents.iter().zip(arrays).map(|(&extent, array)| {
+        let mut dense = Vec::new();
+        cpu::unpad(extent, array, &mut dense);
+        dense
+    });
+    unpadded.collect()
 }
 
 /// The variants of a row that a device can run, the preferred one first.

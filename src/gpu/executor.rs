@@ -102,7 +102,7 @@ fn submission_budget(kind: AdapterKind) -> u64 {
 }
 
 /// How the session picks a variant for an op.
-pub(crate) type Choice<'a> = &'a dyn Fn(&crate::graph::Op) -> Option<Variant>;
+pub type Choice<'a> = &'a dyn Fn(&crate::graph::Op) -> Option<Variant>;
 
 impl Session {
     /// Allocates the plan's memory, compiles what it needs and runs the part that runs once.
@@ -118,7 +118,7 @@ impl Session {
     }
 
     /// As [`Session::new`], with a variant for each op from `choice`.
-    pub(crate) fn with_variants(
+    pub fn with_variants(
         plan: Plan,
         parameters: &Parameters,
         choice: Choice<'_>,
@@ -408,6 +408,16 @@ impl Session {
         }
         self.device.wgpu_queue().submit([encoder.finish()]);
         self.map_staging()
+    }
+
+    /// Runs the steps alone, on what inputs are on the device, and leaves results there: for
+    /// benchmarks, which want the kernels' time and not that of transfers.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.device.alive()?;
+        self.submit_steps(self.plan.once..self.steps.len(), None, progress)
     }
 
     fn map_staging(&mut self) -> Result<()> {

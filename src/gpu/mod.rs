@@ -13,5 +13,5 @@ mod store;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
 pub use device::{Device, ShaderChecks};
-pub use executor::Session;
+pub use executor::{Choice, Session};
 pub use store::Parameters;

@@ -2,6 +2,12 @@
 //!
 //! The state per query and head is (max, Σp, Σp·v). It merges exactly, which is what lets long
 //! inputs be encoded window by window and lets few queries be spread over many workgroups.
+//!
+//! Tried on llvmpipe (Mesa 22.3, two cores, 512 × 8192 × 261, GFLOP/s): its loads go lane by lane, so
+//! what counts is multiplications per load. One vector of four queries per lane 13 at any key tile
+//! from 16 to 64; two vectors 20; four vectors × 8 keys 13 to 32, × 16 keys 17 to 24, × 32 keys 24 to
+//! 28 and steady over head widths; eight vectors 13 to 28. The last two of these take 3 to 5 s to
+//! compile once per machine.
 
 use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, vectors, word};
 
@@ -147,24 +153,23 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
     }
 }
 
-/// Four queries per lane, 32 keys per tile.
-const DIRECT: Variant = direct("direct-32", &[("KEY_TILE", 32)]);
-/// Four queries per lane, 8 keys per tile.
-const DIRECT_SMALL: Variant = direct("direct-8", &[("KEY_TILE", 8)]);
-
-/// Queries of one workgroup, in all variants.
-const QUERY_TILE: usize = 32;
+/// 128 queries × 32 keys: sixteen queries share every load of a key or value.
+const DIRECT_128: Variant = direct("direct-128x32", &[("KEY_TILE", 32), ("QUERY_VECTORS", 4)]);
+/// 32 queries × 8 keys, for few queries.
+const DIRECT_32: Variant = direct("direct-32x8", &[("KEY_TILE", 8), ("QUERY_VECTORS", 1)]);
 
 /// All variants.
 pub const VARIANTS: &[Variant] = &[
-    TILED[0],
-    TILED[1],
-    TILED[2],
-    TILED[3],
-    TILED[4],
-    DIRECT,
-    DIRECT_SMALL,
+    TILED[0], TILED[1], TILED[2], TILED[3], TILED[4], DIRECT_128, DIRECT_32,
 ];
+
+/// Queries of one workgroup.
+fn query_tile(variant: &Variant) -> usize {
+    if variant.entry == "tiled" {
+        return 32;
+    }
+    32 * variant.constants[1].1 as usize
+}
 
 /// Value columns that one workgroup accumulates; `None` for all.
 fn columns(variant: &Variant) -> Option<usize> {
@@ -172,17 +177,15 @@ fn columns(variant: &Variant) -> Option<usize> {
 }
 
 impl Attention {
-    /// Workgroups per split.
-    #[must_use]
-    pub fn workgroups_per_split(&self) -> usize {
-        self.batch * self.heads * self.queries.div_ceil(QUERY_TILE)
-    }
-
     /// Variants that fit, best first: the narrowest accumulator that holds all value columns, since
     /// each further group of columns computes the scores again.
     #[must_use]
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let direct = [DIRECT, DIRECT_SMALL];
+        let direct = if self.queries > 64 {
+            [DIRECT_128, DIRECT_32]
+        } else {
+            [DIRECT_32, DIRECT_128]
+        };
         let mut tiled = TILED.to_vec();
         tiled.sort_by_key(|v| {
             let width = columns(v).unwrap_or(usize::MAX);
@@ -202,9 +205,9 @@ impl Attention {
 
     pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {
         let args = *self;
-        let query_tiles = args.queries.div_ceil(QUERY_TILE);
+        let query_tiles = args.queries.div_ceil(query_tile(variant));
         let column_groups = columns(variant).map_or(1, |width| args.d_v.div_ceil(width).max(1));
-        let groups = self.workgroups_per_split() * column_groups * args.splits;
+        let groups = args.batch * args.heads * query_tiles * column_groups * args.splits;
         let words = move |groups_x: u32| {
             let flags = u32::from(args.shared_queries)
                 | u32::from(args.masked) << 1

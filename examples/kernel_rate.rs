@@ -1,0 +1,114 @@
+//! Achieved GFLOP/s of GEMM and attention variants on one adapter, quickly and without statistics.
+//!
+//! `cargo run --release --example kernel_rate -- [PART OF AN ADAPTER'S NAME]`
+//!
+//! For figures to keep, use `cargo bench --bench kernels`.
+
+use std::time::Instant;
+
+use perceiver::check::{random_operands, single};
+use perceiver::cpu;
+use perceiver::gpu::{Device, Parameters, Session, ShaderChecks, adapters};
+use perceiver::graph::Op;
+use perceiver::kernels::attention::Attention;
+use perceiver::kernels::gemm::{Activation, Gemm};
+use perceiver::kernels::{self, Variant};
+use perceiver::perceiver::parameters::ParameterStore;
+use perceiver::{NamedTensors, Result};
+
+fn gemm(n: usize) -> Op {
+    Op::Gemm(Gemm {
+        rows: n,
+        inner: n,
+        cols: n,
+        bias: true,
+        activation: Activation::None,
+        residual_rows: 0,
+    })
+}
+
+fn attention(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Op {
+    let pad = |d: usize| heads * d.next_multiple_of(4);
+    Op::Attention(Attention {
+        batch: 1,
+        heads,
+        queries,
+        keys,
+        d_qk,
+        d_v,
+        scale: 1.0 / (d_qk as f32).sqrt(),
+        shared_queries: false,
+        q_row: pad(d_qk),
+        k_row: pad(d_qk),
+        v_row: pad(d_v),
+        q_column: 0,
+        k_column: 0,
+        v_column: 0,
+        masked: false,
+        carry: false,
+        finish: true,
+        splits: 1,
+    })
+}
+
+/// Best of a few runs, in GFLOP/s.
+fn rate(flops: u64, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    let begin = Instant::now();
+    for i in 0..10 {
+        let start = Instant::now();
+        run()?;
+        best = best.min(start.elapsed().as_secs_f64());
+        if i >= 2 && begin.elapsed().as_secs_f64() > 1.0 {
+            break;
+        }
+    }
+    Ok(flops as f64 / best / 1e9)
+}
+
+fn main() -> Result<()> {
+    let wanted = std::env::args().nth(1).unwrap_or_default().to_lowercase();
+    let found = adapters()
+        .into_iter()
+        .find(|a| a.name.to_lowercase().contains(&wanted));
+    let device = found
+        .map(|a| Device::open(&a, ShaderChecks::Trusted))
+        .transpose()?;
+    let ops = [
+        gemm(512),
+        gemm(1024),
+        attention(512, 8192, 1, 261, 261),
+        attention(256, 2048, 8, 32, 160),
+        attention(1024, 1024, 16, 32, 32),
+    ];
+    for op in ops {
+        let flops = op.cost().flops;
+        let operands = random_operands(&op, 1);
+        let store = ParameterStore::<f32>::new(std::sync::Arc::new(NamedTensors::new()));
+        let mut session = cpu::Session::new(single(&op)?, &store)?;
+        for (i, operand) in operands.iter().enumerate() {
+            session.write(&format!("operand {i}"), operand)?;
+        }
+        let cpu = rate(flops, || session.run(&mut |_, _| {}))?;
+        println!("{:60} cpu            {cpu:8.1} GFLOP/s", format!("{} {op:?}", op.kernel()).chars().take(60).collect::<String>());
+        let Some(device) = &device else { continue };
+        let list: Vec<Variant> = kernels::candidates(&op, device.traits());
+        for variant in list {
+            if device.traits().software != variant.software && std::env::var("ALL").is_err() {
+                continue;
+            }
+            let start = Instant::now();
+            let nothing = std::sync::Arc::new(NamedTensors::new());
+            let parameters = Parameters::new(device.clone(), nothing);
+            let mut session = Session::with_variants(single(&op)?, &parameters, &|_| Some(variant))?;
+            for (i, operand) in operands.iter().enumerate() {
+                session.write(&format!("operand {i}"), operand)?;
+            }
+            session.run(&mut |_, _| {})?;
+            let ready = start.elapsed().as_secs_f64();
+            let gpu = rate(flops, || session.compute(&mut |_, _| {}))?;
+            println!("{:60} {:14} {gpu:8.1} GFLOP/s, ready after {ready:.2} s", "", variant.name);
+        }
+    }
+    Ok(())
+}
