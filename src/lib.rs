@@ -1,14 +1,20 @@
-//! A GPU kernel engine for Perceiver IO on wgpu.
+//! A GPU kernel engine for Perceiver IO (arXiv 2107.14795) on wgpu, with a CPU reference.
+
 pub mod check;
+pub mod checkpoint;
 pub mod cpu;
-pub mod error;
+mod engine;
+mod error;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;
+mod model;
 pub mod perceiver;
-pub mod tasks { //! Tasks.
- pub mod masked_lm; pub mod optical_flow; }
-pub mod tensor;
+pub mod tasks;
+mod tensor;
 
-pub use error::{Error, Result};
-pub use tensor::{NamedTensors, Tensor};
+pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
+pub use error::{Error, Result, TensorReport};
+pub use model::{Model, RunOptions, graph as model_graph, plan as model_plan};
+pub use perceiver::{Architecture, PerceiverConfig};
+pub use tensor::{DType, Data, Extent, NamedTensors, Tensor};

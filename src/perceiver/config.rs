@@ -1,13 +1,490 @@
-//! Configuration (stand-in).
-#![allow(missing_docs)]
+//! The configuration of a model: Hugging Face's `config.json`, read strictly where it changes the
+//! mathematics and leniently where it does not.
+//!
+//! Invariant: a [`PerceiverConfig`] that [`PerceiverConfig::validate`] accepts describes a model
+//! whose every tensor has a sensible size, so that graph building cannot overflow.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
 use crate::kernels::gemm::Activation;
-#[derive(Debug, Clone, PartialEq)]
-pub struct PerceiverConfig { pub num_latents: usize, pub d_latents: usize, pub d_model: usize, pub num_blocks: usize, pub num_self_attends_per_block: usize, pub num_self_attention_heads: usize, pub num_cross_attention_heads: usize, pub self_attention_widening_factor: usize, pub cross_attention_widening_factor: usize, pub use_query_residual: bool, pub vocab_size: usize, pub max_position_embeddings: usize, pub train_size: [usize;2] }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture { MaskedLm, OpticalFlow }
+
+/// Which of Hugging Face's classes a checkpoint was saved from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Architecture {
+    /// `PerceiverForMaskedLM`: bytes with gaps in, bytes out.
+    MaskedLm,
+    /// `PerceiverForOpticalFlow`: two frames in, a flow vector per pixel out.
+    OpticalFlow,
+}
+
+impl Architecture {
+    /// All that this engine runs.
+    pub const ALL: [Architecture; 2] = [Architecture::MaskedLm, Architecture::OpticalFlow];
+
+    /// The name of Hugging Face's class.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Architecture::MaskedLm => "PerceiverForMaskedLM",
+            Architecture::OpticalFlow => "PerceiverForOpticalFlow",
+        }
+    }
+
+    fn names() -> String {
+        Architecture::ALL.map(Architecture::name).join(", ")
+    }
+}
+
+/// Which side of a cross-attention gives the width of queries and keys where `qk_channels` does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttentionShape {
+    /// The keys' and values' side.
+    KeysValues,
+    /// The queries' side.
+    Queries,
+}
+
+/// Sizes of a model, under Hugging Face's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerceiverConfig {
+    /// Class of the model.
+    pub architecture: Architecture,
+    /// Latents N.
+    pub num_latents: usize,
+    /// Latent channels D.
+    pub d_latents: usize,
+    /// Channels C of embedded text; not used by other models.
+    pub d_model: usize,
+    /// Times that the tower is run, with the same weights.
+    pub num_blocks: usize,
+    /// Layers of the tower.
+    pub num_self_attends_per_block: usize,
+    /// Heads of the tower.
+    pub num_self_attention_heads: usize,
+    /// Heads of the encoder.
+    pub num_cross_attention_heads: usize,
+    /// Query and key channels, all heads together.
+    pub qk_channels: Option<usize>,
+    /// Value channels, all heads together.
+    pub v_channels: Option<usize>,
+    /// What takes the place of missing `qk_channels` in cross-attention.
+    pub cross_attention_shape_for_attention: AttentionShape,
+    /// MLP width of the tower over D.
+    pub self_attention_widening_factor: usize,
+    /// MLP width of the encoder over D.
+    pub cross_attention_widening_factor: usize,
+    /// Activation of all MLPs.
+    pub hidden_act: Activation,
+    /// Whether the encoder adds the raw latents to its attention's result.
+    pub use_query_residual: bool,
+    /// Tokens of a text model.
+    pub vocab_size: usize,
+    /// Longest text, and number of output positions.
+    pub max_position_embeddings: usize,
+    /// Height and width of the frames of a flow model.
+    pub train_size: [usize; 2],
+}
+
+/// Largest size of any kind. Products of three still fit a `u64`, and no honest model comes near.
+const LARGEST: usize = 1 << 20;
+/// Most elements of one tensor: 8 GiB in f32.
+const MOST_ELEMENTS: usize = 1 << 31;
+/// A configuration file larger than this is not one.
+const MOST_BYTES: u64 = 16 << 20;
+
 impl PerceiverConfig {
-    pub fn activation(&self) -> Activation { Activation::GeluErf }
-    pub fn cross_attention_widths(&self, c: usize) -> (usize, usize) { (c, c) }
-    pub fn self_attention_widths(&self) -> (usize, usize) { (self.d_latents, self.d_latents) }
-    pub fn decoder_widths(&self, _q: usize) -> (usize, usize) { (self.d_latents, self.d_latents) }
+    /// Hugging Face's defaults, which are the sizes of the language model.
+    #[must_use]
+    pub fn new(architecture: Architecture) -> Self {
+        PerceiverConfig {
+            architecture,
+            num_latents: 256,
+            d_latents: 1280,
+            d_model: 768,
+            num_blocks: 1,
+            num_self_attends_per_block: 26,
+            num_self_attention_heads: 8,
+            num_cross_attention_heads: 8,
+            qk_channels: None,
+            v_channels: None,
+            cross_attention_shape_for_attention: AttentionShape::KeysValues,
+            self_attention_widening_factor: 1,
+            cross_attention_widening_factor: 1,
+            hidden_act: Activation::GeluErf,
+            use_query_residual: true,
+            vocab_size: 262,
+            max_position_embeddings: 2048,
+            train_size: [368, 496],
+        }
+    }
+
+    /// Reads `config.json`, or that file in a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checkpoint`] for what is no JSON object, [`Error::Config`] for keys
+    /// that ask for something impossible or unknown.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let given = path.as_ref();
+        let path = if given.is_dir() {
+            given.join("config.json")
+        } else {
+            given.to_path_buf()
+        };
+        let mut text = String::new();
+        let file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
+        let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
+        read.map_err(|e| Error::io("read", &path, e))?;
+        if text.len() as u64 > MOST_BYTES {
+            return Err(Error::checkpoint(
+                &path,
+                format!("is longer than {MOST_BYTES} bytes"),
+                "give the config.json of a Perceiver checkpoint",
+            ));
+        }
+        Self::from_json(&text, &path.display().to_string())
+    }
+
+    /// Reads the text of a `config.json`; `origin` names it in errors. Missing keys have Hugging
+    /// Face's defaults.
+    ///
+    /// # Errors
+    /// As [`PerceiverConfig::read`].
+    ///
+    /// ```
+    /// use perceiver::{Architecture, PerceiverConfig};
+    /// let config = PerceiverConfig::from_json(
+    ///     r#"{"architectures": ["PerceiverForMaskedLM"], "qk_channels": 256, "v_channels": 1280}"#,
+    ///     "example",
+    /// )?;
+    /// assert_eq!(config.architecture, Architecture::MaskedLm);
+    /// assert_eq!(config.num_latents, 256);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn from_json(text: &str, origin: &str) -> Result<Self> {
+        let wrong = |what: String| {
+            Error::checkpoint(
+                origin,
+                what,
+                "give the config.json that save_pretrained wrote beside the weights",
+            )
+        };
+        let value: Value =
+            serde_json::from_str(text).map_err(|e| wrong(format!("is not JSON: {e}")))?;
+        let Value::Object(map) = value else {
+            return Err(wrong("is JSON but no object".to_owned()));
+        };
+        let keys = Keys { map: &map, origin };
+        if let Some(kind) = map.get("model_type").and_then(Value::as_str)
+            && kind != "perceiver"
+        {
+            return Err(keys.bad("model_type", format!("is {kind:?}"), "only \"perceiver\" models run"));
+        }
+        let mut config = Self::new(keys.architecture()?);
+        keys.size("num_latents", &mut config.num_latents)?;
+        keys.size("d_latents", &mut config.d_latents)?;
+        keys.size("d_model", &mut config.d_model)?;
+        keys.size("num_blocks", &mut config.num_blocks)?;
+        keys.size(
+            "num_self_attends_per_block",
+            &mut config.num_self_attends_per_block,
+        )?;
+        keys.size(
+            "num_self_attention_heads",
+            &mut config.num_self_attention_heads,
+        )?;
+        keys.size(
+            "num_cross_attention_heads",
+            &mut config.num_cross_attention_heads,
+        )?;
+        keys.optional_size("qk_channels", &mut config.qk_channels)?;
+        keys.optional_size("v_channels", &mut config.v_channels)?;
+        keys.size(
+            "self_attention_widening_factor",
+            &mut config.self_attention_widening_factor,
+        )?;
+        keys.size(
+            "cross_attention_widening_factor",
+            &mut config.cross_attention_widening_factor,
+        )?;
+        keys.size("vocab_size", &mut config.vocab_size)?;
+        keys.size(
+            "max_position_embeddings",
+            &mut config.max_position_embeddings,
+        )?;
+        if let Some(shape) = keys.text("cross_attention_shape_for_attention")? {
+            config.cross_attention_shape_for_attention = match shape {
+                "kv" => AttentionShape::KeysValues,
+                "q" => AttentionShape::Queries,
+                other => {
+                    return Err(keys.bad(
+                        "cross_attention_shape_for_attention",
+                        format!("is {other:?}"),
+                        "\"kv\" and \"q\" are possible",
+                    ));
+                }
+            };
+        }
+        if let Some(name) = keys.text("hidden_act")? {
+            config.hidden_act = match name {
+                "gelu" | "gelu_python" => Activation::GeluErf,
+                "gelu_new" | "gelu_pytorch_tanh" | "gelu_accurate" => Activation::GeluTanh,
+                other => {
+                    return Err(keys.bad(
+                        "hidden_act",
+                        format!("is {other:?}"),
+                        "\"gelu\", \"gelu_new\" and \"gelu_pytorch_tanh\" are possible",
+                    ));
+                }
+            };
+        }
+        match map.get("use_query_residual") {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(b)) => config.use_query_residual = *b,
+            Some(other) => {
+                return Err(keys.bad("use_query_residual", format!("is {other}"), "give true or false"));
+            }
+        }
+        match map.get("train_size") {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(sides)) if sides.len() == 2 => {
+                for (side, given) in config.train_size.iter_mut().zip(sides) {
+                    *side = keys.whole("train_size", given)?;
+                }
+            }
+            Some(other) => {
+                let what = format!("is {}", shortened(other));
+                return Err(keys.bad("train_size", what, "give [height, width]"));
+            }
+        }
+        config.validate(origin)?;
+        Ok(config)
+    }
+
+    /// Checks that the sizes fit each other and are within reason.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first key that does not.
+    pub fn validate(&self, origin: &str) -> Result<()> {
+        let bad = |key: &str, what: String, hint: &str| {
+            Err(Error::Config {
+                origin: origin.to_owned(),
+                key: key.to_owned(),
+                what,
+                hint: hint.to_owned(),
+            })
+        };
+        let sizes = [
+            ("num_latents", self.num_latents),
+            ("d_latents", self.d_latents),
+            ("d_model", self.d_model),
+            ("num_blocks", self.num_blocks),
+            ("num_self_attends_per_block", self.num_self_attends_per_block),
+            ("num_self_attention_heads", self.num_self_attention_heads),
+            ("num_cross_attention_heads", self.num_cross_attention_heads),
+            ("qk_channels", self.qk_channels.unwrap_or(1)),
+            ("v_channels", self.v_channels.unwrap_or(1)),
+            ("self_attention_widening_factor", self.self_attention_widening_factor),
+            ("cross_attention_widening_factor", self.cross_attention_widening_factor),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("train_size", self.train_size[0]),
+            ("train_size", self.train_size[1]),
+        ];
+        for (key, size) in sizes {
+            if size == 0 || size > LARGEST {
+                return bad(key, format!("is {size}"), &format!("1 to {LARGEST} is possible"));
+            }
+        }
+        let layers = self.num_blocks.saturating_mul(self.num_self_attends_per_block);
+        if layers > 16_384 {
+            return bad(
+                "num_blocks",
+                format!("times num_self_attends_per_block is {layers} layers"),
+                "at most 16384 are possible",
+            );
+        }
+        let (d, heads) = (self.d_latents, self.num_self_attention_heads);
+        if !d.is_multiple_of(heads) {
+            return bad("num_self_attention_heads", format!("is {heads} for {d} latent channels"), "it must divide d_latents");
+        }
+        let cross = self.num_cross_attention_heads;
+        if !d.is_multiple_of(cross) {
+            return bad("num_cross_attention_heads", format!("is {cross} for {d} latent channels"), "it must divide d_latents");
+        }
+        let (qk, v) = self.self_attention_widths();
+        if !qk.is_multiple_of(heads) {
+            return bad("qk_channels", format!("is {qk} for {heads} self-attention heads"), "it must be a multiple of the heads");
+        }
+        if v != d {
+            return bad("v_channels", format!("makes self-attention {v} wide"), "it must equal d_latents, which is added to it");
+        }
+        let channels = self.input_channels();
+        let (qk, v) = self.cross_attention_widths(channels);
+        for (key, width) in [("qk_channels", qk), ("v_channels", v)] {
+            if !width.is_multiple_of(cross) {
+                return bad(key, format!("is {width} in the encoder, with {cross} heads"), "it must be a multiple of num_cross_attention_heads");
+            }
+        }
+        let pixels = self.train_size[0] * self.train_size[1];
+        let widest = self.d_latents * self.self_attention_widening_factor.max(self.cross_attention_widening_factor);
+        let mut arrays = vec![
+            ("num_latents", self.num_latents * d),
+            ("d_latents", widest.saturating_mul(d)),
+            ("qk_channels", (qk + v) * d.max(channels)),
+        ];
+        match self.architecture {
+            Architecture::MaskedLm => {
+                if !self.d_model.is_multiple_of(8) {
+                    return bad("d_model", format!("is {}", self.d_model), "it must be a multiple of the 8 heads of the decoder");
+                }
+                if self.vocab_size < 7 {
+                    return bad("vocab_size", format!("is {}", self.vocab_size), "six special tokens and bytes need more");
+                }
+                arrays.push(("vocab_size", self.vocab_size * self.d_model));
+                arrays.push(("max_position_embeddings", self.max_position_embeddings * self.d_model.max(self.vocab_size)));
+            }
+            Architecture::OpticalFlow => arrays.push(("train_size", pixels.saturating_mul(channels))),
+        }
+        for (key, elements) in arrays {
+            if elements > MOST_ELEMENTS {
+                return bad(key, format!("makes an array of {elements} elements"), &format!("at most {MOST_ELEMENTS} are possible"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Channels C of the encoder's input rows.
+    #[must_use]
+    pub fn input_channels(&self) -> usize {
+        match self.architecture {
+            Architecture::MaskedLm => self.d_model,
+            Architecture::OpticalFlow => crate::tasks::optical_flow::CHANNELS,
+        }
+    }
+
+    /// Activation of all MLPs.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        self.hidden_act
+    }
+
+    /// Query-key and value channels of the encoder's cross-attention over inputs of this width.
+    #[must_use]
+    pub fn cross_attention_widths(&self, input_channels: usize) -> (usize, usize) {
+        let qk = self
+            .qk_channels
+            .unwrap_or(match self.cross_attention_shape_for_attention {
+                AttentionShape::KeysValues => input_channels,
+                AttentionShape::Queries => self.d_latents,
+            });
+        (qk, self.v_channels.unwrap_or(qk))
+    }
+
+    /// Query-key and value channels of the tower.
+    #[must_use]
+    pub fn self_attention_widths(&self) -> (usize, usize) {
+        let qk = self.qk_channels.unwrap_or(self.d_latents);
+        (qk, self.v_channels.unwrap_or(qk))
+    }
+
+    /// Query-key and value channels of a decoder whose class does not fix them, for queries of this
+    /// width.
+    #[must_use]
+    pub fn decoder_widths(&self, query_channels: usize) -> (usize, usize) {
+        let qk = match self.cross_attention_shape_for_attention {
+            AttentionShape::KeysValues => self.d_latents,
+            AttentionShape::Queries => query_channels,
+        };
+        (qk, qk)
+    }
+}
+
+/// Keys of a JSON object, with errors that say where.
+struct Keys<'a> {
+    map: &'a Map<String, Value>,
+    origin: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    fn bad(&self, key: &str, what: String, hint: &str) -> Error {
+        Error::Config {
+            origin: self.origin.to_owned(),
+            key: key.to_owned(),
+            what,
+            hint: hint.to_owned(),
+        }
+    }
+
+    fn architecture(&self) -> Result<Architecture> {
+        let given: Vec<&str> = match self.map.get("architectures") {
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let known = Architecture::ALL.into_iter();
+        known
+            .clone()
+            .find(|a| given.contains(&a.name()))
+            .ok_or_else(|| {
+                let what = match given.first() {
+                    None => "names no class".to_owned(),
+                    Some(name) => {
+                        let name: String = name.chars().take(80).collect();
+                        format!("names {name:?}")
+                    }
+                };
+                let hint = format!("supported: {}", Architecture::names());
+                self.bad("architectures", what, &hint)
+            })
+    }
+
+    fn size(&self, key: &str, to: &mut usize) -> Result<()> {
+        if let Some(value) = self.map.get(key).filter(|v| !v.is_null()) {
+            *to = self.whole(key, value)?;
+        }
+        Ok(())
+    }
+
+    fn optional_size(&self, key: &str, to: &mut Option<usize>) -> Result<()> {
+        *to = match self.map.get(key).filter(|v| !v.is_null()) {
+            Some(value) => Some(self.whole(key, value)?),
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn whole(&self, key: &str, value: &Value) -> Result<usize> {
+        value
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .ok_or_else(|| {
+                let what = format!("is {}", shortened(value));
+                self.bad(key, what, "give a whole number")
+            })
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        match self.map.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s)),
+            Some(other) => {
+                let what = format!("is {}", shortened(other));
+                Err(self.bad(key, what, "give a string"))
+            }
+        }
+    }
+}
+
+/// A value as JSON, cut where it would flood a message.
+fn shortened(value: &Value) -> String {
+    let text = value.to_string();
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }

@@ -9,4 +9,4 @@ pub mod positions;
 pub mod processor;
 pub mod stack;
 
-pub use config::{Architecture, PerceiverConfig};
+pub use config::{Architecture, AttentionShape, PerceiverConfig};

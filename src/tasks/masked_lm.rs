@@ -1,6 +1,6 @@
 //! `PerceiverForMaskedLM` as a graph: token ids in, logits over 262 bytes and special tokens out.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage};
 use crate::kernels::gemm::Activation;
 use crate::perceiver::PerceiverConfig;
@@ -8,7 +8,8 @@ use crate::perceiver::decoder::decode;
 use crate::perceiver::encoder::windows;
 use crate::perceiver::layer::AttentionLayer;
 use crate::perceiver::stack::{Request, Stack};
-use crate::tensor::Extent;
+use crate::model::{Batch, named};
+use crate::tensor::{Extent, NamedTensors, Tensor};
 
 /// Query and key channels of the decoder, fixed in Hugging Face's class.
 const DECODER_QK: usize = 256;
@@ -109,4 +110,60 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         },
     )?;
     Ok(g)
+}
+
+/// Checks `input_ids` and `attention_mask`.
+pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<Batch> {
+    let ids = named(inputs, "input_ids", &["attention_mask"])?;
+    let most = config.max_position_embeddings;
+    let expected = || format!("i64 [batch, length], length 1 to {most}");
+    let &[items, length] = ids.shape() else {
+        return Err(Error::input("input_ids", format!("has shape {:?}", ids.shape()), expected()));
+    };
+    if items == 0 || length == 0 || length > most {
+        return Err(Error::input("input_ids", format!("has shape {:?}", ids.shape()), expected()));
+    }
+    let vocabulary = config.vocab_size;
+    let whole = whole_numbers("input_ids", ids, length, &format!("0 to {}", vocabulary - 1), |id| {
+        usize::try_from(id).is_ok_and(|id| id < vocabulary)
+    })?;
+    let mask = match inputs.get("attention_mask") {
+        None => vec![1.0; items * length],
+        Some(mask) if mask.shape() == ids.shape() => {
+            whole_numbers("attention_mask", mask, length, "0 (padding) or 1", |m| m == 0 || m == 1)?
+        }
+        Some(mask) => {
+            return Err(Error::input(
+                "attention_mask",
+                format!("has shape {:?}", mask.shape()),
+                format!("the shape of input_ids, {:?}", ids.shape()),
+            ));
+        }
+    };
+    Ok(Batch {
+        items,
+        length,
+        arrays: vec![("input_ids", length, whole), ("attention_mask", length, mask)],
+    })
+}
+
+/// Integers within a range, as the floats that kernels read. All that fit are far below 2²⁴.
+fn whole_numbers(
+    name: &str,
+    tensor: &Tensor,
+    length: usize,
+    range: &str,
+    good: impl Fn(i64) -> bool,
+) -> Result<Vec<f32>> {
+    let numbers = tensor
+        .as_i64()
+        .ok_or_else(|| Error::input(name, "holds no 64-bit integers", "i64"))?;
+    if let Some(at) = numbers.iter().position(|&n| !good(n)) {
+        return Err(Error::input(
+            name,
+            format!("has {} at [{}, {}]", numbers[at], at / length, at % length),
+            range,
+        ));
+    }
+    Ok(numbers.iter().map(|&n| n as f32).collect())
 }

@@ -1,7 +1,7 @@
 //! `PerceiverForOpticalFlow` as a graph: 3×3 neighbourhoods of two frames in, one flow vector per
 //! pixel out.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
 use crate::kernels::gemm::Activation;
 use crate::perceiver::PerceiverConfig;
@@ -9,7 +9,8 @@ use crate::perceiver::decoder::decode;
 use crate::perceiver::encoder::{Window, windows};
 use crate::perceiver::layer::AttentionLayer;
 use crate::perceiver::stack::{Request, Stack};
-use crate::tensor::Extent;
+use crate::model::{Batch, named};
+use crate::tensor::{Extent, NamedTensors};
 
 /// Channels of a pixel's neighbourhood in both frames.
 pub const PATCH_CHANNELS: usize = 54;
@@ -18,7 +19,7 @@ const CONTENT: usize = 64;
 /// Fourier bands, fixed in Hugging Face's class.
 const BANDS: usize = 64;
 /// Content, two positions, and sines and cosines of both axes.
-const CHANNELS: usize = CONTENT + 2 * (1 + 2 * BANDS);
+pub const CHANNELS: usize = CONTENT + 2 * (1 + 2 * BANDS);
 /// The class divides its output by this.
 const RESCALE: u32 = 100;
 
@@ -73,7 +74,7 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     let (qk, v) = config.cross_attention_widths(CHANNELS);
     // Several items have no common windows: the caller then runs them one by one.
     let all = if batch == 1 {
-        windows(pixels, request.window_rows(qk + v + 8))
+        windows(pixels, request.window_rows(encode_columns(qk, v)))
     } else {
         windows(pixels, usize::MAX / 2)
     };
@@ -136,6 +137,57 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         g.output("decoder_output", flows, shape);
     }
     Ok(g)
+}
+
+/// Columns of the widest array of the encoder: keys and values side by side.
+const fn encode_columns(qk: usize, v: usize) -> usize {
+    qk + v + 8
+}
+
+/// Windows that the encoder or the decoder of one item needs, whichever are more.
+pub(crate) fn window_count(config: &PerceiverConfig, window_bytes: usize) -> usize {
+    let request = Request {
+        batch: 1,
+        length: 0,
+        window_bytes,
+        intermediates: false,
+    };
+    let pixels = config.train_size[0] * config.train_size[1];
+    let (qk, v) = config.cross_attention_widths(CHANNELS);
+    let (dqk, dv) = config.decoder_widths(CHANNELS);
+    [encode_columns(qk, v), dqk.max(dv).max(CHANNELS)]
+        .map(|columns| windows(pixels, request.window_rows(columns)).len())
+        .into_iter()
+        .max()
+        .unwrap_or(1)
+}
+
+/// Checks `patches` and makes rows of them.
+pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<Batch> {
+    let patches = named(inputs, "patches", &[])?;
+    let [height, width] = config.train_size;
+    let shape = patches.shape();
+    let expected = || format!("f32 [batch, 2, 27, {height}, {width}]");
+    if shape.len() != 5 || shape[0] == 0 || shape[1..] != [2, 27, height, width] {
+        return Err(Error::input("patches", format!("has shape {shape:?}"), expected()));
+    }
+    let data = patches
+        .as_f32()
+        .ok_or_else(|| Error::input("patches", "holds no 32-bit floats", expected()))?;
+    if let Some(at) = data.iter().position(|x| !x.is_finite()) {
+        return Err(Error::input(
+            "patches",
+            format!("has {} at element {at}", data[at]),
+            "finite numbers",
+        ));
+    }
+    let pixels = height * width;
+    let rows = patch_rows(data, pixels);
+    Ok(Batch {
+        items: shape[0],
+        length: 0,
+        arrays: vec![("patches", pixels * PATCH_CHANNELS, rows)],
+    })
 }
 
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.

@@ -1,0 +1,84 @@
+//! Writing tensors: complete or not at all.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, View};
+
+use crate::error::{Error, Result};
+use crate::tensor::{Data, NamedTensors, Tensor};
+
+impl View for &Tensor {
+    fn dtype(&self) -> Dtype {
+        match Tensor::data(self) {
+            Data::F32(_) => Dtype::F32,
+            Data::I64(_) => Dtype::I64,
+            Data::U8(_) => Dtype::U8,
+            Data::I16(_) => Dtype::I16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        Tensor::shape(self)
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        // The format is little-endian.
+        fn bytes<'a, T: bytemuck::NoUninit, const N: usize>(
+            v: &'a [T],
+            convert: impl Fn(&T) -> [u8; N],
+        ) -> Cow<'a, [u8]> {
+            if cfg!(target_endian = "little") {
+                return Cow::Borrowed(bytemuck::cast_slice(v));
+            }
+            Cow::Owned(v.iter().flat_map(convert).collect())
+        }
+        match Tensor::data(self) {
+            Data::F32(v) => bytes(v, |x| x.to_le_bytes()),
+            Data::I64(v) => bytes(v, |x| x.to_le_bytes()),
+            Data::I16(v) => bytes(v, |x| x.to_le_bytes()),
+            Data::U8(v) => Cow::Borrowed(v),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        View::data(self).len()
+    }
+}
+
+/// Writes tensors as a safetensors file. It appears under its name when it is complete; a file of
+/// that name is replaced.
+///
+/// # Errors
+/// [`Error::Io`], with nothing left behind.
+pub fn write_tensors(path: impl AsRef<Path>, tensors: &NamedTensors) -> Result<()> {
+    let path = path.as_ref();
+    whole_file(path, |temporary| {
+        safetensors::serialize_to_file(tensors.iter(), None, temporary)
+            .map_err(|e| Error::io("write", path, std::io::Error::other(e)))
+    })
+}
+
+/// Lets `write` fill a temporary file beside `path`, then gives it that name.
+pub(crate) fn whole_file(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let temporary = tempfile::Builder::new()
+        .prefix(".perceiver-")
+        .tempfile_in(folder)
+        .map_err(|e| Error::io("create", path, e))?
+        .into_temp_path();
+    write(&temporary)?;
+    // Temporary files are made for their owner alone; what the user asked for is an ordinary file.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&temporary, mode).map_err(|e| Error::io("write", path, e))?;
+    }
+    temporary
+        .persist(path)
+        .map_err(|e| Error::io("create", path, e.error))
+}

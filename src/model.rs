@@ -1,0 +1,402 @@
+//! A model: a configuration and weights on an engine, run on named tensors.
+//!
+//! Plans are made for the shapes that come and kept for the next run of the same shapes, so that
+//! only the first run of a shape allocates and compiles.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cpu;
+use crate::engine::Backend;
+use crate::error::{Error, Result};
+use crate::gpu;
+use crate::graph::passes::split_attention;
+use crate::graph::{Graph, Plan, PlanReport};
+use crate::kernels::DeviceTraits;
+use crate::kernels::attention::Attention;
+use crate::perceiver::parameters::{ParameterStore, TensorSource};
+use crate::perceiver::stack::Request;
+use crate::perceiver::{Architecture, PerceiverConfig};
+use crate::tasks::{masked_lm, optical_flow};
+use crate::tensor::{NamedTensors, Tensor};
+
+/// Sessions kept per model: a caller who alternates between two shapes makes each once.
+const SESSIONS: usize = 2;
+/// Most texts in one run; more are run in turns, so that memory does not grow with the batch.
+const TEXTS: usize = 8;
+
+/// What a run returns beside the model's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RunOptions {
+    /// Also the arrays on the way: encoder input, latents after the cross-attention, after the first
+    /// layer and block, last latents, decoder query, hidden and output.
+    pub intermediates: bool,
+}
+
+/// A configuration and weights on an engine.
+pub struct Model {
+    config: PerceiverConfig,
+    store: Store,
+    sessions: Mutex<VecDeque<(Request, Session)>>,
+    window_bytes: usize,
+}
+
+/// Parameters where the engine wants them.
+enum Store {
+    Cpu(ParameterStore<f32>),
+    Reference(ParameterStore<f64>),
+    Gpu(gpu::Parameters),
+}
+
+/// A plan that is ready to run.
+enum Session {
+    Cpu(cpu::Session<f32>),
+    Reference(cpu::Session<f64>),
+    Gpu(Box<gpu::Session>),
+}
+
+impl Session {
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        match self {
+            Session::Cpu(s) => s.write(name, data),
+            Session::Reference(s) => s.write(name, data),
+            Session::Gpu(s) => s.write(name, data),
+        }
+    }
+
+    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        match self {
+            Session::Cpu(s) => s.run(progress),
+            Session::Reference(s) => s.run(progress),
+            Session::Gpu(s) => s.run(progress),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        match self {
+            Session::Cpu(s) => s.read(name),
+            Session::Reference(s) => s.read(name),
+            Session::Gpu(s) => s.read(name),
+        }
+    }
+
+    fn plan(&self) -> &Plan {
+        match self {
+            Session::Cpu(s) => s.plan(),
+            Session::Reference(s) => s.plan(),
+            Session::Gpu(s) => s.plan(),
+        }
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        match self {
+            Session::Cpu(s) => s.allocated_bytes(),
+            Session::Reference(s) => s.allocated_bytes(),
+            Session::Gpu(s) => s.allocated_bytes(),
+        }
+    }
+}
+
+/// The graph of a model for some shapes, before any pass.
+///
+/// # Errors
+/// [`Error::Graph`] when the configuration does not hold together.
+pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
+    match config.architecture {
+        Architecture::MaskedLm => masked_lm::graph(config, request),
+        Architecture::OpticalFlow => optical_flow::graph(config, request),
+    }
+}
+
+/// The plan of a model for some shapes: on a GPU with these traits, or on the CPU.
+///
+/// # Errors
+/// As [`graph`].
+pub fn plan(
+    config: &PerceiverConfig,
+    request: &Request,
+    device: Option<&DeviceTraits>,
+) -> Result<Plan> {
+    let graph = graph(config, request)?;
+    Plan::new(match device {
+        Some(traits) => split_attention(graph, &|a| splits(a, traits)),
+        None => graph,
+    })
+}
+
+/// Parts to divide an attention's keys into, so that few queries still fill the device: one while
+/// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
+fn splits(a: &Attention, device: &DeviceTraits) -> usize {
+    let queries_each = if device.software { 128 } else { 32 };
+    let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
+    let busy = device.busy_workgroups as usize;
+    if groups == 0 || 5 * groups >= 4 * busy {
+        return 1;
+    }
+    busy.div_ceil(groups).min(a.keys / 256).max(1)
+}
+
+/// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to
+/// fill it.
+fn window_bytes(gpu: bool) -> usize {
+    if gpu { 32 << 20 } else { 8 << 20 }
+}
+
+impl Model {
+    pub(crate) fn new(
+        backend: Backend,
+        config: PerceiverConfig,
+        source: Arc<dyn TensorSource>,
+    ) -> Self {
+        let on_gpu = matches!(backend, Backend::Gpu(_));
+        Model {
+            config,
+            store: match backend {
+                Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
+                Backend::Reference => Store::Reference(ParameterStore::new(source)),
+                Backend::Gpu(device) => Store::Gpu(gpu::Parameters::new(device, source)),
+            },
+            sessions: Mutex::new(VecDeque::new()),
+            window_bytes: window_bytes(on_gpu),
+        }
+    }
+
+    /// Names and shapes of the tensors that a configuration needs.
+    ///
+    /// # Errors
+    /// As [`graph`].
+    pub fn tensors(config: &PerceiverConfig) -> Result<Vec<(String, Vec<usize>)>> {
+        let request = Request {
+            batch: 1,
+            length: 1,
+            window_bytes: usize::MAX / 8,
+            intermediates: true,
+        };
+        let graph = graph(config, &request)?;
+        let mut tensors = BTreeMap::new();
+        for (_, recipe) in graph.parameters() {
+            tensors.extend(recipe.tensors());
+        }
+        Ok(tensors.into_iter().collect())
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &PerceiverConfig {
+        &self.config
+    }
+
+    /// The class of the model.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        self.config.architecture
+    }
+
+    /// The name of the device that it runs on.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        match &self.store {
+            Store::Cpu(_) => "cpu",
+            Store::Reference(_) => "reference",
+            Store::Gpu(parameters) => parameters.device().name(),
+        }
+    }
+
+    /// Bounds the bytes of the widest array of a window of inputs or queries; sessions made before
+    /// are dropped.
+    pub fn set_window_bytes(&mut self, bytes: usize) {
+        self.window_bytes = bytes.max(1);
+        self.sessions
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// Cost of the plan that a run of these shapes replays: `batch` items, texts of `length` tokens.
+    ///
+    /// # Errors
+    /// As [`plan`].
+    pub fn report(&self, batch: usize, length: usize, options: RunOptions) -> Result<PlanReport> {
+        let request = self.request(batch, length, options);
+        Ok(self.plan(&request)?.report())
+    }
+
+    /// Bytes allocated by the sessions that are kept, parameters included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = sessions.iter().map(|(_, s)| s.allocated_bytes());
+        each.max().unwrap_or(0)
+    }
+
+    /// Plan report of the session that ran last.
+    #[must_use]
+    pub fn last_report(&self) -> Option<PlanReport> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.front().map(|(_, s)| s.plan().report())
+    }
+
+    fn request(&self, batch: usize, length: usize, options: RunOptions) -> Request {
+        Request {
+            batch,
+            length,
+            window_bytes: self.window_bytes,
+            intermediates: options.intermediates,
+        }
+    }
+
+    fn plan(&self, request: &Request) -> Result<Plan> {
+        let traits = match &self.store {
+            Store::Gpu(parameters) => Some(parameters.device().traits()),
+            _ => None,
+        };
+        plan(&self.config, request, traits)
+    }
+
+    /// As [`Model::run_with`], without intermediates.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    pub fn run(
+        &self,
+        inputs: &NamedTensors,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        self.run_with(inputs, RunOptions::default(), progress)
+    }
+
+    /// Runs the model on named tensors: `input_ids` and optionally `attention_mask`
+    /// (i64, `[batch, length]`) for a masked language model, `patches`
+    /// (f32, `[batch, 2, 27, height, width]`) for optical flow. Returns `logits`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for unknown or missing names, wrong shapes and values out of range;
+    /// otherwise what the device or the checkpoint gives.
+    pub fn run_with(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        match self.config.architecture {
+            Architecture::MaskedLm => {
+                let batch = masked_lm::inputs(&self.config, inputs)?;
+                self.run_items(batch, TEXTS, options, progress)
+            }
+            Architecture::OpticalFlow => {
+                let batch = optical_flow::inputs(&self.config, inputs)?;
+                // Windows are windows of one item.
+                let windows = optical_flow::window_count(&self.config, self.window_bytes);
+                let most = if windows == 1 { TEXTS } else { 1 };
+                self.run_items(batch, most, options, progress)
+            }
+        }
+    }
+
+    /// Runs items, at most `most` at a time, and joins the results.
+    fn run_items(
+        &self,
+        batch: Batch,
+        most: usize,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        let turns = batch.items.div_ceil(most.max(1)).max(1) as u64;
+        let mut results: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+        for turn in 0..turns {
+            let first = turn as usize * most;
+            let items = most.min(batch.items - first);
+            let request = self.request(items, batch.length, options);
+            let mut inner = |done: u64, total: u64| {
+                progress(turn * total + done, turns * total);
+            };
+            let outputs = self.with_session(&request, |session| {
+                for (name, each, data) in &batch.arrays {
+                    session.write(name, &data[first * each..(first + items) * each])?;
+                }
+                session.run(&mut inner)?;
+                let outputs = &session.plan().graph.outputs;
+                let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
+                let read = names.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
+                read.collect::<Result<Vec<_>>>()
+            })?;
+            for (name, tensor) in outputs {
+                let (shape, all) = results
+                    .entry(name)
+                    .or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
+                if turn > 0 {
+                    shape[0] += tensor.shape()[0];
+                }
+                all.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
+            }
+        }
+        results
+            .into_iter()
+            .map(|(name, (shape, data))| Ok((name, Tensor::f32(shape, data)?)))
+            .collect()
+    }
+
+    /// Lends the session for a request, made now if it is new.
+    fn with_session<R>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&mut Session) -> Result<R>,
+    ) -> Result<R> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sessions.iter().position(|(r, _)| r == request);
+        let mut session = match known.and_then(|i| sessions.remove(i)) {
+            Some((_, session)) => session,
+            None => {
+                // Make room before allocating, not after.
+                sessions.truncate(SESSIONS - 1);
+                self.session(request)?
+            }
+        };
+        // A session that failed is dropped: its staging memory may be in any state.
+        let result = work(&mut session)?;
+        sessions.push_front((*request, session));
+        Ok(result)
+    }
+
+    fn session(&self, request: &Request) -> Result<Session> {
+        let plan = self.plan(request)?;
+        tracing::debug!(?request, nodes = plan.graph.nodes.len(), "new session");
+        Ok(match &self.store {
+            Store::Cpu(store) => Session::Cpu(cpu::Session::new(plan, store)?),
+            Store::Reference(store) => Session::Reference(cpu::Session::new(plan, store)?),
+            Store::Gpu(parameters) => Session::Gpu(Box::new(gpu::Session::new(plan, parameters)?)),
+        })
+    }
+}
+
+/// Inputs of a run as the graph wants them.
+pub(crate) struct Batch {
+    /// Items.
+    pub(crate) items: usize,
+    /// Input elements of an item, where the caller decides.
+    pub(crate) length: usize,
+    /// Name, elements of one item, elements of all items.
+    pub(crate) arrays: Vec<(&'static str, usize, Vec<f32>)>,
+}
+
+/// Refuses names that a model does not know and finds those it must have.
+pub(crate) fn named<'a>(
+    inputs: &'a NamedTensors,
+    required: &str,
+    optional: &[&str],
+) -> Result<&'a Tensor> {
+    let known = || {
+        let mut names = vec![format!("`{required}`")];
+        names.extend(optional.iter().map(|n| format!("`{n}` (optional)")));
+        names.join(", ")
+    };
+    if let Some(name) = inputs
+        .keys()
+        .find(|n| *n != required && !optional.contains(&n.as_str()))
+    {
+        return Err(Error::input(name, "is unknown to this model", known()));
+    }
+    inputs
+        .get(required)
+        .ok_or_else(|| Error::input(required, "is missing", known()))
+}

@@ -1,0 +1,338 @@
+//! Fills masked bytes of texts with a masked language model.
+//!
+//! One `[MASK]` stands for one byte; `[MASK:7]` is short for seven of them. The guess at a position is
+//! the most probable of the 256 bytes: special tokens are no answer (Hugging Face's example takes
+//! the maximum over all 262 ids and drops special tokens when it decodes). Probabilities are over
+//! the 256 bytes, computed in `f64`; equal ones are ordered by byte.
+//!
+//! ```no_run
+//! # fn example(model: &perceiver::model::Model) -> perceiver::Result<()> {
+//! use perceiver::tasks::{FillMask, FillOptions};
+//! let texts = ["Perceiver IO is a [MASK:4] model"];
+//! let filled = FillMask::new(model)?.fill(&texts, &FillOptions::default(), &mut |_, _| ())?;
+//! println!("{}", filled[0].text);
+//! # Ok(()) }
+//! ```
+
+use serde::Serialize;
+
+use super::{Run, text};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::perceiver::Architecture;
+use crate::tensor::NamedTensors;
+
+/// In which order masked bytes are filled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Filling {
+    /// All from one run, as Hugging Face's example does: quick, but the bytes of a span do not know
+    /// of each other.
+    #[default]
+    AtOnce,
+    /// One byte a run, each time the most certain one of every text, which the next run then sees.
+    /// As many runs as the text with the most masks has masks.
+    MostCertainFirst,
+}
+
+/// How to fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FillOptions {
+    /// How many candidates to report for each byte, at most 256.
+    pub top: usize,
+    /// In which order to fill.
+    pub filling: Filling,
+}
+
+impl Default for FillOptions {
+    fn default() -> Self {
+        FillOptions {
+            top: 5,
+            filling: Filling::AtOnce,
+        }
+    }
+}
+
+/// A text with its masks filled.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Filled {
+    /// The whole text; bytes that are not UTF-8 are shown as U+FFFD.
+    pub text: String,
+    /// The runs of masks, in order.
+    pub spans: Vec<Span>,
+}
+
+/// Neighbouring masked bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Span {
+    /// Index of the first token, where `[CLS]` is token 0.
+    pub start: usize,
+    /// The filled bytes; those that are not UTF-8 are shown as U+FFFD.
+    pub text: String,
+    /// The prediction for every byte.
+    pub bytes: Vec<BytePrediction>,
+}
+
+/// The prediction for one masked byte.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BytePrediction {
+    /// Index of the token, where `[CLS]` is token 0.
+    pub position: usize,
+    /// The byte filled in.
+    pub byte: u8,
+    /// Its probability among the 256 bytes.
+    pub probability: f64,
+    /// The most probable bytes, best first.
+    pub top: Vec<Candidate>,
+}
+
+/// A byte and its probability.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The byte.
+    pub byte: u8,
+    /// The byte as [`text::byte_name`] shows it.
+    pub name: String,
+    /// Its probability among the 256 bytes.
+    pub probability: f64,
+}
+
+/// The recipe: a masked language model that fills texts.
+#[derive(Clone, Copy)]
+pub struct FillMask<'m> {
+    model: &'m Model,
+    positions: usize,
+}
+
+impl<'m> FillMask<'m> {
+    /// The recipe with a model.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the model is of another architecture, [`Error::Config`] when its
+    /// vocabulary is not that of the byte tokenizer.
+    pub fn new(model: &'m Model) -> Result<Self> {
+        super::expect_architecture(model, Architecture::MaskedLm, "filling masks")?;
+        let config = model.config();
+        if config.vocab_size != text::VOCABULARY {
+            return Err(Error::Config {
+                origin: "configuration".to_owned(),
+                key: "vocab_size".to_owned(),
+                what: format!("is {}", config.vocab_size),
+                hint: format!(
+                    "filling masks needs the byte tokenizer's {} tokens",
+                    text::VOCABULARY
+                ),
+            });
+        }
+        Ok(FillMask {
+            model,
+            positions: config.max_position_embeddings,
+        })
+    }
+
+    /// Fills the masks of all texts, which are run together as one batch.
+    ///
+    /// `progress` hears (done, total) in floating-point operations of all runs.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a text has no mask or is too long, or when the model's answer is not
+    /// finite; whatever [`Model::run`] reports.
+    pub fn fill(
+        &self,
+        texts: &[&str],
+        options: &FillOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<Filled>> {
+        fill_with(texts, self.positions, options, progress, &mut |inputs, progress| {
+            self.model.run(inputs, progress)
+        })
+    }
+}
+
+/// [`FillMask::fill`] with anything that answers as a model of `positions` positions would.
+///
+/// # Errors
+/// As [`FillMask::fill`].
+pub fn fill_with(
+    texts: &[&str],
+    positions: usize,
+    options: &FillOptions,
+    progress: &mut dyn FnMut(u64, u64),
+    run: &mut Run<'_>,
+) -> Result<Vec<Filled>> {
+    let mut rows = Vec::with_capacity(texts.len());
+    let mut predictions: Vec<Vec<Option<BytePrediction>>> = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let row = text::encode(expand_masks(text, index, positions)?);
+        if !row.contains(&text::MASK) {
+            return Err(Error::input(
+                format!("texts[{index}]"),
+                "there is nothing to fill",
+                "a [MASK] for each hidden byte, or [MASK:7] for seven of them",
+            ));
+        }
+        predictions.push(vec![None; row.len()]);
+        rows.push(row);
+    }
+    let most = rows.iter().map(|row| masks(row).count()).max().unwrap_or(0);
+    let rounds = match options.filling {
+        Filling::AtOnce => most.min(1),
+        Filling::MostCertainFirst => most,
+    } as u64;
+    for round in 0..rounds {
+        let inputs = text::batch(&rows, positions)?;
+        // Every round runs the same batch, so all of them cost the same.
+        let outputs = run(&inputs, &mut |done, total| {
+            progress(
+                round.saturating_mul(total).saturating_add(done),
+                rounds.saturating_mul(total),
+            );
+        })?;
+        let logits = logits_of(&outputs, rows.len(), positions)?;
+        for (index, (row, found)) in rows.iter_mut().zip(&mut predictions).enumerate() {
+            let logits = logits.get(index * positions * text::VOCABULARY..).unwrap_or_default();
+            let mut guesses = Vec::new();
+            for position in masks(row) {
+                guesses.push(predict(logits, position, options.top)?);
+            }
+            if options.filling == Filling::MostCertainFirst {
+                guesses = most_certain(guesses).into_iter().collect();
+            }
+            for guess in guesses {
+                let position = guess.position;
+                if let (Some(id), Some(slot)) = (row.get_mut(position), found.get_mut(position)) {
+                    *id = text::FIRST_BYTE + i64::from(guess.byte);
+                    *slot = Some(guess);
+                }
+            }
+        }
+    }
+    rows.iter()
+        .zip(predictions)
+        .map(|(row, found)| {
+            let inner = row.get(1..row.len().saturating_sub(1)).unwrap_or_default();
+            Ok(Filled {
+                text: text::decode(inner, text::Specials::Keep)?,
+                spans: spans(found),
+            })
+        })
+        .collect()
+}
+
+/// Writes `[MASK:n]` out as n times `[MASK]`; any other spelling is text.
+fn expand_masks(text: &str, index: usize, positions: usize) -> Result<String> {
+    const OPEN: &str = "[MASK:";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut masks = 0usize;
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        out.push_str(before);
+        rest = after;
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = after.split_at(digits);
+        match tail.strip_prefix(']') {
+            Some(tail) if digits > 0 => {
+                rest = tail;
+                let count = number.parse().unwrap_or(usize::MAX);
+                masks = masks.saturating_add(count);
+                // More than fit can never be right, and need not be written out to know it.
+                if count == 0 || masks > positions {
+                    return Err(Error::input(
+                        format!("texts[{index}]"),
+                        format!("[MASK:{number}]"),
+                        format!(
+                            "numbers of hidden bytes from 1, at most {} in all",
+                            positions.saturating_sub(2)
+                        ),
+                    ));
+                }
+                out.push_str(&"[MASK]".repeat(count));
+            }
+            _ => out.push_str(OPEN),
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Positions of the masks in a row of ids.
+fn masks(row: &[i64]) -> impl Iterator<Item = usize> {
+    row.iter()
+        .enumerate()
+        .filter(|&(_, &id)| id == text::MASK)
+        .map(|(position, _)| position)
+}
+
+/// The logits, after a look at their shape.
+fn logits_of(outputs: &NamedTensors, texts: usize, positions: usize) -> Result<&[f32]> {
+    super::output_f32(outputs, "logits", &[texts, positions, text::VOCABULARY])
+}
+
+/// The prediction at one position of a text, whose logits begin at `logits[0]`.
+fn predict(logits: &[f32], position: usize, top: usize) -> Result<BytePrediction> {
+    let first = position * text::VOCABULARY + text::SPECIAL.len();
+    let logits = logits.get(first..first + 256).unwrap_or_default();
+    if let Some(bad) = logits.iter().find(|x| !x.is_finite()) {
+        return Err(Error::input(
+            "logits",
+            format!("{bad} at position {position}"),
+            "finite numbers; are the weights damaged?",
+        ));
+    }
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = logits
+        .iter()
+        .map(|&x| (f64::from(x) - f64::from(largest)).exp())
+        .collect();
+    let sum: f64 = shares.iter().sum();
+    // By logit, not by probability: probabilities far from the best round to equal numbers. The
+    // sort is stable, so equal ones stay in the order of bytes.
+    let mut order: Vec<(u8, (f32, f64))> = (0..=u8::MAX)
+        .zip(logits.iter().copied().zip(shares.iter().map(|s| s / sum)))
+        .collect();
+    order.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
+    let (byte, probability) = order.first().map_or((0, 0.0), |&(b, (_, p))| (b, p));
+    let top = order
+        .iter()
+        .take(top)
+        .map(|&(byte, (_, probability))| Candidate {
+            byte,
+            name: text::byte_name(byte),
+            probability,
+        })
+        .collect();
+    Ok(BytePrediction {
+        position,
+        byte,
+        probability,
+        top,
+    })
+}
+
+/// The guess with the highest probability; of equal ones the first.
+fn most_certain(guesses: Vec<BytePrediction>) -> Option<BytePrediction> {
+    guesses
+        .into_iter()
+        .reduce(|best, next| if next.probability > best.probability { next } else { best })
+}
+
+/// Groups predictions, given by position, to spans.
+fn spans(found: Vec<Option<BytePrediction>>) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for prediction in found.into_iter().flatten() {
+        match spans.last_mut() {
+            Some(span) if span.start + span.bytes.len() == prediction.position => {
+                span.bytes.push(prediction);
+            }
+            _ => spans.push(Span {
+                start: prediction.position,
+                text: String::new(),
+                bytes: vec![prediction],
+            }),
+        }
+    }
+    for span in &mut spans {
+        let bytes: Vec<u8> = span.bytes.iter().map(|b| b.byte).collect();
+        span.text = text::lossy(&bytes);
+    }
+    spans
+}

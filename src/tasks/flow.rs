@@ -1,0 +1,232 @@
+//! Optical flow of two frames of any size.
+//!
+//! `flow(x, y)` is where the point at (x, y) of the first frame has gone, in pixels to the right and
+//! down: `first(p) = second(p + flow(p))`. Frames larger than the network's size are run in tiles
+//! ([`super::flow_tiles`]). Frames smaller than it, which the published recipe does not allow, are
+//! put in the middle of a frame of that size with their border pixels repeated outwards, and the
+//! flow is cut out again.
+//!
+//! ```no_run
+//! # fn example(model: &perceiver::model::Model) -> perceiver::Result<()> {
+//! use perceiver::tasks::{FlowOptions, OpticalFlow, Scene};
+//! let pair = Scene::pair(1, 64, 48, 2.0, 0.02)?;
+//! let flow = OpticalFlow::new(model)?;
+//! let found = flow.flow(&pair.first, &pair.second, &FlowOptions::default(), &mut |_, _| ())?;
+//! println!("mean end-point error: {} pixels", found.end_point_error(&pair.truth)?);
+//! # Ok(()) }
+//! ```
+
+use super::Run;
+use super::flow_tiles::{Blend, Tiles, same_size};
+use super::frame::Frame;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::perceiver::Architecture;
+use crate::tensor::NamedTensors;
+
+/// One vector for every pixel.
+///
+/// Invariant: both sides are at least one pixel and at most `i32::MAX`, and there are exactly
+/// width × height vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowField {
+    width: usize,
+    height: usize,
+    vectors: Vec<[f32; 2]>,
+}
+
+impl FlowField {
+    /// A field of vectors (right, down) in pixels, rows from the top.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a side is zero or more than `i32::MAX`, or the number of vectors is not
+    /// width × height.
+    pub fn new(width: usize, height: usize, vectors: Vec<[f32; 2]>) -> Result<Self> {
+        let side = 1..=i32::MAX as usize;
+        if !side.contains(&width)
+            || !side.contains(&height)
+            || width.checked_mul(height) != Some(vectors.len())
+        {
+            return Err(Error::input(
+                "flow",
+                format!("{} vectors for {width}×{height} pixels", vectors.len()),
+                "at least one pixel, and one vector for each",
+            ));
+        }
+        Ok(FlowField {
+            width,
+            height,
+            vectors,
+        })
+    }
+
+    /// Vectors in a row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// All vectors, row by row: pixels to the right, pixels down.
+    #[must_use]
+    pub fn vectors(&self) -> &[[f32; 2]] {
+        &self.vectors
+    }
+
+    /// The mean distance between the vectors of two fields, in pixels: the usual measure of optical
+    /// flow.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the fields differ in size.
+    pub fn end_point_error(&self, other: &FlowField) -> Result<f64> {
+        if (self.width, self.height) != (other.width, other.height) {
+            return Err(Error::input(
+                "flow",
+                format!(
+                    "{}×{} vectors and {}×{}",
+                    self.width, self.height, other.width, other.height
+                ),
+                "two fields of one size",
+            ));
+        }
+        let sum: f64 = self
+            .vectors
+            .iter()
+            .zip(&other.vectors)
+            .map(|(a, b)| {
+                let [x, y] = [0, 1].map(|i| f64::from(a[i]) - f64::from(b[i]));
+                x.hypot(y)
+            })
+            .sum();
+        Ok(sum / self.vectors.len() as f64)
+    }
+
+    /// The part of `width` × `height` vectors at (left, top), which must be inside.
+    fn crop(self, left: usize, top: usize, width: usize, height: usize) -> Result<FlowField> {
+        if (width, height) == (self.width, self.height) {
+            return Ok(self);
+        }
+        let vectors = self
+            .vectors
+            .chunks_exact(self.width)
+            .skip(top)
+            .take(height)
+            .flat_map(|row| row.iter().skip(left).take(width).copied())
+            .collect();
+        FlowField::new(width, height, vectors)
+    }
+}
+
+/// How to compute flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowOptions {
+    /// How many pixels neighbouring tiles share; `None` is the recipe's 20, or a quarter of the
+    /// tile's shorter side where that is less. More is smoother and slower.
+    pub overlap: Option<usize>,
+    /// How many tiles go through the network together. More need more memory.
+    pub tiles_per_batch: usize,
+}
+
+impl Default for FlowOptions {
+    fn default() -> Self {
+        FlowOptions {
+            overlap: None,
+            tiles_per_batch: 1,
+        }
+    }
+}
+
+/// The recipe: a flow network that takes frames of any size.
+#[derive(Clone, Copy)]
+pub struct OpticalFlow<'m> {
+    model: &'m Model,
+}
+
+impl<'m> OpticalFlow<'m> {
+    /// The recipe with a model.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the model is of another architecture.
+    pub fn new(model: &'m Model) -> Result<Self> {
+        super::expect_architecture(model, Architecture::OpticalFlow, "optical flow")?;
+        Ok(OpticalFlow { model })
+    }
+
+    /// The flow from the first frame to the second.
+    ///
+    /// `progress` hears (done, total) in floating-point operations of all tiles.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the frames differ in size, the overlap is not less than a tile's
+    /// shorter side, `tiles_per_batch` is zero, or the network's answer is not finite; whatever
+    /// [`Model::run`] reports.
+    pub fn flow(
+        &self,
+        first: &Frame,
+        second: &Frame,
+        options: &FlowOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<FlowField> {
+        let tile = self.model.config().train_size;
+        flow_with(first, second, tile, options, progress, &mut |inputs, progress| {
+            self.model.run(inputs, progress)
+        })
+    }
+}
+
+/// [`OpticalFlow::flow`] with anything that answers as a network of size `tile` (height, width)
+/// would.
+///
+/// # Errors
+/// As [`OpticalFlow::flow`].
+pub fn flow_with(
+    first: &Frame,
+    second: &Frame,
+    tile: [usize; 2],
+    options: &FlowOptions,
+    progress: &mut dyn FnMut(u64, u64),
+    run: &mut Run<'_>,
+) -> Result<FlowField> {
+    same_size(first, second)?;
+    if options.tiles_per_batch == 0 {
+        return Err(Error::input("tiles_per_batch", "0", "at least 1"));
+    }
+    let [height, width] = tile;
+    if first.width() < width || first.height() < height {
+        let (grown, left, top) = first.grown(width, height)?;
+        let (second, _, _) = second.grown(width, height)?;
+        return flow_with(&grown, &second, tile, options, progress, run)?
+            .crop(left, top, first.width(), first.height());
+    }
+    let tiles = Tiles::new(first.width(), first.height(), tile, options.overlap)?;
+    let mut blend = Blend::new(&tiles);
+    let mut before = 0u64;
+    let mut left = tiles.len();
+    for batch in tiles.as_slice().chunks(options.tiles_per_batch) {
+        left -= batch.len();
+        let patches = tiles.patches(first, second, batch)?;
+        let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
+        let mut spent = 0;
+        // What is still to come costs as much per tile as this batch does.
+        let outputs = run(&inputs, &mut |done, total| {
+            spent = total;
+            let later = total / batch.len() as u64 * left as u64;
+            progress(
+                before.saturating_add(done),
+                before.saturating_add(total).saturating_add(later),
+            );
+        })?;
+        before = before.saturating_add(spent);
+        let shape = [batch.len(), height, width, 2];
+        let flows = super::output_f32(&outputs, "logits", &shape)?;
+        for (tile, flow) in batch.iter().zip(flows.chunks_exact(height * width * 2)) {
+            blend.add(tile, flow)?;
+        }
+    }
+    FlowField::new(first.width(), first.height(), blend.finish())
+}

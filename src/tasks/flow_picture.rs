@@ -1,0 +1,93 @@
+//! Flow as a picture: the colour wheel of the Middlebury benchmark (Baker et al., "A Database and
+//! Evaluation Methodology for Optical Flow", 2011), with the rounding of the `flow_vis` package.
+//!
+//! The direction gives the hue and the length the saturation: no motion is white. Vectors longer than
+//! the scale are darkened; unknown ones (not finite, or longer than 10⁹) are black.
+
+use super::flow::FlowField;
+use super::frame::Frame;
+use crate::error::Result;
+
+/// Steps of the six parts of the wheel: red to yellow, to green, to cyan, to blue, to magenta, to red.
+const STEPS: [usize; 6] = [15, 6, 4, 11, 13, 6];
+/// All hues.
+const HUES: usize = 55;
+/// Middlebury's sign for "unknown".
+const UNKNOWN: f64 = 1e9;
+
+/// The wheel's 55 colours.
+fn wheel() -> [[u8; 3]; HUES] {
+    let mut colours = [[0; 3]; HUES];
+    let mut slots = colours.iter_mut();
+    for (part, &steps) in STEPS.iter().enumerate() {
+        // Even parts raise one colour, odd parts lower the one that was full before it.
+        let full = part.div_ceil(2) % 3;
+        let moving = [1, 0, 2, 1, 0, 2][part];
+        for (step, colour) in slots.by_ref().take(steps).enumerate() {
+            let change = (255 * step / steps) as u8;
+            colour[full] = 255;
+            colour[moving] = if part % 2 == 0 { change } else { 255 - change };
+        }
+    }
+    colours
+}
+
+/// A field as a picture. Vectors of length `longest` (pixels) have full colour; without a number the
+/// longest vector of the field has.
+///
+/// ```
+/// use perceiver::tasks::{FlowField, flow_picture::picture};
+/// let field = FlowField::new(2, 1, vec![[0.0, 0.0], [3.0, 0.0]]).unwrap();
+/// let shown = picture(&field, None).unwrap();
+/// assert_eq!(shown.pixel(0, 0), Some([255, 255, 255])); // no motion
+/// assert_eq!(shown.pixel(1, 0), Some([255, 0, 0])); // to the right
+/// ```
+///
+/// # Errors
+/// [`crate::Error::Limit`] when there is no memory for the picture.
+pub fn picture(field: &FlowField, longest: Option<f32>) -> Result<Frame> {
+    let colours = wheel();
+    let known = |[x, y]: [f32; 2]| {
+        let (x, y) = (f64::from(x), f64::from(y));
+        // Written so that a NaN is unknown.
+        (x.abs() <= UNKNOWN && y.abs() <= UNKNOWN).then_some([x, y])
+    };
+    let scale = match longest {
+        Some(longest) => f64::from(longest),
+        None => field
+            .vectors()
+            .iter()
+            .filter_map(|&v| known(v))
+            .map(|[x, y]| x.hypot(y))
+            .fold(0.0, f64::max),
+    };
+    // As flow_vis does, which also keeps a field without motion from dividing by zero.
+    let scale = scale.max(0.0) + 1e-5;
+    let vectors = field.vectors();
+    let width = field.width();
+    Frame::from_fn(width, field.height(), |x, y| {
+        vectors
+            .get(y * width + x)
+            .and_then(|&v| known(v))
+            .map_or([0; 3], |[x, y]| colour(&colours, x / scale, y / scale))
+    })
+}
+
+/// The colour of a vector, where length 1 has full colour.
+fn colour(wheel: &[[u8; 3]; HUES], x: f64, y: f64) -> [u8; 3] {
+    let length = (x * x + y * y).sqrt();
+    let angle = (-y).atan2(-x) / std::f64::consts::PI;
+    let place = (angle + 1.0) / 2.0 * (HUES - 1) as f64;
+    let hue = place as usize % HUES;
+    let part = place.fract();
+    std::array::from_fn(|c| {
+        let [here, next] = [hue, (hue + 1) % HUES].map(|h| f64::from(wheel[h][c]) / 255.0);
+        let full = (1.0 - part) * here + part * next;
+        let value = if length <= 1.0 {
+            1.0 - length * (1.0 - full)
+        } else {
+            full * 0.75
+        };
+        (255.0 * value) as u8
+    })
+}

@@ -1,0 +1,296 @@
+//! Tiles: how frames of any size go through a network of one size, and how the results are joined.
+//!
+//! This is the recipe of DeepMind's notebook (Perceiver IO, arXiv 2107.14795, appendix on optical
+//! flow): overlapping tiles, each weighted by the distance to its own border. Invariants: tiles lie
+//! inside the frame and cover it; every pixel's weights are positive.
+
+use rayon::prelude::*;
+
+use super::frame::Frame;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Pixels per unit of the network's output.
+pub const FLOW_SCALE: f64 = 20.0;
+/// The overlap of the published recipe, in pixels.
+pub const OVERLAP: usize = 20;
+/// Channels of a pixel's 3×3 neighbourhood in one frame.
+const CHANNELS: usize = 27;
+
+/// A place of the network in the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// First column.
+    pub left: usize,
+    /// First row.
+    pub top: usize,
+    /// How often the tile counts. The recipe's last step back to the border may land on another
+    /// tile; such tiles count twice there, and are run once here.
+    pub count: usize,
+}
+
+/// The tiles of a frame, and their common size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tiles {
+    width: usize,
+    height: usize,
+    tile: [usize; 2],
+    tiles: Vec<Tile>,
+}
+
+impl Tiles {
+    /// Tiles of `tile` (height, width) for a frame of `width` × `height`, rows of tiles from the
+    /// top. Neighbours share at least `overlap` pixels; without a number it is [`OVERLAP`], or a
+    /// quarter of the tile's shorter side where that is less.
+    ///
+    /// ```
+    /// use perceiver::tasks::flow_tiles::Tiles;
+    /// let sintel = Tiles::new(1024, 436, [368, 496], None).unwrap();
+    /// let corners: Vec<_> = sintel.iter().map(|t| (t.top, t.left)).collect();
+    /// assert_eq!(corners, [(0, 0), (0, 476), (0, 528), (68, 0), (68, 476), (68, 528)]);
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the frame is smaller than a tile, a size is zero, or the overlap is not
+    /// less than the tile.
+    pub fn new(
+        width: usize,
+        height: usize,
+        tile: [usize; 2],
+        overlap: Option<usize>,
+    ) -> Result<Self> {
+        let [tile_height, tile_width] = tile;
+        let side = tile_height.min(tile_width);
+        let overlap = overlap.unwrap_or(OVERLAP.min(side / 4));
+        if overlap >= side {
+            return Err(Error::input(
+                "overlap",
+                format!("{overlap} pixels"),
+                format!("less than the shorter side of a {tile_width}×{tile_height} tile"),
+            ));
+        }
+        if width < tile_width || height < tile_height {
+            return Err(Error::input(
+                "frame",
+                format!("{width}×{height} pixels"),
+                format!("at least one tile of {tile_width}×{tile_height}"),
+            ));
+        }
+        let columns = starts(width, tile_width, overlap);
+        let tiles = starts(height, tile_height, overlap)
+            .into_iter()
+            .flat_map(|(top, rows)| {
+                columns.iter().map(move |&(left, cols)| Tile {
+                    left,
+                    top,
+                    count: rows * cols,
+                })
+            })
+            .collect();
+        Ok(Tiles {
+            width,
+            height,
+            tile,
+            tiles,
+        })
+    }
+
+    /// The tiles, in the order in which [`Blend`] wants their flow.
+    pub fn iter(&self) -> impl Iterator<Item = &Tile> {
+        self.tiles.iter()
+    }
+
+    /// How many tiles there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// Always false: a frame has at least one tile.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tiles.is_empty()
+    }
+
+    /// The network's input for some tiles of two frames, as [`patches`] makes it: what lies outside
+    /// a tile counts as outside the frame.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a tile is not inside the frames.
+    pub fn patches(&self, first: &Frame, second: &Frame, tiles: &[Tile]) -> Result<Tensor> {
+        let [height, width] = self.tile;
+        let parts = tiles
+            .iter()
+            .map(|t| {
+                Ok((
+                    first.crop(t.left, t.top, width, height)?,
+                    second.crop(t.left, t.top, width, height)?,
+                ))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<(&Frame, &Frame)> = parts.iter().map(|(a, b)| (a, b)).collect();
+        patches(&pairs)
+    }
+
+    /// All tiles as a slice, to be cut into batches.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Tile] {
+        &self.tiles
+    }
+}
+
+/// Where tiles start along one axis, and how often each start counts.
+fn starts(length: usize, tile: usize, overlap: usize) -> Vec<(usize, usize)> {
+    let last = length - tile;
+    // As published, but a start beyond `last` is moved back: the published code fails there
+    // (1920 pixels with tiles of 496).
+    let mut all: Vec<usize> = (0..length)
+        .step_by(tile - overlap)
+        .map(|s| s.min(last))
+        .collect();
+    if let Some(end) = all.last_mut() {
+        *end = last;
+    }
+    let mut counted: Vec<(usize, usize)> = Vec::new();
+    for start in all {
+        match counted.last_mut() {
+            Some((same, count)) if *same == start => *count += 1,
+            _ => counted.push((start, 1)),
+        }
+    }
+    counted
+}
+
+/// Joins the flow of tiles: a mean in which a tile's pixel weighs as much as it is far from the
+/// tile's border.
+#[derive(Debug, Clone)]
+pub struct Blend<'t> {
+    tiles: &'t Tiles,
+    sums: Vec<[f64; 2]>,
+    weights: Vec<f64>,
+}
+
+impl<'t> Blend<'t> {
+    /// Nothing joined yet.
+    #[must_use]
+    pub fn new(tiles: &'t Tiles) -> Self {
+        let pixels = tiles.width * tiles.height;
+        Blend {
+            tiles,
+            sums: vec![[0.0; 2]; pixels],
+            weights: vec![0.0; pixels],
+        }
+    }
+
+    /// Adds a tile's flow: two numbers for each of its pixels, as the network gives them (without
+    /// [`FLOW_SCALE`]).
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are too few or too many numbers, or one is not finite.
+    pub fn add(&mut self, tile: &Tile, flow: &[f32]) -> Result<()> {
+        let [height, width] = self.tiles.tile;
+        if flow.len() != height * width * 2 {
+            return Err(Error::input(
+                "logits",
+                format!("{} numbers for a tile", flow.len()),
+                format!("2 × {width} × {height}"),
+            ));
+        }
+        if let Some(bad) = flow.iter().find(|x| !x.is_finite()) {
+            return Err(Error::input(
+                "logits",
+                format!("{bad} in the tile at ({}, {})", tile.left, tile.top),
+                "finite numbers; are the weights damaged?",
+            ));
+        }
+        for (y, row) in flow.chunks_exact(width * 2).enumerate() {
+            let first = (tile.top + y) * self.tiles.width + tile.left;
+            let sums = self.sums.iter_mut().skip(first);
+            let weights = self.weights.iter_mut().skip(first);
+            for (x, ((vector, sum), total)) in
+                row.chunks_exact(2).zip(sums).zip(weights).enumerate()
+            {
+                let border = (x + 1).min(width - x).min(y + 1).min(height - y);
+                let weight = (border * tile.count) as f64;
+                for (sum, &value) in sum.iter_mut().zip(vector) {
+                    *sum += f64::from(value) * FLOW_SCALE * weight;
+                }
+                *total += weight;
+            }
+        }
+        Ok(())
+    }
+
+    /// The joined flow in pixels, row by row. Pixels of tiles that were not added have none: zero.
+    #[must_use]
+    pub fn finish(self) -> Vec<[f32; 2]> {
+        self.sums
+            .iter()
+            .zip(&self.weights)
+            .map(|(sum, &weight)| match weight > 0.0 {
+                true => sum.map(|s| (s / weight) as f32),
+                false => [0.0; 2],
+            })
+            .collect()
+    }
+}
+
+/// The network's input for pairs of frames of one size: `[pairs, 2, 27, height, width]`, where
+/// channel `(dy * 3 + dx) * 3 + colour` at (x, y) is the colour at (x + dx - 1, y + dy - 1), scaled
+/// to [-1, 1], and zero outside the frame.
+///
+/// # Errors
+/// [`Error::Input`] when there is no pair or the frames differ in size.
+pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
+    let Some((one, _)) = pairs.first() else {
+        return Err(Error::input("frames", "there are none", "at least one pair"));
+    };
+    let (width, height) = (one.width(), one.height());
+    let frames: Vec<&Frame> = pairs.iter().flat_map(|&(a, b)| [a, b]).collect();
+    for frame in &frames {
+        same_size(one, frame)?;
+    }
+    // In f64 and rounded once, as the published preprocessing does.
+    let scaled: [f32; 256] =
+        std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32);
+    let pixels = width * height;
+    let mut values = vec![0.0f32; frames.len() * CHANNELS * pixels];
+    values
+        .par_chunks_exact_mut(pixels)
+        .enumerate()
+        .for_each(|(plane, out)| {
+            let (frame, channel) = (plane / CHANNELS, plane % CHANNELS);
+            let rgb = frames[frame].rgb();
+            let (dy, dx, colour) = (channel / 9, channel / 3 % 3, channel % 3);
+            for (y, row) in out.chunks_exact_mut(width).enumerate() {
+                let Some(from_y) = (y + dy).checked_sub(1).filter(|&y| y < height) else {
+                    continue;
+                };
+                let from = &rgb[from_y * width * 3..][..width * 3];
+                for (x, value) in row.iter_mut().enumerate() {
+                    if let Some(from_x) = (x + dx).checked_sub(1).filter(|&x| x < width) {
+                        *value = scaled[usize::from(from[from_x * 3 + colour])];
+                    }
+                }
+            }
+        });
+    Tensor::f32(vec![pairs.len(), 2, CHANNELS, height, width], values)
+}
+
+/// An error unless both frames have one size.
+pub(super) fn same_size(first: &Frame, second: &Frame) -> Result<()> {
+    if (first.width(), first.height()) == (second.width(), second.height()) {
+        return Ok(());
+    }
+    Err(Error::input(
+        "frames",
+        format!(
+            "{}×{} pixels and {}×{}",
+            first.width(),
+            first.height(),
+            second.width(),
+            second.height()
+        ),
+        "two frames of one size",
+    ))
+}

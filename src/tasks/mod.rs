@@ -1,0 +1,61 @@
+//! What the models are for: recipes that take texts and frames, and give filled texts and flow.
+//!
+//! Each task has a graph builder ([`masked_lm`], [`optical_flow`]) and a recipe around it
+//! ([`fill_mask`], [`flow`]). The recipes do what the published ones do and leave all arithmetic of
+//! the network to [`Model::run`], or to anything else that answers as a model would ([`Run`]).
+
+pub mod fill_mask;
+pub mod flow;
+pub mod flow_file;
+pub mod flow_picture;
+pub mod flow_tiles;
+pub mod frame;
+pub mod masked_lm;
+pub mod optical_flow;
+mod output;
+#[cfg(feature = "media")]
+pub mod picture;
+pub mod scene;
+pub mod text;
+
+pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
+pub use flow::{FlowField, FlowOptions, OpticalFlow};
+pub use frame::Frame;
+pub use scene::{Scene, ScenePair};
+
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::perceiver::Architecture;
+use crate::tensor::NamedTensors;
+
+/// Runs inputs as [`Model::run`] does: a model, or a stand-in for one.
+pub type Run<'a> = dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + 'a;
+
+/// An error unless the model is of the architecture that a task needs.
+fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Result<()> {
+    let found = model.architecture();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::input(
+        "model",
+        format!("{} cannot be used for {task}", found.name()),
+        format!("a checkpoint of {}", wanted.name()),
+    ))
+}
+
+/// An output of a run, after a look at its type and shape.
+fn output_f32<'t>(outputs: &'t NamedTensors, name: &str, shape: &[usize]) -> Result<&'t [f32]> {
+    let found = outputs.get(name);
+    match found.and_then(|t| Some((t.shape(), t.as_f32()?))) {
+        Some((found, values)) if found == shape => Ok(values),
+        _ => Err(Error::input(
+            name,
+            match found {
+                Some(t) => format!("the model gave shape {:?}", t.shape()),
+                None => "the model gave none".to_owned(),
+            },
+            format!("32-bit floats of shape {shape:?}"),
+        )),
+    }
+}

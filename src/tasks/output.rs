@@ -1,0 +1,33 @@
+//! Output files that are either whole or not there.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes a file by way of a temporary one in the same folder, which takes the name only when all
+/// is written: a failure leaves what was there before.
+pub(super) fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are made for their owner alone; a result is made for whom the umask allows.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder
+        .prefix(".perceiver-")
+        .tempfile_in(folder)
+        .map_err(|e| Error::io("create a file in", folder, e))?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    content(&mut writer)?;
+    writer.flush().map_err(|e| Error::io("write", path, e))?;
+    drop(writer);
+    file.persist(path)
+        .map_err(|e| Error::io("create", path, e.error))?;
+    Ok(())
+}

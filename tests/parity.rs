@@ -1,0 +1,131 @@
+//! Whole models against recorded float64 runs of Hugging Face's classes: final outputs and every
+//! intermediate, on the CPU executor, its f64 reference, and an adapter.
+//!
+//! The recorded cases are in `tests/fixtures/golden`; more can be made with
+//! `tools/reference/golden.py` and added through `PERCEIVER_GOLDEN` (a folder of cases).
+
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use perceiver::checkpoint::read_tensors;
+use perceiver::gpu::ShaderChecks;
+use perceiver::{Engine, NamedTensors, RunOptions};
+
+mod common;
+
+/// Relative L2 error that counts as equal in f32.
+const TOLERANCE: f64 = 1e-5;
+
+fn cases() -> Vec<PathBuf> {
+    let mut folders = vec![common::fixtures().join("golden")];
+    folders.extend(std::env::var_os("PERCEIVER_GOLDEN").map(PathBuf::from));
+    let mut cases: Vec<PathBuf> = folders
+        .iter()
+        .filter_map(|f| std::fs::read_dir(f).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|p| p.join("outputs.safetensors").exists())
+        .filter(|p| perceiver::PerceiverConfig::read(p).is_ok())
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    let square = |x: f64| x * x;
+    let difference: f64 = found
+        .iter()
+        .zip(expected)
+        .map(|(&f, &e)| square(f64::from(f) - f64::from(e)))
+        .sum();
+    let norm: f64 = expected.iter().map(|&e| square(f64::from(e))).sum();
+    (difference / norm).sqrt()
+}
+
+fn only(all: &NamedTensors, names: &[(&str, &str)]) -> NamedTensors {
+    names
+        .iter()
+        .filter_map(|(from, to)| Some(((*to).to_owned(), all.get(*from)?.clone())))
+        .collect()
+}
+
+/// Runs a case and compares every output that it records.
+fn compare(engine: &Engine, case: &Path) -> Result<(), Failed> {
+    let model = engine.load(case).map_err(|e| e.to_string())?;
+    let inputs = read_tensors(case.join("inputs.safetensors")).map_err(|e| e.to_string())?;
+    let expected = read_tensors(case.join("outputs.safetensors")).map_err(|e| e.to_string())?;
+    let named = [
+        ("input_ids", "input_ids"),
+        ("attention_mask", "attention_mask"),
+        ("patches", "patches"),
+    ];
+    let mut found = run(&model, &only(&inputs, &named), true)?;
+    let unpadded = only(&inputs, &[("unpadded.input_ids", "input_ids")]);
+    if !unpadded.is_empty() {
+        for (name, tensor) in run(&model, &unpadded, false)? {
+            found.insert(format!("unpadded.{name}"), tensor);
+        }
+    }
+    let mut compared = 0;
+    let mut wrong = Vec::new();
+    for (name, e) in &expected {
+        // Tiled flow is a recipe over the model; tests/tasks.rs has it.
+        if name.starts_with("tiled.") || name.ends_with(".rows") {
+            continue;
+        }
+        compared += 1;
+        let Some(f) = found.get(name) else {
+            wrong.push(format!("{name} is not returned"));
+            continue;
+        };
+        if f.shape() != e.shape() {
+            wrong.push(format!("{name}: {:?} for {:?}", f.shape(), e.shape()));
+            continue;
+        }
+        let error = relative_error(f.as_f32().unwrap_or(&[]), e.as_f32().unwrap_or(&[]));
+        if !(error <= TOLERANCE) {
+            wrong.push(format!("{name}: relative error {error:.2e}"));
+        }
+    }
+    if compared < 8 {
+        wrong.push(format!("only {compared} outputs compared"));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n").into())
+    }
+}
+
+fn run(
+    model: &perceiver::Model,
+    inputs: &NamedTensors,
+    intermediates: bool,
+) -> Result<NamedTensors, String> {
+    let options = RunOptions { intermediates };
+    model
+        .run_with(inputs, options, &mut |_, _| {})
+        .map_err(|e| e.to_string())
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let adapter = common::device(ShaderChecks::Trusted).map(Engine::on);
+    let engines: Vec<(&str, Result<Engine, String>)> = vec![
+        ("cpu", Ok(Engine::cpu())),
+        ("reference", Ok(Engine::reference())),
+        ("adapter", adapter),
+    ];
+    let mut trials = Vec::new();
+    for case in cases() {
+        let name = case.file_name().unwrap_or_default().to_string_lossy();
+        for (label, engine) in &engines {
+            let (case, engine) = (case.clone(), engine.clone());
+            trials.push(Trial::test(format!("{name} / {label}"), move || {
+                compare(&engine?, &case)
+            }));
+        }
+    }
+    assert!(trials.len() >= 21, "the recorded cases are not there");
+    libtest_mimic::run(&arguments, trials).exit();
+}
