@@ -9,7 +9,9 @@ pub mod gpu;
 pub mod graph;
 pub mod kernels;
 mod model;
+mod output;
 pub mod perceiver;
+mod random;
 pub mod tasks;
 mod tensor;
 

@@ -236,6 +236,18 @@ impl Model {
         sessions.front().map(|(_, s)| s.plan().report())
     }
 
+    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL);
+    /// `None` before the first run and on a GPU, where stages share submissions.
+    #[must_use]
+    pub fn last_stage_seconds(&self) -> Option<[f64; 5]> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.front() {
+            Some((_, Session::Cpu(s))) => Some(s.stage_seconds()),
+            Some((_, Session::Reference(s))) => Some(s.stage_seconds()),
+            _ => None,
+        }
+    }
+
     fn request(&self, batch: usize, length: usize, options: RunOptions) -> Request {
         Request {
             batch,

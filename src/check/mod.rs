@@ -11,7 +11,6 @@ mod fourier;
 mod gemm;
 mod layer_norm;
 mod operands;
-mod random;
 
 use serde::Serialize;
 
@@ -23,7 +22,7 @@ use crate::gpu::{Device, Parameters, Session};
 use crate::graph::{Graph, Node, Op, Plan, Source, Stage, Value, ValueId};
 use crate::kernels::{self, Variant};
 use crate::tensor::{Extent, NamedTensors};
-use random::Random;
+use crate::random::Random;
 
 /// Names of the kernels that have rows.
 pub const NAMES: [&str; 6] = [

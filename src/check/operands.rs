@@ -1,6 +1,6 @@
 //! Shapes and random contents of the operands of every op.
 
-use super::random::Random;
+use crate::random::Random;
 use crate::graph::{Op, attention_outputs, merge_outputs};
 use crate::kernels::gemm::Activation;
 use crate::tensor::Extent;

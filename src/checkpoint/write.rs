@@ -6,6 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 
 use crate::error::{Error, Result};
+use crate::output::whole_file;
 use crate::tensor::{Data, NamedTensors, Tensor};
 
 impl View for &Tensor {
@@ -53,32 +54,8 @@ impl View for &Tensor {
 /// [`Error::Io`], with nothing left behind.
 pub fn write_tensors(path: impl AsRef<Path>, tensors: &NamedTensors) -> Result<()> {
     let path = path.as_ref();
-    whole_file(path, |temporary| {
-        safetensors::serialize_to_file(tensors.iter(), None, temporary)
+    whole_file(path, |file| {
+        safetensors::serialize_to_file(tensors.iter(), None, file.path())
             .map_err(|e| Error::io("write", path, std::io::Error::other(e)))
     })
-}
-
-/// Lets `write` fill a temporary file beside `path`, then gives it that name.
-pub(crate) fn whole_file(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let temporary = tempfile::Builder::new()
-        .prefix(".perceiver-")
-        .tempfile_in(folder)
-        .map_err(|e| Error::io("create", path, e))?
-        .into_temp_path();
-    write(&temporary)?;
-    // Temporary files are made for their owner alone; what the user asked for is an ordinary file.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::Permissions::from_mode(0o644);
-        std::fs::set_permissions(&temporary, mode).map_err(|e| Error::io("write", path, e))?;
-    }
-    temporary
-        .persist(path)
-        .map_err(|e| Error::io("create", path, e.error))
 }

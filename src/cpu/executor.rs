@@ -4,6 +4,7 @@
 //! attention kernel.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::real::Real;
 use crate::error::{Error, Result};
@@ -19,6 +20,8 @@ pub struct Session<T: Real> {
     /// Memory of values with [`Placement::Own`], by value.
     own: Vec<Vec<T>>,
     slots: Vec<Vec<T>>,
+    /// Seconds of the last run, by stage.
+    stage_seconds: [f64; 5],
 }
 
 impl<T: Real> Session<T> {
@@ -45,6 +48,7 @@ impl<T: Real> Session<T> {
             parameters,
             own,
             slots,
+            stage_seconds: [0.0; 5],
         };
         for i in 0..session.plan.once {
             session.run_node(i);
@@ -104,12 +108,22 @@ impl<T: Real> Session<T> {
             .map(|i| self.plan.graph.nodes[i].op.cost().flops)
             .sum();
         let mut done = 0;
+        self.stage_seconds = [0.0; 5];
         for i in steps {
+            let start = Instant::now();
             self.run_node(i);
+            let stage = self.plan.graph.nodes[i].stage;
+            self.stage_seconds[stage as usize] += start.elapsed().as_secs_f64();
             done += self.plan.graph.nodes[i].op.cost().flops;
             progress(done, total);
         }
         Ok(())
+    }
+
+    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL).
+    #[must_use]
+    pub fn stage_seconds(&self) -> [f64; 5] {
+        self.stage_seconds
     }
 
     /// The result `name` of the last run, dense.

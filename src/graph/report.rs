@@ -23,6 +23,8 @@ pub struct StageReport {
     pub peak_bytes: u64,
     /// Kernel launches of one run.
     pub dispatches: u64,
+    /// Kernels that it uses, each once.
+    pub kernels: Vec<&'static str>,
 }
 
 /// Cost of one node.
@@ -51,6 +53,8 @@ pub struct PlanReport {
     pub stages: Vec<StageReport>,
     /// Every node in running order.
     pub nodes: Vec<NodeReport>,
+    /// Items of one run.
+    pub batch: usize,
     /// Sum over the stages.
     pub total_flops: u64,
     /// Kernel launches of one run.
@@ -119,6 +123,7 @@ impl Plan {
                     bytes: 0,
                     peak_bytes: 0,
                     dispatches: 0,
+                    kernels: Vec::new(),
                 };
                 let mut any = false;
                 for (i, node) in graph.nodes.iter().enumerate() {
@@ -127,6 +132,9 @@ impl Plan {
                     }
                     any = true;
                     let cost = node.op.cost();
+                    if !report.kernels.contains(&node.op.kernel()) {
+                        report.kernels.push(node.op.kernel());
+                    }
                     report.flops += cost.flops;
                     report.bytes += cost.bytes;
                     report.peak_bytes = report.peak_bytes.max(fixed + live_at(i));
@@ -142,6 +150,7 @@ impl Plan {
         PlanReport {
             total_flops: stages.iter().map(|s| s.flops).sum(),
             dispatches: stages.iter().map(|s| s.dispatches).sum(),
+            batch: graph.inputs().map(|(_, _, e)| e.batch).max().unwrap_or(1),
             stages,
             nodes,
             parameters: {

@@ -31,6 +31,50 @@ impl TensorSource for NamedTensors {
     }
 }
 
+/// Random weights for a configuration, for benchmarks and tests where no checkpoint is at hand: the
+/// same seed and name give the same tensor. Gains are about one, other weights scaled so that
+/// activations keep their size from layer to layer.
+#[derive(Debug, Clone)]
+pub struct RandomTensors {
+    shapes: std::collections::BTreeMap<String, Vec<usize>>,
+    seed: u64,
+}
+
+impl RandomTensors {
+    /// Tensors of these names and shapes.
+    #[must_use]
+    pub fn new(shapes: impl IntoIterator<Item = (String, Vec<usize>)>, seed: u64) -> Self {
+        RandomTensors {
+            shapes: shapes.into_iter().collect(),
+            seed,
+        }
+    }
+}
+
+impl TensorSource for RandomTensors {
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let shape = self
+            .shapes
+            .get(name)
+            .ok_or_else(|| Error::input(name, "is missing", "a tensor of the configuration"))?;
+        let elements = shape.iter().product();
+        let (centre, scale) = match shape.as_slice() {
+            [_] if name.contains("norm") && name.ends_with("weight") => (1.0, 0.1),
+            [_] => (0.0, 0.1),
+            [.., inner] => (0.0, (3.0 / *inner as f32).sqrt()),
+            [] => (0.0, 1.0),
+        };
+        // FNV-1a: each tensor has a stream of its own.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64 ^ self.seed, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let mut random = crate::random::Random::new(hash);
+        Ok((0..elements)
+            .map(|_| centre + scale * random.signed())
+            .collect())
+    }
+}
+
 /// The parameters of a model, evaluated on demand.
 pub struct ParameterStore<T> {
     source: Arc<dyn TensorSource>,

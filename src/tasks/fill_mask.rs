@@ -6,7 +6,7 @@
 //! the 256 bytes, computed in `f64`; equal ones are ordered by byte.
 //!
 //! ```no_run
-//! # fn example(model: &perceiver::model::Model) -> perceiver::Result<()> {
+//! # fn example(model: &perceiver::Model) -> perceiver::Result<()> {
 //! use perceiver::tasks::{FillMask, FillOptions};
 //! let texts = ["Perceiver IO is a [MASK:4] model"];
 //! let filled = FillMask::new(model)?.fill(&texts, &FillOptions::default(), &mut |_, _| ())?;

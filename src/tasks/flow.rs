@@ -7,7 +7,7 @@
 //! flow is cut out again.
 //!
 //! ```no_run
-//! # fn example(model: &perceiver::model::Model) -> perceiver::Result<()> {
+//! # fn example(model: &perceiver::Model) -> perceiver::Result<()> {
 //! use perceiver::tasks::{FlowOptions, OpticalFlow, Scene};
 //! let pair = Scene::pair(1, 64, 48, 2.0, 0.02)?;
 //! let flow = OpticalFlow::new(model)?;

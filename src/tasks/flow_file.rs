@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::flow::FlowField;
-use super::output::write_whole;
+use crate::output::write_whole;
 use crate::error::{Error, Result};
 
 /// The bytes "PIEH", as a float 202021.25.

@@ -12,9 +12,9 @@ pub mod flow_tiles;
 pub mod frame;
 pub mod masked_lm;
 pub mod optical_flow;
-mod output;
 #[cfg(feature = "media")]
 pub mod picture;
+pub mod runner;
 pub mod scene;
 pub mod text;
 

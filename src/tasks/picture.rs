@@ -11,7 +11,7 @@ use std::path::Path;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
 use super::frame::Frame;
-use super::output::write_whole;
+use crate::output::write_whole;
 use crate::error::{Error, Result};
 
 /// The longest side that is read, in pixels.

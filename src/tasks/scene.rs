@@ -8,6 +8,7 @@
 use super::flow::FlowField;
 use super::frame::Frame;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// Pixels between the points of the noise lattice, and how much each size weighs.
 const OCTAVES: [(f64, f64); 4] = [(4.0, 1.0), (8.0, 0.7), (16.0, 0.5), (32.0, 0.4)];
@@ -18,27 +19,9 @@ const MARGIN: usize = 2;
 /// The largest picture and the furthest motion, in pixels.
 const LIMIT: f64 = 16384.0;
 
-/// splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in [0, 1).
-    fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Uniform in [-reach, reach).
-    fn within(&mut self, reach: f64) -> f64 {
-        (2.0 * self.unit() - 1.0) * reach
-    }
+/// Uniform in [-reach, reach).
+fn within(random: &mut Random, reach: f64) -> f64 {
+    (2.0 * random.unit_f64() - 1.0) * reach
 }
 
 /// Noise of one size.
@@ -80,10 +63,10 @@ impl Scene {
             .iter()
             .map(|&(cell, amplitude)| {
                 let (columns, rows) = (points(width, cell), points(height, cell));
-                let offset = [random.unit(), random.unit()];
+                let offset = [random.unit_f64(), random.unit_f64()];
                 // Variance 1.
                 let values = (0..3 * columns * rows)
-                    .map(|_| random.within(3f64.sqrt()) as f32)
+                    .map(|_| within(random, 3f64.sqrt()) as f32)
                     .collect();
                 Octave {
                     cell,
@@ -142,9 +125,9 @@ impl Scene {
                 format!("numbers from 0 that move no point further than {LIMIT} pixels"),
             ));
         }
-        let mut random = Random(seed);
-        let t = [random.within(shift), random.within(shift)];
-        let a: [f64; 4] = std::array::from_fn(|_| random.within(affine));
+        let mut random = Random::new(seed);
+        let t = [within(&mut random, shift), within(&mut random, shift)];
+        let a: [f64; 4] = std::array::from_fn(|_| within(&mut random, affine));
         let scene = Scene::new(&mut random, width, height, reach);
         let vectors = (0..width * height)
             .map(|i| {

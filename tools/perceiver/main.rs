@@ -1,1 +1,79 @@
-fn main(){}
+//! The `perceiver` command: runs models, checks kernels, reports plans.
+//!
+//! Results go to standard output, bars and messages to standard error. With `--json` every result is
+//! one JSON document. Exit code 0: done; 1: failed, or a check found something wrong; 2: the command
+//! line makes no sense.
+
+mod bench;
+mod check;
+mod demo;
+mod devices;
+mod fill_mask;
+mod flow;
+mod models;
+mod plan;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a command ends with: true when all is well, false when a check found something wrong.
+type Outcome = perceiver::Result<bool>;
+
+#[derive(Parser)]
+#[command(name = "perceiver", version, about = "Runs Perceiver IO models on any GPU, or on the CPU")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generates a pair of frames, computes their flow, fills a masked sentence: the shipped models
+    /// at work
+    Demo(demo::Options),
+    /// Lists adapters, and says which one automatic choice takes and why
+    Devices(devices::Options),
+    /// Fills masked bytes of texts
+    FillMask(fill_mask::Options),
+    /// Computes the optical flow between two pictures
+    Flow(flow::Options),
+    /// Runs any supported checkpoint on the tensors of a file
+    Run(run::Options),
+    /// Says what a model will cost, without running anything
+    Plan(plan::Options),
+    /// Checks every kernel against its float64 reference
+    Check(check::Options),
+    /// Times whole models
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match arguments.command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Devices(options) => devices::run(&options),
+        Command::FillMask(options) => fill_mask::run(&options),
+        Command::Flow(options) => flow::run(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Plan(options) => plan::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            show::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

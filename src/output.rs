@@ -3,13 +3,27 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 use crate::error::{Error, Result};
 
 /// Writes a file by way of a temporary one in the same folder, which takes the name only when all
 /// is written: a failure leaves what was there before.
-pub(super) fn write_whole(
+pub(crate) fn write_whole(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    whole_file(path, |file| {
+        let mut writer = BufWriter::new(file.as_file_mut());
+        content(&mut writer)?;
+        writer.flush().map_err(|e| Error::io("write", path, e))
+    })
+}
+
+/// As [`write_whole`], for content that wants the temporary file itself.
+pub(crate) fn whole_file(
+    path: &Path,
+    content: impl FnOnce(&mut NamedTempFile) -> Result<()>,
 ) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -23,10 +37,7 @@ pub(super) fn write_whole(
         .prefix(".perceiver-")
         .tempfile_in(folder)
         .map_err(|e| Error::io("create a file in", folder, e))?;
-    let mut writer = BufWriter::new(file.as_file_mut());
-    content(&mut writer)?;
-    writer.flush().map_err(|e| Error::io("write", path, e))?;
-    drop(writer);
+    content(&mut file)?;
     file.persist(path)
         .map_err(|e| Error::io("create", path, e.error))?;
     Ok(())

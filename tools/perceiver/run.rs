@@ -1,0 +1,77 @@
+//! `perceiver run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::tasks::FlowOptions;
+use perceiver::tasks::runner::{self, RunnerOptions};
+use serde_json::json;
+
+use crate::models::{DeviceOption, load};
+use crate::{Outcome, show};
+
+/// Runs a checkpoint on tensors.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Checkpoint folder, or the name of a shipped model
+    #[arg(long)]
+    model: String,
+    /// Input tensors
+    #[arg(long)]
+    inputs: PathBuf,
+    /// Where the output tensors go
+    #[arg(long)]
+    outputs: PathBuf,
+    /// Also write the arrays on the way
+    #[arg(long)]
+    intermediates: bool,
+    /// For raw.tiled_frames: pixels that neighbouring tiles share
+    #[arg(long)]
+    overlap: Option<usize>,
+    #[command(flatten)]
+    device: DeviceOption,
+    /// One JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    let engine = options.device.engine()?;
+    let model = load(&engine, &options.model)?;
+    let inputs = read_tensors(&options.inputs)?;
+    let how = RunnerOptions {
+        intermediates: options.intermediates,
+        flow: FlowOptions {
+            overlap: options.overlap,
+            ..FlowOptions::default()
+        },
+    };
+    let bar = show::Bar::new("running");
+    let outputs = runner::run(&model, &inputs, &how, &mut bar.progress())?;
+    drop(bar);
+    write_tensors(&options.outputs, &outputs)?;
+    if options.json {
+        let tensors: serde_json::Map<String, serde_json::Value> = outputs
+            .iter()
+            .map(|(name, t)| (name.clone(), json!(t.shape())))
+            .collect();
+        show::json(&json!({
+            "outputs": tensors,
+            "file": options.outputs,
+            "device": engine.device_name(),
+            "allocated_bytes": model.allocated_bytes(),
+        }))?;
+        return Ok(true);
+    }
+    let rows = outputs
+        .iter()
+        .map(|(name, t)| vec![name.clone(), format!("{:?}", t.shape())]);
+    show::table(&["output", "shape"], rows.collect())?;
+    show::text(&format!(
+        "{} written, on {}",
+        options.outputs.display(),
+        engine.device_name()
+    ))?;
+    Ok(true)
+}

@@ -1,0 +1,102 @@
+//! Tables, JSON, bars, numbers with units.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use indicatif::{ProgressBar, ProgressStyle};
+use perceiver::{Error, Result};
+use serde::Serialize;
+
+/// Writes text to standard output. A reader that went away (`| head`) is no error.
+pub(crate) fn text(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+    match written {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", "standard output", e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    let document = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::io("write", "standard output", std::io::Error::other(e)))?;
+    text(&document)
+}
+
+/// Says on standard error what went wrong.
+pub(crate) fn error(error: &Error) {
+    // Nobody is left to tell if this fails too.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+}
+
+/// A table with a heading.
+pub(crate) fn table(heading: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heading.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    text(&table.to_string())
+}
+
+/// A bar over floating-point operations, drawn only where somebody sees it.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn new(what: &'static str) -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(1)
+        } else {
+            ProgressBar::hidden()
+        };
+        let style = ProgressStyle::with_template("{msg} {bar:30} {percent:>3} % {elapsed} left {eta}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        Bar(bar)
+    }
+
+    /// The callback that the library takes.
+    pub(crate) fn progress(&self) -> impl FnMut(u64, u64) + '_ {
+        |done, total| {
+            self.0.set_length(total.max(1));
+            self.0.set_position(done);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Bytes with a unit.
+pub(crate) fn bytes(n: u64) -> String {
+    let n = n as f64;
+    match n {
+        n if n >= 1024.0 * 1024.0 * 1024.0 => format!("{:.2} GiB", n / 1024f64.powi(3)),
+        n if n >= 1024.0 * 1024.0 => format!("{:.1} MiB", n / 1024f64.powi(2)),
+        n if n >= 1024.0 => format!("{:.1} KiB", n / 1024.0),
+        n => format!("{n} B"),
+    }
+}
+
+/// Operations with a unit.
+pub(crate) fn flops(n: u64) -> String {
+    let n = n as f64;
+    match n {
+        n if n >= 1e9 => format!("{:.2} GFLOP", n / 1e9),
+        n if n >= 1e6 => format!("{:.2} MFLOP", n / 1e6),
+        n => format!("{n} FLOP"),
+    }
+}
