@@ -130,10 +130,12 @@ fn splits(a: &Attention, device: &DeviceTraits) -> usize {
     let queries_each = if device.software { 128 } else { 32 };
     let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
     let busy = device.busy_workgroups as usize;
-    if groups == 0 || 5 * groups >= 4 * busy {
-        return 1;
-    }
-    busy.div_ceil(groups).min(a.keys / 256).max(1)
+    let wanted = if groups == 0 || 5 * groups >= 4 * busy {
+        1
+    } else {
+        busy.div_ceil(groups).min(a.keys / 256).max(1)
+    };
+    a.feasible_splits(wanted, device)
 }
 
 /// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to

@@ -66,6 +66,11 @@ pub(super) fn rows() -> Vec<Row> {
         masked: true,
         ..plain(33, 50, 1, 322, 322)
     });
+    // More keys than llvmpipe's loops can count to in one split.
+    list.push(Attention {
+        splits: 5,
+        ..plain(3, 60_013, 1, 322, 322)
+    });
     let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
     // Sharp softmax: scores far apart, exponentials that underflow.
     rows.push(row(base, 60.0));

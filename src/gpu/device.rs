@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::adapter::{Adapter, AdapterKind};
 use super::pipeline::Pipelines;
 use crate::error::{Error, Result};
-use crate::kernels::DeviceTraits;
+use crate::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
 
 /// Whether shaders check indices, loops and divisions at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,8 +91,14 @@ impl Device {
     ) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
         let kind = AdapterKind::of(info.device_type);
+        let software = kind == AdapterKind::Software;
         let traits = DeviceTraits {
-            software: kind == AdapterKind::Software,
+            software,
+            loop_iterations: if software {
+                SOFTWARE_LOOP_ITERATIONS
+            } else {
+                u64::MAX
+            },
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,

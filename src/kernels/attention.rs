@@ -203,6 +203,29 @@ impl Attention {
         list
     }
 
+    /// Loop iterations of one invocation.
+    pub(super) fn iterations(&self, variant: &Variant) -> u64 {
+        let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);
+        let constant = |i: usize| variant.constants[i].1 as usize;
+        let (tile, each, rest) = if variant.entry == "tiled" {
+            (32, qk.div_ceil(8) + 16 + 8 * constant(0), 32)
+        } else {
+            (constant(0), qk + v, 2 * v * constant(1))
+        };
+        (self.split_keys().div_ceil(tile) * (each + 1) + rest) as u64
+    }
+
+    /// The fewest splits, from `wanted` upwards, with which the best variant of a device can run.
+    #[must_use]
+    pub fn feasible_splits(mut self, wanted: usize, device: &DeviceTraits) -> usize {
+        self.splits = wanted.clamp(1, self.keys.max(1));
+        let best = self.candidates(device)[0];
+        while self.iterations(&best) > device.loop_iterations && self.splits < self.keys {
+            self.splits += 1;
+        }
+        self.splits
+    }
+
     pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {
         let args = *self;
         let query_tiles = args.queries.div_ceil(query_tile(variant));

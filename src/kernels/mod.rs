@@ -69,7 +69,14 @@ pub struct DeviceTraits {
     pub workgroup_bytes: u32,
     /// Workgroups that keep the device busy.
     pub busy_workgroups: u32,
+    /// Most loop iterations of one invocation, all its loops together. llvmpipe ends every loop after
+    /// 65,535 of them, without a word; real GPUs have no such limit.
+    pub loop_iterations: u64,
 }
+
+/// What [`DeviceTraits::loop_iterations`] is on software adapters: llvmpipe's limit, with room for
+/// the few iterations that are not counted.
+pub const SOFTWARE_LOOP_ITERATIONS: u64 = 65_000;
 
 impl DeviceTraits {
     /// The default limits of WebGPU, which every adapter must offer.
@@ -81,6 +88,7 @@ impl DeviceTraits {
             invocations: 256,
             workgroup_bytes: 16_384,
             busy_workgroups: 256,
+            loop_iterations: u64::MAX,
         }
     }
 
@@ -150,8 +158,19 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::Embed(_) => embed::VARIANTS.to_vec(),
         Op::Fourier(_) => fourier::VARIANTS.to_vec(),
     };
-    list.retain(|v| device.allows(v));
+    list.retain(|v| device.allows(v) && iterations(op, v) <= device.loop_iterations);
     list
+}
+
+/// Loop iterations of one invocation, all its loops together.
+fn iterations(op: &Op, variant: &Variant) -> u64 {
+    match op {
+        Op::Gemm(a) => vectors(a.inner) as u64,
+        Op::LayerNorm(a) => 3 * vectors(a.cols) as u64,
+        Op::Attention(a) => a.iterations(variant),
+        Op::AttentionMerge(a) => 2 * a.parts as u64,
+        Op::Embed(_) | Op::Fourier(_) => 0,
+    }
 }
 
 /// The launch of an op with a variant.
