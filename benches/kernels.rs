@@ -148,17 +148,6 @@ fn device() -> Option<&'static Device> {
     DEVICE.get_or_init(open).as_ref()
 }
 
-/// Parts of the keys, by the rule of the models' plans: few queries still fill the device.
-fn splits(a: &Attention, device: &DeviceTraits) -> usize {
-    let queries_each = if device.software { 128 } else { 32 };
-    let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
-    let busy = device.busy_workgroups as usize;
-    if 5 * groups >= 4 * busy {
-        return 1;
-    }
-    busy.div_ceil(groups).min(a.keys / 256).max(1)
-}
-
 fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::Session<f32>> {
     let nothing = ParameterStore::new(Arc::new(NamedTensors::new()));
     let mut session = cpu::Session::new(single(op)?, &nothing)?;
@@ -169,7 +158,7 @@ fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::Session<f32>> {
 }
 
 fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<Session> {
-    let graph = split_attention(single(op)?.graph, &|a| splits(a, device.traits()));
+    let graph = split_attention(single(op)?.graph, &|a| attention_splits(a, device.traits()));
     let nothing = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));
     let mut session = Session::new(Plan::new(graph)?, &nothing)?;
     for (i, operand) in operands.iter().enumerate() {

@@ -145,17 +145,6 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
     Ok(g)
 }
 
-/// Parts of the keys, by the rule of the models' plans: few queries still fill the device.
-fn splits(a: &Attention, device: &DeviceTraits) -> usize {
-    let queries_each = if device.software { 128 } else { 32 };
-    let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
-    let busy = device.busy_workgroups as usize;
-    if 5 * groups >= 4 * busy {
-        return 1;
-    }
-    busy.div_ceil(groups).min(a.keys / 256).max(1)
-}
-
 /// Where a series runs.
 enum Place {
     Cpu,
@@ -175,7 +164,7 @@ impl Place {
             Place::Cpu => graph(shape, size, CPU_WINDOW)?,
             Place::Gpu(device) => {
                 let graph = graph(shape, size, GPU_WINDOW)?;
-                split_attention(graph, &|a| splits(a, device.traits()))
+                split_attention(graph, &|a| attention_splits(a, device.traits()))
             }
         })
     }

@@ -90,7 +90,13 @@ fn main() -> Result<()> {
             session.write(&format!("operand {i}"), operand)?;
         }
         let cpu = rate(flops, || session.run(&mut |_, _| {}))?;
-        println!("{:60} cpu            {cpu:8.1} GFLOP/s", format!("{} {op:?}", op.kernel()).chars().take(60).collect::<String>());
+        println!(
+            "{:60} cpu            {cpu:8.1} GFLOP/s",
+            format!("{} {op:?}", op.kernel())
+                .chars()
+                .take(60)
+                .collect::<String>()
+        );
         let Some(device) = &device else { continue };
         let list: Vec<Variant> = kernels::candidates(&op, device.traits());
         for variant in list {
@@ -100,14 +106,18 @@ fn main() -> Result<()> {
             let start = Instant::now();
             let nothing = std::sync::Arc::new(NamedTensors::new());
             let parameters = Parameters::new(device.clone(), nothing);
-            let mut session = Session::with_variants(single(&op)?, &parameters, &|_| Some(variant))?;
+            let mut session =
+                Session::with_variants(single(&op)?, &parameters, &|_| Some(variant))?;
             for (i, operand) in operands.iter().enumerate() {
                 session.write(&format!("operand {i}"), operand)?;
             }
             session.run(&mut |_, _| {})?;
             let ready = start.elapsed().as_secs_f64();
             let gpu = rate(flops, || session.compute(&mut |_, _| {}))?;
-            println!("{:60} {:14} {gpu:8.1} GFLOP/s, ready after {ready:.2} s", "", variant.name);
+            println!(
+                "{:60} {:14} {gpu:8.1} GFLOP/s, ready after {ready:.2} s",
+                "", variant.name
+            );
         }
     }
     Ok(())

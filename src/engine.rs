@@ -267,9 +267,7 @@ fn pick<'a>(
         },
         DeviceChoice::Name(name) => {
             let wanted = name.to_lowercase();
-            let found = all
-                .iter()
-                .find(|a| a.name.to_lowercase().contains(&wanted));
+            let found = all.iter().find(|a| a.name.to_lowercase().contains(&wanted));
             match found {
                 Some(adapter) => Ok(Some(adapter)),
                 None => none(name.clone(), "no adapter's name contains it"),

@@ -117,7 +117,9 @@ pub enum Error {
     },
 
     /// A shader did not compile.
-    #[error("shader `{label}`: {message}; this is a defect of perceiver or of the driver, please report it with the adapter's name")]
+    #[error(
+        "shader `{label}`: {message}; this is a defect of perceiver or of the driver, please report it with the adapter's name"
+    )]
     Shader {
         /// `kernel/variant`.
         label: String,

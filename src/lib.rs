@@ -1,4 +1,4 @@
-//! A GPU kernel engine for Perceiver IO (arXiv 2107.14795) on wgpu, with a CPU reference.
+#![doc = include_str!("../README.md")]
 
 pub mod check;
 pub mod checkpoint;
@@ -17,6 +17,8 @@ mod tensor;
 
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
-pub use model::{Model, RunOptions, graph as model_graph, plan as model_plan};
+pub use model::{
+    Model, RunOptions, graph as model_graph, plan as model_plan, splits as attention_splits,
+};
 pub use perceiver::{Architecture, PerceiverConfig};
 pub use tensor::{DType, Data, Extent, NamedTensors, Tensor};

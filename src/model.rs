@@ -126,7 +126,8 @@ pub fn plan(
 
 /// Parts to divide an attention's keys into, so that few queries still fill the device: one while
 /// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
-fn splits(a: &Attention, device: &DeviceTraits) -> usize {
+#[must_use]
+pub fn splits(a: &Attention, device: &DeviceTraits) -> usize {
     let queries_each = if device.software { 128 } else { 32 };
     let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
     let busy = device.busy_workgroups as usize;
@@ -331,7 +332,9 @@ impl Model {
                 session.run(&mut inner)?;
                 let outputs = &session.plan().graph.outputs;
                 let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
-                let read = names.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
+                let read = names
+                    .into_iter()
+                    .map(|n| Ok((n.clone(), session.read(&n)?)));
                 read.collect::<Result<Vec<_>>>()
             })?;
             for (name, tensor) in outputs {

@@ -64,9 +64,10 @@ fn main() {
         }
     }
     for (mode, device) in devices {
-        trials.push(Trial::test(format!("an adapter is there / {mode}"), move || {
-            device.map(|_| ()).map_err(Failed::from)
-        }));
+        trials.push(Trial::test(
+            format!("an adapter is there / {mode}"),
+            move || device.map(|_| ()).map_err(Failed::from),
+        ));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }

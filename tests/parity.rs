@@ -83,7 +83,7 @@ fn compare(engine: &Engine, case: &Path) -> Result<(), Failed> {
             continue;
         }
         let error = relative_error(f.as_f32().unwrap_or(&[]), e.as_f32().unwrap_or(&[]));
-        if !(error <= TOLERANCE) {
+        if error.is_nan() || error > TOLERANCE {
             wrong.push(format!("{name}: relative error {error:.2e}"));
         }
     }

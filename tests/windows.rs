@@ -28,7 +28,10 @@ fn inputs() -> NamedTensors {
     let data = (0..2 * 54 * 2000)
         .map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0)
         .collect();
-    NamedTensors::from([("patches".to_owned(), Tensor::f32(shape, data).expect("patches"))])
+    NamedTensors::from([(
+        "patches".to_owned(),
+        Tensor::f32(shape, data).expect("patches"),
+    )])
 }
 
 fn run(model: &Model) -> NamedTensors {
@@ -68,7 +71,11 @@ fn windows_change_nothing() {
             let mut model = model(&engine);
             model.set_window_bytes(bytes);
             let error = error(&run(&model), &reference);
-            assert!(error < 1e-5, "{error:.1e} on {} at {bytes}", engine.device_name());
+            assert!(
+                error < 1e-5,
+                "{error:.1e} on {} at {bytes}",
+                engine.device_name()
+            );
         }
     }
 }

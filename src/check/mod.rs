@@ -21,8 +21,8 @@ use crate::error::Result;
 use crate::gpu::{Device, Parameters, Session};
 use crate::graph::{Graph, Node, Op, Plan, Source, Stage, Value, ValueId};
 use crate::kernels::{self, Variant};
-use crate::tensor::{Extent, NamedTensors};
 use crate::random::Random;
+use crate::tensor::{Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
 pub const NAMES: [&str; 6] = [

@@ -1,8 +1,8 @@
 //! Shapes and random contents of the operands of every op.
 
-use crate::random::Random;
 use crate::graph::{Op, attention_outputs, merge_outputs};
 use crate::kernels::gemm::Activation;
+use crate::random::Random;
 use crate::tensor::Extent;
 
 /// What an operand is filled with.
@@ -67,10 +67,7 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
             let parts = a.parts * a.batch;
             let acc = Extent::new(parts, a.queries, acc);
             list.push((acc, Fill::Heads(a.d_v)));
-            list.push((
-                Extent::new(parts, a.queries, 2 * a.heads),
-                Fill::Statistics,
-            ));
+            list.push((Extent::new(parts, a.queries, 2 * a.heads), Fill::Statistics));
         }
         Op::Embed(a) => {
             list.push((Extent::new(a.batch, 1, a.length), Fill::Ids(a.vocabulary)));

@@ -198,7 +198,9 @@ fn parse(path: &Path, file: &[u8]) -> Result<(usize, BTreeMap<String, Entry>)> {
         if first > last || last > available {
             return Err(damaged(
                 path,
-                format!("is truncated: tensor `{shown}` ends at byte {last}, {available} are there"),
+                format!(
+                    "is truncated: tensor `{shown}` ends at byte {last}, {available} are there"
+                ),
             ));
         }
         end = end.max(last);
@@ -265,7 +267,10 @@ fn floats(dtype: DType, bytes: &[u8]) -> Option<Vec<f32>> {
 }
 
 /// Elements of N bytes each, at any alignment, converted on all threads.
-fn elements<const N: usize, T: Send>(bytes: &[u8], convert: impl Fn([u8; N]) -> T + Sync) -> Vec<T> {
+fn elements<const N: usize, T: Send>(
+    bytes: &[u8],
+    convert: impl Fn([u8; N]) -> T + Sync,
+) -> Vec<T> {
     bytes
         .par_chunks_exact(N)
         .with_min_len(1 << 16)

@@ -177,15 +177,21 @@ fn shards(folder: &Path, index: &Path) -> Result<(Vec<TensorFile>, BTreeMap<Stri
             continue;
         }
         // A shard is a plain file name: an index must not reach out of its folder.
-        let plain = Path::new(shard).file_name().is_some_and(|n| n == shard.as_str())
+        let plain = Path::new(shard)
+            .file_name()
+            .is_some_and(|n| n == shard.as_str())
             && !shard.contains(['/', '\\', '\0']);
         if !plain {
             let shown: String = shard.chars().take(120).collect();
-            return Err(wrong(format!("names the shard {shown:?}, which is no plain file name")));
+            return Err(wrong(format!(
+                "names the shard {shown:?}, which is no plain file name"
+            )));
         }
         let path = folder.join(shard);
         if !path.exists() {
-            return Err(wrong(format!("names the shard `{shard}`, which is not there")));
+            return Err(wrong(format!(
+                "names the shard `{shard}`, which is not there"
+            )));
         }
         numbers.insert(shard, files.len());
         files.push(TensorFile::open(&path)?);
@@ -196,7 +202,9 @@ fn shards(folder: &Path, index: &Path) -> Result<(Vec<TensorFile>, BTreeMap<Stri
             continue;
         };
         if files[i].entry(name).is_none() {
-            return Err(wrong(format!("says that `{name}` is in `{shard}`, where it is not")));
+            return Err(wrong(format!(
+                "says that `{name}` is in `{shard}`, where it is not"
+            )));
         }
         places.insert(name.clone(), i);
     }

@@ -39,10 +39,7 @@ fn operands<'a, T>(a: &Attention, inputs: &[&'a [T]]) -> Operands<'a, T> {
 
 /// Elements from one row of the accumulators or the result to the next, and of the statistics.
 fn state_rows(a: &Attention) -> (usize, usize) {
-    (
-        a.heads * a.v_stride(),
-        (2 * a.heads).next_multiple_of(4),
-    )
+    (a.heads * a.v_stride(), (2 * a.heads).next_multiple_of(4))
 }
 
 /// Plain loops: all scores of a query, their maximum, their exponentials, the weighted sum.
@@ -67,8 +64,7 @@ pub fn reference<T: Real>(a: &Attention, inputs: &[&[T]], outputs: &mut [&mut [T
                             &acc[row * acc_row + head * a.v_stride()..][..a.d_v],
                         )
                     });
-                    let (maximum, sum, context) =
-                        query(a, &o, item, n, head, first..last, carried);
+                    let (maximum, sum, context) = query(a, &o, item, n, head, first..last, carried);
                     let row = (split * a.batch + item) * a.queries + n;
                     let acc = &mut outputs[0][row * acc_row + head * a.v_stride()..][..a.d_v];
                     for (out, &c) in acc.iter_mut().zip(&context) {
@@ -99,7 +95,8 @@ fn query<T: Real>(
     carried: Option<(T, T, &[T])>,
 ) -> (T, T, Vec<T>) {
     let q_item = if a.shared_queries { 0 } else { item };
-    let q = &o.q[(q_item * a.queries + n) * a.q_row + a.q_column + head * a.qk_stride()..][..a.d_qk];
+    let q =
+        &o.q[(q_item * a.queries + n) * a.q_row + a.q_column + head * a.qk_stride()..][..a.d_qk];
     let scores: Vec<T> = keys
         .clone()
         .map(|m| {
@@ -109,7 +106,8 @@ fn query<T: Real>(
             if !keep {
                 return T::from_f32(MASKED_SCORE);
             }
-            let k = &o.k[(item * a.keys + m) * a.k_row + a.k_column + head * a.qk_stride()..][..a.d_qk];
+            let k =
+                &o.k[(item * a.keys + m) * a.k_row + a.k_column + head * a.qk_stride()..][..a.d_qk];
             let mut dot = T::default();
             for (&q, &k) in q.iter().zip(k) {
                 dot += q * k;
@@ -260,9 +258,8 @@ fn run_block(
                 let row = block.item * a.queries + block.first_query + r;
                 scratch.maxima[r] = carry_stats[row * stats_row + 2 * head];
                 scratch.sums[r] = carry_stats[row * stats_row + 2 * head + 1];
-                scratch.acc[r * d_v..(r + 1) * d_v].copy_from_slice(
-                    &carry_acc[row * acc_row + head * a.v_stride()..][..d_v],
-                );
+                scratch.acc[r * d_v..(r + 1) * d_v]
+                    .copy_from_slice(&carry_acc[row * acc_row + head * a.v_stride()..][..d_v]);
             }
         }
         let mut key = first;

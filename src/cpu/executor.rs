@@ -143,7 +143,10 @@ impl<T: Real> Session<T> {
             let extent = self.plan.graph.extent(piece);
             unpad(extent, self.slice(self.plan.graph.view(piece)), &mut data);
         }
-        Tensor::f32(output.shape.clone(), repeat_to(output.shape.iter().product(), data))
+        Tensor::f32(
+            output.shape.clone(),
+            repeat_to(output.shape.iter().product(), data),
+        )
     }
 
     fn run_node(&mut self, i: usize) {
@@ -203,7 +206,11 @@ impl<T: Real> Session<T> {
 pub(crate) fn input_of(plan: &Plan, name: &str, elements: usize) -> Result<(ValueId, Extent)> {
     let Some((_, id, extent)) = plan.graph.inputs().find(|(n, ..)| *n == name) else {
         let known: Vec<&str> = plan.graph.inputs().map(|(n, ..)| n).collect();
-        return Err(Error::input(name, "is unknown", format!("one of {known:?}")));
+        return Err(Error::input(
+            name,
+            "is unknown",
+            format!("one of {known:?}"),
+        ));
     };
     if extent.len() != elements {
         return Err(Error::input(
@@ -218,7 +225,11 @@ pub(crate) fn input_of(plan: &Plan, name: &str, elements: usize) -> Result<(Valu
 /// The error for an output that a plan does not have.
 pub(crate) fn no_output(plan: &Plan, name: &str) -> Error {
     let known: Vec<&str> = plan.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-    Error::input(name, "is not an output of this plan", format!("one of {known:?}"))
+    Error::input(
+        name,
+        "is not an output of this plan",
+        format!("one of {known:?}"),
+    )
 }
 
 /// Appends the rows of a padded array without their padding.

@@ -25,7 +25,11 @@ fn operands<'a, T>(a: &Gemm, inputs: &[&'a [T]]) -> Operands<'a, T> {
         x: inputs[0],
         weight: inputs[1],
         bias: if a.bias { rest.next() } else { None },
-        residual: if a.residual_rows > 0 { rest.next() } else { None },
+        residual: if a.residual_rows > 0 {
+            rest.next()
+        } else {
+            None
+        },
     }
 }
 
@@ -52,7 +56,8 @@ pub fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], y: &mut [T]) {
                 Activation::GeluErf => {
                     T::from_f64(0.5)
                         * v
-                        * (T::from_f64(1.0) + (v * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
+                        * (T::from_f64(1.0)
+                            + (v * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
                 }
                 Activation::GeluTanh => {
                     let inner = T::from_f64((2.0 / std::f64::consts::PI).sqrt())
@@ -112,7 +117,12 @@ pub fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
 }
 
 /// Bias, activation and residual of one row. Padding stays zero: both GELUs map zero to zero.
-fn epilogue(row: &mut [f32], bias: Option<&[f32]>, activation: Activation, residual: Option<&[f32]>) {
+fn epilogue(
+    row: &mut [f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    residual: Option<&[f32]>,
+) {
     vectorised(|| {
         if let Some(bias) = bias {
             for (y, &b) in row.iter_mut().zip(bias) {

@@ -50,7 +50,11 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Device`] when the driver refuses.
-    pub fn open_with(adapter: &Adapter, limits: wgpu::Limits, checks: ShaderChecks) -> Result<Self> {
+    pub fn open_with(
+        adapter: &Adapter,
+        limits: wgpu::Limits,
+        checks: ShaderChecks,
+    ) -> Result<Self> {
         let request = adapter.handle.request_device(&wgpu::DeviceDescriptor {
             label: Some("perceiver"),
             required_limits: limits,
@@ -172,7 +176,11 @@ impl Device {
 
     /// An error if the device is gone.
     pub(super) fn alive(&self) -> Result<()> {
-        let lost = self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = self
+            .inner
+            .lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match &*lost {
             Some(reason) => Err(Error::DeviceLost {
                 device: self.inner.name.clone(),
@@ -229,7 +237,7 @@ impl Device {
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let made = make();
         let errors = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
-        for error in errors.into_iter().flatten() {
+        if let Some(error) = errors.into_iter().flatten().next() {
             self.alive()?;
             return Err(match error {
                 wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {

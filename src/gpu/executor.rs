@@ -118,11 +118,7 @@ impl Session {
     }
 
     /// As [`Session::new`], with a variant for each op from `choice`.
-    pub fn with_variants(
-        plan: Plan,
-        parameters: &Parameters,
-        choice: Choice<'_>,
-    ) -> Result<Self> {
+    pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
         let device = parameters.device().clone();
         device.alive()?;
         let storage = wgpu::BufferUsages::STORAGE
@@ -382,12 +378,12 @@ impl Session {
         self.device.alive()?;
         self.upload.unmap();
         self.download.unmap();
-        let mut encoder = self
-            .device
-            .wgpu_device()
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                label: Some("inputs"),
-            });
+        let mut encoder =
+            self.device
+                .wgpu_device()
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some("inputs"),
+                });
         for &(id, offset, bytes) in &self.upload.parts {
             if let Some(buffer) = self.buffers[id.index()].as_ref().filter(|_| bytes > 0) {
                 encoder.copy_buffer_to_buffer(&self.upload.buffer, offset, buffer, 0, bytes);
@@ -395,12 +391,12 @@ impl Session {
         }
         let steps = self.plan.once..self.steps.len();
         self.submit_steps(steps, Some(encoder), progress)?;
-        let mut encoder = self
-            .device
-            .wgpu_device()
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                label: Some("outputs"),
-            });
+        let mut encoder =
+            self.device
+                .wgpu_device()
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some("outputs"),
+                });
         for &(id, offset, bytes) in &self.download.parts {
             if let Some(buffer) = self.buffers[id.index()].as_ref().filter(|_| bytes > 0) {
                 encoder.copy_buffer_to_buffer(buffer, 0, &self.download.buffer, offset, bytes);

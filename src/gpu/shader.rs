@@ -16,7 +16,10 @@ use crate::kernels::Variant;
 
 /// Shader texts by path under `shaders/`, without extension.
 const SOURCES: &[(&str, &str)] = &[
-    ("common/gelu", include_str!("../../shaders/common/gelu.wgsl")),
+    (
+        "common/gelu",
+        include_str!("../../shaders/common/gelu.wgsl"),
+    ),
     ("gemm", include_str!("../../shaders/gemm.wgsl")),
     ("layer_norm", include_str!("../../shaders/layer_norm.wgsl")),
     ("attention", include_str!("../../shaders/attention.wgsl")),
@@ -196,7 +199,10 @@ mod tests {
         let got = preprocess("t", text, &[("A", 2)]).unwrap();
         assert!(got.starts_with("const A: u32 = 2u;\nconst B: u32 = 2u * A;\n"));
         for (i, j) in [(0, 0), (0, 3), (1, 0), (1, 3)] {
-            assert!(got.contains(&format!("x[{i}u * B + {j}u] += hit.i;")), "{got}");
+            assert!(
+                got.contains(&format!("x[{i}u * B + {j}u] += hit.i;")),
+                "{got}"
+            );
         }
         assert!(!got.contains("for"));
     }
@@ -204,10 +210,22 @@ mod tests {
     #[test]
     fn defects_are_named() {
         let error = preprocess("k/v", "const A: u32 = 1u;", &[("B", 2)]).unwrap_err();
-        assert!(error.to_string().contains("shader `k/v`: has no constant `B`"));
+        assert!(
+            error
+                .to_string()
+                .contains("shader `k/v`: has no constant `B`")
+        );
         let error = preprocess("k/v", "// #unroll\nwhile (true) {", &[]).unwrap_err();
-        assert!(error.to_string().contains("no plain loop after #unroll in line 1"));
+        assert!(
+            error
+                .to_string()
+                .contains("no plain loop after #unroll in line 1")
+        );
         let error = preprocess("k/v", "// #import common/none", &[]).unwrap_err();
-        assert!(error.to_string().contains("there is no shader `common/none`"));
+        assert!(
+            error
+                .to_string()
+                .contains("there is no shader `common/none`")
+        );
     }
 }

@@ -48,9 +48,7 @@ impl Parameters {
         let array = evaluate::<f32>(recipe, &*self.source)?;
         let bytes: &[u8] = bytemuck::cast_slice(&array);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let buffer = self
-            .device
-            .buffer(label, bytes.len() as u64, usage, true)?;
+        let buffer = self.device.buffer(label, bytes.len() as u64, usage, true)?;
         if !bytes.is_empty() {
             write_mapped(&self.device, label, &buffer, bytes)?;
         }

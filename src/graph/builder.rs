@@ -121,7 +121,10 @@ impl Graph {
         if e.batch != 1 || first_row + rows > e.rows {
             return Err(Error::graph(
                 &self.value(id).label,
-                format!("has no window of rows {first_row}..{} in {e}", first_row + rows),
+                format!(
+                    "has no window of rows {first_row}..{} in {e}",
+                    first_row + rows
+                ),
             ));
         }
         Ok(View {
@@ -146,7 +149,10 @@ impl Graph {
         if x.extent.cols != inner {
             return Err(Error::graph(
                 label,
-                format!("the input has {} columns, the weight {inner}", x.extent.cols),
+                format!(
+                    "the input has {} columns, the weight {inner}",
+                    x.extent.cols
+                ),
             ));
         }
         let (_, cols) = part_columns(&linear.parts);
@@ -168,7 +174,7 @@ impl Graph {
         let mut residual_rows = 0;
         if let Some(r) = linear.residual {
             residual_rows = r.extent.all_rows();
-            if r.extent.cols != cols || residual_rows == 0 || rows % residual_rows != 0 {
+            if r.extent.cols != cols || residual_rows == 0 || !rows.is_multiple_of(residual_rows) {
                 return Err(Error::graph(
                     label,
                     format!("the residual is {}, the output {rows}×{cols}", r.extent),
@@ -228,7 +234,7 @@ impl Graph {
         let (qe, ke, ve) = (q.view.extent, k.view.extent, v.view.extent);
         let shared_queries = qe.batch == 1 && ke.batch > 1;
         let fits = |s: &AttentionSource, width: usize| {
-            s.column % 4 == 0
+            s.column.is_multiple_of(4)
                 && s.column + (heads - 1) * width.next_multiple_of(4) + width <= s.view.extent.cols
         };
         let good = (qe.batch == ke.batch || shared_queries)
@@ -240,7 +246,9 @@ impl Graph {
         if !good {
             return Err(Error::graph(
                 label,
-                format!("{heads} heads of {d_qk} and {d_v} over queries {qe}, keys {ke}, values {ve}"),
+                format!(
+                    "{heads} heads of {d_qk} and {d_v} over queries {qe}, keys {ke}, values {ve}"
+                ),
             ));
         }
         let mut inputs = vec![q.view, k.view, v.view];
@@ -274,7 +282,14 @@ impl Graph {
     }
 
     /// Token embedding plus positions.
-    pub fn embed(&mut self, stage: Stage, label: &str, ids: View, table: View, positions: View) -> ValueId {
+    pub fn embed(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        ids: View,
+        table: View,
+        positions: View,
+    ) -> ValueId {
         let args = Embed {
             batch: ids.extent.batch,
             length: ids.extent.cols,
@@ -282,7 +297,13 @@ impl Graph {
             cols: table.extent.cols,
         };
         let extent = Extent::new(args.batch, args.length, args.cols);
-        self.push_node(stage, label, Op::Embed(args), vec![ids, table, positions], &[extent])[0]
+        self.push_node(
+            stage,
+            label,
+            Op::Embed(args),
+            vec![ids, table, positions],
+            &[extent],
+        )[0]
     }
 
     /// Rows of content and Fourier features, for grid positions `first_row..`.
@@ -301,7 +322,10 @@ impl Graph {
         first_row: usize,
     ) -> Result<ValueId> {
         if axes.is_empty() || axes.len() > 3 || axes.len() != max_resolution.len() {
-            return Err(Error::graph(label, format!("{} axes, 1 to 3 are possible", axes.len())));
+            return Err(Error::graph(
+                label,
+                format!("{} axes, 1 to 3 are possible", axes.len()),
+            ));
         }
         let tables = self.parameter(Recipe::FourierTables {
             axes: axes.to_vec(),

@@ -120,9 +120,11 @@ impl Recipe {
                 Extent::new(1, rows, cols)
             }
             // Rows are padded like the columns of the array that is multiplied with them.
-            Recipe::LinearWeight { parts, input, .. } => {
-                Extent::new(1, input.columns().next_multiple_of(4), part_columns(parts).1)
-            }
+            Recipe::LinearWeight { parts, input, .. } => Extent::new(
+                1,
+                input.columns().next_multiple_of(4),
+                part_columns(parts).1,
+            ),
             Recipe::LinearBias { parts, .. } => Extent::new(1, 1, part_columns(parts).1),
             Recipe::FourierTables { axes, bands, .. } => {
                 Extent::new(1, axes.iter().sum(), 1 + 2 * bands)

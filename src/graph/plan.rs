@@ -168,7 +168,10 @@ pub(crate) fn lifetimes(graph: &Graph) -> Result<Vec<Option<Life>>> {
                 None => {
                     return Err(Error::graph(
                         &node.label,
-                        format!("reads `{}` before it is written", graph.value(view.value).label),
+                        format!(
+                            "reads `{}` before it is written",
+                            graph.value(view.value).label
+                        ),
                     ));
                 }
             }

@@ -182,7 +182,11 @@ impl PerceiverConfig {
         if let Some(kind) = map.get("model_type").and_then(Value::as_str)
             && kind != "perceiver"
         {
-            return Err(keys.bad("model_type", format!("is {kind:?}"), "only \"perceiver\" models run"));
+            return Err(keys.bad(
+                "model_type",
+                format!("is {kind:?}"),
+                "only \"perceiver\" models run",
+            ));
         }
         let mut config = Self::new(keys.architecture()?);
         keys.size("num_latents", &mut config.num_latents)?;
@@ -246,7 +250,11 @@ impl PerceiverConfig {
             None | Some(Value::Null) => {}
             Some(Value::Bool(b)) => config.use_query_residual = *b,
             Some(other) => {
-                return Err(keys.bad("use_query_residual", format!("is {other}"), "give true or false"));
+                return Err(keys.bad(
+                    "use_query_residual",
+                    format!("is {other}"),
+                    "give true or false",
+                ));
             }
         }
         match map.get("train_size") {
@@ -283,13 +291,22 @@ impl PerceiverConfig {
             ("d_latents", self.d_latents),
             ("d_model", self.d_model),
             ("num_blocks", self.num_blocks),
-            ("num_self_attends_per_block", self.num_self_attends_per_block),
+            (
+                "num_self_attends_per_block",
+                self.num_self_attends_per_block,
+            ),
             ("num_self_attention_heads", self.num_self_attention_heads),
             ("num_cross_attention_heads", self.num_cross_attention_heads),
             ("qk_channels", self.qk_channels.unwrap_or(1)),
             ("v_channels", self.v_channels.unwrap_or(1)),
-            ("self_attention_widening_factor", self.self_attention_widening_factor),
-            ("cross_attention_widening_factor", self.cross_attention_widening_factor),
+            (
+                "self_attention_widening_factor",
+                self.self_attention_widening_factor,
+            ),
+            (
+                "cross_attention_widening_factor",
+                self.cross_attention_widening_factor,
+            ),
             ("vocab_size", self.vocab_size),
             ("max_position_embeddings", self.max_position_embeddings),
             ("train_size", self.train_size[0]),
@@ -297,10 +314,16 @@ impl PerceiverConfig {
         ];
         for (key, size) in sizes {
             if size == 0 || size > LARGEST {
-                return bad(key, format!("is {size}"), &format!("1 to {LARGEST} is possible"));
+                return bad(
+                    key,
+                    format!("is {size}"),
+                    &format!("1 to {LARGEST} is possible"),
+                );
             }
         }
-        let layers = self.num_blocks.saturating_mul(self.num_self_attends_per_block);
+        let layers = self
+            .num_blocks
+            .saturating_mul(self.num_self_attends_per_block);
         if layers > 16_384 {
             return bad(
                 "num_blocks",
@@ -310,28 +333,51 @@ impl PerceiverConfig {
         }
         let (d, heads) = (self.d_latents, self.num_self_attention_heads);
         if !d.is_multiple_of(heads) {
-            return bad("num_self_attention_heads", format!("is {heads} for {d} latent channels"), "it must divide d_latents");
+            return bad(
+                "num_self_attention_heads",
+                format!("is {heads} for {d} latent channels"),
+                "it must divide d_latents",
+            );
         }
         let cross = self.num_cross_attention_heads;
         if !d.is_multiple_of(cross) {
-            return bad("num_cross_attention_heads", format!("is {cross} for {d} latent channels"), "it must divide d_latents");
+            return bad(
+                "num_cross_attention_heads",
+                format!("is {cross} for {d} latent channels"),
+                "it must divide d_latents",
+            );
         }
         let (qk, v) = self.self_attention_widths();
         if !qk.is_multiple_of(heads) {
-            return bad("qk_channels", format!("is {qk} for {heads} self-attention heads"), "it must be a multiple of the heads");
+            return bad(
+                "qk_channels",
+                format!("is {qk} for {heads} self-attention heads"),
+                "it must be a multiple of the heads",
+            );
         }
         if v != d {
-            return bad("v_channels", format!("makes self-attention {v} wide"), "it must equal d_latents, which is added to it");
+            return bad(
+                "v_channels",
+                format!("makes self-attention {v} wide"),
+                "it must equal d_latents, which is added to it",
+            );
         }
         let channels = self.input_channels();
         let (qk, v) = self.cross_attention_widths(channels);
         for (key, width) in [("qk_channels", qk), ("v_channels", v)] {
             if !width.is_multiple_of(cross) {
-                return bad(key, format!("is {width} in the encoder, with {cross} heads"), "it must be a multiple of num_cross_attention_heads");
+                return bad(
+                    key,
+                    format!("is {width} in the encoder, with {cross} heads"),
+                    "it must be a multiple of num_cross_attention_heads",
+                );
             }
         }
         let pixels = self.train_size[0] * self.train_size[1];
-        let widest = self.d_latents * self.self_attention_widening_factor.max(self.cross_attention_widening_factor);
+        let widest = self.d_latents
+            * self
+                .self_attention_widening_factor
+                .max(self.cross_attention_widening_factor);
         let mut arrays = vec![
             ("num_latents", self.num_latents * d),
             ("d_latents", widest.saturating_mul(d)),
@@ -340,19 +386,36 @@ impl PerceiverConfig {
         match self.architecture {
             Architecture::MaskedLm => {
                 if !self.d_model.is_multiple_of(8) {
-                    return bad("d_model", format!("is {}", self.d_model), "it must be a multiple of the 8 heads of the decoder");
+                    return bad(
+                        "d_model",
+                        format!("is {}", self.d_model),
+                        "it must be a multiple of the 8 heads of the decoder",
+                    );
                 }
                 if self.vocab_size < 7 {
-                    return bad("vocab_size", format!("is {}", self.vocab_size), "six special tokens and bytes need more");
+                    return bad(
+                        "vocab_size",
+                        format!("is {}", self.vocab_size),
+                        "six special tokens and bytes need more",
+                    );
                 }
                 arrays.push(("vocab_size", self.vocab_size * self.d_model));
-                arrays.push(("max_position_embeddings", self.max_position_embeddings * self.d_model.max(self.vocab_size)));
+                arrays.push((
+                    "max_position_embeddings",
+                    self.max_position_embeddings * self.d_model.max(self.vocab_size),
+                ));
             }
-            Architecture::OpticalFlow => arrays.push(("train_size", pixels.saturating_mul(channels))),
+            Architecture::OpticalFlow => {
+                arrays.push(("train_size", pixels.saturating_mul(channels)))
+            }
         }
         for (key, elements) in arrays {
             if elements > MOST_ELEMENTS {
-                return bad(key, format!("makes an array of {elements} elements"), &format!("at most {MOST_ELEMENTS} are possible"));
+                return bad(
+                    key,
+                    format!("makes an array of {elements} elements"),
+                    &format!("at most {MOST_ELEMENTS} are possible"),
+                );
             }
         }
         Ok(())

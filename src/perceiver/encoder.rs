@@ -17,6 +17,9 @@ pub struct Window {
     pub rows: usize,
 }
 
+/// Makes the rows of a window of inputs, and their mask if there is one.
+pub type MakeWindow<'a> = dyn FnMut(&mut Graph, Window) -> Result<(View, Option<View>)> + 'a;
+
 /// Divides `total` rows into windows of at most `rows` (a multiple of 64, so that windows start at
 /// aligned addresses), at least one.
 #[must_use]
@@ -47,7 +50,7 @@ pub fn encode(
     layer: &AttentionLayer,
     latents: View,
     all: &[Window],
-    window: &mut dyn FnMut(&mut Graph, Window) -> Result<(View, Option<View>)>,
+    window: &mut MakeWindow<'_>,
 ) -> Result<ValueId> {
     let q = layer.queries(g, latents)?;
     let mut carry: Option<(ValueId, ValueId)> = None;

@@ -5,9 +5,7 @@
 //! own.
 
 use crate::error::Result;
-use crate::graph::{
-    AttentionSource, Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View,
-};
+use crate::graph::{AttentionSource, Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
 use crate::kernels::gemm::Activation;
 
 /// Sizes and tensor names of one attention layer.
@@ -167,7 +165,11 @@ impl AttentionLayer {
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
     pub fn finish(&self, g: &mut Graph, context: ValueId, x: View) -> Result<ValueId> {
-        let mut out = self.plain("attention.output.dense", self.heads_of(self.v), self.q_width);
+        let mut out = self.plain(
+            "attention.output.dense",
+            self.heads_of(self.v),
+            self.q_width,
+        );
         out.residual = self.residual.then_some(x);
         let view = g.view(context);
         let a = g.linear(self.stage, &self.node("output"), view, out)?;

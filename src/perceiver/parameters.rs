@@ -65,9 +65,11 @@ impl TensorSource for RandomTensors {
             [] => (0.0, 1.0),
         };
         // FNV-1a: each tensor has a stream of its own.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64 ^ self.seed, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64 ^ self.seed, |h, b| {
+                (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
         let mut random = crate::random::Random::new(hash);
         Ok((0..elements)
             .map(|_| centre + scale * random.signed())
@@ -204,7 +206,10 @@ fn transpose<T: Real>(
 
 /// Channel of a column in a padded head layout, `None` for padding.
 fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
-    let (head, within) = (column / layout.stride().max(1), column % layout.stride().max(1));
+    let (head, within) = (
+        column / layout.stride().max(1),
+        column % layout.stride().max(1),
+    );
     (head < layout.heads && within < layout.width).then(|| head * layout.width + within)
 }
 

@@ -2,11 +2,11 @@
 //! arrays that a caller may want to look at on the way.
 
 use super::config::PerceiverConfig;
-use super::encoder::{Window, encode};
+use super::encoder::{MakeWindow, Window, encode};
 use super::layer::AttentionLayer;
 use super::processor::process;
 use crate::error::Result;
-use crate::graph::{Graph, Recipe, Stage, ValueId, View};
+use crate::graph::{Graph, Recipe, Stage, ValueId};
 use crate::kernels::gemm::Activation;
 
 /// What a graph is built for.
@@ -97,7 +97,7 @@ impl Stack<'_> {
         g: &mut Graph,
         request: &Request,
         all: &[Window],
-        window: &mut dyn FnMut(&mut Graph, Window) -> Result<(View, Option<View>)>,
+        window: &mut MakeWindow<'_>,
     ) -> Result<ValueId> {
         let c = self.config;
         let shape = vec![c.num_latents, c.d_latents];

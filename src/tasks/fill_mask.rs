@@ -142,9 +142,13 @@ impl<'m> FillMask<'m> {
         options: &FillOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Filled>> {
-        fill_with(texts, self.positions, options, progress, &mut |inputs, progress| {
-            self.model.run(inputs, progress)
-        })
+        fill_with(
+            texts,
+            self.positions,
+            options,
+            progress,
+            &mut |inputs, progress| self.model.run(inputs, progress),
+        )
     }
 }
 
@@ -189,7 +193,9 @@ pub fn fill_with(
         })?;
         let logits = logits_of(&outputs, rows.len(), positions)?;
         for (index, (row, found)) in rows.iter_mut().zip(&mut predictions).enumerate() {
-            let logits = logits.get(index * positions * text::VOCABULARY..).unwrap_or_default();
+            let logits = logits
+                .get(index * positions * text::VOCABULARY..)
+                .unwrap_or_default();
             let mut guesses = Vec::new();
             for position in masks(row) {
                 guesses.push(predict(logits, position, options.top)?);
@@ -310,9 +316,13 @@ fn predict(logits: &[f32], position: usize, top: usize) -> Result<BytePrediction
 
 /// The guess with the highest probability; of equal ones the first.
 fn most_certain(guesses: Vec<BytePrediction>) -> Option<BytePrediction> {
-    guesses
-        .into_iter()
-        .reduce(|best, next| if next.probability > best.probability { next } else { best })
+    guesses.into_iter().reduce(|best, next| {
+        if next.probability > best.probability {
+            next
+        } else {
+            best
+        }
+    })
 }
 
 /// Groups predictions, given by position, to spans.

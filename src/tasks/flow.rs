@@ -173,9 +173,14 @@ impl<'m> OpticalFlow<'m> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<FlowField> {
         let tile = self.model.config().train_size;
-        flow_with(first, second, tile, options, progress, &mut |inputs, progress| {
-            self.model.run(inputs, progress)
-        })
+        flow_with(
+            first,
+            second,
+            tile,
+            options,
+            progress,
+            &mut |inputs, progress| self.model.run(inputs, progress),
+        )
     }
 }
 
@@ -200,8 +205,12 @@ pub fn flow_with(
     if first.width() < width || first.height() < height {
         let (grown, left, top) = first.grown(width, height)?;
         let (second, _, _) = second.grown(width, height)?;
-        return flow_with(&grown, &second, tile, options, progress, run)?
-            .crop(left, top, first.width(), first.height());
+        return flow_with(&grown, &second, tile, options, progress, run)?.crop(
+            left,
+            top,
+            first.width(),
+            first.height(),
+        );
     }
     let tiles = Tiles::new(first.width(), first.height(), tile, options.overlap)?;
     let mut blend = Blend::new(&tiles);

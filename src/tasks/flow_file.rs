@@ -9,8 +9,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::flow::FlowField;
-use crate::output::write_whole;
 use crate::error::{Error, Result};
+use crate::output::write_whole;
 
 /// The bytes "PIEH", as a float 202021.25.
 const MAGIC: [u8; 4] = *b"PIEH";
@@ -70,7 +70,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<FlowField> {
     let file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut bytes = Vec::new();
-    (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(io)?;
+    (&file)
+        .take(HEADER as u64)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
     sides(&bytes, length).map_err(media)?;
     // The rest is as long as the header says, or `sides` had refused.
     (&file)

@@ -243,7 +243,11 @@ impl<'t> Blend<'t> {
 /// [`Error::Input`] when there is no pair or the frames differ in size.
 pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
     let Some((one, _)) = pairs.first() else {
-        return Err(Error::input("frames", "there are none", "at least one pair"));
+        return Err(Error::input(
+            "frames",
+            "there are none",
+            "at least one pair",
+        ));
     };
     let (width, height) = (one.width(), one.height());
     let frames: Vec<&Frame> = pairs.iter().flat_map(|&(a, b)| [a, b]).collect();
@@ -251,8 +255,7 @@ pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
         same_size(one, frame)?;
     }
     // In f64 and rounded once, as the published preprocessing does.
-    let scaled: [f32; 256] =
-        std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32);
+    let scaled: [f32; 256] = std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32);
     let pixels = width * height;
     let mut values = vec![0.0f32; frames.len() * CHANNELS * pixels];
     values

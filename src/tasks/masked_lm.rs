@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage};
 use crate::kernels::gemm::Activation;
+use crate::model::{Batch, named};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::decoder::decode;
 use crate::perceiver::encoder::windows;
 use crate::perceiver::layer::AttentionLayer;
 use crate::perceiver::stack::{Request, Stack};
-use crate::model::{Batch, named};
 use crate::tensor::{Extent, NamedTensors, Tensor};
 
 /// Query and key channels of the decoder, fixed in Hugging Face's class.
@@ -99,7 +99,11 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
                     residual: None,
                 },
             )?;
-            g.output("logits", vec![logits], vec![batch, outputs, config.vocab_size]);
+            g.output(
+                "logits",
+                vec![logits],
+                vec![batch, outputs, config.vocab_size],
+            );
             if intermediates {
                 let shape = vec![batch, outputs, d_model];
                 g.output("decoder_query", vec![queries.value], shape.clone());
@@ -118,19 +122,33 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
     let most = config.max_position_embeddings;
     let expected = || format!("i64 [batch, length], length 1 to {most}");
     let &[items, length] = ids.shape() else {
-        return Err(Error::input("input_ids", format!("has shape {:?}", ids.shape()), expected()));
+        return Err(Error::input(
+            "input_ids",
+            format!("has shape {:?}", ids.shape()),
+            expected(),
+        ));
     };
     if items == 0 || length == 0 || length > most {
-        return Err(Error::input("input_ids", format!("has shape {:?}", ids.shape()), expected()));
+        return Err(Error::input(
+            "input_ids",
+            format!("has shape {:?}", ids.shape()),
+            expected(),
+        ));
     }
     let vocabulary = config.vocab_size;
-    let whole = whole_numbers("input_ids", ids, length, &format!("0 to {}", vocabulary - 1), |id| {
-        usize::try_from(id).is_ok_and(|id| id < vocabulary)
-    })?;
+    let whole = whole_numbers(
+        "input_ids",
+        ids,
+        length,
+        &format!("0 to {}", vocabulary - 1),
+        |id| usize::try_from(id).is_ok_and(|id| id < vocabulary),
+    )?;
     let mask = match inputs.get("attention_mask") {
         None => vec![1.0; items * length],
         Some(mask) if mask.shape() == ids.shape() => {
-            whole_numbers("attention_mask", mask, length, "0 (padding) or 1", |m| m == 0 || m == 1)?
+            whole_numbers("attention_mask", mask, length, "0 (padding) or 1", |m| {
+                m == 0 || m == 1
+            })?
         }
         Some(mask) => {
             return Err(Error::input(
@@ -143,7 +161,10 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
     Ok(Batch {
         items,
         length,
-        arrays: vec![("input_ids", length, whole), ("attention_mask", length, mask)],
+        arrays: vec![
+            ("input_ids", length, whole),
+            ("attention_mask", length, mask),
+        ],
     })
 }
 

@@ -4,12 +4,12 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
 use crate::kernels::gemm::Activation;
+use crate::model::{Batch, named};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::decoder::decode;
 use crate::perceiver::encoder::{Window, windows};
 use crate::perceiver::layer::AttentionLayer;
 use crate::perceiver::stack::{Request, Stack};
-use crate::model::{Batch, named};
 use crate::tensor::{Extent, NamedTensors};
 
 /// Channels of a pixel's neighbourhood in both frames.
@@ -169,7 +169,11 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
     let shape = patches.shape();
     let expected = || format!("f32 [batch, 2, 27, {height}, {width}]");
     if shape.len() != 5 || shape[0] == 0 || shape[1..] != [2, 27, height, width] {
-        return Err(Error::input("patches", format!("has shape {shape:?}"), expected()));
+        return Err(Error::input(
+            "patches",
+            format!("has shape {shape:?}"),
+            expected(),
+        ));
     }
     let data = patches
         .as_f32()

@@ -11,8 +11,8 @@ use std::path::Path;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
 use super::frame::Frame;
-use crate::output::write_whole;
 use crate::error::{Error, Result};
+use crate::output::write_whole;
 
 /// The longest side that is read, in pixels.
 pub const MAX_SIDE: u32 = 16384;
@@ -103,7 +103,10 @@ fn decode(bytes: &[u8]) -> std::result::Result<Frame, (String, &'static str)> {
     reader.limits(limits);
     let picture = reader.decode().map_err(|e| match e {
         image::ImageError::Limits(_) => (
-            format!("it is larger than {MAX_SIDE} pixels a side or needs more than {} MiB", MAX_BYTES >> 20),
+            format!(
+                "it is larger than {MAX_SIDE} pixels a side or needs more than {} MiB",
+                MAX_BYTES >> 20
+            ),
             SMALLER,
         ),
         other => (other.to_string(), WHOLE),

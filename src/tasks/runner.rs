@@ -79,18 +79,30 @@ pub fn run(
     }
     if let Some(frames) = tiled {
         let &[2, height, width, 3] = frames.shape() else {
-            return Err(shape("raw.tiled_frames", frames, "u8 [2, height, width, 3]"));
+            return Err(shape(
+                "raw.tiled_frames",
+                frames,
+                "u8 [2, height, width, 3]",
+            ));
         };
         let pair = frames_of("raw.tiled_frames", frames, height, width)?;
         let tile = model.config().train_size;
         let mut last = |done: u64, total: u64| {
             progress((parts - 1) * total + done, parts * total);
         };
-        let field = flow_with(&pair[0], &pair[1], tile, &options.flow, &mut last, &mut |i, p| {
-            model.run(i, p)
-        })?;
+        let field = flow_with(
+            &pair[0],
+            &pair[1],
+            tile,
+            &options.flow,
+            &mut last,
+            &mut |i, p| model.run(i, p),
+        )?;
         let data = field.vectors().iter().flatten().copied().collect();
-        outputs.insert("tiled.flow".to_owned(), Tensor::f32(vec![height, width, 2], data)?);
+        outputs.insert(
+            "tiled.flow".to_owned(),
+            Tensor::f32(vec![height, width, 2], data)?,
+        );
     }
     Ok(outputs)
 }
@@ -145,7 +157,11 @@ fn optical_flow(inputs: &NamedTensors) -> Result<Runs> {
         (Some(patches), _) => patches.clone(),
         (None, Some(frames)) => {
             let &[pairs, 2, height, width, 3] = frames.shape() else {
-                return Err(shape("raw.frames", frames, "u8 [batch, 2, height, width, 3]"));
+                return Err(shape(
+                    "raw.frames",
+                    frames,
+                    "u8 [batch, 2, height, width, 3]",
+                ));
             };
             let all = frames_of("raw.frames", frames, height, width)?;
             let pairs: Vec<(&Frame, &Frame)> =
@@ -154,7 +170,10 @@ fn optical_flow(inputs: &NamedTensors) -> Result<Runs> {
         }
         (None, None) => return Ok(Runs::new()),
     };
-    Ok(vec![("", NamedTensors::from([("patches".to_owned(), patches)]))])
+    Ok(vec![(
+        "",
+        NamedTensors::from([("patches".to_owned(), patches)]),
+    )])
 }
 
 /// The frames of a tensor whose last dimensions are height, width, 3.
@@ -173,5 +192,9 @@ fn frames_of(name: &str, tensor: &Tensor, height: usize, width: usize) -> Result
 }
 
 fn shape(name: &str, tensor: &Tensor, expected: &str) -> Error {
-    Error::input(name, format!("has shape {:?} or another type", tensor.shape()), expected)
+    Error::input(
+        name,
+        format!("has shape {:?} or another type", tensor.shape()),
+        expected,
+    )
 }

@@ -165,7 +165,11 @@ impl Octave {
             for (j, wy) in down.iter().enumerate() {
                 let first = (plane + top + j) * self.columns + left;
                 let row = &self.values[first..first + 4];
-                let along: f64 = row.iter().zip(&across).map(|(&v, wx)| f64::from(v) * wx).sum();
+                let along: f64 = row
+                    .iter()
+                    .zip(&across)
+                    .map(|(&v, wx)| f64::from(v) * wx)
+                    .sum();
                 value += wy * along;
             }
             *sum += self.amplitude * value;

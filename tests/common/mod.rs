@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use perceiver::gpu::{Device, ShaderChecks, adapters};
 
 /// How to get an adapter where there is none.
-pub const INSTALL: &str = "no Vulkan, Metal or DX12 adapter: install a software one \
+pub(crate) const INSTALL: &str = "no Vulkan, Metal or DX12 adapter: install a software one \
     (Debian, Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1), or run tools/test.sh, which does";
 
 /// The device that tests run on: the one named by `PERCEIVER_TEST_DEVICE`, else a software adapter,
 /// else whatever there is.
-pub fn device(checks: ShaderChecks) -> Result<Device, String> {
+pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
     let all = adapters();
     let wanted = std::env::var("PERCEIVER_TEST_DEVICE").unwrap_or_default();
     let adapter = if wanted.is_empty() {
@@ -27,6 +27,6 @@ pub fn device(checks: ShaderChecks) -> Result<Device, String> {
 }
 
 /// Folder of the recorded cases.
-pub fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }

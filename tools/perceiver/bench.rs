@@ -82,7 +82,15 @@ pub(crate) fn run(options: &Options) -> Outcome {
         ]
     });
     let heading = [
-        "model", "device", "load", "first run", "median", "fastest", "GFLOP", "GFLOP/s", "memory",
+        "model",
+        "device",
+        "load",
+        "first run",
+        "median",
+        "fastest",
+        "GFLOP",
+        "GFLOP/s",
+        "memory",
         "ratio",
     ];
     show::table(&heading, cells.collect())?;
@@ -148,7 +156,10 @@ fn inputs(config: &PerceiverConfig, batch: usize) -> Result<NamedTensors> {
             let ids = (0..batch * length)
                 .map(|i| (i * 7919 % config.vocab_size) as i64)
                 .collect();
-            NamedTensors::from([("input_ids".to_owned(), Tensor::i64(vec![batch, length], ids)?)])
+            NamedTensors::from([(
+                "input_ids".to_owned(),
+                Tensor::i64(vec![batch, length], ids)?,
+            )])
         }
         Architecture::OpticalFlow => {
             let [height, width] = config.train_size;

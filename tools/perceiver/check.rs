@@ -81,7 +81,15 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return Ok(failed == 0);
     }
     let shown = results.iter().filter(|r| !options.failures || !r.passed);
-    let heading = ["kernel", "shape", "variant", "error", "allowed", "worst element", ""];
+    let heading = [
+        "kernel",
+        "shape",
+        "variant",
+        "error",
+        "allowed",
+        "worst element",
+        "",
+    ];
     show::table(&heading, shown.map(cells).collect())?;
     show::text(&format!(
         "{} of {} passed on {} (seed {seed})",

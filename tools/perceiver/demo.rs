@@ -42,7 +42,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let start = Instant::now();
     let engine = options.device.engine()?;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seed = options.seed.unwrap_or_else(|| clock.map_or(1, |t| t.as_secs()));
+    let seed = options
+        .seed
+        .unwrap_or_else(|| clock.map_or(1, |t| t.as_secs()));
 
     let model = load(&engine, "flow-tiny")?;
     let pair = Scene::pair(seed, SIZE.0, SIZE.1, MOTION.0, MOTION.1)?;
@@ -67,7 +69,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let bar = show::Bar::new("text");
     let filled = FillMask::new(&text)?.fill(&[SENTENCE], &fill, &mut bar.progress())?;
     drop(bar);
-    let filled = filled.into_iter().next().map(|f| f.text).unwrap_or_default();
+    let filled = filled
+        .into_iter()
+        .next()
+        .map(|f| f.text)
+        .unwrap_or_default();
     let seconds = start.elapsed().as_secs_f64();
 
     if options.json {
@@ -147,5 +153,8 @@ fn stages(model: &Model) -> Result<()> {
             show::bytes(stage.peak_bytes),
         ]
     });
-    show::table(&["stage of one run", "operations", "time", "memory"], rows.collect())
+    show::table(
+        &["stage of one run", "operations", "time", "memory"],
+        rows.collect(),
+    )
 }

@@ -50,8 +50,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
     cpu.resize(11, String::new());
     rows.push(cpu);
     let heading = [
-        "device", "name", "kind", "backend", "driver", "binding", "buffer", "workgroup",
-        "invocations", "subgroups", "features",
+        "device",
+        "name",
+        "kind",
+        "backend",
+        "driver",
+        "binding",
+        "buffer",
+        "workgroup",
+        "invocations",
+        "subgroups",
+        "features",
     ];
     show::table(&heading, rows)?;
     show::text(&format!("auto takes {chosen}: {why}"))?;

@@ -64,7 +64,10 @@ fn candidates(text: &Filled) -> perceiver::Result<()> {
                 .iter()
                 .map(|c| format!("{:?} {:.1} %", c.name, 100.0 * c.probability));
             // Token 0 is [CLS], so byte positions count from 1.
-            vec![byte.position.to_string(), each.collect::<Vec<_>>().join("  ")]
+            vec![
+                byte.position.to_string(),
+                each.collect::<Vec<_>>().join("  "),
+            ]
         })
         .collect();
     show::table(&["token", "bytes with their probabilities"], rows)

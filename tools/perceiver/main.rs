@@ -23,7 +23,11 @@ use clap::{Parser, Subcommand};
 type Outcome = perceiver::Result<bool>;
 
 #[derive(Parser)]
-#[command(name = "perceiver", version, about = "Runs Perceiver IO models on any GPU, or on the CPU")]
+#[command(
+    name = "perceiver",
+    version,
+    about = "Runs Perceiver IO models on any GPU, or on the CPU"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -47,9 +47,7 @@ pub(crate) fn folder(model: &str) -> Result<PathBuf> {
     Err(Error::Checkpoint {
         path,
         what: "is neither a folder nor a shipped model".to_owned(),
-        hint: format!(
-            "give a folder with config.json and model.safetensors, or one of {names:?}"
-        ),
+        hint: format!("give a folder with config.json and model.safetensors, or one of {names:?}"),
     })
 }
 
@@ -58,7 +56,13 @@ pub(crate) fn folder(model: &str) -> Result<PathBuf> {
 fn shipped() -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("models")];
     if let Ok(command) = std::env::current_exe() {
-        places.extend(command.ancestors().skip(1).take(4).map(|p| p.join("models")));
+        places.extend(
+            command
+                .ancestors()
+                .skip(1)
+                .take(4)
+                .map(|p| p.join("models")),
+        );
     }
     places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
     places.retain(|p| p.is_dir());

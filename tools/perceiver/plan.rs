@@ -43,7 +43,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
         })
     };
     if length == 0 || length > config.max_position_embeddings {
-        return invalid("length", length, format!("1 to {}", config.max_position_embeddings));
+        return invalid(
+            "length",
+            length,
+            format!("1 to {}", config.max_position_embeddings),
+        );
     }
     if options.batch == 0 || options.batch > 4096 {
         return invalid("batch", options.batch, "1 to 4096".to_owned());
@@ -121,6 +125,14 @@ fn nodes(report: &PlanReport) -> Result<()> {
             if n.once { "at load" } else { "" }.to_owned(),
         ]
     });
-    let heading = ["stage", "node", "kernel", "result", "operations", "bytes", ""];
+    let heading = [
+        "stage",
+        "node",
+        "kernel",
+        "result",
+        "operations",
+        "bytes",
+        "",
+    ];
     show::table(&heading, rows.collect())
 }

@@ -57,7 +57,8 @@ impl Bar {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{msg} {bar:30} {percent:>3} % {elapsed} left {eta}");
+        let style =
+            ProgressStyle::with_template("{msg} {bar:30} {percent:>3} % {elapsed} left {eta}");
         if let Ok(style) = style {
             bar.set_style(style);
         }
