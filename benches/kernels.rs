@@ -17,11 +17,10 @@ use perceiver::cpu;
 use perceiver::gpu::{Device, Parameters, Session};
 use perceiver::graph::passes::split_attention;
 use perceiver::graph::{Op, Plan};
-use perceiver::kernels::DeviceTraits;
 use perceiver::kernels::attention::Attention;
 use perceiver::kernels::gemm::{Activation, Gemm};
 use perceiver::perceiver::parameters::ParameterStore;
-use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, NamedTensors, Result};
+use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, NamedTensors, Result, attention_splits};
 
 /// Largest relative L2 distance between the adapter's result and the CPU's. Both are f32 and sum up
 /// in different orders; the tolerances proper, against f64, are those of `tests/kernels.rs`.

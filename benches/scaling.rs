@@ -19,14 +19,14 @@ use criterion::{
 };
 use perceiver::graph::passes::split_attention;
 use perceiver::graph::{Graph, Plan, Recipe, Stage, ValueId};
-use perceiver::kernels::DeviceTraits;
-use perceiver::kernels::attention::Attention;
 use perceiver::kernels::gemm::Activation;
 use perceiver::perceiver::decoder::decode;
 use perceiver::perceiver::encoder::{encode, windows};
 use perceiver::perceiver::layer::AttentionLayer;
 use perceiver::perceiver::parameters::{ParameterStore, RandomTensors};
-use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, Extent, Result, cpu, gpu};
+use perceiver::{
+    DEVICE_VARIABLE, DeviceChoice, Engine, Extent, Result, attention_splits, cpu, gpu,
+};
 
 /// Latents N, where they do not grow.
 const LATENTS: usize = 256;

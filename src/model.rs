@@ -232,6 +232,17 @@ impl Model {
         each.max().unwrap_or(0)
     }
 
+    /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
+    /// plan predicts; 0 on the CPU.
+    #[must_use]
+    pub fn staging_bytes(&self) -> u64 {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.front() {
+            Some((_, Session::Gpu(s))) => s.staging_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Plan report of the session that ran last.
     #[must_use]
     pub fn last_report(&self) -> Option<PlanReport> {

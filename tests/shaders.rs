@@ -1,0 +1,137 @@
+//! Shaders without a GPU: names, default texts, and the translation of every variant to the
+//! languages of all back ends.
+
+use std::collections::BTreeSet;
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use perceiver::gpu::shader;
+use perceiver::kernels::{self, DeviceTraits, bindings};
+use perceiver::{check, cpu};
+
+fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(text)
+        .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(text)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{label}: {e:?}"));
+    (module, info)
+}
+
+/// One kernel is four files of one name.
+#[test]
+fn the_four_sets_of_names_are_equal() {
+    let set = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+    let shaders = set(&shader::names());
+    assert_eq!(shaders, set(&kernels::NAMES));
+    assert_eq!(shaders, set(&cpu::NAMES));
+    assert_eq!(shaders, set(&check::NAMES));
+    let rows: BTreeSet<_> = check::table().iter().map(|r| r.op.kernel()).collect();
+    assert_eq!(shaders, rows);
+    let variants: BTreeSet<_> = kernels::variants().iter().map(|v| v.kernel).collect();
+    assert_eq!(shaders, variants);
+    let files = |folder: &str, extension: &str| -> BTreeSet<String> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        std::fs::read_dir(folder)
+            .expect("the folder is there")
+            .filter_map(|e| Some(e.ok()?.path()))
+            .filter(|p| p.extension().is_some_and(|e| e == extension))
+            .filter_map(|p| Some(p.file_stem()?.to_str()?.to_owned()))
+            .collect()
+    };
+    let wanted: BTreeSet<String> = shaders.iter().map(|n| (*n).to_owned()).collect();
+    assert_eq!(files("shaders", "wgsl"), wanted);
+    for folder in ["src/kernels", "src/cpu", "src/check"] {
+        assert!(files(folder, "rs").is_superset(&wanted), "{folder}");
+    }
+}
+
+#[test]
+fn every_variant_translates_to_every_language() {
+    for variant in kernels::variants() {
+        let label = format!("{}/{}", variant.kernel, variant.name);
+        let text = shader::source(&variant).expect(&label);
+        let (module, info) = validate(&text, &label);
+        let entry = module
+            .entry_points
+            .iter()
+            .find(|e| e.name == variant.entry)
+            .unwrap_or_else(|| panic!("{label} has no entry point {}", variant.entry));
+        let invocations: u32 = entry.workgroup_size.iter().product();
+        assert_eq!(invocations, variant.invocations, "{label}");
+        spv::write_vec(&module, &info, &spv::Options::default(), None)
+            .unwrap_or_else(|e| panic!("{label}: {e}"));
+        let mut text = String::new();
+        hlsl::Writer::new(
+            &mut text,
+            &hlsl::Options::default(),
+            &hlsl::PipelineOptions::default(),
+        )
+        .write(&module, &info, None)
+        .unwrap_or_else(|e| panic!("{label}: {e}"));
+        let options = msl::Options {
+            fake_missing_bindings: true,
+            ..msl::Options::default()
+        };
+        msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+            .unwrap_or_else(|e| panic!("{label}: {e}"));
+    }
+}
+
+/// What a variant declares of workgroup memory and bindings is what its shader has.
+#[test]
+fn declared_resources_are_those_of_the_shader() {
+    for variant in kernels::variants() {
+        let label = format!("{}/{}", variant.kernel, variant.name);
+        let text = shader::source(&variant).expect(&label);
+        let (module, info) = validate(&text, &label);
+        let (at, _) = module
+            .entry_points
+            .iter()
+            .enumerate()
+            .find(|(_, e)| e.name == variant.entry)
+            .expect(&label);
+        let used = info.get_entry_point(at);
+        let mut workgroup = 0;
+        let mut storage = 0;
+        for (handle, variable) in module.global_variables.iter() {
+            match variable.space {
+                naga::AddressSpace::WorkGroup if !used[handle].is_empty() => {
+                    workgroup += module.types[variable.ty].inner.size(module.to_ctx());
+                }
+                naga::AddressSpace::Storage { .. } => storage += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(workgroup, variant.workgroup_bytes, "{label}");
+        let declared = bindings(variant.kernel).expect(&label);
+        assert_eq!(storage, declared.reads + declared.writes, "{label}");
+        assert!(
+            storage <= 8,
+            "{label}: WebGPU guarantees eight storage buffers"
+        );
+    }
+}
+
+/// The default limits of WebGPU are enough for every row of the table.
+#[test]
+fn every_row_has_a_variant_within_the_default_limits() {
+    let device = DeviceTraits::webgpu_default();
+    for row in check::table() {
+        let variants = kernels::candidates(&row.op, &device);
+        assert!(!variants.is_empty(), "{} {}", row.op.kernel(), row.shape());
+        kernels::launch(&row.op, variants[0], &device).expect("workgroups");
+    }
+}
+
+/// Each file is valid WGSL as it stands, so that editors and tools accept it.
+#[test]
+fn files_without_imports_are_valid_as_they_stand() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    for name in shader::names() {
+        let text = std::fs::read_to_string(folder.join(name).with_extension("wgsl")).expect(name);
+        if !text.contains("#import") {
+            validate(&text, name);
+        }
+    }
+}
