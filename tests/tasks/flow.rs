@@ -128,12 +128,12 @@ fn tiles_start_where_the_published_recipe_puts_them() {
     assert_eq!(corners(496, 368, real, 20), [[0, 0, 4]]);
     // The default: 20 pixels, or a quarter of a small tile.
     assert_eq!(
-        Tiles::new(1024, 436, real, None),
-        Tiles::new(1024, 436, real, Some(20))
+        Tiles::new(1024, 436, real, None).expect("tiles"),
+        Tiles::new(1024, 436, real, Some(20)).expect("tiles")
     );
     assert_eq!(
-        Tiles::new(99, 70, [24, 32], None),
-        Tiles::new(99, 70, [24, 32], Some(6))
+        Tiles::new(99, 70, [24, 32], None).expect("tiles"),
+        Tiles::new(99, 70, [24, 32], Some(6)).expect("tiles")
     );
 }
 
