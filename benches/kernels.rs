@@ -41,12 +41,9 @@ fn gemm(
     activation: Activation,
 ) -> Case {
     let op = Op::Gemm(Gemm {
-        rows,
-        inner,
-        cols,
         bias: true,
         activation,
-        residual_rows: 0,
+        ..Gemm::new(rows, inner, cols)
     });
     Case { name, op, quick }
 }
@@ -58,27 +55,7 @@ fn attention(
     heads: usize,
     [d_qk, d_v]: [usize; 2],
 ) -> Case {
-    let row = |width: usize| heads * width.next_multiple_of(4);
-    let op = Op::Attention(Attention {
-        batch: 1,
-        heads,
-        queries,
-        keys,
-        d_qk,
-        d_v,
-        scale: (1.0 / (d_qk as f64).sqrt()) as f32,
-        shared_queries: false,
-        q_row: row(d_qk),
-        k_row: row(d_qk),
-        v_row: row(d_v),
-        q_column: 0,
-        k_column: 0,
-        v_column: 0,
-        masked: false,
-        carry: false,
-        finish: true,
-        splits: 1,
-    });
+    let op = Op::Attention(Attention::new(queries, keys, heads, d_qk, d_v));
     Case { name, op, quick }
 }
 

@@ -11,44 +11,20 @@ use perceiver::cpu;
 use perceiver::gpu::{Device, Parameters, Session, ShaderChecks, adapters};
 use perceiver::graph::Op;
 use perceiver::kernels::attention::Attention;
-use perceiver::kernels::gemm::{Activation, Gemm};
+use perceiver::kernels::gemm::Gemm;
 use perceiver::kernels::{self, Variant};
 use perceiver::perceiver::parameters::ParameterStore;
 use perceiver::{NamedTensors, Result};
 
 fn gemm(n: usize) -> Op {
     Op::Gemm(Gemm {
-        rows: n,
-        inner: n,
-        cols: n,
         bias: true,
-        activation: Activation::None,
-        residual_rows: 0,
+        ..Gemm::new(n, n, n)
     })
 }
 
 fn attention(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Op {
-    let pad = |d: usize| heads * d.next_multiple_of(4);
-    Op::Attention(Attention {
-        batch: 1,
-        heads,
-        queries,
-        keys,
-        d_qk,
-        d_v,
-        scale: 1.0 / (d_qk as f32).sqrt(),
-        shared_queries: false,
-        q_row: pad(d_qk),
-        k_row: pad(d_qk),
-        v_row: pad(d_v),
-        q_column: 0,
-        k_column: 0,
-        v_column: 0,
-        masked: false,
-        carry: false,
-        finish: true,
-        splits: 1,
-    })
+    Op::Attention(Attention::new(queries, keys, heads, d_qk, d_v))
 }
 
 /// Best of a few runs, in GFLOP/s.

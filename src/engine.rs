@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, Device, ShaderChecks, adapters};
-use crate::model::Model;
+use crate::model::{Backend, Model};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::parameters::TensorSource;
 
@@ -79,17 +79,6 @@ pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
 #[derive(Clone)]
 pub struct Engine {
     backend: Backend,
-}
-
-/// What executes plans.
-#[derive(Clone)]
-pub(crate) enum Backend {
-    /// f32 on all threads.
-    Cpu,
-    /// f64 by plain loops.
-    Reference,
-    /// A GPU.
-    Gpu(Device),
 }
 
 impl Engine {

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu;
-use crate::engine::Backend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu;
 use crate::graph::passes::split_attention;
 use crate::graph::{Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
 use crate::kernels::attention::Attention;
+use crate::perceiver::batch::Batch;
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
 use crate::perceiver::stack::Request;
 use crate::perceiver::{Architecture, PerceiverConfig};
@@ -39,6 +39,17 @@ pub struct Model {
     store: Store,
     sessions: Mutex<VecDeque<(Request, Session)>>,
     window_bytes: usize,
+}
+
+/// What executes plans.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    /// f32 on all threads.
+    Cpu,
+    /// f64 by plain loops.
+    Reference,
+    /// A GPU.
+    Gpu(gpu::Device),
 }
 
 /// Parameters where the engine wants them.
@@ -100,7 +111,7 @@ impl Session {
 /// The graph of a model for some shapes, before any pass.
 ///
 /// # Errors
-/// [`Error::Graph`] when the configuration does not hold together.
+/// [`crate::Error::Graph`] when the configuration does not hold together.
 pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     match config.architecture {
         Architecture::MaskedLm => masked_lm::graph(config, request),
@@ -296,7 +307,7 @@ impl Model {
     /// (f32, `[batch, 2, 27, height, width]`) for optical flow. Returns `logits`.
     ///
     /// # Errors
-    /// [`Error::Input`] for unknown or missing names, wrong shapes and values out of range;
+    /// [`crate::Error::Input`] for unknown or missing names, wrong shapes and values out of range;
     /// otherwise what the device or the checkpoint gives.
     pub fn run_with(
         &self,
@@ -395,36 +406,4 @@ impl Model {
             Store::Gpu(parameters) => Session::Gpu(Box::new(gpu::Session::new(plan, parameters)?)),
         })
     }
-}
-
-/// Inputs of a run as the graph wants them.
-pub(crate) struct Batch {
-    /// Items.
-    pub(crate) items: usize,
-    /// Input elements of an item, where the caller decides.
-    pub(crate) length: usize,
-    /// Name, elements of one item, elements of all items.
-    pub(crate) arrays: Vec<(&'static str, usize, Vec<f32>)>,
-}
-
-/// Refuses names that a model does not know and finds those it must have.
-pub(crate) fn named<'a>(
-    inputs: &'a NamedTensors,
-    required: &str,
-    optional: &[&str],
-) -> Result<&'a Tensor> {
-    let known = || {
-        let mut names = vec![format!("`{required}`")];
-        names.extend(optional.iter().map(|n| format!("`{n}` (optional)")));
-        names.join(", ")
-    };
-    if let Some(name) = inputs
-        .keys()
-        .find(|n| *n != required && !optional.contains(&n.as_str()))
-    {
-        return Err(Error::input(name, "is unknown to this model", known()));
-    }
-    inputs
-        .get(required)
-        .ok_or_else(|| Error::input(required, "is missing", known()))
 }

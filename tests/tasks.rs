@@ -5,6 +5,11 @@
 mod files;
 #[path = "tasks/flow.rs"]
 mod flow;
+#[cfg(feature = "media")]
+#[path = "tasks/pictures.rs"]
+mod pictures;
+#[path = "tasks/scene.rs"]
+mod scene;
 #[path = "tasks/text.rs"]
 mod text;
 

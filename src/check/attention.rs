@@ -25,9 +25,9 @@ pub(super) fn rows() -> Vec<Row> {
         (6, 300, 16, 32, 32),
         (2, 5003, 1, 9, 10),
     ] {
-        list.push(plain(queries, keys, heads, d_qk, d_v));
+        list.push(Attention::new(queries, keys, heads, d_qk, d_v));
     }
-    let base = plain(37, 75, 2, 11, 14);
+    let base = Attention::new(37, 75, 2, 11, 14);
     let options = |batch, shared_queries, masked, carry, finish, splits| Attention {
         batch,
         shared_queries,
@@ -53,7 +53,7 @@ pub(super) fn rows() -> Vec<Row> {
         options(1, false, false, false, true, 60),
     ]);
     // Queries, keys and values side by side in one row.
-    let mut columns = plain(40, 40, 3, 12, 20);
+    let mut columns = Attention::new(40, 40, 3, 12, 20);
     columns.q_row = 3 * 12 + 3 * 12 + 3 * 20;
     columns.k_row = columns.q_row;
     columns.v_row = columns.q_row;
@@ -64,42 +64,18 @@ pub(super) fn rows() -> Vec<Row> {
     list.push(Attention {
         carry: true,
         masked: true,
-        ..plain(33, 50, 1, 322, 322)
+        ..Attention::new(33, 50, 1, 322, 322)
     });
     // More keys than llvmpipe's loops can count to in one split.
     list.push(Attention {
         splits: 5,
-        ..plain(3, 60_013, 1, 322, 322)
+        ..Attention::new(3, 60_013, 1, 322, 322)
     });
     let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
     // Sharp softmax: scores far apart, exponentials that underflow.
     rows.push(row(base, 60.0));
     rows.push(row(options(2, false, true, true, true, 3), 60.0));
     rows
-}
-
-fn plain(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Attention {
-    let qk = heads * d_qk.next_multiple_of(4);
-    Attention {
-        batch: 1,
-        heads,
-        queries,
-        keys,
-        d_qk,
-        d_v,
-        scale: (1.0 / (d_qk as f64).sqrt()) as f32,
-        shared_queries: false,
-        q_row: qk,
-        k_row: qk,
-        v_row: heads * d_v.next_multiple_of(4),
-        q_column: 0,
-        k_column: 0,
-        v_column: 0,
-        masked: false,
-        carry: false,
-        finish: true,
-        splits: 1,
-    }
 }
 
 fn row(args: Attention, spread: f32) -> Row {

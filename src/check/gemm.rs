@@ -5,14 +5,6 @@ use crate::graph::Op;
 use crate::kernels::gemm::{Activation, Gemm};
 
 pub(super) fn rows() -> Vec<Row> {
-    let plain = |rows, inner, cols| Gemm {
-        rows,
-        inner,
-        cols,
-        bias: false,
-        activation: Activation::None,
-        residual_rows: 0,
-    };
     let mut list = vec![];
     for (m, k, n) in [
         (1, 1, 1),
@@ -31,17 +23,17 @@ pub(super) fn rows() -> Vec<Row> {
         (7, 2053, 11),
         (257, 37, 9),
     ] {
-        list.push(plain(m, k, n));
+        list.push(Gemm::new(m, k, n));
     }
     // More than 65,535 workgroups in all variants, and in one column of tiles.
-    list.push(plain(1_048_600, 1, 1));
+    list.push(Gemm::new(1_048_600, 1, 1));
     for activation in [Activation::None, Activation::GeluErf, Activation::GeluTanh] {
         for (m, residual_rows) in [(66, 0), (66, 66), (66, 33), (130, 1)] {
             list.push(Gemm {
                 bias: residual_rows != 33,
                 activation,
                 residual_rows,
-                ..plain(m, 29, 70)
+                ..Gemm::new(m, 29, 70)
             });
         }
     }
@@ -50,14 +42,14 @@ pub(super) fn rows() -> Vec<Row> {
         bias: true,
         activation: Activation::GeluErf,
         residual_rows: 9,
-        ..plain(9, 0, 10)
+        ..Gemm::new(9, 0, 10)
     });
     let mut rows: Vec<Row> = list.into_iter().map(|g| row(g, 1.0)).collect();
     // Arguments that the GELUs clamp.
     for activation in [Activation::GeluErf, Activation::GeluTanh] {
         let args = Gemm {
             activation,
-            ..plain(33, 8, 40)
+            ..Gemm::new(33, 8, 40)
         };
         rows.push(row(args, 30.0));
     }

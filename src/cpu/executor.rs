@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::dispatch::Execute;
 use super::real::Real;
 use crate::error::{Error, Result};
 use crate::graph::{Placement, Plan, Source, ValueId, View};
@@ -13,7 +14,7 @@ use crate::perceiver::parameters::ParameterStore;
 use crate::tensor::{Extent, Tensor};
 
 /// A plan with its memory, ready to run any number of times.
-pub struct Session<T: Real> {
+pub struct Session<T: Execute> {
     plan: Plan,
     /// Parameters by value.
     parameters: Vec<Option<Arc<Vec<T>>>>,
@@ -24,7 +25,7 @@ pub struct Session<T: Real> {
     stage_seconds: [f64; 5],
 }
 
-impl<T: Real> Session<T> {
+impl<T: Execute> Session<T> {
     /// Allocates the plan's memory and runs the part that runs once.
     ///
     /// # Errors

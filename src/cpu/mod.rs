@@ -12,13 +12,15 @@ pub mod fourier;
 pub mod gemm;
 pub mod layer_norm;
 
+mod dispatch;
 mod executor;
 pub mod math;
 mod real;
 
+pub use dispatch::{Execute, fast, reference};
 pub use executor::Session;
 pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
-pub use real::{Real, fast, reference};
+pub use real::Real;
 
 /// Names of all twins.
 pub const NAMES: [&str; 6] = [

@@ -3,8 +3,6 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
-use crate::graph::Op;
-
 /// A floating-point type that the CPU executor computes in.
 pub trait Real:
     Copy
@@ -34,8 +32,6 @@ pub trait Real:
     fn erf(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
-    /// Runs one op on resolved operands.
-    fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]);
 }
 
 impl Real for f64 {
@@ -60,9 +56,6 @@ impl Real for f64 {
     fn tanh(self) -> Self {
         f64::tanh(self)
     }
-    fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]) {
-        reference(op, inputs, outputs);
-    }
 }
 
 impl Real for f32 {
@@ -86,40 +79,5 @@ impl Real for f32 {
     }
     fn tanh(self) -> Self {
         f32::tanh(self)
-    }
-    fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]) {
-        fast(op, inputs, outputs);
-    }
-}
-
-/// Runs one op by plain loops.
-///
-/// `inputs` and `outputs` are in the order that the op's argument struct documents, with rows padded
-/// to four elements. Results overwrite `outputs`, padding included.
-pub fn reference<T: Real>(op: &Op, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-    match op {
-        Op::Gemm(a) => super::gemm::reference(a, inputs, outputs[0]),
-        Op::LayerNorm(a) => {
-            super::layer_norm::reference(a, inputs[0], inputs[1], inputs[2], outputs[0]);
-        }
-        Op::Attention(a) => super::attention::reference(a, inputs, outputs),
-        Op::AttentionMerge(a) => {
-            super::attention_merge::reference(a, inputs[0], inputs[1], outputs);
-        }
-        Op::Embed(a) => super::embed::reference(a, inputs[0], inputs[1], inputs[2], outputs[0]),
-        Op::Fourier(a) => super::fourier::reference(a, inputs, outputs[0]),
-    }
-}
-
-/// Runs one op the fast way, on all threads of rayon's current pool.
-pub fn fast(op: &Op, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-    match op {
-        Op::Gemm(a) => super::gemm::fast(a, inputs, outputs[0]),
-        Op::LayerNorm(a) => super::layer_norm::fast(a, inputs[0], inputs[1], inputs[2], outputs[0]),
-        Op::Attention(a) => super::attention::fast(a, inputs, outputs),
-        Op::AttentionMerge(a) => super::attention_merge::fast(a, inputs[0], inputs[1], outputs),
-        // Pure data movement: the plain loops are the fast ones.
-        Op::Embed(a) => super::embed::fast(a, inputs[0], inputs[1], inputs[2], outputs[0]),
-        Op::Fourier(a) => super::fourier::fast(a, inputs, outputs[0]),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use super::adapter::AdapterKind;
 use super::device::Device;
 use super::pipeline::Pipeline;
+use super::staging::Staging;
 use super::store::{Parameters, write_mapped};
 use crate::cpu::{input_of, no_output, repeat_to, unpad};
 use crate::error::{Error, Result};
@@ -41,55 +42,6 @@ struct Step {
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 2],
     flops: u64,
-}
-
-/// Host-visible memory that is mapped except while a run uses it.
-struct Staging {
-    buffer: wgpu::Buffer,
-    /// Value, offset in bytes, bytes.
-    parts: Vec<(ValueId, u64, u64)>,
-    mapped: bool,
-}
-
-impl Staging {
-    fn new(
-        device: &Device,
-        plan: &Plan,
-        label: &str,
-        values: &[ValueId],
-        usage: wgpu::BufferUsages,
-    ) -> Result<Self> {
-        let mut parts: Vec<(ValueId, u64, u64)> = Vec::new();
-        let mut end = 0;
-        for &id in values {
-            if parts.iter().any(|(known, ..)| *known == id) {
-                continue;
-            }
-            let bytes = 4 * plan.graph.extent(id).padded_len() as u64;
-            parts.push((id, end, bytes));
-            end += bytes;
-        }
-        let write = usage.contains(wgpu::BufferUsages::MAP_WRITE);
-        Ok(Staging {
-            buffer: device.buffer(label, end, usage, write)?,
-            parts,
-            mapped: write,
-        })
-    }
-
-    fn part(&self, id: ValueId) -> Option<(u64, u64)> {
-        self.parts
-            .iter()
-            .find(|(known, ..)| *known == id)
-            .map(|&(_, offset, bytes)| (offset, bytes))
-    }
-
-    fn unmap(&mut self) {
-        if self.mapped {
-            self.buffer.unmap();
-            self.mapped = false;
-        }
-    }
 }
 
 /// Floating-point operations per submission: about 50 ms on a weak device of each kind.

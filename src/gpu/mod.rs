@@ -9,6 +9,7 @@ mod device;
 mod executor;
 mod pipeline;
 pub mod shader;
+mod staging;
 mod store;
 
 pub use adapter::{Adapter, AdapterKind, adapters};

@@ -73,6 +73,33 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// Attention of one item over arrays of its own: no mask, no carried state, one split, the result
+    /// normalised.
+    #[must_use]
+    pub fn new(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Self {
+        let qk_row = heads * d_qk.next_multiple_of(4);
+        Attention {
+            batch: 1,
+            heads,
+            queries,
+            keys,
+            d_qk,
+            d_v,
+            scale: (1.0 / (d_qk as f64).sqrt()) as f32,
+            shared_queries: false,
+            q_row: qk_row,
+            k_row: qk_row,
+            v_row: heads * d_v.next_multiple_of(4),
+            q_column: 0,
+            k_column: 0,
+            v_column: 0,
+            masked: false,
+            carry: false,
+            finish: true,
+            splits: 1,
+        }
+    }
+
     /// Columns of one head in Q and K.
     #[must_use]
     pub const fn qk_stride(&self) -> usize {

@@ -41,6 +41,19 @@ pub struct Gemm {
 }
 
 impl Gemm {
+    /// The plain product X·W.
+    #[must_use]
+    pub const fn new(rows: usize, inner: usize, cols: usize) -> Self {
+        Gemm {
+            rows,
+            inner,
+            cols,
+            bias: false,
+            activation: Activation::None,
+            residual_rows: 0,
+        }
+    }
+
     /// Cost with unpadded sizes.
     #[must_use]
     pub fn cost(&self) -> Cost {

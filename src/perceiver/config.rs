@@ -1,13 +1,7 @@
-//! The configuration of a model: Hugging Face's `config.json`, read strictly where it changes the
-//! mathematics and leniently where it does not.
+//! The configuration of a model, under Hugging Face's names; `config_file` reads it.
 //!
 //! Invariant: a [`PerceiverConfig`] that [`PerceiverConfig::validate`] accepts describes a model
 //! whose every tensor has a sensible size, so that graph building cannot overflow.
-
-use std::io::Read;
-use std::path::Path;
-
-use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Activation;
@@ -35,7 +29,7 @@ impl Architecture {
         }
     }
 
-    fn names() -> String {
+    pub(super) fn names() -> String {
         Architecture::ALL.map(Architecture::name).join(", ")
     }
 }
@@ -90,12 +84,13 @@ pub struct PerceiverConfig {
     pub train_size: [usize; 2],
 }
 
+/// Channels C of the flow model's input rows, fixed in Hugging Face's class: 64 of content, two
+/// positions, sines and cosines of 64 bands on both axes.
+pub const FLOW_CHANNELS: usize = 322;
 /// Largest size of any kind. Products of three still fit a `u64`, and no honest model comes near.
 const LARGEST: usize = 1 << 20;
 /// Most elements of one tensor: 8 GiB in f32.
 const MOST_ELEMENTS: usize = 1 << 31;
-/// A configuration file larger than this is not one.
-const MOST_BYTES: u64 = 16 << 20;
 
 impl PerceiverConfig {
     /// Hugging Face's defaults, which are the sizes of the language model.
@@ -121,156 +116,6 @@ impl PerceiverConfig {
             max_position_embeddings: 2048,
             train_size: [368, 496],
         }
-    }
-
-    /// Reads `config.json`, or that file in a folder.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`] for what is no JSON object, [`Error::Config`] for keys
-    /// that ask for something impossible or unknown.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let given = path.as_ref();
-        let path = if given.is_dir() {
-            given.join("config.json")
-        } else {
-            given.to_path_buf()
-        };
-        let mut text = String::new();
-        let file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-        let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
-        read.map_err(|e| Error::io("read", &path, e))?;
-        if text.len() as u64 > MOST_BYTES {
-            return Err(Error::checkpoint(
-                &path,
-                format!("is longer than {MOST_BYTES} bytes"),
-                "give the config.json of a Perceiver checkpoint",
-            ));
-        }
-        Self::from_json(&text, &path.display().to_string())
-    }
-
-    /// Reads the text of a `config.json`; `origin` names it in errors. Missing keys have Hugging
-    /// Face's defaults.
-    ///
-    /// # Errors
-    /// As [`PerceiverConfig::read`].
-    ///
-    /// ```
-    /// use perceiver::{Architecture, PerceiverConfig};
-    /// let config = PerceiverConfig::from_json(
-    ///     r#"{"architectures": ["PerceiverForMaskedLM"], "qk_channels": 256, "v_channels": 1280}"#,
-    ///     "example",
-    /// )?;
-    /// assert_eq!(config.architecture, Architecture::MaskedLm);
-    /// assert_eq!(config.num_latents, 256);
-    /// # Ok::<(), perceiver::Error>(())
-    /// ```
-    pub fn from_json(text: &str, origin: &str) -> Result<Self> {
-        let wrong = |what: String| {
-            Error::checkpoint(
-                origin,
-                what,
-                "give the config.json that save_pretrained wrote beside the weights",
-            )
-        };
-        let value: Value =
-            serde_json::from_str(text).map_err(|e| wrong(format!("is not JSON: {e}")))?;
-        let Value::Object(map) = value else {
-            return Err(wrong("is JSON but no object".to_owned()));
-        };
-        let keys = Keys { map: &map, origin };
-        if let Some(kind) = map.get("model_type").and_then(Value::as_str)
-            && kind != "perceiver"
-        {
-            return Err(keys.bad(
-                "model_type",
-                format!("is {kind:?}"),
-                "only \"perceiver\" models run",
-            ));
-        }
-        let mut config = Self::new(keys.architecture()?);
-        keys.size("num_latents", &mut config.num_latents)?;
-        keys.size("d_latents", &mut config.d_latents)?;
-        keys.size("d_model", &mut config.d_model)?;
-        keys.size("num_blocks", &mut config.num_blocks)?;
-        keys.size(
-            "num_self_attends_per_block",
-            &mut config.num_self_attends_per_block,
-        )?;
-        keys.size(
-            "num_self_attention_heads",
-            &mut config.num_self_attention_heads,
-        )?;
-        keys.size(
-            "num_cross_attention_heads",
-            &mut config.num_cross_attention_heads,
-        )?;
-        keys.optional_size("qk_channels", &mut config.qk_channels)?;
-        keys.optional_size("v_channels", &mut config.v_channels)?;
-        keys.size(
-            "self_attention_widening_factor",
-            &mut config.self_attention_widening_factor,
-        )?;
-        keys.size(
-            "cross_attention_widening_factor",
-            &mut config.cross_attention_widening_factor,
-        )?;
-        keys.size("vocab_size", &mut config.vocab_size)?;
-        keys.size(
-            "max_position_embeddings",
-            &mut config.max_position_embeddings,
-        )?;
-        if let Some(shape) = keys.text("cross_attention_shape_for_attention")? {
-            config.cross_attention_shape_for_attention = match shape {
-                "kv" => AttentionShape::KeysValues,
-                "q" => AttentionShape::Queries,
-                other => {
-                    return Err(keys.bad(
-                        "cross_attention_shape_for_attention",
-                        format!("is {other:?}"),
-                        "\"kv\" and \"q\" are possible",
-                    ));
-                }
-            };
-        }
-        if let Some(name) = keys.text("hidden_act")? {
-            config.hidden_act = match name {
-                "gelu" | "gelu_python" => Activation::GeluErf,
-                "gelu_new" | "gelu_pytorch_tanh" | "gelu_accurate" => Activation::GeluTanh,
-                other => {
-                    return Err(keys.bad(
-                        "hidden_act",
-                        format!("is {other:?}"),
-                        "\"gelu\", \"gelu_new\" and \"gelu_pytorch_tanh\" are possible",
-                    ));
-                }
-            };
-        }
-        match map.get("use_query_residual") {
-            None | Some(Value::Null) => {}
-            Some(Value::Bool(b)) => config.use_query_residual = *b,
-            Some(other) => {
-                return Err(keys.bad(
-                    "use_query_residual",
-                    format!("is {other}"),
-                    "give true or false",
-                ));
-            }
-        }
-        match map.get("train_size") {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(sides)) if sides.len() == 2 => {
-                for (side, given) in config.train_size.iter_mut().zip(sides) {
-                    *side = keys.whole("train_size", given)?;
-                }
-            }
-            Some(other) => {
-                let what = format!("is {}", shortened(other));
-                return Err(keys.bad("train_size", what, "give [height, width]"));
-            }
-        }
-        config.validate(origin)?;
-        Ok(config)
     }
 
     /// Checks that the sizes fit each other and are within reason.
@@ -426,7 +271,7 @@ impl PerceiverConfig {
     pub fn input_channels(&self) -> usize {
         match self.architecture {
             Architecture::MaskedLm => self.d_model,
-            Architecture::OpticalFlow => crate::tasks::optical_flow::CHANNELS,
+            Architecture::OpticalFlow => FLOW_CHANNELS,
         }
     }
 
@@ -465,89 +310,4 @@ impl PerceiverConfig {
         };
         (qk, qk)
     }
-}
-
-/// Keys of a JSON object, with errors that say where.
-struct Keys<'a> {
-    map: &'a Map<String, Value>,
-    origin: &'a str,
-}
-
-impl<'a> Keys<'a> {
-    fn bad(&self, key: &str, what: String, hint: &str) -> Error {
-        Error::Config {
-            origin: self.origin.to_owned(),
-            key: key.to_owned(),
-            what,
-            hint: hint.to_owned(),
-        }
-    }
-
-    fn architecture(&self) -> Result<Architecture> {
-        let given: Vec<&str> = match self.map.get("architectures") {
-            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        let known = Architecture::ALL.into_iter();
-        known
-            .clone()
-            .find(|a| given.contains(&a.name()))
-            .ok_or_else(|| {
-                let what = match given.first() {
-                    None => "names no class".to_owned(),
-                    Some(name) => {
-                        let name: String = name.chars().take(80).collect();
-                        format!("names {name:?}")
-                    }
-                };
-                let hint = format!("supported: {}", Architecture::names());
-                self.bad("architectures", what, &hint)
-            })
-    }
-
-    fn size(&self, key: &str, to: &mut usize) -> Result<()> {
-        if let Some(value) = self.map.get(key).filter(|v| !v.is_null()) {
-            *to = self.whole(key, value)?;
-        }
-        Ok(())
-    }
-
-    fn optional_size(&self, key: &str, to: &mut Option<usize>) -> Result<()> {
-        *to = match self.map.get(key).filter(|v| !v.is_null()) {
-            Some(value) => Some(self.whole(key, value)?),
-            None => None,
-        };
-        Ok(())
-    }
-
-    fn whole(&self, key: &str, value: &Value) -> Result<usize> {
-        value
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .ok_or_else(|| {
-                let what = format!("is {}", shortened(value));
-                self.bad(key, what, "give a whole number")
-            })
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(s)) => Ok(Some(s)),
-            Some(other) => {
-                let what = format!("is {}", shortened(other));
-                Err(self.bad(key, what, "give a string"))
-            }
-        }
-    }
-}
-
-/// A value as JSON, cut where it would flood a message.
-fn shortened(value: &Value) -> String {
-    let text = value.to_string();
-    let mut short: String = text.chars().take(60).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }

@@ -1,6 +1,8 @@
 //! Perceiver IO: configuration, layers, and the three parts encode, process and decode as graphs.
 
+pub(crate) mod batch;
 pub mod config;
+mod config_file;
 pub mod decoder;
 pub mod encoder;
 pub mod layer;

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage};
 use crate::kernels::gemm::Activation;
-use crate::model::{Batch, named};
 use crate::perceiver::PerceiverConfig;
+use crate::perceiver::batch::{Batch, named};
 use crate::perceiver::decoder::decode;
 use crate::perceiver::encoder::windows;
 use crate::perceiver::layer::AttentionLayer;

@@ -4,8 +4,9 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
 use crate::kernels::gemm::Activation;
-use crate::model::{Batch, named};
 use crate::perceiver::PerceiverConfig;
+use crate::perceiver::batch::{Batch, named};
+use crate::perceiver::config::FLOW_CHANNELS;
 use crate::perceiver::decoder::decode;
 use crate::perceiver::encoder::{Window, windows};
 use crate::perceiver::layer::AttentionLayer;
@@ -19,7 +20,8 @@ const CONTENT: usize = 64;
 /// Fourier bands, fixed in Hugging Face's class.
 const BANDS: usize = 64;
 /// Content, two positions, and sines and cosines of both axes.
-pub const CHANNELS: usize = CONTENT + 2 * (1 + 2 * BANDS);
+const CHANNELS: usize = FLOW_CHANNELS;
+const _: () = assert!(CHANNELS == CONTENT + 2 * (1 + 2 * BANDS));
 /// The class divides its output by this.
 const RESCALE: u32 = 100;
 
