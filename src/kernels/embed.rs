@@ -6,7 +6,7 @@ use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
 ///
 /// Inputs: ids `[batch, 1, length]` (whole numbers below `vocabulary`, held as floats), table
 /// `[vocabulary, cols]`, positions `[length or more, cols]`. Output `[batch, length, cols]`: row t is
-/// table[id(t)] + positions[t].
+/// `table[id(t)] + positions[t]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Embed {
     /// Items.
