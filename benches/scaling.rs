@@ -21,9 +21,10 @@ use perceiver::graph::passes::split_attention;
 use perceiver::graph::{Graph, Plan, Recipe, Stage, ValueId};
 use perceiver::kernels::gemm::Activation;
 use perceiver::perceiver::decoder::decode;
-use perceiver::perceiver::encoder::{encode, windows};
+use perceiver::perceiver::encoder::encode;
 use perceiver::perceiver::layer::AttentionLayer;
 use perceiver::perceiver::parameters::{ParameterStore, RandomTensors};
+use perceiver::perceiver::rows::Rows;
 use perceiver::{
     DEVICE_VARIABLE, DeviceChoice, Engine, Extent, Result, attention_splits, cpu, gpu,
 };
@@ -89,7 +90,7 @@ fn full_layer(width: usize) -> AttentionLayer {
 /// The graph for `size` elements with an input `x`, in windows of `window_bytes`.
 fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
     let mut g = Graph::default();
-    let rows = |columns: usize| windows(size, window_bytes / (4 * columns));
+    let rows = |columns: usize| window_bytes / (4 * columns);
     let outputs: Vec<ValueId> = match shape {
         Shape::Encode => {
             let x = g.input("x", Extent::new(1, size, CHANNELS));
@@ -100,11 +101,8 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
             });
             let latents = g.view(latents);
             let layer = cross(Stage::Encode, LATENT_CHANNELS, CHANNELS);
-            let all = rows(2 * CHANNELS);
-            let encoded = encode(&mut g, &layer, latents, &all, &mut |g, w| {
-                Ok((g.rows(x, w.first, w.rows)?, None))
-            })?;
-            vec![encoded]
+            let inputs = [Rows::learned("input", size, x)];
+            vec![encode(&mut g, &layer, latents, &inputs, rows(2 * CHANNELS))?.0]
         }
         Shape::Process => {
             let x = g.input("x", Extent::new(1, size, LATENT_CHANNELS));
@@ -118,20 +116,22 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
                 shape: vec![LATENTS, LATENT_CHANNELS],
             });
             let layer = cross(Stage::Decode, CHANNELS, LATENT_CHANNELS);
-            let all = rows(LATENT_CHANNELS);
-            let mut decoded = Vec::new();
+            let queries = [Rows::learned("query", size, x)];
+            let most = rows(LATENT_CHANNELS);
+            let mut hidden = Vec::new();
             decode(
                 &mut g,
                 &layer,
                 latents,
-                &all,
-                &mut |g, w| g.rows(x, w.first, w.rows),
-                &mut |_, _, hidden| {
-                    decoded.push(hidden);
+                &queries,
+                most,
+                None,
+                &mut |_, d| {
+                    hidden.push(d.hidden);
                     Ok(())
                 },
             )?;
-            decoded
+            hidden
         }
         Shape::Full => {
             let x = g.input("x", Extent::new(1, size, CHANNELS));

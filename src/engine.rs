@@ -191,7 +191,7 @@ impl Engine {
     pub fn load(&self, folder: impl AsRef<Path>) -> Result<Model> {
         let checkpoint = Checkpoint::open(folder)?;
         let config = checkpoint.config().clone();
-        checkpoint.check(&Model::tensors(&config)?)?;
+        checkpoint.check(&Model::tensors(&config)?, Model::unused_tensors(&config))?;
         self.load_from(config, Arc::new(checkpoint))
     }
 

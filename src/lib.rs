@@ -20,5 +20,6 @@ pub use error::{Error, Result, TensorReport};
 pub use model::{
     Model, RunOptions, graph as model_graph, plan as model_plan, splits as attention_splits,
 };
+pub use perceiver::stack::Sizes;
 pub use perceiver::{Architecture, PerceiverConfig};
 pub use tensor::{DType, Data, Extent, NamedTensors, Tensor};

@@ -15,15 +15,17 @@ use crate::kernels::DeviceTraits;
 use crate::kernels::attention::Attention;
 use crate::perceiver::batch::Batch;
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
-use crate::perceiver::stack::Request;
+use crate::perceiver::stack::{Request, Sizes, Stack};
 use crate::perceiver::{Architecture, PerceiverConfig};
-use crate::tasks::{masked_lm, optical_flow};
+use crate::tasks::{
+    image_classification, masked_lm, multimodal, optical_flow, text_classification,
+};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Sessions kept per model: a caller who alternates between two shapes makes each once.
 const SESSIONS: usize = 2;
-/// Most texts in one run; more are run in turns, so that memory does not grow with the batch.
-const TEXTS: usize = 8;
+/// Most items in one run; more are run in turns, so that memory does not grow with the batch.
+const ITEMS: usize = 8;
 
 /// What a run returns beside the model's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,6 +33,9 @@ pub struct RunOptions {
     /// Also the arrays on the way: encoder input, latents after the cross-attention, after the first
     /// layer and block, last latents, decoder query, hidden and output.
     pub intermediates: bool,
+    /// For pictures of another size than a model with learned positions was trained on: resize the
+    /// positions (`interpolate_pos_encoding`).
+    pub resize_positions: bool,
 }
 
 /// A configuration and weights on an engine.
@@ -115,7 +120,12 @@ impl Session {
 pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     match config.architecture {
         Architecture::MaskedLm => masked_lm::graph(config, request),
+        Architecture::SequenceClassification => text_classification::graph(config, request),
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => image_classification::graph(config, request),
         Architecture::OpticalFlow => optical_flow::graph(config, request),
+        Architecture::Multimodal => multimodal::graph(config, request),
     }
 }
 
@@ -182,7 +192,11 @@ impl Model {
     pub fn tensors(config: &PerceiverConfig) -> Result<Vec<(String, Vec<usize>)>> {
         let request = Request {
             batch: 1,
-            length: 1,
+            sizes: Sizes {
+                length: 1,
+                points: [1, 1],
+                ..Sizes::usual(config)
+            },
             window_bytes: usize::MAX / 8,
             intermediates: true,
         };
@@ -192,6 +206,18 @@ impl Model {
             tensors.extend(recipe.tensors());
         }
         Ok(tensors.into_iter().collect())
+    }
+
+    /// Names of tensors that Hugging Face's checkpoints have and that change no result.
+    #[must_use]
+    pub fn unused_tensors(config: &PerceiverConfig) -> &'static [&'static str] {
+        match config.architecture {
+            Architecture::ImageConvolution => {
+                &["perceiver.input_preprocessor.convnet.batchnorm.num_batches_tracked"]
+            }
+            Architecture::Multimodal => &multimodal::UNUSED,
+            _ => &[],
+        }
     }
 
     /// The configuration.
@@ -226,12 +252,12 @@ impl Model {
             .clear();
     }
 
-    /// Cost of the plan that a run of these shapes replays: `batch` items, texts of `length` tokens.
+    /// Cost of the plan that a run of these sizes replays.
     ///
     /// # Errors
     /// As [`plan`].
-    pub fn report(&self, batch: usize, length: usize, options: RunOptions) -> Result<PlanReport> {
-        let request = self.request(batch, length, options);
+    pub fn report(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Result<PlanReport> {
+        let request = self.request(batch, sizes, options);
         Ok(self.plan(&request)?.report())
     }
 
@@ -273,10 +299,10 @@ impl Model {
         }
     }
 
-    fn request(&self, batch: usize, length: usize, options: RunOptions) -> Request {
+    fn request(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Request {
         Request {
             batch,
-            length,
+            sizes,
             window_bytes: self.window_bytes,
             intermediates: options.intermediates,
         }
@@ -302,9 +328,12 @@ impl Model {
         self.run_with(inputs, RunOptions::default(), progress)
     }
 
-    /// Runs the model on named tensors: `input_ids` and optionally `attention_mask`
-    /// (i64, `[batch, length]`) for a masked language model, `patches`
-    /// (f32, `[batch, 2, 27, height, width]`) for optical flow. Returns `logits`.
+    /// Runs the model on named tensors. Texts: `input_ids` and optionally `attention_mask` (i64,
+    /// `[batch, length]`). Pictures: `pixel_values` (f32, `[batch, 3, height, width]`). Optical flow:
+    /// `patches` (f32, `[batch, 2, 27, height, width]`). Multimodal: `image` (f32,
+    /// `[batch, frames, 3, height, width]`), `audio` (f32, `[batch, samples, 1]`), `points.image` and
+    /// `points.audio` (i64, what to decode), optionally `label`. Returns `logits`, or `logits.image`,
+    /// `logits.audio` and `logits.label`.
     ///
     /// # Errors
     /// [`crate::Error::Input`] for unknown or missing names, wrong shapes and values out of range;
@@ -315,18 +344,49 @@ impl Model {
         options: RunOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<NamedTensors> {
-        match self.config.architecture {
-            Architecture::MaskedLm => {
-                let batch = masked_lm::inputs(&self.config, inputs)?;
-                self.run_items(batch, TEXTS, options, progress)
+        let config = &self.config;
+        let batch = match config.architecture {
+            Architecture::MaskedLm | Architecture::SequenceClassification => {
+                masked_lm::inputs(config, inputs)?
             }
+            Architecture::ImageLearned
+            | Architecture::ImageFourier
+            | Architecture::ImageConvolution => {
+                image_classification::inputs(config, inputs, options.resize_positions)?
+            }
+            Architecture::OpticalFlow => optical_flow::inputs(config, inputs)?,
+            Architecture::Multimodal => multimodal::inputs(config, inputs)?,
+        };
+        let most = self.most_items(&batch);
+        self.run_items(batch, most, options, progress)
+    }
+
+    /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
+    /// one item.
+    fn most_items(&self, batch: &Batch) -> usize {
+        let config = &self.config;
+        let (inputs, queries) = match config.architecture {
+            Architecture::MaskedLm | Architecture::SequenceClassification => return ITEMS,
+            Architecture::ImageLearned
+            | Architecture::ImageFourier
+            | Architecture::ImageConvolution => (
+                image_classification::input_rows(config, batch.sizes.image),
+                1,
+            ),
             Architecture::OpticalFlow => {
-                let batch = optical_flow::inputs(&self.config, inputs)?;
-                // Windows are windows of one item.
-                let windows = optical_flow::window_count(&self.config, self.window_bytes);
-                let most = if windows == 1 { TEXTS } else { 1 };
-                self.run_items(batch, most, options, progress)
+                let pixels = config.train_size[0] * config.train_size[1];
+                (pixels, pixels)
             }
+            // Its modalities are windows of their own.
+            Architecture::Multimodal => return 1,
+        };
+        let stack = Stack {
+            config,
+            channels: config.input_channels(),
+        };
+        match stack.window_count(self.window_bytes, inputs, queries) {
+            1 => ITEMS,
+            _ => 1,
         }
     }
 
@@ -343,13 +403,17 @@ impl Model {
         for turn in 0..turns {
             let first = turn as usize * most;
             let items = most.min(batch.items - first);
-            let request = self.request(items, batch.length, options);
+            let request = self.request(items, batch.sizes, options);
             let mut inner = |done: u64, total: u64| {
                 progress(turn * total + done, turns * total);
             };
             let outputs = self.with_session(&request, |session| {
-                for (name, each, data) in &batch.arrays {
-                    session.write(name, &data[first * each..(first + items) * each])?;
+                for array in &batch.arrays {
+                    let data = match array.each {
+                        Some(each) => &array.data[first * each..(first + items) * each],
+                        None => &array.data,
+                    };
+                    session.write(array.name, data)?;
                 }
                 session.run(&mut inner)?;
                 let outputs = &session.plan().graph.outputs;

@@ -256,12 +256,46 @@ fn configurations_are_checked() {
     refused("[]", "is JSON but no object");
     refused(
         "{}",
-        "`architectures` names no class; supported: PerceiverForMaskedLM, PerceiverForOpticalFlow",
+        "`architectures` names no class; supported: PerceiverForMaskedLM, PerceiverForSequence",
     );
     refused(r#"{"architectures":["BertModel"]}"#, "names \"BertModel\"");
     refused(
         &format!("{{{base},\"model_type\":\"bert\"}}"),
         "`model_type` is \"bert\"",
+    );
+    refused(
+        &format!("{{{base},\"id2label\":[]}}"),
+        "`id2label` is []; give an object of numbers and names",
+    );
+    refused(
+        &format!("{{{base},\"id2label\":{{\"0\":\"a\",\"7\":\"b\"}}}}"),
+        "`id2label` has the key \"7\" among 2 names; keys must be the numbers from 0",
+    );
+    refused(
+        &format!("{{{base},\"id2label\":{{\"0\":\"a\",\"00\":\"b\"}}}}"),
+        "`id2label` has the same number twice",
+    );
+    refused(
+        &format!("{{{base},\"num_labels\":3,\"id2label\":{{\"0\":\"a\"}}}}"),
+        "`id2label` has 1 names; num_labels says another number",
+    );
+    refused(
+        &format!("{{{base},\"num_labels\":4000000000}}"),
+        "`num_labels` is 4000000000",
+    );
+    let clip =
+        r#""num_cross_attention_heads":1,"architectures":["PerceiverForMultimodalAutoencoding"]"#;
+    refused(
+        &format!("{{{clip},\"output_shape\":[1,16,32,32]}}"),
+        "`output_shape` is [1, 16, 32, 32]; num_frames and image_size",
+    );
+    refused(
+        &format!("{{{clip},\"samples_per_patch\":7}}"),
+        "`samples_per_patch` is 7 for 30720 samples; it must divide",
+    );
+    refused(
+        &format!("{{{clip},\"output_shape\":3}}"),
+        "`output_shape` is 3; give [1, frames, height, width]",
     );
     refused(
         &format!("{{{base},\"num_latents\":-1}}"),

@@ -215,7 +215,7 @@ fn flow_writes_pictures_and_numbers() {
 
 #[test]
 fn check_passes_and_names_its_kernels() {
-    let report = json(&["check", "--device", "cpu", "--kernel", "fourier", "--json"]);
+    let report = json(&["check", "--device", "cpu", "--kernel", "assemble", "--json"]);
     assert_eq!(report["failed"], 0);
     assert!(report["rows"].as_u64() > Some(5));
     assert!(succeeded(&["check", "--device", "cpu", "--kernel", "embed"]).contains("pass"));

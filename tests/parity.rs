@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::checkpoint::read_tensors;
 use perceiver::gpu::ShaderChecks;
-use perceiver::{Engine, NamedTensors, RunOptions};
+use perceiver::tasks::runner::{self, RunnerOptions};
+use perceiver::{Engine, NamedTensors};
 
 mod common;
 
@@ -42,11 +43,10 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     (difference / norm).sqrt()
 }
 
-fn only(all: &NamedTensors, names: &[(&str, &str)]) -> NamedTensors {
-    names
-        .iter()
-        .filter_map(|(from, to)| Some(((*to).to_owned(), all.get(*from)?.clone())))
-        .collect()
+/// Tiled flow is a recipe over the model; tests/tasks.rs has it.
+fn without_recipes(mut inputs: NamedTensors) -> NamedTensors {
+    inputs.remove("raw.tiled_frames");
+    inputs
 }
 
 /// Runs a case and compares every output that it records.
@@ -54,22 +54,15 @@ fn compare(engine: &Engine, case: &Path) -> Result<(), Failed> {
     let model = engine.load(case).map_err(|e| e.to_string())?;
     let inputs = read_tensors(case.join("inputs.safetensors")).map_err(|e| e.to_string())?;
     let expected = read_tensors(case.join("outputs.safetensors")).map_err(|e| e.to_string())?;
-    let named = [
-        ("input_ids", "input_ids"),
-        ("attention_mask", "attention_mask"),
-        ("patches", "patches"),
-    ];
-    let mut found = run(&model, &only(&inputs, &named), true)?;
-    let unpadded = only(&inputs, &[("unpadded.input_ids", "input_ids")]);
-    if !unpadded.is_empty() {
-        for (name, tensor) in run(&model, &unpadded, false)? {
-            found.insert(format!("unpadded.{name}"), tensor);
-        }
-    }
+    let options = RunnerOptions {
+        intermediates: true,
+        ..RunnerOptions::default()
+    };
+    let found = runner::run(&model, &without_recipes(inputs), &options, &mut |_, _| {})
+        .map_err(|e| e.to_string())?;
     let mut compared = 0;
     let mut wrong = Vec::new();
     for (name, e) in &expected {
-        // Tiled flow is a recipe over the model; tests/tasks.rs has it.
         if name.starts_with("tiled.") || name.ends_with(".rows") {
             continue;
         }
@@ -97,17 +90,6 @@ fn compare(engine: &Engine, case: &Path) -> Result<(), Failed> {
     }
 }
 
-fn run(
-    model: &perceiver::Model,
-    inputs: &NamedTensors,
-    intermediates: bool,
-) -> Result<NamedTensors, String> {
-    let options = RunOptions { intermediates };
-    model
-        .run_with(inputs, options, &mut |_, _| {})
-        .map_err(|e| e.to_string())
-}
-
 fn main() {
     let arguments = Arguments::from_args();
     let adapter = common::device(ShaderChecks::Trusted).map(Engine::on);
@@ -126,6 +108,6 @@ fn main() {
             }));
         }
     }
-    assert!(trials.len() >= 21, "the recorded cases are not there");
+    assert!(trials.len() >= 36, "the recorded cases are not there");
     libtest_mimic::run(&arguments, trials).exit();
 }

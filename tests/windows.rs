@@ -37,6 +37,7 @@ fn inputs() -> NamedTensors {
 fn run(model: &Model) -> NamedTensors {
     let options = RunOptions {
         intermediates: true,
+        ..RunOptions::default()
     };
     model
         .run_with(&inputs(), options, &mut |_, _| {})

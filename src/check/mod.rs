@@ -4,12 +4,14 @@
 //! outputs are poisoned before each run, and the padding of every row must come out as zero. The
 //! reference is `crate::cpu::reference` in f64: plain loops that share no code with any kernel.
 
+mod assemble;
 mod attention;
 mod attention_merge;
+mod convolution;
 mod embed;
-mod fourier;
 mod gemm;
 mod layer_norm;
+mod max_pool;
 mod operands;
 
 use serde::Serialize;
@@ -25,13 +27,15 @@ use crate::random::Random;
 use crate::tensor::{Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 8] = [
     "gemm",
     "layer_norm",
     "attention",
     "attention_merge",
     "embed",
-    "fourier",
+    "assemble",
+    "convolution",
+    "max_pool",
 ];
 
 /// One row of the table.
@@ -74,7 +78,9 @@ pub fn table() -> Vec<Row> {
         attention::rows(),
         attention_merge::rows(),
         embed::rows(),
-        fourier::rows(),
+        assemble::rows(),
+        convolution::rows(),
+        max_pool::rows(),
     ]
     .concat()
 }

@@ -74,12 +74,32 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
             list.push((rows(a.vocabulary, a.cols), Fill::Numbers));
             list.push((rows(a.length, a.cols), Fill::Numbers));
         }
-        Op::Fourier(a) => {
+        Op::Assemble(a) => {
             if a.content > 0 {
                 list.push((Extent::new(a.batch, a.rows, a.content), Fill::Numbers));
             }
-            let positions = a.axes[..a.dimensions].iter().sum();
-            list.push((rows(positions, 1 + 2 * a.bands), Fill::Numbers));
+            let positions: usize = a.axes[..a.dimensions].iter().sum();
+            if a.dimensions > 0 {
+                list.push((rows(positions, 1 + 2 * a.bands), Fill::Numbers));
+            }
+            if a.tail > 0 {
+                list.push((rows(a.tail_rows, a.tail), Fill::Numbers));
+            }
+            if a.indexed {
+                let grid = a.axes[..a.dimensions].iter().product();
+                list.push((rows(a.rows, 1), Fill::Ids(grid)));
+            }
+        }
+        Op::Convolution(a) => {
+            let pixels = a.height * a.width;
+            let window = (a.side * a.side * a.inner).next_multiple_of(4);
+            list.push((Extent::new(a.batch, pixels, a.inner), Fill::Numbers));
+            list.push((rows(window, a.cols), Fill::Weights));
+            list.push((rows(1, a.cols), Fill::Weights));
+        }
+        Op::MaxPool(a) => {
+            let pixels = a.height * a.width;
+            list.push((Extent::new(a.batch, pixels, a.cols), Fill::Numbers));
         }
     }
     list
@@ -93,7 +113,9 @@ pub(super) fn results(op: &Op) -> Vec<Extent> {
         Op::Attention(a) => attention_outputs(a),
         Op::AttentionMerge(a) => merge_outputs(a),
         Op::Embed(a) => vec![Extent::new(a.batch, a.length, a.cols)],
-        Op::Fourier(a) => vec![Extent::new(a.batch, a.rows, a.cols())],
+        Op::Assemble(a) => vec![Extent::new(a.batch, a.rows, a.cols())],
+        Op::Convolution(a) => vec![Extent::new(a.batch, a.output_pixels(), a.cols)],
+        Op::MaxPool(a) => vec![Extent::new(a.batch, a.output_pixels(), a.cols)],
     }
 }
 
@@ -169,11 +191,27 @@ pub(super) fn describe(op: &Op) -> String {
             format!("{}×{}×{}", a.batch, a.length, a.cols),
             format!("vocabulary {}", a.vocabulary),
         ],
-        Op::Fourier(a) => vec![
+        Op::Assemble(a) => vec![
             format!("{}×{}", a.batch, a.rows),
             format!("content {}", a.content),
             format!("axes {:?}", &a.axes[..a.dimensions]),
             format!("bands {} from {}", a.bands, a.first_row),
+            if a.tail > 0 {
+                format!("tail {}×{}", a.tail_rows, a.tail)
+            } else {
+                String::new()
+            },
+            if a.indexed { "points" } else { "" }.to_owned(),
+        ],
+        Op::Convolution(a) => vec![
+            format!("{}×{}×{}×{}", a.batch, a.height, a.width, a.inner),
+            format!("to {}", a.cols),
+            format!("side {} stride {} padding {}", a.side, a.stride, a.padding),
+            if a.relu { "relu" } else { "" }.to_owned(),
+        ],
+        Op::MaxPool(a) => vec![
+            format!("{}×{}×{}×{}", a.batch, a.height, a.width, a.cols),
+            format!("side {} stride {}", a.side, a.stride),
         ],
     };
     words.retain(|w| !w.is_empty());

@@ -100,11 +100,11 @@ impl Checkpoint {
             .filter_map(|(name, &i)| Some((name.as_str(), self.files[i].entry(name)?)))
     }
 
-    /// Compares the tensors with those that a model needs.
+    /// Compares the tensors with those that a model needs; those in `ignored` may be there or not.
     ///
     /// # Errors
     /// [`Error::Tensors`] with all that are missing, unexpected or of another shape.
-    pub fn check(&self, wanted: &[(String, Vec<usize>)]) -> Result<()> {
+    pub fn check(&self, wanted: &[(String, Vec<usize>)], ignored: &[&str]) -> Result<()> {
         let found: BTreeMap<&str, &Entry> = self.tensors().collect();
         let wanted: BTreeMap<&str, &[usize]> = wanted
             .iter()
@@ -123,7 +123,7 @@ impl Checkpoint {
             }
         }
         for (&name, entry) in &found {
-            if !wanted.contains_key(name) {
+            if !wanted.contains_key(name) && !ignored.contains(&name) {
                 report
                     .unexpected
                     .push((name.to_owned(), entry.shape.clone()));

@@ -36,7 +36,11 @@ pub fn reference<T: Real>(op: &Op, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
             super::attention_merge::reference(a, inputs[0], inputs[1], outputs);
         }
         Op::Embed(a) => super::embed::reference(a, inputs[0], inputs[1], inputs[2], outputs[0]),
-        Op::Fourier(a) => super::fourier::reference(a, inputs, outputs[0]),
+        Op::Assemble(a) => super::assemble::reference(a, inputs, outputs[0]),
+        Op::Convolution(a) => {
+            super::convolution::reference(a, inputs[0], inputs[1], inputs[2], outputs[0]);
+        }
+        Op::MaxPool(a) => super::max_pool::reference(a, inputs[0], outputs[0]),
     }
 }
 
@@ -49,6 +53,10 @@ pub fn fast(op: &Op, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
         Op::AttentionMerge(a) => super::attention_merge::fast(a, inputs[0], inputs[1], outputs),
         // Pure data movement: the plain loops are the fast ones.
         Op::Embed(a) => super::embed::fast(a, inputs[0], inputs[1], inputs[2], outputs[0]),
-        Op::Fourier(a) => super::fourier::fast(a, inputs, outputs[0]),
+        Op::Assemble(a) => super::assemble::fast(a, inputs, outputs[0]),
+        Op::Convolution(a) => {
+            super::convolution::fast(a, inputs[0], inputs[1], inputs[2], outputs[0]);
+        }
+        Op::MaxPool(a) => super::max_pool::fast(a, inputs[0], outputs[0]),
     }
 }

@@ -5,12 +5,14 @@
 //! functions run models in `f32` where there is no GPU: blocked matrix products by a well-kept
 //! crate, all cores, and loops that compile to the widest vectors the processor has.
 
+pub mod assemble;
 pub mod attention;
 pub mod attention_merge;
+pub mod convolution;
 pub mod embed;
-pub mod fourier;
 pub mod gemm;
 pub mod layer_norm;
+pub mod max_pool;
 
 mod dispatch;
 mod executor;
@@ -23,11 +25,13 @@ pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
 pub use real::Real;
 
 /// Names of all twins.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 8] = [
     "gemm",
     "layer_norm",
     "attention",
     "attention_merge",
     "embed",
-    "fourier",
+    "assemble",
+    "convolution",
+    "max_pool",
 ];

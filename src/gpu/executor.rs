@@ -529,9 +529,10 @@ fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
     let wanted: Vec<bool> = match op {
         Op::Gemm(a) => vec![true, true, a.bias, a.residual_rows > 0],
         Op::Attention(a) => vec![true, true, true, a.masked, a.carry, a.carry],
-        Op::Fourier(a) => vec![a.content > 0, true],
-        Op::LayerNorm(_) | Op::Embed(_) => vec![true; 3],
+        Op::Assemble(a) => vec![a.content > 0, a.dimensions > 0, a.tail > 0, a.indexed],
+        Op::LayerNorm(_) | Op::Embed(_) | Op::Convolution(_) => vec![true; 3],
         Op::AttentionMerge(_) => vec![true; 2],
+        Op::MaxPool(_) => vec![true],
     };
     wanted
         .into_iter()

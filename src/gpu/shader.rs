@@ -28,7 +28,12 @@ const SOURCES: &[(&str, &str)] = &[
         include_str!("../../shaders/attention_merge.wgsl"),
     ),
     ("embed", include_str!("../../shaders/embed.wgsl")),
-    ("fourier", include_str!("../../shaders/fourier.wgsl")),
+    ("assemble", include_str!("../../shaders/assemble.wgsl")),
+    (
+        "convolution",
+        include_str!("../../shaders/convolution.wgsl"),
+    ),
+    ("max_pool", include_str!("../../shaders/max_pool.wgsl")),
 ];
 
 /// Names of all shaders that are kernels.

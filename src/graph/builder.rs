@@ -1,14 +1,16 @@
 //! Adding ops to a graph, with shape inference and checks.
 
-use super::parameter::{LinearPart, Recipe, part_columns};
+use super::parameter::{LinearPart, Recipe, Spacing, part_columns};
 use super::{Graph, Node, Op, Output, Source, Stage, Value, ValueId, View};
 use crate::error::{Error, Result};
+use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::Attention;
 use crate::kernels::attention_merge::AttentionMerge;
+use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
-use crate::kernels::fourier::Fourier;
 use crate::kernels::gemm::{Activation, Gemm};
 use crate::kernels::layer_norm::LayerNorm;
+use crate::kernels::max_pool::MaxPool;
 use crate::tensor::Extent;
 
 use super::parameter::HeadLayout;
@@ -306,47 +308,168 @@ impl Graph {
         )[0]
     }
 
-    /// Rows of content and Fourier features, for grid positions `first_row..`.
+    /// Rows of content, Fourier features and tail, each optional.
     ///
     /// # Errors
-    /// [`Error::Graph`] for no axis or more than three.
-    #[allow(clippy::too_many_arguments, reason = "mirrors the kernel's arguments")]
-    pub fn fourier(
+    /// [`Error::Graph`] when shapes do not fit.
+    pub fn assemble(&mut self, stage: Stage, label: &str, parts: Parts<'_>) -> Result<ValueId> {
+        let bad = |what: String| Err(Error::graph(label, what));
+        let (batch, rows) = match parts.content {
+            Some(content) => (content.extent.batch, content.extent.rows),
+            None => (1, parts.rows),
+        };
+        if rows != parts.rows {
+            return bad(format!("{rows} rows of content for {}", parts.rows));
+        }
+        let mut args = Assemble {
+            batch,
+            rows,
+            first_row: 0,
+            content: parts.content.map_or(0, |c| c.extent.cols),
+            dimensions: 0,
+            axes: [1; 3],
+            bands: 0,
+            tail: 0,
+            tail_rows: 0,
+            indexed: false,
+        };
+        let mut inputs: Vec<View> = parts.content.into_iter().collect();
+        if let Some(p) = parts.positions {
+            if p.axes.is_empty() || p.axes.len() > 3 || p.axes.len() != p.max_resolution.len() {
+                return bad(format!("{} axes, 1 to 3 are possible", p.axes.len()));
+            }
+            let tables = self.parameter(p.recipe());
+            inputs.push(self.view(tables));
+            args.dimensions = p.axes.len();
+            args.axes[..p.axes.len()].copy_from_slice(&p.axes);
+            args.bands = p.bands;
+            args.first_row = parts.first_row;
+        }
+        if let Some(tail) = parts.tail {
+            if tail.extent.batch != 1 || ![1, rows].contains(&tail.extent.rows) {
+                return bad(format!("a tail of {} for {rows} rows", tail.extent));
+            }
+            args.tail = tail.extent.cols;
+            args.tail_rows = tail.extent.rows;
+            inputs.push(tail);
+        }
+        if let Some(points) = parts.points {
+            if points.extent != Extent::new(1, rows, 1) || parts.positions.is_none() {
+                return bad(format!("points {} for {rows} rows", points.extent));
+            }
+            args.indexed = true;
+            args.first_row = 0;
+            inputs.push(points);
+        }
+        let extent = Extent::new(args.batch, args.rows, args.cols());
+        Ok(self.push_node(stage, label, Op::Assemble(args), inputs, &[extent])[0])
+    }
+
+    /// Convolution of pictures `[batch, height·width, inner]`, batch norm `norm` and ReLU.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when shapes do not fit.
+    pub fn convolution(
         &mut self,
         stage: Stage,
         label: &str,
-        content: View,
-        axes: &[usize],
-        max_resolution: &[usize],
-        bands: usize,
-        first_row: usize,
+        x: View,
+        args: Convolution,
+        (weight, norm): (&str, &str),
     ) -> Result<ValueId> {
-        if axes.is_empty() || axes.len() > 3 || axes.len() != max_resolution.len() {
+        let wanted = Extent::new(args.batch, args.height * args.width, args.inner);
+        if x.extent != wanted || args.output_pixels() == 0 {
             return Err(Error::graph(
                 label,
-                format!("{} axes, 1 to 3 are possible", axes.len()),
+                format!("the input is {}, expected {wanted}", x.extent),
             ));
         }
-        let tables = self.parameter(Recipe::FourierTables {
-            axes: axes.to_vec(),
-            max_resolution: max_resolution.to_vec(),
-            bands,
+        let w = self.parameter(Recipe::ConvolutionWeight {
+            weight: weight.to_owned(),
+            norm: norm.to_owned(),
+            output: args.cols,
+            input: args.inner,
+            side: args.side,
         });
-        let mut lengths = [1; 3];
-        lengths[..axes.len()].copy_from_slice(axes);
-        let args = Fourier {
-            batch: content.extent.batch,
-            rows: content.extent.rows,
-            first_row,
-            content: content.extent.cols,
-            dimensions: axes.len(),
-            axes: lengths,
-            bands,
-        };
-        let extent = Extent::new(args.batch, args.rows, args.cols());
-        let inputs = vec![content, self.view(tables)];
-        Ok(self.push_node(stage, label, Op::Fourier(args), inputs, &[extent])[0])
+        let b = self.parameter(Recipe::BatchNormShift {
+            norm: norm.to_owned(),
+            channels: args.cols,
+        });
+        let inputs = vec![x, self.view(w), self.view(b)];
+        let extent = Extent::new(args.batch, args.output_pixels(), args.cols);
+        Ok(self.push_node(stage, label, Op::Convolution(args), inputs, &[extent])[0])
     }
+
+    /// Largest values in windows of pictures `[batch, height·width, cols]`.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when shapes do not fit.
+    pub fn max_pool(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        x: View,
+        args: MaxPool,
+    ) -> Result<ValueId> {
+        let wanted = Extent::new(args.batch, args.height * args.width, args.cols);
+        if x.extent != wanted || args.output_pixels() == 0 {
+            return Err(Error::graph(
+                label,
+                format!("the input is {}, expected {wanted}", x.extent),
+            ));
+        }
+        let extent = Extent::new(args.batch, args.output_pixels(), args.cols);
+        Ok(self.push_node(stage, label, Op::MaxPool(args), vec![x], &[extent])[0])
+    }
+}
+
+/// Fourier position features of a grid (paper, appendix D).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FourierPositions {
+    /// Lengths of the axes, slowest first: 1 to 3.
+    pub axes: Vec<usize>,
+    /// Highest resolution per axis: half of it is the highest frequency.
+    pub max_resolution: Vec<usize>,
+    /// Frequency bands per axis.
+    pub bands: usize,
+    /// Where positions lie.
+    pub spacing: Spacing,
+}
+
+impl FourierPositions {
+    /// Feature channels.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.axes.len() * (1 + 2 * self.bands)
+    }
+
+    /// The tables of all axes.
+    #[must_use]
+    pub fn recipe(&self) -> Recipe {
+        Recipe::FourierTables {
+            axes: self.axes.clone(),
+            spacing: self.spacing,
+            max_resolution: self.max_resolution.clone(),
+            bands: self.bands,
+        }
+    }
+}
+
+/// What [`Graph::assemble`] puts together.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// Rows of one item.
+    pub rows: usize,
+    /// First columns, `[batch, rows, ..]`.
+    pub content: Option<View>,
+    /// Grid of the features that follow.
+    pub positions: Option<&'a FourierPositions>,
+    /// Grid position of row 0.
+    pub first_row: usize,
+    /// Grid position of each row in place of `first_row..`, `[1, rows, 1]`.
+    pub points: Option<View>,
+    /// Last columns, `[1, 1 or rows, ..]`.
+    pub tail: Option<View>,
 }
 
 /// Shapes of what an attention writes.

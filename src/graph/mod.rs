@@ -11,10 +11,11 @@ pub mod passes;
 mod plan;
 mod report;
 
-pub use builder::{AttentionSource, Linear};
+pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
 pub(crate) use builder::{attention_outputs, merge_outputs};
 pub use op::{Op, Stage};
-pub use parameter::{HeadLayout, LinearPart, Recipe, part_columns};
+pub(crate) use parameter::batch_norm_tensors;
+pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};
 pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport};
 

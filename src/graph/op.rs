@@ -1,12 +1,14 @@
 //! Ops as data: which kernel, with which arguments.
 
 use crate::kernels::Cost;
+use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::Attention;
 use crate::kernels::attention_merge::AttentionMerge;
+use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
-use crate::kernels::fourier::Fourier;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::layer_norm::LayerNorm;
+use crate::kernels::max_pool::MaxPool;
 
 /// One operation of a graph. The argument structs are shared by shader hosts and CPU twins.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,8 +24,12 @@ pub enum Op {
     AttentionMerge(AttentionMerge),
     /// Token embedding.
     Embed(Embed),
-    /// Content and Fourier features.
-    Fourier(Fourier),
+    /// Content, Fourier features and a tail.
+    Assemble(Assemble),
+    /// Convolution of pictures.
+    Convolution(Convolution),
+    /// Largest values in windows of pictures.
+    MaxPool(MaxPool),
 }
 
 impl Op {
@@ -36,7 +42,9 @@ impl Op {
             Op::Attention(_) => "attention",
             Op::AttentionMerge(_) => "attention_merge",
             Op::Embed(_) => "embed",
-            Op::Fourier(_) => "fourier",
+            Op::Assemble(_) => "assemble",
+            Op::Convolution(_) => "convolution",
+            Op::MaxPool(_) => "max_pool",
         }
     }
 
@@ -49,7 +57,9 @@ impl Op {
             Op::Attention(a) => a.cost(),
             Op::AttentionMerge(a) => a.cost(),
             Op::Embed(a) => a.cost(),
-            Op::Fourier(a) => a.cost(),
+            Op::Assemble(a) => a.cost(),
+            Op::Convolution(a) => a.cost(),
+            Op::MaxPool(a) => a.cost(),
         }
     }
 }

@@ -55,6 +55,30 @@ pub struct LinearPart {
     pub bias: Option<String>,
     /// Layout of the output channels.
     pub out: HeadLayout,
+    /// Whether the weight is stored as that of a convolution with a 1×1 window, `[out, in, 1, 1]`.
+    pub unit_window: bool,
+}
+
+impl LinearPart {
+    /// Plain channels, weight `NAME.weight` and bias `NAME.bias`.
+    #[must_use]
+    pub fn plain(name: &str, out: usize) -> Self {
+        LinearPart {
+            weight: format!("{name}.weight"),
+            bias: Some(format!("{name}.bias")),
+            out: HeadLayout::plain(out),
+            unit_window: false,
+        }
+    }
+}
+
+/// Where the positions of an axis of n elements lie in [-1, 1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spacing {
+    /// From -1 to 1, both included: grids that are read or decoded whole.
+    Ends,
+    /// -1 + 2·i/n: points that are picked from a grid (Hugging Face's subsampled queries).
+    Cells,
 }
 
 /// How a parameter array is made.
@@ -85,15 +109,55 @@ pub enum Recipe {
         /// All biases are divided by this (1 for none).
         divisor: u32,
     },
-    /// Fourier feature tables, see [`crate::kernels::fourier`].
+    /// Fourier feature tables, see [`crate::kernels::assemble`].
     FourierTables {
         /// Lengths of the axes.
         axes: Vec<usize>,
+        /// Where positions lie.
+        spacing: Spacing,
         /// Highest resolution per axis: half of it is the highest frequency.
         max_resolution: Vec<usize>,
         /// Frequency bands per axis.
         bands: usize,
     },
+    /// Weight `[side²·input, output]` of a convolution stored as `[output, input, side, side]`, scaled
+    /// per output channel by the batch norm that follows.
+    ConvolutionWeight {
+        /// Tensor name of the weight.
+        weight: String,
+        /// The batch norm's tensors begin with this.
+        norm: String,
+        /// Output channels.
+        output: usize,
+        /// Input channels.
+        input: usize,
+        /// Height and width of the window.
+        side: usize,
+    },
+    /// The shift `[1, channels]` that a batch norm leaves behind a scaled convolution.
+    BatchNormShift {
+        /// The batch norm's tensors begin with this.
+        norm: String,
+        /// Channels.
+        channels: usize,
+    },
+    /// A table of positions on a square grid, resized to another grid (bicubic, as
+    /// `interpolate_pos_encoding` does).
+    ResizedPositions {
+        /// Tensor name of the table `[positions, channels]`.
+        name: String,
+        /// Positions of the table, a square grid of ⌊√positions⌋ a side.
+        positions: usize,
+        /// Channels.
+        channels: usize,
+        /// Height and width of the result.
+        size: [usize; 2],
+    },
+}
+
+/// Tensor names of a batch norm, all `[channels]`.
+pub(crate) fn batch_norm_tensors(norm: &str) -> [String; 4] {
+    ["weight", "bias", "running_mean", "running_var"].map(|leaf| format!("{norm}.{leaf}"))
 }
 
 /// First column of each part and the columns of all, when parts stand side by side.
@@ -129,6 +193,16 @@ impl Recipe {
             Recipe::FourierTables { axes, bands, .. } => {
                 Extent::new(1, axes.iter().sum(), 1 + 2 * bands)
             }
+            Recipe::ConvolutionWeight {
+                output,
+                input,
+                side,
+                ..
+            } => Extent::new(1, (side * side * input).next_multiple_of(4), *output),
+            Recipe::BatchNormShift { channels, .. } => Extent::new(1, 1, *channels),
+            Recipe::ResizedPositions { channels, size, .. } => {
+                Extent::new(1, size[0] * size[1], *channels)
+            }
         }
     }
 
@@ -139,13 +213,40 @@ impl Recipe {
             Recipe::Stored { name, shape } => vec![(name.clone(), shape.clone())],
             Recipe::LinearWeight { parts, input, .. } => parts
                 .iter()
-                .map(|p| (p.weight.clone(), vec![p.out.channels(), input.channels()]))
+                .map(|p| {
+                    let mut shape = vec![p.out.channels(), input.channels()];
+                    if p.unit_window {
+                        shape.extend([1, 1]);
+                    }
+                    (p.weight.clone(), shape)
+                })
                 .collect(),
             Recipe::LinearBias { parts, .. } => parts
                 .iter()
                 .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.out.channels()])))
                 .collect(),
             Recipe::FourierTables { .. } => Vec::new(),
+            Recipe::ConvolutionWeight {
+                weight,
+                norm,
+                output,
+                input,
+                side,
+            } => {
+                let shape = vec![*output, *input, *side, *side];
+                let mut tensors = vec![(weight.clone(), shape)];
+                tensors.extend(batch_norm_tensors(norm).map(|name| (name, vec![*output])));
+                tensors
+            }
+            Recipe::BatchNormShift { norm, channels } => batch_norm_tensors(norm)
+                .map(|name| (name, vec![*channels]))
+                .to_vec(),
+            Recipe::ResizedPositions {
+                name,
+                positions,
+                channels,
+                ..
+            } => vec![(name.clone(), vec![*positions, *channels])],
         }
     }
 

@@ -7,24 +7,28 @@
 //! Nothing here touches a GPU: a variant is data, and a launch is a workgroup count and the words of
 //! a uniform buffer, so that both can be tested without a device.
 
+pub mod assemble;
 pub mod attention;
 pub mod attention_merge;
+pub mod convolution;
 pub mod embed;
-pub mod fourier;
 pub mod gemm;
 pub mod layer_norm;
+pub mod max_pool;
 
 use crate::error::{Error, Result};
 use crate::graph::Op;
 
 /// Names of all kernels, in the order of the documentation.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 8] = [
     "gemm",
     "layer_norm",
     "attention",
     "attention_merge",
     "embed",
-    "fourier",
+    "assemble",
+    "convolution",
+    "max_pool",
 ];
 
 /// What one execution of an op costs.
@@ -128,7 +132,9 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
         "attention" => attention::BINDINGS,
         "attention_merge" => attention_merge::BINDINGS,
         "embed" => embed::BINDINGS,
-        "fourier" => fourier::BINDINGS,
+        "assemble" => assemble::BINDINGS,
+        "convolution" => convolution::BINDINGS,
+        "max_pool" => max_pool::BINDINGS,
         _ => return None,
     })
 }
@@ -142,7 +148,9 @@ pub fn variants() -> Vec<Variant> {
         attention::VARIANTS,
         attention_merge::VARIANTS,
         embed::VARIANTS,
-        fourier::VARIANTS,
+        assemble::VARIANTS,
+        convolution::VARIANTS,
+        max_pool::VARIANTS,
     ]
     .concat()
 }
@@ -156,7 +164,9 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::Attention(a) => a.candidates(device),
         Op::AttentionMerge(_) => attention_merge::VARIANTS.to_vec(),
         Op::Embed(_) => embed::VARIANTS.to_vec(),
-        Op::Fourier(_) => fourier::VARIANTS.to_vec(),
+        Op::Assemble(_) => assemble::VARIANTS.to_vec(),
+        Op::Convolution(_) => convolution::VARIANTS.to_vec(),
+        Op::MaxPool(_) => max_pool::VARIANTS.to_vec(),
     };
     list.retain(|v| device.allows(v) && iterations(op, v) <= device.loop_iterations);
     list
@@ -169,7 +179,9 @@ fn iterations(op: &Op, variant: &Variant) -> u64 {
         Op::LayerNorm(a) => 3 * vectors(a.cols) as u64,
         Op::Attention(a) => a.iterations(variant),
         Op::AttentionMerge(a) => 2 * a.parts as u64,
-        Op::Embed(_) | Op::Fourier(_) => 0,
+        Op::Convolution(a) => (a.side * a.side * a.inner) as u64,
+        Op::MaxPool(a) => (a.side * a.side) as u64,
+        Op::Embed(_) | Op::Assemble(_) => 0,
     }
 }
 
@@ -184,7 +196,9 @@ pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch
         Op::Attention(a) => a.geometry(&variant),
         Op::AttentionMerge(a) => a.geometry(),
         Op::Embed(a) => a.geometry(),
-        Op::Fourier(a) => a.geometry(),
+        Op::Assemble(a) => a.geometry(),
+        Op::Convolution(a) => a.geometry(),
+        Op::MaxPool(a) => a.geometry(),
     };
     let workgroups = fold(total, device)?;
     let params = words(workgroups[0]);

@@ -1,36 +1,109 @@
 //! Inputs of a run, checked and in the form that a graph reads.
 
+use super::stack::Sizes;
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
+
+/// One input array.
+pub(crate) struct Array {
+    /// Name of the graph's input.
+    pub(crate) name: &'static str,
+    /// Elements of one item; `None` for an array that all items share.
+    pub(crate) each: Option<usize>,
+    /// Elements of all items.
+    pub(crate) data: Vec<f32>,
+}
+
+impl Array {
+    /// An array with `each` elements per item.
+    pub(crate) fn per_item(name: &'static str, each: usize, data: Vec<f32>) -> Self {
+        Array {
+            name,
+            each: Some(each),
+            data,
+        }
+    }
+}
 
 /// Inputs of a run as the graph wants them.
 pub(crate) struct Batch {
     /// Items.
     pub(crate) items: usize,
-    /// Input elements of an item, where the caller decides.
-    pub(crate) length: usize,
-    /// Name, elements of one item, elements of all items.
-    pub(crate) arrays: Vec<(&'static str, usize, Vec<f32>)>,
+    /// Sizes of every item.
+    pub(crate) sizes: Sizes,
+    /// What to write.
+    pub(crate) arrays: Vec<Array>,
 }
 
 /// Refuses names that a model does not know and finds those it must have.
-pub(crate) fn named<'a>(
+pub(crate) fn named<'a, const N: usize>(
     inputs: &'a NamedTensors,
-    required: &str,
+    required: [&str; N],
     optional: &[&str],
-) -> Result<&'a Tensor> {
+) -> Result<[&'a Tensor; N]> {
     let known = || {
-        let mut names = vec![format!("`{required}`")];
+        let mut names: Vec<String> = required.iter().map(|n| format!("`{n}`")).collect();
         names.extend(optional.iter().map(|n| format!("`{n}` (optional)")));
         names.join(", ")
     };
     if let Some(name) = inputs
         .keys()
-        .find(|n| *n != required && !optional.contains(&n.as_str()))
+        .find(|n| !required.contains(&n.as_str()) && !optional.contains(&n.as_str()))
     {
         return Err(Error::input(name, "is unknown to this model", known()));
     }
-    inputs
-        .get(required)
-        .ok_or_else(|| Error::input(required, "is missing", known()))
+    let mut found = Vec::with_capacity(N);
+    for name in required {
+        let tensor = inputs.get(name);
+        found.push(tensor.ok_or_else(|| Error::input(name, "is missing", known()))?);
+    }
+    found
+        .try_into()
+        .map_err(|_| Error::input("inputs", "are incomplete", known()))
+}
+
+/// The floats of a tensor, all finite.
+pub(crate) fn finite<'a>(
+    name: &str,
+    tensor: &'a Tensor,
+    expected: &dyn Fn() -> String,
+) -> Result<&'a [f32]> {
+    let data = tensor
+        .as_f32()
+        .ok_or_else(|| Error::input(name, "holds no 32-bit floats", expected()))?;
+    match data.iter().position(|x| !x.is_finite()) {
+        None => Ok(data),
+        Some(at) => Err(Error::input(
+            name,
+            format!("has {} at element {at}", data[at]),
+            "finite numbers",
+        )),
+    }
+}
+
+/// Reorders planes `[items, channels, pixels]` to rows `[items, pixels, channels]`.
+///
+/// `planes.len()` must be a multiple of `channels · pixels`.
+pub(crate) fn planes_to_rows(planes: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    use rayon::prelude::*;
+    const BLOCK: usize = 1024;
+    let mut rows = vec![0.0; planes.len()];
+    let each = channels * pixels;
+    if each == 0 {
+        return rows;
+    }
+    for (item, rows) in rows.chunks_exact_mut(each).enumerate() {
+        let planes = &planes[item * each..][..each];
+        rows.par_chunks_mut(BLOCK * channels)
+            .enumerate()
+            .for_each(|(block, rows)| {
+                for (i, row) in rows.chunks_exact_mut(channels).enumerate() {
+                    let pixel = block * BLOCK + i;
+                    for (c, value) in row.iter_mut().enumerate() {
+                        *value = planes[c * pixels + pixel];
+                    }
+                }
+            });
+    }
+    rows
 }

@@ -12,21 +12,64 @@ use crate::kernels::gemm::Activation;
 pub enum Architecture {
     /// `PerceiverForMaskedLM`: bytes with gaps in, bytes out.
     MaskedLm,
+    /// `PerceiverForSequenceClassification`: bytes in, one score per class out.
+    SequenceClassification,
+    /// `PerceiverForImageClassificationLearned`: pixels and learned positions in, classes out.
+    ImageLearned,
+    /// `PerceiverForImageClassificationFourier`: pixels and Fourier positions in, classes out.
+    ImageFourier,
+    /// `PerceiverForImageClassificationConvProcessing`: features of a convolution in, classes out.
+    ImageConvolution,
     /// `PerceiverForOpticalFlow`: two frames in, a flow vector per pixel out.
     OpticalFlow,
+    /// `PerceiverForMultimodalAutoencoding`: video and sound in, video, sound and class out.
+    Multimodal,
 }
 
 impl Architecture {
     /// All that this engine runs.
-    pub const ALL: [Architecture; 2] = [Architecture::MaskedLm, Architecture::OpticalFlow];
+    pub const ALL: [Architecture; 7] = [
+        Architecture::MaskedLm,
+        Architecture::SequenceClassification,
+        Architecture::ImageLearned,
+        Architecture::ImageFourier,
+        Architecture::ImageConvolution,
+        Architecture::OpticalFlow,
+        Architecture::Multimodal,
+    ];
 
     /// The name of Hugging Face's class.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Architecture::MaskedLm => "PerceiverForMaskedLM",
+            Architecture::SequenceClassification => "PerceiverForSequenceClassification",
+            Architecture::ImageLearned => "PerceiverForImageClassificationLearned",
+            Architecture::ImageFourier => "PerceiverForImageClassificationFourier",
+            Architecture::ImageConvolution => "PerceiverForImageClassificationConvProcessing",
             Architecture::OpticalFlow => "PerceiverForOpticalFlow",
+            Architecture::Multimodal => "PerceiverForMultimodalAutoencoding",
         }
+    }
+
+    /// Whether texts come in.
+    #[must_use]
+    pub const fn is_text(self) -> bool {
+        matches!(
+            self,
+            Architecture::MaskedLm | Architecture::SequenceClassification
+        )
+    }
+
+    /// Whether single pictures come in.
+    #[must_use]
+    pub const fn is_image(self) -> bool {
+        matches!(
+            self,
+            Architecture::ImageLearned
+                | Architecture::ImageFourier
+                | Architecture::ImageConvolution
+        )
     }
 
     pub(super) fn names() -> String {
@@ -82,13 +125,46 @@ pub struct PerceiverConfig {
     pub max_position_embeddings: usize,
     /// Height and width of the frames of a flow model.
     pub train_size: [usize; 2],
+    /// Names of the classes by number; their count is the number of classes.
+    pub labels: Vec<String>,
+    /// Side of the pictures of a model with learned positions; side of the patch grid of a
+    /// multimodal model.
+    pub image_size: usize,
+    /// Video frames of a multimodal model.
+    pub num_frames: usize,
+    /// Audio samples per video frame.
+    pub audio_samples_per_frame: usize,
+    /// Audio samples of one input row.
+    pub samples_per_patch: usize,
+    /// One, frames, height and width of the video that a multimodal model decodes.
+    pub output_shape: [usize; 4],
+    /// Channels after a multimodal model's decoder.
+    pub output_num_channels: usize,
+    /// Channels of a multimodal model's learned query for the class.
+    pub label_trainable_num_channels: usize,
 }
 
 /// Channels C of the flow model's input rows, fixed in Hugging Face's class: 64 of content, two
 /// positions, sines and cosines of 64 bands on both axes.
 pub const FLOW_CHANNELS: usize = 322;
+/// Channels of a learned-position model's input rows: 256 of content, 256 of position.
+pub(crate) const LEARNED_CHANNELS: usize = 512;
+/// Channels of a Fourier model's input rows: colours and the features of 64 bands on two axes.
+pub(crate) const FOURIER_CHANNELS: usize = 3 + 258;
+/// Channels of a convolution model's input rows.
+pub(crate) const CONVOLUTION_CHANNELS: usize = 64 + 258;
+/// Fourier features of a multimodal model's audio: 192 bands on one axis.
+pub(crate) const AUDIO_FEATURES: usize = 1 + 2 * 192;
+/// Fourier features of a multimodal model's video: 32 bands on three axes.
+pub(crate) const VIDEO_FEATURES: usize = 3 * (1 + 2 * 32);
+/// Channels of a block of 1×4×4 pixels.
+pub(crate) const VIDEO_PATCH: usize = 48;
+/// Columns of learned padding that even the widest modality's input rows have.
+const LEAST_INPUT_PADDING: usize = 4;
+/// The same for output queries.
+const LEAST_QUERY_PADDING: usize = 2;
 /// Largest size of any kind. Products of three still fit a `u64`, and no honest model comes near.
-const LARGEST: usize = 1 << 20;
+pub(super) const LARGEST: usize = 1 << 20;
 /// Most elements of one tensor: 8 GiB in f32.
 const MOST_ELEMENTS: usize = 1 << 31;
 
@@ -115,6 +191,14 @@ impl PerceiverConfig {
             vocab_size: 262,
             max_position_embeddings: 2048,
             train_size: [368, 496],
+            labels: default_labels(2),
+            image_size: 56,
+            num_frames: 16,
+            audio_samples_per_frame: 1920,
+            samples_per_patch: 16,
+            output_shape: [1, 16, 224, 224],
+            output_num_channels: 512,
+            label_trainable_num_channels: 1024,
         }
     }
 
@@ -156,6 +240,20 @@ impl PerceiverConfig {
             ("max_position_embeddings", self.max_position_embeddings),
             ("train_size", self.train_size[0]),
             ("train_size", self.train_size[1]),
+            ("id2label", self.labels.len()),
+            ("image_size", self.image_size),
+            ("num_frames", self.num_frames),
+            ("audio_samples_per_frame", self.audio_samples_per_frame),
+            ("samples_per_patch", self.samples_per_patch),
+            ("output_shape", self.output_shape[0]),
+            ("output_shape", self.output_shape[1]),
+            ("output_shape", self.output_shape[2]),
+            ("output_shape", self.output_shape[3]),
+            ("output_num_channels", self.output_num_channels),
+            (
+                "_label_trainable_num_channels",
+                self.label_trainable_num_channels,
+            ),
         ];
         for (key, size) in sizes {
             if size == 0 || size > LARGEST {
@@ -228,6 +326,13 @@ impl PerceiverConfig {
             ("d_latents", widest.saturating_mul(d)),
             ("qk_channels", (qk + v) * d.max(channels)),
         ];
+        if self.architecture.is_text() && self.vocab_size < 7 {
+            return bad(
+                "vocab_size",
+                format!("is {}", self.vocab_size),
+                "six special tokens and bytes need more",
+            );
+        }
         match self.architecture {
             Architecture::MaskedLm => {
                 if !self.d_model.is_multiple_of(8) {
@@ -237,21 +342,57 @@ impl PerceiverConfig {
                         "it must be a multiple of the 8 heads of the decoder",
                     );
                 }
-                if self.vocab_size < 7 {
-                    return bad(
-                        "vocab_size",
-                        format!("is {}", self.vocab_size),
-                        "six special tokens and bytes need more",
-                    );
-                }
                 arrays.push(("vocab_size", self.vocab_size * self.d_model));
                 arrays.push((
                     "max_position_embeddings",
                     self.max_position_embeddings * self.d_model.max(self.vocab_size),
                 ));
             }
+            Architecture::SequenceClassification => {
+                arrays.push(("vocab_size", self.vocab_size * self.d_model));
+                let positions = self.max_position_embeddings * self.d_model;
+                arrays.push(("max_position_embeddings", positions));
+                arrays.push(("id2label", self.labels.len() * d));
+            }
+            Architecture::ImageLearned => {
+                let pixels = self.image_size.saturating_mul(self.image_size);
+                arrays.push(("image_size", pixels.saturating_mul(channels)));
+                arrays.push(("id2label", self.labels.len() * d));
+            }
+            Architecture::ImageFourier | Architecture::ImageConvolution => {
+                arrays.push(("id2label", self.labels.len() * d));
+            }
             Architecture::OpticalFlow => {
-                arrays.push(("train_size", pixels.saturating_mul(channels)))
+                arrays.push(("train_size", pixels.saturating_mul(channels)));
+            }
+            Architecture::Multimodal => {
+                let samples = self.num_frames * self.audio_samples_per_frame;
+                if !samples.is_multiple_of(self.samples_per_patch) {
+                    return bad(
+                        "samples_per_patch",
+                        format!("is {} for {samples} samples", self.samples_per_patch),
+                        "it must divide num_frames times audio_samples_per_frame",
+                    );
+                }
+                let side = 4 * self.image_size;
+                let wanted = [1, self.num_frames, side, side];
+                if self.output_shape != wanted {
+                    return bad(
+                        "output_shape",
+                        format!("is {:?}", self.output_shape),
+                        &format!("num_frames and image_size (in patches of 4) make it {wanted:?}"),
+                    );
+                }
+                let frames = self.num_frames.saturating_mul(self.image_size);
+                let video = frames.saturating_mul(self.image_size);
+                arrays.push(("image_size", video.saturating_mul(channels)));
+                let patches = samples / self.samples_per_patch;
+                arrays.push(("audio_samples_per_frame", patches.saturating_mul(channels)));
+                let query = self.query_channels();
+                let decoded = query.saturating_mul(self.output_num_channels);
+                arrays.push(("output_num_channels", decoded));
+                let label = self.labels.len().saturating_mul(self.output_num_channels);
+                arrays.push(("id2label", label));
             }
         }
         for (key, elements) in arrays {
@@ -270,9 +411,40 @@ impl PerceiverConfig {
     #[must_use]
     pub fn input_channels(&self) -> usize {
         match self.architecture {
+            Architecture::MaskedLm | Architecture::SequenceClassification => self.d_model,
+            Architecture::ImageLearned => LEARNED_CHANNELS,
+            Architecture::ImageFourier => FOURIER_CHANNELS,
+            Architecture::ImageConvolution => CONVOLUTION_CHANNELS,
+            Architecture::OpticalFlow => FLOW_CHANNELS,
+            Architecture::Multimodal => {
+                (self.samples_per_patch + AUDIO_FEATURES)
+                    .max(VIDEO_PATCH + VIDEO_FEATURES)
+                    .max(self.labels.len())
+                    + LEAST_INPUT_PADDING
+            }
+        }
+    }
+
+    /// Channels E of the decoder's queries.
+    #[must_use]
+    pub fn query_channels(&self) -> usize {
+        match self.architecture {
             Architecture::MaskedLm => self.d_model,
             Architecture::OpticalFlow => FLOW_CHANNELS,
+            Architecture::Multimodal => {
+                AUDIO_FEATURES
+                    .max(VIDEO_FEATURES)
+                    .max(self.label_trainable_num_channels)
+                    + LEAST_QUERY_PADDING
+            }
+            _ => self.d_latents,
         }
+    }
+
+    /// Audio patches of a multimodal model's clip.
+    #[must_use]
+    pub fn audio_patches(&self) -> usize {
+        self.num_frames * self.audio_samples_per_frame / self.samples_per_patch.max(1)
     }
 
     /// Activation of all MLPs.
@@ -310,4 +482,9 @@ impl PerceiverConfig {
         };
         (qk, qk)
     }
+}
+
+/// The names that Hugging Face gives to classes without names.
+pub(super) fn default_labels(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("LABEL_{i}")).collect()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::config::{Architecture, AttentionShape, PerceiverConfig};
+use super::config::{Architecture, AttentionShape, LARGEST, PerceiverConfig, default_labels};
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Activation;
 
@@ -160,6 +160,34 @@ impl PerceiverConfig {
                 return Err(keys.bad("train_size", what, "give [height, width]"));
             }
         }
+        keys.size("image_size", &mut config.image_size)?;
+        keys.size("num_frames", &mut config.num_frames)?;
+        keys.size(
+            "audio_samples_per_frame",
+            &mut config.audio_samples_per_frame,
+        )?;
+        keys.size("samples_per_patch", &mut config.samples_per_patch)?;
+        keys.size("output_num_channels", &mut config.output_num_channels)?;
+        keys.size(
+            "_label_trainable_num_channels",
+            &mut config.label_trainable_num_channels,
+        )?;
+        match map.get("output_shape") {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(sides)) if sides.len() == 4 => {
+                for (side, given) in config.output_shape.iter_mut().zip(sides) {
+                    *side = keys.whole("output_shape", given)?;
+                }
+            }
+            Some(other) => {
+                let what = format!("is {}", shortened(other));
+                let hint = "give [1, frames, height, width]";
+                return Err(keys.bad("output_shape", what, hint));
+            }
+        }
+        if let Some(labels) = keys.labels()? {
+            config.labels = labels;
+        }
         config.validate(origin)?;
         Ok(config)
     }
@@ -201,6 +229,51 @@ impl<'a> Keys<'a> {
                 let hint = format!("supported: {}", Architecture::names());
                 self.bad("architectures", what, &hint)
             })
+    }
+
+    /// Class names of `id2label`, whose keys are the numbers from 0, and `num_labels` beside it.
+    fn labels(&self) -> Result<Option<Vec<String>>> {
+        let mut count = None;
+        if let Some(value) = self.map.get("num_labels").filter(|v| !v.is_null()) {
+            let number = self.whole("num_labels", value)?;
+            // Sizes are checked later; this one is allocated now.
+            if number > LARGEST {
+                let what = format!("is {number}");
+                return Err(self.bad("num_labels", what, "there is no model with as many"));
+            }
+            count = Some(number);
+        }
+        let table = match self.map.get("id2label") {
+            None | Some(Value::Null) => return Ok(count.map(default_labels)),
+            Some(Value::Object(table)) => table,
+            Some(other) => {
+                let what = format!("is {}", shortened(other));
+                return Err(self.bad("id2label", what, "give an object of numbers and names"));
+            }
+        };
+        let mut labels = vec![None; table.len()];
+        for (id, name) in table {
+            let place = id.parse().ok().and_then(|i: usize| labels.get_mut(i));
+            match (place, name) {
+                (Some(place), Value::String(name)) => *place = Some(name.clone()),
+                (Some(place), other) => *place = Some(shortened(other)),
+                (None, _) => {
+                    let id: String = id.chars().take(40).collect();
+                    let what = format!("has the key {id:?} among {} names", table.len());
+                    return Err(self.bad("id2label", what, "keys must be the numbers from 0"));
+                }
+            }
+        }
+        let labels: Option<Vec<String>> = labels.into_iter().collect();
+        let Some(labels) = labels else {
+            let what = "has the same number twice".to_owned();
+            return Err(self.bad("id2label", what, "keys must be the numbers from 0"));
+        };
+        if count.is_some_and(|n| n != labels.len()) {
+            let what = format!("has {} names", labels.len());
+            return Err(self.bad("id2label", what, "num_labels says another number"));
+        }
+        Ok(Some(labels))
     }
 
     fn size(&self, key: &str, to: &mut usize) -> Result<()> {

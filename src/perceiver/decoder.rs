@@ -3,32 +3,56 @@
 //! Queries do not see each other, so any rows can be decoded alone; the latents' keys and values are
 //! made once.
 
-use super::encoder::Window;
 use super::layer::AttentionLayer;
+use super::rows::Rows;
 use crate::error::Result;
-use crate::graph::{Graph, ValueId, View};
+use crate::graph::{Graph, Stage, ValueId, View};
 
-/// Adds the decoder's cross-attention. `query` makes the queries of one window, `rest` continues
-/// with the decoded rows of one window. Both are called once for each.
+/// One window of decoded rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Decoded {
+    /// Which of the modalities.
+    pub modality: usize,
+    /// The queries.
+    pub queries: View,
+    /// The rows after the cross-attention layer.
+    pub hidden: ValueId,
+}
+
+/// Adds the decoder's cross-attention for all modalities, at most `window_rows` rows at a time. `known`
+/// are queries that are at hand already, if there is just one modality. `rest` continues with the
+/// decoded rows of one window.
 ///
 /// # Errors
-/// [`crate::Error::Graph`] when widths do not fit, or what the callbacks return.
+/// [`crate::Error::Graph`] when widths do not fit, or what the callback returns.
 pub fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    all: &[Window],
-    query: &mut dyn FnMut(&mut Graph, Window) -> Result<View>,
-    rest: &mut dyn FnMut(&mut Graph, View, ValueId) -> Result<()>,
+    queries: &[Rows<'_>],
+    window_rows: usize,
+    known: Option<View>,
+    rest: &mut dyn FnMut(&mut Graph, Decoded) -> Result<()>,
 ) -> Result<()> {
     let view = g.view(latents);
     let kv = layer.keys_values(g, view)?;
-    for &w in all {
-        let x = query(g, w)?;
-        let q = layer.queries(g, x)?;
-        let context = layer.attend(g, q, kv, None, None, true)?[0];
-        let hidden = layer.finish(g, context, x)?;
-        rest(g, x, hidden)?;
+    for (modality, rows) in queries.iter().enumerate() {
+        let all = rows.windows(window_rows);
+        for &w in &all {
+            let x = match known.filter(|v| all.len() == 1 && v.extent.rows == rows.count) {
+                Some(x) => x,
+                None => rows.assemble(g, w, Stage::Decode)?,
+            };
+            let q = layer.queries(g, x)?;
+            let context = layer.attend(g, q, kv, None, None, true)?[0];
+            let hidden = layer.finish(g, context, x)?;
+            let decoded = Decoded {
+                modality,
+                queries: x,
+                hidden,
+            };
+            rest(g, decoded)?;
+        }
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Encode: cross-attention from the inputs to the latents, window by window.
 //!
 //! The inputs are never needed all at once. Each window of rows is made, normalised, projected and
-//! attended to; what is carried on is the attention's state, one accumulator per latent. With one
-//! window this is the plain layer.
+//! attended to; what is carried on is the attention's state, one accumulator per latent. Modalities
+//! follow each other the same way, so they are never put into one array.
 
 use super::layer::AttentionLayer;
+use super::rows::Rows;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, ValueId, View};
+use crate::graph::{Graph, Stage, ValueId, View};
 
 /// Rows of the input array that are there at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +17,6 @@ pub struct Window {
     /// Number of rows.
     pub rows: usize,
 }
-
-/// Makes the rows of a window of inputs, and their mask if there is one.
-pub type MakeWindow<'a> = dyn FnMut(&mut Graph, Window) -> Result<(View, Option<View>)> + 'a;
 
 /// Divides `total` rows into windows of at most `rows` (a multiple of 64, so that windows start at
 /// aligned addresses), at least one.
@@ -40,27 +38,38 @@ pub fn windows(total: usize, rows: usize) -> Vec<Window> {
         .collect()
 }
 
-/// Adds the encoder's cross-attention. `latents` is the learned array `[1, N, D]`; `window` makes
-/// the rows of one window and their mask, and is called once for each.
+/// Adds the encoder's cross-attention from `inputs`, one modality after the other, at most
+/// `window_rows` rows at a time. `latents` is the learned array `[1, N, D]`. Returns the latents and
+/// the windows of assembled rows.
 ///
 /// # Errors
-/// [`Error::Graph`] when widths do not fit, or what `window` returns.
+/// [`Error::Graph`] when widths do not fit, or what making the rows gives.
 pub fn encode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: View,
-    all: &[Window],
-    window: &mut MakeWindow<'_>,
-) -> Result<ValueId> {
+    inputs: &[Rows<'_>],
+    window_rows: usize,
+) -> Result<(ValueId, Vec<View>)> {
     let q = layer.queries(g, latents)?;
+    let all: Vec<(&Rows<'_>, Window)> = inputs
+        .iter()
+        .flat_map(|rows| {
+            rows.windows(window_rows)
+                .into_iter()
+                .map(move |w| (rows, w))
+        })
+        .collect();
     let mut carry: Option<(ValueId, ValueId)> = None;
-    for (i, &w) in all.iter().enumerate() {
+    let mut assembled = Vec::with_capacity(all.len());
+    for (i, &(modality, w)) in all.iter().enumerate() {
         let last = i + 1 == all.len();
-        let (rows, mask) = window(g, w)?;
+        let rows = modality.assemble(g, w, Stage::Preprocess)?;
+        assembled.push(rows);
         let kv = layer.keys_values(g, rows)?;
-        let result = layer.attend(g, q, kv, mask, carry, last)?;
+        let result = layer.attend(g, q, kv, modality.mask, carry, last)?;
         if last {
-            return layer.finish(g, result[0], latents);
+            return Ok((layer.finish(g, result[0], latents)?, assembled));
         }
         carry = Some((result[0], result[1]));
     }

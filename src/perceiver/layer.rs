@@ -64,6 +64,7 @@ impl AttentionLayer {
             weight: self.name(&format!("{leaf}.weight")),
             bias: Some(self.name(&format!("{leaf}.bias"))),
             out,
+            unit_window: false,
         }
     }
 

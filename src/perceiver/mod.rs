@@ -9,6 +9,7 @@ pub mod layer;
 pub mod parameters;
 pub mod positions;
 pub mod processor;
+pub mod rows;
 pub mod stack;
 
 pub use config::{Architecture, AttentionShape, PerceiverConfig};

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
-use super::positions::fourier_tables;
+use super::positions::{fourier_tables, resized_positions};
 use crate::cpu::Real;
 use crate::error::{Error, Result};
-use crate::graph::{HeadLayout, LinearPart, Recipe};
+use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
 use crate::tensor::{Extent, NamedTensors};
 
 /// Where weights come from: a checkpoint on disk, or tensors made in memory.
@@ -158,10 +158,86 @@ pub fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<V
         }
         Recipe::FourierTables {
             axes,
+            spacing,
             max_resolution,
             bands,
-        } => Ok(pad(extent, &fourier_tables(axes, max_resolution, *bands))),
+        } => {
+            let tables = fourier_tables(axes, *spacing, max_resolution, *bands);
+            Ok(pad(extent, &tables))
+        }
+        Recipe::ConvolutionWeight {
+            weight,
+            norm,
+            output,
+            input,
+            side,
+        } => {
+            let (scale, _) = batch_norm(norm, *output, &read)?;
+            let stored = read(weight, output * input * side * side)?;
+            let mut array = vec![T::default(); extent.padded_len()];
+            let window = side * side;
+            for (o, scale) in scale.iter().enumerate() {
+                for c in 0..*input {
+                    for at in 0..window {
+                        let w = f64::from(stored[(o * input + c) * window + at]);
+                        array[(at * input + c) * extent.stride() + o] = T::from_f64(w * scale);
+                    }
+                }
+            }
+            Ok(array)
+        }
+        Recipe::BatchNormShift { norm, channels } => {
+            let (_, shift) = batch_norm(norm, *channels, &read)?;
+            let mut array = vec![T::default(); extent.padded_len()];
+            for (to, shift) in array.iter_mut().zip(shift) {
+                *to = T::from_f64(shift);
+            }
+            Ok(array)
+        }
+        Recipe::ResizedPositions {
+            name,
+            positions,
+            channels,
+            size,
+        } => {
+            let side = positions.isqrt();
+            let table = read(name, positions * channels)?;
+            let resized = resized_positions(&table[..side * side * channels], *channels, *size);
+            let mut array = vec![T::default(); extent.padded_len()];
+            let rows = array.chunks_exact_mut(extent.stride().max(1));
+            for (to, from) in rows.zip(resized.chunks_exact((*channels).max(1))) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = T::from_f64(from);
+                }
+            }
+            Ok(array)
+        }
     }
+}
+
+/// Scale and shift per channel of a batch norm at inference.
+fn batch_norm(
+    norm: &str,
+    channels: usize,
+    read: &dyn Fn(&str, usize) -> Result<Vec<f32>>,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    /// PyTorch's default, which Hugging Face keeps.
+    const EPSILON: f64 = 1e-5;
+    let [gain, bias, mean, variance] = batch_norm_tensors(norm);
+    let (gain, bias) = (read(&gain, channels)?, read(&bias, channels)?);
+    let (mean, variance) = (read(&mean, channels)?, read(&variance, channels)?);
+    let scale: Vec<f64> = gain
+        .iter()
+        .zip(&variance)
+        .map(|(&g, &v)| f64::from(g) / (f64::from(v) + EPSILON).sqrt())
+        .collect();
+    let shift = bias
+        .iter()
+        .zip(&mean)
+        .zip(&scale)
+        .map(|((&b, &m), s)| f64::from(b) - f64::from(m) * s)
+        .collect();
+    Ok((scale, shift))
 }
 
 /// Column of a channel in a padded head layout.

@@ -4,6 +4,8 @@
 //! weights have seen that rounding, so it is reproduced: linspace with one rounding per element,
 //! products rounded one by one, then accurate functions of the rounded argument.
 
+use crate::graph::Spacing;
+
 /// `linspace(start, end, n)` in float32 as PyTorch's CPU build computes it: `fma(step, i, start)`
 /// for the first half, `fma(-step, n-1-i, end)` for the second.
 #[must_use]
@@ -33,22 +35,82 @@ fn push_features(position: f32, frequencies: &[f32], row: &mut Vec<f32>) {
     row.extend(frequencies.iter().map(|f| argument(f).cos() as f32));
 }
 
-/// Tables `[Σ axes, 1 + 2·bands]` for grid positions that span [-1, 1] on each axis, with
-/// frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
+/// Positions -1 + 2·i/n in float32, as Hugging Face places points that are picked from a grid.
+#[must_use]
+pub fn cells(n: usize) -> Vec<f32> {
+    (0..n).map(|i| 2.0 * i as f32 / n as f32 - 1.0).collect()
+}
+
+/// Tables `[Σ axes, 1 + 2·bands]` for grid positions in [-1, 1] on each axis, with frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
 ///
 /// ```
-/// let table = perceiver::perceiver::positions::fourier_tables(&[3], &[8], 2);
+/// use perceiver::graph::Spacing;
+/// use perceiver::perceiver::positions::fourier_tables;
+/// let table = fourier_tables(&[3], Spacing::Ends, &[8], 2);
 /// assert_eq!(table.len(), 3 * 5);
 /// assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
 /// ```
 #[must_use]
-pub fn fourier_tables(axes: &[usize], max_resolution: &[usize], bands: usize) -> Vec<f32> {
+pub fn fourier_tables(
+    axes: &[usize],
+    spacing: Spacing,
+    max_resolution: &[usize],
+    bands: usize,
+) -> Vec<f32> {
     let mut tables = Vec::with_capacity(axes.iter().sum::<usize>() * (1 + 2 * bands));
     for (&length, &resolution) in axes.iter().zip(max_resolution) {
         let frequencies = linspace(1.0, resolution as f32 / 2.0, bands);
-        for position in linspace(-1.0, 1.0, length) {
+        let positions = match spacing {
+            Spacing::Ends => linspace(-1.0, 1.0, length),
+            Spacing::Cells => cells(length),
+        };
+        for position in positions {
             push_features(position, &frequencies, &mut tables);
         }
     }
     tables
+}
+
+/// Resizes a table of `[⌊√positions⌋², channels]` to `[height·width, channels]`: bicubic with a = -0.75,
+/// half-pixel centres, border clamped, no antialiasing (PyTorch's `interpolate`), in f64.
+#[must_use]
+pub fn resized_positions(table: &[f32], channels: usize, [height, width]: [usize; 2]) -> Vec<f64> {
+    let side = (table.len() / channels.max(1)).isqrt();
+    let (rows, columns) = (taps(side, height), taps(side, width));
+    let mut resized = Vec::with_capacity(height * width * channels);
+    for row in &rows {
+        for column in &columns {
+            for c in 0..channels {
+                let mut sum = 0.0;
+                for &(y, wy) in row {
+                    for &(x, wx) in column {
+                        sum += wy * wx * f64::from(table[(y * side + x) * channels + c]);
+                    }
+                }
+                resized.push(sum);
+            }
+        }
+    }
+    resized
+}
+
+/// Index and weight of the four taps of each output of a bicubic resize along one axis.
+fn taps(from: usize, to: usize) -> Vec<[(usize, f64); 4]> {
+    const A: f64 = -0.75;
+    let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
+    let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
+    (0..to)
+        .map(|i| {
+            let source = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+            let floor = source.floor();
+            let t = source - floor;
+            let weights = [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)];
+            let mut k = 0.0;
+            weights.map(|weight| {
+                let at = (floor - 1.0 + k).clamp(0.0, from.saturating_sub(1) as f64);
+                k += 1.0;
+                (at as usize, weight)
+            })
+        })
+        .collect()
 }

@@ -1,16 +1,18 @@
 //! `PerceiverForMaskedLM` as a graph: token ids in, logits over 262 bytes and special tokens out.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage};
+use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage, ValueId};
 use crate::kernels::gemm::Activation;
 use crate::perceiver::PerceiverConfig;
-use crate::perceiver::batch::{Batch, named};
+use crate::perceiver::batch::{Array, Batch, named};
 use crate::perceiver::decoder::decode;
-use crate::perceiver::encoder::windows;
 use crate::perceiver::layer::AttentionLayer;
-use crate::perceiver::stack::{Request, Stack};
+use crate::perceiver::rows::Rows;
+use crate::perceiver::stack::{Request, Sizes, Stack};
 use crate::tensor::{Extent, NamedTensors, Tensor};
 
+/// The embedding table.
+const EMBEDDINGS: &str = "perceiver.input_preprocessor.embeddings.weight";
 /// Query and key channels of the decoder, fixed in Hugging Face's class.
 const DECODER_QK: usize = 256;
 /// Heads of the decoder, fixed in Hugging Face's class.
@@ -23,36 +25,14 @@ const DECODER_HEADS: usize = 8;
 /// [`crate::Error::Graph`] when widths do not fit.
 pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     let mut g = Graph::default();
-    let (batch, length) = (request.batch, request.length);
+    let (batch, length) = (request.batch, request.sizes.length);
     let (d_model, outputs) = (config.d_model, config.max_position_embeddings);
-    let stored = |g: &mut Graph, name: &str, rows: usize| {
-        let id = g.parameter(Recipe::Stored {
-            name: name.to_owned(),
-            shape: vec![rows, d_model],
-        });
-        g.view(id)
-    };
-    let embeddings = "perceiver.input_preprocessor.embeddings.weight";
-    let table = stored(&mut g, embeddings, config.vocab_size);
-    let positions = stored(
-        &mut g,
-        "perceiver.input_preprocessor.position_embeddings.weight",
-        outputs,
-    );
-    let ids = g.input("input_ids", Extent::new(batch, 1, length));
-    let mask = g.input("attention_mask", Extent::new(batch, 1, length));
-    let (ids, mask) = (g.view(ids), g.view(mask));
-
     let stack = Stack {
         config,
         channels: d_model,
     };
-    // A text is short: one window.
-    let all = windows(length, usize::MAX / 2);
-    let latents = stack.encode_and_process(&mut g, request, &all, &mut |g, _| {
-        let rows = g.embed(Stage::Preprocess, "embed", ids, table, positions);
-        Ok((g.view(rows), Some(mask)))
-    })?;
+    let rows = text_rows(&mut g, config, batch, length);
+    let (latents, _) = stack.encode_and_process(&mut g, request, &[rows])?;
 
     let layer = AttentionLayer {
         prefix: "perceiver.decoder.decoding_cross_attention".to_owned(),
@@ -67,20 +47,23 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         residual: false,
         activation: stack.activation(),
     };
-    let queries = stored(
+    let queries = learned(
         &mut g,
         "perceiver.decoder.output_position_encodings.position_embeddings",
         outputs,
+        d_model,
     );
-    let all = windows(outputs, usize::MAX / 2);
+    let queries = [Rows::learned("positions", outputs, queries)];
     let intermediates = request.intermediates;
     decode(
         &mut g,
         &layer,
         latents,
-        &all,
-        &mut |_, _| Ok(queries),
-        &mut |g, queries, hidden| {
+        &queries,
+        usize::MAX / 2,
+        None,
+        &mut |g, decoded| {
+            let hidden = decoded.hidden;
             let view = g.view(hidden);
             let logits = g.linear(
                 Stage::Postprocess,
@@ -89,9 +72,10 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
                 Linear {
                     // The embedding table, used the other way round.
                     parts: vec![LinearPart {
-                        weight: embeddings.to_owned(),
+                        weight: EMBEDDINGS.to_owned(),
                         bias: Some("embedding_decoder.bias".to_owned()),
                         out: HeadLayout::plain(config.vocab_size),
+                        unit_window: false,
                     }],
                     input: HeadLayout::plain(d_model),
                     divisor: 1,
@@ -106,7 +90,7 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
             );
             if intermediates {
                 let shape = vec![batch, outputs, d_model];
-                g.output("decoder_query", vec![queries.value], shape.clone());
+                g.output("decoder_query", vec![decoded.queries.value], shape.clone());
                 g.output("decoder_hidden", vec![hidden], shape.clone());
                 g.output("decoder_output", vec![hidden], shape);
             }
@@ -116,9 +100,43 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     Ok(g)
 }
 
+/// A learned table of the checkpoint.
+pub(super) fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
+    g.parameter(Recipe::Stored {
+        name: name.to_owned(),
+        shape: vec![rows, cols],
+    })
+}
+
+/// Embedded tokens and their mask, from the inputs `input_ids` and `attention_mask`.
+pub(super) fn text_rows<'a>(
+    g: &mut Graph,
+    config: &PerceiverConfig,
+    batch: usize,
+    length: usize,
+) -> Rows<'a> {
+    let table = learned(g, EMBEDDINGS, config.vocab_size, config.d_model);
+    let positions = learned(
+        g,
+        "perceiver.input_preprocessor.position_embeddings.weight",
+        config.max_position_embeddings,
+        config.d_model,
+    );
+    let ids = g.input("input_ids", Extent::new(batch, 1, length));
+    let mask = g.input("attention_mask", Extent::new(batch, 1, length));
+    let (ids, table, positions) = (g.view(ids), g.view(table), g.view(positions));
+    let content = move |g: &mut Graph, _, stage| {
+        let rows = g.embed(stage, "embed", ids, table, positions);
+        Ok(g.view(rows))
+    };
+    let mut rows = Rows::of_content("text", length, content);
+    rows.mask = Some(g.view(mask));
+    rows
+}
+
 /// Checks `input_ids` and `attention_mask`.
 pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<Batch> {
-    let ids = named(inputs, "input_ids", &["attention_mask"])?;
+    let [ids] = named(inputs, ["input_ids"], &["attention_mask"])?;
     let most = config.max_position_embeddings;
     let expected = || format!("i64 [batch, length], length 1 to {most}");
     let &[items, length] = ids.shape() else {
@@ -160,10 +178,13 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
     };
     Ok(Batch {
         items,
-        length,
+        sizes: Sizes {
+            length,
+            ..Sizes::default()
+        },
         arrays: vec![
-            ("input_ids", length, whole),
-            ("attention_mask", length, mask),
+            Array::per_item("input_ids", length, whole),
+            Array::per_item("attention_mask", length, mask),
         ],
     })
 }

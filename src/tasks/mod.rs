@@ -1,22 +1,27 @@
 //! What the models are for: recipes that take texts and frames, and give filled texts and flow.
 //!
-//! Each task has a graph builder ([`masked_lm`], [`optical_flow`]) and a recipe around it
+//! Each class of model has a graph builder ([`masked_lm`], [`text_classification`],
+//! [`image_classification`], [`optical_flow`], [`multimodal`]); some have a recipe around it
 //! ([`fill_mask`], [`flow`]). The recipes do what the published ones do and leave all arithmetic of
 //! the network to [`Model::run`], or to anything else that answers as a model would ([`Run`]).
 
+mod classification;
 pub mod fill_mask;
 pub mod flow;
 pub mod flow_file;
 pub mod flow_picture;
 pub mod flow_tiles;
 pub mod frame;
+pub mod image_classification;
 pub mod masked_lm;
+pub mod multimodal;
 pub mod optical_flow;
 #[cfg(feature = "media")]
 pub mod picture;
 pub mod runner;
 pub mod scene;
 pub mod text;
+pub mod text_classification;
 
 pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};

@@ -2,15 +2,17 @@
 //! pixel out.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
+use crate::graph::{
+    FourierPositions, Graph, HeadLayout, Linear, LinearPart, Spacing, Stage, ValueId,
+};
 use crate::kernels::gemm::Activation;
 use crate::perceiver::PerceiverConfig;
-use crate::perceiver::batch::{Batch, named};
+use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows};
 use crate::perceiver::config::FLOW_CHANNELS;
 use crate::perceiver::decoder::decode;
-use crate::perceiver::encoder::{Window, windows};
-use crate::perceiver::layer::AttentionLayer;
-use crate::perceiver::stack::{Request, Stack};
+use crate::perceiver::encoder::Window;
+use crate::perceiver::rows::Rows;
+use crate::perceiver::stack::{Request, Sizes, Stack};
 use crate::tensor::{Extent, NamedTensors};
 
 /// Channels of a pixel's neighbourhood in both frames.
@@ -36,96 +38,52 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     let pixels = height * width;
     let batch = request.batch;
     let patches = g.input("patches", Extent::new(batch, pixels, PATCH_CHANNELS));
-    let linear = |weight: &str, input: usize, out: usize, divisor: u32| Linear {
-        parts: vec![LinearPart {
-            weight: format!("perceiver.{weight}.weight"),
-            bias: Some(format!("perceiver.{weight}.bias")),
-            out: HeadLayout::plain(out),
-        }],
+    let linear = |name: &str, input: usize, out: usize, divisor: u32| Linear {
+        parts: vec![LinearPart::plain(&format!("perceiver.{name}"), out)],
         input: HeadLayout::plain(input),
         divisor,
         activation: Activation::None,
         residual: None,
     };
-    let rows = |g: &mut Graph, w: Window, stage: Stage| -> Result<View> {
-        let window = g.rows(patches, w.first, w.rows)?;
-        let layer = linear(
-            "input_preprocessor.conv_after_patches",
-            PATCH_CHANNELS,
-            CONTENT,
-            1,
-        );
-        let content = g.linear(stage, "patch content", window, layer)?;
-        let content = g.view(content);
-        let rows = g.fourier(
-            stage,
-            "input rows",
-            content,
-            &[height, width],
-            &config.train_size,
-            BANDS,
-            w.first,
-        )?;
-        Ok(g.view(rows))
+    let rows = || {
+        let content = move |g: &mut Graph, w: Window, stage: Stage| {
+            let window = g.rows(patches, w.first, w.rows)?;
+            let name = "input_preprocessor.conv_after_patches";
+            let layer = linear(name, PATCH_CHANNELS, CONTENT, 1);
+            let content = g.linear(stage, "patch content", window, layer)?;
+            Ok(g.view(content))
+        };
+        Rows::of_content("frame", pixels, content).with_positions(FourierPositions {
+            axes: vec![height, width],
+            max_resolution: config.train_size.to_vec(),
+            bands: BANDS,
+            spacing: Spacing::Ends,
+        })
     };
 
     let stack = Stack {
         config,
         channels: CHANNELS,
     };
-    let (qk, v) = config.cross_attention_widths(CHANNELS);
-    // Several items have no common windows: the caller then runs them one by one.
-    let all = if batch == 1 {
-        windows(pixels, request.window_rows(encode_columns(qk, v)))
-    } else {
-        windows(pixels, usize::MAX / 2)
-    };
-    let mut whole: Option<View> = None;
-    let latents = stack.encode_and_process(&mut g, request, &all, &mut |g, w| {
-        let view = rows(g, w, Stage::Preprocess)?;
-        whole = Some(view);
-        Ok((view, None))
-    })?;
-
-    let (qk, v) = config.decoder_widths(CHANNELS);
-    let layer = AttentionLayer {
-        prefix: "perceiver.decoder.decoder.decoding_cross_attention".to_owned(),
-        stage: Stage::Decode,
-        label: "decode".to_owned(),
-        heads: 1,
-        qk,
-        v,
-        q_width: CHANNELS,
-        kv_width: config.d_latents,
-        widening: 1,
-        residual: false,
-        activation: stack.activation(),
-    };
-    let all = if batch == 1 {
-        windows(pixels, request.window_rows(qk.max(v).max(CHANNELS)))
-    } else {
-        windows(pixels, usize::MAX / 2)
-    };
+    let (latents, assembled) = stack.encode_and_process(&mut g, request, &[rows()])?;
     // One window: the queries are the encoder's input, still at hand. Several: made again, which
     // costs less than keeping them.
-    let kept = whole.filter(|v| all.len() == 1 && v.extent.rows == pixels);
+    let known = assembled.first().copied().filter(|_| assembled.len() == 1);
     let (mut queries, mut hiddens, mut flows): (Vec<ValueId>, Vec<ValueId>, Vec<ValueId>) =
         Default::default();
     decode(
         &mut g,
-        &layer,
+        &stack.decoder_layer(false),
         latents,
-        &all,
-        &mut |g, w| match kept {
-            Some(view) => Ok(view),
-            None => rows(g, w, Stage::Decode),
-        },
-        &mut |g, query, hidden| {
-            let view = g.view(hidden);
+        &[rows()],
+        stack.decode_window_rows(request),
+        known,
+        &mut |g, decoded| {
+            let view = g.view(decoded.hidden);
             let final_layer = linear("decoder.decoder.final_layer", CHANNELS, 2, RESCALE);
             let flow = g.linear(Stage::Decode, "flow", view, final_layer)?;
-            queries.push(query.value);
-            hiddens.push(hidden);
+            queries.push(decoded.queries.value);
+            hiddens.push(decoded.hidden);
             flows.push(flow);
             Ok(())
         },
@@ -141,32 +99,9 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     Ok(g)
 }
 
-/// Columns of the widest array of the encoder: keys and values side by side.
-const fn encode_columns(qk: usize, v: usize) -> usize {
-    qk + v + 8
-}
-
-/// Windows that the encoder or the decoder of one item needs, whichever are more.
-pub(crate) fn window_count(config: &PerceiverConfig, window_bytes: usize) -> usize {
-    let request = Request {
-        batch: 1,
-        length: 0,
-        window_bytes,
-        intermediates: false,
-    };
-    let pixels = config.train_size[0] * config.train_size[1];
-    let (qk, v) = config.cross_attention_widths(CHANNELS);
-    let (dqk, dv) = config.decoder_widths(CHANNELS);
-    [encode_columns(qk, v), dqk.max(dv).max(CHANNELS)]
-        .map(|columns| windows(pixels, request.window_rows(columns)).len())
-        .into_iter()
-        .max()
-        .unwrap_or(1)
-}
-
 /// Checks `patches` and makes rows of them.
 pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<Batch> {
-    let patches = named(inputs, "patches", &[])?;
+    let [patches] = named(inputs, ["patches"], &[])?;
     let [height, width] = config.train_size;
     let shape = patches.shape();
     let expected = || format!("f32 [batch, 2, 27, {height}, {width}]");
@@ -177,48 +112,20 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
             expected(),
         ));
     }
-    let data = patches
-        .as_f32()
-        .ok_or_else(|| Error::input("patches", "holds no 32-bit floats", expected()))?;
-    if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-        return Err(Error::input(
-            "patches",
-            format!("has {} at element {at}", data[at]),
-            "finite numbers",
-        ));
-    }
+    let data = finite("patches", patches, &expected)?;
     let pixels = height * width;
     let rows = patch_rows(data, pixels);
     Ok(Batch {
         items: shape[0],
-        length: 0,
-        arrays: vec![("patches", pixels * PATCH_CHANNELS, rows)],
+        sizes: Sizes::default(),
+        arrays: vec![Array::per_item("patches", pixels * PATCH_CHANNELS, rows)],
     })
 }
 
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.
 ///
-/// `patches.len()` must be a multiple of 54.
+/// `patches.len()` must be a multiple of 54 times `pixels`.
 #[must_use]
 pub fn patch_rows(patches: &[f32], pixels: usize) -> Vec<f32> {
-    use rayon::prelude::*;
-    let mut rows = vec![0.0; patches.len()];
-    if pixels == 0 {
-        return rows;
-    }
-    const BLOCK: usize = 1024;
-    for (item, rows) in rows.chunks_exact_mut(pixels * PATCH_CHANNELS).enumerate() {
-        let planes = &patches[item * pixels * PATCH_CHANNELS..][..pixels * PATCH_CHANNELS];
-        rows.par_chunks_mut(BLOCK * PATCH_CHANNELS)
-            .enumerate()
-            .for_each(|(block, rows)| {
-                for (i, row) in rows.chunks_exact_mut(PATCH_CHANNELS).enumerate() {
-                    let pixel = block * BLOCK + i;
-                    for (c, value) in row.iter_mut().enumerate() {
-                        *value = planes[c * pixels + pixel];
-                    }
-                }
-            });
-    }
-    rows
+    planes_to_rows(patches, PATCH_CHANNELS, pixels)
 }

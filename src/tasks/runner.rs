@@ -4,8 +4,8 @@
 //! material that it follows from: `input_ids` over `raw.text.N`, `patches` over `raw.frames`.
 
 use super::flow::{FlowOptions, flow_with};
+use super::flow_tiles;
 use super::frame::Frame;
-use super::{flow_tiles, text};
 use crate::error::{Error, Result};
 use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
@@ -18,6 +18,9 @@ pub struct RunnerOptions {
     pub intermediates: bool,
     /// For `raw.tiled_frames`.
     pub flow: FlowOptions,
+    /// Whether a multimodal model also decodes everything, as `full.image` and `full.audio`; `None`
+    /// does so where that is little work.
+    pub full: Option<bool>,
 }
 
 /// Names of inputs that an architecture's files may hold; `N` stands for a number.
@@ -30,7 +33,21 @@ pub fn input_names(architecture: Architecture) -> &'static [&'static str] {
             "unpadded.input_ids",
             "raw.text.N",
         ],
+        Architecture::SequenceClassification => &["input_ids", "attention_mask", "raw.text.N"],
+        Architecture::ImageLearned => &["pixel_values", "interp.pixel_values", "raw.image.N"],
+        Architecture::ImageFourier | Architecture::ImageConvolution => {
+            &["pixel_values", "raw.image.N"]
+        }
         Architecture::OpticalFlow => &["patches", "raw.frames", "raw.tiled_frames"],
+        Architecture::Multimodal => &[
+            "image",
+            "audio",
+            "label",
+            "points.image",
+            "points.audio",
+            "raw.video",
+            "raw.audio",
+        ],
     }
 }
 
@@ -52,14 +69,21 @@ pub fn run(
         format!("some of {}", list.join(", "))
     };
     let known = |name: &str| {
-        names.contains(&name) || (names.contains(&"raw.text.N") && text_number(name).is_some())
+        let numbered = |prefix| number(name, prefix).is_some();
+        names.contains(&name)
+            || (names.contains(&"raw.text.N") && numbered("raw.text."))
+            || (names.contains(&"raw.image.N") && numbered("raw.image."))
     };
     if let Some(name) = inputs.keys().find(|n| !known(n)) {
         return Err(Error::input(name, "is unknown to this model", expected()));
     }
     let runs = match model.architecture() {
-        Architecture::MaskedLm => masked_lm(model, inputs)?,
+        Architecture::MaskedLm | Architecture::SequenceClassification => text(model, inputs)?,
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => pictures(inputs)?,
         Architecture::OpticalFlow => optical_flow(inputs)?,
+        Architecture::Multimodal => multimodal(model, inputs, options.full)?,
     };
     let tiled = inputs.get("raw.tiled_frames");
     if runs.is_empty() && tiled.is_none() {
@@ -71,10 +95,25 @@ pub fn run(
         let part = part as u64;
         let with = RunOptions {
             intermediates: options.intermediates && prefix.is_empty(),
+            resize_positions: prefix == "interp.",
         };
         let found = model.run_with(&tensors, with, &mut |done, total| {
             progress(part * total + done, parts * total);
         })?;
+        if prefix == FULL {
+            for (name, tensor) in found {
+                let name = name.replacen("logits.", FULL, 1);
+                if name == "full.image" {
+                    let mut shape = model.config().output_shape.to_vec();
+                    shape[0] = tensor.shape()[0];
+                    shape.push(3);
+                    outputs.insert(name, tensor.reshape(shape)?);
+                } else if name == "full.audio" {
+                    outputs.insert(name, tensor);
+                }
+            }
+            continue;
+        }
         outputs.extend(found.into_iter().map(|(n, t)| (format!("{prefix}{n}"), t)));
     }
     if let Some(frames) = tiled {
@@ -110,16 +149,21 @@ pub fn run(
 /// What to run a model on, and the prefix of the results' names.
 type Runs = Vec<(&'static str, NamedTensors)>;
 
-/// N of `raw.text.N`.
-fn text_number(name: &str) -> Option<usize> {
-    name.strip_prefix("raw.text.")?.parse().ok()
+/// Prefix of the results of decoding everything.
+const FULL: &str = "full.";
+/// Points up to which everything is decoded without being asked for.
+const FEW_POINTS: usize = 1 << 16;
+
+/// N of `raw.text.N` and the like.
+fn number(name: &str, prefix: &str) -> Option<usize> {
+    name.strip_prefix(prefix)?.parse().ok()
 }
 
-fn masked_lm(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
+fn text(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
     let mut runs = Runs::new();
     let mut texts: Vec<(usize, &Tensor)> = inputs
         .iter()
-        .filter_map(|(name, t)| Some((text_number(name)?, t)))
+        .filter_map(|(name, t)| Some((number(name, "raw.text.")?, t)))
         .collect();
     texts.sort_by_key(|t| t.0);
     if inputs.contains_key("input_ids") {
@@ -138,11 +182,11 @@ fn masked_lm(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
         let rows = texts
             .into_iter()
             .map(|(n, t)| match t.as_u8() {
-                Some(bytes) if t.shape().len() == 1 => Ok(text::encode(bytes)),
+                Some(bytes) if t.shape().len() == 1 => Ok(super::text::encode(bytes)),
                 _ => Err(shape(&format!("raw.text.{n}"), t, "u8 [bytes]")),
             })
             .collect::<Result<Vec<_>>>()?;
-        let padded = text::batch(&rows, model.config().max_position_embeddings)?;
+        let padded = super::text::batch(&rows, model.config().max_position_embeddings)?;
         runs.push(("", padded));
     }
     if let Some(ids) = inputs.get("unpadded.input_ids") {
@@ -150,6 +194,83 @@ fn masked_lm(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
         runs.push(("unpadded.", tensors));
     }
     Ok(runs)
+}
+
+fn pictures(inputs: &NamedTensors) -> Result<Runs> {
+    let mut runs = Runs::new();
+    for (prefix, name) in [("", "pixel_values"), ("interp.", "interp.pixel_values")] {
+        if let Some(pixels) = inputs.get(name) {
+            let tensors = NamedTensors::from([("pixel_values".to_owned(), pixels.clone())]);
+            runs.push((prefix, tensors));
+        }
+    }
+    Ok(runs)
+}
+
+fn multimodal(model: &Model, inputs: &NamedTensors, full: Option<bool>) -> Result<Runs> {
+    let config = model.config();
+    let mut tensors = NamedTensors::new();
+    for name in ["image", "audio", "label", "points.image", "points.audio"] {
+        if let Some(tensor) = inputs.get(name) {
+            tensors.insert(name.to_owned(), tensor.clone());
+        }
+    }
+    if let (None, Some(video)) = (inputs.get("image"), inputs.get("raw.video")) {
+        tensors.insert("image".to_owned(), video_tensor(video)?);
+    }
+    if let (None, Some(audio)) = (inputs.get("audio"), inputs.get("raw.audio")) {
+        tensors.insert("audio".to_owned(), audio_tensor(audio)?);
+    }
+    if !tensors.contains_key("image") && !tensors.contains_key("audio") {
+        return Ok(Runs::new());
+    }
+    let pixels: usize = config.output_shape.iter().product();
+    let patches = config.audio_patches();
+    let all = [("points.image", pixels), ("points.audio", patches)];
+    let every = |count: usize| Tensor::i64(vec![count], (0..count as i64).collect());
+    let asked = full.unwrap_or(pixels + patches <= FEW_POINTS);
+    let mut runs = Runs::new();
+    let mut whole = tensors.clone();
+    let mut chosen = true;
+    for (name, count) in all {
+        whole.insert(name.to_owned(), every(count)?);
+        if !tensors.contains_key(name) {
+            chosen = false;
+            tensors.insert(name.to_owned(), every(count)?);
+        }
+    }
+    runs.push(("", tensors));
+    if chosen && asked {
+        runs.push((FULL, whole));
+    }
+    Ok(runs)
+}
+
+/// Frames `[batch, frames, height, width, 3]` of bytes as planes in [0, 1].
+fn video_tensor(video: &Tensor) -> Result<Tensor> {
+    let wrong = || shape("raw.video", video, "u8 [batch, frames, height, width, 3]");
+    let (&[items, frames, height, width, 3], Some(bytes)) = (video.shape(), video.as_u8()) else {
+        return Err(wrong());
+    };
+    let plane = height * width;
+    let mut values = Vec::with_capacity(bytes.len());
+    for frame in bytes.chunks_exact((3 * plane).max(1)) {
+        for colour in 0..3 {
+            let pixels = frame.chunks_exact(3);
+            values.extend(pixels.map(|p| (f64::from(p[colour]) / 255.0) as f32));
+        }
+    }
+    Tensor::f32(vec![items, frames, 3, height, width], values)
+}
+
+/// Samples `[batch, samples]` of 16 bits in [-1, 1].
+fn audio_tensor(audio: &Tensor) -> Result<Tensor> {
+    let wrong = || shape("raw.audio", audio, "i16 [batch, samples]");
+    let (&[items, samples], Some(data)) = (audio.shape(), audio.as_i16()) else {
+        return Err(wrong());
+    };
+    let values = data.iter().map(|&s| f32::from(s) / 32768.0).collect();
+    Tensor::f32(vec![items, samples, 1], values)
 }
 
 fn optical_flow(inputs: &NamedTensors) -> Result<Runs> {

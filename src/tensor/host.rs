@@ -109,6 +109,15 @@ impl Tensor {
         }
     }
 
+    /// The elements, if they are 16-bit integers.
+    #[must_use]
+    pub fn as_i16(&self) -> Option<&[i16]> {
+        match &self.data {
+            Data::I16(data) => Some(data),
+            _ => None,
+        }
+    }
+
     /// The elements as bytes, or `None` for another type.
     #[must_use]
     pub fn as_u8(&self) -> Option<&[u8]> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use perceiver::graph::PlanReport;
 use perceiver::perceiver::parameters::RandomTensors;
-use perceiver::{Engine, PerceiverConfig, Result, RunOptions};
+use perceiver::{Engine, PerceiverConfig, Result, RunOptions, Sizes};
 
 use crate::{Outcome, models, show};
 
@@ -20,6 +20,12 @@ pub(crate) struct Options {
     /// Tokens of a text [default: as many as the model takes]
     #[arg(long)]
     length: Option<usize>,
+    /// Height and width of a picture, as 224x224 [default: the training's size]
+    #[arg(long, value_parser = picture_size)]
+    size: Option<[usize; 2]>,
+    /// Decode a whole clip instead of one of 128 chunks
+    #[arg(long)]
+    whole: bool,
     /// The device to plan for: cpu, gpu, an adapter's number or part of its name
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -54,8 +60,20 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     // The weights are never asked for.
     let nothing = Arc::new(RandomTensors::new([], 0));
+    let mut sizes = Sizes {
+        length,
+        ..Sizes::usual(&config)
+    };
+    if let Some(size) = options.size {
+        sizes.image = size;
+        sizes.resize_positions = true;
+    }
+    if options.whole {
+        let pixels: usize = config.output_shape.iter().product();
+        sizes.points = [config.audio_patches(), pixels];
+    }
     let model = engine.load_from(config, nothing)?;
-    let report = model.report(options.batch, length, RunOptions::default())?;
+    let report = model.report(options.batch, sizes, RunOptions::default())?;
     if options.json {
         show::json(&report)?;
         return Ok(true);
@@ -74,6 +92,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
         engine.device_name()
     ))?;
     Ok(true)
+}
+
+fn picture_size(text: &str) -> Result<[usize; 2], String> {
+    const SIDES: std::ops::RangeInclusive<usize> = 16..=16_384;
+    let sides: Option<Vec<usize>> = text.split('x').map(|s| s.parse().ok()).collect();
+    match sides.as_deref() {
+        Some(&[height, width]) if SIDES.contains(&height) && SIDES.contains(&width) => {
+            Ok([height, width])
+        }
+        _ => Err("give HEIGHTxWIDTH, sides from 16 to 16384, as 224x224".to_owned()),
+    }
 }
 
 fn stages(report: &PlanReport) -> Result<()> {

@@ -29,6 +29,10 @@ pub(crate) struct Options {
     /// For raw.tiled_frames: pixels that neighbouring tiles share
     #[arg(long)]
     overlap: Option<usize>,
+    /// Multimodal models: also decode every point, as full.image and full.audio (small models do so
+    /// by themselves)
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     device: DeviceOption,
     /// One JSON document instead of text
@@ -46,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             overlap: options.overlap,
             ..FlowOptions::default()
         },
+        full: options.full.then_some(true),
     };
     let bar = show::Bar::new("running");
     let outputs = runner::run(&model, &inputs, &how, &mut bar.progress())?;

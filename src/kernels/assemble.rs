@@ -1,4 +1,4 @@
-//! `fourier`: input rows made of content and Fourier position features.
+//! `assemble`: rows put together of content, Fourier position features and a tail.
 //!
 //! The features of a position are a concatenation of per-axis features, so the kernel reads one
 //! short table per axis. The tables are made on the CPU ([`crate::perceiver::positions`]): WGSL
@@ -6,14 +6,16 @@
 
 use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
 
-/// Arguments of `fourier`.
+/// Arguments of `assemble`.
 ///
-/// Inputs: content `[batch, rows, content]` unless `content == 0`, tables `[Σ axes, 1 + 2·bands]`
-/// with rows `[position, sines, cosines]`, axis after axis. Output `[batch, rows, cols()]`: content,
-/// positions of all axes, sines of all axes, cosines of all axes. Row r is grid position
-/// `first_row + r`, the last axis fastest.
+/// Inputs: content `[batch, rows, content]` unless `content == 0`; tables `[Σ axes, 1 + 2·bands]`
+/// with rows `[position, sines, cosines]`, axis after axis, unless `dimensions == 0`; tail
+/// `[1, tail_rows, tail]`, shared by all items, unless `tail == 0`; points `[1, rows, 1]` (whole
+/// numbers, held as floats, shared by all items) if `indexed`. Output `[batch, rows, cols()]`:
+/// content, positions of all axes, sines of all axes, cosines of all axes, tail. Row r is at grid
+/// position `first_row + r`, or `points[r]`, the last axis fastest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fourier {
+pub struct Assemble {
     /// Items.
     pub batch: usize,
     /// Rows of one item.
@@ -22,19 +24,25 @@ pub struct Fourier {
     pub first_row: usize,
     /// Content channels.
     pub content: usize,
-    /// Number of axes, 1 to 3.
+    /// Number of axes, 0 to 3.
     pub dimensions: usize,
     /// Lengths of the axes; unused ones are 1.
     pub axes: [usize; 3],
     /// Frequency bands per axis.
     pub bands: usize,
+    /// Tail channels.
+    pub tail: usize,
+    /// Rows of the tail: 1 for the same in every row, or as many as there are rows.
+    pub tail_rows: usize,
+    /// Whether grid positions are given row by row.
+    pub indexed: bool,
 }
 
-impl Fourier {
+impl Assemble {
     /// Output channels.
     #[must_use]
     pub const fn cols(&self) -> usize {
-        self.content + self.dimensions * (1 + 2 * self.bands)
+        self.content + self.dimensions * (1 + 2 * self.bands) + self.tail
     }
 
     /// No matrix product.
@@ -47,15 +55,15 @@ impl Fourier {
     }
 }
 
-/// content, tables; y.
+/// content, tables, tail, points; y.
 pub const BINDINGS: Bindings = Bindings {
-    reads: 2,
+    reads: 4,
     writes: 1,
 };
 
 /// One invocation per vector of four results.
 pub const VARIANTS: &[Variant] = &[Variant {
-    kernel: "fourier",
+    kernel: "assemble",
     name: "rows",
     entry: "rows",
     constants: &[],
@@ -64,7 +72,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
     software: false,
 }];
 
-impl Fourier {
+impl Assemble {
     pub(crate) fn geometry(&self) -> Geometry {
         let args = *self;
         let total = args.batch * args.rows * vectors(args.cols());
@@ -90,7 +98,11 @@ impl Fourier {
                 0,
                 word(total),
                 groups_x * ELEMENTWISE,
-                0,
+                word(args.tail),
+                word(4 * vectors(args.tail)),
+                word(args.tail_rows.max(1)),
+                u32::from(args.indexed),
+                word(args.dimensions * (1 + 2 * args.bands)),
                 0,
             ]
         };

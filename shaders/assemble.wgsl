@@ -1,4 +1,4 @@
-// fourier: input rows [content ; positions ; sines ; cosines] from one short table per axis.
+// assemble: rows [content ; positions ; sines ; cosines ; tail] from one short table per axis.
 //
 // Work split: one invocation per vector of four columns of Y. Each column is looked up by itself, as
 // segments begin at any column.
@@ -6,10 +6,13 @@
 // Bindings (arrays of f32 unless stated, rows padded with zeros to four)
 //   0 uniform     Params
 //   1 read        content  [batch, rows, content], or anything when content is 0
-//   2 read        tables   [sum of axes, 1 + 2 bands], rows [position, sines, cosines]
-//   3 read_write  y        [batch, rows, cols] as vectors of four
+//   2 read        tables   [sum of axes, 1 + 2 bands], rows [position, sines, cosines], or anything
+//   3 read        tail     [tail_rows, tail], shared by all items, or anything when tail is 0
+//   4 read        points   [rows, 1], grid positions as whole numbers, or anything when not indexed
+//   5 read_write  y        [batch, rows, cols] as vectors of four
 //
-// Workgroup bytes: none. Numerics: copies only. Padding columns are written as zero.
+// Workgroup bytes: none. Numerics: copies only; grid positions up to 2^24 are exact. Padding columns
+// are written as zero.
 
 struct Params {
     rows: u32,
@@ -26,8 +29,13 @@ struct Params {
     total: u32,
     // invocations per grid row
     row_invocations: u32,
+    tail: u32,
+    tail_row: u32,
+    tail_rows: u32,
+    indexed: u32,
+    // columns of positions, sines and cosines
+    features: u32,
     unused_a: u32,
-    unused_b: u32,
 }
 
 const WORKGROUP: u32 = 64u;
@@ -35,7 +43,9 @@ const WORKGROUP: u32 = 64u;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> content: array<f32>;
 @group(0) @binding(2) var<storage, read> tables: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> tail: array<f32>;
+@group(0) @binding(4) var<storage, read> points: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 // Index of a grid position on an axis, the last axis fastest.
 fn axis_index(position: u32, axis: u32) -> u32 {
@@ -66,8 +76,19 @@ fn element(row: u32, column: u32) -> f32 {
     if (column < params.content) {
         return content[row * params.content_row + column];
     }
-    let position = params.first_row + row % params.rows;
+    let item_row = row % params.rows;
     let c = column - params.content;
+    if (c >= params.features) {
+        let t = c - params.features;
+        if (t >= params.tail) {
+            return 0.0;
+        }
+        return tail[(item_row % params.tail_rows) * params.tail_row + t];
+    }
+    var position = params.first_row + item_row;
+    if (params.indexed == 1u) {
+        position = u32(max(points[4u * item_row], 0.0));
+    }
     let d = params.dimensions;
     var axis = c;
     var entry = 0u;
@@ -75,9 +96,6 @@ fn element(row: u32, column: u32) -> f32 {
         let feature = c - d;
         // segment 0..d are sines, d..2d cosines
         let segment = feature / params.bands;
-        if (segment >= 2u * d) {
-            return 0.0;
-        }
         axis = segment % d;
         entry = 1u + feature % params.bands + select(0u, params.bands, segment >= d);
     }

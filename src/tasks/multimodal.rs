@@ -1,0 +1,322 @@
+//! `PerceiverForMultimodalAutoencoding` as a graph: video and sound in, chosen points of both and the
+//! scores of the classes out.
+//!
+//! Three modalities share one attention: audio patches, blocks of 1×4×4 pixels, and one row for the
+//! class, which is always masked, so that the model has to find it.
+
+use crate::error::{Error, Result};
+use crate::graph::{
+    FourierPositions, Graph, HeadLayout, Linear, LinearPart, Spacing, Stage, ValueId,
+};
+use crate::kernels::gemm::Activation;
+use crate::perceiver::PerceiverConfig;
+use crate::perceiver::batch::{Array, Batch, finite, named};
+use crate::perceiver::config::{AUDIO_FEATURES, VIDEO_FEATURES, VIDEO_PATCH};
+use crate::perceiver::decoder::decode;
+use crate::perceiver::rows::Rows;
+use crate::perceiver::stack::{Request, Sizes, Stack};
+use crate::tensor::{Extent, NamedTensors, Tensor};
+
+/// Bands of the audio's features, fixed in Hugging Face's class.
+const AUDIO_BANDS: usize = 192;
+/// Bands of the video's features, fixed in Hugging Face's class.
+const VIDEO_BANDS: usize = 32;
+/// Pixels of a block along both sides.
+const BLOCK: usize = 4;
+/// Colours of a pixel.
+const COLOURS: usize = 3;
+/// Modalities in the order of their rows.
+const MODALITIES: [&str; 3] = ["audio", "image", "label"];
+
+/// Inputs `audio` `[1, patches, samples]`, `image` `[1, blocks, 48]`, and the points to decode,
+/// `points.audio` and `points.image` `[1, points, 1]`. Outputs `logits.audio`, `logits.image` and
+/// `logits.label`.
+///
+/// # Errors
+/// [`crate::Error::Graph`] when widths do not fit.
+pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
+    let mut g = Graph::default();
+    let channels = config.input_channels();
+    let stack = Stack { config, channels };
+    let inputs = input_rows(&mut g, config, channels);
+    let (latents, _) = stack.encode_and_process(&mut g, request, &inputs)?;
+
+    let queries = query_rows(&mut g, config, request)?;
+    let rows: usize = queries.iter().map(|q| q.count).sum();
+    let (query_channels, hidden_channels) = (config.query_channels(), config.output_num_channels);
+    let outputs = [config.samples_per_patch, COLOURS, config.labels.len()];
+    let mut pieces: [Vec<ValueId>; 3] = Default::default();
+    let (mut all_queries, mut hiddens, mut decoded_rows) = (Vec::new(), Vec::new(), Vec::new());
+    let linear = |name: &str, input: usize, out: usize| Linear {
+        parts: vec![LinearPart::plain(&format!("perceiver.{name}"), out)],
+        input: HeadLayout::plain(input),
+        divisor: 1,
+        activation: Activation::None,
+        residual: None,
+    };
+    decode(
+        &mut g,
+        &stack.decoder_layer(false),
+        latents,
+        &queries,
+        stack.decode_window_rows(request),
+        None,
+        &mut |g, decoded| {
+            let view = g.view(decoded.hidden);
+            let last = linear(
+                "decoder.decoder.final_layer",
+                query_channels,
+                hidden_channels,
+            );
+            let hidden = g.linear(Stage::Decode, "decoded", view, last)?;
+            let modality = MODALITIES[decoded.modality];
+            let name = format!("output_postprocessor.modalities.{modality}.classifier");
+            let last = linear(&name, hidden_channels, outputs[decoded.modality]);
+            let view = g.view(hidden);
+            let piece = g.linear(Stage::Postprocess, modality, view, last)?;
+            pieces[decoded.modality].push(piece);
+            all_queries.push(decoded.queries.value);
+            hiddens.push(decoded.hidden);
+            decoded_rows.push(hidden);
+            Ok(())
+        },
+    )?;
+    let [audio, image, label] = pieces;
+    let [audio_points, image_points] = request.sizes.points;
+    let samples = audio_points * config.samples_per_patch;
+    g.output("logits.audio", audio, vec![1, samples]);
+    g.output("logits.image", image, vec![1, image_points, COLOURS]);
+    g.output("logits.label", label, vec![1, config.labels.len()]);
+    if request.intermediates {
+        let shape = |channels| vec![1, rows, channels];
+        g.output("decoder_query", all_queries, shape(query_channels));
+        g.output("decoder_hidden", hiddens, shape(query_channels));
+        g.output("decoder_output", decoded_rows, shape(hidden_channels));
+    }
+    Ok(g)
+}
+
+/// Rows of the three modalities, in the order of their names.
+fn input_rows<'a>(g: &mut Graph, config: &PerceiverConfig, channels: usize) -> [Rows<'a>; 3] {
+    let learned = |g: &mut Graph, name: &str, cols: usize| {
+        let name = format!("perceiver.input_preprocessor.{name}");
+        super::masked_lm::learned(g, &name, 1, cols)
+    };
+    let patches = config.audio_patches();
+    let patch = config.samples_per_patch;
+    let audio = g.input("audio", Extent::new(1, patches, patch));
+    let padding = learned(g, "padding.audio", channels - patch - AUDIO_FEATURES);
+    let audio = Rows::of_content("audio", patches, move |g, w, _| {
+        g.rows(audio, w.first, w.rows)
+    })
+    .with_positions(FourierPositions {
+        axes: vec![patches],
+        max_resolution: vec![samples(config)],
+        bands: AUDIO_BANDS,
+        spacing: Spacing::Ends,
+    })
+    .with_tail(padding, false);
+
+    let grid = video_grid(config);
+    let blocks = grid.iter().product();
+    let image = g.input("image", Extent::new(1, blocks, VIDEO_PATCH));
+    let padding = learned(g, "padding.image", channels - VIDEO_PATCH - VIDEO_FEATURES);
+    let image = Rows::of_content("image", blocks, move |g, w, _| {
+        g.rows(image, w.first, w.rows)
+    })
+    .with_positions(FourierPositions {
+        axes: grid.to_vec(),
+        max_resolution: grid.to_vec(),
+        bands: VIDEO_BANDS,
+        spacing: Spacing::Ends,
+    })
+    .with_tail(padding, false);
+
+    let masked = learned(g, "mask.label", channels);
+    [audio, image, Rows::learned("label", 1, masked)]
+}
+
+/// Queries of the chosen points, and the one of the class.
+fn query_rows<'a>(
+    g: &mut Graph,
+    config: &PerceiverConfig,
+    request: &Request,
+) -> Result<[Rows<'a>; 3]> {
+    let channels = config.query_channels();
+    let [audio, image] = request.sizes.points;
+    let mut of_points =
+        |name: &'static str, count: usize, axes: Vec<usize>, res: Vec<usize>, bands: usize| {
+            let features = axes.len() * (1 + 2 * bands);
+            let points = if name == "audio" {
+                "points.audio"
+            } else {
+                "points.image"
+            };
+            let points = g.input(points, Extent::new(1, count, 1));
+            let padding = format!("perceiver.decoder.padding.{name}");
+            let padding = super::masked_lm::learned(g, &padding, 1, channels - features);
+            Rows {
+                name,
+                count,
+                content: None,
+                positions: Some(FourierPositions {
+                    axes,
+                    max_resolution: res,
+                    bands,
+                    spacing: Spacing::Cells,
+                }),
+                points: Some(points),
+                tail: None,
+                mask: None,
+            }
+            .with_tail(padding, false)
+        };
+    let patches = vec![config.audio_patches()];
+    let audio = of_points("audio", audio, patches, vec![samples(config)], AUDIO_BANDS);
+    let pixels = config.output_shape[1..].to_vec();
+    let grid = video_grid(config).to_vec();
+    let image = of_points("image", image, pixels, grid, VIDEO_BANDS);
+    let trainable = config.label_trainable_num_channels;
+    let label = super::masked_lm::learned(
+        g,
+        "perceiver.decoder.modalities.label.decoder.output_position_encodings.position_embeddings",
+        1,
+        trainable,
+    );
+    let padding = super::masked_lm::learned(
+        g,
+        "perceiver.decoder.padding.label",
+        1,
+        channels - trainable,
+    );
+    Ok([
+        audio,
+        image,
+        Rows::learned("label", 1, label).with_tail(padding, false),
+    ])
+}
+
+/// Audio samples of a clip.
+fn samples(config: &PerceiverConfig) -> usize {
+    config.num_frames * config.audio_samples_per_frame
+}
+
+/// Blocks of a clip along time, rows and columns.
+fn video_grid(config: &PerceiverConfig) -> [usize; 3] {
+    [config.num_frames, config.image_size, config.image_size]
+}
+
+/// Tensors of Hugging Face's checkpoints that have no effect at inference.
+pub(crate) const UNUSED: [&str; 3] = [
+    "perceiver.input_preprocessor.mask.audio",
+    "perceiver.input_preprocessor.mask.image",
+    "perceiver.input_preprocessor.padding.label",
+];
+
+/// Checks `image`, `audio`, `label` and the points, and makes rows of them.
+pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<Batch> {
+    let names = ["image", "audio", "points.image", "points.audio"];
+    let [image, audio, image_points, audio_points] = named(inputs, names, &["label"])?;
+    let (frames, side) = (config.num_frames, BLOCK * config.image_size);
+    let (samples, patches) = (samples(config), config.audio_patches());
+    let classes = config.labels.len();
+    let wrong = |name: &str, t: &Tensor, expected: String| {
+        Err(Error::input(
+            name,
+            format!("has shape {:?}", t.shape()),
+            expected,
+        ))
+    };
+    let image_shape = || format!("f32 [batch, {frames}, 3, {side}, {side}]");
+    let shape = image.shape();
+    if shape.len() != 5 || shape[0] == 0 || shape[1..] != [frames, COLOURS, side, side] {
+        return wrong("image", image, image_shape());
+    }
+    let items = shape[0];
+    let audio_shape = || format!("f32 [{items}, {samples}, 1]");
+    if audio.shape() != [items, samples, 1] {
+        return wrong("audio", audio, audio_shape());
+    }
+    if let Some(label) = inputs.get("label") {
+        // It has no effect, but a wrong one means that something else is wrong.
+        let expected = || format!("f32 [{items}, {classes}]");
+        if label.shape() != [items, classes] {
+            return wrong("label", label, expected());
+        }
+        finite("label", label, &expected)?;
+    }
+    let blocks = blocks(finite("image", image, &image_shape)?, config);
+    let audio = finite("audio", audio, &audio_shape)?.to_vec();
+    let pixels: usize = config.output_shape.iter().product();
+    let image_points = points("points.image", image_points, pixels)?;
+    let audio_points = points("points.audio", audio_points, patches)?;
+    Ok(Batch {
+        items,
+        sizes: Sizes {
+            points: [audio_points.len(), image_points.len()],
+            ..Sizes::default()
+        },
+        arrays: vec![
+            Array::per_item("audio", samples, audio),
+            Array::per_item("image", frames * side * side * COLOURS, blocks),
+            Array {
+                name: "points.audio",
+                each: None,
+                data: audio_points,
+            },
+            Array {
+                name: "points.image",
+                each: None,
+                data: image_points,
+            },
+        ],
+    })
+}
+
+/// Indices as the floats that kernels read.
+fn points(name: &str, tensor: &Tensor, grid: usize) -> Result<Vec<f32>> {
+    let expected = || format!("i64 [points], each from 0 to {}", grid.saturating_sub(1));
+    let indices = match (tensor.shape(), tensor.as_i64()) {
+        ([count], Some(indices)) if *count > 0 => indices,
+        (shape, _) => {
+            let what = format!("has shape {shape:?} or another type");
+            return Err(Error::input(name, what, expected()));
+        }
+    };
+    // Floats hold whole numbers to 2²⁴.
+    let limit = grid.min(1 << 24);
+    match indices
+        .iter()
+        .position(|&i| usize::try_from(i).map_or(true, |i| i >= limit))
+    {
+        None => Ok(indices.iter().map(|&i| i as f32).collect()),
+        Some(at) => Err(Error::input(
+            name,
+            format!("has {} at {at}", indices[at]),
+            expected(),
+        )),
+    }
+}
+
+/// Reorders frames `[items, frames, 3, side, side]` to rows of 1×4×4 blocks, channel
+/// `(dy·4 + dx)·3 + colour`.
+fn blocks(frames: &[f32], config: &PerceiverConfig) -> Vec<f32> {
+    use rayon::prelude::*;
+    let side = BLOCK * config.image_size;
+    let plane = side * side;
+    let mut rows = vec![0.0; frames.len()];
+    rows.par_chunks_mut(VIDEO_PATCH)
+        .with_min_len(256)
+        .enumerate()
+        .for_each(|(at, row)| {
+            let (column, at) = (at % config.image_size, at / config.image_size);
+            let (line, frame) = (at % config.image_size, at / config.image_size);
+            for (c, value) in row.iter_mut().enumerate() {
+                let (colour, offset) = (c % COLOURS, c / COLOURS);
+                let y = line * BLOCK + offset / BLOCK;
+                let x = column * BLOCK + offset % BLOCK;
+                *value = frames[(frame * COLOURS + colour) * plane + y * side + x];
+            }
+        });
+    rows
+}
