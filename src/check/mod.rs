@@ -9,10 +9,13 @@ mod attention;
 mod attention_merge;
 mod convolution;
 mod embed;
+mod factored_attention;
 mod gemm;
 mod layer_norm;
 mod max_pool;
 mod operands;
+mod row_scale;
+mod transpose;
 
 use serde::Serialize;
 
@@ -27,7 +30,7 @@ use crate::random::Random;
 use crate::tensor::{Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 11] = [
     "gemm",
     "layer_norm",
     "attention",
@@ -36,6 +39,9 @@ pub const NAMES: [&str; 8] = [
     "assemble",
     "convolution",
     "max_pool",
+    "factored_attention",
+    "row_scale",
+    "transpose",
 ];
 
 /// One row of the table.
@@ -81,6 +87,9 @@ pub fn table() -> Vec<Row> {
         assemble::rows(),
         convolution::rows(),
         max_pool::rows(),
+        factored_attention::rows(),
+        row_scale::rows(),
+        transpose::rows(),
     ]
     .concat()
 }

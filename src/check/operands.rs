@@ -1,6 +1,6 @@
 //! Shapes and random contents of the operands of every op.
 
-use crate::graph::{Op, attention_outputs, merge_outputs};
+use crate::graph::{Op, attention_outputs, factored_outputs, merge_outputs};
 use crate::kernels::gemm::Activation;
 use crate::random::Random;
 use crate::tensor::Extent;
@@ -23,6 +23,12 @@ pub enum Fill {
     Mask,
     /// Pairs of maximum and sum of an attention state.
     Statistics,
+    /// Positive numbers about one.
+    Scales,
+    /// Folded queries with this many content channels: the smaller the more there are.
+    Factors(usize),
+    /// Pairs of the sum and the sum of squares of this many numbers.
+    Moments(usize),
 }
 
 /// Extents and contents of an op's operands, in the order that it documents.
@@ -97,6 +103,40 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
             list.push((rows(window, a.cols), Fill::Weights));
             list.push((rows(1, a.cols), Fill::Weights));
         }
+        Op::FactoredAttention(a) => {
+            let keys = Extent::new(a.batch, 1, a.keys);
+            if a.factors.content > 0 {
+                let content = Extent::new(a.batch, a.keys, a.factors.content);
+                list.push((content, Fill::Weights));
+            }
+            // Padding between the parts is zero in a fold; here it must not matter.
+            list.push((rows(a.queries, a.columns), Fill::Factors(a.factors.content)));
+            list.push((keys, Fill::Scales));
+            if a.masked {
+                list.push((keys, Fill::Mask));
+            }
+            if a.carry {
+                let acc = Extent::new(a.batch, a.queries, a.columns);
+                list.push((acc, Fill::Weights));
+                list.push((Extent::new(a.batch, a.queries, 2), Fill::Statistics));
+            }
+        }
+        Op::RowScale(a) => {
+            let f = a.factors;
+            if f.content > 0 {
+                let content = Extent::new(a.batch, a.rows, f.content);
+                list.push((content, Fill::Numbers));
+            }
+            let axes = &f.axes[..f.dimensions];
+            let entries = axes.iter().sum::<usize>() + 1;
+            list.push((rows(entries, 2), Fill::Moments(a.features.max(a.constant))));
+            if a.indexed {
+                list.push((rows(a.rows, 1), Fill::Ids(axes.iter().product())));
+            }
+        }
+        Op::Transpose(a) => {
+            list.push((Extent::new(a.batch, a.rows, a.cols), Fill::Numbers));
+        }
         Op::MaxPool(a) => {
             let pixels = a.height * a.width;
             list.push((Extent::new(a.batch, pixels, a.cols), Fill::Numbers));
@@ -116,6 +156,9 @@ pub(super) fn results(op: &Op) -> Vec<Extent> {
         Op::Assemble(a) => vec![Extent::new(a.batch, a.rows, a.cols())],
         Op::Convolution(a) => vec![Extent::new(a.batch, a.output_pixels(), a.cols)],
         Op::MaxPool(a) => vec![Extent::new(a.batch, a.output_pixels(), a.cols)],
+        Op::FactoredAttention(a) => factored_outputs(a),
+        Op::RowScale(a) => vec![Extent::new(a.batch, 1, a.rows)],
+        Op::Transpose(a) => vec![Extent::new(a.batch, a.cols, a.rows)],
     }
 }
 
@@ -137,6 +180,10 @@ pub(super) fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random)
                 Fill::Mask => f32::from(u8::from(r != 1 && random.below(4) > 0)),
                 Fill::Statistics if c % 2 == 0 => spread * random.signed(),
                 Fill::Statistics => 1.0 + random.unit(),
+                Fill::Scales => 0.5 + random.unit(),
+                Fill::Factors(n) => spread * random.signed() / (n.max(1) as f32).sqrt(),
+                Fill::Moments(n) if c % 2 == 0 => random.signed() * (n as f32).sqrt(),
+                Fill::Moments(n) => n as f32 * (1.0 + random.unit()),
             };
         }
     }
@@ -209,6 +256,35 @@ pub(super) fn describe(op: &Op) -> String {
             format!("side {} stride {} padding {}", a.side, a.stride, a.padding),
             if a.relu { "relu" } else { "" }.to_owned(),
         ],
+        Op::FactoredAttention(a) => {
+            let axes = &a.factors.axes[..a.factors.dimensions];
+            let mut words = vec![
+                format!("{}×{}", a.queries, a.keys),
+                format!("content {} axes {axes:?}", a.factors.content),
+                format!("from {} batch {}", a.first_key, a.batch),
+            ];
+            if a.splits > 1 {
+                words.push(format!("splits {}", a.splits));
+            }
+            let flags = [
+                (a.masked, "mask"),
+                (a.carry, "carry"),
+                (!a.finish, "state"),
+                (a.first_column > 0, "columns"),
+            ];
+            words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
+            words
+        }
+        Op::RowScale(a) => {
+            let axes = &a.factors.axes[..a.factors.dimensions];
+            vec![
+                format!("{}×{}", a.batch, a.rows),
+                format!("content {} axes {axes:?}", a.factors.content),
+                format!("features {} constant {}", a.features, a.constant),
+                if a.indexed { "points" } else { "" }.to_owned(),
+            ]
+        }
+        Op::Transpose(a) => vec![format!("{}×{}×{}", a.batch, a.rows, a.cols)],
         Op::MaxPool(a) => vec![
             format!("{}×{}×{}×{}", a.batch, a.height, a.width, a.cols),
             format!("side {} stride {}", a.side, a.stride),

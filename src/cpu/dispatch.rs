@@ -41,6 +41,9 @@ pub fn reference<T: Real>(op: &Op, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
             super::convolution::reference(a, inputs[0], inputs[1], inputs[2], outputs[0]);
         }
         Op::MaxPool(a) => super::max_pool::reference(a, inputs[0], outputs[0]),
+        Op::FactoredAttention(a) => super::factored_attention::reference(a, inputs, outputs),
+        Op::RowScale(a) => super::row_scale::reference(a, inputs, outputs[0]),
+        Op::Transpose(a) => super::transpose::reference(a, inputs[0], outputs[0]),
     }
 }
 
@@ -58,5 +61,8 @@ pub fn fast(op: &Op, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
             super::convolution::fast(a, inputs[0], inputs[1], inputs[2], outputs[0]);
         }
         Op::MaxPool(a) => super::max_pool::fast(a, inputs[0], outputs[0]),
+        Op::FactoredAttention(a) => super::factored_attention::fast(a, inputs, outputs),
+        Op::RowScale(a) => super::row_scale::fast(a, inputs, outputs[0]),
+        Op::Transpose(a) => super::transpose::fast(a, inputs[0], outputs[0]),
     }
 }

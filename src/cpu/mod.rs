@@ -10,9 +10,12 @@ pub mod attention;
 pub mod attention_merge;
 pub mod convolution;
 pub mod embed;
+pub mod factored_attention;
 pub mod gemm;
 pub mod layer_norm;
 pub mod max_pool;
+pub mod row_scale;
+pub mod transpose;
 
 mod dispatch;
 mod executor;
@@ -25,7 +28,7 @@ pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
 pub use real::Real;
 
 /// Names of all twins.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 11] = [
     "gemm",
     "layer_norm",
     "attention",
@@ -34,4 +37,7 @@ pub const NAMES: [&str; 8] = [
     "assemble",
     "convolution",
     "max_pool",
+    "factored_attention",
+    "row_scale",
+    "transpose",
 ];

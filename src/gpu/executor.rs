@@ -532,7 +532,18 @@ fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
         Op::Assemble(a) => vec![a.content > 0, a.dimensions > 0, a.tail > 0, a.indexed],
         Op::LayerNorm(_) | Op::Embed(_) | Op::Convolution(_) => vec![true; 3],
         Op::AttentionMerge(_) => vec![true; 2],
-        Op::MaxPool(_) => vec![true],
+        Op::MaxPool(_) | Op::Transpose(_) => vec![true],
+        Op::RowScale(a) => vec![a.factors.content > 0, true, a.indexed],
+        Op::FactoredAttention(a) => {
+            vec![
+                a.factors.content > 0,
+                true,
+                true,
+                a.masked,
+                a.carry,
+                a.carry,
+            ]
+        }
     };
     wanted
         .into_iter()

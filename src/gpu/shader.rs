@@ -34,6 +34,12 @@ const SOURCES: &[(&str, &str)] = &[
         include_str!("../../shaders/convolution.wgsl"),
     ),
     ("max_pool", include_str!("../../shaders/max_pool.wgsl")),
+    (
+        "factored_attention",
+        include_str!("../../shaders/factored_attention.wgsl"),
+    ),
+    ("row_scale", include_str!("../../shaders/row_scale.wgsl")),
+    ("transpose", include_str!("../../shaders/transpose.wgsl")),
 ];
 
 /// Names of all shaders that are kernels.

@@ -8,6 +8,7 @@ use crate::kernels::attention::Attention;
 use crate::kernels::attention_merge::AttentionMerge;
 use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
+use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::{Activation, Gemm};
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
@@ -496,5 +497,16 @@ pub(crate) fn merge_outputs(a: &AttentionMerge) -> Vec<Extent> {
     vec![
         Extent::new(a.batch, a.queries, row),
         Extent::new(a.batch, a.queries, 2 * a.heads),
+    ]
+}
+
+/// Shapes of what a factored attention writes.
+pub(crate) fn factored_outputs(a: &FactoredAttention) -> Vec<Extent> {
+    if a.stores_result() {
+        return vec![Extent::new(a.batch, a.queries, a.columns)];
+    }
+    vec![
+        Extent::new(a.splits * a.batch, a.queries, a.columns),
+        Extent::new(a.splits * a.batch, a.queries, 2),
     ]
 }

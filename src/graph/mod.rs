@@ -12,7 +12,7 @@ mod plan;
 mod report;
 
 pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
-pub(crate) use builder::{attention_outputs, merge_outputs};
+pub(crate) use builder::{attention_outputs, factored_outputs, merge_outputs};
 pub use op::{Op, Stage};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};

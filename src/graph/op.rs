@@ -6,9 +6,12 @@ use crate::kernels::attention::Attention;
 use crate::kernels::attention_merge::AttentionMerge;
 use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
+use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
+use crate::kernels::row_scale::RowScale;
+use crate::kernels::transpose::Transpose;
 
 /// One operation of a graph. The argument structs are shared by shader hosts and CPU twins.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,6 +33,12 @@ pub enum Op {
     Convolution(Convolution),
     /// Largest values in windows of pictures.
     MaxPool(MaxPool),
+    /// Attention over input rows given as factors.
+    FactoredAttention(FactoredAttention),
+    /// LayerNorm scale of rows given as factors.
+    RowScale(RowScale),
+    /// Rows become columns.
+    Transpose(Transpose),
 }
 
 impl Op {
@@ -45,6 +54,9 @@ impl Op {
             Op::Assemble(_) => "assemble",
             Op::Convolution(_) => "convolution",
             Op::MaxPool(_) => "max_pool",
+            Op::FactoredAttention(_) => "factored_attention",
+            Op::RowScale(_) => "row_scale",
+            Op::Transpose(_) => "transpose",
         }
     }
 
@@ -60,6 +72,9 @@ impl Op {
             Op::Assemble(a) => a.cost(),
             Op::Convolution(a) => a.cost(),
             Op::MaxPool(a) => a.cost(),
+            Op::FactoredAttention(a) => a.cost(),
+            Op::RowScale(a) => a.cost(),
+            Op::Transpose(a) => a.cost(),
         }
     }
 }

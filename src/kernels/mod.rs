@@ -12,15 +12,18 @@ pub mod attention;
 pub mod attention_merge;
 pub mod convolution;
 pub mod embed;
+pub mod factored_attention;
 pub mod gemm;
 pub mod layer_norm;
 pub mod max_pool;
+pub mod row_scale;
+pub mod transpose;
 
 use crate::error::{Error, Result};
 use crate::graph::Op;
 
 /// Names of all kernels, in the order of the documentation.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 11] = [
     "gemm",
     "layer_norm",
     "attention",
@@ -29,6 +32,9 @@ pub const NAMES: [&str; 8] = [
     "assemble",
     "convolution",
     "max_pool",
+    "factored_attention",
+    "row_scale",
+    "transpose",
 ];
 
 /// What one execution of an op costs.
@@ -135,6 +141,9 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
         "assemble" => assemble::BINDINGS,
         "convolution" => convolution::BINDINGS,
         "max_pool" => max_pool::BINDINGS,
+        "factored_attention" => factored_attention::BINDINGS,
+        "row_scale" => row_scale::BINDINGS,
+        "transpose" => transpose::BINDINGS,
         _ => return None,
     })
 }
@@ -151,6 +160,9 @@ pub fn variants() -> Vec<Variant> {
         assemble::VARIANTS,
         convolution::VARIANTS,
         max_pool::VARIANTS,
+        factored_attention::VARIANTS,
+        row_scale::VARIANTS,
+        transpose::VARIANTS,
     ]
     .concat()
 }
@@ -167,6 +179,9 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::Assemble(_) => assemble::VARIANTS.to_vec(),
         Op::Convolution(_) => convolution::VARIANTS.to_vec(),
         Op::MaxPool(_) => max_pool::VARIANTS.to_vec(),
+        Op::FactoredAttention(_) => factored_attention::VARIANTS.to_vec(),
+        Op::RowScale(_) => row_scale::VARIANTS.to_vec(),
+        Op::Transpose(_) => transpose::VARIANTS.to_vec(),
     };
     list.retain(|v| device.allows(v) && iterations(op, v) <= device.loop_iterations);
     list
@@ -181,7 +196,9 @@ fn iterations(op: &Op, variant: &Variant) -> u64 {
         Op::AttentionMerge(a) => 2 * a.parts as u64,
         Op::Convolution(a) => (a.side * a.side * a.inner) as u64,
         Op::MaxPool(a) => (a.side * a.side) as u64,
-        Op::Embed(_) | Op::Assemble(_) => 0,
+        Op::FactoredAttention(a) => a.iterations(),
+        Op::RowScale(a) => 2 * vectors(a.factors.content) as u64,
+        Op::Embed(_) | Op::Assemble(_) | Op::Transpose(_) => 0,
     }
 }
 
@@ -199,6 +216,9 @@ pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch
         Op::Assemble(a) => a.geometry(),
         Op::Convolution(a) => a.geometry(),
         Op::MaxPool(a) => a.geometry(),
+        Op::FactoredAttention(a) => a.geometry(),
+        Op::RowScale(a) => a.geometry(),
+        Op::Transpose(a) => a.geometry(),
     };
     let workgroups = fold(total, device)?;
     let params = words(workgroups[0]);
