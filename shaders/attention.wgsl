@@ -14,6 +14,8 @@
 //           queries, as the components of its vectors. Keys and values are read at addresses that are uniform
 //           over the workgroup, KEY_TILE rows at a time; no maximum or sum ever crosses lanes. The
 //           accumulators live in y.
+// Factored queries (decoders whose queries are content, table rows of a grid position and a constant):
+// scores get one table entry per axis and key, the row's scale and a number per key.
 // Head widths need not be powers of two: rows are padded with zeros to four, channels beyond are
 // loaded as zeros.
 //
@@ -22,9 +24,11 @@
 //   1 read        q            [batch or 1, queries, ..] as vectors of four
 //   2 read        k            [batch, keys, ..] as vectors of four
 //   3 read        v            [batch, keys, ..] as vectors of four
-//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent
-//   5 read        carry        accumulators so far [batch, queries, heads·pad(d_v)] as vectors of four
-//   6 read        carry_stats  [batch, queries, 2·heads] as f32
+//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent;
+//                              factored queries: their row scales [batch, 1, queries]
+//   5 read        carry        accumulators so far [batch, queries, heads·pad(d_v)] as vectors of four;
+//                              factored queries: tables [batch, table_rows, keys]
+//   6 read        carry_stats  [batch, queries, 2·heads] as f32; factored queries: points [queries, 1]
 //   7 read_write  y            [splits·batch, queries, heads·pad(d_v)] as vectors of four
 //   8 read_write  y_stats      [splits·batch, queries, 2·heads] as f32, written unless result is stored
 //
@@ -56,7 +60,8 @@ struct Params {
     stats_row: u32,
     split_keys: u32,
     scale: f32,
-    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result
+    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result, 4 factored queries,
+    // 5 points
     flags: u32,
     query_tiles: u32,
     column_groups: u32,
@@ -65,6 +70,19 @@ struct Params {
     groups: u32,
     unused_a: u32,
     unused_b: u32,
+    // factored queries: axes and the tables' rows of their parts
+    dimensions: u32,
+    axis_a: u32,
+    axis_b: u32,
+    axis_c: u32,
+    constant_row: u32,
+    row_a: u32,
+    row_b: u32,
+    row_c: u32,
+    table_rows: u32,
+    first_position: u32,
+    scale_row: u32,
+    unused_c: u32,
 }
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
@@ -91,6 +109,47 @@ var<workgroup> slice: array<vec4<f32>, 512>;
 var<workgroup> probability: array<f32, 1024>;
 // One value per query and tx.
 var<workgroup> exchange: array<f32, 512>;
+
+// Element `key` of a row of the tables.
+fn table(item: u32, row: u32, key: u32) -> f32 {
+    let at = (item * params.table_rows + row) * params.mask_row + key;
+    return carry[at / 4u][at % 4u];
+}
+
+// Rows of the tables of a query: one per axis.
+fn table_rows(query: u32) -> vec3<u32> {
+    var position = params.first_position + query;
+    if ((params.flags & 32u) != 0u) {
+        position = u32(max(carry_stats[4u * query], 0.0));
+    }
+    var index = vec3<u32>(position % params.axis_a, 0u, 0u);
+    if (params.dimensions == 2u) {
+        index = vec3<u32>(position / params.axis_b % params.axis_a, position % params.axis_b, 0u);
+    }
+    if (params.dimensions == 3u) {
+        index = vec3<u32>(
+            position / (params.axis_b * params.axis_c) % params.axis_a,
+            position / params.axis_c % params.axis_b,
+            position % params.axis_c,
+        );
+    }
+    return index + vec3<u32>(params.row_a, params.row_b, params.row_c);
+}
+
+// What a key adds to the score of a query with these rows.
+fn table_score(item: u32, rows: vec3<u32>, key: u32) -> f32 {
+    var sum = table(item, params.constant_row, key);
+    if (params.dimensions > 0u) {
+        sum += table(item, rows.x, key);
+    }
+    if (params.dimensions > 1u) {
+        sum += table(item, rows.y, key);
+    }
+    if (params.dimensions > 2u) {
+        sum += table(item, rows.z, key);
+    }
+    return sum;
+}
 
 @compute @workgroup_size(256)
 fn tiled(
@@ -154,6 +213,18 @@ fn tiled(
         }
     }
 
+    let factored = (params.flags & 16u) != 0u;
+    var tables_a = vec3<u32>(0u);
+    var tables_b = vec3<u32>(0u);
+    var scales = vec2<f32>(params.scale);
+    if (factored) {
+        let a = min(first_query + ty, last_query);
+        let b = min(first_query + ty + 16u, last_query);
+        tables_a = table_rows(a);
+        tables_b = table_rows(b);
+        scales = vec2<f32>(mask[item * params.scale_row + a], mask[item * params.scale_row + b]);
+    }
+
     let load_row = local / 8u;
     let load_vector = local % 8u;
     let q_from = (q_item + min(first_query + load_row, last_query)) * params.q_row + q_head;
@@ -193,8 +264,19 @@ fn tiled(
         // 2. softmax
         let key_a = key + tx;
         let key_b = key + tx + 16u;
-        var score_a = vec2<f32>(s00, s10) * params.scale;
-        var score_b = vec2<f32>(s01, s11) * params.scale;
+        var score_a = vec2<f32>(s00, s10);
+        var score_b = vec2<f32>(s01, s11);
+        if (factored) {
+            let a = min(key_a, params.keys - 1u);
+            let b = min(key_b, params.keys - 1u);
+            score_a += vec2<f32>(table_score(item, tables_a, a), table_score(item, tables_b, a));
+            score_b += vec2<f32>(table_score(item, tables_a, b), table_score(item, tables_b, b));
+            score_a = score_a * scales + table(item, params.constant_row + 1u, a);
+            score_b = score_b * scales + table(item, params.constant_row + 1u, b);
+        } else {
+            score_a *= params.scale;
+            score_b *= params.scale;
+        }
         if (masked) {
             let m = item * params.mask_row;
             if (mask[m + min(key_a, params.keys - 1u)] == 0.0) {
@@ -336,11 +418,30 @@ fn direct(
     var factor: array<vec4<f32>, QUERY_VECTORS>;
     var sum: array<vec4<f32>, QUERY_VECTORS>;
     var tile_sum: array<vec4<f32>, QUERY_VECTORS>;
+    let factored = (params.flags & 16u) != 0u;
+    // First elements of the tables' rows, and scales, of the queries.
+    var table_a: array<vec4<u32>, QUERY_VECTORS>;
+    var table_b: array<vec4<u32>, QUERY_VECTORS>;
+    var table_c: array<vec4<u32>, QUERY_VECTORS>;
+    var scales: array<vec4<f32>, QUERY_VECTORS>;
     // #unroll
     for (var i = 0u; i < QUERY_VECTORS; i++) {
         let wanted = first_query + 32u * i + vec4<u32>(0u, 1u, 2u, 3u);
         let query = min(wanted, vec4<u32>(last_query));
         real[i] = wanted < vec4<u32>(params.queries);
+        scales[i] = vec4<f32>(params.scale);
+        if (factored) {
+            let x = table_rows(query.x);
+            let y = table_rows(query.y);
+            let z = table_rows(query.z);
+            let w = table_rows(query.w);
+            let first = vec4<u32>(item * params.table_rows);
+            table_a[i] = (first + vec4<u32>(x.x, y.x, z.x, w.x)) * params.mask_row;
+            table_b[i] = (first + vec4<u32>(x.y, y.y, z.y, w.y)) * params.mask_row;
+            table_c[i] = (first + vec4<u32>(x.z, y.z, z.z, w.z)) * params.mask_row;
+            let s = vec4<u32>(item * params.scale_row) + query;
+            scales[i] = vec4<f32>(mask[s.x], mask[s.y], mask[s.z], mask[s.w]);
+        }
         q_at[i] = (q_item + query) * params.q_row + q_head;
         in_row[i] = item * params.queries + query;
         out_row[i] = (split * params.batch + item) * params.queries + query;
@@ -417,9 +518,26 @@ fn direct(
             if (masked) {
                 keep = mask[item * params.mask_row + min(key + j, last_key)] != 0.0;
             }
+            var constant = 0.0;
+            var key_score = 0.0;
+            if (factored) {
+                constant = table(item, params.constant_row, min(key + j, last_key));
+                key_score = table(item, params.constant_row + 1u, min(key + j, last_key));
+            }
             // #unroll
             for (var i = 0u; i < QUERY_VECTORS; i++) {
-                let score = select(vec4<f32>(MASKED), s[j * QUERY_VECTORS + i] * params.scale, keep);
+                var sum_of_parts = s[j * QUERY_VECTORS + i] + constant;
+                if (params.dimensions > 0u) {
+                    sum_of_parts += gather(table_a[i] + min(key + j, last_key));
+                }
+                if (params.dimensions > 1u) {
+                    sum_of_parts += gather(table_b[i] + min(key + j, last_key));
+                }
+                if (params.dimensions > 2u) {
+                    sum_of_parts += gather(table_c[i] + min(key + j, last_key));
+                }
+                let complete = sum_of_parts * scales[i] + key_score;
+                let score = select(vec4<f32>(MASKED), complete, keep);
                 s[j * QUERY_VECTORS + i] = score;
                 maximum[i] = select(maximum[i], max(maximum[i], score), key + j < end_key);
             }
@@ -510,6 +628,16 @@ fn direct(
             }
         }
     }
+}
+
+// Four elements of the tables.
+fn gather(at: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(
+        carry[at.x / 4u][at.x % 4u],
+        carry[at.y / 4u][at.y % 4u],
+        carry[at.z / 4u][at.z % 4u],
+        carry[at.w / 4u][at.w % 4u],
+    );
 }
 
 // Stores one vector of each of four rows that exist.

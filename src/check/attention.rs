@@ -2,8 +2,9 @@
 //! states, splits.
 
 use super::Row;
+use super::factored_attention::factors;
 use crate::graph::Op;
-use crate::kernels::attention::Attention;
+use crate::kernels::attention::{Attention, QueryFactors};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut list = Vec::new();
@@ -71,6 +72,32 @@ pub(super) fn rows() -> Vec<Row> {
         splits: 5,
         ..Attention::new(3, 60_013, 1, 322, 322)
     });
+    // Queries given as factors.
+    for (queries, keys, d_qk, d_v, axes, before, points) in [
+        (1, 1, 1, 1, vec![], 0, false),
+        (33, 31, 13, 17, vec![], 8, false),
+        (37, 75, 0, 14, vec![41], 0, false),
+        (35, 70, 64, 322, vec![6, 7], 12, false),
+        (40, 67, 0, 512, vec![3, 4, 5], 0, true),
+        (70, 130, 5, 7, vec![9, 11], 4, true),
+        (131, 260, 64, 66, vec![5, 30], 0, false),
+    ] {
+        let factors = factors(d_qk, &axes);
+        list.push(Attention {
+            scale: 1.0,
+            factors: Some(QueryFactors {
+                factors,
+                first_column: before,
+                columns: before + factors.columns() + 4,
+                first_query: if points { 0 } else { 3 },
+                indexed: points,
+            }),
+            ..Attention::new(queries, keys, 1, d_qk, d_v)
+        });
+    }
+    let several = list.last().copied();
+    list.extend(several.map(|a| Attention { batch: 3, ..a }));
+    list.extend(several.map(|a| Attention { splits: 4, ..a }));
     let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
     // Sharp softmax: scores far apart, exponentials that underflow.
     rows.push(row(base, 60.0));

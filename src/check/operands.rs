@@ -1,6 +1,7 @@
 //! Shapes and random contents of the operands of every op.
 
 use crate::graph::{Op, attention_outputs, factored_outputs, merge_outputs};
+use crate::kernels::attention::Attention;
 use crate::kernels::gemm::Activation;
 use crate::random::Random;
 use crate::tensor::Extent;
@@ -50,6 +51,24 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
             list.push((rows(a.rows, a.cols), Fill::Numbers));
             list.push((rows(1, a.cols), Fill::Weights));
             list.push((rows(1, a.cols), Fill::Weights));
+        }
+        Op::Attention(Attention {
+            factors: Some(f), ..
+        }) => {
+            let Op::Attention(a) = op else { return list };
+            let of_keys = |row| Extent::new(a.batch, a.keys, row);
+            if a.d_qk > 0 {
+                let queries = Extent::new(a.batch, a.queries, a.q_row);
+                list.push((queries, Fill::Heads(a.d_qk)));
+                list.push((of_keys(a.k_row), Fill::WeightHeads(a.d_qk)));
+            }
+            list.push((of_keys(a.v_row), Fill::WeightHeads(a.d_v)));
+            list.push((Extent::new(a.batch, 1, a.queries), Fill::Scales));
+            list.push((Extent::new(a.batch, f.columns, a.keys), Fill::Numbers));
+            if f.indexed {
+                let grid = f.factors.axes[..f.factors.dimensions].iter().product();
+                list.push((rows(a.queries, 1), Fill::Ids(grid)));
+            }
         }
         Op::Attention(a) => {
             let items = if a.shared_queries { 1 } else { a.batch };
@@ -224,8 +243,13 @@ pub(super) fn describe(op: &Op) -> String {
                 (!a.finish, "state"),
                 (a.shared_queries, "shared queries"),
                 (a.k_column > 0, "columns"),
+                (a.factors.is_some_and(|f| f.indexed), "points"),
             ];
             words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
+            if let Some(f) = a.factors {
+                let axes = &f.factors.axes[..f.factors.dimensions];
+                words.push(format!("query axes {axes:?} from {}", f.first_query));
+            }
             words
         }
         Op::AttentionMerge(a) => vec![

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::math::{exp_and_sum, max, vectorised};
 use super::real::Real;
-use crate::kernels::attention::{Attention, LOWEST_SCORE, MASKED_SCORE};
+use crate::kernels::attention::{Attention, LOWEST_SCORE, MASKED_SCORE, QueryFactors};
 
 /// Operands in the order of [`Attention`].
 struct Operands<'a, T> {
@@ -18,9 +18,23 @@ struct Operands<'a, T> {
     v: &'a [T],
     mask: Option<&'a [T]>,
     carry: Option<(&'a [T], &'a [T])>,
+    /// Row scales and tables of factored queries, and their points.
+    factored: Option<(&'a [T], &'a [T], &'a [T])>,
 }
 
 fn operands<'a, T>(a: &Attention, inputs: &[&'a [T]]) -> Operands<'a, T> {
+    if let Some(f) = a.factors {
+        let (qk, rest) = inputs.split_at(if a.d_qk > 0 { 2 } else { 0 });
+        let points = if f.indexed { rest[3] } else { &[] };
+        return Operands {
+            q: qk.first().copied().unwrap_or(&[]),
+            k: qk.get(1).copied().unwrap_or(&[]),
+            v: rest[0],
+            mask: None,
+            carry: None,
+            factored: Some((rest[1], rest[2], points)),
+        };
+    }
     let mut rest = inputs[3..].iter().copied();
     let mask = if a.masked { rest.next() } else { None };
     let carry = if a.carry {
@@ -34,7 +48,22 @@ fn operands<'a, T>(a: &Attention, inputs: &[&'a [T]]) -> Operands<'a, T> {
         v: inputs[2],
         mask,
         carry,
+        factored: None,
     }
+}
+
+/// Rows of the tables that the score of query `n` adds up: one per axis, and the constant's.
+fn table_rows<T: Real>(f: &QueryFactors, points: &[T], n: usize) -> ([usize; 3], usize) {
+    let position = if f.indexed {
+        points[4 * n].to_f32().max(0.0) as usize
+    } else {
+        f.first_query + n
+    };
+    let mut rows = f.factors.indices(position);
+    for (axis, row) in rows.iter_mut().enumerate().take(f.factors.dimensions) {
+        *row += f.first_column + f.factors.axis_column(axis);
+    }
+    (rows, f.first_column + f.factors.constant_column())
 }
 
 /// Elements from one row of the accumulators or the result to the next, and of the statistics.
@@ -112,7 +141,17 @@ fn query<T: Real>(
             for (&q, &k) in q.iter().zip(k) {
                 dot += q * k;
             }
-            dot * T::from_f32(a.scale)
+            let (Some(f), Some((scale, tables, points))) = (&a.factors, o.factored) else {
+                return dot * T::from_f32(a.scale);
+            };
+            let row = a.keys.next_multiple_of(4);
+            let at = |r: usize| tables[(item * f.columns + r) * row + m];
+            let (axes, constant) = table_rows(f, points, n);
+            let mut sum = dot + at(constant);
+            for &r in &axes[..f.factors.dimensions] {
+                sum += at(r);
+            }
+            sum * scale[item * a.queries.next_multiple_of(4) + n] + at(constant + 1)
         })
         .collect();
     let mut maximum = carried.map_or(T::from_f32(LOWEST_SCORE), |c| c.0);
@@ -288,6 +327,45 @@ fn run_block(
     }
 }
 
+/// Completes the scores of factored queries.
+fn add_tables(
+    a: &Attention,
+    f: &QueryFactors,
+    (scale, tables, points): (&[f32], &[f32], &[f32]),
+    block: Block,
+    key: usize,
+    count: usize,
+    scores: &mut [f32],
+) {
+    let stride = a.keys.next_multiple_of(4);
+    let row = |r: usize| &tables[(block.item * f.columns + r) * stride + key..][..count];
+    vectorised(|| {
+        for (r, s) in scores.chunks_exact_mut(count).take(block.rows).enumerate() {
+            let n = block.first_query + r;
+            let (axes, constant) = table_rows(f, points, n);
+            let scale = scale[block.item * a.queries.next_multiple_of(4) + n];
+            let (u, key_score) = (row(constant), row(constant + 1));
+            let last = match f.factors.dimensions {
+                0 => {
+                    for ((s, &u), &k) in s.iter_mut().zip(u).zip(key_score) {
+                        *s = (*s + u) * scale + k;
+                    }
+                    continue;
+                }
+                d => row(axes[d - 1]),
+            };
+            for &axis in &axes[..f.factors.dimensions - 1] {
+                for (s, &t) in s.iter_mut().zip(row(axis)) {
+                    *s += t;
+                }
+            }
+            for (((s, &t), &u), &k) in s.iter_mut().zip(last).zip(u).zip(key_score) {
+                *s = (*s + t + u) * scale + k;
+            }
+        }
+    });
+}
+
 /// Scores, online softmax and context of one tile of keys.
 fn run_tile(
     a: &Attention,
@@ -303,15 +381,23 @@ fn run_tile(
     let k_at = (block.item * a.keys + key) * a.k_row + a.k_column + head * a.qk_stride();
     let v_at = (block.item * a.keys + key) * a.v_row + a.v_column + head * a.v_stride();
     scratch.scores.resize(rows * count, 0.0);
-    let q = MatRef::from_row_major_slice(&scratch.q, rows, a.d_qk);
-    let k = MatRef::from_row_major_slice_with_stride(
-        &o.k[k_at..k_at + (count - 1) * a.k_row + a.d_qk],
-        count,
-        a.d_qk,
-        a.k_row,
-    );
-    let scores = MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
-    matmul(scores, Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
+    if a.d_qk > 0 {
+        let q = MatRef::from_row_major_slice(&scratch.q, rows, a.d_qk);
+        let k = MatRef::from_row_major_slice_with_stride(
+            &o.k[k_at..k_at + (count - 1) * a.k_row + a.d_qk],
+            count,
+            a.d_qk,
+            a.k_row,
+        );
+        let scores =
+            MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
+        matmul(scores, Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
+    } else {
+        scratch.scores[..rows * count].fill(0.0);
+    }
+    if let (Some(f), Some(factored)) = (&a.factors, o.factored) {
+        add_tables(a, f, factored, block, key, count, &mut scratch.scores);
+    }
     let mask = o
         .mask
         .map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);

@@ -525,9 +525,15 @@ struct Bound {
 /// The operands of an op by binding; `None` where it does without one.
 fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
     use crate::graph::Op;
+    use crate::kernels::attention::Attention;
     let mut rest = inputs.iter().copied();
     let wanted: Vec<bool> = match op {
         Op::Gemm(a) => vec![true, true, a.bias, a.residual_rows > 0],
+        Op::Attention(Attention {
+            factors: Some(f),
+            d_qk,
+            ..
+        }) => vec![*d_qk > 0, *d_qk > 0, true, true, true, f.indexed],
         Op::Attention(a) => vec![true, true, true, a.masked, a.carry, a.carry],
         Op::Assemble(a) => vec![a.content > 0, a.dimensions > 0, a.tail > 0, a.indexed],
         Op::LayerNorm(_) | Op::Embed(_) | Op::Convolution(_) => vec![true; 3],

@@ -279,6 +279,7 @@ impl Graph {
             carry: carry.is_some(),
             finish,
             splits: 1,
+            factors: None,
         };
         let extents = attention_outputs(&args);
         Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents))

@@ -5,6 +5,7 @@
 //! node, or is an input, or is a parameter.
 
 mod builder;
+mod fold;
 mod op;
 mod parameter;
 pub mod passes;
@@ -13,6 +14,7 @@ mod report;
 
 pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
 pub(crate) use builder::{attention_outputs, factored_outputs, merge_outputs};
+pub use fold::{Factored, Fold, Folded, Named};
 pub use op::{Op, Stage};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};

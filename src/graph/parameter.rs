@@ -3,6 +3,7 @@
 //! A recipe knows its shape and which tensors it needs before any weight is read, so that a plan
 //! can be made from a `config.json` alone. Evaluation is in `crate::perceiver::parameters`.
 
+use super::fold::Folded;
 use crate::tensor::Extent;
 
 /// Channels of one side of a linear layer, seen as heads of equal width that are padded to a
@@ -141,6 +142,8 @@ pub enum Recipe {
         /// Channels.
         channels: usize,
     },
+    /// An array that is folded from several tensors.
+    Folded(Folded),
     /// A table of positions on a square grid, resized to another grid (bicubic, as
     /// `interpolate_pos_encoding` does).
     ResizedPositions {
@@ -200,6 +203,16 @@ impl Recipe {
                 ..
             } => Extent::new(1, (side * side * input).next_multiple_of(4), *output),
             Recipe::BatchNormShift { channels, .. } => Extent::new(1, 1, *channels),
+            Recipe::Folded(folded) => {
+                let [rows, cols] = folded.shape();
+                // Rows of a weight are padded like the columns that they meet.
+                let rows = if rows == 1 {
+                    1
+                } else {
+                    rows.next_multiple_of(4)
+                };
+                Extent::new(1, rows, cols)
+            }
             Recipe::ResizedPositions { channels, size, .. } => {
                 Extent::new(1, size[0] * size[1], *channels)
             }
@@ -241,6 +254,7 @@ impl Recipe {
             Recipe::BatchNormShift { norm, channels } => batch_norm_tensors(norm)
                 .map(|name| (name, vec![*channels]))
                 .to_vec(),
+            Recipe::Folded(folded) => folded.tensors(),
             Recipe::ResizedPositions {
                 name,
                 positions,

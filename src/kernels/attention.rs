@@ -9,6 +9,7 @@
 //! 28 and steady over head widths; eight vectors 13 to 28. The last two of these take 3 to 5 s to
 //! compile once per machine.
 
+use super::factored_attention::Factors;
 use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, vectors, word};
 
 /// The score that a masked key gets. Finite, so that no kernel depends on infinities (Metal's fast
@@ -19,11 +20,35 @@ pub const MASKED_SCORE: f32 = -1.0e30;
 /// The running maximum before any key: lower than [`MASKED_SCORE`].
 pub const LOWEST_SCORE: f32 = -3.0e38;
 
+/// Queries that are given as factors: what `factored_attention` is for keys, for a decoder. The score
+/// of query o and key n is
+///
+/// ```text
+/// S[o,n] = r[o]·(c[o]·k[n] + Σ_a T[a, i_a(o)][n] + T[constant][n]) + T[constant + 1][n]
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QueryFactors {
+    /// What a query is made of; its content are the query channels.
+    pub factors: Factors,
+    /// First row of this modality in the tables.
+    pub first_column: usize,
+    /// Rows of the tables.
+    pub columns: usize,
+    /// Grid position of query 0.
+    pub first_query: usize,
+    /// Whether grid positions are given query by query.
+    pub indexed: bool,
+}
+
 /// Arguments of `attention`.
 ///
 /// Inputs: Q `[batch or 1, queries, ..]`, K and V `[batch, keys, ..]` (may be one array), mask
 /// `[batch, 1, keys]` if `masked` (non-zero keeps), and if `carry` the state so far: its
 /// accumulators and statistics.
+///
+/// If `factors` (then there is one head, no mask and no carried state): Q and K unless `d_qk == 0`, V,
+/// row scales `[batch, 1, queries]`, tables `[batch, columns, keys]`, points `[1, queries, 1]` if
+/// indexed.
 ///
 /// Head h reads columns `q_column + h·pad(d_qk) ..` of Q and so on, where `pad` rounds up to four;
 /// padding columns are zero.
@@ -70,6 +95,8 @@ pub struct Attention {
     pub finish: bool,
     /// Parts that the keys are divided into, merged afterwards by `attention_merge`.
     pub splits: usize,
+    /// Queries are given as factors.
+    pub factors: Option<QueryFactors>,
 }
 
 impl Attention {
@@ -97,6 +124,7 @@ impl Attention {
             carry: false,
             finish: true,
             splits: 1,
+            factors: None,
         }
     }
 
@@ -138,7 +166,8 @@ impl Attention {
     }
 }
 
-/// q, k, v, mask, carry, carry_stats; y, y_stats.
+/// q, k, v, mask, carry, carry_stats; y, y_stats. Row scales, tables and points of factored queries
+/// are bound in place of mask, carry and carry_stats.
 pub const BINDINGS: Bindings = Bindings {
     reads: 6,
     writes: 2,
@@ -262,8 +291,34 @@ impl Attention {
             let flags = u32::from(args.shared_queries)
                 | u32::from(args.masked) << 1
                 | u32::from(args.carry) << 2
-                | u32::from(args.stores_result()) << 3;
-            vec![
+                | u32::from(args.stores_result()) << 3
+                | u32::from(args.factors.is_some()) << 4
+                | u32::from(args.factors.is_some_and(|f| f.indexed)) << 5;
+            let tables = args.factors.map_or([0; 12], |f| {
+                let used = |axis: usize| {
+                    if axis < f.factors.dimensions {
+                        word(f.first_column + f.factors.axis_column(axis))
+                    } else {
+                        0
+                    }
+                };
+                let [a, b, c] = f.factors.axes.map(|n| word(n.max(1)));
+                [
+                    word(f.factors.dimensions),
+                    a,
+                    b,
+                    c,
+                    word(f.first_column + f.factors.constant_column()),
+                    used(0),
+                    used(1),
+                    used(2),
+                    word(f.columns),
+                    word(f.first_query),
+                    word(args.queries.next_multiple_of(4)),
+                    0,
+                ]
+            });
+            let mut words = vec![
                 word(args.queries),
                 word(args.keys),
                 word(args.heads),
@@ -288,7 +343,9 @@ impl Attention {
                 word(groups),
                 0,
                 0,
-            ]
+            ];
+            words.extend(tables);
+            words
         };
         (groups as u64, Box::new(words))
     }

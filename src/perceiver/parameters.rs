@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
+use super::fold_weights;
 use super::positions::{fourier_tables, resized_positions};
 use crate::cpu::Real;
 use crate::error::{Error, Result};
@@ -191,6 +192,18 @@ pub fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<V
             let mut array = vec![T::default(); extent.padded_len()];
             for (to, shift) in array.iter_mut().zip(shift) {
                 *to = T::from_f64(shift);
+            }
+            Ok(array)
+        }
+        Recipe::Folded(folded) => {
+            let dense = fold_weights::evaluate(folded, &read)?;
+            let [_, cols] = folded.shape();
+            let mut array = vec![T::default(); extent.padded_len()];
+            let rows = array.chunks_exact_mut(extent.stride().max(1));
+            for (to, from) in rows.zip(dense.chunks_exact(cols.max(1))) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = T::from_f64(from);
+                }
             }
             Ok(array)
         }

@@ -1,0 +1,292 @@
+//! Arithmetic of the fold: from the tensors of a checkpoint to folded arrays, in f64.
+//!
+//! With x̂ = (x − μ)/σ the normalised row and LN(x) = g ⊙ x̂ + b, a product M·LN(x) is
+//! r·(M ⊙ g, each row minus its mean)·x + M·b with r = 1/σ: the mean of a row of weights is what the
+//! row's mean would be multiplied with. Then x is replaced by its factors: columns of tables become
+//! products with those tables, columns of the constant a single number.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+use super::positions::fourier_tables;
+use crate::error::Result;
+use crate::graph::{Factored, Fold, Folded, Named};
+
+/// Reads a tensor and checks its number of elements.
+pub(super) type Read<'a> = dyn Fn(&str, usize) -> Result<Vec<f32>> + 'a;
+
+/// A dense matrix, row-major.
+struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Vec<f64>,
+}
+
+impl Matrix {
+    fn zeros(rows: usize, cols: usize) -> Self {
+        Matrix {
+            rows,
+            cols,
+            data: vec![0.0; rows * cols],
+        }
+    }
+
+    fn view(&self) -> MatRef<'_, f64> {
+        MatRef::from_row_major_slice(&self.data, self.rows, self.cols)
+    }
+
+    fn row(&self, r: usize) -> &[f64] {
+        &self.data[r * self.cols..(r + 1) * self.cols]
+    }
+}
+
+/// A·B, either of which may be a transposed view.
+fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Matrix {
+    let mut result = Matrix::zeros(a.nrows(), b.ncols());
+    if a.ncols() > 0 && !result.data.is_empty() {
+        let (rows, cols) = (result.rows, result.cols);
+        let out = MatMut::from_row_major_slice_mut(&mut result.data, rows, cols);
+        matmul(out, Accum::Replace, a, b, 1.0, Par::rayon(0));
+    }
+    result
+}
+
+/// A vector of the checkpoint.
+fn vector(read: &Read<'_>, name: &str, len: usize) -> Result<Vec<f64>> {
+    Ok(read(name, len)?.into_iter().map(f64::from).collect())
+}
+
+/// Weight `[output, input]` and bias of a linear layer.
+fn linear(read: &Read<'_>, layer: &Named) -> Result<(Matrix, Vec<f64>)> {
+    let weight = vector(
+        read,
+        &format!("{}.weight", layer.name),
+        layer.output * layer.input,
+    )?;
+    let bias = vector(read, &format!("{}.bias", layer.name), layer.output)?;
+    let weight = Matrix {
+        rows: layer.output,
+        cols: layer.input,
+        data: weight,
+    };
+    Ok((weight, bias))
+}
+
+/// Σ row ⊙ vector for each row.
+fn dots(matrix: &Matrix, vector: &[f64]) -> Vec<f64> {
+    (0..matrix.rows)
+        .map(|r| matrix.row(r).iter().zip(vector).map(|(a, b)| a * b).sum())
+        .collect()
+}
+
+/// Folds gain and mean of a row's LayerNorm into weights `[.., channels]`.
+fn fold_norm(mut weights: Matrix, gain: &[f64]) -> Matrix {
+    let cols = weights.cols;
+    for row in weights.data.chunks_exact_mut(cols.max(1)) {
+        for (w, g) in row.iter_mut().zip(gain) {
+            *w *= g;
+        }
+        let mean = row.iter().sum::<f64>() / cols as f64;
+        for w in row {
+            *w -= mean;
+        }
+    }
+    weights
+}
+
+/// Tables `[Σ axes, 1 + 2·bands]` of a modality.
+fn tables(rows: &Factored) -> Matrix {
+    let Some(p) = &rows.positions else {
+        return Matrix::zeros(0, 0);
+    };
+    let data = fourier_tables(&p.axes, p.spacing, &p.max_resolution, p.bands);
+    Matrix {
+        rows: p.axes.iter().sum(),
+        cols: 1 + 2 * p.bands,
+        data: data.into_iter().map(f64::from).collect(),
+    }
+}
+
+/// Learned vectors one after the other.
+fn constant(read: &Read<'_>, parts: &[(String, usize)]) -> Result<Vec<f64>> {
+    let mut all = Vec::new();
+    for (name, channels) in parts {
+        all.extend(vector(read, name, *channels)?);
+    }
+    Ok(all)
+}
+
+/// Weights `[R, channels]` of whole rows as weights `[R, columns]` of their factors.
+fn expand(read: &Read<'_>, fold: &Fold, weights: &Matrix) -> Result<Matrix> {
+    let (starts, columns) = fold.columns();
+    let mut expanded = Matrix::zeros(weights.rows, columns);
+    for (rows, start) in fold.modalities.iter().zip(starts) {
+        let factors = rows.factors();
+        for r in 0..weights.rows {
+            let to = &mut expanded.data[r * columns + start..][..rows.content];
+            to.copy_from_slice(&weights.row(r)[..rows.content]);
+        }
+        let tables = tables(rows);
+        let mut first = 0;
+        for axis in 0..factors.dimensions {
+            let length = factors.axes[axis];
+            // The columns of this axis, in the order of its table.
+            let mut own = Matrix::zeros(weights.rows, tables.cols);
+            for r in 0..weights.rows {
+                for e in 0..tables.cols {
+                    own.data[r * tables.cols + e] = weights.row(r)[rows.feature_channel(axis, e)];
+                }
+            }
+            let table = tables.view().subrows(first, length);
+            let entries = product(own.view(), table.transpose());
+            let at = start + factors.axis_column(axis);
+            for r in 0..weights.rows {
+                expanded.data[r * columns + at..][..length].copy_from_slice(entries.row(r));
+            }
+            first += length;
+        }
+        let learned = constant(read, &rows.constant)?;
+        let channel = rows.channels() - learned.len();
+        let at = start + factors.constant_column();
+        for r in 0..weights.rows {
+            let own = weights.row(r)[channel..].iter().zip(&learned);
+            expanded.data[r * columns + at] = own.map(|(w, c)| w * c).sum();
+        }
+    }
+    Ok(expanded)
+}
+
+/// Gain and bias of the rows' LayerNorm.
+fn norm(read: &Read<'_>, fold: &Fold) -> Result<(Vec<f64>, Vec<f64>)> {
+    Ok((
+        vector(read, &format!("{}.weight", fold.norm), fold.channels)?,
+        vector(read, &format!("{}.bias", fold.norm), fold.channels)?,
+    ))
+}
+
+/// Query weights `[qk, columns]` of a decoder, the constant score in the column after each constant.
+fn queries(read: &Read<'_>, fold: &Fold, query: &Named) -> Result<Matrix> {
+    let (gain, bias) = norm(read, fold)?;
+    let (weight, weight_bias) = linear(read, query)?;
+    let scale = 1.0 / (query.output as f64).sqrt();
+    let constant: Vec<f64> = dots(&weight, &bias)
+        .iter()
+        .zip(&weight_bias)
+        .map(|(a, b)| a + b)
+        .collect();
+    let mut expanded = expand(read, fold, &fold_norm(weight, &gain))?;
+    let (starts, columns) = fold.columns();
+    for (rows, start) in fold.modalities.iter().zip(starts) {
+        let at = start + rows.factors().constant_column() + 1;
+        for (r, c) in constant.iter().enumerate() {
+            expanded.data[r * columns + at] = *c;
+        }
+    }
+    for x in &mut expanded.data {
+        *x *= scale;
+    }
+    Ok(expanded)
+}
+
+/// Evaluates a folded array: rows, columns, elements.
+pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
+    match folded {
+        Folded::Keys { fold, key, heads } => {
+            let (gain, _) = norm(read, fold)?;
+            let (weight, _) = linear(read, key)?;
+            let expanded = expand(read, fold, &fold_norm(weight, &gain))?;
+            let scale = 1.0 / (heads.width as f64).sqrt();
+            let columns = expanded.cols;
+            let [rows, cols] = folded.shape();
+            let mut result = vec![0.0; rows * cols];
+            for head in 0..heads.heads {
+                for d in 0..heads.width {
+                    let from = expanded.row(head * heads.width + d);
+                    let at = (head * heads.stride() + d) * cols + head * columns;
+                    for (to, x) in result[at..at + columns].iter_mut().zip(from) {
+                        *to = x * scale;
+                    }
+                }
+            }
+            Ok(result)
+        }
+        Folded::Values {
+            fold,
+            value,
+            output,
+            heads,
+        } => {
+            let (gain, _) = norm(read, fold)?;
+            let (value_weight, _) = linear(read, value)?;
+            let (output_weight, _) = linear(read, output)?;
+            let width = value.output / heads.max(&1);
+            let columns = fold.columns().1;
+            let mut result = vec![0.0; heads * columns * output.output];
+            for head in 0..*heads {
+                // W_o of this head's channels times W_v of this head.
+                let o = output_weight.view().subcols(head * width, width);
+                let v = value_weight.view().subrows(head * width, width);
+                let composed = fold_norm(product(o, v), &gain);
+                let expanded = expand(read, fold, &composed)?;
+                for d in 0..output.output {
+                    for (z, x) in expanded.row(d).iter().enumerate() {
+                        result[(head * columns + z) * output.output + d] = *x;
+                    }
+                }
+            }
+            Ok(result)
+        }
+        Folded::ValuesBias {
+            fold,
+            value,
+            output,
+        } => {
+            let (_, bias) = norm(read, fold)?;
+            let (value_weight, value_bias) = linear(read, value)?;
+            let (output_weight, output_bias) = linear(read, output)?;
+            let values: Vec<f64> = dots(&value_weight, &bias)
+                .iter()
+                .zip(&value_bias)
+                .map(|(a, b)| a + b)
+                .collect();
+            let through = dots(&output_weight, &values);
+            Ok(through
+                .iter()
+                .zip(&output_bias)
+                .map(|(a, b)| a + b)
+                .collect())
+        }
+        Folded::Queries { fold, query, key } => {
+            let (key_weight, _) = linear(read, key)?;
+            let queries = queries(read, fold, query)?;
+            Ok(product(key_weight.view().transpose(), queries.view()).data)
+        }
+        Folded::QueriesBias { fold, query, key } => {
+            let (_, key_bias) = linear(read, key)?;
+            let queries = queries(read, fold, query)?;
+            let bias = MatRef::from_row_major_slice(&key_bias, 1, key.output);
+            Ok(product(bias, queries.view()).data)
+        }
+        Folded::Composed { first, second } => {
+            let (a, _) = linear(read, first)?;
+            let (b, _) = linear(read, second)?;
+            Ok(product(a.view().transpose(), b.view().transpose()).data)
+        }
+        Folded::ComposedBias { first, second } => {
+            let (_, first_bias) = linear(read, first)?;
+            let (weight, bias) = linear(read, second)?;
+            let through = dots(&weight, &first_bias);
+            Ok(through.iter().zip(&bias).map(|(a, b)| a + b).collect())
+        }
+        Folded::Moments { rows } => {
+            let tables = tables(rows);
+            let moments = |row: &[f64]| [row.iter().sum(), row.iter().map(|x| x * x).sum()];
+            let mut result: Vec<f64> = (0..tables.rows)
+                .flat_map(|r| moments(tables.row(r)))
+                .collect();
+            result.extend(moments(&constant(read, &rows.constant)?));
+            Ok(result)
+        }
+        Folded::Constant { parts } => constant(read, parts),
+    }
+}
