@@ -21,7 +21,7 @@ use perceiver::graph::passes::split_attention;
 use perceiver::graph::{Graph, Plan, Recipe, Stage, ValueId};
 use perceiver::kernels::gemm::Activation;
 use perceiver::perceiver::decoder::decode;
-use perceiver::perceiver::encoder::encode;
+use perceiver::perceiver::encoder::{Route, encode};
 use perceiver::perceiver::layer::AttentionLayer;
 use perceiver::perceiver::parameters::{ParameterStore, RandomTensors};
 use perceiver::perceiver::rows::Rows;
@@ -33,6 +33,11 @@ use perceiver::{
 const LATENTS: usize = 256;
 /// Channels D of a latent.
 const LATENT_CHANNELS: usize = 512;
+/// Rows of content alone have nothing to fold.
+const PLAIN: Route = Route {
+    folded: false,
+    keep_rows: false,
+};
 /// Channels of an input element (C) and of an output query (E).
 const CHANNELS: usize = 256;
 /// Heads of all self-attention; cross-attention has one, as in the image and flow models.
@@ -101,8 +106,9 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
             });
             let latents = g.view(latents);
             let layer = cross(Stage::Encode, LATENT_CHANNELS, CHANNELS);
-            let inputs = [Rows::learned("input", size, x)];
-            vec![encode(&mut g, &layer, latents, &inputs, rows(2 * CHANNELS))?.0]
+            let inputs = [Rows::of_array("input", size, CHANNELS, x)];
+            let most = rows(2 * CHANNELS);
+            vec![encode(&mut g, &layer, latents, &inputs, most, PLAIN)?.0]
         }
         Shape::Process => {
             let x = g.input("x", Extent::new(1, size, LATENT_CHANNELS));
@@ -116,7 +122,7 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
                 shape: vec![LATENTS, LATENT_CHANNELS],
             });
             let layer = cross(Stage::Decode, CHANNELS, LATENT_CHANNELS);
-            let queries = [Rows::learned("query", size, x)];
+            let queries = [Rows::of_array("query", size, CHANNELS, x)];
             let most = rows(LATENT_CHANNELS);
             let mut hidden = Vec::new();
             decode(
@@ -126,6 +132,7 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
                 &queries,
                 most,
                 None,
+                PLAIN,
                 &mut |_, d| {
                     hidden.push(d.hidden);
                     Ok(())

@@ -10,9 +10,8 @@ use crate::cpu;
 use crate::error::Result;
 use crate::gpu;
 use crate::graph::passes::split_attention;
-use crate::graph::{Graph, Plan, PlanReport};
+use crate::graph::{Graph, Op, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
-use crate::kernels::attention::Attention;
 use crate::perceiver::batch::Batch;
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
 use crate::perceiver::stack::{Request, Sizes, Stack};
@@ -44,6 +43,7 @@ pub struct Model {
     store: Store,
     sessions: Mutex<VecDeque<(Request, Session)>>,
     window_bytes: usize,
+    folded: bool,
 }
 
 /// What executes plans.
@@ -148,16 +148,27 @@ pub fn plan(
 /// Parts to divide an attention's keys into, so that few queries still fill the device: one while
 /// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
 #[must_use]
-pub fn splits(a: &Attention, device: &DeviceTraits) -> usize {
-    let queries_each = if device.software { 128 } else { 32 };
-    let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
+pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
+    let (groups, keys) = match op {
+        Op::Attention(a) => {
+            let queries_each = if device.software { 128 } else { 32 };
+            let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
+            (groups, a.keys)
+        }
+        Op::FactoredAttention(a) => (a.groups(), a.keys),
+        _ => return 1,
+    };
     let busy = device.busy_workgroups as usize;
     let wanted = if groups == 0 || 5 * groups >= 4 * busy {
         1
     } else {
-        busy.div_ceil(groups).min(a.keys / 256).max(1)
+        busy.div_ceil(groups).min(keys / 256).max(1)
     };
-    a.feasible_splits(wanted, device)
+    match op {
+        Op::Attention(a) => a.feasible_splits(wanted, device),
+        Op::FactoredAttention(a) => a.feasible_splits(wanted, device),
+        _ => 1,
+    }
 }
 
 /// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to
@@ -182,6 +193,7 @@ impl Model {
             },
             sessions: Mutex::new(VecDeque::new()),
             window_bytes: window_bytes(on_gpu),
+            folded: true,
         }
     }
 
@@ -199,6 +211,7 @@ impl Model {
             },
             window_bytes: usize::MAX / 8,
             intermediates: true,
+            folded: false,
         };
         let graph = graph(config, &request)?;
         let mut tensors = BTreeMap::new();
@@ -246,6 +259,17 @@ impl Model {
     /// are dropped.
     pub fn set_window_bytes(&mut self, bytes: usize) {
         self.window_bytes = bytes.max(1);
+        self.sessions
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// Whether projections and positions of cross-attention are folded into the short side where that
+    /// takes fewer operations, which is so by default; sessions made before are dropped. The result is
+    /// the same but for rounding.
+    pub fn set_folded(&mut self, folded: bool) {
+        self.folded = folded;
         self.sessions
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
@@ -305,6 +329,7 @@ impl Model {
             sizes,
             window_bytes: self.window_bytes,
             intermediates: options.intermediates,
+            folded: self.folded,
         }
     }
 

@@ -50,8 +50,9 @@ fn without_recipes(mut inputs: NamedTensors) -> NamedTensors {
 }
 
 /// Runs a case and compares every output that it records.
-fn compare(engine: &Engine, case: &Path) -> Result<(), Failed> {
-    let model = engine.load(case).map_err(|e| e.to_string())?;
+fn compare(engine: &Engine, case: &Path, folded: bool) -> Result<(), Failed> {
+    let mut model = engine.load(case).map_err(|e| e.to_string())?;
+    model.set_folded(folded);
     let inputs = read_tensors(case.join("inputs.safetensors")).map_err(|e| e.to_string())?;
     let expected = read_tensors(case.join("outputs.safetensors")).map_err(|e| e.to_string())?;
     let options = RunnerOptions {
@@ -102,12 +103,15 @@ fn main() {
     for case in cases() {
         let name = case.file_name().unwrap_or_default().to_string_lossy();
         for (label, engine) in &engines {
-            let (case, engine) = (case.clone(), engine.clone());
-            trials.push(Trial::test(format!("{name} / {label}"), move || {
-                compare(&engine?, &case)
-            }));
+            for (route, folded) in [("plain", false), ("folded", true)] {
+                let (case, engine) = (case.clone(), engine.clone());
+                trials.push(Trial::test(
+                    format!("{name} / {label} {route}"),
+                    move || compare(&engine?, &case, folded),
+                ));
+            }
         }
     }
-    assert!(trials.len() >= 36, "the recorded cases are not there");
+    assert!(trials.len() >= 72, "the recorded cases are not there");
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -135,7 +135,8 @@ fn costs_are_those_of_the_published_models() {
         ),
     ];
     for (config, stages, total, parameters) in cases {
-        let model = random_model(&Engine::cpu(), config.clone());
+        let mut model = random_model(&Engine::cpu(), config.clone());
+        model.set_folded(false);
         let report = model
             .report(1, Sizes::usual(&config), RunOptions::default())
             .expect("report");
@@ -371,6 +372,7 @@ proptest! {
         batch in 1usize..3,
         intermediates: bool,
         is_flow: bool,
+        folded: bool,
     ) {
         let architecture = if is_flow { Architecture::OpticalFlow } else { Architecture::MaskedLm };
         let config = PerceiverConfig {
@@ -387,7 +389,7 @@ proptest! {
         };
         config.validate("test").expect("valid");
         let sizes = Sizes { length: side, ..Sizes::default() };
-        let request = Request { batch, sizes, window_bytes: window, intermediates };
+        let request = Request { batch, sizes, window_bytes: window, intermediates, folded };
         let plan = model_plan(&config, &request, None).expect("plan");
         no_two_tenants_at_once(&plan);
         let report = plan.report();

@@ -1,5 +1,6 @@
 //! Adding ops to a graph, with shape inference and checks.
 
+use super::fold::{Factored, Folded};
 use super::parameter::{LinearPart, Recipe, Spacing, part_columns};
 use super::{Graph, Node, Op, Output, Source, Stage, Value, ValueId, View};
 use crate::error::{Error, Result};
@@ -12,6 +13,9 @@ use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::{Activation, Gemm};
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
+use crate::kernels::row_scale::RowScale;
+use crate::kernels::transpose::Transpose;
+use crate::perceiver::encoder::Window;
 use crate::tensor::Extent;
 
 use super::parameter::HeadLayout;
@@ -308,6 +312,156 @@ impl Graph {
             vec![ids, table, positions],
             &[extent],
         )[0]
+    }
+
+    /// Rows times a folded weight, plus a folded bias and a residual.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when widths do not fit.
+    pub fn product(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        x: View,
+        weight: Folded,
+        bias: Option<Folded>,
+        residual: Option<View>,
+    ) -> Result<ValueId> {
+        let [inner, cols] = weight.shape();
+        let rows = x.extent.all_rows();
+        let residual_rows = residual.map_or(0, |r| r.extent.all_rows());
+        let fits = residual.is_none_or(|r| {
+            r.extent.cols == cols && residual_rows > 0 && rows.is_multiple_of(residual_rows)
+        });
+        if x.extent.cols != inner || !fits {
+            return Err(Error::graph(
+                label,
+                format!("the input is {}, the weight {inner}×{cols}", x.extent),
+            ));
+        }
+        let weight = self.parameter(Recipe::Folded(weight));
+        let mut inputs = vec![x, self.view(weight)];
+        let has_bias = bias.is_some();
+        if let Some(bias) = bias {
+            let bias = self.parameter(Recipe::Folded(bias));
+            inputs.push(self.view(bias));
+        }
+        inputs.extend(residual);
+        let op = Op::Gemm(Gemm {
+            rows,
+            inner,
+            cols,
+            bias: has_bias,
+            activation: Activation::None,
+            residual_rows,
+        });
+        let extent = Extent::new(x.extent.batch, x.extent.rows, cols);
+        Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
+    }
+
+    /// Columns become rows, item by item.
+    pub fn transpose(&mut self, stage: Stage, label: &str, x: View) -> ValueId {
+        let e = x.extent;
+        let op = Op::Transpose(Transpose {
+            batch: e.batch,
+            rows: e.rows,
+            cols: e.cols,
+        });
+        let extent = Extent::new(e.batch, e.cols, e.rows);
+        self.push_node(stage, label, op, vec![x], &[extent])[0]
+    }
+
+    /// LayerNorm scales `[batch, 1, rows]` of the rows of a window that are given as factors.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when shapes do not fit.
+    pub fn row_scale(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        rows: &Factored,
+        content: Option<View>,
+        window: Window,
+        points: Option<View>,
+    ) -> Result<ValueId> {
+        let batch = content.map_or(1, |c| c.extent.batch);
+        let wanted = Extent::new(batch, window.rows, rows.content);
+        let points_fit = points.is_none_or(|p| p.extent == Extent::new(1, window.rows, 1));
+        if content.is_some_and(|c| c.extent != wanted)
+            || content.is_some() != (rows.content > 0)
+            || !points_fit
+        {
+            return Err(Error::graph(label, format!("the content is not {wanted}")));
+        }
+        let moments = self.parameter(Recipe::Folded(Folded::Moments { rows: rows.clone() }));
+        let mut inputs: Vec<View> = content.into_iter().collect();
+        inputs.push(self.view(moments));
+        inputs.extend(points);
+        let op = Op::RowScale(RowScale {
+            batch,
+            rows: window.rows,
+            first_row: if points.is_some() { 0 } else { window.first },
+            factors: rows.factors(),
+            features: rows.positions.as_ref().map_or(0, |p| 1 + 2 * p.bands),
+            constant: rows.constant_channels(),
+            indexed: points.is_some(),
+        });
+        let extent = Extent::new(batch, 1, window.rows);
+        Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
+    }
+
+    /// Attention over rows given as factors; `inputs` are content, folded queries, scales and mask.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when shapes do not fit.
+    pub fn factored_attention(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        args: FactoredAttention,
+        inputs: [Option<View>; 4],
+        carry: Option<(ValueId, ValueId)>,
+    ) -> Result<Vec<ValueId>> {
+        let per_key = Extent::new(args.batch, 1, args.keys);
+        let wanted = [
+            (args.factors.content > 0)
+                .then(|| Extent::new(args.batch, args.keys, args.factors.content)),
+            Some(Extent::new(1, args.queries, args.columns)),
+            Some(per_key),
+            args.masked.then_some(per_key),
+        ];
+        let found = inputs.map(|v| v.map(|v| v.extent));
+        if found != wanted || carry.is_some() != args.carry {
+            return Err(Error::graph(label, format!("{found:?} for {wanted:?}")));
+        }
+        let mut inputs: Vec<View> = inputs.into_iter().flatten().collect();
+        if let Some((acc, stats)) = carry {
+            inputs.push(self.view(acc));
+            inputs.push(self.view(stats));
+        }
+        let extents = factored_outputs(&args);
+        Ok(self.push_node(stage, label, Op::FactoredAttention(args), inputs, &extents))
+    }
+
+    /// Attention whose arguments are made already: queries, keys, values, and for factored queries
+    /// scales, tables and points.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] when the result is a state, or rows do not fit.
+    pub fn factored_queries(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        args: Attention,
+        inputs: [Option<View>; 6],
+    ) -> Result<ValueId> {
+        let rows = |v: Option<View>, rows| v.is_none_or(|v| v.extent.rows == rows);
+        if !args.stores_result() || !rows(inputs[0], args.queries) || !rows(inputs[2], args.keys) {
+            return Err(Error::graph(label, "the operands do not fit"));
+        }
+        let inputs: Vec<View> = inputs.into_iter().flatten().collect();
+        let extents = attention_outputs(&args);
+        Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents)[0])
     }
 
     /// Rows of content, Fourier features and tail, each optional.

@@ -3,6 +3,7 @@
 //! Queries do not see each other, so any rows can be decoded alone; the latents' keys and values are
 //! made once.
 
+use super::encoder::Route;
 use super::layer::AttentionLayer;
 use super::rows::Rows;
 use crate::error::Result;
@@ -13,8 +14,8 @@ use crate::graph::{Graph, Stage, ValueId, View};
 pub struct Decoded {
     /// Which of the modalities.
     pub modality: usize,
-    /// The queries.
-    pub queries: View,
+    /// The queries, where they exist.
+    pub queries: Option<View>,
     /// The rows after the cross-attention layer.
     pub hidden: ValueId,
 }
@@ -25,6 +26,7 @@ pub struct Decoded {
 ///
 /// # Errors
 /// [`crate::Error::Graph`] when widths do not fit, or what the callback returns.
+#[allow(clippy::too_many_arguments, reason = "one call per model")]
 pub fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
@@ -32,8 +34,16 @@ pub fn decode(
     queries: &[Rows<'_>],
     window_rows: usize,
     known: Option<View>,
+    route: Route,
     rest: &mut dyn FnMut(&mut Graph, Decoded) -> Result<()>,
 ) -> Result<()> {
+    if route.folded {
+        let parts = super::fold::decoder_parts(layer, g.extent(latents).rows, queries);
+        if parts.queries || parts.values {
+            let keep = route.keep_rows;
+            return super::fold::decode(g, layer, latents, queries, window_rows, parts, keep, rest);
+        }
+    }
     let view = g.view(latents);
     let kv = layer.keys_values(g, view)?;
     for (modality, rows) in queries.iter().enumerate() {
@@ -48,7 +58,7 @@ pub fn decode(
             let hidden = layer.finish(g, context, x)?;
             let decoded = Decoded {
                 modality,
-                queries: x,
+                queries: Some(x),
                 hidden,
             };
             rest(g, decoded)?;

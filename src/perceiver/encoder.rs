@@ -18,6 +18,15 @@ pub struct Window {
     pub rows: usize,
 }
 
+/// How cross-attention is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Fold projections and positions where that takes fewer operations.
+    pub folded: bool,
+    /// Whether whole rows are asked for, though nothing may need them.
+    pub keep_rows: bool,
+}
+
 /// Divides `total` rows into windows of at most `rows` (a multiple of 64, so that windows start at
 /// aligned addresses), at least one.
 #[must_use]
@@ -40,7 +49,8 @@ pub fn windows(total: usize, rows: usize) -> Vec<Window> {
 
 /// Adds the encoder's cross-attention from `inputs`, one modality after the other, at most
 /// `window_rows` rows at a time. `latents` is the learned array `[1, N, D]`. Returns the latents and
-/// the windows of assembled rows.
+/// the windows of assembled rows, if
+/// there are any.
 ///
 /// # Errors
 /// [`Error::Graph`] when widths do not fit, or what making the rows gives.
@@ -50,7 +60,20 @@ pub fn encode(
     latents: View,
     inputs: &[Rows<'_>],
     window_rows: usize,
+    route: Route,
 ) -> Result<(ValueId, Vec<View>)> {
+    if route.folded && super::fold::encoder_pays(layer, latents.extent.rows, inputs) {
+        let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
+        let mut assembled = Vec::new();
+        if route.keep_rows {
+            for rows in inputs {
+                for w in rows.windows(window_rows) {
+                    assembled.push(rows.assemble(g, w, Stage::Preprocess)?);
+                }
+            }
+        }
+        return Ok((crossed, assembled));
+    }
     let q = layer.queries(g, latents)?;
     let all: Vec<(&Rows<'_>, Window)> = inputs
         .iter()

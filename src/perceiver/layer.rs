@@ -105,13 +105,35 @@ impl AttentionLayer {
         })
     }
 
+    /// Normalised rows `y` of the keys' and values' side.
+    pub fn input_norm(&self, g: &mut Graph, y: View) -> ValueId {
+        let norm = self.name("attention.self.layernorm2");
+        g.layer_norm(self.stage, &self.node("input norm"), y, &norm)
+    }
+
+    /// Keys (`leaf` "key") or values ("value") of normalised rows, alone.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn project(&self, g: &mut Graph, yn: View, leaf: &str) -> Result<ValueId> {
+        let channels = if leaf == "key" { self.qk } else { self.v };
+        let part = self.part(&format!("attention.self.{leaf}"), self.heads_of(channels));
+        let linear = Linear {
+            parts: vec![part],
+            input: HeadLayout::plain(self.kv_width),
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        };
+        g.linear(self.stage, &self.node(leaf), yn, linear)
+    }
+
     /// Projected keys and values of rows `y` (cross-attention), by one product.
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
     pub fn keys_values(&self, g: &mut Graph, y: View) -> Result<KeysValues> {
-        let norm = self.name("attention.self.layernorm2");
-        let yn = g.layer_norm(self.stage, &self.node("input norm"), y, &norm);
+        let yn = self.input_norm(g, y);
         let linear = Linear {
             parts: vec![
                 self.part("attention.self.key", self.heads_of(self.qk)),
@@ -166,14 +188,35 @@ impl AttentionLayer {
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
     pub fn finish(&self, g: &mut Graph, context: ValueId, x: View) -> Result<ValueId> {
+        let a = self.output(g, context, self.residual.then_some(x))?;
+        self.feed_forward(g, a)
+    }
+
+    /// Output projection.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn output(
+        &self,
+        g: &mut Graph,
+        context: ValueId,
+        residual: Option<View>,
+    ) -> Result<ValueId> {
         let mut out = self.plain(
             "attention.output.dense",
             self.heads_of(self.v),
             self.q_width,
         );
-        out.residual = self.residual.then_some(x);
+        out.residual = residual;
         let view = g.view(context);
-        let a = g.linear(self.stage, &self.node("output"), view, out)?;
+        g.linear(self.stage, &self.node("output"), view, out)
+    }
+
+    /// LayerNorm and MLP of rows, added to them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when widths do not fit.
+    pub fn feed_forward(&self, g: &mut Graph, a: ValueId) -> Result<ValueId> {
         let a = g.view(a);
         let norm = self.name("layernorm");
         let an = g.layer_norm(self.stage, &self.node("mlp norm"), a, &norm);

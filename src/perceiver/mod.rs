@@ -5,6 +5,7 @@ pub mod config;
 mod config_file;
 pub mod decoder;
 pub mod encoder;
+mod fold;
 mod fold_weights;
 pub mod layer;
 pub mod parameters;

@@ -6,19 +6,10 @@
 
 use super::encoder::Window;
 use crate::error::Result;
-use crate::graph::{FourierPositions, Graph, Parts, Stage, ValueId, View};
+use crate::graph::{Folded, FourierPositions, Graph, Parts, Stage, ValueId, View};
 
 /// Makes the content of some rows, as nodes of a stage.
 pub type MakeContent<'a> = dyn Fn(&mut Graph, Window, Stage) -> Result<View> + 'a;
-
-/// The last columns of each row.
-#[derive(Debug, Clone, Copy)]
-pub struct Tail {
-    /// `[1, 1, ..]` for the same in every row, or one row each.
-    pub value: ValueId,
-    /// Whether every row has its own.
-    pub per_row: bool,
-}
 
 /// Rows of one modality.
 pub struct Rows<'a> {
@@ -28,38 +19,58 @@ pub struct Rows<'a> {
     pub count: usize,
     /// First columns.
     pub content: Option<Box<MakeContent<'a>>>,
-    /// Grid of the features.
+    /// How many they are.
+    pub content_channels: usize,
+    /// Grid of the features that follow.
     pub positions: Option<FourierPositions>,
     /// Grid position of each row, `[1, count, 1]`, in place of one after the other.
     pub points: Option<ValueId>,
-    /// Last columns.
-    pub tail: Option<Tail>,
+    /// Learned vectors at the end, the same in every row: tensor names (`[1, channels]`) and channels.
+    pub constant: Vec<(String, usize)>,
+    /// Columns at the end of which every row has its own, `[1, count, ..]`, and how many they are; not
+    /// together with `constant`.
+    pub per_row: Option<(ValueId, usize)>,
     /// 1 keeps a row, 0 removes it, `[batch, 1, count]`. Such rows are one window.
     pub mask: Option<View>,
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of content alone.
-    pub fn of_content(
-        name: &'static str,
-        count: usize,
-        content: impl Fn(&mut Graph, Window, Stage) -> Result<View> + 'a,
-    ) -> Self {
+    /// Rows of nothing yet.
+    #[must_use]
+    pub fn new(name: &'static str, count: usize) -> Self {
         Rows {
             name,
             count,
-            content: Some(Box::new(content)),
+            content: None,
+            content_channels: 0,
             positions: None,
             points: None,
-            tail: None,
+            constant: Vec::new(),
+            per_row: None,
             mask: None,
         }
     }
 
-    /// Rows of a learned array.
+    /// Rows of content alone.
+    pub fn of_content(
+        name: &'static str,
+        count: usize,
+        channels: usize,
+        content: impl Fn(&mut Graph, Window, Stage) -> Result<View> + 'a,
+    ) -> Self {
+        Rows {
+            content: Some(Box::new(content)),
+            content_channels: channels,
+            ..Self::new(name, count)
+        }
+    }
+
+    /// Rows of an array that is there.
     #[must_use]
-    pub fn learned(name: &'static str, count: usize, value: ValueId) -> Self {
-        Self::of_content(name, count, move |g, w, _| g.rows(value, w.first, w.rows))
+    pub fn of_array(name: &'static str, count: usize, channels: usize, value: ValueId) -> Self {
+        Self::of_content(name, count, channels, move |g, w, _| {
+            g.rows(value, w.first, w.rows)
+        })
     }
 
     /// With features after the content.
@@ -69,11 +80,22 @@ impl<'a> Rows<'a> {
         self
     }
 
-    /// With a tail after content and features.
+    /// With a learned vector after content and features.
     #[must_use]
-    pub fn with_tail(mut self, value: ValueId, per_row: bool) -> Self {
-        self.tail = Some(Tail { value, per_row });
+    pub fn with_constant(mut self, name: &str, channels: usize) -> Self {
+        self.constant.push((name.to_owned(), channels));
         self
+    }
+
+    /// Channels of a row.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        let features = self
+            .positions
+            .as_ref()
+            .map_or(0, FourierPositions::channels);
+        let constant: usize = self.constant.iter().map(|(_, n)| n).sum();
+        self.content_channels + features + constant + self.per_row.map_or(0, |(_, n)| n)
     }
 
     /// Whole rows of a window, each with all its columns.
@@ -85,14 +107,18 @@ impl<'a> Rows<'a> {
             Some(make) => Some(make(g, w, stage)?),
             None => None,
         };
-        if let (Some(content), None, None) = (content, &self.positions, self.tail) {
+        let tail = match self.per_row {
+            Some((value, _)) => Some(g.rows(value, w.first, w.rows)?),
+            None if self.constant.is_empty() => None,
+            None => {
+                let parts = self.constant.clone();
+                let constant = g.parameter(Folded::Constant { parts }.into());
+                Some(g.view(constant))
+            }
+        };
+        if let (Some(content), None, None) = (content, &self.positions, tail) {
             return Ok(content);
         }
-        let tail = match self.tail {
-            Some(t) if t.per_row => Some(g.rows(t.value, w.first, w.rows)?),
-            Some(t) => Some(g.view(t.value)),
-            None => None,
-        };
         let points = match self.points {
             Some(points) => Some(g.rows(points, w.first, w.rows)?),
             None => None,

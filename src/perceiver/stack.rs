@@ -2,7 +2,7 @@
 //! arrays that a caller may want to look at on the way.
 
 use super::config::{Architecture, PerceiverConfig};
-use super::encoder::encode;
+use super::encoder::{Route, encode};
 use super::layer::AttentionLayer;
 use super::processor::process;
 use super::rows::Rows;
@@ -57,9 +57,20 @@ pub struct Request {
     pub window_bytes: usize,
     /// Whether intermediate arrays are returned too.
     pub intermediates: bool,
+    /// Whether projections are folded where that takes fewer operations.
+    pub folded: bool,
 }
 
 impl Request {
+    /// How cross-attention is computed.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        Route {
+            folded: self.folded,
+            keep_rows: self.intermediates,
+        }
+    }
+
     /// Rows per window, if the widest row has `columns` columns. Several items have no common
     /// windows: the caller then runs them one by one.
     #[must_use]
@@ -157,7 +168,8 @@ impl Stack<'_> {
         let view = g.view(latents);
         let layer = self.cross_layer();
         let window_rows = self.encode_window_rows(request);
-        let (crossed, assembled) = encode(g, &layer, view, inputs, window_rows)?;
+        let route = request.route();
+        let (crossed, assembled) = encode(g, &layer, view, inputs, window_rows, route)?;
         let processed = process(g, &self.self_layers(), c.num_blocks, crossed)?;
         if request.intermediates {
             let shape = vec![request.batch, c.num_latents, c.d_latents];
@@ -216,6 +228,7 @@ impl Stack<'_> {
             sizes: Sizes::default(),
             window_bytes,
             intermediates: false,
+            folded: false,
         };
         let encode = super::encoder::windows(inputs, self.encode_window_rows(&request));
         let decode = super::encoder::windows(queries, self.decode_window_rows(&request));

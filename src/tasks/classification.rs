@@ -25,7 +25,7 @@ pub(super) fn classify(
         1,
         channels,
     );
-    let queries = [Rows::learned("class", 1, query)];
+    let queries = [Rows::of_array("class", 1, channels, query)];
     let layer = stack.decoder_layer(true);
     let classes = config.labels.len();
     decode(
@@ -35,6 +35,7 @@ pub(super) fn classify(
         &queries,
         usize::MAX / 2,
         None,
+        request.route(),
         &mut |g, decoded| {
             let view = g.view(decoded.hidden);
             let last = Linear {
@@ -51,7 +52,11 @@ pub(super) fn classify(
             g.output("logits", vec![logits], vec![batch, classes]);
             if request.intermediates {
                 let shape = vec![batch, 1, channels];
-                g.output("decoder_query", vec![decoded.queries.value], shape.clone());
+                g.output(
+                    "decoder_query",
+                    decoded.queries.iter().map(|q| q.value).collect(),
+                    shape.clone(),
+                );
                 g.output("decoder_hidden", vec![decoded.hidden], shape);
                 g.output("decoder_output", vec![logits], vec![batch, classes]);
             }

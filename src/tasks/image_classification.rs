@@ -47,10 +47,8 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     let rows = match config.architecture {
         Architecture::ImageLearned => learned_rows(&mut g, config, request, input)?,
         Architecture::ImageConvolution => convolution_rows(&mut g, request, input)?,
-        _ => Rows::of_content("pixel", pixels, move |g, w, _| {
-            g.rows(input, w.first, w.rows)
-        })
-        .with_positions(fourier([height, width], FOURIER_RESOLUTION)),
+        _ => Rows::of_array("pixel", pixels, COLOURS, input)
+            .with_positions(fourier([height, width], FOURIER_RESOLUTION)),
     };
     let stack = Stack {
         config,
@@ -115,7 +113,10 @@ fn learned_rows<'a>(
         let content = g.linear(stage, "pixel content", window, linear(part, COLOURS))?;
         Ok(g.view(content))
     };
-    Ok(Rows::of_content("pixel", pixels, content).with_tail(positions, true))
+    Ok(Rows {
+        per_row: Some((positions, HALF)),
+        ..Rows::of_content("pixel", pixels, HALF, content)
+    })
 }
 
 /// Convolution, batch norm, ReLU and max pooling: a quarter of the size.
@@ -135,9 +136,7 @@ fn convolution_rows<'a>(g: &mut Graph, request: &Request, input: ValueId) -> Res
     )?;
     let view = g.view(features);
     let pooled = g.max_pool(Stage::Preprocess, "max pool", view, pool)?;
-    let rows = Rows::of_content("feature", pool.output_pixels(), move |g, w, _| {
-        g.rows(pooled, w.first, w.rows)
-    });
+    let rows = Rows::of_array("feature", pool.output_pixels(), FEATURES, pooled);
     Ok(rows.with_positions(fourier(pool.output(), CONVOLUTION_RESOLUTION)))
 }
 

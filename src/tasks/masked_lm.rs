@@ -53,7 +53,7 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         outputs,
         d_model,
     );
-    let queries = [Rows::learned("positions", outputs, queries)];
+    let queries = [Rows::of_array("positions", outputs, d_model, queries)];
     let intermediates = request.intermediates;
     decode(
         &mut g,
@@ -62,6 +62,7 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         &queries,
         usize::MAX / 2,
         None,
+        request.route(),
         &mut |g, decoded| {
             let hidden = decoded.hidden;
             let view = g.view(hidden);
@@ -90,7 +91,11 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
             );
             if intermediates {
                 let shape = vec![batch, outputs, d_model];
-                g.output("decoder_query", vec![decoded.queries.value], shape.clone());
+                g.output(
+                    "decoder_query",
+                    decoded.queries.iter().map(|q| q.value).collect(),
+                    shape.clone(),
+                );
                 g.output("decoder_hidden", vec![hidden], shape.clone());
                 g.output("decoder_output", vec![hidden], shape);
             }
@@ -129,7 +134,7 @@ pub(super) fn text_rows<'a>(
         let rows = g.embed(stage, "embed", ids, table, positions);
         Ok(g.view(rows))
     };
-    let mut rows = Rows::of_content("text", length, content);
+    let mut rows = Rows::of_content("text", length, config.d_model, content);
     rows.mask = Some(g.view(mask));
     rows
 }

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{
-    FourierPositions, Graph, HeadLayout, Linear, LinearPart, Spacing, Stage, ValueId,
+    Folded, FourierPositions, Graph, HeadLayout, Linear, LinearPart, Named, Spacing, Stage, ValueId,
 };
 use crate::kernels::gemm::Activation;
 use crate::perceiver::PerceiverConfig;
@@ -41,7 +41,7 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
     let inputs = input_rows(&mut g, config, channels);
     let (latents, _) = stack.encode_and_process(&mut g, request, &inputs)?;
 
-    let queries = query_rows(&mut g, config, request)?;
+    let queries = query_rows(&mut g, config, request);
     let rows: usize = queries.iter().map(|q| q.count).sum();
     let (query_channels, hidden_channels) = (config.query_channels(), config.output_num_channels);
     let outputs = [config.samples_per_patch, COLOURS, config.labels.len()];
@@ -61,21 +61,45 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         &queries,
         stack.decode_window_rows(request),
         None,
+        request.route(),
         &mut |g, decoded| {
             let view = g.view(decoded.hidden);
+            let modality = MODALITIES[decoded.modality];
+            let name = format!("output_postprocessor.modalities.{modality}.classifier");
+            let columns = outputs[decoded.modality];
+            if request.folded && !request.intermediates {
+                // Two linear layers in a row are one.
+                let named = |name: &str, input, output| Named {
+                    name: format!("perceiver.{name}"),
+                    input,
+                    output,
+                };
+                let first = named(
+                    "decoder.decoder.final_layer",
+                    query_channels,
+                    hidden_channels,
+                );
+                let second = named(&name, hidden_channels, columns);
+                let weight = Folded::Composed {
+                    first: first.clone(),
+                    second: second.clone(),
+                };
+                let bias = Some(Folded::ComposedBias { first, second });
+                let piece = g.product(Stage::Postprocess, modality, view, weight, bias, None)?;
+                pieces[decoded.modality].push(piece);
+                return Ok(());
+            }
             let last = linear(
                 "decoder.decoder.final_layer",
                 query_channels,
                 hidden_channels,
             );
             let hidden = g.linear(Stage::Decode, "decoded", view, last)?;
-            let modality = MODALITIES[decoded.modality];
-            let name = format!("output_postprocessor.modalities.{modality}.classifier");
-            let last = linear(&name, hidden_channels, outputs[decoded.modality]);
+            let last = linear(&name, hidden_channels, columns);
             let view = g.view(hidden);
             let piece = g.linear(Stage::Postprocess, modality, view, last)?;
             pieces[decoded.modality].push(piece);
-            all_queries.push(decoded.queries.value);
+            all_queries.extend(decoded.queries.map(|q| q.value));
             hiddens.push(decoded.hidden);
             decoded_rows.push(hidden);
             Ok(())
@@ -98,102 +122,76 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
 
 /// Rows of the three modalities, in the order of their names.
 fn input_rows<'a>(g: &mut Graph, config: &PerceiverConfig, channels: usize) -> [Rows<'a>; 3] {
-    let learned = |g: &mut Graph, name: &str, cols: usize| {
-        let name = format!("perceiver.input_preprocessor.{name}");
-        super::masked_lm::learned(g, &name, 1, cols)
-    };
+    const PREFIX: &str = "perceiver.input_preprocessor";
     let patches = config.audio_patches();
     let patch = config.samples_per_patch;
     let audio = g.input("audio", Extent::new(1, patches, patch));
-    let padding = learned(g, "padding.audio", channels - patch - AUDIO_FEATURES);
-    let audio = Rows::of_content("audio", patches, move |g, w, _| {
-        g.rows(audio, w.first, w.rows)
-    })
-    .with_positions(FourierPositions {
-        axes: vec![patches],
-        max_resolution: vec![samples(config)],
-        bands: AUDIO_BANDS,
-        spacing: Spacing::Ends,
-    })
-    .with_tail(padding, false);
-
+    let audio = Rows::of_array("audio", patches, patch, audio)
+        .with_positions(FourierPositions {
+            axes: vec![patches],
+            max_resolution: vec![samples(config)],
+            bands: AUDIO_BANDS,
+            spacing: Spacing::Ends,
+        })
+        .with_constant(
+            &format!("{PREFIX}.padding.audio"),
+            channels - patch - AUDIO_FEATURES,
+        );
     let grid = video_grid(config);
     let blocks = grid.iter().product();
     let image = g.input("image", Extent::new(1, blocks, VIDEO_PATCH));
-    let padding = learned(g, "padding.image", channels - VIDEO_PATCH - VIDEO_FEATURES);
-    let image = Rows::of_content("image", blocks, move |g, w, _| {
-        g.rows(image, w.first, w.rows)
-    })
-    .with_positions(FourierPositions {
-        axes: grid.to_vec(),
-        max_resolution: grid.to_vec(),
-        bands: VIDEO_BANDS,
-        spacing: Spacing::Ends,
-    })
-    .with_tail(padding, false);
-
-    let masked = learned(g, "mask.label", channels);
-    [audio, image, Rows::learned("label", 1, masked)]
+    let image = Rows::of_array("image", blocks, VIDEO_PATCH, image)
+        .with_positions(FourierPositions {
+            axes: grid.to_vec(),
+            max_resolution: grid.to_vec(),
+            bands: VIDEO_BANDS,
+            spacing: Spacing::Ends,
+        })
+        .with_constant(
+            &format!("{PREFIX}.padding.image"),
+            channels - VIDEO_PATCH - VIDEO_FEATURES,
+        );
+    let label = Rows::new("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
+    [audio, image, label]
 }
 
 /// Queries of the chosen points, and the one of the class.
-fn query_rows<'a>(
-    g: &mut Graph,
-    config: &PerceiverConfig,
-    request: &Request,
-) -> Result<[Rows<'a>; 3]> {
+fn query_rows<'a>(g: &mut Graph, config: &PerceiverConfig, request: &Request) -> [Rows<'a>; 3] {
+    const PREFIX: &str = "perceiver.decoder";
     let channels = config.query_channels();
     let [audio, image] = request.sizes.points;
-    let mut of_points =
-        |name: &'static str, count: usize, axes: Vec<usize>, res: Vec<usize>, bands: usize| {
-            let features = axes.len() * (1 + 2 * bands);
-            let points = if name == "audio" {
-                "points.audio"
-            } else {
-                "points.image"
-            };
-            let points = g.input(points, Extent::new(1, count, 1));
-            let padding = format!("perceiver.decoder.padding.{name}");
-            let padding = super::masked_lm::learned(g, &padding, 1, channels - features);
-            Rows {
-                name,
-                count,
-                content: None,
-                positions: Some(FourierPositions {
-                    axes,
-                    max_resolution: res,
-                    bands,
-                    spacing: Spacing::Cells,
-                }),
-                points: Some(points),
-                tail: None,
-                mask: None,
-            }
-            .with_tail(padding, false)
-        };
-    let patches = vec![config.audio_patches()];
-    let audio = of_points("audio", audio, patches, vec![samples(config)], AUDIO_BANDS);
-    let pixels = config.output_shape[1..].to_vec();
-    let grid = video_grid(config).to_vec();
-    let image = of_points("image", image, pixels, grid, VIDEO_BANDS);
+    let points = g.input("points.audio", Extent::new(1, audio, 1));
+    let mut audio = Rows::new("audio", audio)
+        .with_positions(FourierPositions {
+            axes: vec![config.audio_patches()],
+            max_resolution: vec![samples(config)],
+            bands: AUDIO_BANDS,
+            spacing: Spacing::Cells,
+        })
+        .with_constant(
+            &format!("{PREFIX}.padding.audio"),
+            channels - AUDIO_FEATURES,
+        );
+    audio.points = Some(points);
+    let points = g.input("points.image", Extent::new(1, image, 1));
+    let mut image = Rows::new("image", image)
+        .with_positions(FourierPositions {
+            axes: config.output_shape[1..].to_vec(),
+            max_resolution: video_grid(config).to_vec(),
+            bands: VIDEO_BANDS,
+            spacing: Spacing::Cells,
+        })
+        .with_constant(
+            &format!("{PREFIX}.padding.image"),
+            channels - VIDEO_FEATURES,
+        );
+    image.points = Some(points);
     let trainable = config.label_trainable_num_channels;
-    let label = super::masked_lm::learned(
-        g,
-        "perceiver.decoder.modalities.label.decoder.output_position_encodings.position_embeddings",
-        1,
-        trainable,
-    );
-    let padding = super::masked_lm::learned(
-        g,
-        "perceiver.decoder.padding.label",
-        1,
-        channels - trainable,
-    );
-    Ok([
-        audio,
-        image,
-        Rows::learned("label", 1, label).with_tail(padding, false),
-    ])
+    let position = "modalities.label.decoder.output_position_encodings.position_embeddings";
+    let label = Rows::new("label", 1)
+        .with_constant(&format!("{PREFIX}.{position}"), trainable)
+        .with_constant(&format!("{PREFIX}.padding.label"), channels - trainable);
+    [audio, image, label]
 }
 
 /// Audio samples of a clip.

@@ -53,7 +53,7 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
             let content = g.linear(stage, "patch content", window, layer)?;
             Ok(g.view(content))
         };
-        Rows::of_content("frame", pixels, content).with_positions(FourierPositions {
+        Rows::of_content("frame", pixels, CONTENT, content).with_positions(FourierPositions {
             axes: vec![height, width],
             max_resolution: config.train_size.to_vec(),
             bands: BANDS,
@@ -78,11 +78,12 @@ pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
         &[rows()],
         stack.decode_window_rows(request),
         known,
+        request.route(),
         &mut |g, decoded| {
             let view = g.view(decoded.hidden);
             let final_layer = linear("decoder.decoder.final_layer", CHANNELS, 2, RESCALE);
             let flow = g.linear(Stage::Decode, "flow", view, final_layer)?;
-            queries.push(decoded.queries.value);
+            queries.extend(decoded.queries.map(|q| q.value));
             hiddens.push(decoded.hidden);
             flows.push(flow);
             Ok(())

@@ -1,47 +1,64 @@
 //! Divides the keys of attentions that have too few queries to fill a device, and adds the merge.
 
-use crate::graph::builder::{attention_outputs, merge_outputs};
+use crate::graph::builder::{attention_outputs, factored_outputs, merge_outputs};
 use crate::graph::{Graph, Node, Op, Source, Value, ValueId, View};
-use crate::kernels::attention::Attention;
 use crate::kernels::attention_merge::AttentionMerge;
 use crate::tensor::Extent;
 
 /// Splits each attention into as many parts as `splits` says and merges them in a fixed order.
 #[must_use]
-pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Attention) -> usize) -> Graph {
+pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Op) -> usize) -> Graph {
     let nodes = std::mem::take(&mut graph.nodes);
     for mut node in nodes {
-        let parts = match &node.op {
-            Op::Attention(a) => splits(a).clamp(1, a.keys.max(1)),
+        let keys = match &node.op {
+            Op::Attention(a) => a.keys,
+            Op::FactoredAttention(a) => a.keys,
             _ => 1,
         };
-        let Op::Attention(mut args) = node.op else {
-            graph.nodes.push(node);
-            continue;
+        let parts = match &node.op {
+            Op::Attention(_) | Op::FactoredAttention(_) => splits(&node.op).clamp(1, keys.max(1)),
+            _ => 1,
         };
         if parts <= 1 {
             graph.nodes.push(node);
             continue;
         }
-        let merge = AttentionMerge {
-            parts,
-            batch: args.batch,
-            heads: args.heads,
-            queries: args.queries,
-            d_v: args.d_v,
-            finish: args.finish,
+        let (merge, extents) = match &mut node.op {
+            Op::Attention(args) => {
+                args.splits = parts;
+                let merge = AttentionMerge {
+                    parts,
+                    batch: args.batch,
+                    heads: args.heads,
+                    queries: args.queries,
+                    d_v: args.d_v,
+                    finish: args.finish,
+                };
+                (merge, attention_outputs(args))
+            }
+            Op::FactoredAttention(args) => {
+                args.splits = parts;
+                let merge = AttentionMerge {
+                    parts,
+                    batch: args.batch,
+                    heads: 1,
+                    queries: args.queries,
+                    d_v: args.columns,
+                    finish: args.finish,
+                };
+                (merge, factored_outputs(args))
+            }
+            _ => continue,
         };
-        args.splits = parts;
         let results = std::mem::take(&mut node.outputs);
         debug_assert_eq!(merge_outputs(&merge).len(), results.len());
-        let states: Vec<ValueId> = attention_outputs(&args)
+        let states: Vec<ValueId> = extents
             .into_iter()
             .map(|extent| new_value(&mut graph, format!("{} parts", node.label), extent))
             .collect();
         let inputs: Vec<View> = states.iter().map(|&s| graph.view(s)).collect();
         let label = format!("{} merge", node.label);
         let stage = node.stage;
-        node.op = Op::Attention(args);
         node.outputs = states;
         graph.nodes.push(node);
         graph.nodes.push(Node {

@@ -1,0 +1,393 @@
+//! The folded route: cross-attention over rows that are given as factors.
+//!
+//! Encoder: no key, no value and no row is ever made. The projected queries (constants of the model)
+//! are multiplied with the key projection, the LayerNorm's gain and the position tables; the
+//! attention sums weights over content, over each axis and over all; those sums are multiplied with
+//! tables, value and output projection in one product.
+//!
+//! Decoder: the query projection moves into the keys, of which there are few, and the output
+//! projection into the values.
+//!
+//! Both are exact. Whether they pay is a question of widths, which [`encoder_pays`] and
+//! [`decoder_parts`] answer.
+
+use super::decoder::Decoded;
+use super::encoder::Window;
+use super::layer::AttentionLayer;
+use super::rows::Rows;
+use crate::error::{Error, Result};
+use crate::graph::{
+    Factored, Fold, Folded, Graph, HeadLayout, Named, Recipe, Stage, ValueId, View,
+};
+use crate::kernels::attention::{Attention, QueryFactors};
+use crate::kernels::factored_attention::FactoredAttention;
+use crate::tensor::Extent;
+
+/// Multiply-adds that a pair of query and row costs beside its content: tables and exponential.
+const PAIR: u64 = 6;
+
+/// The rows of an encoder's inputs as factors.
+fn fold_of(layer: &AttentionLayer, norm: &str, modalities: &[Rows<'_>], channels: usize) -> Fold {
+    Fold {
+        norm: format!("{}.attention.self.{norm}", layer.prefix),
+        channels,
+        modalities: modalities.iter().map(Rows::factored).collect(),
+    }
+}
+
+fn named(layer: &AttentionLayer, leaf: &str, input: usize, output: usize) -> Named {
+    Named {
+        name: format!("{}.attention.{leaf}", layer.prefix),
+        input,
+        output,
+    }
+}
+
+/// Whether the folded encoder takes fewer operations than the plain one.
+pub(super) fn encoder_pays(layer: &AttentionLayer, latents: usize, inputs: &[Rows<'_>]) -> bool {
+    let (n, h) = (latents as u64, layer.heads as u64);
+    let widths = (layer.qk + layer.v) as u64;
+    let rows: u64 = inputs.iter().map(|r| r.count as u64).sum();
+    let plain = rows * widths * (layer.kv_width as u64 + n);
+    let folded: u64 = inputs
+        .iter()
+        .map(|r| {
+            let content = r.factored().content.next_multiple_of(4) as u64;
+            n * h * r.count as u64 * (2 * content + PAIR)
+        })
+        .sum();
+    let columns: u64 = inputs
+        .iter()
+        .map(|r| r.factored().factors().columns() as u64)
+        .sum();
+    // The exponentials of the plain route, and the product with the folded values.
+    let plain = plain + n * h * rows * PAIR;
+    let folded = folded + n * h * columns * layer.q_width as u64;
+    folded < plain
+}
+
+/// Adds the encoder's cross-attention on the folded route; arguments as [`super::encoder::encode`].
+///
+/// # Errors
+/// [`Error::Graph`] when widths do not fit, or what making the content gives.
+pub(super) fn encode(
+    g: &mut Graph,
+    layer: &AttentionLayer,
+    latents: View,
+    inputs: &[Rows<'_>],
+    window_rows: usize,
+) -> Result<ValueId> {
+    let fold = fold_of(layer, "layernorm2", inputs, layer.kv_width);
+    let (starts, columns) = fold.columns();
+    let heads = layer.heads;
+    let rows = latents.extent.rows * heads;
+    let stage = layer.stage;
+    let label = |leaf: &str| format!("{} {leaf}", layer.label);
+    let q = layer.queries(g, latents)?;
+    let folded = g.product(
+        stage,
+        &label("folded queries"),
+        q.view,
+        Folded::Keys {
+            fold: fold.clone(),
+            key: named(layer, "self.key", layer.kv_width, layer.qk),
+            heads: HeadLayout {
+                heads,
+                width: layer.qk / heads,
+            },
+        },
+        None,
+        None,
+    )?;
+    // Heads are rows of their own: [N, heads·columns] is [N·heads, columns].
+    let folded = View {
+        value: folded,
+        first_row: 0,
+        extent: Extent::new(1, rows, columns),
+    };
+    let all: Vec<(usize, Window)> = inputs
+        .iter()
+        .enumerate()
+        .flat_map(|(i, r)| r.windows(window_rows).into_iter().map(move |w| (i, w)))
+        .collect();
+    let mut carry: Option<(ValueId, ValueId)> = None;
+    for (i, &(modality, w)) in all.iter().enumerate() {
+        let (source, factored) = (&inputs[modality], &fold.modalities[modality]);
+        let content = source.factor(g, w, stage)?;
+        let scale = g.row_scale(stage, &label("scale"), factored, content, w, None)?;
+        let batch = content.map_or(1, |c| c.extent.batch);
+        let args = FactoredAttention {
+            batch,
+            queries: rows,
+            keys: w.rows,
+            first_key: w.first,
+            factors: factored.factors(),
+            columns,
+            first_column: starts[modality],
+            masked: source.mask.is_some(),
+            carry: carry.is_some(),
+            finish: i + 1 == all.len(),
+            splits: 1,
+        };
+        let scale = g.view(scale);
+        let result = g.factored_attention(
+            stage,
+            &label("attention"),
+            args,
+            [content, Some(folded), Some(scale), source.mask],
+            carry,
+        )?;
+        if args.finish {
+            let value = named(layer, "self.value", layer.kv_width, layer.v);
+            let output = named(layer, "output.dense", layer.v, layer.q_width);
+            let sums = View {
+                value: result[0],
+                first_row: 0,
+                extent: Extent::new(batch, latents.extent.rows, heads * columns),
+            };
+            let a = g.product(
+                stage,
+                &label("output"),
+                sums,
+                Folded::Values {
+                    fold: fold.clone(),
+                    value: value.clone(),
+                    output: output.clone(),
+                    heads,
+                },
+                Some(Folded::ValuesBias {
+                    fold,
+                    value,
+                    output,
+                }),
+                layer.residual.then_some(latents),
+            )?;
+            return layer.feed_forward(g, a);
+        }
+        carry = Some((result[0], result[1]));
+    }
+    Err(Error::graph(&layer.label, "has no input window"))
+}
+
+/// Which parts of a decoder are folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DecoderParts {
+    /// The query projection into the keys.
+    pub(super) queries: bool,
+    /// The output projection into the values.
+    pub(super) values: bool,
+}
+
+/// What pays in a decoder of one head.
+pub(super) fn decoder_parts(
+    layer: &AttentionLayer,
+    latents: usize,
+    queries: &[Rows<'_>],
+) -> DecoderParts {
+    let nothing = DecoderParts {
+        queries: false,
+        values: false,
+    };
+    // The raw queries would be needed after all.
+    if layer.heads != 1 || layer.residual {
+        return nothing;
+    }
+    let n = latents as u64;
+    let (e, qk, v) = (layer.q_width as u64, layer.qk as u64, layer.v as u64);
+    let d = layer.kv_width as u64;
+    let rows: u64 = queries.iter().map(|r| r.count as u64).sum();
+    let columns: u64 = queries
+        .iter()
+        .map(|r| r.factored().factors().columns() as u64)
+        .sum();
+    let plain = rows * qk * (e + n) + n * d * qk;
+    let folded: u64 = queries
+        .iter()
+        .map(|r| {
+            let content = r.factored().content.next_multiple_of(4) as u64;
+            n * r.count as u64 * (content + PAIR)
+        })
+        .sum();
+    let folded = folded + n * d * columns;
+    DecoderParts {
+        queries: folded < plain,
+        values: rows * n * e + n * d * e < rows * v * (n + e) + n * d * v,
+    }
+}
+
+/// Adds the decoder's cross-attention on the folded route; arguments as [`super::decoder::decode`].
+///
+/// # Errors
+/// [`Error::Graph`] when widths do not fit, or what the callbacks return.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "those of the plain route, and the parts"
+)]
+pub(super) fn decode(
+    g: &mut Graph,
+    layer: &AttentionLayer,
+    latents: ValueId,
+    queries: &[Rows<'_>],
+    window_rows: usize,
+    parts: DecoderParts,
+    keep_queries: bool,
+    rest: &mut dyn FnMut(&mut Graph, Decoded) -> Result<()>,
+) -> Result<()> {
+    let stage = layer.stage;
+    let label = |leaf: &str| format!("{} {leaf}", layer.label);
+    let view = g.view(latents);
+    let normalised = layer.input_norm(g, view);
+    let z = g.view(normalised);
+    let fold = fold_of(layer, "layernorm1", queries, layer.q_width);
+    let (starts, columns) = fold.columns();
+    let key = named(layer, "self.key", layer.kv_width, layer.qk);
+    let value = named(layer, "self.value", layer.kv_width, layer.v);
+    let output = named(layer, "output.dense", layer.v, layer.q_width);
+    let query = named(layer, "self.query", layer.q_width, layer.qk);
+    let keys = if parts.queries {
+        let bias = Folded::QueriesBias {
+            fold: fold.clone(),
+            query: query.clone(),
+            key: key.clone(),
+        };
+        let weight = Folded::Queries {
+            fold: fold.clone(),
+            query,
+            key,
+        };
+        g.product(stage, &label("folded keys"), z, weight, Some(bias), None)?
+    } else {
+        layer.project(g, z, "key")?
+    };
+    let tables = if parts.queries {
+        let view = g.view(keys);
+        Some(g.transpose(stage, &label("tables"), view))
+    } else {
+        None
+    };
+    let values = if parts.values {
+        let weight = Folded::Composed {
+            first: value.clone(),
+            second: output.clone(),
+        };
+        let bias = Folded::ComposedBias {
+            first: value,
+            second: output,
+        };
+        g.product(stage, &label("folded values"), z, weight, Some(bias), None)?
+    } else {
+        layer.project(g, z, "value")?
+    };
+    let d_v = if parts.values { layer.q_width } else { layer.v };
+    let [keys, values] = [keys, values].map(|v| g.view(v));
+    let tables = tables.map(|t| g.view(t));
+
+    for (modality, rows) in queries.iter().enumerate() {
+        for w in rows.windows(window_rows) {
+            let x = if parts.queries && !keep_queries {
+                None
+            } else {
+                Some(rows.assemble(g, w, stage)?)
+            };
+            let context = match tables {
+                Some(tables) => {
+                    let factored = &fold.modalities[modality];
+                    let content = rows.factor(g, w, stage)?;
+                    let points = match rows.points {
+                        Some(points) => Some(g.rows(points, w.first, w.rows)?),
+                        None => None,
+                    };
+                    let scale =
+                        g.row_scale(stage, &label("scale"), factored, content, w, points)?;
+                    let factors = factored.factors();
+                    let args = Attention {
+                        batch: keys.extent.batch,
+                        scale: 1.0,
+                        q_row: content.map_or(0, |c| c.extent.stride()),
+                        k_row: content.map_or(0, |_| keys.extent.stride()),
+                        k_column: content.map_or(0, |_| starts[modality]),
+                        v_row: values.extent.stride(),
+                        factors: Some(QueryFactors {
+                            factors,
+                            first_column: starts[modality],
+                            columns,
+                            first_query: w.first,
+                            indexed: points.is_some(),
+                        }),
+                        ..Attention::new(w.rows, keys.extent.rows, 1, factors.content, d_v)
+                    };
+                    let scale = g.view(scale);
+                    let inputs = [
+                        content,
+                        content.map(|_| keys),
+                        Some(values),
+                        Some(scale),
+                        Some(tables),
+                        points,
+                    ];
+                    g.factored_queries(stage, &label("attention"), args, inputs)?
+                }
+                None => {
+                    let x = x.ok_or_else(|| Error::graph(&layer.label, "has no query rows"))?;
+                    let q = layer.queries(g, x)?;
+                    let args = Attention {
+                        batch: keys.extent.batch,
+                        q_row: q.view.extent.stride(),
+                        k_row: keys.extent.stride(),
+                        v_row: values.extent.stride(),
+                        shared_queries: q.view.extent.batch == 1 && keys.extent.batch > 1,
+                        ..Attention::new(w.rows, keys.extent.rows, 1, layer.qk, d_v)
+                    };
+                    let inputs = [Some(q.view), Some(keys), Some(values), None, None, None];
+                    g.factored_queries(stage, &label("attention"), args, inputs)?
+                }
+            };
+            let a = if parts.values {
+                context
+            } else {
+                layer.output(g, context, None)?
+            };
+            let hidden = layer.feed_forward(g, a)?;
+            let decoded = Decoded {
+                modality,
+                queries: x,
+                hidden,
+            };
+            rest(g, decoded)?;
+        }
+    }
+    Ok(())
+}
+
+impl Rows<'_> {
+    /// What the rows are made of on the folded route. Rows with a tail of their own count as content.
+    pub(super) fn factored(&self) -> Factored {
+        match self.per_row {
+            Some(_) => Factored {
+                content: self.channels(),
+                positions: None,
+                constant: Vec::new(),
+            },
+            None => Factored {
+                content: self.content_channels,
+                positions: self.positions.clone(),
+                constant: self.constant.clone(),
+            },
+        }
+    }
+
+    /// The content that the folded route reads, if there is any.
+    fn factor(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<Option<View>> {
+        match (&self.content, self.per_row) {
+            (_, Some(_)) => Ok(Some(self.assemble(g, w, stage)?)),
+            (Some(make), None) => Ok(Some(make(g, w, stage)?)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl From<Folded> for Recipe {
+    fn from(folded: Folded) -> Self {
+        Recipe::Folded(folded)
+    }
+}
