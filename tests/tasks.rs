@@ -6,6 +6,9 @@ mod files;
 #[path = "tasks/flow.rs"]
 mod flow;
 #[cfg(feature = "media")]
+#[path = "tasks/images.rs"]
+mod images;
+#[cfg(feature = "media")]
 #[path = "tasks/pictures.rs"]
 mod pictures;
 #[path = "tasks/scene.rs"]

@@ -10,10 +10,13 @@ pub mod flow_file;
 pub mod flow_picture;
 pub mod flow_tiles;
 pub mod frame;
+pub mod image_processor;
 pub mod masked_lm;
 pub mod optical_flow;
 #[cfg(feature = "media")]
 pub mod picture;
+mod processor_file;
+pub mod resample;
 pub mod runner;
 pub mod scene;
 pub mod text;
@@ -21,6 +24,7 @@ pub mod text;
 pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
 pub use frame::Frame;
+pub use image_processor::PerceiverImageProcessor;
 pub use scene::{Scene, ScenePair};
 
 use crate::error::{Error, Result};
