@@ -9,6 +9,9 @@ mod flow;
 #[path = "tasks/images.rs"]
 mod images;
 #[cfg(feature = "media")]
+#[path = "tasks/media.rs"]
+mod media;
+#[cfg(feature = "media")]
 #[path = "tasks/pictures.rs"]
 mod pictures;
 #[path = "tasks/scene.rs"]
