@@ -133,6 +133,76 @@ fn fill_mask_prints_text_and_candidates() {
     assert_eq!(top[0]["name"], "u");
 }
 
+/// What it says with `input` on standard input.
+fn with_input(arguments: &[&str], input: &[u8]) -> Output {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_perceiver"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("PERCEIVER_DEVICE")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // It may have refused before it read all.
+    let _ = child.stdin.take().expect("an input").write_all(input);
+    child.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn fill_mask_reads_long_files_and_standard_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("text.txt");
+    let sentence = "This function returns a value. ";
+    let masked = "This function ret[MASK]rns a value. ";
+    let text = [
+        sentence.repeat(40),
+        masked.to_owned(),
+        sentence.repeat(40),
+        masked.to_owned(),
+    ];
+    std::fs::write(&path, text.concat()).expect("written");
+    let report = json(&[
+        "fill-mask",
+        "--file",
+        string(&path),
+        "--json",
+        "--device",
+        "cpu",
+    ]);
+    assert_eq!(report[0]["text"], sentence.repeat(82));
+    let spans = report[0]["spans"].as_array().expect("spans");
+    let starts: Vec<_> = spans.iter().map(|s| s["start"].as_u64()).collect();
+    assert_eq!(starts, [Some(40 * 31 + 18), Some(81 * 31 + 18)]);
+
+    for arguments in [
+        ["fill-mask", "-", "--json"],
+        ["fill-mask", "--file=-", "--json"],
+    ] {
+        let output = with_input(&arguments, b"This function ret[MASK]rns a value.");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report[0]["text"], "This function returns a value.");
+    }
+    let said = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        self::text(&output.stderr)
+    };
+    let message = said(with_input(&["fill-mask", "-"], b"caf\xe9 [MASK]"));
+    assert!(
+        message.contains("input `standard input`: byte 3 is no UTF-8; expected a text in UTF-8"),
+        "{message}"
+    );
+    std::fs::write(&path, vec![b'a'; (16 << 20) + 1]).expect("written");
+    let message = refusal(&["fill-mask", "--file", string(&path)]);
+    assert!(
+        message.contains("text.txt`: more than 16 MiB; expected a smaller file: split it"),
+        "{message}"
+    );
+    let message = refusal(&["fill-mask", "--file", "no/such/file"]);
+    assert!(message.contains("cannot read no/such/file"), "{message}");
+}
+
 /// Every recorded name is written, and equals the recorded float64 run.
 #[test]
 fn run_writes_what_the_reference_recorded() {
@@ -248,9 +318,12 @@ fn refusals_say_what_where_and_what_to_try() {
         message.contains("texts[0]") && message.contains("[MASK]"),
         "{message}"
     );
-    let long = format!("{}[MASK]", "x".repeat(5000));
+    let long = "[MASK]".repeat(5000);
     let message = refusal(&["fill-mask", &long]);
-    assert!(message.contains("shorten or split it"), "{message}");
+    assert!(
+        message.contains("5000 masks beside each other, from token 1"),
+        "{message}"
+    );
     let message = refusal(&["fill-mask", "--device", "99", "a [MASK]"]);
     assert!(
         message.contains("no device matches `99`: there is no adapter of this number")

@@ -24,6 +24,7 @@ pub mod resample;
 pub mod runner;
 pub mod scene;
 pub mod text;
+mod text_windows;
 #[cfg(feature = "media")]
 pub mod wav;
 pub mod y4m;
