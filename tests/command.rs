@@ -7,6 +7,8 @@ use perceiver::checkpoint::read_tensors;
 use serde_json::Value;
 
 mod common;
+#[path = "command/sequences.rs"]
+mod sequences;
 
 fn perceiver(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_perceiver"))

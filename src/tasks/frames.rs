@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::frame::Frame;
 use super::{gif, picture, y4m};
 use crate::error::{Error, Result};
+use crate::output::whole_folder;
 
 /// Endings of pictures in a folder.
 const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
@@ -141,6 +142,19 @@ impl Frames {
             });
         }
         pictures.sort_by(|a, b| natural(&a.0, &b.0));
+        Ok(Self::files(pictures))
+    }
+
+    /// Some pictures, in the order in which they are given.
+    #[must_use]
+    pub fn pictures(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let named = paths
+            .into_iter()
+            .map(|path| (path.display().to_string(), path));
+        Self::files(named.collect())
+    }
+
+    fn files(pictures: Vec<(String, PathBuf)>) -> Self {
         let length = pictures.len();
         let frames = pictures.into_iter().map(|(name, path)| {
             Ok(NamedFrame {
@@ -149,7 +163,20 @@ impl Frames {
                 time: None,
             })
         });
-        Ok(Self::new(frames, Some(length), None))
+        Self::new(frames, Some(length), None)
+    }
+
+    /// Each frame with the next one.
+    #[must_use]
+    pub fn pairs(self) -> Pairs {
+        Pairs {
+            length: self.length.map(|n| n.saturating_sub(1)),
+            rate: self.rate,
+            frames: self,
+            last: None,
+            pairs: 0,
+            ended: false,
+        }
     }
 
     /// How many frames there are in all, where that is known before they are read.
@@ -191,6 +218,76 @@ impl Iterator for Frames {
         self.ended = !matches!(found, Some(Ok(_)));
         found
     }
+}
+
+/// Each frame of a sequence with the next one. A sequence of one frame is an error.
+pub struct Pairs {
+    frames: Frames,
+    length: Option<usize>,
+    rate: Option<(u32, u32)>,
+    last: Option<NamedFrame>,
+    pairs: usize,
+    ended: bool,
+}
+
+impl Pairs {
+    /// How many pairs there are in all, where that is known before they are read.
+    #[must_use]
+    pub fn length(&self) -> Option<usize> {
+        self.length
+    }
+
+    /// As [`Frames::rate`].
+    #[must_use]
+    pub fn rate(&self) -> Option<(u32, u32)> {
+        self.rate
+    }
+
+    fn read(&mut self) -> Result<Option<(NamedFrame, NamedFrame)>> {
+        let first = match self.last.take() {
+            Some(first) => Some(first),
+            None => self.frames.next().transpose()?,
+        };
+        let second = self.frames.next().transpose()?;
+        let (Some(first), Some(second)) = (first, second) else {
+            if self.pairs > 0 {
+                return Ok(None);
+            }
+            return Err(Error::input(
+                "frames",
+                "there are fewer than two",
+                "a sequence of at least two frames",
+            ));
+        };
+        self.pairs += 1;
+        self.last = Some(second.clone());
+        Ok(Some((first, second)))
+    }
+}
+
+impl Iterator for Pairs {
+    type Item = Result<(NamedFrame, NamedFrame)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let found = self.read().transpose();
+        self.ended = !matches!(found, Some(Ok(_)));
+        found
+    }
+}
+
+/// Fills a folder with the files that `content` writes into the folder that it is given. They take
+/// their places only when all are written; a folder that is there keeps its other files.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be made; whatever `content` gives.
+pub fn write_folder(
+    folder: impl AsRef<Path>,
+    content: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    whole_folder(folder.as_ref(), content)
 }
 
 /// The order of names in which numbers inside them count as numbers.

@@ -8,6 +8,7 @@ pub mod fill_mask;
 pub mod flow;
 pub mod flow_file;
 pub mod flow_picture;
+pub mod flow_style;
 pub mod flow_tiles;
 pub mod frame;
 #[cfg(feature = "media")]
