@@ -9,7 +9,7 @@ const UNKNOWN: f32 = 1e9;
 /// Arrows along the shorter side of a picture, about.
 const ARROWS: usize = 20;
 /// The least distance of arrows, in pixels.
-const LEAST_DISTANCE: usize = 6;
+const LEAST_DISTANCE: usize = 12;
 const ARROW: [u8; 3] = [255, 225, 0];
 /// Around arrows, so that they are seen on bright pictures, too.
 const EDGE: [u8; 3] = [0, 0, 0];
