@@ -73,7 +73,8 @@ impl Resampling {
             Resampling::Hamming => match x.abs() {
                 0.0 => 1.0,
                 x if x >= 1.0 => 0.0,
-                x => sinc(x) * (0.54 + 0.46 * (x * PI).cos()),
+                // Pillow's two numbers are single precision.
+                x => sinc(x) * (f64::from(0.54f32) + f64::from(0.46f32) * (x * PI).cos()),
             },
             Resampling::Bicubic => {
                 const A: f64 = -0.5;
