@@ -1,7 +1,7 @@
 //! Resizing as Pillow does it: the same bytes as `Image.resize` of Pillow 13 gives for 8-bit RGB.
 //!
 //! Two passes, most often the width first, each rounded to bytes. A pass weighs the source pixels under a filter
-//! that is widened when shrinking; the weights are fixed-point numbers of [`PRECISION`] fraction
+//! that is widened when shrinking; the weights are fixed-point numbers of 22 fraction
 //! bits. Invariant: all arithmetic on pixels is in integers, so neither threads nor vector width can
 //! change a byte.
 
