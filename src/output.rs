@@ -1,4 +1,4 @@
-//! Output files that are either whole or not there.
+//! Output files and folders that are either whole or not there.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -25,10 +25,7 @@ pub(crate) fn whole_file(
     path: &Path,
     content: impl FnOnce(&mut NamedTempFile) -> Result<()>,
 ) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = parent(path);
     let mut builder = tempfile::Builder::new();
     // Temporary files are made for their owner alone; a result is made for whom the umask allows.
     #[cfg(unix)]
@@ -40,5 +37,43 @@ pub(crate) fn whole_file(
     content(&mut file)?;
     file.persist(path)
         .map_err(|e| Error::io("create", path, e.error))?;
+    Ok(())
+}
+
+/// The folder that a file lies in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Fills a folder with files by way of a temporary one, whose files take their places only when all
+/// are written. A folder that is there keeps its other files.
+#[cfg(feature = "media")]
+pub(crate) fn whole_folder(path: &Path, content: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let exists = path.is_dir();
+    // On the same file system as the result.
+    let beside = if exists { path } else { parent(path) };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let staging = builder
+        .prefix(".perceiver-")
+        .tempdir_in(beside)
+        .map_err(|e| Error::io("create a folder in", beside, e))?;
+    content(staging.path())?;
+    let failed = |e| Error::io("create", path, e);
+    if !exists {
+        std::fs::rename(staging.path(), path).map_err(failed)?;
+        // It has another name now: there is nothing to remove.
+        let _ = staging.keep();
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(staging.path()).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let to = path.join(entry.file_name());
+        std::fs::rename(entry.path(), &to).map_err(|e| Error::io("create", &to, e))?;
+    }
     Ok(())
 }

@@ -7,6 +7,10 @@ use perceiver::checkpoint::read_tensors;
 use serde_json::Value;
 
 mod common;
+#[path = "command/sequences.rs"]
+mod sequences;
+#[path = "command/texts.rs"]
+mod texts;
 
 fn perceiver(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_perceiver"))
@@ -133,6 +137,23 @@ fn fill_mask_prints_text_and_candidates() {
     assert_eq!(top[0]["name"], "u");
 }
 
+/// What it says with `input` on standard input.
+fn with_input(arguments: &[&str], input: &[u8]) -> Output {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_perceiver"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("PERCEIVER_DEVICE")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // It may have refused before it read all.
+    let _ = child.stdin.take().expect("an input").write_all(input);
+    child.wait_with_output().expect("it ends")
+}
+
 /// Every recorded name is written, and equals the recorded float64 run.
 #[test]
 fn run_writes_what_the_reference_recorded() {
@@ -248,9 +269,12 @@ fn refusals_say_what_where_and_what_to_try() {
         message.contains("texts[0]") && message.contains("[MASK]"),
         "{message}"
     );
-    let long = format!("{}[MASK]", "x".repeat(5000));
+    let long = "[MASK]".repeat(5000);
     let message = refusal(&["fill-mask", &long]);
-    assert!(message.contains("shorten or split it"), "{message}");
+    assert!(
+        message.contains("5000 masks beside each other, from token 1"),
+        "{message}"
+    );
     let message = refusal(&["fill-mask", "--device", "99", "a [MASK]"]);
     assert!(
         message.contains("no device matches `99`: there is no adapter of this number")

@@ -5,13 +5,27 @@
 mod files;
 #[path = "tasks/flow.rs"]
 mod flow;
+#[path = "tasks/flow_style.rs"]
+mod flow_style;
+#[cfg(feature = "media")]
+#[path = "tasks/images.rs"]
+mod images;
+#[cfg(feature = "media")]
+#[path = "tasks/media.rs"]
+mod media;
 #[cfg(feature = "media")]
 #[path = "tasks/pictures.rs"]
 mod pictures;
 #[path = "tasks/scene.rs"]
 mod scene;
+#[cfg(feature = "media")]
+#[path = "tasks/sound.rs"]
+mod sound;
 #[path = "tasks/text.rs"]
 mod text;
+#[cfg(feature = "media")]
+#[path = "tasks/video.rs"]
+mod video;
 
 use std::path::PathBuf;
 

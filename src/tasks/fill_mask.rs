@@ -5,6 +5,9 @@
 //! the maximum over all 262 ids and drops special tokens when it decodes). Probabilities are over
 //! the 256 bytes, computed in `f64`; equal ones are ordered by byte.
 //!
+//! A text longer than the model's positions is filled in windows that lie around its masks, with what
+//! stands before and behind them. Each mask is filled in one of them.
+//!
 //! ```no_run
 //! # fn example(model: &perceiver::Model) -> perceiver::Result<()> {
 //! use perceiver::tasks::{FillMask, FillOptions};
@@ -16,11 +19,16 @@
 
 use serde::Serialize;
 
-use super::{Run, text};
+use super::{Run, text, text_windows};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::perceiver::Architecture;
 use crate::tensor::NamedTensors;
+
+/// Windows that run together.
+const BATCH: usize = 16;
+/// The most masks of a text.
+const MOST_MASKS: usize = 1 << 20;
 
 /// In which order masked bytes are filled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,8 +37,8 @@ pub enum Filling {
     /// of each other.
     #[default]
     AtOnce,
-    /// One byte a run, each time the most certain one of every text, which the next run then sees.
-    /// As many runs as the text with the most masks has masks.
+    /// One byte a run, each time the most certain one of every window, which the next run then
+    /// sees. As many runs as the window with the most masks has masks.
     MostCertainFirst,
 }
 
@@ -129,13 +137,13 @@ impl<'m> FillMask<'m> {
         })
     }
 
-    /// Fills the masks of all texts, which are run together as one batch.
+    /// Fills the masks of all texts, up to sixteen of which (or of their windows) run together.
     ///
     /// `progress` hears (done, total) in floating-point operations of all runs.
     ///
     /// # Errors
-    /// [`Error::Input`] when a text has no mask or is too long, or when the model's answer is not
-    /// finite; whatever [`Model::run`] reports.
+    /// [`Error::Input`] when a text has no mask, or more beside each other than the model has
+    /// positions, or when the model's answer is not finite; whatever [`Model::run`] reports.
     pub fn fill(
         &self,
         texts: &[&str],
@@ -165,6 +173,7 @@ pub fn fill_with(
 ) -> Result<Vec<Filled>> {
     let mut rows = Vec::with_capacity(texts.len());
     let mut predictions: Vec<Vec<Option<BytePrediction>>> = Vec::with_capacity(texts.len());
+    let mut windows = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let row = text::encode(expand_masks(text, index, positions)?);
         if !row.contains(&text::MASK) {
@@ -174,42 +183,53 @@ pub fn fill_with(
                 "a [MASK] for each hidden byte, or [MASK:7] for seven of them",
             ));
         }
+        windows.extend(text_windows::windows(index, &row, positions)?);
         predictions.push(vec![None; row.len()]);
         rows.push(row);
     }
-    let most = rows.iter().map(|row| masks(row).count()).max().unwrap_or(0);
+    let masks = windows.iter().map(|w| w.masks(&rows[w.text]).count());
+    let most = masks.max().unwrap_or(0);
     let rounds = match options.filling {
         Filling::AtOnce => most.min(1),
         Filling::MostCertainFirst => most,
     } as u64;
+    let all = windows.len() as u64;
     for round in 0..rounds {
-        let inputs = text::batch(&rows, positions)?;
-        // Every round runs the same batch, so all of them cost the same.
-        let outputs = run(&inputs, &mut |done, total| {
-            progress(
-                round.saturating_mul(total).saturating_add(done),
-                rounds.saturating_mul(total),
-            );
-        })?;
-        let logits = logits_of(&outputs, rows.len(), positions)?;
-        for (index, (row, found)) in rows.iter_mut().zip(&mut predictions).enumerate() {
-            let logits = logits
-                .get(index * positions * text::VOCABULARY..)
-                .unwrap_or_default();
-            let mut guesses = Vec::new();
-            for position in masks(row) {
-                guesses.push(predict(logits, position, options.top)?);
-            }
-            if options.filling == Filling::MostCertainFirst {
-                guesses = most_certain(guesses).into_iter().collect();
-            }
-            for guess in guesses {
-                let position = guess.position;
-                if let (Some(id), Some(slot)) = (row.get_mut(position), found.get_mut(position)) {
-                    *id = text::FIRST_BYTE + i64::from(guess.byte);
-                    *slot = Some(guess);
+        // What a window finds is written down when all have run, so that no result depends on how
+        // many run together.
+        let mut found = Vec::new();
+        for (turn, batch) in windows.chunks(BATCH).enumerate() {
+            let parts: Vec<Vec<i64>> = batch.iter().map(|w| w.row(&rows[w.text])).collect();
+            let inputs = text::batch(&parts, positions)?;
+            let before = round * all + (turn * BATCH) as u64;
+            let outputs = run(&inputs, &mut |done, total| {
+                // Every window costs the same.
+                let each = total / batch.len() as u64;
+                progress(
+                    before.saturating_mul(each).saturating_add(done),
+                    (rounds * all).saturating_mul(each),
+                );
+            })?;
+            let logits = logits_of(&outputs, batch.len(), positions)?;
+            for (window, logits) in batch
+                .iter()
+                .zip(logits.chunks_exact(positions * text::VOCABULARY))
+            {
+                let mut guesses = Vec::new();
+                for token in window.masks(&rows[window.text]) {
+                    let place = window.place(token);
+                    guesses.push(predict(logits, place, token, options.top)?);
                 }
+                if options.filling == Filling::MostCertainFirst {
+                    guesses = most_certain(guesses).into_iter().collect();
+                }
+                found.extend(guesses.into_iter().map(|guess| (window.text, guess)));
             }
+        }
+        for (text, guess) in found {
+            let position = guess.position;
+            rows[text][position] = text::FIRST_BYTE + i64::from(guess.byte);
+            predictions[text][position] = Some(guess);
         }
     }
     rows.iter()
@@ -240,14 +260,15 @@ fn expand_masks(text: &str, index: usize, positions: usize) -> Result<String> {
                 rest = tail;
                 let count = number.parse().unwrap_or(usize::MAX);
                 masks = masks.saturating_add(count);
-                // More than fit can never be right, and need not be written out to know it.
-                if count == 0 || masks > positions {
+                // What can never be right need not be written out to know it.
+                let room = positions.saturating_sub(2);
+                if count == 0 || count > room || masks > MOST_MASKS {
                     return Err(Error::input(
                         format!("texts[{index}]"),
                         format!("[MASK:{number}]"),
                         format!(
-                            "numbers of hidden bytes from 1, at most {} in all",
-                            positions.saturating_sub(2)
+                            "numbers of hidden bytes from 1, at most {room} beside each other and \
+                             {MOST_MASKS} in all"
                         ),
                     ));
                 }
@@ -260,22 +281,15 @@ fn expand_masks(text: &str, index: usize, positions: usize) -> Result<String> {
     Ok(out)
 }
 
-/// Positions of the masks in a row of ids.
-fn masks(row: &[i64]) -> impl Iterator<Item = usize> {
-    row.iter()
-        .enumerate()
-        .filter(|&(_, &id)| id == text::MASK)
-        .map(|(position, _)| position)
-}
-
 /// The logits, after a look at their shape.
 fn logits_of(outputs: &NamedTensors, texts: usize, positions: usize) -> Result<&[f32]> {
     super::output_f32(outputs, "logits", &[texts, positions, text::VOCABULARY])
 }
 
-/// The prediction at one position of a text, whose logits begin at `logits[0]`.
-fn predict(logits: &[f32], position: usize, top: usize) -> Result<BytePrediction> {
-    let first = position * text::VOCABULARY + text::SPECIAL.len();
+/// The prediction for a token of a text that stands at `place` in a window, whose logits begin at
+/// `logits[0]`.
+fn predict(logits: &[f32], place: usize, position: usize, top: usize) -> Result<BytePrediction> {
+    let first = place * text::VOCABULARY + text::SPECIAL.len();
     let logits = logits.get(first..first + 256).unwrap_or_default();
     if let Some(bad) = logits.iter().find(|x| !x.is_finite()) {
         return Err(Error::input(

@@ -149,7 +149,7 @@ impl Frame {
 }
 
 /// An empty vector with room for a frame.
-fn room(width: usize, height: usize) -> Result<Vec<u8>> {
+pub(super) fn room(width: usize, height: usize) -> Result<Vec<u8>> {
     if width == 0 || height == 0 {
         return Frame::new(width, height, Vec::new()).map(|frame| frame.rgb);
     }

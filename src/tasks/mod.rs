@@ -10,22 +10,38 @@ pub mod fill_mask;
 pub mod flow;
 pub mod flow_file;
 pub mod flow_picture;
+pub mod flow_style;
 pub mod flow_tiles;
 pub mod frame;
+#[cfg(feature = "media")]
+pub mod frames;
+#[cfg(feature = "media")]
+pub mod gif;
 pub mod image_classification;
+pub mod image_processor;
 pub mod masked_lm;
 pub mod multimodal;
 pub mod optical_flow;
 #[cfg(feature = "media")]
 pub mod picture;
+mod processor_file;
+pub mod resample;
 pub mod runner;
 pub mod scene;
 pub mod text;
 pub mod text_classification;
+mod text_windows;
+#[cfg(feature = "media")]
+pub mod wav;
+pub mod y4m;
+pub mod ycbcr;
 
 pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
 pub use frame::Frame;
+#[cfg(feature = "media")]
+pub use frames::{Frames, NamedFrame};
+pub use image_processor::PerceiverImageProcessor;
 pub use scene::{Scene, ScenePair};
 
 use crate::error::{Error, Result};

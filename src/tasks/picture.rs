@@ -1,6 +1,6 @@
 //! Reading and writing pictures.
 //!
-//! PNG and JPEG are read, PNG is written. Invariants: a hostile file cannot make the reader allocate
+//! PNG, JPEG and WebP are read, PNG is written. Invariants: a hostile file cannot make the reader allocate
 //! more than [`MAX_BYTES`]; a truncated one is an error, never a half-grey picture; a failed write
 //! leaves no partial file.
 
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage};
 
 use super::frame::Frame;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ pub const MAX_SIDE: u32 = 16384;
 /// The largest file that is read, and the most memory that decoding may take.
 pub const MAX_BYTES: u64 = 1 << 30;
 
-/// Reads a PNG or JPEG picture, whichever the content says it is.
+/// Reads a PNG, JPEG or WebP picture, whichever the content says it is.
 ///
 /// 16-bit values are scaled to 8 bits, grey becomes three equal colours, and transparency is
 /// ignored: the colour counts even where it is invisible. Rotation noted in a JPEG's metadata is not
@@ -27,9 +27,43 @@ pub const MAX_BYTES: u64 = 1 << 30;
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Media`] when it is too large, damaged, or
-/// neither PNG nor JPEG.
+/// of another kind.
 pub fn read(path: impl AsRef<Path>) -> Result<Frame> {
-    let path = path.as_ref();
+    read_with(path.as_ref(), DynamicImage::to_rgb8)
+}
+
+/// Reads a picture as `read` does, with the colours of Pillow's `Image.open(path).convert("RGB")`,
+/// which image classifiers were trained on: of 16-bit colours the higher byte counts, and 16-bit
+/// grey ends at 255. JPEG decoders differ among each other in single steps of a colour.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as_pillow(path: impl AsRef<Path>) -> Result<Frame> {
+    read_with(path.as_ref(), pillow_rgb)
+}
+
+/// 8-bit RGB as Pillow makes it.
+fn pillow_rgb(picture: &DynamicImage) -> RgbImage {
+    let high = |value: u16| (value >> 8) as u8;
+    match picture {
+        DynamicImage::ImageLuma16(grey) => map(grey, |p| [p.0[0].min(255) as u8; 3]),
+        DynamicImage::ImageLumaA16(grey) => map(grey, |p| [high(p.0[0]); 3]),
+        DynamicImage::ImageRgb16(rgb) => map(rgb, |p| p.0.map(high)),
+        DynamicImage::ImageRgba16(rgba) => map(rgba, |p| [p.0[0], p.0[1], p.0[2]].map(high)),
+        other => other.to_rgb8(),
+    }
+}
+
+fn map<P: Pixel>(
+    picture: &ImageBuffer<P, Vec<P::Subpixel>>,
+    colour: impl Fn(&P) -> [u8; 3],
+) -> RgbImage {
+    ImageBuffer::from_fn(picture.width(), picture.height(), |x, y| {
+        Rgb(colour(picture.get_pixel(x, y)))
+    })
+}
+
+fn read_with(path: &Path, rgb: fn(&DynamicImage) -> RgbImage) -> Result<Frame> {
     let io = |e| Error::io("read", path, e);
     let mut bytes = Vec::new();
     File::open(path)
@@ -37,7 +71,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Frame> {
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(io)?;
-    decode(&bytes).map_err(|(what, hint)| media(path, what, hint))
+    decode(&bytes, rgb).map_err(|(what, hint)| media(path, what, hint))
 }
 
 /// Writes a PNG picture; there is no partial file when it fails.
@@ -73,8 +107,11 @@ fn media(path: &Path, what: String, hint: &str) -> Error {
 }
 
 /// The picture in a file's bytes, or what is wrong and what to do.
-fn decode(bytes: &[u8]) -> std::result::Result<Frame, (String, &'static str)> {
-    const KINDS: &str = "use a PNG or JPEG file";
+fn decode(
+    bytes: &[u8],
+    convert: fn(&DynamicImage) -> RgbImage,
+) -> std::result::Result<Frame, (String, &'static str)> {
+    const KINDS: &str = "use a PNG, JPEG or WebP file";
     const WHOLE: &str = "was it copied or downloaded completely? Save it again as PNG";
     const SMALLER: &str = "scale the picture down";
     if bytes.is_empty() {
@@ -88,13 +125,13 @@ fn decode(bytes: &[u8]) -> std::result::Result<Frame, (String, &'static str)> {
         .with_guessed_format()
         .map_err(|e| (e.to_string(), KINDS))?;
     match reader.format() {
-        Some(ImageFormat::Png) => {}
+        Some(ImageFormat::Png | ImageFormat::WebP) => {}
         Some(ImageFormat::Jpeg) if jpeg_is_whole(bytes) => {}
         // The decoder would fill the missing part with grey.
         Some(ImageFormat::Jpeg) => {
             return Err(("the JPEG data end too early".to_owned(), WHOLE));
         }
-        _ => return Err(("this is neither PNG nor JPEG".to_owned(), KINDS)),
+        _ => return Err(("this is neither PNG nor JPEG nor WebP".to_owned(), KINDS)),
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
@@ -113,7 +150,7 @@ fn decode(bytes: &[u8]) -> std::result::Result<Frame, (String, &'static str)> {
     })?;
     let rgb = match picture {
         DynamicImage::ImageRgb8(rgb) => rgb,
-        other => other.to_rgb8(),
+        other => convert(&other),
     };
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
     Frame::new(width, height, rgb.into_raw()).map_err(|e| (e.to_string(), WHOLE))

@@ -90,6 +90,24 @@ fn other_depths_become_eight_bit_rgb() {
 }
 
 #[test]
+fn webp_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let rgb = image::RgbImage::from_raw(40, 30, frame().rgb().to_vec()).unwrap();
+    let bytes = encoded(&DynamicImage::ImageRgb8(rgb), ImageFormat::WebP);
+    // What is written is lossless.
+    let path = save(folder.path(), "frame.webp", &bytes);
+    assert_eq!(picture::read(path).unwrap(), frame());
+    for length in (16..bytes.len() - 8).step_by(7) {
+        let path = save(folder.path(), "part.webp", &bytes[..length]);
+        let told = message(picture::read(&path));
+        assert!(
+            told.contains("was it copied or downloaded completely?"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn truncated_pictures_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("frame.png");
@@ -126,7 +144,7 @@ fn other_files_are_refused() {
     assert_eq!(
         message(picture::read(&path)),
         format!(
-            "{}: the file is empty; use a PNG or JPEG file",
+            "{}: the file is empty; use a PNG, JPEG or WebP file",
             path.display()
         )
     );
@@ -135,7 +153,7 @@ fn other_files_are_refused() {
         assert_eq!(
             message(picture::read(&path)),
             format!(
-                "{}: this is neither PNG nor JPEG; use a PNG or JPEG file",
+                "{}: this is neither PNG nor JPEG nor WebP; use a PNG, JPEG or WebP file",
                 path.display()
             )
         );

@@ -267,6 +267,91 @@ fn most_certain_bytes_are_filled_first_and_seen_by_the_next_run() {
     assert_eq!(masked, [vec![1, 2, 3, 13], vec![1, 2], vec![1]]);
 }
 
+/// A network that is sure of the byte before a run of masks plus the place in the run.
+fn successor(inputs: &NamedTensors, positions: usize) -> NamedTensors {
+    let ids = inputs["input_ids"].as_i64().unwrap();
+    let mut logits = vec![0.0; ids.len() * VOCABULARY];
+    for (row, logits) in ids
+        .chunks_exact(positions)
+        .zip(logits.chunks_exact_mut(positions * VOCABULARY))
+    {
+        for (at, logits) in logits.chunks_exact_mut(VOCABULARY).enumerate() {
+            let run = row[..=at].iter().rev().take_while(|&&id| id == MASK);
+            let length = run.count();
+            if length > 0 {
+                let before = row[at - length].max(FIRST_BYTE);
+                logits[usize::try_from(before).unwrap() + length] = 9.0;
+            }
+        }
+    }
+    let shape = vec![ids.len() / positions, positions, VOCABULARY];
+    NamedTensors::from([("logits".to_owned(), Tensor::f32(shape, logits).unwrap())])
+}
+
+#[test]
+fn long_texts_are_filled_in_windows() {
+    let between = "x".repeat(50);
+    let text = format!("{between}a[MASK:3]{between}k[MASK][MASK]{between}[MASK]y");
+    let wanted = format!("{between}abcd{between}klm{between}yy");
+    for filling in [Filling::AtOnce, Filling::MostCertainFirst] {
+        let options = FillOptions { top: 1, filling };
+        let mut heard = Vec::new();
+        let mut batches = Vec::new();
+        let filled = fill_with(
+            &["p[MASK]", &text],
+            24,
+            &options,
+            &mut |done, total| heard.push((done, total)),
+            &mut |inputs, progress| {
+                let shape = inputs["input_ids"].shape();
+                batches.push(shape[0]);
+                assert_eq!(shape[1], 24);
+                progress(10 * shape[0] as u64, 10 * shape[0] as u64);
+                Ok(successor(inputs, 24))
+            },
+        )
+        .unwrap();
+        assert_eq!(filled[0].text, "pq");
+        assert_eq!(filled[1].text, wanted);
+        let spans: Vec<(usize, &str)> = filled[1]
+            .spans
+            .iter()
+            .map(|s| (s.start, s.text.as_str()))
+            .collect();
+        assert_eq!(spans, [(52, "bcd"), (106, "lm"), (158, "y")]);
+        // The short text and three windows, as often as the largest run of masks is long.
+        let rounds = if filling == Filling::AtOnce { 1 } else { 3 };
+        assert_eq!(batches, vec![4; rounds]);
+        let all = 40 * rounds as u64;
+        let steps: Vec<_> = (1..=rounds as u64).map(|r| (40 * r, all)).collect();
+        assert_eq!(heard, steps);
+    }
+}
+
+#[test]
+fn many_windows_run_in_turns() {
+    let text = format!("a[MASK]{}", "-".repeat(40)).repeat(35);
+    let mut heard = Vec::new();
+    let filled = fill_with(
+        &[&text],
+        20,
+        &FillOptions::default(),
+        &mut |done, total| heard.push((done, total)),
+        &mut |inputs, progress| {
+            let windows = inputs["input_ids"].shape()[0] as u64;
+            progress(windows, windows);
+            Ok(successor(inputs, 20))
+        },
+    )
+    .unwrap();
+    assert_eq!(filled[0].text, text.replace("[MASK]", "b"));
+    assert_eq!(filled[0].spans.len(), 35);
+    assert_eq!(heard, [(16, 35), (32, 35), (35, 35)]);
+    // Masks at the very ends of a window without room for anything else.
+    let filled = fill(&["[MASK:8]a"], 10, &FillOptions::default()).unwrap();
+    assert_eq!(filled[0].text, "Perceivea");
+}
+
 #[test]
 fn texts_that_cannot_be_filled_are_named() {
     let refused = |texts: &[&str]| message(fill(texts, 10, &FillOptions::default()));
@@ -275,20 +360,21 @@ fn texts_that_cannot_be_filled_are_named() {
         "input `texts[1]`: there is nothing to fill; expected a [MASK] for each hidden byte, or \
          [MASK:7] for seven of them"
     );
-    for number in ["0", "11", "99999999999999999999999"] {
+    for number in ["0", "9", "99999999999999999999999"] {
         assert_eq!(
             refused(&[&format!("[MASK:{number}]")]),
             format!(
                 "input `texts[0]`: [MASK:{number}]; expected numbers of hidden bytes from 1, at \
-                 most 8 in all"
+                 most 8 beside each other and 1048576 in all"
             )
         );
     }
-    assert!(refused(&["[MASK:6][MASK:5]"]).contains("at most 8 in all"));
+    let many = "[MASK:8]a".repeat((1 << 17) + 1);
+    assert!(refused(&[&many]).contains("1048576 in all"));
     assert_eq!(
-        refused(&["[MASK:8]a"]),
-        "input `texts[0]`: 11 tokens (one for each byte and each special token, with [CLS] and \
-         [SEP]); expected at most 10, that is 8 bytes of text: shorten or split it"
+        refused(&["abc[MASK:6][MASK:5]"]),
+        "input `texts[0]`: 11 masks beside each other, from token 4; expected at most 8, since the \
+         model has 10 positions"
     );
     assert_eq!(fill(&[], 10, &FillOptions::default()).unwrap(), []);
 }

@@ -1,10 +1,18 @@
 //! `perceiver fill-mask`.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use perceiver::tasks::{FillMask, FillOptions, Filled, Filling};
+use perceiver::{Error, Result};
 
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, show};
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Fills masked bytes.
 #[derive(Args)]
@@ -12,9 +20,13 @@ pub(crate) struct Options {
     /// Checkpoint folder, or the name of a shipped model
     #[arg(long, default_value = "text-tiny")]
     model: String,
-    /// Texts with a [MASK] for each hidden byte, or [MASK:7] for seven
-    #[arg(required = true)]
+    /// Texts with a [MASK] for each hidden byte, or [MASK:7] for seven; `-` is standard input.
+    /// Longer ones than the model takes at once are filled in windows around their masks
+    #[arg(required_unless_present = "file")]
     texts: Vec<String>,
+    /// A file whose content is one more text, after the others; `-` is standard input
+    #[arg(long)]
+    file: Vec<PathBuf>,
     /// Candidates to print for each byte
     #[arg(long, default_value_t = 5)]
     top: usize,
@@ -29,9 +41,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
+    let given = texts(options)?;
+    let texts: Vec<&str> = given.iter().map(String::as_str).collect();
     let engine = options.device.engine()?;
     let model = load(&engine, &options.model)?;
-    let texts: Vec<&str> = options.texts.iter().map(String::as_str).collect();
     let how = FillOptions {
         top: options.top,
         filling: if options.certain_first {
@@ -54,8 +67,53 @@ pub(crate) fn run(options: &Options) -> Outcome {
     Ok(true)
 }
 
+/// All texts, those of files and of standard input among them.
+fn texts(options: &Options) -> Result<Vec<String>> {
+    let given = options.texts.iter().map(|text| match text.as_str() {
+        "-" => read(Path::new("-")),
+        text => Ok(text.to_owned()),
+    });
+    given
+        .chain(options.file.iter().map(|path| read(path)))
+        .collect()
+}
+
+/// The text of a file, or of standard input.
+fn read(path: &Path) -> Result<String> {
+    let (name, input): (&Path, Box<dyn Read>) = if path == Path::new("-") {
+        (
+            Path::new("standard input"),
+            Box::new(std::io::stdin().lock()),
+        )
+    } else {
+        let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+        (path, Box::new(file))
+    };
+    let mut bytes = Vec::new();
+    input
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", name, e))?;
+    let wrong = |what: String, expected: &str| {
+        Err(Error::input(name.display().to_string(), what, expected))
+    };
+    if bytes.len() as u64 > MOST_BYTES {
+        return wrong(
+            format!("more than {} MiB", MOST_BYTES >> 20),
+            "a smaller file: split it",
+        );
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(e) => wrong(
+            format!("byte {} is no UTF-8", e.utf8_error().valid_up_to()),
+            "a text in UTF-8",
+        ),
+    }
+}
+
 /// A line for each filled byte.
-fn candidates(text: &Filled) -> perceiver::Result<()> {
+fn candidates(text: &Filled) -> Result<()> {
     let bytes = text.spans.iter().flat_map(|s| &s.bytes);
     let rows = bytes
         .map(|byte| {

@@ -1,28 +1,46 @@
-//! `perceiver flow`.
+//! `perceiver flow`: of two pictures, or of each frame of a sequence and the next.
 
-use std::path::{Path, PathBuf};
+use std::iter::Peekable;
+use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow, flow_file, flow_picture, picture};
+use perceiver::tasks::frames::{Pairs, write_folder};
+use perceiver::tasks::{
+    FlowField, FlowOptions, Frames, NamedFrame, OpticalFlow, flow_file, gif, picture, y4m,
+};
 use perceiver::{Error, Result};
+use serde::Serialize;
 use serde_json::json;
 
+use crate::flow_output::{Format, Look, Style, Target, rate, time};
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, show};
 
-/// Flow between two pictures.
+/// Flow between two pictures, or within a sequence.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder, or the name of a shipped model
     #[arg(long, default_value = "flow-tiny")]
     model: String,
-    /// First frame, PNG or JPEG
-    first: PathBuf,
-    /// Second frame, of the same size
-    second: PathBuf,
-    /// Where the result goes: a .png with the colour wheel, or a .flo with the numbers
+    /// Two pictures of one size (PNG, JPEG or WebP), or one sequence: a folder of pictures, a
+    /// YUV4MPEG2 (.y4m) video, `-` for one from standard input, or a GIF
+    #[arg(required = true, num_args = 1..=2, value_name = "FRAMES")]
+    frames: Vec<PathBuf>,
+    /// Where the result goes. Of one pair: a .png picture, or a .flo with the numbers. Of many: a
+    /// folder (DIR/) of one file each, or a .y4m or .gif video
     #[arg(short, long)]
     out: PathBuf,
+    /// What to write into a folder [default: png]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// How flow is drawn [default: wheel]
+    #[arg(long, value_enum)]
+    style: Option<Style>,
+    /// The motion, in pixels, that is drawn at full strength: in full colour, or as an arrow as long
+    /// as arrows are apart. Motion is divided by it, so half the scale doubles what is seen
+    /// [default: the longest of each pair]
+    #[arg(long)]
+    scale: Option<f32>,
     /// Pixels that neighbouring tiles share
     #[arg(long)]
     overlap: Option<usize>,
@@ -37,69 +55,190 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let kind = Kind::of(&options.out)?;
+    // Decided before anything runs, so that a wrong name costs nothing.
+    let target = Target::of(&options.out, options.format)?;
+    let look = Look::of(options.style, options.scale, &target)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.model)?;
-    let first = picture::read(&options.first)?;
-    let second = picture::read(&options.second)?;
-    let how = FlowOptions {
-        overlap: options.overlap,
-        tiles_per_batch: options.tiles_per_batch,
+    let recipe = OpticalFlow::new(&model)?;
+    let frames = match options.frames.as_slice() {
+        [sequence] => Frames::open(sequence)?,
+        pictures => Frames::pictures(pictures.to_vec()),
     };
-    let bar = show::Bar::new("flow");
-    let field = OpticalFlow::new(&model)?.flow(&first, &second, &how, &mut bar.progress())?;
-    drop(bar);
-    kind.write(&options.out, &field)?;
-    let lengths = field.vectors().iter().map(|[x, y]| x.hypot(*y));
-    let longest = lengths.clone().fold(0.0, f32::max);
-    let mean = lengths.map(f64::from).sum::<f64>() / field.vectors().len().max(1) as f64;
+    let pairs = frames.pairs();
+    let mut flows = Flows {
+        recipe,
+        how: FlowOptions {
+            overlap: options.overlap,
+            tiles_per_batch: options.tiles_per_batch,
+        },
+        count: pairs.length(),
+        rate: pairs.rate(),
+        pairs: pairs.peekable(),
+        bar: show::Bar::new("flow"),
+        reports: Vec::new(),
+        size: (0, 0),
+    };
+    flows.write(options, &target, &look)?;
+    let Flows { reports, size, .. } = flows;
+
+    let longest = reports.iter().map(|r| r.longest).fold(0.0, f32::max);
+    let count = reports.len();
+    let mean = reports.iter().map(|r| r.mean_length).sum::<f64>() / count.max(1) as f64;
+    let (width, height) = size;
     if options.json {
         show::json(&json!({
             "file": options.out,
-            "width": field.width(),
-            "height": field.height(),
+            "width": width,
+            "height": height,
             "mean_length": mean,
             "longest": longest,
+            "pairs": reports,
             "device": engine.device_name(),
         }))?;
     } else {
+        let pairs = if count == 1 {
+            String::new()
+        } else {
+            format!("{count} pairs of ")
+        };
         show::text(&format!(
-            "{}: {}×{} pixels, mean motion {mean:.2}, longest {longest:.2} pixels, on {}",
+            "{}: {pairs}{width}×{height} pixels, mean motion {mean:.2}, longest {longest:.2} pixels, on {}",
             options.out.display(),
-            field.width(),
-            field.height(),
             engine.device_name()
         ))?;
     }
     Ok(true)
 }
 
-/// What the name of the result asks for.
-#[derive(Clone, Copy)]
-enum Kind {
-    Picture,
-    Numbers,
+/// What is said of a pair.
+#[derive(Serialize)]
+struct Report {
+    first: String,
+    second: String,
+    mean_length: f64,
+    longest: f32,
 }
 
-impl Kind {
-    /// Decided before anything runs, so that a wrong name costs nothing.
-    fn of(path: &Path) -> Result<Self> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-        match extension.to_lowercase().as_str() {
-            "png" => Ok(Kind::Picture),
-            "flo" => Ok(Kind::Numbers),
-            _ => Err(Error::Media {
-                path: path.to_path_buf(),
-                what: "has no extension that says what to write".to_owned(),
-                hint: "end it in .png for a picture or .flo for numbers".to_owned(),
-            }),
+/// A pair and its flow.
+struct Flow {
+    first: NamedFrame,
+    second: NamedFrame,
+    field: FlowField,
+}
+
+/// The flows of all pairs, computed when they are asked for.
+struct Flows<'m> {
+    recipe: OpticalFlow<'m>,
+    how: FlowOptions,
+    count: Option<usize>,
+    rate: Option<(u32, u32)>,
+    pairs: Peekable<Pairs>,
+    bar: show::Bar,
+    reports: Vec<Report>,
+    size: (usize, usize),
+}
+
+impl Flows<'_> {
+    fn next(&mut self) -> Option<Result<Flow>> {
+        let pair = self.pairs.next()?;
+        Some(pair.and_then(|(first, second)| self.compute(first, second)))
+    }
+
+    fn compute(&mut self, first: NamedFrame, second: NamedFrame) -> Result<Flow> {
+        let index = self.reports.len();
+        let mut progress = self.bar.progress_of("flow", index, self.count);
+        let pair = (&first.frame, &second.frame);
+        let field = self.recipe.flow(pair.0, pair.1, &self.how, &mut progress)?;
+        let lengths = field.vectors().iter().map(|[x, y]| x.hypot(*y));
+        let sum: f64 = lengths.clone().map(f64::from).sum();
+        self.reports.push(Report {
+            first: first.name.clone(),
+            second: second.name.clone(),
+            mean_length: sum / field.vectors().len().max(1) as f64,
+            longest: lengths.fold(0.0, f32::max),
+        });
+        self.size = (field.width(), field.height());
+        Ok(Flow {
+            first,
+            second,
+            field,
+        })
+    }
+
+    /// An error of the first pair, and the time that its first frame is shown.
+    fn first_time(&mut self) -> Result<Option<std::time::Duration>> {
+        match self.pairs.peek() {
+            Some(Ok((first, _))) => Ok(first.time),
+            // The error is taken, not looked at.
+            Some(Err(_)) => match self.pairs.next() {
+                Some(Err(e)) => Err(e),
+                _ => Ok(None),
+            },
+            None => Ok(None),
         }
     }
 
-    fn write(self, path: &Path, field: &FlowField) -> Result<()> {
-        match self {
-            Kind::Picture => picture::write_png(path, &flow_picture::picture(field, None)?),
-            Kind::Numbers => flow_file::write(path, field),
+    fn write(&mut self, options: &Options, target: &Target, look: &Look) -> Result<()> {
+        let out = &options.out;
+        match target {
+            Target::Single(format) => {
+                let Some(pair) = self.pairs.next() else {
+                    return Ok(());
+                };
+                let (first, second) = pair?;
+                match self.pairs.next() {
+                    None => {}
+                    Some(Err(e)) => return Err(e),
+                    Some(Ok(_)) => {
+                        return Err(Error::Media {
+                            path: out.clone(),
+                            what: "is one file, but there are several pairs of frames".to_owned(),
+                            hint: "give a folder (DIR/), or a .y4m or .gif video".to_owned(),
+                        });
+                    }
+                }
+                let flow = self.compute(first, second)?;
+                write(*format, out, look, &flow)
+            }
+            Target::Folder(format) => write_folder(out, |folder| {
+                while let Some(flow) = self.next() {
+                    let name = format!("{:06}.{}", self.reports.len(), format.ending());
+                    write(*format, &folder.join(name), look, &flow?)?;
+                }
+                Ok(())
+            }),
+            Target::Y4m => {
+                let time = self.first_time()?;
+                let rate = rate(self.rate, time);
+                let frames = std::iter::from_fn(|| {
+                    let flow = self.next()?;
+                    Some(flow.and_then(|f| look.draw(&f.first.frame, &f.second.frame, &f.field)))
+                });
+                y4m::write(out, Some(rate), frames).map(|_| ())
+            }
+            Target::Gif => {
+                self.first_time()?;
+                let rate = self.rate;
+                let frames = std::iter::from_fn(|| {
+                    let flow = self.next()?;
+                    Some(flow.and_then(|f| {
+                        let frame = look.draw(&f.first.frame, &f.second.frame, &f.field)?;
+                        Ok((frame, time(rate, f.first.time)))
+                    }))
+                });
+                gif::write(out, frames).map(|_| ())
+            }
         }
+    }
+}
+
+fn write(format: Format, path: &std::path::Path, look: &Look, flow: &Flow) -> Result<()> {
+    match format {
+        Format::Png => {
+            let (first, second) = (&flow.first.frame, &flow.second.frame);
+            picture::write_png(path, &look.draw(first, second, &flow.field)?)
+        }
+        Format::Flo => flow_file::write(path, &flow.field),
     }
 }

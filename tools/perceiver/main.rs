@@ -10,6 +10,7 @@ mod demo;
 mod devices;
 mod fill_mask;
 mod flow;
+mod flow_output;
 mod models;
 mod plan;
 mod run;
@@ -42,7 +43,7 @@ enum Command {
     Devices(devices::Options),
     /// Fills masked bytes of texts
     FillMask(fill_mask::Options),
-    /// Computes the optical flow between two pictures
+    /// Computes the optical flow between two pictures, or within a video
     Flow(flow::Options),
     /// Runs any supported checkpoint on the tensors of a file
     Run(run::Options),

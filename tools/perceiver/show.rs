@@ -73,6 +73,24 @@ impl Bar {
             self.0.set_position(done);
         }
     }
+
+    /// The callback for one of several runs, of which there may be an unknown number.
+    pub(crate) fn progress_of(
+        &self,
+        what: &'static str,
+        index: usize,
+        count: Option<usize>,
+    ) -> impl FnMut(u64, u64) + '_ {
+        let of = count.map_or_else(String::new, |n| format!(" of {n}"));
+        self.0.set_message(format!("{what} {}{of}", index + 1));
+        move |done, total| {
+            let before = count.map_or(0, |_| index as u64);
+            let runs = count.map_or(1, |n| n as u64);
+            self.0.set_length(total.saturating_mul(runs).max(1));
+            self.0
+                .set_position(total.saturating_mul(before).saturating_add(done));
+        }
+    }
 }
 
 impl Drop for Bar {

@@ -1,0 +1,245 @@
+//! Sound files: WAV read to floats, and written.
+//!
+//! Integers of 8, 16, 24 and 32 bits and 32-bit floats are read. A sample of 1 is full scale; an
+//! integer of b bits is divided by 2^(b − 1), so that 16-bit files come back unchanged. Invariant: a
+//! damaged file cannot take more memory than its own length allows.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind};
+use std::path::Path;
+
+use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+
+use crate::error::{Error, Result};
+use crate::output::whole_file;
+use crate::tensor::Tensor;
+
+/// The most samples of all channels that are read: 1 GiB of floats.
+pub const MAX_SAMPLES: usize = 1 << 28;
+
+/// A sound in memory.
+///
+/// Invariant: there is at least one channel, and every channel has as many samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sound {
+    rate: u32,
+    channels: usize,
+    samples: Vec<f32>,
+}
+
+/// How samples are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleKind {
+    /// 16-bit integers. What is louder than full scale is cut off.
+    Integer16,
+    /// 32-bit floats.
+    Float32,
+}
+
+impl Sound {
+    /// A sound of `rate` samples a second, the channels of each instant beside each other.
+    ///
+    /// ```
+    /// use perceiver::tasks::wav::Sound;
+    /// let stereo = Sound::new(8000, 2, vec![0.5, 0.25, -1.0, 1.0]).unwrap();
+    /// assert_eq!(stereo.mono().samples(), [0.375, 0.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the rate is zero, there is no channel, an instant is incomplete, or a
+    /// sample is not finite.
+    pub fn new(rate: u32, channels: usize, samples: Vec<f32>) -> Result<Self> {
+        if rate == 0 || channels == 0 || !samples.len().is_multiple_of(channels) {
+            return Err(Error::input(
+                "sound",
+                format!(
+                    "{} samples of {channels} channels at {rate} a second",
+                    samples.len()
+                ),
+                "a rate, at least one channel, and as many samples in each",
+            ));
+        }
+        if let Some(at) = samples.iter().position(|s| !s.is_finite()) {
+            return Err(Error::input(
+                "sound",
+                format!("{} at sample {at}", samples[at]),
+                "finite numbers",
+            ));
+        }
+        Ok(Sound {
+            rate,
+            channels,
+            samples,
+        })
+    }
+
+    /// Samples a second, of each channel.
+    #[must_use]
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// How many channels there are.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// All samples: those of every channel at the first instant, then at the next.
+    #[must_use]
+    pub fn samples(&self) -> &[f32] {
+        &self.samples
+    }
+
+    /// How many instants there are.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.samples.len() / self.channels
+    }
+
+    /// The mean of all channels.
+    #[must_use]
+    pub fn mono(&self) -> Sound {
+        let mean = |instant: &[f32]| {
+            let sum: f64 = instant.iter().map(|&s| f64::from(s)).sum();
+            (sum / self.channels as f64) as f32
+        };
+        Sound {
+            rate: self.rate,
+            channels: 1,
+            samples: self.samples.chunks_exact(self.channels).map(mean).collect(),
+        }
+    }
+
+    /// The samples as 32-bit floats `[length, channels]`.
+    ///
+    /// # Errors
+    /// None for a sound that exists; the tensor's own checks are passed on.
+    pub fn tensor(&self) -> Result<Tensor> {
+        Tensor::f32(vec![self.length(), self.channels], self.samples.clone())
+    }
+}
+
+fn media(path: &Path, what: String) -> Error {
+    Error::Media {
+        path: path.to_path_buf(),
+        what,
+        hint: "a whole WAV file of 8 to 32-bit integers or 32-bit floats is expected; convert it \
+               with `ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav`"
+            .to_owned(),
+    }
+}
+
+/// Reads a WAV file.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Media`] when it is damaged or of another
+/// kind, [`Error::Limit`] when it has more than [`MAX_SAMPLES`].
+pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+    let damaged = |e: hound::Error| match e {
+        // Of the first kind are hound's own errors about a missing rest.
+        hound::Error::IoError(e)
+            if matches!(e.kind(), ErrorKind::Other | ErrorKind::UnexpectedEof) =>
+        {
+            media(path, "it ends too early".to_owned())
+        }
+        hound::Error::IoError(e) => Error::io("read", path, e),
+        other => media(path, format!("this is no WAV file that is read: {other}")),
+    };
+    let mut reader = WavReader::new(BufReader::new(file)).map_err(damaged)?;
+    let spec = reader.spec();
+    let promised = reader.len() as usize;
+    if promised > MAX_SAMPLES {
+        return Err(Error::Limit {
+            what: format!("{}", path.display()),
+            needed: format!("{promised} samples"),
+            limit: format!("{MAX_SAMPLES} samples"),
+            hint: "cut the sound".to_owned(),
+        });
+    }
+    // Not reserved: the header may promise what the file does not have.
+    let mut samples: Vec<f32> = Vec::new();
+    let at = |found: usize, e| match damaged(e) {
+        Error::Media { path, what, hint } => Error::Media {
+            path,
+            what: format!("{what}, after {found} of {promised} samples"),
+            hint,
+        },
+        other => other,
+    };
+    match (spec.sample_format, spec.bits_per_sample) {
+        (SampleFormat::Int, bits @ (8 | 16 | 24 | 32)) => {
+            let scale = f64::from(1u32 << (bits - 1));
+            for sample in reader.samples::<i32>() {
+                let sample = sample.map_err(|e| at(samples.len(), e))?;
+                samples.push((f64::from(sample) / scale) as f32);
+            }
+        }
+        (SampleFormat::Float, 32) => {
+            for sample in reader.samples::<f32>() {
+                samples.push(sample.map_err(|e| at(samples.len(), e))?);
+            }
+        }
+        (format, bits) => {
+            return Err(media(
+                path,
+                format!("its samples are {format:?} of {bits} bits"),
+            ));
+        }
+    }
+    Sound::new(spec.sample_rate, usize::from(spec.channels), samples)
+        .map_err(|e| media(path, e.to_string()))
+}
+
+/// Writes a WAV file; there is no partial file when it fails.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written, [`Error::Limit`] when the sound is larger than a
+/// WAV file can be.
+pub fn write(path: impl AsRef<Path>, sound: &Sound, kind: SampleKind) -> Result<()> {
+    let path = path.as_ref();
+    let (bits, sample_format) = match kind {
+        SampleKind::Integer16 => (16, SampleFormat::Int),
+        SampleKind::Float32 => (32, SampleFormat::Float),
+    };
+    let bytes = sound.samples.len() as u64 * u64::from(bits / 8);
+    let channels = u16::try_from(sound.channels).ok();
+    // A chunk's length is a 32-bit number, and the head of the file needs some room.
+    let Some(channels) = channels.filter(|_| bytes <= u64::from(u32::MAX) - 1024) else {
+        return Err(Error::Limit {
+            what: "a WAV file".to_owned(),
+            needed: format!("{bytes} bytes of {} channels", sound.channels),
+            limit: "4 GiB of 65535 channels".to_owned(),
+            hint: "cut the sound".to_owned(),
+        });
+    };
+    let spec = WavSpec {
+        channels,
+        sample_rate: sound.rate,
+        bits_per_sample: bits,
+        sample_format,
+    };
+    let failed = |e: hound::Error| {
+        let e = match e {
+            hound::Error::IoError(e) => e,
+            other => std::io::Error::other(other),
+        };
+        Error::io("write", path, e)
+    };
+    whole_file(path, |file| {
+        let mut writer = WavWriter::new(BufWriter::new(file), spec).map_err(failed)?;
+        for &sample in &sound.samples {
+            match kind {
+                // A cast saturates.
+                SampleKind::Integer16 => {
+                    writer.write_sample((f64::from(sample) * 32768.0).round() as i16)
+                }
+                SampleKind::Float32 => writer.write_sample(sample),
+            }
+            .map_err(failed)?;
+        }
+        writer.finalize().map_err(failed)
+    })
+}

@@ -1,0 +1,60 @@
+//! `perceiver fill-mask` of files and standard input.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::{json, refusal, string, with_input};
+
+#[test]
+fn fill_mask_reads_long_files_and_standard_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("text.txt");
+    let sentence = "This function returns a value. ";
+    let masked = "This function ret[MASK]rns a value. ";
+    let text = [
+        sentence.repeat(40),
+        masked.to_owned(),
+        sentence.repeat(40),
+        masked.to_owned(),
+    ];
+    std::fs::write(&path, text.concat()).expect("written");
+    let report = json(&[
+        "fill-mask",
+        "--file",
+        string(&path),
+        "--json",
+        "--device",
+        "cpu",
+    ]);
+    assert_eq!(report[0]["text"], sentence.repeat(82));
+    let spans = report[0]["spans"].as_array().expect("spans");
+    let starts: Vec<_> = spans.iter().map(|s| s["start"].as_u64()).collect();
+    assert_eq!(starts, [Some(40 * 31 + 18), Some(81 * 31 + 18)]);
+
+    for arguments in [
+        ["fill-mask", "-", "--json"],
+        ["fill-mask", "--file=-", "--json"],
+    ] {
+        let output = with_input(&arguments, b"This function ret[MASK]rns a value.");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report[0]["text"], "This function returns a value.");
+    }
+    let said = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        super::text(&output.stderr)
+    };
+    let message = said(with_input(&["fill-mask", "-"], b"caf\xe9 [MASK]"));
+    assert!(
+        message.contains("input `standard input`: byte 3 is no UTF-8; expected a text in UTF-8"),
+        "{message}"
+    );
+    std::fs::write(&path, vec![b'a'; (16 << 20) + 1]).expect("written");
+    let message = refusal(&["fill-mask", "--file", string(&path)]);
+    assert!(
+        message.contains("text.txt`: more than 16 MiB; expected a smaller file: split it"),
+        "{message}"
+    );
+    let message = refusal(&["fill-mask", "--file", "no/such/file"]);
+    assert!(message.contains("cannot read no/such/file"), "{message}");
+}
