@@ -14,7 +14,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::listing::is_complete;
+use super::listing::{CONFIG, is_complete};
 use super::name::{ModelName, is_commit};
 use crate::error::{Error, Result};
 use crate::output::{whole_file, write_whole};
@@ -78,6 +78,12 @@ impl Store {
         }
         let commit = fs::read_to_string(&file).ok()?.trim().to_owned();
         is_commit(&commit).then_some(commit)
+    }
+
+    /// The model's folder, when at least its configuration is there.
+    pub(super) fn described(&self) -> Option<PathBuf> {
+        let folder = self.snapshot(&self.commit()?);
+        folder.join(CONFIG).is_file().then_some(folder)
     }
 
     /// The model, when configuration and weights are all there.

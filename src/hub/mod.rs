@@ -46,6 +46,13 @@ pub struct Progress<'a> {
     pub total: u64,
 }
 
+/// How much of a model is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Description,
+    All,
+}
+
 /// A hub or a mirror, and the local cache of its models.
 #[derive(Debug)]
 pub struct Hub {
@@ -103,9 +110,34 @@ impl Hub {
     /// [`Error::Hub`] when name, hub, network or content are at fault, [`Error::Io`] when the cache
     /// cannot be written, [`Error::Checkpoint`] for an index of weights that is damaged.
     pub fn snapshot(&self, model: &str, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+        self.folder(model, Part::All, progress)
+    }
+
+    /// As [`snapshot`](Self::snapshot), but the folder need hold no weights: the configuration is
+    /// enough to plan a model, and small.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn description(
+        &self,
+        model: &str,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        self.folder(model, Part::Description, progress)
+    }
+
+    fn folder(
+        &self,
+        model: &str,
+        part: Part,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
         let model: ModelName = model.parse()?;
         let store = Store::new(&self.cache, &model);
-        let cached = store.complete().map(|cached| cached.folder);
+        let cached = match part {
+            Part::All => store.complete().map(|cached| cached.folder),
+            Part::Description => store.described(),
+        };
         if self.offline {
             return cached.ok_or_else(|| {
                 absent(
@@ -122,7 +154,7 @@ impl Hub {
             return Ok(folder.clone());
         }
         match (self.listing(&model), cached) {
-            (Ok(listing), _) => self.fetch(&model, &store, &listing, progress),
+            (Ok(listing), _) => self.fetch(&model, &store, &listing, part, progress),
             (Err(failure), Some(folder)) if failure.is_outage() => {
                 tracing::warn!(%model, ?failure, "the hub cannot be asked: the cached model is taken");
                 Ok(folder)
@@ -157,6 +189,7 @@ impl Hub {
         model: &ModelName,
         store: &Store,
         listing: &Listing,
+        part: Part,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<PathBuf> {
         let folder = store.snapshot(&listing.commit);
@@ -171,6 +204,7 @@ impl Hub {
         let mut small: Vec<String> = listing.small().map(str::to_owned).collect();
         let mut large = Vec::new();
         match weights {
+            _ if part == Part::Description => {}
             Weights::Whole(file) => large.push(file.to_owned()),
             // What is in the index says what else to take, so it comes first, by itself.
             Weights::Shards(index) => {

@@ -13,7 +13,7 @@ use crate::{Outcome, show};
 /// Flow between two pictures.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder, or the name of a shipped model
+    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long, default_value = "flow-tiny")]
     model: String,
     /// First frame, PNG or JPEG

@@ -26,6 +26,20 @@ impl DeviceOption {
 /// The folder of a model: a path, the name of one that ships with the command, or one on the hub,
 /// which is downloaded when it is not here yet.
 pub(crate) fn folder(model: &str) -> Result<PathBuf> {
+    find(model, |hub, bar| hub.snapshot(model, &mut bar.progress()))
+}
+
+/// As [`folder`], for those who need the configuration alone.
+pub(crate) fn description(model: &str) -> Result<PathBuf> {
+    find(model, |hub, bar| {
+        hub.description(model, &mut bar.progress())
+    })
+}
+
+fn find(
+    model: &str,
+    download: impl FnOnce(&Hub, &show::Download) -> Result<PathBuf>,
+) -> Result<PathBuf> {
     let path = PathBuf::from(model);
     if path.exists() {
         return Ok(path);
@@ -35,10 +49,8 @@ pub(crate) fn folder(model: &str) -> Result<PathBuf> {
         return Ok(folder.clone());
     }
     if is_hub_name(model) {
-        let hub = Hub::from_env()?;
-        let bar = show::Download::new();
-        let snapshot = hub.snapshot(model, &mut bar.progress());
-        return snapshot.map_err(|error| match error {
+        let found = download(&Hub::from_env()?, &show::Download::new());
+        return found.map_err(|error| match error {
             // It may have been meant as a path.
             Error::Hub { model, what, hint } => {
                 let what = format!("is no folder here; as a name on the hub: {what}");
