@@ -3,10 +3,14 @@
 //! Invariants: the token goes to the endpoint's own scheme, host and port only; redirects, headers and
 //! documents are bounded; nothing leaves https once it was there.
 
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::failure::Failure;
@@ -17,6 +21,8 @@ use crate::error::{Error, Result};
 const MOST_REDIRECTS: usize = 6;
 /// A listing of ten thousand files has about two megabytes.
 const LONGEST_DOCUMENT: u64 = 8 << 20;
+/// All certificates that browsers trust have a fifth of a megabyte.
+const LARGEST_CERTIFICATES: u64 = 16 << 20;
 /// How long to wait for a connection, and for the next bytes of an answer.
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
@@ -77,6 +83,10 @@ impl Client {
         // A hub on this machine is not reached through a proxy, whatever the variables say.
         if matches!(endpoint.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
             config = config.proxy(None);
+        }
+        if let Some(file) = options.certificates.as_deref().filter(|_| !options.offline) {
+            let roots = TlsConfig::builder().root_certs(certificates(file)?).build();
+            config = config.tls_config(roots);
         }
         Ok(Client {
             agent: config.build().new_agent(),
@@ -210,6 +220,28 @@ impl Client {
     }
 }
 
+/// The certificates of a PEM file.
+fn certificates(file: &Path) -> Result<RootCerts> {
+    let mut text = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(LARGEST_CERTIFICATES).read_to_end(&mut text))
+        .map_err(|e| Error::io("read the certificates of SSL_CERT_FILE,", file, e))?;
+    let found: Vec<_> = parse_pem(&text)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Error::input(
+            "SSL_CERT_FILE",
+            format!("{} holds no certificate", file.display()),
+            "a PEM file with the certificates to trust, or no such variable",
+        ));
+    }
+    Ok(RootCerts::Specific(Arc::new(found)))
+}
+
 /// An address without its query, which may hold a signature.
 fn place(at: &Uri) -> String {
     let (scheme, host, port) = origin(at);
@@ -302,13 +334,28 @@ mod tests {
             "https://a?b",
         ] {
             let options = HubOptions {
-                cache: std::path::PathBuf::new(),
                 endpoint: endpoint.to_owned(),
-                token: None,
-                offline: false,
+                ..HubOptions::new("")
             };
             let refused = Client::new(&options).expect_err(endpoint).to_string();
             assert!(refused.contains("HF_ENDPOINT"), "{refused}");
         }
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = HubOptions {
+            certificates: Some(folder.path().join("own.pem")),
+            ..HubOptions::new("")
+        };
+        let refused = |options: &HubOptions| Client::new(options).expect_err("refused").to_string();
+        let missing = refused(&options);
+        assert!(missing.contains("SSL_CERT_FILE"), "{missing}");
+        std::fs::write(folder.path().join("own.pem"), "no certificate").expect("written");
+        let empty = refused(&options);
+        assert!(empty.contains("own.pem holds no certificate"), "{empty}");
+        options.offline = true;
+        assert!(Client::new(&options).is_ok());
     }
 }

@@ -56,6 +56,15 @@ impl Failure {
         }
     }
 
+    /// What to try when nobody answered.
+    pub(super) fn remedy(&self) -> &'static str {
+        if self.what.contains("certificate") {
+            "if a proxy of your network decrypts, set SSL_CERT_FILE to a file with its certificate"
+        } else {
+            "check the network and the proxy variables, or set HF_ENDPOINT to a mirror"
+        }
+    }
+
     /// True when nobody answered.
     pub(super) fn is_unreachable(&self) -> bool {
         matches!(self.kind, Kind::Unreachable)
@@ -82,9 +91,10 @@ impl Failure {
         let (what, hint) = match &self.kind {
             Kind::Unreachable => (
                 String::new(),
-                "check the network and the proxy variables, or set HF_ENDPOINT to a mirror; what is \
-                 already downloaded is kept and used by the next try"
-                    .to_owned(),
+                format!(
+                    "{}; what is already downloaded is kept and used by the next try",
+                    self.remedy()
+                ),
             ),
             Kind::Refused { status, code } => refusal(*status, code, model, &page),
             Kind::Nonsense => (
@@ -129,5 +139,27 @@ fn refusal(status: u16, code: &str, model: &ModelName, page: &str) -> (String, S
             String::new(),
             "the hub has a problem: try later, or set HF_ENDPOINT to a mirror".to_owned(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_decrypts_has_a_remedy_of_its_own() {
+        let model: ModelName = "a/b".parse().expect("a name");
+        let hint = |why: &str| {
+            let failure = Failure::unreachable("https://hub.example", &why);
+            assert!(failure.is_outage() && failure.is_unreachable());
+            failure.error(&model, "https://hub.example").to_string()
+        };
+        let said = hint("io: invalid peer certificate: UnknownIssuer");
+        assert!(said.contains("SSL_CERT_FILE"), "{said}");
+        let said = hint("connection refused");
+        assert!(
+            said.contains("proxy variables") && said.contains("HF_ENDPOINT"),
+            "{said}"
+        );
     }
 }

@@ -156,14 +156,14 @@ impl Hub {
         match (self.listing(&model), cached) {
             (Ok(listing), _) => self.fetch(&model, &store, &listing, part, progress),
             (Err(failure), Some(folder)) if failure.is_outage() => {
-                tracing::warn!(%model, ?failure, "the hub cannot be asked: the cached model is taken");
+                tracing::warn!(%model, %failure, "the hub cannot be asked: the cached model is taken");
                 Ok(folder)
             }
             (Err(failure), None) if failure.is_unreachable() => Err(absent(
                 &model,
                 &store,
                 &failure.to_string(),
-                "check the network and the proxy variables, set HF_ENDPOINT to a mirror",
+                failure.remedy(),
             )),
             (Err(failure), _) => Err(self.error(failure, &model)),
         }
@@ -327,7 +327,7 @@ fn absent(model: &ModelName, store: &Store, why: &str, remedy: &str) -> Error {
         model.to_string(),
         format!("is not in the cache: {found}, and {why}"),
         format!(
-            "{remedy}, set HF_HUB_CACHE to a cache that has it, or give a folder with config.json and \
+            "{remedy}; or set HF_HUB_CACHE to a cache that has it, or give a folder with config.json and \
              model.safetensors"
         ),
     )

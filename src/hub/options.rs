@@ -52,12 +52,27 @@ pub struct HubOptions {
     pub token: Option<Token>,
     /// True when the network must not be used.
     pub offline: bool,
+    /// A PEM file of the certificates to trust instead of the usual ones, for networks whose proxy
+    /// decrypts.
+    pub certificates: Option<PathBuf>,
 }
 
 impl HubOptions {
+    /// The public hub, nobody's token, and this cache.
+    #[must_use]
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        HubOptions {
+            cache: cache.into(),
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            token: None,
+            offline: false,
+            certificates: None,
+        }
+    }
+
     /// From the variables that Hugging Face's own tools read: `HF_HUB_CACHE`, `HF_HOME`,
-    /// `XDG_CACHE_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, and the token in the file
-    /// `token` of `HF_HOME`.
+    /// `XDG_CACHE_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `SSL_CERT_FILE`, and the token
+    /// in the file `token` of `HF_HOME`.
     ///
     /// # Errors
     /// [`Error::Input`] when there is no home folder or the token is none.
@@ -80,15 +95,15 @@ impl HubOptions {
                 .map(|value| value.into_string().map_err(unreadable))
                 .transpose()
         };
-        let folder = |name: &str| variable(name).map(|value| at_home(value, home.as_deref()));
-        let own = match (folder("HF_HOME"), folder("XDG_CACHE_HOME")) {
+        let path = |name: &str| variable(name).map(|value| at_home(value, home.as_deref()));
+        let own = match (path("HF_HOME"), path("XDG_CACHE_HOME")) {
             (Some(own), _) => Some(own),
             (None, Some(caches)) => Some(caches.join("huggingface")),
             (None, None) => home
                 .as_deref()
                 .map(|home| home.join(".cache").join("huggingface")),
         };
-        let cache = match (folder("HF_HUB_CACHE"), &own) {
+        let cache = match (path("HF_HUB_CACHE"), &own) {
             (Some(cache), _) => cache,
             (None, Some(own)) => own.join("hub"),
             (None, None) => {
@@ -106,12 +121,16 @@ impl HubOptions {
         let offline = text("HF_HUB_OFFLINE")?.is_some_and(|value| {
             ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
         });
-        Ok(HubOptions {
-            cache,
-            endpoint: text("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+        let mut options = HubOptions {
             token,
             offline,
-        })
+            certificates: path("SSL_CERT_FILE"),
+            ..HubOptions::new(cache)
+        };
+        if let Some(endpoint) = text("HF_ENDPOINT")? {
+            options.endpoint = endpoint;
+        }
+        Ok(options)
     }
 }
 
@@ -176,10 +195,15 @@ mod tests {
             ("HF_ENDPOINT", "https://mirror.example"),
             ("HF_TOKEN", " hf_secret\n"),
             ("HF_HUB_OFFLINE", "TRUE"),
+            ("SSL_CERT_FILE", "~/own.pem"),
         ])
         .expect("options");
         assert_eq!(set.endpoint, "https://mirror.example");
         assert!(set.offline);
+        assert_eq!(
+            set.certificates.as_deref(),
+            Some(Path::new("/home/ada/own.pem"))
+        );
         assert!(!format!("{set:?}").contains("secret"));
         assert_eq!(set.token.expect("a token").header(), "Bearer hf_secret");
         let offline = options(&[("HF_HUB_OFFLINE", "0")])

@@ -41,10 +41,9 @@ fn as_python_leaves_it(cache: &Path, names: &[&str]) -> PathBuf {
 
 fn offline(cache: &Path) -> Hub {
     Hub::new(HubOptions {
-        cache: cache.to_owned(),
         endpoint: "http://127.0.0.1:9".to_owned(),
-        token: None,
         offline: true,
+        ..HubOptions::new(cache)
     })
     .expect("a hub")
 }
@@ -130,10 +129,8 @@ fn without_a_network_the_cache_serves() {
     };
     let cache = folder();
     let options = HubOptions {
-        cache: cache.path().to_owned(),
         endpoint: format!("http://127.0.0.1:{}/", nobody()),
-        token: None,
-        offline: false,
+        ..HubOptions::new(cache.path())
     };
     let hub = Hub::new(options).expect("a hub");
     let said = message(hub.snapshot(MODEL, &mut |_| {}));

@@ -116,10 +116,9 @@ impl Server {
 
     pub(crate) fn options(&self, cache: &Path) -> HubOptions {
         HubOptions {
-            cache: cache.to_owned(),
             endpoint: self.address.clone(),
             token: Some(Token::new(TOKEN).expect("a token")),
-            offline: false,
+            ..HubOptions::new(cache)
         }
     }
 

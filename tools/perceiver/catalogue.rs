@@ -98,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         ""
     };
     show::text(&format!(
-        "Give a name to --model; models of the hub are downloaded to {} when first used{offline}",
+        "Give a name where a model is asked for; those of the hub are downloaded to {} when first used{offline}",
         hub.cache().display()
     ))?;
     Ok(true)
