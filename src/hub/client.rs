@@ -205,7 +205,7 @@ impl Client {
                     "redirects to nowhere that can be read",
                 ));
             };
-            if at.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
+            if is_downgrade(&at, &next) {
                 return Err(Failure::nonsense(
                     &place(&at),
                     format!("redirects to {}, which is not encrypted", place(&next)),
@@ -271,6 +271,11 @@ fn resolve(from: &Uri, to: &str) -> Option<Uri> {
     (web && next.host().is_some()).then_some(next)
 }
 
+/// True when a redirect would leave https.
+fn is_downgrade(from: &Uri, to: &Uri) -> bool {
+    from.scheme_str() == Some("https") && to.scheme_str() != Some("https")
+}
+
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
@@ -304,6 +309,14 @@ mod tests {
         for nowhere in ["", "x", "file:///etc/passwd", "https://", "ftp://a/b"] {
             assert_eq!(to(nowhere), None, "{nowhere}");
         }
+    }
+
+    #[test]
+    fn https_is_not_left() {
+        let (plain, safe) = (uri("http://a.example/"), uri("https://b.example/"));
+        assert!(is_downgrade(&safe, &plain));
+        assert!(!is_downgrade(&plain, &safe));
+        assert!(!is_downgrade(&safe, &safe) && !is_downgrade(&plain, &plain));
     }
 
     #[test]

@@ -207,6 +207,10 @@ fn a_later_call_goes_on_too() {
     assert!(files(cache.path()).contains(&blob));
 }
 
+fn weights_of(repository: &Repository) -> &[u8] {
+    &repository.files[WEIGHTS]
+}
+
 #[test]
 fn a_part_of_something_else_is_thrown_away() {
     let repository = Repository::tiny();
@@ -219,9 +223,13 @@ fn a_part_of_something_else_is_thrown_away() {
     let server = Server::start(move |request| match request.header("range") {
         // The file is shorter now, says the store.
         Some("bytes=10-") => Reply::new(416, "no such range"),
+        Some("bytes=20-") => {
+            Reply::new(206, &weights_of(&served)[..30]).with("Content-Range", "bytes 0-29/30")
+        }
         _ => served.answer(request),
     });
-    for content in [vec![0; 10], vec![0; weights.len() + 1]] {
+    for length in [10, 20, weights.len() + 1] {
+        let content = vec![0; length];
         fs::write(&part, content).expect("written");
         let snapshot = server.hub(cache.path()).snapshot(MODEL, &mut |_| {});
         let snapshot = snapshot.expect("downloaded");

@@ -93,7 +93,7 @@ impl Download {
             ProgressBar::hidden()
         };
         let style = ProgressStyle::with_template(
-            "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} left {eta}",
+            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} left {eta}",
         );
         if let Ok(style) = style {
             bar.set_style(style);
@@ -104,11 +104,11 @@ impl Download {
     /// The callback that the library takes.
     pub(crate) fn progress(&self) -> impl FnMut(Progress<'_>) + '_ {
         |progress| {
-            self.0.set_length(progress.total.max(1));
-            self.0.set_position(progress.done);
             if self.0.message() != progress.file {
                 self.0.set_message(progress.file.to_owned());
             }
+            self.0.set_length(progress.total.max(1));
+            self.0.set_position(progress.done);
         }
     }
 }
