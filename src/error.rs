@@ -149,6 +149,17 @@ pub enum Error {
         hint: String,
     },
 
+    /// A model could not be found or downloaded by its name.
+    #[error("model `{model}`: {what}; {hint}")]
+    Hub {
+        /// The name that was asked for.
+        model: String,
+        /// What went wrong, and where.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+
     /// A picture or other media file could not be decoded or encoded.
     #[error("{}: {what}; {hint}", path.display())]
     Media {
@@ -179,6 +190,15 @@ impl Error {
     ) -> Self {
         Error::Checkpoint {
             path: path.as_ref().to_path_buf(),
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// An [`Error::Hub`].
+    pub fn hub(model: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Hub {
+            model: model.into(),
             what: what.into(),
             hint: hint.into(),
         }

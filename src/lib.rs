@@ -7,6 +7,8 @@ mod engine;
 mod error;
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kernels;
 mod model;
 mod output;

@@ -15,7 +15,7 @@ use crate::{Outcome, models, show};
 /// Times whole models.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folders or names of shipped models; a folder with only config.json gets random
+    /// Checkpoint folders or names of models; a folder with only config.json gets random
     /// weights
     #[arg(default_values = ["text-tiny", "flow-tiny"])]
     models: Vec<String>,

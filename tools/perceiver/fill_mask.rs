@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 16 << 20;
 /// Fills masked bytes.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder, or the name of a shipped model
+    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long, default_value = "text-tiny")]
     model: String,
     /// Texts with a [MASK] for each hidden byte, or [MASK:7] for seven; `-` is standard input.

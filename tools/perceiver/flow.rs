@@ -19,7 +19,7 @@ use crate::{Outcome, show};
 /// Flow between two pictures, or within a sequence.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder, or the name of a shipped model
+    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long, default_value = "flow-tiny")]
     model: String,
     /// Two pictures of one size (PNG, JPEG or WebP), or one sequence: a folder of pictures, a

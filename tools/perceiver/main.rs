@@ -5,6 +5,7 @@
 //! line makes no sense.
 
 mod bench;
+mod catalogue;
 mod check;
 mod demo;
 mod devices;
@@ -41,6 +42,8 @@ enum Command {
     Demo(demo::Options),
     /// Lists adapters, and says which one automatic choice takes and why
     Devices(devices::Options),
+    /// Lists models that can be given by name, and which of them are on this machine
+    Models(catalogue::Options),
     /// Fills masked bytes of texts
     FillMask(fill_mask::Options),
     /// Computes the optical flow between two pictures, or within a video
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Demo(options) => demo::run(&options),
         Command::Devices(options) => devices::run(&options),
+        Command::Models(options) => catalogue::run(&options),
         Command::FillMask(options) => fill_mask::run(&options),
         Command::Flow(options) => flow::run(&options),
         Command::Run(options) => run::run(&options),

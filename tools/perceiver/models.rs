@@ -1,9 +1,13 @@
 //! From what the user calls a model to an open one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use perceiver::hub::{Hub, KNOWN};
 use perceiver::{Engine, Error, Model, Result};
+
+use crate::show;
 
 /// Which device, for every command that runs something.
 #[derive(Args)]
@@ -19,41 +23,79 @@ impl DeviceOption {
     }
 }
 
-/// The folder of a model: a path, or the name of one that ships with the command.
+/// The folder of a model: a path, the name of one that ships with the command, or one on the hub,
+/// which is downloaded when it is not here yet.
 pub(crate) fn folder(model: &str) -> Result<PathBuf> {
+    find(model, |hub, bar| hub.snapshot(model, &mut bar.progress()))
+}
+
+/// As [`folder`], for those who need the configuration alone.
+pub(crate) fn description(model: &str) -> Result<PathBuf> {
+    find(model, |hub, bar| {
+        hub.description(model, &mut bar.progress())
+    })
+}
+
+fn find(
+    model: &str,
+    download: impl FnOnce(&Hub, &show::Download) -> Result<PathBuf>,
+) -> Result<PathBuf> {
     let path = PathBuf::from(model);
     if path.exists() {
         return Ok(path);
     }
-    let is_name = Path::new(model)
-        .components()
-        .all(|c| matches!(c, std::path::Component::Normal(_)))
-        && Path::new(model).components().count() == 1;
-    let places = shipped();
-    if is_name {
-        let found = places.iter().map(|p| p.join(model)).find(|p| p.is_dir());
-        if let Some(found) = found {
-            return Ok(found);
-        }
+    let shipped = shipped();
+    if let Some(folder) = shipped.get(model) {
+        return Ok(folder.clone());
     }
-    let mut names: Vec<String> = places
-        .iter()
-        .filter_map(|p| std::fs::read_dir(p).ok())
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names.dedup();
+    if is_hub_name(model) {
+        let found = download(&Hub::from_env()?, &show::Download::new());
+        return found.map_err(|error| match error {
+            // It may have been meant as a path.
+            Error::Hub { model, what, hint } => {
+                let what = format!("is no folder here; as a name on the hub: {what}");
+                Error::Hub { model, what, hint }
+            }
+            other => other,
+        });
+    }
+    let names: Vec<&String> = shipped.keys().collect();
     Err(Error::Checkpoint {
         path,
-        what: "is neither a folder nor a shipped model".to_owned(),
-        hint: format!("give a folder with config.json and model.safetensors, or one of {names:?}"),
+        what: "is neither a folder nor a shipped model nor a name on the hub".to_owned(),
+        hint: format!(
+            "give a folder with config.json and model.safetensors, one of {names:?}, or a name such as \
+             {}; `perceiver models` lists all",
+            KNOWN[0].name
+        ),
     })
+}
+
+/// True for `ORGANISATION/NAME[@REVISION]`; a path that starts at a folder is none.
+fn is_hub_name(model: &str) -> bool {
+    let repository = model.split('@').next().unwrap_or_default();
+    !model.starts_with(['.', '/', '~']) && repository.matches('/').count() == 1
+}
+
+/// The models that ship with the command, by name.
+pub(crate) fn shipped() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for place in places() {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            let folder = entry.path();
+            if let Ok(name) = entry.file_name().into_string()
+                && folder.join("config.json").is_file()
+            {
+                found.entry(name).or_insert(folder);
+            }
+        }
+    }
+    found
 }
 
 /// Folders named `models` that may hold the shipped ones: here, beside the command or above it
 /// (`target/release` lies within the project), and where the command was built.
-fn shipped() -> Vec<PathBuf> {
+fn places() -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("models")];
     if let Ok(command) = std::env::current_exe() {
         places.extend(

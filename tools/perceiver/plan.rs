@@ -12,7 +12,7 @@ use crate::{Outcome, models, show};
 /// What a model will cost.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder (config.json is enough), or the name of a shipped model
+    /// Checkpoint folder (config.json is enough), or a model's name (`perceiver models` lists them)
     model: String,
     /// Items per run
     #[arg(long, default_value_t = 1)]
@@ -38,7 +38,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let config = PerceiverConfig::read(models::folder(&options.model)?)?;
+    let config = PerceiverConfig::read(models::description(&options.model)?)?;
     let engine = Engine::named(&options.device)?;
     let length = options.length.unwrap_or(config.max_position_embeddings);
     let invalid = |name: &str, found: usize, expected: String| {

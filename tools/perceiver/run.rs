@@ -14,7 +14,7 @@ use crate::{Outcome, show};
 /// Runs a checkpoint on tensors.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder, or the name of a shipped model
+    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
     model: String,
     /// Input tensors

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
+use perceiver::hub::Progress;
 use perceiver::{Error, Result};
 use serde::Serialize;
 
@@ -94,6 +95,43 @@ impl Bar {
 }
 
 impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A bar over the bytes of a download, drawn only where somebody sees it.
+pub(crate) struct Download(ProgressBar);
+
+impl Download {
+    pub(crate) fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(1)
+        } else {
+            ProgressBar::hidden()
+        };
+        let style = ProgressStyle::with_template(
+            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} left {eta}",
+        );
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        Download(bar)
+    }
+
+    /// The callback that the library takes.
+    pub(crate) fn progress(&self) -> impl FnMut(Progress<'_>) + '_ {
+        |progress| {
+            if self.0.message() != progress.file {
+                self.0.set_message(progress.file.to_owned());
+            }
+            self.0.set_length(progress.total.max(1));
+            self.0.set_position(progress.done);
+        }
+    }
+}
+
+impl Drop for Download {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

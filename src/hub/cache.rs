@@ -1,0 +1,244 @@
+//! One model's folder in the cache, in the layout of Python's `huggingface_hub`.
+//!
+//! ```text
+//! models--ORG--NAME/refs/REVISION              a commit
+//! models--ORG--NAME/blobs/ETAG                 a file's content, once
+//! models--ORG--NAME/snapshots/COMMIT/FILE  ->  ../../blobs/ETAG
+//! .locks/models--ORG--NAME/ETAG.lock           locked while that blob is written
+//! ```
+//!
+//! Invariants: a blob takes its name only when it is whole and checked; a reference is written last;
+//! what Python left is used as it is.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::listing::{CONFIG, is_complete};
+use super::name::{ModelName, is_commit};
+use crate::error::{Error, Result};
+use crate::output::{whole_file, write_whole};
+
+/// A commit has 40 bytes; a reference of more is none.
+const LONGEST_REFERENCE: u64 = 256;
+
+/// A model that the cache holds whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    /// The commit.
+    pub commit: String,
+    /// The folder with configuration and weights.
+    pub folder: PathBuf,
+    /// What its files take.
+    pub bytes: u64,
+}
+
+/// One model's folder.
+#[derive(Debug)]
+pub(super) struct Store {
+    root: PathBuf,
+    locks: PathBuf,
+    model: ModelName,
+}
+
+impl Store {
+    pub(super) fn new(cache: &Path, model: &ModelName) -> Self {
+        Store {
+            root: cache.join(model.folder()),
+            locks: cache.join(".locks").join(model.folder()),
+            model: model.clone(),
+        }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.root.join("snapshots").join(commit)
+    }
+
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.root.join("blobs").join(etag)
+    }
+
+    pub(super) fn incomplete(&self, etag: &str) -> PathBuf {
+        self.root.join("blobs").join(format!("{etag}.incomplete"))
+    }
+
+    /// The commit that the model's revision was, when it was last asked for.
+    pub(super) fn commit(&self) -> Option<String> {
+        if self.model.is_commit() {
+            return Some(self.model.revision.clone());
+        }
+        let file = self.reference();
+        let size = fs::metadata(&file).ok()?.len();
+        if size > LONGEST_REFERENCE {
+            return None;
+        }
+        let commit = fs::read_to_string(&file).ok()?.trim().to_owned();
+        is_commit(&commit).then_some(commit)
+    }
+
+    /// The model's folder, when at least its configuration is there.
+    pub(super) fn described(&self) -> Option<PathBuf> {
+        let folder = self.snapshot(&self.commit()?);
+        folder.join(CONFIG).is_file().then_some(folder)
+    }
+
+    /// The model, when configuration and weights are all there.
+    pub(super) fn complete(&self) -> Option<Cached> {
+        let commit = self.commit()?;
+        let folder = self.snapshot(&commit);
+        if !is_complete(&folder) {
+            return None;
+        }
+        // `metadata` follows the links to the blobs.
+        let bytes = fs::read_dir(&folder)
+            .ok()?
+            .filter_map(|entry| fs::metadata(entry.ok()?.path()).ok())
+            .filter(fs::Metadata::is_file)
+            .map(|file| file.len())
+            .sum();
+        Some(Cached {
+            commit,
+            folder,
+            bytes,
+        })
+    }
+
+    /// Puts a blob into a snapshot under the name of its file.
+    pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<()> {
+        let folder = self.snapshot(commit);
+        create_folder(&folder)?;
+        let place = folder.join(file);
+        if place.is_file() {
+            return Ok(());
+        }
+        // A link that leads nowhere: its blob was deleted.
+        if place.symlink_metadata().is_ok() {
+            fs::remove_file(&place).map_err(|e| Error::io("replace", &place, e))?;
+        }
+        let blob = Path::new("..").join("..").join("blobs").join(etag);
+        match symlink(&blob, &place) {
+            Err(_) if place.is_file() => Ok(()),
+            // Windows without the right to make links, or a disk that has none.
+            Err(_) => copy(&self.blob(etag), &place),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Remembers which commit the revision is.
+    pub(super) fn set_reference(&self, commit: &str) -> Result<()> {
+        if self.model.is_commit() || self.commit().as_deref() == Some(commit) {
+            return Ok(());
+        }
+        let file = self.reference();
+        if let Some(folder) = file.parent() {
+            create_folder(folder)?;
+        }
+        write_whole(&file, |out| {
+            out.write_all(commit.as_bytes())
+                .map_err(|e| Error::io("write", &file, e))
+        })
+    }
+
+    /// Keeps others, Python's included, from writing the same blob. Given back when dropped.
+    pub(super) fn lock(&self, etag: &str) -> Result<File> {
+        create_folder(&self.locks)?;
+        let path = self.locks.join(format!("{etag}.lock"));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| Error::io("create", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Error::hub(
+                self.model.to_string(),
+                format!(
+                    "is being downloaded by another program, which holds {}",
+                    path.display()
+                ),
+                "wait until that is done and try again",
+            )),
+            // Some network disks have no locks. Content is checked before it gets its name, so
+            // that two downloads cost time and no more.
+            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(file),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
+        }
+    }
+
+    fn reference(&self) -> PathBuf {
+        self.root.join("refs").join(&self.model.revision)
+    }
+}
+
+pub(super) fn create_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    whole_file(to, |file| {
+        File::open(from)
+            .and_then(|mut source| io::copy(&mut source, file.as_file_mut()))
+            .and_then(|_| file.flush())
+            .map_err(|e| Error::io("copy", from, e))
+    })
+}
+
+#[cfg(unix)]
+fn symlink(to: &Path, place: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(to, place)
+}
+
+#[cfg(windows)]
+fn symlink(to: &Path, place: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(to, place)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn symlink(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_serves_where_there_are_no_links() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&from, "content").expect("written");
+        copy(&from, &to).expect("copied");
+        assert_eq!(fs::read_to_string(&to).expect("read"), "content");
+    }
+
+    #[test]
+    fn a_damaged_reference_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path(), &"a/b".parse().expect("a name"));
+        let refs = store.root().join("refs");
+        create_folder(&refs).expect("a folder");
+        for text in ["", "../../..", &"a".repeat(1000)] {
+            fs::write(refs.join("main"), text).expect("written");
+            assert_eq!(store.commit(), None, "{text}");
+        }
+        store.set_reference(&"b".repeat(40)).expect("written");
+        assert_eq!(store.commit(), Some("b".repeat(40)));
+    }
+
+    #[test]
+    fn two_downloads_at_once_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path(), &"a/b".parse().expect("a name"));
+        let held = store.lock("etag").expect("the lock");
+        let refused = store.lock("etag").expect_err("held").to_string();
+        assert!(refused.contains("another program"), "{refused}");
+        assert!(store.lock("other").is_ok());
+        drop(held);
+        assert!(store.lock("etag").is_ok());
+    }
+}

@@ -1,0 +1,374 @@
+//! Requests to the hub: one client that follows redirects itself, since the token must not follow.
+//!
+//! Invariants: the token goes to the endpoint's own scheme, host and port only; redirects, headers and
+//! documents are bounded; nothing leaves https once it was there.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+use super::failure::Failure;
+use super::options::{HubOptions, Token};
+use crate::error::{Error, Result};
+
+/// Hub, its alias of a renamed model, a cache, a store: more hops are a loop.
+const MOST_REDIRECTS: usize = 6;
+/// A listing of ten thousand files has about two megabytes.
+const LONGEST_DOCUMENT: u64 = 8 << 20;
+/// All certificates that browsers trust have a fifth of a megabyte.
+const LARGEST_CERTIFICATES: u64 = 16 << 20;
+/// How long to wait for a connection, and for the next bytes of an answer.
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a document may take in all.
+const DOCUMENT: Duration = Duration::from_secs(60);
+
+/// Talks to one endpoint.
+#[derive(Debug)]
+pub(super) struct Client {
+    agent: Agent,
+    endpoint: Uri,
+    /// The endpoint without a slash at its end.
+    base: String,
+    token: Option<Token>,
+}
+
+/// An answer: neither a redirect nor an error.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+/// What the hub says about a file before it sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stated {
+    pub(super) etag: String,
+    pub(super) size: Option<u64>,
+    pub(super) commit: Option<String>,
+}
+
+impl Client {
+    pub(super) fn new(options: &HubOptions) -> Result<Self> {
+        let base = options.endpoint.trim_end_matches('/').to_owned();
+        let refused = |what: String| {
+            Error::input(
+                "HF_ENDPOINT",
+                what,
+                "an address such as https://huggingface.co, without user name, question mark or fragment",
+            )
+        };
+        let endpoint: Uri = base
+            .parse()
+            .map_err(|e| refused(format!("`{base}` is no address: {e}")))?;
+        let known = matches!(endpoint.scheme_str(), Some("http" | "https"));
+        let authority = endpoint.authority().map_or("@", |a| a.as_str());
+        if !known || authority.contains('@') || base.contains(['?', '#']) {
+            return Err(refused(format!("`{base}` is no address of a hub")));
+        }
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .user_agent(concat!("perceiver/", env!("CARGO_PKG_VERSION")));
+        // A hub on this machine is not reached through a proxy, whatever the variables say.
+        if matches!(endpoint.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+            config = config.proxy(None);
+        }
+        if let Some(file) = options.certificates.as_deref().filter(|_| !options.offline) {
+            let roots = TlsConfig::builder().root_certs(certificates(file)?).build();
+            config = config.tls_config(roots);
+        }
+        Ok(Client {
+            agent: config.build().new_agent(),
+            endpoint,
+            base,
+            token: options.token.clone(),
+        })
+    }
+
+    /// The endpoint as the user gave it.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A JSON document of bounded length.
+    pub(super) fn document(&self, address: &str) -> Result<Vec<u8>, Failure> {
+        let mut answer = self.send(&Method::GET, address, None, Some(DOCUMENT), |_| false)?;
+        let mut text = Vec::new();
+        answer
+            .body
+            .as_reader()
+            .take(LONGEST_DOCUMENT + 1)
+            .read_to_end(&mut text)
+            .map_err(|e| Failure::unreachable(address, &e))?;
+        if text.len() as u64 > LONGEST_DOCUMENT {
+            return Err(Failure::nonsense(
+                address,
+                format!("sent more than {LONGEST_DOCUMENT} bytes for a list of files"),
+            ));
+        }
+        Ok(text)
+    }
+
+    /// What the hub says about a file.
+    pub(super) fn stated(&self, address: &str) -> Result<Stated, Failure> {
+        let (mut etag, mut size, mut commit) = (None, None, None);
+        // Large files are redirected to a store; the first hop has what is true of the file itself.
+        let answer = self.send(&Method::HEAD, address, None, Some(DOCUMENT), |headers| {
+            commit = commit.take().or_else(|| text(headers, "x-repo-commit"));
+            size = size.take().or_else(|| number(headers, "x-linked-size"));
+            etag = etag.take().or_else(|| text(headers, "x-linked-etag"));
+            etag.is_some() && size.is_some()
+        })?;
+        let etag = etag.or_else(|| text(&answer.headers, "etag"));
+        let size = size.or_else(|| number(&answer.headers, "content-length"));
+        let Some(etag) = etag else {
+            return Err(Failure::nonsense(address, "has no ETag for the file"));
+        };
+        let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+        Ok(Stated { etag, size, commit })
+    }
+
+    /// The bytes of a file from `start` on.
+    pub(super) fn file(&self, address: &str, start: u64) -> Result<Answer, Failure> {
+        let range = (start > 0).then(|| format!("bytes={start}-"));
+        self.send(&Method::GET, address, range.as_deref(), None, |_| false)
+    }
+
+    /// Sends a request and follows redirects, until an answer or until `enough` is known from the
+    /// headers of one.
+    fn send(
+        &self,
+        method: &Method,
+        address: &str,
+        range: Option<&str>,
+        limit: Option<Duration>,
+        mut enough: impl FnMut(&HeaderMap) -> bool,
+    ) -> Result<Answer, Failure> {
+        let mut at: Uri = address
+            .parse()
+            .map_err(|e| Failure::nonsense(address, format!("is no address: {e}")))?;
+        for _ in 0..=MOST_REDIRECTS {
+            let mut request = Request::builder()
+                .method(method)
+                .uri(&at)
+                // Stated lengths must be those of the file, not of a compressed one.
+                .header(header::ACCEPT_ENCODING, "identity");
+            if let Some(range) = range {
+                request = request.header(header::RANGE, range);
+            }
+            if let Some(token) = &self.token
+                && origin(&at) == origin(&self.endpoint)
+            {
+                request = request.header(header::AUTHORIZATION, token.header());
+            }
+            let request = request
+                .body(())
+                .map_err(|e| Failure::nonsense(address, e.to_string()))?;
+            let request = self
+                .agent
+                .configure_request(request)
+                .timeout_recv_body(limit)
+                .build();
+            let (head, body) = self
+                .agent
+                .run(request)
+                .map_err(|e| Failure::unreachable(&place(&at), &e))?
+                .into_parts();
+            let answer = Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            };
+            let good = answer.status.is_success() || answer.status.is_redirection();
+            if good && enough(&answer.headers) || answer.status.is_success() {
+                return Ok(answer);
+            }
+            if !answer.status.is_redirection() {
+                let code = text(&answer.headers, "x-error-code").unwrap_or_default();
+                return Err(Failure::refused(&place(&at), answer.status, code));
+            }
+            let next = text(&answer.headers, "location").and_then(|to| resolve(&at, &to));
+            let Some(next) = next else {
+                return Err(Failure::nonsense(
+                    &place(&at),
+                    "redirects to nowhere that can be read",
+                ));
+            };
+            if is_downgrade(&at, &next) {
+                return Err(Failure::nonsense(
+                    &place(&at),
+                    format!("redirects to {}, which is not encrypted", place(&next)),
+                ));
+            }
+            at = next;
+        }
+        Err(Failure::nonsense(
+            address,
+            format!("redirects more than {MOST_REDIRECTS} times"),
+        ))
+    }
+}
+
+/// The certificates of a PEM file.
+fn certificates(file: &Path) -> Result<RootCerts> {
+    let mut text = Vec::new();
+    File::open(file)
+        .and_then(|opened| opened.take(LARGEST_CERTIFICATES).read_to_end(&mut text))
+        .map_err(|e| Error::io("read the certificates of SSL_CERT_FILE,", file, e))?;
+    let found: Vec<_> = parse_pem(&text)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Error::input(
+            "SSL_CERT_FILE",
+            format!("{} holds no certificate", file.display()),
+            "a PEM file with the certificates to trust, or no such variable",
+        ));
+    }
+    Ok(RootCerts::Specific(Arc::new(found)))
+}
+
+/// An address without its query, which may hold a signature.
+fn place(at: &Uri) -> String {
+    let (scheme, host, port) = origin(at);
+    let port = port.map(|p| format!(":{p}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", at.path())
+}
+
+fn origin(at: &Uri) -> (&str, String, Option<u16>) {
+    let scheme = at.scheme_str().unwrap_or_default();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let host = at.host().unwrap_or_default().to_ascii_lowercase();
+    (scheme, host, at.port_u16().filter(|&p| p != usual))
+}
+
+/// Where a `Location` leads.
+fn resolve(from: &Uri, to: &str) -> Option<Uri> {
+    let scheme = from.scheme_str()?;
+    let next = if to.starts_with("//") {
+        format!("{scheme}:{to}")
+    } else if to.starts_with('/') {
+        format!("{scheme}://{}{to}", from.authority()?)
+    } else {
+        to.to_owned()
+    };
+    let next: Uri = next.parse().ok()?;
+    let web = matches!(next.scheme_str(), Some("http" | "https"));
+    (web && next.host().is_some()).then_some(next)
+}
+
+/// True when a redirect would leave https.
+fn is_downgrade(from: &Uri, to: &Uri) -> bool {
+    from.scheme_str() == Some("https") && to.scheme_str() != Some("https")
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::options::DEFAULT_ENDPOINT;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn locations_are_resolved() {
+        let from = uri("https://hub.example:8443/a/b?c");
+        let to = |location: &str| resolve(&from, location).map(|u| u.to_string());
+        assert_eq!(to("/x").as_deref(), Some("https://hub.example:8443/x"));
+        assert_eq!(
+            to("//cdn.example/x").as_deref(),
+            Some("https://cdn.example/x")
+        );
+        assert_eq!(
+            to("http://a.example/").as_deref(),
+            Some("http://a.example/")
+        );
+        for nowhere in ["", "x", "file:///etc/passwd", "https://", "ftp://a/b"] {
+            assert_eq!(to(nowhere), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn https_is_not_left() {
+        let (plain, safe) = (uri("http://a.example/"), uri("https://b.example/"));
+        assert!(is_downgrade(&safe, &plain));
+        assert!(!is_downgrade(&plain, &safe));
+        assert!(!is_downgrade(&safe, &safe) && !is_downgrade(&plain, &plain));
+    }
+
+    #[test]
+    fn origins_are_equal_only_when_all_parts_are() {
+        let hub = uri(DEFAULT_ENDPOINT);
+        for same in ["https://HuggingFace.co/x", "https://huggingface.co:443/"] {
+            assert_eq!(origin(&uri(same)), origin(&hub), "{same}");
+        }
+        for other in [
+            "http://huggingface.co/",
+            "https://huggingface.co:8443/",
+            "https://huggingface.co.evil.example/",
+            "https://cdn.huggingface.co/",
+            "https://huggingface.co@evil.example/",
+        ] {
+            assert_ne!(origin(&uri(other)), origin(&hub), "{other}");
+        }
+    }
+
+    #[test]
+    fn odd_endpoints_are_refused() {
+        for endpoint in [
+            "",
+            "huggingface.co",
+            "ftp://a",
+            "https://",
+            "https://a:b@c",
+            "https://a?b",
+        ] {
+            let options = HubOptions {
+                endpoint: endpoint.to_owned(),
+                ..HubOptions::new("")
+            };
+            let refused = Client::new(&options).expect_err(endpoint).to_string();
+            assert!(refused.contains("HF_ENDPOINT"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = HubOptions {
+            certificates: Some(folder.path().join("own.pem")),
+            ..HubOptions::new("")
+        };
+        let refused = |options: &HubOptions| Client::new(options).expect_err("refused").to_string();
+        let missing = refused(&options);
+        assert!(missing.contains("SSL_CERT_FILE"), "{missing}");
+        std::fs::write(folder.path().join("own.pem"), "no certificate").expect("written");
+        let empty = refused(&options);
+        assert!(empty.contains("own.pem holds no certificate"), "{empty}");
+        options.offline = true;
+        assert!(Client::new(&options).is_ok());
+    }
+}

@@ -1,0 +1,225 @@
+//! What a repository holds, and which of its files a model needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::name::{is_commit, is_file_name, stays_inside};
+use crate::error::{Error, Result};
+
+/// The description of a model.
+pub(super) const CONFIG: &str = "config.json";
+/// Small files that are taken where a repository has them.
+const SMALL: [&str; 7] = [
+    CONFIG,
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+];
+/// Weights, best first: whole, then the index of several files, in two formats.
+const WEIGHTS: [Weights; 4] = [
+    Weights::Whole("model.safetensors"),
+    Weights::Shards("model.safetensors.index.json"),
+    Weights::Whole("pytorch_model.bin"),
+    Weights::Shards("pytorch_model.bin.index.json"),
+];
+/// An index larger than this is none, and neither is a configuration.
+pub(super) const LARGEST_SMALL: u64 = 64 << 20;
+/// The hub itself takes no file that is larger.
+pub(super) const LARGEST_WEIGHTS: u64 = 64 << 30;
+/// More files of weights than this are none of a Perceiver.
+const MOST_SHARDS: usize = 1000;
+
+/// Where the weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weights {
+    /// In this file.
+    Whole(&'static str),
+    /// In those that this file names.
+    Shards(&'static str),
+}
+
+/// The files of a repository at one commit.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) commit: String,
+    /// Name and, where the hub says it, size.
+    files: BTreeMap<String, Option<u64>>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Listing {
+    /// Reads the hub's answer. The error is what is wrong with it.
+    pub(super) fn read(text: &[u8]) -> Result<Self, String> {
+        let document: Document = serde_json::from_slice(text)
+            .map_err(|e| format!("sent a list of files that cannot be read: {e}"))?;
+        if !is_commit(&document.sha) {
+            return Err("names a commit that is none".to_owned());
+        }
+        let mut files = BTreeMap::new();
+        for sibling in document.siblings {
+            if !stays_inside(&sibling.rfilename) {
+                let name: String = sibling.rfilename.chars().take(100).collect();
+                return Err(format!(
+                    "lists a file {name:?}, which would lie outside of the model's folder"
+                ));
+            }
+            files.insert(sibling.rfilename, sibling.size);
+        }
+        Ok(Listing {
+            commit: document.sha,
+            files,
+        })
+    }
+
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.files.contains_key(file)
+    }
+
+    pub(super) fn size(&self, file: &str) -> Option<u64> {
+        self.files.get(file).copied().flatten()
+    }
+
+    /// Small files to take, the configuration first.
+    pub(super) fn small(&self) -> impl Iterator<Item = &'static str> {
+        SMALL.into_iter().filter(|file| self.has(file))
+    }
+
+    /// Where the weights are, if there are any.
+    pub(super) fn weights(&self) -> Option<Weights> {
+        WEIGHTS.into_iter().find(|weights| {
+            let (Weights::Whole(file) | Weights::Shards(file)) = weights;
+            self.has(file)
+        })
+    }
+}
+
+/// The files that an index of weights names.
+pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    let refused = |what: String| {
+        Error::checkpoint(
+            index,
+            what,
+            "the index is damaged or hostile; ask whoever published the model",
+        )
+    };
+    let mut text = Vec::new();
+    File::open(index)
+        .and_then(|file| file.take(LARGEST_SMALL + 1).read_to_end(&mut text))
+        .map_err(|e| Error::io("read", index, e))?;
+    if text.len() as u64 > LARGEST_SMALL {
+        return Err(refused(format!("has more than {LARGEST_SMALL} bytes")));
+    }
+    let read: Index = serde_json::from_slice(&text)
+        .map_err(|e| refused(format!("is no index of weights: {e}")))?;
+    let files: BTreeSet<String> = read.weight_map.into_values().collect();
+    if files.is_empty() || files.len() > MOST_SHARDS {
+        return Err(refused(format!("names {} files", files.len())));
+    }
+    match files.iter().find(|file| !is_file_name(file)) {
+        Some(odd) => {
+            let odd: String = odd.chars().take(100).collect();
+            Err(refused(format!(
+                "names {odd:?}, which is no name of a file"
+            )))
+        }
+        None => Ok(files),
+    }
+}
+
+/// True when a folder holds a configuration and all weights of one format.
+pub(super) fn is_complete(folder: &Path) -> bool {
+    let has = |file: &str| folder.join(file).is_file();
+    has(CONFIG)
+        && WEIGHTS.into_iter().any(|weights| match weights {
+            Weights::Whole(file) => has(file),
+            Weights::Shards(index) => {
+                has(index)
+                    && shards(&folder.join(index))
+                        .is_ok_and(|files| files.iter().all(|file| has(file)))
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(files: &[&str]) -> Listing {
+        let siblings: Vec<_> = files
+            .iter()
+            .map(|name| serde_json::json!({ "rfilename": name }))
+            .collect();
+        let document = serde_json::json!({ "sha": "a".repeat(40), "siblings": siblings });
+        Listing::read(document.to_string().as_bytes()).expect("a listing")
+    }
+
+    #[test]
+    fn the_best_weights_are_taken() {
+        let both = listing(&[
+            "pytorch_model.bin",
+            "model.safetensors",
+            "README.md",
+            CONFIG,
+        ]);
+        assert_eq!(both.weights(), Some(Weights::Whole("model.safetensors")));
+        assert_eq!(both.small().collect::<Vec<_>>(), [CONFIG]);
+        let old = listing(&["pytorch_model.bin"]);
+        assert_eq!(old.weights(), Some(Weights::Whole("pytorch_model.bin")));
+        let sharded = listing(&["pytorch_model.bin.index.json", "a/model.safetensors"]);
+        assert_eq!(
+            sharded.weights(),
+            Some(Weights::Shards("pytorch_model.bin.index.json"))
+        );
+        assert_eq!(listing(&["tf_model.h5"]).weights(), None);
+    }
+
+    #[test]
+    fn hostile_listings_are_refused() {
+        for (text, said) in [
+            ("{", "cannot be read"),
+            (r#"{"sha":"../../etc","siblings":[]}"#, "commit"),
+        ] {
+            let refused = Listing::read(text.as_bytes()).expect_err(text);
+            assert!(refused.contains(said), "{refused}");
+        }
+    }
+
+    #[test]
+    fn hostile_indices_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let index = folder.path().join("index.json");
+        for (text, said) in [
+            ("[]", "no index"),
+            (r#"{"weight_map":{}}"#, "names 0 files"),
+            (r#"{"weight_map":{"a":"../../b"}}"#, "no name of a file"),
+            (r#"{"weight_map":{"a":"/b"}}"#, "no name of a file"),
+        ] {
+            std::fs::write(&index, text).expect("written");
+            let refused = shards(&index).expect_err(text).to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Models by name from the Hugging Face hub, in the cache that Python's tools use too.
+//!
+//! ```no_run
+//! use perceiver::hub::Hub;
+//!
+//! let folder = Hub::from_env()?.snapshot("deepmind/optical-flow-perceiver", &mut |_| {})?;
+//! let model = perceiver::Engine::cpu().load(folder)?;
+//! # Ok::<(), perceiver::Error>(())
+//! ```
+//!
+//! Invariants: a folder that [`Hub::snapshot`] returns holds configuration and weights, each of the
+//! stated size and, where the hub states one, of the stated SHA-256; nothing that a server says becomes
+//! a path before it is checked; an interrupted download is resumed by the next call.
+
+mod cache;
+mod client;
+mod download;
+mod failure;
+mod known;
+mod listing;
+mod name;
+mod options;
+
+use std::path::{Path, PathBuf};
+
+pub use cache::Cached;
+pub use known::{KNOWN, KnownModel};
+pub use name::ModelName;
+pub use options::{DEFAULT_ENDPOINT, HubOptions, Token};
+
+use crate::error::{Error, Result};
+use cache::Store;
+use client::Client;
+use download::Wanted;
+use failure::Failure;
+use listing::{LARGEST_SMALL, LARGEST_WEIGHTS, Listing, Weights};
+
+/// How far a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file that is being downloaded.
+    pub file: &'a str,
+    /// Bytes that are here, of all files.
+    pub done: u64,
+    /// Bytes of all files that are known to be needed and were not here at the start.
+    pub total: u64,
+}
+
+/// How much of a model is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Description,
+    All,
+}
+
+/// A hub or a mirror, and the local cache of its models.
+#[derive(Debug)]
+pub struct Hub {
+    client: Client,
+    cache: PathBuf,
+    offline: bool,
+}
+
+impl Hub {
+    /// With the settings that Hugging Face's own tools would use, see [`HubOptions::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a variable makes no sense.
+    pub fn from_env() -> Result<Self> {
+        Self::new(HubOptions::from_env()?)
+    }
+
+    /// With settings made in code.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the endpoint is no address.
+    pub fn new(options: HubOptions) -> Result<Self> {
+        Ok(Hub {
+            client: Client::new(&options)?,
+            cache: options.cache,
+            offline: options.offline,
+        })
+    }
+
+    /// The folder of the cache.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// True when the network is not used.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    /// The model as the cache has it, if it has all of it. Never uses the network.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] when the name is none.
+    pub fn cached(&self, model: &str) -> Result<Option<Cached>> {
+        Ok(Store::new(&self.cache, &model.parse()?).complete())
+    }
+
+    /// The folder of `ORGANISATION/NAME[@REVISION]`, downloaded when the cache lacks it. A branch or tag
+    /// is looked up at every call; a whole commit is not. Without a network, what the cache has is
+    /// taken.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] when name, hub, network or content are at fault, [`Error::Io`] when the cache
+    /// cannot be written, [`Error::Checkpoint`] for an index of weights that is damaged.
+    pub fn snapshot(&self, model: &str, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+        self.folder(model, Part::All, progress)
+    }
+
+    /// As [`snapshot`](Self::snapshot), but the folder need hold no weights: the configuration is
+    /// enough to plan a model, and small.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn description(
+        &self,
+        model: &str,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        self.folder(model, Part::Description, progress)
+    }
+
+    fn folder(
+        &self,
+        model: &str,
+        part: Part,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        let model: ModelName = model.parse()?;
+        let store = Store::new(&self.cache, &model);
+        let cached = match part {
+            Part::All => store.complete().map(|cached| cached.folder),
+            Part::Description => store.described(),
+        };
+        if self.offline {
+            return cached.ok_or_else(|| {
+                absent(
+                    &model,
+                    &store,
+                    "HF_HUB_OFFLINE is set",
+                    "unset HF_HUB_OFFLINE to download it",
+                )
+            });
+        }
+        if let Some(folder) = &cached
+            && model.is_commit()
+        {
+            return Ok(folder.clone());
+        }
+        match (self.listing(&model), cached) {
+            (Ok(listing), _) => self.fetch(&model, &store, &listing, part, progress),
+            (Err(failure), Some(folder)) if failure.is_outage() => {
+                tracing::warn!(%model, %failure, "the hub cannot be asked: the cached model is taken");
+                Ok(folder)
+            }
+            (Err(failure), None) if failure.is_unreachable() => Err(absent(
+                &model,
+                &store,
+                &failure.to_string(),
+                failure.remedy(),
+            )),
+            (Err(failure), _) => Err(self.error(failure, &model)),
+        }
+    }
+
+    fn error(&self, failure: Failure, model: &ModelName) -> Error {
+        failure.error(model, self.client.base())
+    }
+
+    fn listing(&self, model: &ModelName) -> Result<Listing, Failure> {
+        let address = format!(
+            "{}/api/models/{}/revision/{}?blobs=true",
+            self.client.base(),
+            model.repository(),
+            model.revision_in_address()
+        );
+        let text = self.client.document(&address)?;
+        Listing::read(&text).map_err(|what| Failure::nonsense(&address, what))
+    }
+
+    fn fetch(
+        &self,
+        model: &ModelName,
+        store: &Store,
+        listing: &Listing,
+        part: Part,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        let folder = store.snapshot(&listing.commit);
+        let weights = listing.weights().filter(|_| listing.has(listing::CONFIG));
+        let Some(weights) = weights else {
+            return Err(Error::hub(
+                model.to_string(),
+                "holds no model: it needs config.json, and model.safetensors or pytorch_model.bin",
+                "is this the right name? `perceiver models` lists known ones",
+            ));
+        };
+        let mut small: Vec<String> = listing.small().map(str::to_owned).collect();
+        let mut large = Vec::new();
+        match weights {
+            _ if part == Part::Description => {}
+            Weights::Whole(file) => large.push(file.to_owned()),
+            // What is in the index says what else to take, so it comes first, by itself.
+            Weights::Shards(index) => {
+                small.push(index.to_owned());
+                let first = [(index.to_owned(), LARGEST_SMALL)];
+                self.fetch_files(model, store, listing, &first, progress)?;
+                for shard in listing::shards(&folder.join(index))? {
+                    if !listing.has(&shard) {
+                        return Err(Error::hub(
+                            model.to_string(),
+                            format!("{index} names {shard}, which the repository lacks"),
+                            "ask whoever published the model",
+                        ));
+                    }
+                    large.push(shard);
+                }
+            }
+        }
+        let files: Vec<(String, u64)> = small
+            .into_iter()
+            .map(|file| (file, LARGEST_SMALL))
+            .chain(large.into_iter().map(|file| (file, LARGEST_WEIGHTS)))
+            .collect();
+        self.fetch_files(model, store, listing, &files, progress)?;
+        store.set_reference(&listing.commit)?;
+        Ok(folder)
+    }
+
+    /// Downloads and links the files that the snapshot lacks.
+    fn fetch_files(
+        &self,
+        model: &ModelName,
+        store: &Store,
+        listing: &Listing,
+        files: &[(String, u64)],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<()> {
+        let folder = store.snapshot(&listing.commit);
+        let mut wanted = Vec::new();
+        for (file, largest) in files {
+            if !folder.join(file).is_file() {
+                wanted.push(self.wanted(model, listing, file, *largest)?);
+            }
+        }
+        let total = wanted.iter().map(|w| w.size).sum();
+        let mut before = 0;
+        for wanted in &wanted {
+            let mut advance = |bytes| {
+                progress(Progress {
+                    file: &wanted.file,
+                    done: before + bytes,
+                    total,
+                });
+            };
+            download::blob(&self.client, store, model, wanted, &mut advance)?;
+            store.link(&listing.commit, &wanted.file, &wanted.etag)?;
+            before += wanted.size;
+        }
+        Ok(())
+    }
+
+    /// What the hub says about a file, checked.
+    fn wanted(
+        &self,
+        model: &ModelName,
+        listing: &Listing,
+        file: &str,
+        largest: u64,
+    ) -> Result<Wanted> {
+        let address = format!(
+            "{}/{}/resolve/{}/{file}",
+            self.client.base(),
+            model.repository(),
+            listing.commit
+        );
+        let refused = |what: String| self.error(Failure::nonsense(&address, what), model);
+        let stated = self
+            .client
+            .stated(&address)
+            .map_err(|failure| self.error(failure, model))?;
+        if !name::is_file_name(&stated.etag) {
+            return Err(refused("has an ETag that cannot name a file".to_owned()));
+        }
+        if stated.commit.is_some_and(|commit| commit != listing.commit) {
+            return Err(refused(
+                "belongs to another commit than asked for".to_owned(),
+            ));
+        }
+        let Some(size) = stated.size.or_else(|| listing.size(file)) else {
+            return Err(refused("does not say how long the file is".to_owned()));
+        };
+        if size > largest {
+            return Err(refused(format!(
+                "states {size} bytes for {file}, the limit is {largest}"
+            )));
+        }
+        Ok(Wanted {
+            file: file.to_owned(),
+            etag: stated.etag,
+            size,
+            address,
+        })
+    }
+}
+
+/// The error for a model that is not here and cannot be had.
+fn absent(model: &ModelName, store: &Store, why: &str, remedy: &str) -> Error {
+    let found = match store.commit() {
+        Some(commit) => format!(
+            "{} lacks its configuration or a part of its weights",
+            store.snapshot(&commit).display()
+        ),
+        None => format!(
+            "{} has no revision `{}`",
+            store.root().display(),
+            model.revision
+        ),
+    };
+    Error::hub(
+        model.to_string(),
+        format!("is not in the cache: {found}, and {why}"),
+        format!(
+            "{remedy}; or set HF_HUB_CACHE to a cache that has it, or give a folder with config.json and \
+             model.safetensors"
+        ),
+    )
+}

@@ -1,0 +1,172 @@
+//! Names that come from users and servers, checked before they become a part of a path or an address.
+//!
+//! Invariant: what passes here is plain: letters, digits, `.`, `_`, `-`, never a folder above or
+//! an absolute path on any system.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// The hub's own limit for a part of a name.
+const LONGEST: usize = 96;
+/// Etags and names of shards are longer than names of models, but not by much.
+const LONGEST_FILE: usize = 200;
+/// What is taken when no revision is given.
+const BRANCH: &str = "main";
+
+/// A model on the hub: `organisation/name`, at a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelName {
+    /// Who published it.
+    pub organisation: String,
+    /// What they called it.
+    pub name: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+}
+
+impl ModelName {
+    /// `organisation/name`, as in addresses.
+    #[must_use]
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.organisation, self.name)
+    }
+
+    /// The folder in the cache.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        format!("models--{}--{}", self.organisation, self.name)
+    }
+
+    /// The revision as one part of an address.
+    pub(super) fn revision_in_address(&self) -> String {
+        self.revision.replace('/', "%2F")
+    }
+
+    /// True when the revision is a whole commit, which never changes.
+    #[must_use]
+    pub fn is_commit(&self) -> bool {
+        is_commit(&self.revision)
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.organisation, self.name)?;
+        if self.revision != BRANCH {
+            write!(f, "@{}", self.revision)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ModelName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = |what: &str| {
+            Error::hub(
+                text.chars().take(2 * LONGEST).collect::<String>(),
+                what,
+                "give ORGANISATION/NAME, or ORGANISATION/NAME@REVISION with a branch, tag or commit",
+            )
+        };
+        let (repository, revision) = text.split_once('@').unwrap_or((text, BRANCH));
+        let Some((organisation, name)) = repository.split_once('/') else {
+            return Err(refused("is no name on the hub"));
+        };
+        // Two hyphens would make the folder in the cache ambiguous; the hub forbids them too.
+        let part = |p: &str| is_plain(p, LONGEST) && !p.starts_with('-') && !p.contains("--");
+        if !part(organisation) || !part(name) {
+            return Err(refused(
+                "is no name on the hub: both parts are letters, digits, `.`, `_` and single `-`",
+            ));
+        }
+        let segments = revision.split('/').all(|s| is_plain(s, LONGEST));
+        if !segments || revision.len() > LONGEST_FILE {
+            return Err(refused("the revision is none that the hub could have"));
+        }
+        Ok(ModelName {
+            organisation: organisation.to_owned(),
+            name: name.to_owned(),
+            revision: revision.to_owned(),
+        })
+    }
+}
+
+/// True for a name of one file without any folder.
+pub(super) fn is_file_name(name: &str) -> bool {
+    is_plain(name, LONGEST_FILE)
+}
+
+/// True for 40 lower-case hexadecimal digits.
+pub(super) fn is_commit(text: &str) -> bool {
+    is_hexadecimal(text, 40)
+}
+
+/// True for lower-case hexadecimal digits of that number.
+pub(super) fn is_hexadecimal(text: &str, digits: usize) -> bool {
+    text.len() == digits
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// True for a path that a repository may list: relative, and never upwards.
+pub(super) fn stays_inside(path: &str) -> bool {
+    !path.contains(['\\', '\0'])
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+fn is_plain(text: &str, longest: usize) -> bool {
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    !text.is_empty()
+        && text.len() <= longest
+        && !text.contains(odd)
+        && !text.starts_with('.')
+        && !text.ends_with('.')
+        && !text.contains("..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_and_without_revision() {
+        let plain: ModelName = "deepmind/language-perceiver".parse().expect("a name");
+        assert_eq!(plain.folder(), "models--deepmind--language-perceiver");
+        assert_eq!(plain.revision, "main");
+        assert_eq!(plain.to_string(), "deepmind/language-perceiver");
+        let request: ModelName = "a/b@refs/pr/1".parse().expect("a name");
+        assert_eq!(request.revision_in_address(), "refs%2Fpr%2F1");
+        assert_eq!(request.to_string(), "a/b@refs/pr/1");
+        assert!(!request.is_commit());
+    }
+
+    #[test]
+    fn odd_names_are_refused() {
+        let long = format!("a/{}", "b".repeat(97));
+        for name in [
+            "", "a", "/", "a/", "/a", "a/b/c", "../a", "a/..", "a/.b", "a/b..c", "a/b--c", "-a/b",
+            "a/b@", "a/b@../c", "a/b@/c", "a/b@c//d", "a/b@c@d", "a/b c", "a\\b/c", "a/b?c",
+            "a/b%2f", "a/b\n", "ä/b", "c:/b", &long,
+        ] {
+            let refused = name.parse::<ModelName>().expect_err(name).to_string();
+            assert!(refused.contains("ORGANISATION/NAME"), "{name}: {refused}");
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_folder() {
+        for path in ["a", "a/b", "with space", "a..b"] {
+            assert!(stays_inside(path), "{path}");
+        }
+        for path in ["", "/a", "..", "a/../b", "a//b", "./a", "a\\..\\b"] {
+            assert!(!stays_inside(path), "{path}");
+        }
+    }
+}

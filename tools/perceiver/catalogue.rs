@@ -1,0 +1,141 @@
+//! `perceiver models`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use perceiver::Result;
+use perceiver::checkpoint::Checkpoint;
+use perceiver::hub::{Hub, KNOWN};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{Outcome, models, show};
+
+/// What models there are.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// One JSON document instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    /// "shipped" or "hub".
+    origin: &'static str,
+    architecture: String,
+    task: String,
+    parameters: u64,
+    /// Bytes of the weights.
+    bytes: u64,
+    here: Option<Here>,
+}
+
+/// Where a model is on this machine.
+#[derive(Serialize)]
+struct Here {
+    folder: PathBuf,
+    /// Only models of the hub have one.
+    commit: Option<String>,
+    /// Bytes of all its files.
+    bytes: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    let hub = Hub::from_env()?;
+    let mut rows = Vec::new();
+    for (name, folder) in models::shipped() {
+        match shipped(name, folder) {
+            Ok(row) => rows.push(row),
+            // A folder `models` may hold others than ours.
+            Err(error) => tracing::info!(%error, "not listed"),
+        }
+    }
+    for known in KNOWN {
+        let here = hub.cached(known.name)?.map(|cached| Here {
+            folder: cached.folder,
+            commit: Some(cached.commit),
+            bytes: cached.bytes,
+        });
+        rows.push(Row {
+            name: known.name.to_owned(),
+            origin: "hub",
+            architecture: known.architecture.to_owned(),
+            task: known.task.to_owned(),
+            parameters: known.parameters,
+            bytes: known.bytes,
+            here,
+        });
+    }
+    if options.json {
+        show::json(&json!({
+            "cache": hub.cache(),
+            "offline": hub.is_offline(),
+            "models": rows,
+        }))?;
+        return Ok(true);
+    }
+    let table = rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.name.clone(),
+                row.task.clone(),
+                format!("{:.1} M", row.parameters as f64 / 1e6),
+                show::bytes(row.bytes),
+                row.here.as_ref().map_or_else(
+                    || "not downloaded".to_owned(),
+                    |here| format!("{}, {}", show::bytes(here.bytes), here.folder.display()),
+                ),
+            ]
+        })
+        .collect();
+    show::table(&["model", "task", "parameters", "weights", "here"], table)?;
+    let offline = if hub.is_offline() {
+        "; HF_HUB_OFFLINE is set, nothing is downloaded"
+    } else {
+        ""
+    };
+    show::text(&format!(
+        "Give a name where a model is asked for; those of the hub are downloaded to {} when first used{offline}",
+        hub.cache().display()
+    ))?;
+    Ok(true)
+}
+
+fn shipped(name: String, folder: PathBuf) -> Result<Row> {
+    let checkpoint = Checkpoint::open(&folder)?;
+    let elements = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
+    let architecture = checkpoint.config().architecture.name();
+    let task = KNOWN
+        .iter()
+        .find(|known| known.architecture == architecture)
+        .map_or("", |known| known.task);
+    Ok(Row {
+        origin: "shipped",
+        architecture: architecture.to_owned(),
+        task: task.to_owned(),
+        parameters: checkpoint.tensors().map(|(_, e)| elements(&e.shape)).sum(),
+        bytes: checkpoint
+            .tensors()
+            .map(|(_, e)| elements(&e.shape) * e.dtype.size() as u64)
+            .sum(),
+        here: Some(Here {
+            bytes: size(&folder),
+            commit: None,
+            folder,
+        }),
+        name,
+    })
+}
+
+fn size(folder: &Path) -> u64 {
+    std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| std::fs::metadata(entry.path()).ok())
+        .map(|file| file.len())
+        .sum()
+}
