@@ -390,21 +390,13 @@ impl Model {
     /// one item.
     fn most_items(&self, batch: &Batch) -> usize {
         let config = &self.config;
-        let (inputs, queries) = match config.architecture {
+        // Texts are short; the modalities of clips are windows of their own.
+        match config.architecture {
             Architecture::MaskedLm | Architecture::SequenceClassification => return ITEMS,
-            Architecture::ImageLearned
-            | Architecture::ImageFourier
-            | Architecture::ImageConvolution => (
-                image_classification::input_rows(config, batch.sizes.image),
-                1,
-            ),
-            Architecture::OpticalFlow => {
-                let pixels = config.train_size[0] * config.train_size[1];
-                (pixels, pixels)
-            }
-            // Its modalities are windows of their own.
             Architecture::Multimodal => return 1,
-        };
+            _ => {}
+        }
+        let [inputs, queries] = batch.sizes.elements(config);
         let stack = Stack {
             config,
             channels: config.input_channels(),

@@ -240,9 +240,9 @@ fn check_passes_and_names_its_kernels() {
     assert_eq!(report["failed"], 0);
     assert!(report["rows"].as_u64() > Some(5));
     assert!(succeeded(&["check", "--device", "cpu", "--kernel", "embed"]).contains("pass"));
-    let message = refusal(&["check", "--kernel", "convolution"]);
+    let message = refusal(&["check", "--kernel", "deconvolution"]);
     assert!(
-        message.contains("`convolution` has no rows; expected one of"),
+        message.contains("`deconvolution` has no rows; expected one of"),
         "{message}"
     );
 }

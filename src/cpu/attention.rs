@@ -339,31 +339,34 @@ fn add_tables(
 ) {
     let stride = a.keys.next_multiple_of(4);
     let row = |r: usize| &tables[(block.item * f.columns + r) * stride + key..][..count];
-    vectorised(|| {
-        for (r, s) in scores.chunks_exact_mut(count).take(block.rows).enumerate() {
-            let n = block.first_query + r;
-            let (axes, constant) = table_rows(f, points, n);
-            let scale = scale[block.item * a.queries.next_multiple_of(4) + n];
-            let (u, key_score) = (row(constant), row(constant + 1));
-            let last = match f.factors.dimensions {
-                0 => {
-                    for ((s, &u), &k) in s.iter_mut().zip(u).zip(key_score) {
-                        *s = (*s + u) * scale + k;
+    vectorised(
+        #[inline(always)]
+        || {
+            for (r, s) in scores.chunks_exact_mut(count).take(block.rows).enumerate() {
+                let n = block.first_query + r;
+                let (axes, constant) = table_rows(f, points, n);
+                let scale = scale[block.item * a.queries.next_multiple_of(4) + n];
+                let (u, key_score) = (row(constant), row(constant + 1));
+                let last = match f.factors.dimensions {
+                    0 => {
+                        for ((s, &u), &k) in s.iter_mut().zip(u).zip(key_score) {
+                            *s = (*s + u) * scale + k;
+                        }
+                        continue;
                     }
-                    continue;
+                    d => row(axes[d - 1]),
+                };
+                for &axis in &axes[..f.factors.dimensions - 1] {
+                    for (s, &t) in s.iter_mut().zip(row(axis)) {
+                        *s += t;
+                    }
                 }
-                d => row(axes[d - 1]),
-            };
-            for &axis in &axes[..f.factors.dimensions - 1] {
-                for (s, &t) in s.iter_mut().zip(row(axis)) {
-                    *s += t;
+                for (((s, &t), &u), &k) in s.iter_mut().zip(last).zip(u).zip(key_score) {
+                    *s = (*s + t + u) * scale + k;
                 }
             }
-            for (((s, &t), &u), &k) in s.iter_mut().zip(last).zip(u).zip(key_score) {
-                *s = (*s + t + u) * scale + k;
-            }
-        }
-    });
+        },
+    );
 }
 
 /// Scores, online softmax and context of one tile of keys.
@@ -401,29 +404,32 @@ fn run_tile(
     let mask = o
         .mask
         .map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);
-    vectorised(|| {
-        for r in 0..rows {
-            let row = &mut scratch.scores[r * count..(r + 1) * count];
-            if let Some(mask) = mask {
-                for (s, &keep) in row.iter_mut().zip(mask) {
-                    *s = if keep == 0.0 { MASKED_SCORE } else { *s };
+    vectorised(
+        #[inline(always)]
+        || {
+            for r in 0..rows {
+                let row = &mut scratch.scores[r * count..(r + 1) * count];
+                if let Some(mask) = mask {
+                    for (s, &keep) in row.iter_mut().zip(mask) {
+                        *s = if keep == 0.0 { MASKED_SCORE } else { *s };
+                    }
+                }
+                let before = scratch.maxima[r];
+                let maximum = max(row, before);
+                let sum = exp_and_sum(row, maximum);
+                if maximum > before {
+                    let factor = super::math::exp(before - maximum);
+                    scratch.sums[r] = scratch.sums[r] * factor + sum;
+                    scratch.maxima[r] = maximum;
+                    for x in &mut scratch.acc[r * d_v..(r + 1) * d_v] {
+                        *x *= factor;
+                    }
+                } else {
+                    scratch.sums[r] += sum;
                 }
             }
-            let before = scratch.maxima[r];
-            let maximum = max(row, before);
-            let sum = exp_and_sum(row, maximum);
-            if maximum > before {
-                let factor = super::math::exp(before - maximum);
-                scratch.sums[r] = scratch.sums[r] * factor + sum;
-                scratch.maxima[r] = maximum;
-                for x in &mut scratch.acc[r * d_v..(r + 1) * d_v] {
-                    *x *= factor;
-                }
-            } else {
-                scratch.sums[r] += sum;
-            }
-        }
-    });
+        },
+    );
     let p = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
     let v = MatRef::from_row_major_slice_with_stride(
         &o.v[v_at..v_at + (count - 1) * a.v_row + d_v],

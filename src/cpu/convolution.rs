@@ -87,13 +87,16 @@ pub fn fast(a: &Convolution, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f
                 let out = MatMut::from_row_major_slice_mut(out, out_width, ys);
                 matmul(out, Accum::Replace, windows, weight, 1.0, Par::Seq);
             }
-            vectorised(|| {
-                for out in out.chunks_exact_mut(ys) {
-                    for (out, &b) in out.iter_mut().zip(bias) {
-                        let sum = *out + b;
-                        *out = if a.relu && sum < 0.0 { 0.0 } else { sum };
+            vectorised(
+                #[inline(always)]
+                || {
+                    for out in out.chunks_exact_mut(ys) {
+                        for (out, &b) in out.iter_mut().zip(bias) {
+                            let sum = *out + b;
+                            *out = if a.relu && sum < 0.0 { 0.0 } else { sum };
+                        }
                     }
-                }
-            });
+                },
+            );
         });
 }

@@ -147,7 +147,7 @@ fn query_block(a: &FactoredAttention) -> usize {
     let tasks = rayon::current_num_threads().max(1) * 2;
     (a.batch * a.splits * a.queries)
         .div_ceil(tasks)
-        .clamp(8, 64)
+        .clamp(8, 128)
         .next_multiple_of(8)
 }
 
@@ -212,7 +212,12 @@ struct Scratch {
     maxima: Vec<f32>,
     sums: Vec<f32>,
     runs: Vec<Run>,
+    /// Few channels of content: one row per channel, keys as columns.
+    planes: Vec<f32>,
 }
+
+/// Content of at most this many channels joins the elementwise passes; more is worth a product.
+const FEW_CHANNELS: usize = 8;
 
 /// Neighbouring keys of a tile whose grid positions differ on the fastest axis alone.
 #[derive(Clone, Copy)]
@@ -333,7 +338,15 @@ fn run_tile(
     scratch.scores.resize(rows * TILE, 0.0);
     let content = &o.content[((block.item * a.keys + key) * content_row)..];
     let queries = &o.queries[block.first_query * a.columns..][..rows * a.columns];
-    if f.content > 0 {
+    let few = f.content <= FEW_CHANNELS;
+    if few {
+        scratch.scores[..rows * count].fill(0.0);
+        scratch.planes.clear();
+        for c in 0..f.content {
+            let channel = (0..count).map(|k| content[k * content_row + c]);
+            scratch.planes.extend(channel);
+        }
+    } else {
         let q = MatRef::from_row_major_slice_with_stride(
             &queries[a.first_column..(rows - 1) * a.columns + a.first_column + f.content],
             rows,
@@ -349,8 +362,6 @@ fn run_tile(
         let scores =
             MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
         matmul(scores, Accum::Replace, q, c.transpose(), 1.0, Par::Seq);
-    } else {
-        scratch.scores[..rows * count].fill(0.0);
     }
     let scale = &o.scale[block.item * mask_row + key..][..count];
     let mask = a
@@ -358,68 +369,72 @@ fn run_tile(
         .then(|| &o.mask[block.item * mask_row + key..][..count]);
     let constant = a.first_column + f.constant_column();
     let slow_axes = f.dimensions.saturating_sub(1);
-    vectorised(|| {
-        for r in 0..rows {
-            let scores = &mut scratch.scores[r * count..(r + 1) * count];
-            let g = &queries[r * a.columns..(r + 1) * a.columns];
-            let sums = &mut acc[r * a.columns..(r + 1) * a.columns];
-            let mut largest = scratch.maxima[r];
-            for run in runs {
-                let slow: f32 = run.slow[..slow_axes].iter().map(|&c| g[c]).sum();
-                let slow = slow + g[constant];
-                let scores = &mut scores[run.first..run.first + run.count];
-                let scale = &scale[run.first..run.first + run.count];
-                largest = if f.dimensions == 0 {
-                    add_constant(scores, scale, slow, largest)
-                } else {
-                    add_tables(
-                        scores,
-                        scale,
-                        &g[run.fast..run.fast + run.count],
-                        slow,
-                        largest,
-                    )
-                };
-            }
-            if let Some(mask) = mask {
-                // Masked scores have been seen by the maximum: start again.
-                largest = scratch.maxima[r];
-                for (s, &keep) in scores.iter_mut().zip(mask) {
-                    *s = if keep == 0.0 { MASKED_SCORE } else { *s };
-                    largest = if *s > largest { *s } else { largest };
+    vectorised(
+        #[inline(always)]
+        || {
+            for r in 0..rows {
+                let scores = &mut scratch.scores[r * count..(r + 1) * count];
+                let g = &queries[r * a.columns..(r + 1) * a.columns];
+                let sums = &mut acc[r * a.columns..(r + 1) * a.columns];
+                let mut largest = scratch.maxima[r];
+                if few {
+                    for (c, plane) in scratch.planes.chunks_exact(count).enumerate() {
+                        add_scaled(scores, plane, g[a.first_column + c]);
+                    }
+                }
+                for run in runs {
+                    let slow: f32 = run.slow[..slow_axes].iter().map(|&c| g[c]).sum();
+                    let slow = slow + g[constant];
+                    let scores = &mut scores[run.first..run.first + run.count];
+                    let scale = &scale[run.first..run.first + run.count];
+                    let table = (f.dimensions > 0).then(|| &g[run.fast..run.fast + run.count]);
+                    largest = add_tables(scores, scale, table, slow, largest);
+                }
+                if let Some(mask) = mask {
+                    // Masked scores have been seen by the maximum: start again.
+                    largest = scratch.maxima[r];
+                    for (s, &keep) in scores.iter_mut().zip(mask) {
+                        *s = if keep == 0.0 { MASKED_SCORE } else { *s };
+                        largest = if *s > largest { *s } else { largest };
+                    }
+                }
+                scratch.maxima[r] = largest;
+                let mut reference = scratch.references[r];
+                if largest > reference + SLACK {
+                    let factor = exp(reference - largest);
+                    scratch.sums[r] *= factor;
+                    for x in sums.iter_mut() {
+                        *x *= factor;
+                    }
+                    reference = largest;
+                    scratch.references[r] = reference;
+                }
+                let mut total = 0.0;
+                for run in runs {
+                    let scores = &mut scores[run.first..run.first + run.count];
+                    let scale = &scale[run.first..run.first + run.count];
+                    let marginal = if f.dimensions > 0 {
+                        Some(&mut sums[run.fast..run.fast + run.count])
+                    } else {
+                        None
+                    };
+                    let (p, w) = weights(scores, scale, marginal, reference);
+                    total += p;
+                    for &c in &run.slow[..slow_axes] {
+                        sums[c] += w;
+                    }
+                    sums[constant] += w;
+                }
+                scratch.sums[r] += total;
+                if few {
+                    for (c, plane) in scratch.planes.chunks_exact(count).enumerate() {
+                        sums[a.first_column + c] += dot(scores, plane);
+                    }
                 }
             }
-            scratch.maxima[r] = largest;
-            let mut reference = scratch.references[r];
-            if largest > reference + SLACK {
-                let factor = exp(reference - largest);
-                scratch.sums[r] *= factor;
-                for x in sums.iter_mut() {
-                    *x *= factor;
-                }
-                reference = largest;
-                scratch.references[r] = reference;
-            }
-            let mut total = 0.0;
-            for run in runs {
-                let scores = &mut scores[run.first..run.first + run.count];
-                let scale = &scale[run.first..run.first + run.count];
-                let (p, w) = if f.dimensions == 0 {
-                    weights(scores, scale, reference)
-                } else {
-                    let marginal = &mut sums[run.fast..run.fast + run.count];
-                    weights_and_marginal(scores, scale, marginal, reference)
-                };
-                total += p;
-                for &c in &run.slow[..slow_axes] {
-                    sums[c] += w;
-                }
-                sums[constant] += w;
-            }
-            scratch.sums[r] += total;
-        }
-    });
-    if f.content > 0 {
+        },
+    );
+    if !few {
         let w = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
         let c = MatRef::from_row_major_slice_with_stride(
             &content[..(count - 1) * content_row + f.content],
@@ -440,93 +455,153 @@ fn run_tile(
     }
 }
 
-/// Independent partial results, so that reductions vectorise.
+/// Lanes of all inner loops: fixed-size blocks compile to whole vectors.
 const LANES: usize = 16;
+type Lanes = [f32; LANES];
 
-/// s = (s + table + slow)·scale; returns the largest, at least `largest`.
+/// The first elements of a slice of less than a block, the rest `padding`.
 #[inline(always)]
-fn add_tables(s: &mut [f32], scale: &[f32], table: &[f32], slow: f32, largest: f32) -> f32 {
-    let mut lanes = [largest; LANES];
-    let whole = s.len() / LANES * LANES;
-    let (head, tail) = s.split_at_mut(whole);
-    let blocks = head.chunks_exact_mut(LANES);
-    let parts = blocks
-        .zip(scale.chunks_exact(LANES))
-        .zip(table.chunks_exact(LANES));
-    for ((s, scale), table) in parts {
-        for (((s, &r), &t), lane) in s.iter_mut().zip(scale).zip(table).zip(&mut lanes) {
-            *s = (*s + (t + slow)) * r;
-            *lane = if *s > *lane { *s } else { *lane };
+fn padded(slice: &[f32], padding: f32) -> Lanes {
+    let mut lanes = [padding; LANES];
+    lanes[..slice.len()].copy_from_slice(slice);
+    lanes
+}
+
+/// s = (s + table + slow)·scale; returns the largest, at least `largest`. No table adds nothing.
+#[inline(always)]
+fn add_tables(s: &mut [f32], scale: &[f32], table: Option<&[f32]>, slow: f32, largest: f32) -> f32 {
+    #[inline(always)]
+    fn block(s: &mut Lanes, scale: &Lanes, table: &Lanes, slow: f32, most: &mut Lanes) {
+        for i in 0..LANES {
+            let score = (s[i] + (table[i] + slow)) * scale[i];
+            s[i] = score;
+            most[i] = if score > most[i] { score } else { most[i] };
         }
     }
-    let rest = scale[whole..].iter().zip(&table[whole..]);
-    for ((s, (&r, &t)), lane) in tail.iter_mut().zip(rest).zip(&mut lanes) {
-        *s = (*s + (t + slow)) * r;
-        *lane = if *s > *lane { *s } else { *lane };
+    let mut most = [largest; LANES];
+    let (blocks, rest) = s.as_chunks_mut::<LANES>();
+    let (scales, scale_rest) = scale.as_chunks::<LANES>();
+    let nothing = [0.0; LANES];
+    match table {
+        Some(table) => {
+            let (tables, table_rest) = table.as_chunks::<LANES>();
+            for ((s, scale), table) in blocks.iter_mut().zip(scales).zip(tables) {
+                block(s, scale, table, slow, &mut most);
+            }
+            if !rest.is_empty() {
+                // Lanes beyond the end repeat the first, which changes no maximum.
+                let mut s = padded(rest, rest[0]);
+                let scale = padded(scale_rest, scale_rest[0]);
+                block(
+                    &mut s,
+                    &scale,
+                    &padded(table_rest, table_rest[0]),
+                    slow,
+                    &mut most,
+                );
+                rest.copy_from_slice(&s[..rest.len()]);
+            }
+        }
+        None => {
+            for (s, scale) in blocks.iter_mut().zip(scales) {
+                block(s, scale, &nothing, slow, &mut most);
+            }
+            if !rest.is_empty() {
+                let mut s = padded(rest, rest[0]);
+                let scale = padded(scale_rest, scale_rest[0]);
+                block(&mut s, &scale, &nothing, slow, &mut most);
+                rest.copy_from_slice(&s[..rest.len()]);
+            }
+        }
     }
-    lanes
-        .into_iter()
+    most.into_iter()
         .fold(largest, |a, b| if b > a { b } else { a })
 }
 
-/// s = (s + slow)·scale; returns the largest, at least `largest`.
+/// Replaces scores by weights p·r; adds them to `marginal`, if there is one; returns Σp and Σp·r.
 #[inline(always)]
-fn add_constant(s: &mut [f32], scale: &[f32], slow: f32, largest: f32) -> f32 {
-    for (s, &r) in s.iter_mut().zip(scale) {
-        *s = (*s + slow) * r;
-    }
-    super::math::max(s, largest)
-}
-
-/// Replaces scores by weights p·r; adds them to `marginal`; returns Σp and Σp·r.
-#[inline(always)]
-fn weights_and_marginal(
+fn weights(
     s: &mut [f32],
     scale: &[f32],
-    marginal: &mut [f32],
+    marginal: Option<&mut [f32]>,
     reference: f32,
 ) -> (f32, f32) {
-    let (mut ps, mut ws) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let whole = s.len() / LANES * LANES;
-    let (head, tail) = s.split_at_mut(whole);
-    let (marginals, marginal_tail) = marginal.split_at_mut(whole);
-    let parts = head
-        .chunks_exact_mut(LANES)
-        .zip(scale.chunks_exact(LANES))
-        .zip(marginals.chunks_exact_mut(LANES));
-    for ((s, scale), marginal) in parts {
+    #[inline(always)]
+    fn block(s: &mut Lanes, scale: &Lanes, reference: f32, ps: &mut Lanes, ws: &mut Lanes) {
+        let mut p = [0.0; LANES];
         for i in 0..LANES {
-            let p = exp(s[i] - reference);
-            let w = p * scale[i];
-            ps[i] += p;
+            p[i] = exp(s[i] - reference);
+        }
+        for i in 0..LANES {
+            ps[i] += p[i];
+            let w = p[i] * scale[i];
             ws[i] += w;
-            marginal[i] += w;
             s[i] = w;
         }
     }
-    let rest = tail.iter_mut().zip(&scale[whole..]).zip(marginal_tail);
-    for (i, ((s, &r), marginal)) in rest.enumerate() {
-        let p = exp(*s - reference);
-        let w = p * r;
-        ps[i] += p;
-        ws[i] += w;
-        *marginal += w;
-        *s = w;
+    #[inline(always)]
+    fn add(marginal: &mut Lanes, w: Lanes) {
+        for i in 0..LANES {
+            marginal[i] += w[i];
+        }
+    }
+    let (mut ps, mut ws) = ([0.0; LANES], [0.0; LANES]);
+    let (blocks, rest) = s.as_chunks_mut::<LANES>();
+    let (scales, scale_rest) = scale.as_chunks::<LANES>();
+    match marginal {
+        Some(marginal) => {
+            let (marginals, marginal_rest) = marginal.as_chunks_mut::<LANES>();
+            for ((s, scale), marginal) in blocks.iter_mut().zip(scales).zip(marginals) {
+                block(s, scale, reference, &mut ps, &mut ws);
+                add(marginal, *s);
+            }
+            if !rest.is_empty() {
+                // Lanes beyond the end have weight zero.
+                let mut s = padded(rest, LOWEST_SCORE);
+                let scale = padded(scale_rest, 0.0);
+                block(&mut s, &scale, reference, &mut ps, &mut ws);
+                for (marginal, w) in marginal_rest.iter_mut().zip(&s) {
+                    *marginal += w;
+                }
+                rest.copy_from_slice(&s[..rest.len()]);
+            }
+        }
+        None => {
+            for (s, scale) in blocks.iter_mut().zip(scales) {
+                block(s, scale, reference, &mut ps, &mut ws);
+            }
+            if !rest.is_empty() {
+                let mut s = padded(rest, LOWEST_SCORE);
+                let scale = padded(scale_rest, 0.0);
+                block(&mut s, &scale, reference, &mut ps, &mut ws);
+                rest.copy_from_slice(&s[..rest.len()]);
+            }
+        }
     }
     (ps.iter().sum(), ws.iter().sum())
 }
 
-/// As [`weights_and_marginal`], for rows without positions.
+/// s += x·factor.
 #[inline(always)]
-fn weights(s: &mut [f32], scale: &[f32], reference: f32) -> (f32, f32) {
-    let (mut ps, mut ws) = ([0.0f32; LANES], [0.0f32; LANES]);
-    for (s, scale) in s.chunks_mut(LANES).zip(scale.chunks(LANES)) {
-        for (i, (s, &r)) in s.iter_mut().zip(scale).enumerate() {
-            let p = exp(*s - reference);
-            ps[i] += p;
-            *s = p * r;
-            ws[i] += *s;
+fn add_scaled(s: &mut [f32], x: &[f32], factor: f32) {
+    for (s, &x) in s.iter_mut().zip(x) {
+        *s += x * factor;
+    }
+}
+
+/// Σ a·b.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (blocks, other) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = blocks.remainder().iter().zip(other.remainder());
+    for ((a, b), sum) in rest.zip(&mut sums) {
+        *sum = a * b;
+    }
+    for (a, b) in blocks.zip(other) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
         }
     }
-    (ps.iter().sum(), ws.iter().sum())
+    sums.iter().sum()
 }

@@ -123,29 +123,32 @@ fn epilogue(
     activation: Activation,
     residual: Option<&[f32]>,
 ) {
-    vectorised(|| {
-        if let Some(bias) = bias {
-            for (y, &b) in row.iter_mut().zip(bias) {
-                *y += b;
-            }
-        }
-        match activation {
-            Activation::None => {}
-            Activation::GeluErf => {
-                for y in row.iter_mut() {
-                    *y = gelu_erf(*y);
+    vectorised(
+        #[inline(always)]
+        || {
+            if let Some(bias) = bias {
+                for (y, &b) in row.iter_mut().zip(bias) {
+                    *y += b;
                 }
             }
-            Activation::GeluTanh => {
-                for y in row.iter_mut() {
-                    *y = gelu_tanh(*y);
+            match activation {
+                Activation::None => {}
+                Activation::GeluErf => {
+                    for y in row.iter_mut() {
+                        *y = gelu_erf(*y);
+                    }
+                }
+                Activation::GeluTanh => {
+                    for y in row.iter_mut() {
+                        *y = gelu_tanh(*y);
+                    }
                 }
             }
-        }
-        if let Some(residual) = residual {
-            for (y, &r) in row.iter_mut().zip(residual) {
-                *y += r;
+            if let Some(residual) = residual {
+                for (y, &r) in row.iter_mut().zip(residual) {
+                    *y += r;
+                }
             }
-        }
-    });
+        },
+    );
 }

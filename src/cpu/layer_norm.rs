@@ -50,14 +50,17 @@ pub fn fast(a: &LayerNorm, x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32])
 
 fn normalise_row(x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32]) {
     let cols = x.len();
-    vectorised(|| {
-        let mean = sum(x) / cols as f32;
-        let variance = sum_squared_differences(x, mean) / cols as f32;
-        let inverse = 1.0 / (variance + EPS).sqrt();
-        let (y, padding) = y.split_at_mut(cols);
-        for ((y, &x), (&g, &b)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
-            *y = (x - mean) * inverse * g + b;
-        }
-        padding.fill(0.0);
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            let mean = sum(x) / cols as f32;
+            let variance = sum_squared_differences(x, mean) / cols as f32;
+            let inverse = 1.0 / (variance + EPS).sqrt();
+            let (y, padding) = y.split_at_mut(cols);
+            for ((y, &x), (&g, &b)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+                *y = (x - mean) * inverse * g + b;
+            }
+            padding.fill(0.0);
+        },
+    );
 }

@@ -6,7 +6,9 @@
 
 use pulp::Arch;
 
-/// Runs a closure compiled for the best instruction set of this processor.
+/// Runs a closure compiled for the best instruction set of this processor. The closure must be marked
+/// `#[inline(always)]`: one that is large is otherwise compiled by itself, for the least processor,
+/// and everything in it runs several times slower.
 #[inline]
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     struct Work<F>(F);

@@ -86,24 +86,27 @@ pub fn fast(a: &RowScale, inputs: &[&[f32]], y: &mut [f32]) {
             .par_chunks_mut(BLOCK)
             .enumerate()
             .for_each(|(block, y)| {
-                vectorised(|| {
-                    for (i, y) in y.iter_mut().enumerate() {
-                        let r = block * BLOCK + i;
-                        let row = &content[(item * a.rows + r) * stride..][..a.factors.content];
-                        let (axes, constant) = entries(a, points, r);
-                        let axes = &axes[..a.factors.dimensions];
-                        let tables: f32 = axes.iter().map(|&e| sums[e]).sum();
-                        let mean = (sum(row) + tables + sums[constant]) / count;
-                        let around = |entry: usize, n: f32| {
-                            sums[entry + 1] - mean * (2.0 * sums[entry] - n * mean)
-                        };
-                        let tables: f32 = axes.iter().map(|&e| around(e, features)).sum();
-                        let squares = sum_squared_differences(row, mean)
-                            + tables
-                            + around(constant, constants);
-                        *y = 1.0 / (squares / count + EPSILON as f32).sqrt();
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (i, y) in y.iter_mut().enumerate() {
+                            let r = block * BLOCK + i;
+                            let row = &content[(item * a.rows + r) * stride..][..a.factors.content];
+                            let (axes, constant) = entries(a, points, r);
+                            let axes = &axes[..a.factors.dimensions];
+                            let tables: f32 = axes.iter().map(|&e| sums[e]).sum();
+                            let mean = (sum(row) + tables + sums[constant]) / count;
+                            let around = |entry: usize, n: f32| {
+                                sums[entry + 1] - mean * (2.0 * sums[entry] - n * mean)
+                            };
+                            let tables: f32 = axes.iter().map(|&e| around(e, features)).sum();
+                            let squares = sum_squared_differences(row, mean)
+                                + tables
+                                + around(constant, constants);
+                            *y = 1.0 / (squares / count + EPSILON as f32).sqrt();
+                        }
+                    },
+                );
             });
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn encode(
     let mut carry: Option<(ValueId, ValueId)> = None;
     for (i, &(modality, w)) in all.iter().enumerate() {
         let (source, factored) = (&inputs[modality], &fold.modalities[modality]);
-        let content = source.factor(g, w, stage)?;
+        let content = source.factor(g, w, Stage::Preprocess)?;
         let scale = g.row_scale(stage, &label("scale"), factored, content, w, None)?;
         let batch = content.map_or(1, |c| c.extent.batch);
         let args = FactoredAttention {

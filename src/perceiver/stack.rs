@@ -44,6 +44,28 @@ impl Sizes {
             ],
         }
     }
+
+    /// Input elements M and output elements O of one item.
+    #[must_use]
+    pub fn elements(&self, config: &PerceiverConfig) -> [usize; 2] {
+        let [height, width] = self.image;
+        let flow: usize = config.train_size.iter().product();
+        match config.architecture {
+            Architecture::MaskedLm => [self.length, config.max_position_embeddings],
+            Architecture::SequenceClassification => [self.length, 1],
+            Architecture::OpticalFlow => [flow, flow],
+            Architecture::Multimodal => {
+                let blocks = config.num_frames * config.image_size * config.image_size;
+                let outputs = self.points[0] + self.points[1] + 1;
+                [config.audio_patches() + blocks + 1, outputs]
+            }
+            Architecture::ImageConvolution => {
+                let rows = crate::tasks::image_classification::input_rows(config, [height, width]);
+                [rows, 1]
+            }
+            Architecture::ImageLearned | Architecture::ImageFourier => [height * width, 1],
+        }
+    }
 }
 
 /// What a graph is built for.

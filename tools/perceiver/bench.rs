@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::{
-    Architecture, Engine, Model, NamedTensors, PerceiverConfig, Result, RunOptions, Tensor,
+    Architecture, Engine, Model, NamedTensors, PerceiverConfig, Result, RunOptions, Sizes, Tensor,
 };
 use serde::Serialize;
 
@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Devices to compare, in this order: the first is what ratios are against
     #[arg(long, default_values = ["cpu"], value_delimiter = ',')]
     device: Vec<String>,
+    /// Routes to compare: folded (projections moved to the short side), plain
+    #[arg(long, value_enum, default_values = ["folded"], value_delimiter = ',')]
+    route: Vec<Route>,
     /// Timed runs after the first
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -33,11 +36,20 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// One model on one device.
+/// How cross-attention is computed.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Route {
+    Folded,
+    Plain,
+}
+
+/// One model on one device by one route.
 #[derive(Serialize)]
 struct Row {
     model: String,
     device: String,
+    route: Route,
     /// Opening and checking the checkpoint.
     load_seconds: f64,
     /// First run: weights read, memory allocated, shaders compiled.
@@ -48,7 +60,9 @@ struct Row {
     gflops: f64,
     gflop_per_second: f64,
     allocated_bytes: u64,
-    /// Time over that of the first device.
+    /// Median seconds of preprocess, encode, process, decode, postprocess; on the CPU only.
+    stage_seconds: Option<[f64; 5]>,
+    /// Time over that of the first row of the model.
     ratio: f64,
 }
 
@@ -58,9 +72,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
         let mut base = None;
         for device in &options.device {
             let engine = Engine::named(device)?;
-            let mut row = time(&engine, name, options)?;
-            row.ratio = row.seconds / *base.get_or_insert(row.seconds);
-            rows.push(row);
+            for &route in &options.route {
+                let mut row = time(&engine, name, route, options)?;
+                row.ratio = row.seconds / *base.get_or_insert(row.seconds);
+                rows.push(row);
+            }
         }
     }
     if options.json {
@@ -71,6 +87,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
         vec![
             r.model.clone(),
             r.device.clone(),
+            match r.route {
+                Route::Folded => "folded",
+                Route::Plain => "plain",
+            }
+            .to_owned(),
             format!("{:.3} s", r.load_seconds),
             format!("{:.3} s", r.first_seconds),
             format!("{:.3} s", r.seconds),
@@ -78,12 +99,15 @@ pub(crate) fn run(options: &Options) -> Outcome {
             format!("{:.2}", r.gflops),
             format!("{:.1}", r.gflop_per_second),
             show::bytes(r.allocated_bytes),
+            r.stage_seconds
+                .map_or_else(String::new, |s| s.map(|s| format!("{s:.3}")).join(" ")),
             format!("{:.2}", r.ratio),
         ]
     });
     let heading = [
         "model",
         "device",
+        "route",
         "load",
         "first run",
         "median",
@@ -91,25 +115,27 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "GFLOP",
         "GFLOP/s",
         "memory",
+        "stages, s",
         "ratio",
     ];
     show::table(&heading, cells.collect())?;
     Ok(true)
 }
 
-fn time(engine: &Engine, name: &str, options: &Options) -> Result<Row> {
+fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<Row> {
     let folder = models::folder(name)?;
     let start = Instant::now();
     let has_weights = ["model.safetensors", "model.safetensors.index.json"]
         .iter()
         .any(|file| folder.join(file).exists());
-    let model = if has_weights {
+    let mut model = if has_weights {
         engine.load(&folder)?
     } else {
         let config = PerceiverConfig::read(&folder)?;
         let weights = RandomTensors::new(Model::tensors(&config)?, 1);
         engine.load_from(config, Arc::new(weights))?
     };
+    model.set_folded(route == Route::Folded);
     let load_seconds = start.elapsed().as_secs_f64();
     let inputs = inputs(model.config(), options.batch.max(1))?;
     let bar = show::Bar::new("timing");
@@ -120,9 +146,25 @@ fn time(engine: &Engine, name: &str, options: &Options) -> Result<Row> {
     };
     let first_seconds = run()?;
     let mut times = Vec::new();
+    let mut stages: [Vec<f64>; 5] = Default::default();
     for _ in 0..options.runs.max(1) {
         times.push(run()?);
+        for (all, now) in stages
+            .iter_mut()
+            .zip(model.last_stage_seconds().iter().flatten())
+        {
+            all.push(*now);
+        }
     }
+    let median = |all: &mut Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied()
+    };
+    let stages = stages.each_mut().map(median);
+    let stage_seconds = stages
+        .iter()
+        .all(Option::is_some)
+        .then(|| stages.map(Option::unwrap_or_default));
     times.sort_by(f64::total_cmp);
     let seconds = times[times.len() / 2];
     // What a run computes: load-time work is done. Sessions run some items at a time.
@@ -137,6 +179,7 @@ fn time(engine: &Engine, name: &str, options: &Options) -> Result<Row> {
     Ok(Row {
         model: name.to_owned(),
         device: engine.device_name().to_owned(),
+        route,
         load_seconds,
         first_seconds,
         seconds,
@@ -144,37 +187,48 @@ fn time(engine: &Engine, name: &str, options: &Options) -> Result<Row> {
         gflops,
         gflop_per_second: gflops / seconds,
         allocated_bytes: model.allocated_bytes(),
+        stage_seconds,
         ratio: 1.0,
     })
 }
 
 /// Inputs of the model's full size: what is in them does not change the time.
 fn inputs(config: &PerceiverConfig, batch: usize) -> Result<NamedTensors> {
-    Ok(match config.architecture {
-        Architecture::MaskedLm => {
-            let length = config.max_position_embeddings;
-            let ids = (0..batch * length)
-                .map(|i| (i * 7919 % config.vocab_size) as i64)
-                .collect();
-            NamedTensors::from([(
-                "input_ids".to_owned(),
-                Tensor::i64(vec![batch, length], ids)?,
-            )])
-        }
+    let noise = |shape: Vec<usize>| {
+        let elements = shape.iter().product();
+        let data = (0..elements).map(|i: usize| ((i * 7919 % 255) as f32) / 127.5 - 1.0);
+        Tensor::f32(shape, data.collect())
+    };
+    let whole = |shape: Vec<usize>, below: usize| {
+        let elements = shape.iter().product();
+        let data = (0..elements).map(|i: usize| (i * 7919 % below) as i64);
+        Tensor::i64(shape, data.collect())
+    };
+    let sizes = Sizes::usual(config);
+    let list = match config.architecture {
+        Architecture::MaskedLm | Architecture::SequenceClassification => vec![(
+            "input_ids",
+            whole(vec![batch, sizes.length], config.vocab_size)?,
+        )],
         Architecture::OpticalFlow => {
             let [height, width] = config.train_size;
-            let shape = vec![batch, 2, 27, height, width];
-            let data = (0..batch * 54 * height * width)
-                .map(|i| ((i * 7919 % 255) as f32) / 127.5 - 1.0)
-                .collect();
-            NamedTensors::from([("patches".to_owned(), Tensor::f32(shape, data)?)])
+            vec![("patches", noise(vec![batch, 2, 27, height, width])?)]
         }
-        other => {
-            return Err(perceiver::Error::Input {
-                name: "model".to_owned(),
-                what: format!("{} has no benchmark", other.name()),
-                expected: "a masked language model or optical flow".to_owned(),
-            });
+        Architecture::Multimodal => {
+            let [_, frames, height, width] = config.output_shape;
+            let samples = config.num_frames * config.audio_samples_per_frame;
+            let [audio, image] = sizes.points;
+            vec![
+                ("image", noise(vec![batch, frames, 3, height, width])?),
+                ("audio", noise(vec![batch, samples, 1])?),
+                ("points.image", whole(vec![image], frames * height * width)?),
+                ("points.audio", whole(vec![audio], config.audio_patches())?),
+            ]
         }
-    })
+        _ => {
+            let [height, width] = sizes.image;
+            vec![("pixel_values", noise(vec![batch, 3, height, width])?)]
+        }
+    };
+    Ok(list.into_iter().map(|(n, t)| (n.to_owned(), t)).collect())
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         .seed
         .unwrap_or_else(|| clock.map_or(1, |t| t.as_secs()));
 
-    let model = load(&engine, "flow-tiny")?;
+    let model = load(&engine, &options.device, "flow-tiny")?;
     let pair = Scene::pair(seed, SIZE.0, SIZE.1, MOTION.0, MOTION.1)?;
     let how = FlowOptions {
         overlap: Some(12),
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let zero = nothing.end_point_error(&pair.truth)?;
     let files = pictures(&options.out, &pair.first, &pair.second, &field, &pair.truth)?;
 
-    let text = load(&engine, "text-tiny")?;
+    let text = load(&engine, &options.device, "text-tiny")?;
     let fill = FillOptions {
         top: 1,
         filling: Filling::MostCertainFirst,

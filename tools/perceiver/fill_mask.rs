@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let given = texts(options)?;
     let texts: Vec<&str> = given.iter().map(String::as_str).collect();
     let engine = options.device.engine()?;
-    let model = load(&engine, &options.model)?;
+    let model = load(&engine, &options.device, &options.model)?;
     let how = FillOptions {
         top: options.top,
         filling: if options.certain_first {

@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let target = Target::of(&options.out, options.format)?;
     let look = Look::of(options.style, options.scale, &target)?;
     let engine = options.device.engine()?;
-    let model = load(&engine, &options.model)?;
+    let model = load(&engine, &options.device, &options.model)?;
     let recipe = OpticalFlow::new(&model)?;
     let frames = match options.frames.as_slice() {
         [sequence] => Frames::open(sequence)?,

@@ -15,6 +15,9 @@ pub(crate) struct DeviceOption {
     /// auto, cpu, gpu, reference, an adapter's number, or a part of its name
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+    /// Do not fold projections and positions of cross-attention: the plain route, for comparison
+    #[arg(long)]
+    pub(crate) no_fold: bool,
 }
 
 impl DeviceOption {
@@ -112,6 +115,8 @@ fn places() -> Vec<PathBuf> {
 }
 
 /// Opens a model.
-pub(crate) fn load(engine: &Engine, model: &str) -> Result<Model> {
-    engine.load(folder(model)?)
+pub(crate) fn load(engine: &Engine, device: &DeviceOption, model: &str) -> Result<Model> {
+    let mut model = engine.load(folder(model)?)?;
+    model.set_folded(!device.no_fold);
+    Ok(model)
 }

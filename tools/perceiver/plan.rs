@@ -7,6 +7,8 @@ use perceiver::graph::PlanReport;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::{Engine, PerceiverConfig, Result, RunOptions, Sizes};
 
+use serde_json::json;
+
 use crate::{Outcome, models, show};
 
 /// What a model will cost.
@@ -29,6 +31,9 @@ pub(crate) struct Options {
     /// The device to plan for: cpu, gpu, an adapter's number or part of its name
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// The plain route: do not fold projections and positions of cross-attention
+    #[arg(long)]
+    no_fold: bool,
     /// Also every node
     #[arg(long)]
     nodes: bool,
@@ -72,13 +77,38 @@ pub(crate) fn run(options: &Options) -> Outcome {
         let pixels: usize = config.output_shape.iter().product();
         sizes.points = [config.audio_patches(), pixels];
     }
-    let model = engine.load_from(config, nothing)?;
-    let report = model.report(options.batch, sizes, RunOptions::default())?;
+    let formula = formula(&config, &sizes);
+    let mut model = engine.load_from(config, nothing)?;
+    let plain = {
+        model.set_folded(false);
+        model.report(options.batch, sizes, RunOptions::default())?
+    };
+    let report = if options.no_fold {
+        plain.clone()
+    } else {
+        model.set_folded(true);
+        model.report(options.batch, sizes, RunOptions::default())?
+    };
     if options.json {
-        show::json(&report)?;
+        let mut value = serde_json::to_value(&report).unwrap_or_default();
+        if let Some(map) = value.as_object_mut() {
+            let route = if options.no_fold { "plain" } else { "folded" };
+            map.insert("route".to_owned(), json!(route));
+            map.insert(
+                "plain".to_owned(),
+                json!({
+                    "stages": plain.stages,
+                    "total_flops": plain.total_flops,
+                    "dispatches": plain.dispatches,
+                    "peak_bytes": plain.peak_bytes,
+                }),
+            );
+            map.insert("formula_flops".to_owned(), json!(formula));
+        }
+        show::json(&value)?;
         return Ok(true);
     }
-    stages(&report)?;
+    stages(&report, &plain)?;
     if options.nodes {
         nodes(&report)?;
     }
@@ -91,7 +121,21 @@ pub(crate) fn run(options: &Options) -> Outcome {
         show::bytes(report.peak_bytes),
         engine.device_name()
     ))?;
+    show::text(&format!(
+        "the paper's [M + O + LN]·N·F, twice for multiply and add: {}; by the plain route {}, by this one {}",
+        show::flops(formula * options.batch as u64),
+        show::flops(plain.total_flops),
+        show::flops(report.total_flops),
+    ))?;
     Ok(true)
+}
+
+/// The paper's cost [M + O + LN]·N·F (section 3.1) with F the latent channels, two operations each.
+fn formula(config: &PerceiverConfig, sizes: &Sizes) -> u64 {
+    let [inputs, outputs] = sizes.elements(config).map(|n| n as u64);
+    let (n, f) = (config.num_latents as u64, config.d_latents as u64);
+    let layers = (config.num_blocks * config.num_self_attends_per_block) as u64;
+    2 * (inputs + outputs + layers * n) * n * f
 }
 
 fn picture_size(text: &str) -> Result<[usize; 2], String> {
@@ -105,37 +149,49 @@ fn picture_size(text: &str) -> Result<[usize; 2], String> {
     }
 }
 
-fn stages(report: &PlanReport) -> Result<()> {
+fn stages(report: &PlanReport, plain: &PlanReport) -> Result<()> {
+    let beside = |name: &str| plain.stages.iter().find(|s| s.name == name);
     let mut rows: Vec<Vec<String>> = report
         .stages
         .iter()
         .map(|s| {
+            let plain = beside(s.name);
             vec![
                 s.name.to_owned(),
                 show::flops(s.flops),
+                plain.map_or_else(String::new, |p| show::flops(p.flops)),
                 show::flops(s.flops_once),
                 show::bytes(s.bytes),
+                plain.map_or_else(String::new, |p| show::bytes(p.bytes)),
                 show::bytes(s.peak_bytes),
+                plain.map_or_else(String::new, |p| show::bytes(p.peak_bytes)),
                 s.dispatches.to_string(),
                 s.kernels.join(" "),
             ]
         })
         .collect();
+    let sum = |r: &PlanReport| r.stages.iter().map(|s| s.bytes).sum();
     rows.push(vec![
         "all".to_owned(),
         show::flops(report.total_flops),
+        show::flops(plain.total_flops),
         show::flops(report.stages.iter().map(|s| s.flops_once).sum()),
-        show::bytes(report.stages.iter().map(|s| s.bytes).sum()),
+        show::bytes(sum(report)),
+        show::bytes(sum(plain)),
         show::bytes(report.peak_bytes),
+        show::bytes(plain.peak_bytes),
         report.dispatches.to_string(),
         String::new(),
     ]);
     let heading = [
         "stage",
         "operations",
+        "plain",
         "of these at load",
         "bytes moved",
+        "plain",
         "peak memory",
+        "plain",
         "dispatches",
         "kernels",
     ];

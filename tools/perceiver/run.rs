@@ -42,7 +42,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let engine = options.device.engine()?;
-    let model = load(&engine, &options.model)?;
+    let model = load(&engine, &options.device, &options.model)?;
     let inputs = read_tensors(&options.inputs)?;
     let how = RunnerOptions {
         intermediates: options.intermediates,
