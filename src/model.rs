@@ -10,7 +10,7 @@ use crate::cpu;
 use crate::error::Result;
 use crate::gpu;
 use crate::graph::passes::split_attention;
-use crate::graph::{Graph, Op, Plan, PlanReport};
+use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::perceiver::batch::Batch;
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
@@ -311,16 +311,32 @@ impl Model {
         sessions.front().map(|(_, s)| s.plan().report())
     }
 
-    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL);
-    /// `None` before the first run and on a GPU, where stages share submissions.
+    /// Seconds of the last run, by node in the order of [`PlanReport::nodes`]; `None` before the first
+    /// run and on a GPU, where nodes share submissions.
     #[must_use]
-    pub fn last_stage_seconds(&self) -> Option<[f64; 5]> {
+    pub fn last_node_seconds(&self) -> Option<Vec<f64>> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         match sessions.front() {
-            Some((_, Session::Cpu(s))) => Some(s.stage_seconds()),
-            Some((_, Session::Reference(s))) => Some(s.stage_seconds()),
+            Some((_, Session::Cpu(s))) => Some(s.node_seconds().to_vec()),
+            Some((_, Session::Reference(s))) => Some(s.node_seconds().to_vec()),
             _ => None,
         }
+    }
+
+    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL);
+    /// `None` as [`Model::last_node_seconds`].
+    #[must_use]
+    pub fn last_stage_seconds(&self) -> Option<[f64; 5]> {
+        let (seconds, report) = (self.last_node_seconds()?, self.last_report()?);
+        let mut stages = [0.0; 5];
+        for (stage, sum) in Stage::ALL.iter().zip(&mut stages) {
+            let of_stage = report.nodes.iter().zip(&seconds);
+            *sum = of_stage
+                .filter(|(node, _)| node.stage == stage.name())
+                .map(|(_, seconds)| seconds)
+                .sum();
+        }
+        Some(stages)
     }
 
     fn request(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Request {

@@ -5,10 +5,12 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::math::{exp_and_sum, max, vectorised};
+use super::math::vectorised;
 use super::real::Real;
+use super::simd::softmax_row_in;
 use crate::kernels::attention::{Attention, LOWEST_SCORE, MASKED_SCORE, QueryFactors};
 
 /// Operands in the order of [`Attention`].
@@ -404,32 +406,15 @@ fn run_tile(
     let mask = o
         .mask
         .map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);
-    vectorised(
-        #[inline(always)]
-        || {
-            for r in 0..rows {
-                let row = &mut scratch.scores[r * count..(r + 1) * count];
-                if let Some(mask) = mask {
-                    for (s, &keep) in row.iter_mut().zip(mask) {
-                        *s = if keep == 0.0 { MASKED_SCORE } else { *s };
-                    }
-                }
-                let before = scratch.maxima[r];
-                let maximum = max(row, before);
-                let sum = exp_and_sum(row, maximum);
-                if maximum > before {
-                    let factor = super::math::exp(before - maximum);
-                    scratch.sums[r] = scratch.sums[r] * factor + sum;
-                    scratch.maxima[r] = maximum;
-                    for x in &mut scratch.acc[r * d_v..(r + 1) * d_v] {
-                        *x *= factor;
-                    }
-                } else {
-                    scratch.sums[r] += sum;
-                }
-            }
-        },
-    );
+    Arch::new().dispatch(Softmax {
+        scores: &mut scratch.scores[..rows * count],
+        count,
+        mask,
+        maxima: &mut scratch.maxima,
+        sums: &mut scratch.sums,
+        acc: &mut scratch.acc,
+        d_v,
+    });
     let p = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
     let v = MatRef::from_row_major_slice_with_stride(
         &o.v[v_at..v_at + (count - 1) * a.v_row + d_v],
@@ -439,4 +424,45 @@ fn run_tile(
     );
     let acc = MatMut::from_row_major_slice_mut(&mut scratch.acc[..rows * d_v], rows, d_v);
     matmul(acc, Accum::Add, p, v, 1.0, Par::Seq);
+}
+
+/// Online softmax of the rows of a tile: scores become exponentials, what was summed before is
+/// rescaled.
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    count: usize,
+    mask: Option<&'a [f32]>,
+    maxima: &'a mut [f32],
+    sums: &'a mut [f32],
+    acc: &'a mut [f32],
+    d_v: usize,
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.scores.chunks_exact_mut(self.count);
+        for (r, row) in rows.enumerate() {
+            if let Some(mask) = self.mask {
+                for (s, &keep) in row.iter_mut().zip(mask) {
+                    *s = if keep == 0.0 { MASKED_SCORE } else { *s };
+                }
+            }
+            let before = self.maxima[r];
+            let mut maximum = before;
+            let sum = softmax_row_in(simd, row, &mut maximum);
+            if maximum > before {
+                let factor = super::math::exp(before - maximum);
+                self.sums[r] = self.sums[r] * factor + sum;
+                self.maxima[r] = maximum;
+                for x in &mut self.acc[r * self.d_v..(r + 1) * self.d_v] {
+                    *x *= factor;
+                }
+            } else {
+                self.sums[r] += sum;
+            }
+        }
+    }
 }

@@ -21,8 +21,8 @@ pub struct Session<T: Execute> {
     /// Memory of values with [`Placement::Own`], by value.
     own: Vec<Vec<T>>,
     slots: Vec<Vec<T>>,
-    /// Seconds of the last run, by stage.
-    stage_seconds: [f64; 5],
+    /// Seconds of the last run, by node.
+    seconds: Vec<f64>,
 }
 
 impl<T: Execute> Session<T> {
@@ -49,7 +49,7 @@ impl<T: Execute> Session<T> {
             parameters,
             own,
             slots,
-            stage_seconds: [0.0; 5],
+            seconds: Vec::new(),
         };
         for i in 0..session.plan.once {
             session.run_node(i);
@@ -109,22 +109,22 @@ impl<T: Execute> Session<T> {
             .map(|i| self.plan.graph.nodes[i].op.cost().flops)
             .sum();
         let mut done = 0;
-        self.stage_seconds = [0.0; 5];
+        self.seconds.clear();
+        self.seconds.resize(steps.end, 0.0);
         for i in steps {
             let start = Instant::now();
             self.run_node(i);
-            let stage = self.plan.graph.nodes[i].stage;
-            self.stage_seconds[stage as usize] += start.elapsed().as_secs_f64();
+            self.seconds[i] = start.elapsed().as_secs_f64();
             done += self.plan.graph.nodes[i].op.cost().flops;
             progress(done, total);
         }
         Ok(())
     }
 
-    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL).
+    /// Seconds of the last run, by node; zero for nodes that run once, at load.
     #[must_use]
-    pub fn stage_seconds(&self) -> [f64; 5] {
-        self.stage_seconds
+    pub fn node_seconds(&self) -> &[f64] {
+        &self.seconds
     }
 
     /// The result `name` of the last run, dense.

@@ -1,15 +1,18 @@
 //! CPU twin of `factored_attention`.
 //!
-//! `fast` gives each task a block of queries. Tiles of keys pass by: content scores by one product,
-//! then run by run of neighbouring grid positions (all but the fastest axis fixed) the tables are
-//! added, exponentials taken and marginals summed, then the content sums by a second product.
+//! `fast` gives each task a block of queries. Tiles of keys pass by, run by run of neighbouring grid
+//! positions (all but the fastest axis fixed): tables are added, exponentials taken, marginals summed.
+//! Content of few channels is read in those two passes, channel by channel; more channels are two
+//! products around them.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::math::{exp, vectorised};
+use super::math::exp;
 use super::real::Real;
+use super::simd::{larger, load_end};
 use crate::kernels::attention::{LOWEST_SCORE, MASKED_SCORE};
 use crate::kernels::factored_attention::FactoredAttention;
 
@@ -340,12 +343,13 @@ fn run_tile(
     let queries = &o.queries[block.first_query * a.columns..][..rows * a.columns];
     let few = f.content <= FEW_CHANNELS;
     if few {
-        scratch.scores[..rows * count].fill(0.0);
         scratch.planes.clear();
         for c in 0..f.content {
             let channel = (0..count).map(|k| content[k * content_row + c]);
             scratch.planes.extend(channel);
         }
+        // Channels that the fixed widths below have and the content lacks.
+        scratch.planes.resize(FEW_CHANNELS * count, 0.0);
     } else {
         let q = MatRef::from_row_major_slice_with_stride(
             &queries[a.first_column..(rows - 1) * a.columns + a.first_column + f.content],
@@ -363,77 +367,30 @@ fn run_tile(
             MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
         matmul(scores, Accum::Replace, q, c.transpose(), 1.0, Par::Seq);
     }
-    let scale = &o.scale[block.item * mask_row + key..][..count];
-    let mask = a
-        .masked
-        .then(|| &o.mask[block.item * mask_row + key..][..count]);
-    let constant = a.first_column + f.constant_column();
-    let slow_axes = f.dimensions.saturating_sub(1);
-    vectorised(
-        #[inline(always)]
-        || {
-            for r in 0..rows {
-                let scores = &mut scratch.scores[r * count..(r + 1) * count];
-                let g = &queries[r * a.columns..(r + 1) * a.columns];
-                let sums = &mut acc[r * a.columns..(r + 1) * a.columns];
-                let mut largest = scratch.maxima[r];
-                if few {
-                    for (c, plane) in scratch.planes.chunks_exact(count).enumerate() {
-                        add_scaled(scores, plane, g[a.first_column + c]);
-                    }
-                }
-                for run in runs {
-                    let slow: f32 = run.slow[..slow_axes].iter().map(|&c| g[c]).sum();
-                    let slow = slow + g[constant];
-                    let scores = &mut scores[run.first..run.first + run.count];
-                    let scale = &scale[run.first..run.first + run.count];
-                    let table = (f.dimensions > 0).then(|| &g[run.fast..run.fast + run.count]);
-                    largest = add_tables(scores, scale, table, slow, largest);
-                }
-                if let Some(mask) = mask {
-                    // Masked scores have been seen by the maximum: start again.
-                    largest = scratch.maxima[r];
-                    for (s, &keep) in scores.iter_mut().zip(mask) {
-                        *s = if keep == 0.0 { MASKED_SCORE } else { *s };
-                        largest = if *s > largest { *s } else { largest };
-                    }
-                }
-                scratch.maxima[r] = largest;
-                let mut reference = scratch.references[r];
-                if largest > reference + SLACK {
-                    let factor = exp(reference - largest);
-                    scratch.sums[r] *= factor;
-                    for x in sums.iter_mut() {
-                        *x *= factor;
-                    }
-                    reference = largest;
-                    scratch.references[r] = reference;
-                }
-                let mut total = 0.0;
-                for run in runs {
-                    let scores = &mut scores[run.first..run.first + run.count];
-                    let scale = &scale[run.first..run.first + run.count];
-                    let marginal = if f.dimensions > 0 {
-                        Some(&mut sums[run.fast..run.fast + run.count])
-                    } else {
-                        None
-                    };
-                    let (p, w) = weights(scores, scale, marginal, reference);
-                    total += p;
-                    for &c in &run.slow[..slow_axes] {
-                        sums[c] += w;
-                    }
-                    sums[constant] += w;
-                }
-                scratch.sums[r] += total;
-                if few {
-                    for (c, plane) in scratch.planes.chunks_exact(count).enumerate() {
-                        sums[a.first_column + c] += dot(scores, plane);
-                    }
-                }
-            }
-        },
-    );
+    let tile = Tile {
+        a,
+        runs,
+        count,
+        scale: &o.scale[block.item * mask_row + key..][..count],
+        mask: a
+            .masked
+            .then(|| &o.mask[block.item * mask_row + key..][..count]),
+    };
+    let work = Work {
+        tile: &tile,
+        queries,
+        scratch,
+        acc,
+    };
+    match f.content {
+        0 => Arch::new().dispatch(Passes::<0, true>(work)),
+        1 => Arch::new().dispatch(Passes::<1, true>(work)),
+        2 => Arch::new().dispatch(Passes::<2, true>(work)),
+        3 => Arch::new().dispatch(Passes::<3, true>(work)),
+        4 => Arch::new().dispatch(Passes::<4, true>(work)),
+        5..=FEW_CHANNELS => Arch::new().dispatch(Passes::<FEW_CHANNELS, true>(work)),
+        _ => Arch::new().dispatch(Passes::<0, false>(work)),
+    }
     if !few {
         let w = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
         let c = MatRef::from_row_major_slice_with_stride(
@@ -455,153 +412,290 @@ fn run_tile(
     }
 }
 
-/// Lanes of all inner loops: fixed-size blocks compile to whole vectors.
-const LANES: usize = 16;
-type Lanes = [f32; LANES];
-
-/// The first elements of a slice of less than a block, the rest `padding`.
-#[inline(always)]
-fn padded(slice: &[f32], padding: f32) -> Lanes {
-    let mut lanes = [padding; LANES];
-    lanes[..slice.len()].copy_from_slice(slice);
-    lanes
+/// What the passes over a tile read, whatever the query.
+struct Tile<'a> {
+    a: &'a FactoredAttention,
+    runs: &'a [Run],
+    count: usize,
+    scale: &'a [f32],
+    mask: Option<&'a [f32]>,
 }
 
-/// s = (s + table + slow)·scale; returns the largest, at least `largest`. No table adds nothing.
-#[inline(always)]
-fn add_tables(s: &mut [f32], scale: &[f32], table: Option<&[f32]>, slow: f32, largest: f32) -> f32 {
-    #[inline(always)]
-    fn block(s: &mut Lanes, scale: &Lanes, table: &Lanes, slow: f32, most: &mut Lanes) {
-        for i in 0..LANES {
-            let score = (s[i] + (table[i] + slow)) * scale[i];
-            s[i] = score;
-            most[i] = if score > most[i] { score } else { most[i] };
-        }
-    }
-    let mut most = [largest; LANES];
-    let (blocks, rest) = s.as_chunks_mut::<LANES>();
-    let (scales, scale_rest) = scale.as_chunks::<LANES>();
-    let nothing = [0.0; LANES];
-    match table {
-        Some(table) => {
-            let (tables, table_rest) = table.as_chunks::<LANES>();
-            for ((s, scale), table) in blocks.iter_mut().zip(scales).zip(tables) {
-                block(s, scale, table, slow, &mut most);
-            }
-            if !rest.is_empty() {
-                // Lanes beyond the end repeat the first, which changes no maximum.
-                let mut s = padded(rest, rest[0]);
-                let scale = padded(scale_rest, scale_rest[0]);
-                block(
-                    &mut s,
-                    &scale,
-                    &padded(table_rest, table_rest[0]),
-                    slow,
-                    &mut most,
-                );
-                rest.copy_from_slice(&s[..rest.len()]);
-            }
-        }
-        None => {
-            for (s, scale) in blocks.iter_mut().zip(scales) {
-                block(s, scale, &nothing, slow, &mut most);
-            }
-            if !rest.is_empty() {
-                let mut s = padded(rest, rest[0]);
-                let scale = padded(scale_rest, scale_rest[0]);
-                block(&mut s, &scale, &nothing, slow, &mut most);
-                rest.copy_from_slice(&s[..rest.len()]);
-            }
-        }
-    }
-    most.into_iter()
-        .fold(largest, |a, b| if b > a { b } else { a })
+/// A tile and what the passes change.
+struct Work<'a> {
+    tile: &'a Tile<'a>,
+    queries: &'a [f32],
+    scratch: &'a mut Scratch,
+    acc: &'a mut [f32],
 }
 
-/// Replaces scores by weights p·r; adds them to `marginal`, if there is one; returns Σp and Σp·r.
-#[inline(always)]
-fn weights(
-    s: &mut [f32],
-    scale: &[f32],
-    marginal: Option<&mut [f32]>,
-    reference: f32,
-) -> (f32, f32) {
+/// Scores, maxima, weights and sums of all rows. `C` channels of content are read here; `FRESH` scores
+/// start from nothing, others from the product with the content, and their weights are left for the
+/// next product.
+struct Passes<'a, const C: usize, const FRESH: bool>(Work<'a>);
+
+impl<const C: usize, const FRESH: bool> WithSimd for Passes<'_, C, FRESH> {
+    type Output = ();
+
     #[inline(always)]
-    fn block(s: &mut Lanes, scale: &Lanes, reference: f32, ps: &mut Lanes, ws: &mut Lanes) {
-        let mut p = [0.0; LANES];
-        for i in 0..LANES {
-            p[i] = exp(s[i] - reference);
-        }
-        for i in 0..LANES {
-            ps[i] += p[i];
-            let w = p[i] * scale[i];
-            ws[i] += w;
-            s[i] = w;
-        }
-    }
-    #[inline(always)]
-    fn add(marginal: &mut Lanes, w: Lanes) {
-        for i in 0..LANES {
-            marginal[i] += w[i];
-        }
-    }
-    let (mut ps, mut ws) = ([0.0; LANES], [0.0; LANES]);
-    let (blocks, rest) = s.as_chunks_mut::<LANES>();
-    let (scales, scale_rest) = scale.as_chunks::<LANES>();
-    match marginal {
-        Some(marginal) => {
-            let (marginals, marginal_rest) = marginal.as_chunks_mut::<LANES>();
-            for ((s, scale), marginal) in blocks.iter_mut().zip(scales).zip(marginals) {
-                block(s, scale, reference, &mut ps, &mut ws);
-                add(marginal, *s);
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Work {
+            tile,
+            queries,
+            scratch,
+            acc,
+        } = self.0;
+        let (a, count) = (tile.a, tile.count);
+        let f = &a.factors;
+        let constant = a.first_column + f.constant_column();
+        let slow_axes = f.dimensions.saturating_sub(1);
+        let content = C.min(f.content);
+        let rows = queries
+            .chunks_exact(a.columns)
+            .zip(acc.chunks_exact_mut(a.columns))
+            .zip(scratch.scores.chunks_exact_mut(count));
+        for (r, ((g, sums), scores)) in rows.enumerate() {
+            let mut factors = [simd.splat_f32s(0.0); C];
+            for (factor, &g) in factors.iter_mut().zip(&g[a.first_column..][..content]) {
+                *factor = simd.splat_f32s(g);
             }
-            if !rest.is_empty() {
-                // Lanes beyond the end have weight zero.
-                let mut s = padded(rest, LOWEST_SCORE);
-                let scale = padded(scale_rest, 0.0);
-                block(&mut s, &scale, reference, &mut ps, &mut ws);
-                for (marginal, w) in marginal_rest.iter_mut().zip(&s) {
-                    *marginal += w;
+            let before = scratch.maxima[r];
+            let mut most = simd.splat_f32s(before);
+            for run in tile.runs {
+                let slow: f32 = run.slow[..slow_axes].iter().map(|&c| g[c]).sum();
+                let score = Score {
+                    factors,
+                    slow: simd.splat_f32s(slow + g[constant]),
+                };
+                let keys = tile.keys::<C>(run, &scratch.planes);
+                let scores = &mut scores[run.first..run.first + run.count];
+                most = if f.dimensions > 0 {
+                    let table = &g[run.fast..run.fast + run.count];
+                    scores_of_run::<S, C, FRESH, true>(simd, scores, &keys, table, score, most)
+                } else {
+                    scores_of_run::<S, C, FRESH, false>(simd, scores, &keys, &[], score, most)
+                };
+            }
+            let mut largest = simd.reduce_max_f32s(most);
+            if let Some(mask) = tile.mask {
+                // Masked scores have been seen by the maximum: start again.
+                largest = before;
+                for (s, &keep) in scores.iter_mut().zip(mask) {
+                    *s = if keep == 0.0 { MASKED_SCORE } else { *s };
+                    largest = if *s > largest { *s } else { largest };
                 }
-                rest.copy_from_slice(&s[..rest.len()]);
             }
-        }
-        None => {
-            for (s, scale) in blocks.iter_mut().zip(scales) {
-                block(s, scale, reference, &mut ps, &mut ws);
+            scratch.maxima[r] = largest;
+            let mut reference = scratch.references[r];
+            if largest > reference + SLACK {
+                let factor = exp(reference - largest);
+                scratch.sums[r] *= factor;
+                for x in sums.iter_mut() {
+                    *x *= factor;
+                }
+                reference = largest;
+                scratch.references[r] = reference;
             }
-            if !rest.is_empty() {
-                let mut s = padded(rest, LOWEST_SCORE);
-                let scale = padded(scale_rest, 0.0);
-                block(&mut s, &scale, reference, &mut ps, &mut ws);
-                rest.copy_from_slice(&s[..rest.len()]);
+            let mut weighed = [simd.splat_f32s(0.0); C];
+            let mut total = simd.splat_f32s(0.0);
+            for run in tile.runs {
+                let keys = tile.keys::<C>(run, &scratch.planes);
+                let scores = &mut scores[run.first..run.first + run.count];
+                let (p, w) = if f.dimensions > 0 {
+                    let marginal = &mut sums[run.fast..run.fast + run.count];
+                    weights_of_run::<S, C, FRESH, true>(
+                        simd,
+                        scores,
+                        &keys,
+                        marginal,
+                        reference,
+                        &mut weighed,
+                    )
+                } else {
+                    weights_of_run::<S, C, FRESH, false>(
+                        simd,
+                        scores,
+                        &keys,
+                        &mut [],
+                        reference,
+                        &mut weighed,
+                    )
+                };
+                total = simd.add_f32s(total, p);
+                let w = simd.reduce_sum_f32s(w);
+                for &c in &run.slow[..slow_axes] {
+                    sums[c] += w;
+                }
+                sums[constant] += w;
+            }
+            scratch.sums[r] += simd.reduce_sum_f32s(total);
+            for (to, lanes) in sums[a.first_column..][..content].iter_mut().zip(weighed) {
+                *to += simd.reduce_sum_f32s(lanes);
             }
         }
     }
-    (ps.iter().sum(), ws.iter().sum())
 }
 
-/// s += x·factor.
-#[inline(always)]
-fn add_scaled(s: &mut [f32], x: &[f32], factor: f32) {
-    for (s, &x) in s.iter_mut().zip(x) {
-        *s += x * factor;
+impl<'a> Tile<'a> {
+    /// What a run reads: its part of the first `C` channels, and the scales.
+    #[inline(always)]
+    fn keys<'b, const C: usize>(&self, run: &Run, planes: &'b [f32]) -> Keys<'b, C>
+    where
+        'a: 'b,
+    {
+        Keys {
+            planes: std::array::from_fn(|c| &planes[c * self.count + run.first..][..run.count]),
+            scale: &self.scale[run.first..run.first + run.count],
+        }
     }
 }
 
-/// Σ a·b.
+/// Keys of a run.
+struct Keys<'a, const C: usize> {
+    /// Content by channel.
+    planes: [&'a [f32]; C],
+    scale: &'a [f32],
+}
+
+/// What a query adds to the scores of a run.
+#[derive(Clone, Copy)]
+struct Score<V, const C: usize> {
+    factors: [V; C],
+    slow: V,
+}
+
+/// (product + content·factors + table + slow)·scale.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (blocks, other) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = blocks.remainder().iter().zip(other.remainder());
-    for ((a, b), sum) in rest.zip(&mut sums) {
-        *sum = a * b;
+fn scores_of_lanes<S: Simd, const C: usize>(
+    simd: S,
+    product: S::f32s,
+    table: S::f32s,
+    content: [S::f32s; C],
+    scale: S::f32s,
+    score: Score<S::f32s, C>,
+) -> S::f32s {
+    let mut sum = simd.add_f32s(simd.add_f32s(score.slow, table), product);
+    for (content, factor) in content.into_iter().zip(score.factors) {
+        sum = simd.mul_add_e_f32s(content, factor, sum);
     }
-    for (a, b) in blocks.zip(other) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
+    simd.mul_f32s(sum, scale)
+}
+
+/// s = (s + content·factors + table + slow)·scale; returns the larger of `most` and the scores.
+#[inline(always)]
+fn scores_of_run<S: Simd, const C: usize, const FRESH: bool, const TABLE: bool>(
+    simd: S,
+    s: &mut [f32],
+    keys: &Keys<'_, C>,
+    table: &[f32],
+    score: Score<S::f32s, C>,
+    mut most: S::f32s,
+) -> S::f32s {
+    let nothing = simd.splat_f32s(0.0);
+    let (blocks, rest) = S::as_mut_simd_f32s(s);
+    let (scales, scale_rest) = S::as_simd_f32s(keys.scale);
+    let (tables, table_rest) = S::as_simd_f32s(table);
+    let planes = keys.planes.map(|plane| S::as_simd_f32s(plane));
+    for (i, (s, &scale)) in blocks.iter_mut().zip(scales).enumerate() {
+        let table = if TABLE { tables[i] } else { nothing };
+        let product = if FRESH { nothing } else { *s };
+        let content = planes.map(|(plane, _)| plane[i]);
+        let sum = scores_of_lanes(simd, product, table, content, scale, score);
+        *s = sum;
+        most = larger(simd, most, sum);
+    }
+    if !rest.is_empty() {
+        let table = if TABLE {
+            simd.partial_load_f32s(table_rest)
+        } else {
+            nothing
+        };
+        let product = if FRESH {
+            nothing
+        } else {
+            simd.partial_load_f32s(rest)
+        };
+        let content = planes.map(|(_, plane)| simd.partial_load_f32s(plane));
+        let scale = simd.partial_load_f32s(scale_rest);
+        let sum = scores_of_lanes(simd, product, table, content, scale, score);
+        simd.partial_store_f32s(rest, sum);
+        most = larger(simd, most, load_end(simd, rest, LOWEST_SCORE));
+    }
+    most
+}
+
+/// Sums of one run, by lane.
+struct Weighed<V, const C: usize> {
+    p: V,
+    w: V,
+    content: [V; C],
+}
+
+/// w = e^shifted·scale, added to the sums.
+#[inline(always)]
+fn weights_of_lanes<S: Simd, const C: usize>(
+    simd: S,
+    shifted: S::f32s,
+    content: [S::f32s; C],
+    scale: S::f32s,
+    sums: &mut Weighed<S::f32s, C>,
+) -> S::f32s {
+    let p = super::simd::exp(simd, shifted);
+    sums.p = simd.add_f32s(sums.p, p);
+    let w = simd.mul_f32s(p, scale);
+    sums.w = simd.add_f32s(sums.w, w);
+    for (sum, content) in sums.content.iter_mut().zip(content) {
+        *sum = simd.mul_add_e_f32s(w, content, *sum);
+    }
+    w
+}
+
+/// Weights p·r of scores: adds them to `marginal`, their products with the content to `weighed`;
+/// returns Σp and Σp·r by lane. They replace the scores where a product follows.
+#[inline(always)]
+fn weights_of_run<S: Simd, const C: usize, const FRESH: bool, const TABLE: bool>(
+    simd: S,
+    s: &mut [f32],
+    keys: &Keys<'_, C>,
+    marginal: &mut [f32],
+    reference: f32,
+    weighed: &mut [S::f32s; C],
+) -> (S::f32s, S::f32s) {
+    let reference = simd.splat_f32s(reference);
+    let nothing = simd.splat_f32s(0.0);
+    let mut sums = Weighed {
+        p: nothing,
+        w: nothing,
+        content: *weighed,
+    };
+    let (blocks, rest) = S::as_mut_simd_f32s(s);
+    let (scales, scale_rest) = S::as_simd_f32s(keys.scale);
+    let (marginals, marginal_rest) = S::as_mut_simd_f32s(marginal);
+    let planes = keys.planes.map(|plane| S::as_simd_f32s(plane));
+    for (i, (s, &scale)) in blocks.iter_mut().zip(scales).enumerate() {
+        let shifted = simd.sub_f32s(*s, reference);
+        let w = weights_of_lanes(simd, shifted, planes.map(|(p, _)| p[i]), scale, &mut sums);
+        if TABLE {
+            marginals[i] = simd.add_f32s(marginals[i], w);
+        }
+        if !FRESH {
+            *s = w;
         }
     }
-    sums.iter().sum()
+    if !rest.is_empty() {
+        // Lanes beyond the end have weight zero.
+        let shifted = simd.sub_f32s(load_end(simd, rest, f32::NEG_INFINITY), reference);
+        let content = planes.map(|(_, plane)| simd.partial_load_f32s(plane));
+        let scale = simd.partial_load_f32s(scale_rest);
+        let w = weights_of_lanes(simd, shifted, content, scale, &mut sums);
+        if TABLE {
+            let sum = simd.add_f32s(simd.partial_load_f32s(marginal_rest), w);
+            simd.partial_store_f32s(marginal_rest, sum);
+        }
+        if !FRESH {
+            simd.partial_store_f32s(rest, w);
+        }
+    }
+    *weighed = sums.content;
+    (sums.p, sums.w)
 }

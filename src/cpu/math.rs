@@ -2,7 +2,8 @@
 //!
 //! Every function is branch-free and always inlined, so that a loop over it inside [`vectorised`]
 //! compiles to the widest vectors that the processor has at run time. No fused multiply-add is
-//! written out: without hardware support it would be a library call.
+//! written out: without hardware support it would be a library call. [`super::simd`] has the loops
+//! where that matters.
 
 use pulp::Arch;
 
@@ -123,45 +124,6 @@ pub fn sum_squared_differences(x: &[f32], mean: f32) -> f32 {
     }
     for (lane, &v) in lanes.iter_mut().zip(rest) {
         *lane += (v - mean) * (v - mean);
-    }
-    lanes.iter().sum()
-}
-
-/// Largest element, or `lowest` for an empty slice.
-#[inline(always)]
-#[must_use]
-pub fn max(x: &[f32], lowest: f32) -> f32 {
-    let mut lanes = [lowest; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane = if v > *lane { v } else { *lane };
-        }
-    }
-    for (lane, &v) in lanes.iter_mut().zip(rest) {
-        *lane = if v > *lane { v } else { *lane };
-    }
-    lanes
-        .into_iter()
-        .fold(lowest, |a, b| if b > a { b } else { a })
-}
-
-/// Replaces each x by e^(x − shift) and returns their sum.
-#[inline(always)]
-#[must_use]
-pub fn exp_and_sum(x: &mut [f32], shift: f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let mut chunks = x.chunks_exact_mut(LANES);
-    for chunk in &mut chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *v = exp(*v - shift);
-            *lane += *v;
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(chunks.into_remainder()) {
-        *v = exp(*v - shift);
-        *lane += *v;
     }
     lanes.iter().sum()
 }

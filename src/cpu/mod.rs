@@ -21,6 +21,7 @@ mod dispatch;
 mod executor;
 pub mod math;
 mod real;
+pub mod simd;
 
 pub use dispatch::{Execute, fast, reference};
 pub use executor::Session;

@@ -69,17 +69,17 @@ pub fn reference<T: Real>(a: &RowScale, inputs: &[&[T]], y: &mut [T]) {
     }
 }
 
+/// Content of at most this many channels is summed one by one.
+const FEW_CHANNELS: usize = 8;
+
 /// Rows on all threads. Squares are taken around the mean, as cancellation would cost digits in f32.
 pub fn fast(a: &RowScale, inputs: &[&[f32]], y: &mut [f32]) {
     const BLOCK: usize = 256;
     let [content, sums, points] = operands(a, inputs);
-    let stride = a.factors.content.next_multiple_of(4);
     let out = a.rows.next_multiple_of(4);
     if out == 0 {
         return;
     }
-    let (features, constants) = (a.features as f32, a.constant as f32);
-    let count = a.channels() as f32;
     for (item, y) in y[..a.batch * out].chunks_exact_mut(out).enumerate() {
         y[a.rows..].fill(0.0);
         y[..a.rows]
@@ -88,25 +88,66 @@ pub fn fast(a: &RowScale, inputs: &[&[f32]], y: &mut [f32]) {
             .for_each(|(block, y)| {
                 vectorised(
                     #[inline(always)]
-                    || {
-                        for (i, y) in y.iter_mut().enumerate() {
-                            let r = block * BLOCK + i;
-                            let row = &content[(item * a.rows + r) * stride..][..a.factors.content];
-                            let (axes, constant) = entries(a, points, r);
-                            let axes = &axes[..a.factors.dimensions];
-                            let tables: f32 = axes.iter().map(|&e| sums[e]).sum();
-                            let mean = (sum(row) + tables + sums[constant]) / count;
-                            let around = |entry: usize, n: f32| {
-                                sums[entry + 1] - mean * (2.0 * sums[entry] - n * mean)
-                            };
-                            let tables: f32 = axes.iter().map(|&e| around(e, features)).sum();
-                            let squares = sum_squared_differences(row, mean)
-                                + tables
-                                + around(constant, constants);
-                            *y = 1.0 / (squares / count + EPSILON as f32).sqrt();
-                        }
-                    },
+                    || run_block(a, content, sums, points, item, block * BLOCK, y),
                 );
             });
+    }
+}
+
+/// Scales of some rows from `first` on.
+#[inline(always)]
+fn run_block(
+    a: &RowScale,
+    content: &[f32],
+    sums: &[f32],
+    points: &[f32],
+    item: usize,
+    first: usize,
+    y: &mut [f32],
+) {
+    let stride = a.factors.content.next_multiple_of(4);
+    let dimensions = a.factors.dimensions;
+    let (features, constants) = (a.features as f32, a.constant as f32);
+    let count = a.channels() as f32;
+    let few = a.factors.content <= FEW_CHANNELS;
+    let (mut axes, constant) = entries(a, points, first);
+    for (i, y) in y.iter_mut().enumerate() {
+        let r = first + i;
+        if a.indexed {
+            axes = entries(a, points, r).0;
+        } else if i > 0 {
+            next_position(a, &mut axes);
+        }
+        let row = &content[(item * a.rows + r) * stride..][..a.factors.content];
+        let tables: f32 = axes[..dimensions].iter().map(|&e| sums[e]).sum();
+        let own: f32 = if few { row.iter().sum() } else { sum(row) };
+        let mean = (own + tables + sums[constant]) / count;
+        let around = |entry: usize, n: f32| sums[entry + 1] - mean * (2.0 * sums[entry] - n * mean);
+        let tables: f32 = axes[..dimensions]
+            .iter()
+            .map(|&e| around(e, features))
+            .sum();
+        let own: f32 = if few {
+            row.iter().map(|x| (x - mean) * (x - mean)).sum()
+        } else {
+            sum_squared_differences(row, mean)
+        };
+        let squares = own + tables + around(constant, constants);
+        *y = 1.0 / (squares / count + EPSILON as f32).sqrt();
+    }
+}
+
+/// Moves on to the entries of the next grid position, the last axis first.
+#[inline(always)]
+fn next_position(a: &RowScale, entries: &mut [usize; 3]) {
+    let mut after: usize = a.factors.axes[..a.factors.dimensions].iter().sum();
+    for axis in (0..a.factors.dimensions).rev() {
+        let before = after - a.factors.axes[axis];
+        entries[axis] += 4;
+        if entries[axis] < 4 * after {
+            return;
+        }
+        entries[axis] = 4 * before;
+        after = before;
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Items per run
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    /// Also the time of every kernel launch, on the CPU
+    #[arg(long)]
+    kernels: bool,
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
@@ -64,6 +67,20 @@ struct Row {
     stage_seconds: Option<[f64; 5]>,
     /// Time over that of the first row of the model.
     ratio: f64,
+    /// Of the last run, with `--kernels`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<KernelRow>,
+}
+
+/// One kernel launch.
+#[derive(Serialize)]
+struct KernelRow {
+    stage: &'static str,
+    label: String,
+    kernel: &'static str,
+    output: String,
+    seconds: f64,
+    gflop_per_second: f64,
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -119,7 +136,40 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "ratio",
     ];
     show::table(&heading, cells.collect())?;
+    for row in rows.iter().filter(|r| !r.kernels.is_empty()) {
+        let cells = row.kernels.iter().map(|k| {
+            vec![
+                k.stage.to_owned(),
+                k.label.clone(),
+                k.kernel.to_owned(),
+                k.output.clone(),
+                format!("{:.3} ms", k.seconds * 1e3),
+                format!("{:.1}", k.gflop_per_second),
+            ]
+        });
+        let heading = ["stage", "node", "kernel", "result", "time", "GFLOP/s"];
+        show::table(&heading, cells.collect())?;
+    }
     Ok(true)
+}
+
+/// Launches of the last run, without those that took no time.
+fn kernels(model: &Model) -> Vec<KernelRow> {
+    let (Some(seconds), Some(report)) = (model.last_node_seconds(), model.last_report()) else {
+        return Vec::new();
+    };
+    let launched = report.nodes.into_iter().zip(seconds);
+    launched
+        .filter(|(node, seconds)| !node.once && *seconds > 0.0)
+        .map(|(node, seconds)| KernelRow {
+            stage: node.stage,
+            label: node.label,
+            kernel: node.kernel,
+            output: node.output,
+            seconds,
+            gflop_per_second: node.flops as f64 / 1e9 / seconds,
+        })
+        .collect()
 }
 
 fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<Row> {
@@ -189,6 +239,11 @@ fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<
         allocated_bytes: model.allocated_bytes(),
         stage_seconds,
         ratio: 1.0,
+        kernels: if options.kernels {
+            kernels(&model)
+        } else {
+            Vec::new()
+        },
     })
 }
 
