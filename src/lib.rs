@@ -20,7 +20,8 @@ mod tensor;
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
 pub use model::{
-    Model, RunOptions, graph as model_graph, plan as model_plan, splits as attention_splits,
+    Model, RunOptions, blueprint as model_blueprint, graph as model_graph, plan as model_plan,
+    splits as attention_splits,
 };
 pub use perceiver::stack::Sizes;
 pub use perceiver::{Architecture, PerceiverConfig};

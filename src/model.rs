@@ -13,9 +13,10 @@ use crate::graph::passes::split_attention;
 use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::perceiver::batch::Batch;
+use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
-use crate::perceiver::stack::{Request, Sizes, Stack};
-use crate::perceiver::{Architecture, PerceiverConfig};
+use crate::perceiver::stack::{Request, Sizes};
+use crate::perceiver::{Architecture, PerceiverConfig, build};
 use crate::tasks::{
     image_classification, masked_lm, multimodal, optical_flow, text_classification,
 };
@@ -113,20 +114,26 @@ impl Session {
     }
 }
 
+/// A model as data, for items of these sizes.
+#[must_use]
+pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
+    match config.architecture {
+        Architecture::MaskedLm => masked_lm::blueprint(config, sizes),
+        Architecture::SequenceClassification => text_classification::blueprint(config, sizes),
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => image_classification::blueprint(config, sizes),
+        Architecture::OpticalFlow => optical_flow::blueprint(config),
+        Architecture::Multimodal => multimodal::blueprint(config, sizes),
+    }
+}
+
 /// The graph of a model for some shapes, before any pass.
 ///
 /// # Errors
 /// [`crate::Error::Graph`] when the configuration does not hold together.
 pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    match config.architecture {
-        Architecture::MaskedLm => masked_lm::graph(config, request),
-        Architecture::SequenceClassification => text_classification::graph(config, request),
-        Architecture::ImageLearned
-        | Architecture::ImageFourier
-        | Architecture::ImageConvolution => image_classification::graph(config, request),
-        Architecture::OpticalFlow => optical_flow::graph(config, request),
-        Architecture::Multimodal => multimodal::graph(config, request),
-    }
+    build::graph(&blueprint(config, &request.sizes), request)
 }
 
 /// The plan of a model for some shapes: on a GPU with these traits, or on the CPU.
@@ -412,12 +419,8 @@ impl Model {
             Architecture::Multimodal => return 1,
             _ => {}
         }
-        let [inputs, queries] = batch.sizes.elements(config);
-        let stack = Stack {
-            config,
-            channels: config.input_channels(),
-        };
-        match stack.window_count(self.window_bytes, inputs, queries) {
+        let request = self.request(1, batch.sizes, RunOptions::default());
+        match build::window_count(&blueprint(config, &batch.sizes), &request) {
             1 => ITEMS,
             _ => 1,
         }

@@ -31,7 +31,7 @@ pub fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    queries: &[Rows<'_>],
+    queries: &[&Rows<'_>],
     window_rows: usize,
     known: Option<View>,
     route: Route,

@@ -62,7 +62,9 @@ pub fn encode(
     window_rows: usize,
     route: Route,
 ) -> Result<(ValueId, Vec<View>)> {
-    if route.folded && super::fold::encoder_pays(layer, latents.extent.rows, inputs) {
+    // Items with latents of their own have queries of their own, which the fold would repeat.
+    let shared = latents.extent.batch == 1;
+    if route.folded && shared && super::fold::encoder_pays(layer, latents.extent.rows, inputs) {
         let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
         let mut assembled = Vec::new();
         if route.keep_rows {

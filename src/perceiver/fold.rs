@@ -27,11 +27,11 @@ use crate::tensor::Extent;
 const PAIR: u64 = 6;
 
 /// The rows of an encoder's inputs as factors.
-fn fold_of(layer: &AttentionLayer, norm: &str, modalities: &[Rows<'_>], channels: usize) -> Fold {
+fn fold_of(layer: &AttentionLayer, norm: &str, modalities: &[&Rows<'_>], channels: usize) -> Fold {
     Fold {
         norm: format!("{}.attention.self.{norm}", layer.prefix),
         channels,
-        modalities: modalities.iter().map(Rows::factored).collect(),
+        modalities: modalities.iter().map(|rows| rows.factored()).collect(),
     }
 }
 
@@ -77,7 +77,8 @@ pub(super) fn encode(
     inputs: &[Rows<'_>],
     window_rows: usize,
 ) -> Result<ValueId> {
-    let fold = fold_of(layer, "layernorm2", inputs, layer.kv_width);
+    let modalities: Vec<&Rows<'_>> = inputs.iter().collect();
+    let fold = fold_of(layer, "layernorm2", &modalities, layer.kv_width);
     let (starts, columns) = fold.columns();
     let heads = layer.heads;
     let rows = latents.extent.rows * heads;
@@ -182,7 +183,7 @@ pub(super) struct DecoderParts {
 pub(super) fn decoder_parts(
     layer: &AttentionLayer,
     latents: usize,
-    queries: &[Rows<'_>],
+    queries: &[&Rows<'_>],
 ) -> DecoderParts {
     let nothing = DecoderParts {
         queries: false,
@@ -227,7 +228,7 @@ pub(super) fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    queries: &[Rows<'_>],
+    queries: &[&Rows<'_>],
     window_rows: usize,
     parts: DecoderParts,
     keep_queries: bool,

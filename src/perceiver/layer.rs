@@ -9,7 +9,7 @@ use crate::graph::{AttentionSource, Graph, HeadLayout, Linear, LinearPart, Stage
 use crate::kernels::gemm::Activation;
 
 /// Sizes and tensor names of one attention layer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AttentionLayer {
     /// Tensor names begin with this, without the dot.
     pub prefix: String,

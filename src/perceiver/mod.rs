@@ -1,6 +1,8 @@
-//! Perceiver IO: configuration, layers, and the three parts encode, process and decode as graphs.
+//! Perceiver IO: configuration, models as data, layers, and encode, process and decode as graphs.
 
 pub(crate) mod batch;
+pub mod blueprint;
+pub mod build;
 pub mod config;
 mod config_file;
 pub mod decoder;

@@ -14,7 +14,7 @@ pub type MakeContent<'a> = dyn Fn(&mut Graph, Window, Stage) -> Result<View> + '
 /// Rows of one modality.
 pub struct Rows<'a> {
     /// For labels.
-    pub name: &'static str,
+    pub name: String,
     /// Rows of one item.
     pub count: usize,
     /// First columns.
@@ -37,9 +37,9 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Rows of nothing yet.
     #[must_use]
-    pub fn new(name: &'static str, count: usize) -> Self {
+    pub fn new(name: &str, count: usize) -> Self {
         Rows {
-            name,
+            name: name.to_owned(),
             count,
             content: None,
             content_channels: 0,
@@ -53,7 +53,7 @@ impl<'a> Rows<'a> {
 
     /// Rows of content alone.
     pub fn of_content(
-        name: &'static str,
+        name: &str,
         count: usize,
         channels: usize,
         content: impl Fn(&mut Graph, Window, Stage) -> Result<View> + 'a,
@@ -67,7 +67,7 @@ impl<'a> Rows<'a> {
 
     /// Rows of an array that is there.
     #[must_use]
-    pub fn of_array(name: &'static str, count: usize, channels: usize, value: ValueId) -> Self {
+    pub fn of_array(name: &str, count: usize, channels: usize, value: ValueId) -> Self {
         Self::of_content(name, count, channels, move |g, w, _| {
             g.rows(value, w.first, w.rows)
         })

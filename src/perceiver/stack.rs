@@ -1,13 +1,11 @@
-//! The parts that every official model shares: latents, encoder layer, tower, decoder layer, and the
-//! arrays that a caller may want to look at on the way.
+//! The parts that every official model shares: latents, encoder layer, tower and decoder layer; and
+//! what a run of a model asks for.
 
+use super::blueprint::{Latents, Step};
 use super::config::{Architecture, PerceiverConfig};
-use super::encoder::{Route, encode};
+use super::encoder::Route;
 use super::layer::AttentionLayer;
-use super::processor::process;
-use super::rows::Rows;
-use crate::error::Result;
-use crate::graph::{Graph, Recipe, Stage, ValueId, View};
+use crate::graph::Stage;
 use crate::kernels::gemm::Activation;
 
 /// Sizes of one run that the caller decides; a model reads those that concern it.
@@ -42,28 +40,6 @@ impl Sizes {
                 config.audio_patches().div_ceil(CHUNKS),
                 pixels.div_ceil(CHUNKS),
             ],
-        }
-    }
-
-    /// Input elements M and output elements O of one item.
-    #[must_use]
-    pub fn elements(&self, config: &PerceiverConfig) -> [usize; 2] {
-        let [height, width] = self.image;
-        let flow: usize = config.train_size.iter().product();
-        match config.architecture {
-            Architecture::MaskedLm => [self.length, config.max_position_embeddings],
-            Architecture::SequenceClassification => [self.length, 1],
-            Architecture::OpticalFlow => [flow, flow],
-            Architecture::Multimodal => {
-                let blocks = config.num_frames * config.image_size * config.image_size;
-                let outputs = self.points[0] + self.points[1] + 1;
-                [config.audio_patches() + blocks + 1, outputs]
-            }
-            Architecture::ImageConvolution => {
-                let rows = crate::tasks::image_classification::input_rows(config, [height, width]);
-                [rows, 1]
-            }
-            Architecture::ImageLearned | Architecture::ImageFourier => [height * width, 1],
         }
     }
 }
@@ -140,6 +116,28 @@ impl Stack<'_> {
         }
     }
 
+    /// The learned latents.
+    #[must_use]
+    pub fn latents(&self) -> Latents {
+        Latents {
+            tensor: "perceiver.embeddings.latents".to_owned(),
+            rows: self.config.num_latents,
+            channels: self.config.d_latents,
+        }
+    }
+
+    /// Encode, then process.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        vec![
+            Step::Cross(self.cross_layer()),
+            Step::Tower {
+                layers: self.self_layers(),
+                times: self.config.num_blocks,
+            },
+        ]
+    }
+
     /// The layers of one block of the tower.
     #[must_use]
     pub fn self_layers(&self) -> Vec<AttentionLayer> {
@@ -162,57 +160,6 @@ impl Stack<'_> {
             .collect()
     }
 
-    /// Rows of inputs that a window has.
-    #[must_use]
-    pub fn encode_window_rows(&self, request: &Request) -> usize {
-        let (qk, v) = self.config.cross_attention_widths(self.channels);
-        // Keys and values side by side are the widest array.
-        request.window_rows(qk + v + 8)
-    }
-
-    /// Encode and process. Returns the last latents and the windows of input rows; adds the
-    /// intermediate outputs if asked for.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit, or what making the rows gives.
-    pub fn encode_and_process(
-        &self,
-        g: &mut Graph,
-        request: &Request,
-        inputs: &[Rows<'_>],
-    ) -> Result<(ValueId, Vec<View>)> {
-        let c = self.config;
-        let shape = vec![c.num_latents, c.d_latents];
-        let latents = g.parameter(Recipe::Stored {
-            name: "perceiver.embeddings.latents".to_owned(),
-            shape: shape.clone(),
-        });
-        let view = g.view(latents);
-        let layer = self.cross_layer();
-        let window_rows = self.encode_window_rows(request);
-        let route = request.route();
-        let (crossed, assembled) = encode(g, &layer, view, inputs, window_rows, route)?;
-        let processed = process(g, &self.self_layers(), c.num_blocks, crossed)?;
-        if request.intermediates {
-            let shape = vec![request.batch, c.num_latents, c.d_latents];
-            let rows = inputs.iter().map(|m| m.count).sum();
-            g.output(
-                "encoder_input",
-                assembled.iter().map(|v| v.value).collect(),
-                vec![request.batch, rows, self.channels],
-            );
-            for (name, id) in [
-                ("latents_after_cross", crossed),
-                ("latents_after_layer1", processed.after_layer1),
-                ("latents_after_block1", processed.after_block1),
-                ("last_latents", processed.last),
-            ] {
-                g.output(name, vec![id], shape.clone());
-            }
-        }
-        Ok((processed.last, assembled))
-    }
-
     /// A decoder layer over the latents whose widths the configuration gives: one head.
     #[must_use]
     pub fn decoder_layer(&self, residual: bool) -> AttentionLayer {
@@ -232,28 +179,5 @@ impl Stack<'_> {
             residual,
             activation: self.activation(),
         }
-    }
-
-    /// Rows of queries that a window of a decoder has.
-    #[must_use]
-    pub fn decode_window_rows(&self, request: &Request) -> usize {
-        let queries = self.config.query_channels();
-        let (qk, v) = self.config.decoder_widths(queries);
-        request.window_rows(qk.max(v).max(queries))
-    }
-
-    /// The largest number of windows that one item's inputs or queries of these counts need.
-    #[must_use]
-    pub fn window_count(&self, window_bytes: usize, inputs: usize, queries: usize) -> usize {
-        let request = Request {
-            batch: 1,
-            sizes: Sizes::default(),
-            window_bytes,
-            intermediates: false,
-            folded: false,
-        };
-        let encode = super::encoder::windows(inputs, self.encode_window_rows(&request));
-        let decode = super::encoder::windows(queries, self.decode_window_rows(&request));
-        encode.len().max(decode.len())
     }
 }

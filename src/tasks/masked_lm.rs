@@ -1,15 +1,15 @@
-//! `PerceiverForMaskedLM` as a graph: token ids in, logits over 262 bytes and special tokens out.
+//! `PerceiverForMaskedLM`: token ids in, logits over 262 bytes and special tokens out.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, HeadLayout, Linear, LinearPart, Recipe, Stage, ValueId};
-use crate::kernels::gemm::Activation;
+use crate::graph::Stage;
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, named};
-use crate::perceiver::decoder::decode;
+use crate::perceiver::blueprint::{
+    Blueprint, Content, Decoder, Head, OutputLinear, Queries, RowArray,
+};
 use crate::perceiver::layer::AttentionLayer;
-use crate::perceiver::rows::Rows;
-use crate::perceiver::stack::{Request, Sizes, Stack};
-use crate::tensor::{Extent, NamedTensors, Tensor};
+use crate::perceiver::stack::{Sizes, Stack};
+use crate::tensor::{NamedTensors, Tensor};
 
 /// The embedding table.
 const EMBEDDINGS: &str = "perceiver.input_preprocessor.embeddings.weight";
@@ -20,122 +20,68 @@ const DECODER_HEADS: usize = 8;
 
 /// Inputs `input_ids` and `attention_mask`, both `[batch, 1, length]`; output `logits`
 /// `[batch, max_position_embeddings, vocab_size]`.
-///
-/// # Errors
-/// [`crate::Error::Graph`] when widths do not fit.
-pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    let mut g = Graph::default();
-    let (batch, length) = (request.batch, request.sizes.length);
-    let (d_model, outputs) = (config.d_model, config.max_position_embeddings);
-    let stack = Stack {
-        config,
-        channels: d_model,
-    };
-    let rows = text_rows(&mut g, config, batch, length);
-    let (latents, _) = stack.encode_and_process(&mut g, request, &[rows])?;
-
+#[must_use]
+pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
+    let (channels, outputs) = (config.d_model, config.max_position_embeddings);
+    let stack = Stack { config, channels };
     let layer = AttentionLayer {
         prefix: "perceiver.decoder.decoding_cross_attention".to_owned(),
         stage: Stage::Decode,
         label: "decode".to_owned(),
         heads: DECODER_HEADS,
         qk: DECODER_QK,
-        v: d_model,
-        q_width: d_model,
+        v: channels,
+        q_width: channels,
         kv_width: config.d_latents,
         widening: 1,
         residual: false,
         activation: stack.activation(),
     };
-    let queries = learned(
-        &mut g,
-        "perceiver.decoder.output_position_encodings.position_embeddings",
-        outputs,
-        d_model,
-    );
-    let queries = [Rows::of_array("positions", outputs, d_model, queries)];
-    let intermediates = request.intermediates;
-    decode(
-        &mut g,
-        &layer,
-        latents,
-        &queries,
-        usize::MAX / 2,
-        None,
-        request.route(),
-        &mut |g, decoded| {
-            let hidden = decoded.hidden;
-            let view = g.view(hidden);
-            let logits = g.linear(
-                Stage::Postprocess,
-                "logits",
-                view,
-                Linear {
-                    // The embedding table, used the other way round.
-                    parts: vec![LinearPart {
-                        weight: EMBEDDINGS.to_owned(),
-                        bias: Some("embedding_decoder.bias".to_owned()),
-                        out: HeadLayout::plain(config.vocab_size),
-                        unit_window: false,
-                    }],
-                    input: HeadLayout::plain(d_model),
-                    divisor: 1,
-                    activation: Activation::None,
-                    residual: None,
-                },
-            )?;
-            g.output(
-                "logits",
-                vec![logits],
-                vec![batch, outputs, config.vocab_size],
-            );
-            if intermediates {
-                let shape = vec![batch, outputs, d_model];
-                g.output(
-                    "decoder_query",
-                    decoded.queries.iter().map(|q| q.value).collect(),
-                    shape.clone(),
-                );
-                g.output("decoder_hidden", vec![hidden], shape.clone());
-                g.output("decoder_output", vec![hidden], shape);
-            }
-            Ok(())
-        },
-    )?;
-    Ok(g)
-}
-
-/// A learned table of the checkpoint.
-pub(super) fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
-    g.parameter(Recipe::Stored {
-        name: name.to_owned(),
-        shape: vec![rows, cols],
-    })
+    let positions = "perceiver.decoder.output_position_encodings.position_embeddings";
+    let queries = RowArray::new("positions", outputs).with_content(Content::Learned {
+        tensor: positions.to_owned(),
+        channels,
+    });
+    let logits = OutputLinear {
+        label: "logits".to_owned(),
+        stage: Stage::Postprocess,
+        // The embedding table, used the other way round.
+        weight: EMBEDDINGS.to_owned(),
+        bias: "embedding_decoder.bias".to_owned(),
+        input: channels,
+        out: config.vocab_size,
+        divisor: 1,
+    };
+    Blueprint {
+        latents: stack.latents(),
+        channels,
+        inputs: vec![text(config, sizes.length)],
+        steps: stack.steps(),
+        decoders: vec![Decoder {
+            layer,
+            heads: vec![Head {
+                output: "logits".to_owned(),
+                queries: Queries::Array(Box::new(queries)),
+                layers: vec![logits],
+                shape: vec![outputs, config.vocab_size],
+            }],
+            shape: vec![outputs, channels],
+        }],
+    }
 }
 
 /// Embedded tokens and their mask, from the inputs `input_ids` and `attention_mask`.
-pub(super) fn text_rows<'a>(
-    g: &mut Graph,
-    config: &PerceiverConfig,
-    batch: usize,
-    length: usize,
-) -> Rows<'a> {
-    let table = learned(g, EMBEDDINGS, config.vocab_size, config.d_model);
-    let positions = learned(
-        g,
-        "perceiver.input_preprocessor.position_embeddings.weight",
-        config.max_position_embeddings,
-        config.d_model,
-    );
-    let ids = g.input("input_ids", Extent::new(batch, 1, length));
-    let mask = g.input("attention_mask", Extent::new(batch, 1, length));
-    let (ids, table, positions) = (g.view(ids), g.view(table), g.view(positions));
-    let content = move |g: &mut Graph, _, stage| {
-        let rows = g.embed(stage, "embed", ids, table, positions);
-        Ok(g.view(rows))
-    };
-    let mut rows = Rows::of_content("text", length, config.d_model, content);
-    rows.mask = Some(g.view(mask));
+pub(super) fn text(config: &PerceiverConfig, length: usize) -> RowArray {
+    let positions = "perceiver.input_preprocessor.position_embeddings.weight";
+    let mut rows = RowArray::new("text", length).with_content(Content::Tokens {
+        input: "input_ids".to_owned(),
+        table: EMBEDDINGS.to_owned(),
+        vocabulary: config.vocab_size,
+        positions: positions.to_owned(),
+        most: config.max_position_embeddings,
+        channels: config.d_model,
+    });
+    rows.mask = Some("attention_mask".to_owned());
     rows
 }
 

@@ -1,21 +1,17 @@
-//! `PerceiverForMultimodalAutoencoding` as a graph: video and sound in, chosen points of both and the
+//! `PerceiverForMultimodalAutoencoding`: video and sound in, chosen points of both and the
 //! scores of the classes out.
 //!
 //! Three modalities share one attention: audio patches, blocks of 1×4×4 pixels, and one row for the
 //! class, which is always masked, so that the model has to find it.
 
 use crate::error::{Error, Result};
-use crate::graph::{
-    Folded, FourierPositions, Graph, HeadLayout, Linear, LinearPart, Named, Spacing, Stage, ValueId,
-};
-use crate::kernels::gemm::Activation;
+use crate::graph::{FourierPositions, Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named};
+use crate::perceiver::blueprint::{Blueprint, Decoder, Head, OutputLinear, Queries, RowArray};
 use crate::perceiver::config::{AUDIO_FEATURES, VIDEO_FEATURES, VIDEO_PATCH};
-use crate::perceiver::decoder::decode;
-use crate::perceiver::rows::Rows;
-use crate::perceiver::stack::{Request, Sizes, Stack};
-use crate::tensor::{Extent, NamedTensors, Tensor};
+use crate::perceiver::stack::{Sizes, Stack};
+use crate::tensor::{NamedTensors, Tensor};
 
 /// Bands of the audio's features, fixed in Hugging Face's class.
 const AUDIO_BANDS: usize = 192;
@@ -25,109 +21,63 @@ const VIDEO_BANDS: usize = 32;
 const BLOCK: usize = 4;
 /// Colours of a pixel.
 const COLOURS: usize = 3;
-/// Modalities in the order of their rows.
-const MODALITIES: [&str; 3] = ["audio", "image", "label"];
 
 /// Inputs `audio` `[1, patches, samples]`, `image` `[1, blocks, 48]`, and the points to decode,
 /// `points.audio` and `points.image` `[1, points, 1]`. Outputs `logits.audio`, `logits.image` and
 /// `logits.label`.
-///
-/// # Errors
-/// [`crate::Error::Graph`] when widths do not fit.
-pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    let mut g = Graph::default();
+#[must_use]
+pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let channels = config.input_channels();
     let stack = Stack { config, channels };
-    let inputs = input_rows(&mut g, config, channels);
-    let (latents, _) = stack.encode_and_process(&mut g, request, &inputs)?;
-
-    let queries = query_rows(&mut g, config, request);
+    let queries = queries(config, sizes);
     let rows: usize = queries.iter().map(|q| q.count).sum();
-    let (query_channels, hidden_channels) = (config.query_channels(), config.output_num_channels);
-    let outputs = [config.samples_per_patch, COLOURS, config.labels.len()];
-    let mut pieces: [Vec<ValueId>; 3] = Default::default();
-    let (mut all_queries, mut hiddens, mut decoded_rows) = (Vec::new(), Vec::new(), Vec::new());
-    let linear = |name: &str, input: usize, out: usize| Linear {
-        parts: vec![LinearPart::plain(&format!("perceiver.{name}"), out)],
-        input: HeadLayout::plain(input),
-        divisor: 1,
-        activation: Activation::None,
-        residual: None,
-    };
-    decode(
-        &mut g,
-        &stack.decoder_layer(false),
-        latents,
-        &queries,
-        stack.decode_window_rows(request),
-        None,
-        request.route(),
-        &mut |g, decoded| {
-            let view = g.view(decoded.hidden);
-            let modality = MODALITIES[decoded.modality];
-            let name = format!("output_postprocessor.modalities.{modality}.classifier");
-            let columns = outputs[decoded.modality];
-            if request.folded && !request.intermediates {
-                // Two linear layers in a row are one.
-                let named = |name: &str, input, output| Named {
-                    name: format!("perceiver.{name}"),
-                    input,
-                    output,
-                };
-                let first = named(
-                    "decoder.decoder.final_layer",
-                    query_channels,
-                    hidden_channels,
-                );
-                let second = named(&name, hidden_channels, columns);
-                let weight = Folded::Composed {
-                    first: first.clone(),
-                    second: second.clone(),
-                };
-                let bias = Some(Folded::ComposedBias { first, second });
-                let piece = g.product(Stage::Postprocess, modality, view, weight, bias, None)?;
-                pieces[decoded.modality].push(piece);
-                return Ok(());
-            }
-            let last = linear(
-                "decoder.decoder.final_layer",
-                query_channels,
-                hidden_channels,
-            );
-            let hidden = g.linear(Stage::Decode, "decoded", view, last)?;
-            let last = linear(&name, hidden_channels, columns);
-            let view = g.view(hidden);
-            let piece = g.linear(Stage::Postprocess, modality, view, last)?;
-            pieces[decoded.modality].push(piece);
-            all_queries.extend(decoded.queries.map(|q| q.value));
-            hiddens.push(decoded.hidden);
-            decoded_rows.push(hidden);
-            Ok(())
-        },
-    )?;
-    let [audio, image, label] = pieces;
-    let [audio_points, image_points] = request.sizes.points;
-    let samples = audio_points * config.samples_per_patch;
-    g.output("logits.audio", audio, vec![1, samples]);
-    g.output("logits.image", image, vec![1, image_points, COLOURS]);
-    g.output("logits.label", label, vec![1, config.labels.len()]);
-    if request.intermediates {
-        let shape = |channels| vec![1, rows, channels];
-        g.output("decoder_query", all_queries, shape(query_channels));
-        g.output("decoder_hidden", hiddens, shape(query_channels));
-        g.output("decoder_output", decoded_rows, shape(hidden_channels));
+    let (query_channels, hidden) = (config.query_channels(), config.output_num_channels);
+    let [audio_points, image_points] = sizes.points;
+    let classes = config.labels.len();
+    let outputs = [
+        (
+            config.samples_per_patch,
+            vec![audio_points * config.samples_per_patch],
+        ),
+        (COLOURS, vec![image_points, COLOURS]),
+        (classes, vec![classes]),
+    ];
+    let heads = queries.into_iter().zip(outputs);
+    let heads = heads.map(|(queries, (columns, shape))| {
+        let name = &queries.name;
+        let classifier = format!("perceiver.output_postprocessor.modalities.{name}.classifier");
+        let last = "perceiver.decoder.decoder.final_layer";
+        Head {
+            output: format!("logits.{name}"),
+            layers: vec![
+                OutputLinear::plain("decoded", Stage::Decode, last, query_channels, hidden),
+                OutputLinear::plain(name, Stage::Postprocess, &classifier, hidden, columns),
+            ],
+            queries: Queries::Array(Box::new(queries)),
+            shape,
+        }
+    });
+    Blueprint {
+        latents: stack.latents(),
+        channels,
+        inputs: inputs_of(config, channels).to_vec(),
+        steps: stack.steps(),
+        decoders: vec![Decoder {
+            layer: stack.decoder_layer(false),
+            heads: heads.collect(),
+            shape: vec![rows, hidden],
+        }],
     }
-    Ok(g)
 }
 
 /// Rows of the three modalities, in the order of their names.
-fn input_rows<'a>(g: &mut Graph, config: &PerceiverConfig, channels: usize) -> [Rows<'a>; 3] {
+fn inputs_of(config: &PerceiverConfig, channels: usize) -> [RowArray; 3] {
     const PREFIX: &str = "perceiver.input_preprocessor";
     let patches = config.audio_patches();
     let patch = config.samples_per_patch;
-    let audio = g.input("audio", Extent::new(1, patches, patch));
-    let audio = Rows::of_array("audio", patches, patch, audio)
-        .with_positions(FourierPositions {
+    let audio = RowArray::new("audio", patches)
+        .with_input("audio", patch)
+        .with_fourier(FourierPositions {
             axes: vec![patches],
             max_resolution: vec![samples(config)],
             bands: AUDIO_BANDS,
@@ -138,10 +88,9 @@ fn input_rows<'a>(g: &mut Graph, config: &PerceiverConfig, channels: usize) -> [
             channels - patch - AUDIO_FEATURES,
         );
     let grid = video_grid(config);
-    let blocks = grid.iter().product();
-    let image = g.input("image", Extent::new(1, blocks, VIDEO_PATCH));
-    let image = Rows::of_array("image", blocks, VIDEO_PATCH, image)
-        .with_positions(FourierPositions {
+    let image = RowArray::new("image", grid.iter().product())
+        .with_input("image", VIDEO_PATCH)
+        .with_fourier(FourierPositions {
             axes: grid.to_vec(),
             max_resolution: grid.to_vec(),
             bands: VIDEO_BANDS,
@@ -151,18 +100,17 @@ fn input_rows<'a>(g: &mut Graph, config: &PerceiverConfig, channels: usize) -> [
             &format!("{PREFIX}.padding.image"),
             channels - VIDEO_PATCH - VIDEO_FEATURES,
         );
-    let label = Rows::new("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
+    let label = RowArray::new("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
     [audio, image, label]
 }
 
 /// Queries of the chosen points, and the one of the class.
-fn query_rows<'a>(g: &mut Graph, config: &PerceiverConfig, request: &Request) -> [Rows<'a>; 3] {
+fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [RowArray; 3] {
     const PREFIX: &str = "perceiver.decoder";
     let channels = config.query_channels();
-    let [audio, image] = request.sizes.points;
-    let points = g.input("points.audio", Extent::new(1, audio, 1));
-    let mut audio = Rows::new("audio", audio)
-        .with_positions(FourierPositions {
+    let [audio, image] = sizes.points;
+    let mut audio = RowArray::new("audio", audio)
+        .with_fourier(FourierPositions {
             axes: vec![config.audio_patches()],
             max_resolution: vec![samples(config)],
             bands: AUDIO_BANDS,
@@ -172,10 +120,9 @@ fn query_rows<'a>(g: &mut Graph, config: &PerceiverConfig, request: &Request) ->
             &format!("{PREFIX}.padding.audio"),
             channels - AUDIO_FEATURES,
         );
-    audio.points = Some(points);
-    let points = g.input("points.image", Extent::new(1, image, 1));
-    let mut image = Rows::new("image", image)
-        .with_positions(FourierPositions {
+    audio.points = Some("points.audio".to_owned());
+    let mut image = RowArray::new("image", image)
+        .with_fourier(FourierPositions {
             axes: config.output_shape[1..].to_vec(),
             max_resolution: video_grid(config).to_vec(),
             bands: VIDEO_BANDS,
@@ -185,10 +132,10 @@ fn query_rows<'a>(g: &mut Graph, config: &PerceiverConfig, request: &Request) ->
             &format!("{PREFIX}.padding.image"),
             channels - VIDEO_FEATURES,
         );
-    image.points = Some(points);
+    image.points = Some("points.image".to_owned());
     let trainable = config.label_trainable_num_channels;
     let position = "modalities.label.decoder.output_position_encodings.position_embeddings";
-    let label = Rows::new("label", 1)
+    let label = RowArray::new("label", 1)
         .with_constant(&format!("{PREFIX}.{position}"), trainable)
         .with_constant(&format!("{PREFIX}.padding.label"), channels - trainable);
     [audio, image, label]

@@ -1,19 +1,16 @@
-//! `PerceiverForOpticalFlow` as a graph: 3×3 neighbourhoods of two frames in, one flow vector per
+//! `PerceiverForOpticalFlow`: 3×3 neighbourhoods of two frames in, one flow vector per
 //! pixel out.
 
 use crate::error::{Error, Result};
-use crate::graph::{
-    FourierPositions, Graph, HeadLayout, Linear, LinearPart, Spacing, Stage, ValueId,
-};
-use crate::kernels::gemm::Activation;
+use crate::graph::{FourierPositions, Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows};
+use crate::perceiver::blueprint::{
+    Blueprint, Content, Decoder, Head, OutputLinear, Queries, RowArray,
+};
 use crate::perceiver::config::FLOW_CHANNELS;
-use crate::perceiver::decoder::decode;
-use crate::perceiver::encoder::Window;
-use crate::perceiver::rows::Rows;
-use crate::perceiver::stack::{Request, Sizes, Stack};
-use crate::tensor::{Extent, NamedTensors};
+use crate::perceiver::stack::{Sizes, Stack};
+use crate::tensor::NamedTensors;
 
 /// Channels of a pixel's neighbourhood in both frames.
 pub const PATCH_CHANNELS: usize = 54;
@@ -28,76 +25,50 @@ const _: () = assert!(CHANNELS == CONTENT + 2 * (1 + 2 * BANDS));
 const RESCALE: u32 = 100;
 
 /// Input `patches` `[batch, pixels, 54]` (frame 1's 27 channels, then frame 2's); output `logits`
-/// `[batch, height, width, 2]`, flow in pixels divided by 20.
-///
-/// # Errors
-/// [`crate::Error::Graph`] when widths do not fit.
-pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    let mut g = Graph::default();
+/// `[batch, height, width, 2]`, flow in pixels divided by 20. The queries are the input's rows.
+#[must_use]
+pub fn blueprint(config: &PerceiverConfig) -> Blueprint {
     let [height, width] = config.train_size;
-    let pixels = height * width;
-    let batch = request.batch;
-    let patches = g.input("patches", Extent::new(batch, pixels, PATCH_CHANNELS));
-    let linear = |name: &str, input: usize, out: usize, divisor: u32| Linear {
-        parts: vec![LinearPart::plain(&format!("perceiver.{name}"), out)],
-        input: HeadLayout::plain(input),
-        divisor,
-        activation: Activation::None,
-        residual: None,
-    };
-    let rows = || {
-        let content = move |g: &mut Graph, w: Window, stage: Stage| {
-            let window = g.rows(patches, w.first, w.rows)?;
-            let name = "input_preprocessor.conv_after_patches";
-            let layer = linear(name, PATCH_CHANNELS, CONTENT, 1);
-            let content = g.linear(stage, "patch content", window, layer)?;
-            Ok(g.view(content))
-        };
-        Rows::of_content("frame", pixels, CONTENT, content).with_positions(FourierPositions {
-            axes: vec![height, width],
-            max_resolution: config.train_size.to_vec(),
-            bands: BANDS,
-            spacing: Spacing::Ends,
-        })
-    };
-
     let stack = Stack {
         config,
         channels: CHANNELS,
     };
-    let (latents, assembled) = stack.encode_and_process(&mut g, request, &[rows()])?;
-    // One window: the queries are the encoder's input, still at hand. Several: made again, which
-    // costs less than keeping them.
-    let known = assembled.first().copied().filter(|_| assembled.len() == 1);
-    let (mut queries, mut hiddens, mut flows): (Vec<ValueId>, Vec<ValueId>, Vec<ValueId>) =
-        Default::default();
-    decode(
-        &mut g,
-        &stack.decoder_layer(false),
-        latents,
-        &[rows()],
-        stack.decode_window_rows(request),
-        known,
-        request.route(),
-        &mut |g, decoded| {
-            let view = g.view(decoded.hidden);
-            let final_layer = linear("decoder.decoder.final_layer", CHANNELS, 2, RESCALE);
-            let flow = g.linear(Stage::Decode, "flow", view, final_layer)?;
-            queries.extend(decoded.queries.map(|q| q.value));
-            hiddens.push(decoded.hidden);
-            flows.push(flow);
-            Ok(())
-        },
-    )?;
-    let shape = vec![batch, height, width, 2];
-    g.output("logits", flows.clone(), shape.clone());
-    if request.intermediates {
-        let rows = vec![batch, pixels, CHANNELS];
-        g.output("decoder_query", queries, rows.clone());
-        g.output("decoder_hidden", hiddens, rows);
-        g.output("decoder_output", flows, shape);
+    let content = Content::Linear {
+        input: "patches".to_owned(),
+        channels: PATCH_CHANNELS,
+        layer: "perceiver.input_preprocessor.conv_after_patches".to_owned(),
+        out: CONTENT,
+        unit_window: false,
+    };
+    let rows = RowArray::new("frame", height * width)
+        .with_content(content)
+        .with_fourier(FourierPositions {
+            axes: vec![height, width],
+            max_resolution: config.train_size.to_vec(),
+            bands: BANDS,
+            spacing: Spacing::Ends,
+        });
+    let last = "perceiver.decoder.decoder.final_layer";
+    let shape = vec![height, width, 2];
+    Blueprint {
+        latents: stack.latents(),
+        channels: CHANNELS,
+        inputs: vec![rows],
+        steps: stack.steps(),
+        decoders: vec![Decoder {
+            layer: stack.decoder_layer(false),
+            heads: vec![Head {
+                output: "logits".to_owned(),
+                queries: Queries::Input(0),
+                layers: vec![OutputLinear {
+                    divisor: RESCALE,
+                    ..OutputLinear::plain("flow", Stage::Decode, last, CHANNELS, 2)
+                }],
+                shape: shape.clone(),
+            }],
+            shape,
+        }],
     }
-    Ok(g)
 }
 
 /// Checks `patches` and makes rows of them.

@@ -1,25 +1,24 @@
-//! `PerceiverForSequenceClassification` as a graph: token ids in, one score per class out.
+//! `PerceiverForSequenceClassification`: token ids in, one score per class out.
 
-use super::classification::classify;
-use super::masked_lm::text_rows;
-use crate::error::Result;
-use crate::graph::Graph;
+use super::classification;
+use super::masked_lm::text;
 use crate::perceiver::PerceiverConfig;
-use crate::perceiver::stack::{Request, Stack};
+use crate::perceiver::blueprint::Blueprint;
+use crate::perceiver::stack::{Sizes, Stack};
 
 /// Inputs `input_ids` and `attention_mask`, both `[batch, 1, length]`; output `logits`
 /// `[batch, classes]`.
-///
-/// # Errors
-/// [`crate::Error::Graph`] when widths do not fit.
-pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    let mut g = Graph::default();
+#[must_use]
+pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let stack = Stack {
         config,
         channels: config.d_model,
     };
-    let rows = text_rows(&mut g, config, request.batch, request.sizes.length);
-    let (latents, _) = stack.encode_and_process(&mut g, request, &[rows])?;
-    classify(&mut g, &stack, request, latents)?;
-    Ok(g)
+    Blueprint {
+        latents: stack.latents(),
+        channels: stack.channels,
+        inputs: vec![text(config, sizes.length)],
+        steps: stack.steps(),
+        decoders: vec![classification::decoder(&stack)],
+    }
 }

@@ -132,7 +132,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
 
 /// The paper's cost [M + O + LN]·N·F (section 3.1) with F the latent channels, two operations each.
 fn formula(config: &PerceiverConfig, sizes: &Sizes) -> u64 {
-    let [inputs, outputs] = sizes.elements(config).map(|n| n as u64);
+    let elements = perceiver::model_blueprint(config, sizes).elements();
+    let [inputs, outputs] = elements.map(|n| n as u64);
     let (n, f) = (config.num_latents as u64, config.d_latents as u64);
     let layers = (config.num_blocks * config.num_self_attends_per_block) as u64;
     2 * (inputs + outputs + layers * n) * n * f

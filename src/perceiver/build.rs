@@ -1,0 +1,426 @@
+//! Graphs of blueprints.
+
+use super::blueprint::{
+    Blueprint, Content, Decoder, OutputLinear, Positions, Queries, RowArray, Step,
+};
+use super::decoder::{Decoded, decode};
+use super::encoder::{Window, encode, windows};
+use super::layer::AttentionLayer;
+use super::processor::process;
+use super::rows::Rows;
+use super::stack::Request;
+use crate::error::{Error, Result};
+use crate::graph::{
+    Folded, Graph, HeadLayout, Linear, LinearPart, Named, Recipe, Stage, ValueId, View,
+};
+use crate::kernels::convolution::Convolution;
+use crate::kernels::gemm::Activation;
+use crate::kernels::max_pool::MaxPool;
+use crate::tensor::Extent;
+
+/// The graph that takes a blueprint's inputs to its outputs.
+///
+/// # Errors
+/// [`Error::Graph`] when widths do not fit.
+pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
+    let mut g = Graph::default();
+    let mut inputs = Vec::with_capacity(blueprint.inputs.len());
+    for array in &blueprint.inputs {
+        let channels = array.channels();
+        if channels != blueprint.channels {
+            return Err(Error::graph(
+                &array.name,
+                format!(
+                    "has rows of {channels} channels, not {}",
+                    blueprint.channels
+                ),
+            ));
+        }
+        inputs.push(rows(&mut g, array, request.batch)?);
+    }
+    let (last, assembled) = latents(&mut g, blueprint, request, &inputs)?;
+    for decoder in &blueprint.decoders {
+        outputs(
+            &mut g,
+            blueprint,
+            decoder,
+            request,
+            &inputs,
+            (last, &assembled),
+        )?;
+    }
+    Ok(g)
+}
+
+/// Encode and process. Returns the last latents and the windows of input rows, where there are any.
+fn latents(
+    g: &mut Graph,
+    blueprint: &Blueprint,
+    request: &Request,
+    inputs: &[Rows<'_>],
+) -> Result<(ValueId, Vec<View>)> {
+    let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
+    let mut last = g.parameter(Recipe::Stored {
+        name: blueprint.latents.tensor.clone(),
+        shape: vec![n, d],
+    });
+    let mut assembled = Vec::new();
+    let (mut crossed, mut processed) = (None, None);
+    for step in &blueprint.steps {
+        match step {
+            Step::Cross(layer) => {
+                let view = g.view(last);
+                let rows = encode_window_rows(layer, request);
+                let (value, views) = encode(g, layer, view, inputs, rows, request.route())?;
+                last = value;
+                if crossed.is_none() {
+                    crossed = Some(value);
+                    assembled = views;
+                }
+            }
+            Step::Tower { layers, times } => {
+                let result = process(g, layers, *times, last)?;
+                last = result.last;
+                processed.get_or_insert(result);
+            }
+        }
+    }
+    if request.intermediates {
+        let rows = inputs.iter().map(|m| m.count).sum();
+        g.output(
+            "encoder_input",
+            assembled.iter().map(|v| v.value).collect(),
+            vec![request.batch, rows, blueprint.channels],
+        );
+        let values = [
+            ("latents_after_cross", crossed),
+            ("latents_after_layer1", processed.map(|p| p.after_layer1)),
+            ("latents_after_block1", processed.map(|p| p.after_block1)),
+            ("last_latents", Some(last)),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                g.output(name, vec![value], vec![request.batch, n, d]);
+            }
+        }
+    }
+    Ok((last, assembled))
+}
+
+/// One decoder and all its outputs.
+fn outputs(
+    g: &mut Graph,
+    blueprint: &Blueprint,
+    decoder: &Decoder,
+    request: &Request,
+    inputs: &[Rows<'_>],
+    (latents, assembled): (ValueId, &[View]),
+) -> Result<()> {
+    let batch = request.batch;
+    let mut own = Vec::new();
+    for head in &decoder.heads {
+        if let Queries::Array(array) = &head.queries {
+            own.push(rows(g, array, batch)?);
+        }
+    }
+    let mut own = own.iter();
+    let mut queries: Vec<&Rows<'_>> = Vec::with_capacity(decoder.heads.len());
+    // One window: queries that are the encoder's input are still at hand. Several: they are made
+    // again, which costs less than keeping them.
+    let mut known = None;
+    for head in &decoder.heads {
+        match head.queries {
+            Queries::Array(_) => queries.extend(own.next()),
+            Queries::Input(index) => {
+                queries.extend(inputs.get(index));
+                if inputs.len() == 1 && assembled.len() == 1 && decoder.heads.len() == 1 {
+                    known = assembled.first().copied();
+                }
+            }
+        }
+    }
+    let rows: usize = queries.iter().map(|q| q.count).sum();
+    let mut pieces: Vec<Vec<ValueId>> = vec![Vec::new(); decoder.heads.len()];
+    let (mut all_queries, mut hiddens, mut decoded_rows) = (Vec::new(), Vec::new(), Vec::new());
+    let window_rows = decode_window_rows(&decoder.layer, request);
+    decode(
+        g,
+        &decoder.layer,
+        latents,
+        &queries,
+        window_rows,
+        known,
+        request.route(),
+        &mut |g, decoded| {
+            let layers = &decoder.heads[decoded.modality].layers;
+            let (row, of_decoder) = finish(g, request, layers, decoded)?;
+            pieces[decoded.modality].push(row);
+            all_queries.extend(decoded.queries.map(|q| q.value));
+            hiddens.push(decoded.hidden);
+            decoded_rows.push(of_decoder);
+            Ok(())
+        },
+    )?;
+    let with_batch = |shape: &[usize]| {
+        let mut whole = vec![batch];
+        whole.extend(shape);
+        whole
+    };
+    for (head, pieces) in decoder.heads.iter().zip(pieces) {
+        g.output(&head.output, pieces, with_batch(&head.shape));
+    }
+    if request.intermediates && blueprint.decoders.len() == 1 {
+        let shape = vec![batch, rows, decoder.layer.q_width];
+        g.output("decoder_query", all_queries, shape.clone());
+        g.output("decoder_hidden", hiddens, shape);
+        g.output("decoder_output", decoded_rows, with_batch(&decoder.shape));
+    }
+    Ok(())
+}
+
+/// The linear layers after a decoder's layer. Returns the output's rows and those of the decoder.
+fn finish(
+    g: &mut Graph,
+    request: &Request,
+    layers: &[OutputLinear],
+    decoded: Decoded,
+) -> Result<(ValueId, ValueId)> {
+    let mut row = decoded.hidden;
+    if let ([first, second], true, false) = (layers, request.folded, request.intermediates)
+        && (first.divisor, second.divisor) == (1, 1)
+        && let Some([a, b]) = named(first).zip(named(second)).map(<[Named; 2]>::from)
+    {
+        // Two linear layers in a row are one.
+        let weight = Folded::Composed {
+            first: a.clone(),
+            second: b.clone(),
+        };
+        let bias = Some(Folded::ComposedBias {
+            first: a,
+            second: b,
+        });
+        let view = g.view(row);
+        let row = g.product(second.stage, &second.label, view, weight, bias, None)?;
+        return Ok((row, row));
+    }
+    let mut of_decoder = row;
+    for layer in layers {
+        let view = g.view(row);
+        row = g.linear(layer.stage, &layer.label, view, linear(layer))?;
+        if layer.stage == Stage::Decode {
+            of_decoder = row;
+        }
+    }
+    Ok((row, of_decoder))
+}
+
+/// The layer by its one name, if weight and bias have one.
+fn named(layer: &OutputLinear) -> Option<Named> {
+    let name = layer.weight.strip_suffix(".weight")?;
+    (layer.bias.strip_suffix(".bias") == Some(name)).then(|| Named {
+        name: name.to_owned(),
+        input: layer.input,
+        output: layer.out,
+    })
+}
+
+fn linear(layer: &OutputLinear) -> Linear {
+    Linear {
+        parts: vec![LinearPart {
+            weight: layer.weight.clone(),
+            bias: Some(layer.bias.clone()),
+            out: HeadLayout::plain(layer.out),
+            unit_window: false,
+        }],
+        input: HeadLayout::plain(layer.input),
+        divisor: layer.divisor,
+        activation: Activation::None,
+        residual: None,
+    }
+}
+
+/// Rows of inputs that a window has: keys and values side by side are the widest array.
+fn encode_window_rows(layer: &AttentionLayer, request: &Request) -> usize {
+    request.window_rows(layer.qk + layer.v + 8)
+}
+
+/// Rows of queries that a window has.
+fn decode_window_rows(layer: &AttentionLayer, request: &Request) -> usize {
+    request.window_rows(layer.qk.max(layer.v).max(layer.q_width))
+}
+
+/// The largest number of windows that one item's inputs or queries need.
+#[must_use]
+pub fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
+    let one = Request {
+        batch: 1,
+        ..*request
+    };
+    let most = |arrays: &mut dyn Iterator<Item = usize>, rows: usize| {
+        arrays.map(|count| windows(count, rows).len()).max()
+    };
+    let encode = blueprint.steps.iter().filter_map(|step| match step {
+        Step::Cross(layer) => {
+            let mut counts = blueprint.inputs.iter().map(|a| a.count);
+            most(&mut counts, encode_window_rows(layer, &one))
+        }
+        Step::Tower { .. } => None,
+    });
+    let decode = blueprint.decoders.iter().filter_map(|d| {
+        let mut counts = d.heads.iter().map(|h| blueprint.queries(h).count);
+        most(&mut counts, decode_window_rows(&d.layer, &one))
+    });
+    encode.chain(decode).max().unwrap_or(1)
+}
+
+/// Adds what an array is made of.
+fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<Rows<'a>> {
+    let count = array.count;
+    let plain = |input: usize, part: LinearPart| Linear {
+        parts: vec![part],
+        input: HeadLayout::plain(input),
+        divisor: 1,
+        activation: Activation::None,
+        residual: None,
+    };
+    let mut rows = match &array.content {
+        Content::None => Rows::new(&array.name, count),
+        Content::Given { input, channels } => {
+            let input = g.input(input, Extent::new(batch, count, *channels));
+            Rows::of_array(&array.name, count, *channels, input)
+        }
+        Content::Linear {
+            input,
+            channels,
+            layer,
+            out,
+            unit_window,
+        } => {
+            let input = g.input(input, Extent::new(batch, count, *channels));
+            let mut part = LinearPart::plain(layer, *out);
+            part.unit_window = *unit_window;
+            let layer = plain(*channels, part);
+            let label = format!("{} content", array.name);
+            let content = move |g: &mut Graph, w: Window, stage: Stage| {
+                let window = g.rows(input, w.first, w.rows)?;
+                let content = g.linear(stage, &label, window, layer.clone())?;
+                Ok(g.view(content))
+            };
+            Rows::of_content(&array.name, count, *out, content)
+        }
+        Content::Tokens {
+            input,
+            table,
+            vocabulary,
+            positions,
+            most,
+            channels,
+        } => {
+            let table = learned(g, table, *vocabulary, *channels);
+            let positions = learned(g, positions, *most, *channels);
+            let ids = g.input(input, Extent::new(batch, 1, count));
+            let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
+            let content = move |g: &mut Graph, _, stage| {
+                let rows = g.embed(stage, "embed", ids, table, positions);
+                Ok(g.view(rows))
+            };
+            Rows::of_content(&array.name, count, *channels, content)
+        }
+        Content::Convolution {
+            input,
+            image,
+            channels,
+            layer,
+            out,
+        } => {
+            let (args, pool) = convolution(batch, *image, *channels, *out);
+            let pixels = image[0] * image[1];
+            let input = g.input(input, Extent::new(batch, pixels, *channels));
+            let view = g.view(input);
+            let (weight, norm) = (format!("{layer}.conv.weight"), format!("{layer}.batchnorm"));
+            let stage = Stage::Preprocess;
+            let features = g.convolution(stage, "convolution", view, args, (&weight, &norm))?;
+            let view = g.view(features);
+            let pooled = g.max_pool(stage, "max pool", view, pool)?;
+            Rows::of_array(&array.name, count, *out, pooled)
+        }
+        Content::Learned { tensor, channels } => {
+            let table = learned(g, tensor, count, *channels);
+            Rows::of_array(&array.name, count, *channels, table)
+        }
+    };
+    match &array.positions {
+        Positions::None => {}
+        Positions::Fourier(positions) => rows.positions = Some(positions.clone()),
+        Positions::Learned {
+            tensor,
+            stored,
+            channels,
+            resized,
+            layer,
+            out,
+        } => {
+            let table = match resized {
+                Some(size) => g.parameter(Recipe::ResizedPositions {
+                    name: tensor.clone(),
+                    positions: *stored,
+                    channels: *channels,
+                    size: *size,
+                }),
+                None => learned(g, tensor, *stored, *channels),
+            };
+            let view = g.view(table);
+            let layer = plain(*channels, LinearPart::plain(layer, *out));
+            let projected = g.linear(Stage::Preprocess, "positions", view, layer)?;
+            rows.per_row = Some((projected, *out));
+        }
+    }
+    rows.constant.clone_from(&array.constant);
+    if let Some(points) = &array.points {
+        rows.points = Some(g.input(points, Extent::new(1, count, 1)));
+    }
+    if let Some(mask) = &array.mask {
+        let mask = g.input(mask, Extent::new(batch, 1, count));
+        rows.mask = Some(g.view(mask));
+    }
+    Ok(rows)
+}
+
+/// A learned table of the checkpoint.
+fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
+    g.parameter(Recipe::Stored {
+        name: name.to_owned(),
+        shape: vec![rows, cols],
+    })
+}
+
+/// Arguments of [`Content::Convolution`].
+#[must_use]
+pub fn convolution(
+    batch: usize,
+    [height, width]: [usize; 2],
+    inner: usize,
+    cols: usize,
+) -> (Convolution, MaxPool) {
+    let args = Convolution {
+        batch,
+        height,
+        width,
+        inner,
+        cols,
+        side: 7,
+        stride: 2,
+        padding: 3,
+        relu: true,
+    };
+    let [height, width] = args.output();
+    let pool = MaxPool {
+        batch,
+        height,
+        width,
+        cols,
+        side: 3,
+        stride: 2,
+    };
+    (args, pool)
+}
