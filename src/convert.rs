@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, View};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::checkpoint::{Checkpoint, Entry, WeightFormat};
+use crate::checkpoint::{Checkpoint, Entry, WeightFormat, serialize};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::output::whole_folder;
@@ -156,12 +156,12 @@ pub fn convert(
         // Other readers want to know that names and layouts are those of torch.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let path = staging.join(WEIGHTS);
-        let written = safetensors::serialize_to_file(tensors, Some(metadata), &path);
+        let written = serialize(&path, tensors, Some(metadata));
         // What went wrong in between says more than what the writer made of it.
         if let Some(failure) = work.failure.take() {
             return Err(failure);
         }
-        written.map_err(|e| Error::io("write", target.join(WEIGHTS), std::io::Error::other(e)))
+        written.map_err(|e| Error::io("write", target.join(WEIGHTS), e))
     })?;
     let weights = target.join(WEIGHTS);
     let written = fs::metadata(&weights).map_err(|e| Error::io("read", &weights, e))?;

@@ -22,3 +22,4 @@ pub use entry::Entry;
 pub use file::{TensorFile, WeightFormat, read_tensors};
 pub use folder::Checkpoint;
 pub use write::write_tensors;
+pub(crate) use write::serialize;
