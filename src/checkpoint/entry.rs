@@ -142,7 +142,9 @@ impl Entry {
         let mut keep = kept.iter();
         self.shape.retain(|_| *keep.next().unwrap_or(&true));
         let mut keep = kept.iter();
-        self.layout.strides.retain(|_| *keep.next().unwrap_or(&true));
+        self.layout
+            .strides
+            .retain(|_| *keep.next().unwrap_or(&true));
         self
     }
 

@@ -86,10 +86,7 @@ impl TensorFile {
             return wrong("is not a file", "give a file of weights");
         }
         if meta.len() == 0 {
-            return wrong(
-                "has 0 bytes",
-                "the download broke off; download it again",
-            );
+            return wrong("has 0 bytes", "the download broke off; download it again");
         }
         let map = map(&file).map_err(|e| Error::io("map", path, e))?;
         if map.starts_with(b"version https://git-lfs") {

@@ -51,6 +51,11 @@ impl Checkpoint {
         })
     }
 
+    /// True when a folder has weight files that [`open`](Self::open) would read, whatever they hold.
+    pub fn has_weights(folder: impl AsRef<Path>) -> bool {
+        Weights::any(folder.as_ref())
+    }
+
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -26,7 +26,12 @@ fn read(file: &[u8]) -> Result<BTreeMap<String, Entry>, Refusal> {
     let named = |name: &str| top.iter().rev().find(|(n, _)| *n == name);
     let mut entries = BTreeMap::new();
     if let Some(&(_, params)) = named("params") {
-        modules(file, &pickle, pickle.items(params, "`params`")?, &mut entries)?;
+        modules(
+            file,
+            &pickle,
+            pickle.items(params, "`params`")?,
+            &mut entries,
+        )?;
         match named("state") {
             None | Some((_, Value::None)) => {}
             Some(&(_, state)) => {
@@ -71,9 +76,8 @@ fn modules(
                 let (what, kind) = (shown(&name), array.kind.element.name);
                 return Err(Refusal::Damaged(format!("array `{what}` has type {kind}")));
             }
-            let entry = entry(file, pickle, array).map_err(|what| {
-                Refusal::Damaged(format!("array `{}` {what}", shown(&name)))
-            })?;
+            let entry = entry(file, pickle, array)
+                .map_err(|what| Refusal::Damaged(format!("array `{}` {what}", shown(&name))))?;
             if entries.insert(name.clone(), entry).is_some() {
                 return Err(Refusal::Damaged(format!(
                     "has array `{}` twice",

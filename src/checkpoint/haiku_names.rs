@@ -39,7 +39,10 @@ pub(super) enum Known {
 pub(super) fn translate(architecture: Architecture, path: &str) -> Option<Known> {
     let (module, name) = path.rsplit_once('/')?;
     if module == "embedding_decoder" && name == "bias" {
-        return Some(Known::Tensor("embedding_decoder.bias".to_owned(), Axes::Kept));
+        return Some(Known::Tensor(
+            "embedding_decoder.bias".to_owned(),
+            Axes::Kept,
+        ));
     }
     if is_average(module) && (name == "counter" || name == "hidden") {
         return Some(Known::Unused);
@@ -301,7 +304,12 @@ mod tests {
             ),
             Some(Known::Unused)
         );
-        for unknown in ["", "w", "linear/w", "perceiver_encoder/~/self_attention_x/mlp/linear/w"] {
+        for unknown in [
+            "",
+            "w",
+            "linear/w",
+            "perceiver_encoder/~/self_attention_x/mlp/linear/w",
+        ] {
             assert_eq!(translate(MaskedLm, unknown), None, "{unknown}");
         }
     }

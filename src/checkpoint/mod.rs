@@ -21,5 +21,5 @@ mod write;
 pub use entry::Entry;
 pub use file::{TensorFile, WeightFormat, read_tensors};
 pub use folder::Checkpoint;
-pub use write::write_tensors;
 pub(crate) use write::serialize;
+pub use write::write_tensors;

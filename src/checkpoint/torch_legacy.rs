@@ -77,9 +77,8 @@ fn read(file: &[u8]) -> Result<(Pickle<'_>, Vec<Range>), Refusal> {
         at = range.1;
     }
     let ranges: Option<Vec<Range>> = names.iter().map(|n| places.get(n).copied()).collect();
-    let ranges = ranges.ok_or_else(|| {
-        Refusal::Damaged("has a tensor whose storage is not there".to_owned())
-    })?;
+    let ranges = ranges
+        .ok_or_else(|| Refusal::Damaged("has a tensor whose storage is not there".to_owned()))?;
     Ok((tensors, ranges))
 }
 

@@ -97,9 +97,13 @@ fn places(file: &[u8]) -> Result<BTreeMap<String, Range>, String> {
         let entry = archive.by_index_raw(index).map_err(unreadable)?;
         let name = entry.name().map_err(unreadable)?.into_owned();
         if entry.encrypted() {
-            return Err(format!("has the entry `{}`, which is encrypted", shown(&name)));
+            return Err(format!(
+                "has the entry `{}`, which is encrypted",
+                shown(&name)
+            ));
         }
-        if entry.compression() != CompressionMethod::Stored || entry.size() != entry.compressed_size()
+        if entry.compression() != CompressionMethod::Stored
+            || entry.size() != entry.compressed_size()
         {
             return Err(format!(
                 "has the entry `{}`, which is compressed, as torch.save never does",
@@ -108,7 +112,9 @@ fn places(file: &[u8]) -> Result<BTreeMap<String, Range>, String> {
         }
         let start = entry.data_start().and_then(|s| usize::try_from(s).ok());
         let size = usize::try_from(entry.size()).ok();
-        let end = start.zip(size).and_then(|(start, size)| start.checked_add(size));
+        let end = start
+            .zip(size)
+            .and_then(|(start, size)| start.checked_add(size));
         let (Some(start), Some(end)) = (start, end.filter(|&end| end <= file.len())) else {
             return Err(format!(
                 "is truncated: the entry `{}` ends beyond the file",

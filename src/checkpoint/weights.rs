@@ -73,6 +73,13 @@ impl Weights {
         }
     }
 
+    /// True when there is something to open.
+    pub(super) fn any(folder: &Path) -> bool {
+        let names = NAMES.into_iter().flat_map(|(whole, index)| [whole, index]);
+        names.into_iter().any(|name| folder.join(name).exists())
+            || pickles(folder).is_ok_and(|found| !found.is_empty())
+    }
+
     fn whole(path: &Path, architecture: Architecture) -> Result<Self> {
         let file = TensorFile::open(path)?;
         let mut places = BTreeMap::new();
