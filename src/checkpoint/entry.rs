@@ -154,7 +154,7 @@ impl Entry {
         if !self.layout.encoded {
             return Cow::Borrowed(bytes);
         }
-        Cow::Owned(decoded(bytes).collect())
+        Cow::Owned(decoded(bytes))
     }
 
     /// The elements as `f32`; `None` for integers.
@@ -238,28 +238,27 @@ impl Entry {
     }
 }
 
-/// Bytes that are kept as UTF-8, one character each. What is no UTF-8 gives other bytes, and what has no
-/// byte gives zero; `decoded_len` refuses both.
-fn decoded(text: &[u8]) -> impl Iterator<Item = u8> {
+/// Bytes that are kept as UTF-8, one character each; `decoded_len` has refused what is none.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();
-    std::iter::from_fn(move || {
-        let &first = rest.next()?;
-        if first < 0x80 {
-            return Some(first);
-        }
-        // 110000ab 10cdefgh
-        let second = rest.next().copied().unwrap_or(0);
-        Some((first & 0b11) << 6 | second & 0b11_1111)
-    })
+    while let Some(&first) = rest.next() {
+        bytes.push(if first < 0x80 {
+            first
+        } else {
+            // 110000ab 10cdefgh
+            let second = rest.next().copied().unwrap_or(0);
+            (first & 0b11) << 6 | second & 0b11_1111
+        });
+    }
+    bytes
 }
 
 /// Bytes that a text stands for; `None` when it has characters that no byte has.
 pub(super) fn decoded_len(text: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut length = 0;
-    for c in text.chars() {
-        u8::try_from(u32::from(c)).ok()?;
-        length += 1;
-    }
-    Some(length)
+    std::str::from_utf8(text).ok()?;
+    // 0xC4 begins the first character beyond U+00FF.
+    let bytes = text.iter().all(|&b| b < 0xC4);
+    let first = |b: &&u8| **b & 0xC0 != 0x80;
+    bytes.then(|| text.iter().filter(first).count())
 }
