@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod checkpoint;
+mod convert;
 pub mod cpu;
 mod engine;
 mod error;
@@ -17,6 +18,7 @@ mod random;
 pub mod tasks;
 mod tensor;
 
+pub use convert::{ConvertOptions, Converted, FloatType, convert};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
 pub use model::{

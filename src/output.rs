@@ -50,7 +50,6 @@ fn parent(path: &Path) -> &Path {
 
 /// Fills a folder with files by way of a temporary one, whose files take their places only when all
 /// are written. A folder that is there keeps its other files.
-#[cfg(feature = "media")]
 pub(crate) fn whole_folder(path: &Path, content: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let exists = path.is_dir();
     // On the same file system as the result.

@@ -11,6 +11,9 @@ mod download;
 mod refusals;
 #[path = "hub/server.rs"]
 mod server;
+#[path = "weights/writer.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod torch;
 
 use std::path::Path;
 

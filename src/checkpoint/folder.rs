@@ -1,21 +1,15 @@
 //! A checkpoint folder: `config.json` and weights, whole or in shards.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::file::{Entry, TensorFile};
+use super::entry::Entry;
+use super::file::WeightFormat;
+use super::weights::Weights;
 use crate::error::{Error, Result, TensorReport};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::parameters::TensorSource;
-
-/// An index larger than this is none.
-const LONGEST_INDEX: u64 = 64 << 20;
-/// Weights in one file, and the index of weights in several.
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+use crate::tensor::Tensor;
 
 /// An open checkpoint: configuration read, weights memory-mapped.
 ///
@@ -25,19 +19,16 @@ const INDEX: &str = "model.safetensors.index.json";
 pub struct Checkpoint {
     folder: PathBuf,
     config: PerceiverConfig,
-    files: Vec<TensorFile>,
-    /// Which file each tensor is in.
-    places: BTreeMap<String, usize>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+    weights: Weights,
 }
 
 impl Checkpoint {
-    /// Opens a folder that holds `config.json` and either `model.safetensors` or
-    /// `model.safetensors.index.json` with its shards.
+    /// Opens a folder that holds `config.json` and weights: `model.safetensors`, else
+    /// `pytorch_model.bin` (each whole, or as an index with its shards), else one pickle of Haiku
+    /// parameters as DeepMind published them (`.pickle`, `.pystate`, `.pkl`).
+    ///
+    /// Pickles are read by an interpreter that executes nothing; names that weights do not need are
+    /// refused.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Config`], or [`Error::Checkpoint`] for weights that are missing,
@@ -52,33 +43,17 @@ impl Checkpoint {
             ));
         }
         let config = PerceiverConfig::read(folder)?;
-        let whole = folder.join(WHOLE);
-        let index = folder.join(INDEX);
-        let (files, places) = if whole.exists() {
-            let file = TensorFile::open(&whole)?;
-            let places = file.entries().map(|(n, _)| (n.to_owned(), 0)).collect();
-            (vec![file], places)
-        } else if index.exists() {
-            shards(folder, &index)?
-        } else {
-            let old = folder.join("pytorch_model.bin").exists();
-            return Err(Error::checkpoint(
-                folder,
-                format!("has no {WHOLE} and no {INDEX}"),
-                if old {
-                    "its pytorch_model.bin must be converted: load it with transformers and call \
-                     save_pretrained(folder), which writes safetensors"
-                } else {
-                    "download the weights as well"
-                },
-            ));
-        };
+        let weights = Weights::open(folder, config.architecture)?;
         Ok(Checkpoint {
             folder: folder.to_path_buf(),
             config,
-            files,
-            places,
+            weights,
         })
+    }
+
+    /// True when a folder has weight files that [`open`](Self::open) would read, whatever they hold.
+    pub fn has_weights(folder: impl AsRef<Path>) -> bool {
+        Weights::any(folder.as_ref())
     }
 
     /// The folder.
@@ -93,14 +68,50 @@ impl Checkpoint {
         &self.config
     }
 
-    /// All tensors by name.
+    /// How the weights are kept.
+    #[must_use]
+    pub fn format(&self) -> WeightFormat {
+        // There is a file, or `open` had failed; shards are of one format.
+        self.weights
+            .files
+            .first()
+            .map_or(WeightFormat::Safetensors, |file| file.format())
+    }
+
+    /// Bytes of all weight files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.weights.files.iter().map(|file| file.bytes()).sum()
+    }
+
+    /// All tensors by Hugging Face's names.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.places
-            .iter()
-            .filter_map(|(name, &i)| Some((name.as_str(), self.files[i].entry(name)?)))
+        let places = self.weights.places.iter();
+        places.map(|(name, (_, entry))| (name.as_str(), entry))
+    }
+
+    /// A tensor with its own element type, as [`TensorFile::read`](super::TensorFile::read) has it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is not there.
+    pub fn read(&self, name: &str) -> Result<Tensor> {
+        let (file, entry) = self.place(name)?;
+        self.weights.files[*file].tensor(entry)
+    }
+
+    fn place(&self, name: &str) -> Result<&(usize, Entry)> {
+        self.weights.places.get(name).ok_or_else(|| {
+            Error::checkpoint(
+                &self.folder,
+                format!("has no tensor `{name}`"),
+                "is config.json the one these weights were saved with?",
+            )
+        })
     }
 
     /// Compares the tensors with those that a model needs; those in `ignored` may be there or not.
+    /// Numbers of positions and of batches, which some versions of transformers saved as buffers of
+    /// integers, may be there too: no model reads them.
     ///
     /// # Errors
     /// [`Error::Tensors`] with all that are missing, unexpected or of another shape.
@@ -123,7 +134,7 @@ impl Checkpoint {
             }
         }
         for (&name, entry) in &found {
-            if !wanted.contains_key(name) && !ignored.contains(&name) {
+            if !wanted.contains_key(name) && !ignored.contains(&name) && !is_buffer(name, entry) {
                 report
                     .unexpected
                     .push((name.to_owned(), entry.shape.clone()));
@@ -139,87 +150,15 @@ impl Checkpoint {
     }
 }
 
-impl TensorSource for Checkpoint {
-    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        match self.places.get(name) {
-            Some(&i) => self.files[i].read_f32(name),
-            None => Err(Error::checkpoint(
-                &self.folder,
-                format!("has no tensor `{name}`"),
-                "is config.json the one these weights were saved with?",
-            )),
-        }
-    }
+/// True for buffers of integers that change no result.
+fn is_buffer(name: &str, entry: &Entry) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    entry.is_whole() && ["position_ids", "num_batches_tracked"].contains(&last)
 }
 
-/// Opens the shards that an index names.
-fn shards(folder: &Path, index: &Path) -> Result<(Vec<TensorFile>, BTreeMap<String, usize>)> {
-    let wrong = |what: String| {
-        Error::checkpoint(
-            index,
-            what,
-            "give the index that save_pretrained wrote, with all its shards beside it",
-        )
-    };
-    let mut text = String::new();
-    let file = std::fs::File::open(index).map_err(|e| Error::io("read", index, e))?;
-    let read = file.take(LONGEST_INDEX + 1).read_to_string(&mut text);
-    read.map_err(|e| Error::io("read", index, e))?;
-    if text.len() as u64 > LONGEST_INDEX {
-        return Err(wrong(format!("is longer than {LONGEST_INDEX} bytes")));
+impl TensorSource for Checkpoint {
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let (file, entry) = self.place(name)?;
+        self.weights.files[*file].floats(name, entry)
     }
-    let map: Index =
-        serde_json::from_str(&text).map_err(|e| wrong(format!("makes no sense: {e}")))?;
-    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut files = Vec::new();
-    for shard in map.weight_map.values() {
-        if numbers.contains_key(shard.as_str()) {
-            continue;
-        }
-        // A shard is a plain file name: an index must not reach out of its folder.
-        let plain = Path::new(shard)
-            .file_name()
-            .is_some_and(|n| n == shard.as_str())
-            && !shard.contains(['/', '\\', '\0']);
-        if !plain {
-            let shown: String = shard.chars().take(120).collect();
-            return Err(wrong(format!(
-                "names the shard {shown:?}, which is no plain file name"
-            )));
-        }
-        let path = folder.join(shard);
-        if !path.exists() {
-            return Err(wrong(format!(
-                "names the shard `{shard}`, which is not there"
-            )));
-        }
-        numbers.insert(shard, files.len());
-        files.push(TensorFile::open(&path)?);
-    }
-    let mut places = BTreeMap::new();
-    for (name, shard) in &map.weight_map {
-        let Some(&i) = numbers.get(shard.as_str()) else {
-            continue;
-        };
-        if files[i].entry(name).is_none() {
-            return Err(wrong(format!(
-                "says that `{name}` is in `{shard}`, where it is not"
-            )));
-        }
-        places.insert(name.clone(), i);
-    }
-    for (i, file) in files.iter().enumerate() {
-        for (name, _) in file.entries() {
-            match places.get(name) {
-                Some(&at) if at == i => {}
-                Some(_) => return Err(wrong(format!("`{name}` is in two shards"))),
-                // What the index does not list is still a tensor of the checkpoint: it is reported
-                // as unexpected if no model asks for it.
-                None => {
-                    places.insert(name.to_owned(), i);
-                }
-            }
-        }
-    }
-    Ok((files, places))
 }

@@ -1,13 +1,25 @@
-//! Checkpoints: folders as Hugging Face saves them, and single files of tensors.
+//! Checkpoints: folders as Hugging Face saves them, torch's older files, DeepMind's original pickles, and
+//! single files of tensors.
 //!
-//! Invariants: nothing here trusts a byte of a file before it is checked; no error path allocates
-//! more than the file's own size; a file that is being written appears under its name only when it
-//! is complete.
+//! Invariants: nothing here trusts a byte of a file before it is checked, and nothing executes what a
+//! file asks for; no error path allocates more than a small multiple of the file's own size; a file
+//! that is being written appears under its name only when it is complete.
 
+mod entry;
 mod file;
 mod folder;
+mod haiku;
+mod haiku_names;
+mod pickle;
+mod safetensors_file;
+mod torch;
+mod torch_legacy;
+mod torch_zip;
+mod weights;
 mod write;
 
-pub use file::{Entry, TensorFile, read_tensors};
+pub use entry::Entry;
+pub use file::{TensorFile, WeightFormat, read_tensors};
 pub use folder::Checkpoint;
+pub(crate) use write::serialize;
 pub use write::write_tensors;

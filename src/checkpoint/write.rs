@@ -1,6 +1,10 @@
 //! Writing tensors: complete or not at all.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, View};
@@ -55,7 +59,23 @@ impl View for &Tensor {
 pub fn write_tensors(path: impl AsRef<Path>, tensors: &NamedTensors) -> Result<()> {
     let path = path.as_ref();
     whole_file(path, |file| {
-        safetensors::serialize_to_file(tensors.iter(), None, file.path())
-            .map_err(|e| Error::io("write", path, std::io::Error::other(e)))
+        serialize(file.path(), tensors.iter(), None).map_err(|e| Error::io("write", path, e))
     })
+}
+
+/// Writes tensors to a file that has no readers yet, with the permissions that new files have: the
+/// writer of `safetensors` makes its files for their owner alone.
+pub(crate) fn serialize<S: AsRef<str> + Ord + Display, V: View>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (S, V)>,
+    metadata: Option<HashMap<String, String>>,
+) -> io::Result<()> {
+    let new = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    let permissions = new.metadata()?.permissions();
+    safetensors::serialize_to_file(tensors, metadata, path).map_err(io::Error::other)?;
+    fs::set_permissions(path, permissions)
 }

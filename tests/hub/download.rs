@@ -7,7 +7,7 @@ use perceiver::Engine;
 use perceiver::checkpoint::{read_tensors, write_tensors};
 
 use super::server::{COMMIT, MODEL, Reply, Repository, Server, TOKEN, WEIGHTS, etag, recorded};
-use super::{files, folder, message, says};
+use super::{files, folder, message, says, torch};
 
 const ROOT: &str = "models--tiny--model";
 
@@ -274,6 +274,68 @@ fn weights_in_several_files() {
     assert!(hub.cached(MODEL).expect("a name").is_some());
     fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).expect("deleted");
     assert!(hub.cached(MODEL).expect("a name").is_none());
+}
+
+#[test]
+fn torch_files_where_there_are_no_others() {
+    let mut repository = Repository::tiny();
+    let weights = read_tensors(recorded().join(WEIGHTS)).expect("weights");
+    let old = "pytorch_model.bin";
+    let content = torch::state_dict(&weights);
+    repository.files.insert(old.to_owned(), content);
+    let with_both = repository.clone();
+    repository.files.remove(WEIGHTS);
+
+    let server = Server::start(move |request| repository.answer(request));
+    let cache = folder();
+    let hub = server.hub(cache.path());
+    let snapshot = hub.snapshot(MODEL, &mut |_| {}).expect("downloaded");
+    assert!(snapshot.join(old).is_file() && !snapshot.join(WEIGHTS).exists());
+    assert!(hub.cached(MODEL).expect("a name").is_some());
+    let inputs = || {
+        let mut inputs = read_tensors(recorded().join("inputs.safetensors")).expect("inputs");
+        inputs.retain(|name, _| ["input_ids", "attention_mask"].contains(&name.as_str()));
+        inputs
+    };
+    let run = |folder: &std::path::Path| {
+        let model = Engine::cpu().load(folder).expect("loads");
+        model.run(&inputs(), &mut |_, _| {}).expect("runs")
+    };
+    assert_eq!(run(&snapshot), run(&recorded()));
+
+    // A repository that has both formats gives the safer one.
+    let server = Server::start(move |request| with_both.answer(request));
+    let cache = folder();
+    let snapshot = server.hub(cache.path()).snapshot(MODEL, &mut |_| {});
+    let snapshot = snapshot.expect("downloaded");
+    assert!(!snapshot.join(old).exists() && snapshot.join(WEIGHTS).is_file());
+    assert!(!server.requests().iter().any(|r| r.is_bytes_of(old)));
+}
+
+#[test]
+fn torch_shards() {
+    let mut repository = Repository::tiny();
+    repository.files.remove(WEIGHTS);
+    let mut left = read_tensors(recorded().join(WEIGHTS)).expect("weights");
+    let middle = left.keys().nth(left.len() / 2).expect("tensors").clone();
+    let right = left.split_off(&middle);
+    let mut places = serde_json::Map::new();
+    for (number, tensors) in [(1, left), (2, right)] {
+        let file = format!("pytorch_model-0000{number}-of-00002.bin");
+        for name in tensors.keys() {
+            places.insert(name.clone(), file.clone().into());
+        }
+        repository.files.insert(file, torch::state_dict(&tensors));
+    }
+    let index = serde_json::json!({ "weight_map": places }).to_string();
+    let name = "pytorch_model.bin.index.json".to_owned();
+    repository.files.insert(name, index.into_bytes());
+    let server = Server::start(move |request| repository.answer(request));
+    let cache = folder();
+    let snapshot = server.hub(cache.path()).snapshot(MODEL, &mut |_| {});
+    Engine::cpu()
+        .load(snapshot.expect("downloaded"))
+        .expect("loads");
 }
 
 #[test]

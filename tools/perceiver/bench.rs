@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use perceiver::checkpoint::Checkpoint;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, Result, RunOptions, Sizes, Tensor,
@@ -175,10 +176,7 @@ fn kernels(model: &Model) -> Vec<KernelRow> {
 fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<Row> {
     let folder = models::folder(name)?;
     let start = Instant::now();
-    let has_weights = ["model.safetensors", "model.safetensors.index.json"]
-        .iter()
-        .any(|file| folder.join(file).exists());
-    let mut model = if has_weights {
+    let mut model = if Checkpoint::has_weights(&folder) {
         engine.load(&folder)?
     } else {
         let config = PerceiverConfig::read(&folder)?;

@@ -7,6 +7,7 @@
 mod bench;
 mod catalogue;
 mod check;
+mod convert;
 mod demo;
 mod devices;
 mod fill_mask;
@@ -50,6 +51,8 @@ enum Command {
     Flow(flow::Options),
     /// Runs any supported checkpoint on the tensors of a file
     Run(run::Options),
+    /// Writes a model of any format that is read as safetensors
+    Convert(convert::Options),
     /// Says what a model will cost, without running anything
     Plan(plan::Options),
     /// Checks every kernel against its float64 reference
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::FillMask(options) => fill_mask::run(&options),
         Command::Flow(options) => flow::run(&options),
         Command::Run(options) => run::run(&options),
+        Command::Convert(options) => convert::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -1,0 +1,381 @@
+//! The stack machine: one instruction after the other, none of which runs code.
+
+use std::collections::HashMap;
+
+use super::calls;
+use super::globals::{Global, allowed};
+use super::stream::{Span, Stream};
+use super::value::{Heap, Storage, Value};
+use super::{LONGEST_NAME, MOST_INSTRUCTIONS, Refusal, name, shown};
+
+/// Reads one pickle; returns what it describes and the first byte after it.
+pub(super) fn run(bytes: &[u8], from: usize) -> Result<(Value, Heap, usize), Refusal> {
+    let mut machine = Machine {
+        bytes,
+        stream: Stream::new(bytes, from),
+        stack: Vec::new(),
+        memo: HashMap::new(),
+        heap: Heap::default(),
+    };
+    for _ in 0..MOST_INSTRUCTIONS {
+        let at = machine.stream.at();
+        let code = machine.stream.u8()?;
+        if code == b'.' {
+            let root = machine.pop()?;
+            return Ok((root, machine.heap, machine.stream.at()));
+        }
+        machine.step(code, at)?;
+    }
+    Err(Refusal::Forbidden(format!(
+        "its pickle has more than {MOST_INSTRUCTIONS} instructions, which no weights need"
+    )))
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    stream: Stream<'a>,
+    stack: Vec<Value>,
+    memo: HashMap<u32, Value>,
+    heap: Heap,
+}
+
+impl Machine<'_> {
+    fn step(&mut self, code: u8, at: usize) -> Result<(), Refusal> {
+        match code {
+            // Protocol and frame: nothing depends on them.
+            0x80 => {
+                let protocol = self.stream.u8()?;
+                if protocol > 5 {
+                    let what = format!("its pickle has protocol {protocol}; 2 to 5 are known");
+                    return Err(Refusal::Damaged(what));
+                }
+            }
+            0x95 => {
+                self.stream.u64()?;
+            }
+            b'N' => self.push(Value::None),
+            0x88 => self.push(Value::Bool(true)),
+            0x89 => self.push(Value::Bool(false)),
+            b'K' => self.whole(|s| s.u8().map(i64::from))?,
+            b'M' => self.whole(|s| s.u16().map(i64::from))?,
+            b'J' => self.whole(|s| s.i32().map(i64::from))?,
+            0x8a => self.whole(|s| {
+                let count = s.u8()?;
+                s.long(u64::from(count))
+            })?,
+            0x8b => self.whole(|s| {
+                let count = s.u32()?;
+                s.long(u64::from(count))
+            })?,
+            b'G' => {
+                self.stream.f64_big_endian()?;
+                self.push(Value::Float);
+            }
+            // Texts, and the texts of Python 2.
+            0x8c | b'U' => self.span(|s| s.u8().map(u64::from), Value::Text)?,
+            b'X' | b'T' => self.span(|s| s.u32().map(u64::from), Value::Text)?,
+            0x8d => self.span(|s| s.u64(), Value::Text)?,
+            b'C' => self.span(|s| s.u8().map(u64::from), Value::Bytes)?,
+            b'B' => self.span(|s| s.u32().map(u64::from), Value::Bytes)?,
+            0x8e | 0x96 => self.span(|s| s.u64(), Value::Bytes)?,
+            b'c' => {
+                let module = self.stream.line(LONGEST_NAME)?;
+                let name = self.stream.line(LONGEST_NAME)?;
+                self.global(Value::Text(module), Value::Text(name))?;
+            }
+            0x93 => {
+                let name = self.pop()?;
+                let module = self.pop()?;
+                self.global(module, name)?;
+            }
+            b'(' => self.push(Value::Mark),
+            b'0' => {
+                self.pop()?;
+            }
+            b'1' => {
+                let start = self.mark()?;
+                self.stack.truncate(start);
+            }
+            b'2' => {
+                let top = *self.stack.last().ok_or_else(empty)?;
+                self.push(top);
+            }
+            b')' => self.tuple(0)?,
+            0x85..=0x87 => self.tuple(usize::from(code - 0x84))?,
+            b't' => {
+                let start = self.mark()?;
+                let tuple = self.heap.new_tuple(&self.stack[start + 1..]);
+                self.stack.truncate(start);
+                self.push(tuple);
+            }
+            b']' => {
+                self.heap.lists.push(Vec::new());
+                self.push(Value::List(self.heap.lists.len() - 1));
+            }
+            b'l' => {
+                let items = self.after_mark()?;
+                self.heap.lists.push(items);
+                self.push(Value::List(self.heap.lists.len() - 1));
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.append(&[item])?;
+            }
+            b'e' => {
+                let items = self.after_mark()?;
+                self.append(&items)?;
+            }
+            b'}' => {
+                let dict = calls::new_dict(&mut self.heap);
+                self.push(dict);
+            }
+            b'd' => {
+                let items = self.after_mark()?;
+                let dict = calls::new_dict(&mut self.heap);
+                self.push(dict);
+                self.insert(&items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.insert(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.after_mark()?;
+                self.insert(&items)?;
+            }
+            0x94 => self.remember(self.memo.len() as u32)?,
+            b'q' => {
+                let index = self.stream.u8()?;
+                self.remember(u32::from(index))?;
+            }
+            b'r' => {
+                let index = self.stream.u32()?;
+                self.remember(index)?;
+            }
+            b'h' => {
+                let index = self.stream.u8()?;
+                self.recall(u32::from(index))?;
+            }
+            b'j' => {
+                let index = self.stream.u32()?;
+                self.recall(index)?;
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                let storage = self.storage(id)?;
+                self.heap.storages.push(storage);
+                self.push(Value::Storage(self.heap.storages.len() - 1));
+            }
+            // Reduce and new object: the same for the types that are allowed.
+            b'R' | 0x81 => {
+                let arguments = self.pop()?;
+                let called = self.pop()?;
+                let made = calls::call(self.bytes, &mut self.heap, called, arguments)?;
+                self.push(made);
+            }
+            b'b' => {
+                let state = self.pop()?;
+                let target = *self.stack.last().ok_or_else(empty)?;
+                calls::build(self.bytes, &mut self.heap, target, state)?;
+            }
+            other => {
+                return Err(Refusal::Forbidden(format!(
+                    "its pickle has the instruction {} at byte {at}, which no weights of protocol 2 to 5 \
+                     need",
+                    instruction(other)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, value: Value) {
+        self.stack.push(value);
+    }
+
+    fn pop(&mut self) -> Result<Value, Refusal> {
+        match self.stack.pop() {
+            None | Some(Value::Mark) => Err(empty()),
+            Some(value) => Ok(value),
+        }
+    }
+
+    fn whole(
+        &mut self,
+        read: impl FnOnce(&mut Stream<'_>) -> Result<i64, Refusal>,
+    ) -> Result<(), Refusal> {
+        let n = read(&mut self.stream)?;
+        self.push(Value::Whole(n));
+        Ok(())
+    }
+
+    fn span(
+        &mut self,
+        length: impl FnOnce(&mut Stream<'_>) -> Result<u64, Refusal>,
+        value: impl FnOnce(Span) -> Value,
+    ) -> Result<(), Refusal> {
+        let length = length(&mut self.stream)?;
+        let span = self.stream.take(length)?;
+        self.push(value(span));
+        Ok(())
+    }
+
+    fn global(&mut self, module: Value, global: Value) -> Result<(), Refusal> {
+        let (Some(module), Some(global)) = (name(self.bytes, module), name(self.bytes, global))
+        else {
+            return Err(Refusal::Forbidden(
+                "its pickle asks for a type without a proper name".to_owned(),
+            ));
+        };
+        match allowed(module, global) {
+            Some(known) => {
+                self.push(Value::Global(known));
+                Ok(())
+            }
+            None => Err(Refusal::Forbidden(format!(
+                "its pickle asks for `{}.{}`, which is not allowed",
+                shown(module),
+                shown(global)
+            ))),
+        }
+    }
+
+    /// Position of the last mark.
+    fn mark(&self) -> Result<usize, Refusal> {
+        let is_mark = |v: &Value| matches!(v, Value::Mark);
+        self.stack.iter().rposition(is_mark).ok_or_else(empty)
+    }
+
+    /// Takes what is above the last mark, and the mark.
+    fn after_mark(&mut self) -> Result<Vec<Value>, Refusal> {
+        let start = self.mark()?;
+        let items = self.stack.split_off(start + 1);
+        self.stack.pop();
+        Ok(items)
+    }
+
+    fn tuple(&mut self, count: usize) -> Result<(), Refusal> {
+        let start = self.stack.len().checked_sub(count).ok_or_else(empty)?;
+        if self.stack[start..].contains(&Value::Mark) {
+            return Err(empty());
+        }
+        let tuple = self.heap.new_tuple(&self.stack[start..]);
+        self.stack.truncate(start);
+        self.push(tuple);
+        Ok(())
+    }
+
+    fn append(&mut self, items: &[Value]) -> Result<(), Refusal> {
+        match self.stack.last() {
+            Some(&Value::List(list)) => {
+                self.heap.lists[list].extend_from_slice(items);
+                Ok(())
+            }
+            _ => Err(Refusal::Damaged(
+                "its pickle appends to what is no list".to_owned(),
+            )),
+        }
+    }
+
+    fn insert(&mut self, items: &[Value]) -> Result<(), Refusal> {
+        let wrong = |what: &str| Err(Refusal::Damaged(format!("its pickle {what}")));
+        match self.stack.last() {
+            Some(&Value::Dict(dict)) => {
+                let (pairs, rest) = items.as_chunks::<2>();
+                if !rest.is_empty() {
+                    return wrong("has a key without a value");
+                }
+                let pairs = pairs.iter().map(|&[key, value]| (key, value));
+                self.heap.dicts[dict].extend(pairs);
+                Ok(())
+            }
+            _ => wrong("sets an item of what is no mapping"),
+        }
+    }
+
+    fn remember(&mut self, index: u32) -> Result<(), Refusal> {
+        let top = *self.stack.last().ok_or_else(empty)?;
+        // A map: an index costs nothing however large it is.
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, index: u32) -> Result<(), Refusal> {
+        let known = self.memo.get(&index).copied();
+        let value = known.ok_or_else(|| {
+            let what = format!("its pickle recalls value {index}, which it never had");
+            Refusal::Damaged(what)
+        })?;
+        self.push(value);
+        Ok(())
+    }
+
+    /// What `("storage", type, key, device, elements[, view])` means.
+    fn storage(&self, id: Value) -> Result<Storage, Refusal> {
+        let wrong = || {
+            Refusal::Forbidden(
+                "its pickle refers to something outside that is no storage of a tensor".to_owned(),
+            )
+        };
+        let Value::Tuple(id) = id else {
+            return Err(wrong());
+        };
+        let parts = self.heap.tuple(id);
+        let (&[kind, element, key, _, len], rest) = parts
+            .split_first_chunk::<5>()
+            .map_or((&[Value::None; 5], parts), |split| split);
+        if name(self.bytes, kind) != Some("storage") {
+            return Err(wrong());
+        }
+        let (Value::Global(Global::Storage(element)), Value::Text(key), Some(len)) =
+            (element, key, len.whole())
+        else {
+            return Err(wrong());
+        };
+        let view = match rest {
+            [] | [Value::None] => None,
+            // Key, first element and length of the view.
+            &[Value::Tuple(view)] => match self.heap.tuple(view) {
+                [_, start, len] => Some(start.whole().zip(len.whole()).ok_or_else(wrong)?),
+                _ => return Err(wrong()),
+            },
+            _ => return Err(wrong()),
+        };
+        Ok(Storage {
+            element,
+            key,
+            len,
+            view,
+        })
+    }
+}
+
+fn empty() -> Refusal {
+    Refusal::Damaged("its pickle takes more values than it has".to_owned())
+}
+
+/// An instruction as messages name it.
+fn instruction(code: u8) -> String {
+    let name = match code {
+        b'i' => "INST",
+        b'o' => "OBJ",
+        b'P' => "PERSID",
+        b'I' => "INT",
+        b'L' => "LONG",
+        b'F' => "FLOAT",
+        b'S' => "STRING",
+        b'V' => "UNICODE",
+        b'g' => "GET",
+        b'p' => "PUT",
+        0x82..=0x84 => "EXT",
+        0x8f => "EMPTY_SET",
+        0x90 => "ADDITEMS",
+        0x91 => "FROZENSET",
+        0x92 => "NEWOBJ_EX",
+        0x97 => "NEXT_BUFFER",
+        0x98 => "READONLY_BUFFER",
+        _ => return format!("{code:#04x}"),
+    };
+    format!("{name} ({code:#04x})")
+}

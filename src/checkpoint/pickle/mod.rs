@@ -1,0 +1,126 @@
+//! Pickles of weights, read by an interpreter that can make containers and descriptions of arrays, and
+//! nothing else.
+//!
+//! Python's own `pickle` calls whatever a file names. This one executes nothing: the few names that
+//! weights need are cases of an enum (`globals`), all others are refused by name.
+//!
+//! Invariants: each instruction makes at most one value of a few dozen bytes, so memory is bounded by
+//! the length of the file, and by [`MOST_INSTRUCTIONS`] whatever its length; nothing recurses, however
+//! deep a file nests; texts and elements are never copied, values hold where in the file they are.
+
+mod calls;
+mod globals;
+mod machine;
+mod stream;
+mod value;
+
+pub(crate) use value::{Array, Content, Heap, Tensor, Value};
+
+use crate::error::Error;
+
+/// The weights of five hundred tensors take some 30,000.
+pub(crate) const MOST_INSTRUCTIONS: usize = 1 << 19;
+/// Names of tensors and modules have at most some hundred bytes.
+pub(crate) const LONGEST_NAME: usize = 512;
+
+/// Why a pickle is not read.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It makes no sense.
+    Damaged(String),
+    /// It asks for something that no weights need.
+    Forbidden(String),
+}
+
+impl Refusal {
+    /// The error of a file.
+    pub(crate) fn error(self, path: &std::path::Path) -> Error {
+        match self {
+            Refusal::Damaged(what) => Error::checkpoint(
+                path,
+                what,
+                "the file is damaged or holds no weights; download or save it again",
+            ),
+            Refusal::Forbidden(what) => Error::checkpoint(
+                path,
+                what,
+                "only arrays and plain containers are read and nothing was executed; if the file \
+                 should hold weights alone, do not open it elsewhere and ask its publisher for \
+                 model.safetensors",
+            ),
+        }
+    }
+}
+
+/// A pickle that was read.
+pub(crate) struct Pickle<'a> {
+    bytes: &'a [u8],
+    /// What it describes.
+    pub(crate) root: Value,
+    /// What values refer to.
+    pub(crate) heap: Heap,
+    /// The first byte after it.
+    pub(crate) end: usize,
+}
+
+impl<'a> Pickle<'a> {
+    /// Reads a pickle that begins at `from`; spans are positions in `bytes`.
+    pub(crate) fn read(bytes: &'a [u8], from: usize) -> Result<Self, Refusal> {
+        let (root, heap, end) = machine::run(bytes, from)?;
+        Ok(Pickle {
+            bytes,
+            root,
+            heap,
+            end,
+        })
+    }
+
+    /// The text of a name; `None` for what is none.
+    pub(crate) fn name(&self, value: Value) -> Option<&'a str> {
+        name(self.bytes, value)
+    }
+
+    /// Keys and values of a mapping, whose keys must be names.
+    pub(crate) fn items(&self, value: Value, what: &str) -> Result<Vec<(&'a str, Value)>, Refusal> {
+        let Value::Dict(dict) = value else {
+            return Err(Refusal::Damaged(format!(
+                "{what} is {}, not a mapping of names to arrays",
+                self.describe(value)
+            )));
+        };
+        let items = self.heap.dict(dict).iter().map(|&(key, value)| {
+            let name = self.name(key).ok_or_else(|| {
+                Refusal::Damaged(format!(
+                    "{what} has {} as a key, not a name",
+                    self.describe(key)
+                ))
+            })?;
+            Ok((name, value))
+        });
+        items.collect()
+    }
+
+    /// What a value is, in words.
+    pub(crate) fn describe(&self, value: Value) -> &'static str {
+        value.describe()
+    }
+}
+
+/// The text of a short name in a file.
+fn name(bytes: &[u8], value: Value) -> Option<&str> {
+    let (Value::Text(span) | Value::Bytes(span)) = value else {
+        return None;
+    };
+    if span.len() > LONGEST_NAME {
+        return None;
+    }
+    std::str::from_utf8(bytes.get(span.start..span.end)?).ok()
+}
+
+/// A name as messages show it: short and without control characters.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars()
+        .take(120)
+        .flat_map(char::escape_debug)
+        .collect()
+}

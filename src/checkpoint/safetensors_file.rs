@@ -1,0 +1,117 @@
+//! The header of a safetensors file. It is parsed by the `safetensors` crate; what it promises is
+//! checked here against the length of the file before any element is touched.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, Metadata};
+
+use super::entry::{Entry, Layout};
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+
+/// Bytes before the header: its length.
+const LENGTH: usize = 8;
+/// A header of a hundred tensors has ten kilobytes; one of this size is an attack or no header.
+const LONGEST_HEADER: u64 = 64 << 20;
+
+fn damaged(path: &Path, what: impl Into<String>) -> Error {
+    Error::checkpoint(
+        path,
+        what,
+        "the file is damaged or no safetensors file; download or save it again",
+    )
+}
+
+/// Entries whose ranges lie inside the file.
+pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>> {
+    let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
+        return Err(damaged(
+            path,
+            format!("has {} bytes, a header alone takes more", file.len()),
+        ));
+    };
+    let length = u64::from_le_bytes(*length);
+    let left = rest.len() as u64;
+    if length > left {
+        return Err(damaged(
+            path,
+            format!("is truncated: its header has {length} bytes, {left} are there"),
+        ));
+    }
+    if length > LONGEST_HEADER {
+        return Err(damaged(path, format!("has a header of {length} bytes")));
+    }
+    // Not longer than the file, which is in memory.
+    let data = LENGTH + length as usize;
+    let header = &file[LENGTH..data];
+    let metadata: Metadata = serde_json::from_slice(header)
+        .map_err(|e| damaged(path, format!("has a header that makes no sense: {e}")))?;
+    let available = file.len() - data;
+    let mut entries = BTreeMap::new();
+    let mut end = 0;
+    for (name, info) in metadata.tensors() {
+        let shown: String = name.chars().take(120).collect();
+        let (first, last) = info.data_offsets;
+        if first > last || last > available {
+            return Err(damaged(
+                path,
+                format!(
+                    "is truncated: tensor `{shown}` ends at byte {last}, {available} are there"
+                ),
+            ));
+        }
+        end = end.max(last);
+        let dtype = dtype(info.dtype).ok_or_else(|| {
+            Error::checkpoint(
+                path,
+                format!("tensor `{shown}` has type {:?}", info.dtype),
+                "supported are F32, F16, BF16, F64, I64, I32, I16, U8 and BOOL",
+            )
+        })?;
+        let wanted = info
+            .shape
+            .iter()
+            .try_fold(dtype.size(), |a, &b| a.checked_mul(b));
+        if wanted != Some(last - first) {
+            return Err(damaged(
+                path,
+                format!(
+                    "tensor `{shown}` of shape {:?} and type {dtype} has {} bytes",
+                    info.shape,
+                    last - first
+                ),
+            ));
+        }
+        let layout = Layout::dense((data + first, data + last), &info.shape);
+        let entry = Entry::new(
+            dtype,
+            info.shape.clone(),
+            layout,
+            (last - first) / dtype.size(),
+        );
+        let entry = entry.map_err(|what| damaged(path, format!("tensor `{shown}` {what}")))?;
+        entries.insert(name, entry);
+    }
+    if end != available {
+        return Err(damaged(
+            path,
+            format!("has {available} bytes of data, its header describes {end}"),
+        ));
+    }
+    Ok(entries)
+}
+
+fn dtype(stored: Dtype) -> Option<DType> {
+    Some(match stored {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::F64 => DType::F64,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::U8 | Dtype::BOOL => DType::U8,
+        _ => return None,
+    })
+}
