@@ -122,14 +122,14 @@ fn graph(shape: Shape, size: usize, window_bytes: usize) -> Result<Graph> {
                 shape: vec![LATENTS, LATENT_CHANNELS],
             });
             let layer = cross(Stage::Decode, CHANNELS, LATENT_CHANNELS);
-            let queries = [Rows::of_array("query", size, CHANNELS, x)];
+            let queries = Rows::of_array("query", size, CHANNELS, x);
             let most = rows(LATENT_CHANNELS);
             let mut hidden = Vec::new();
             decode(
                 &mut g,
                 &layer,
                 latents,
-                &queries,
+                &[&queries],
                 most,
                 None,
                 PLAIN,
