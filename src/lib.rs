@@ -15,6 +15,7 @@ mod model;
 mod output;
 pub mod perceiver;
 mod random;
+pub mod stream;
 pub mod tasks;
 mod tensor;
 

@@ -7,16 +7,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu;
 use crate::graph::passes::split_attention;
 use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::perceiver::batch::Batch;
-use crate::perceiver::blueprint::Blueprint;
+use crate::perceiver::blueprint::{Blueprint, Content};
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
 use crate::perceiver::stack::{Request, Sizes};
+use crate::perceiver::stream::LATENTS;
 use crate::perceiver::{Architecture, PerceiverConfig, build};
+use crate::stream::{Decoder, Encoder, Latents};
 use crate::tasks::{
     image_classification, masked_lm, multimodal, optical_flow, text_classification,
 };
@@ -41,6 +43,7 @@ pub struct RunOptions {
 /// A configuration and weights on an engine.
 pub struct Model {
     config: PerceiverConfig,
+    source: Arc<dyn TensorSource>,
     store: Store,
     sessions: Mutex<VecDeque<(Request, Session)>>,
     window_bytes: usize,
@@ -66,14 +69,14 @@ enum Store {
 }
 
 /// A plan that is ready to run.
-enum Session {
+pub(crate) enum Session {
     Cpu(cpu::Session<f32>),
     Reference(cpu::Session<f64>),
     Gpu(Box<gpu::Session>),
 }
 
 impl Session {
-    fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
+    pub(crate) fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
         match self {
             Session::Cpu(s) => s.write(name, data),
             Session::Reference(s) => s.write(name, data),
@@ -81,7 +84,7 @@ impl Session {
         }
     }
 
-    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    pub(crate) fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         match self {
             Session::Cpu(s) => s.run(progress),
             Session::Reference(s) => s.run(progress),
@@ -89,12 +92,32 @@ impl Session {
         }
     }
 
-    fn read(&self, name: &str) -> Result<Tensor> {
+    pub(crate) fn read(&self, name: &str) -> Result<Tensor> {
         match self {
             Session::Cpu(s) => s.read(name),
             Session::Reference(s) => s.read(name),
             Session::Gpu(s) => s.read(name),
         }
+    }
+
+    /// After inputs that are kept have been written.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        match self {
+            Session::Cpu(s) => s.prepare(),
+            Session::Reference(s) => s.prepare(),
+            Session::Gpu(s) => return s.prepare(),
+        }
+        Ok(())
+    }
+
+    /// Where factored attentions begin on their grid.
+    pub(crate) fn set_first_key(&mut self, first: usize) -> Result<()> {
+        match self {
+            Session::Cpu(s) => s.set_first_key(first),
+            Session::Reference(s) => s.set_first_key(first),
+            Session::Gpu(s) => return s.set_first_key(first),
+        }
+        Ok(())
     }
 
     fn plan(&self) -> &Plan {
@@ -105,7 +128,7 @@ impl Session {
         }
     }
 
-    fn allocated_bytes(&self) -> u64 {
+    pub(crate) fn allocated_bytes(&self) -> u64 {
         match self {
             Session::Cpu(s) => s.allocated_bytes(),
             Session::Reference(s) => s.allocated_bytes(),
@@ -193,6 +216,7 @@ impl Model {
         let on_gpu = matches!(backend, Backend::Gpu(_));
         Model {
             config,
+            source: Arc::clone(&source),
             store: match backend {
                 Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
                 Backend::Reference => Store::Reference(ParameterStore::new(source)),
@@ -392,21 +416,107 @@ impl Model {
         options: RunOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<NamedTensors> {
+        let batch = self.batch(inputs, options)?;
+        let most = self.most_items(&batch);
+        self.run_items(batch, most, options, progress)
+    }
+
+    /// Checked inputs in the form that graphs read.
+    fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
         let config = &self.config;
-        let batch = match config.architecture {
+        match config.architecture {
             Architecture::MaskedLm | Architecture::SequenceClassification => {
-                masked_lm::inputs(config, inputs)?
+                masked_lm::inputs(config, inputs)
             }
             Architecture::ImageLearned
             | Architecture::ImageFourier
             | Architecture::ImageConvolution => {
-                image_classification::inputs(config, inputs, options.resize_positions)?
+                image_classification::inputs(config, inputs, options.resize_positions)
             }
-            Architecture::OpticalFlow => optical_flow::inputs(config, inputs)?,
-            Architecture::Multimodal => multimodal::inputs(config, inputs)?,
-        };
-        let most = self.most_items(&batch);
-        self.run_items(batch, most, options, progress)
+            Architecture::OpticalFlow => optical_flow::inputs(config, inputs),
+            Architecture::Multimodal => multimodal::inputs(config, inputs),
+        }
+    }
+
+    /// Encode and process alone: the last latents of every item, and the sizes to decode them with.
+    /// Inputs as for [`Model::run_with`]; points are not needed.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    pub fn encode(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Sizes, Vec<Latents>)> {
+        let batch = self.encoder_batch(inputs, options)?;
+        let blueprint = blueprint(&self.config, &batch.sizes);
+        let request = self.request(1, batch.sizes, RunOptions::default());
+        let mut session = self.open(build::encoder(&blueprint, &request)?)?;
+        let mut latents = Vec::with_capacity(batch.items);
+        let items = batch.items as u64;
+        for item in 0..batch.items {
+            let known: Vec<String> = session
+                .plan()
+                .graph
+                .inputs()
+                .map(|(n, ..)| n.to_owned())
+                .collect();
+            for array in &batch.arrays {
+                if known.iter().any(|n| n == array.name) {
+                    session.write(array.name, array.of_item(item))?;
+                }
+            }
+            session.run(&mut |done, total| progress(item as u64 * total + done, items * total))?;
+            let tensor = session.read(LATENTS)?;
+            let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
+            latents.push(Latents::new(n, d, tensor.as_f32().unwrap_or(&[]).to_vec())?);
+        }
+        Ok((batch.sizes, latents))
+    }
+
+    /// The inputs of one item as rows, `[rows, channels]` by modality: what [`Model::encoder`] takes,
+    /// and what queries bring along that are made of inputs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] as [`Model::run_with`], and for several items.
+    pub fn input_rows(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+    ) -> Result<(Sizes, NamedTensors)> {
+        let batch = self.encoder_batch(inputs, options)?;
+        if batch.items != 1 {
+            let what = format!("hold {} items", batch.items);
+            return Err(Error::input("inputs", what, "one item"));
+        }
+        let mut rows = NamedTensors::new();
+        for array in &blueprint(&self.config, &batch.sizes).inputs {
+            let (Content::Given { input, channels }
+            | Content::Linear {
+                input, channels, ..
+            }) = &array.content
+            else {
+                continue;
+            };
+            for given in batch.arrays.iter().filter(|a| a.name == input) {
+                let tensor = Tensor::f32(vec![array.count, *channels], given.data.clone())?;
+                rows.insert(array.name.clone(), tensor);
+            }
+        }
+        Ok((batch.sizes, rows))
+    }
+
+    /// As [`Model::batch`], without points.
+    fn encoder_batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
+        if self.config.architecture != Architecture::Multimodal {
+            return self.batch(inputs, options);
+        }
+        let mut inputs = inputs.clone();
+        for name in ["points.image", "points.audio"] {
+            inputs.insert(name.to_owned(), Tensor::i64(vec![1], vec![0])?);
+        }
+        self.batch(&inputs, options)
     }
 
     /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
@@ -445,11 +555,7 @@ impl Model {
             };
             let outputs = self.with_session(&request, |session| {
                 for array in &batch.arrays {
-                    let data = match array.each {
-                        Some(each) => &array.data[first * each..(first + items) * each],
-                        None => &array.data,
-                    };
-                    session.write(array.name, data)?;
+                    session.write(array.name, array.of_items(first, items))?;
                 }
                 session.run(&mut inner)?;
                 let outputs = &session.plan().graph.outputs;
@@ -500,6 +606,71 @@ impl Model {
     fn session(&self, request: &Request) -> Result<Session> {
         let plan = self.plan(request)?;
         tracing::debug!(?request, nodes = plan.graph.nodes.len(), "new session");
+        self.prepared(plan)
+    }
+
+    /// A session of a graph over this model's weights.
+    pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
+        let plan = Plan::new(match &self.store {
+            Store::Gpu(parameters) => {
+                let traits = *parameters.device().traits();
+                split_attention(graph, &move |a| splits(a, &traits))
+            }
+            _ => graph,
+        })?;
+        self.prepared(plan)
+    }
+
+    /// Whether cross-attention is folded where that pays.
+    pub(crate) fn folded(&self) -> bool {
+        self.folded
+    }
+
+    /// Most bytes of the widest array of a window.
+    pub(crate) fn window_bytes(&self) -> usize {
+        self.window_bytes
+    }
+
+    /// A tensor of the weights.
+    pub(crate) fn read_tensor(&self, name: &str) -> Result<Vec<f32>> {
+        self.source.read_f32(name)
+    }
+
+    /// An encoder that takes input rows in chunks of any size and order: pixels of a picture, patches
+    /// of frames, blocks and samples of a clip. `sizes` are those of the whole input.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for models that read their inputs more than once.
+    ///
+    /// ```
+    /// # use perceiver::{Architecture, Engine, Model, PerceiverConfig, Sizes, Tensor};
+    /// # use perceiver::perceiver::parameters::RandomTensors;
+    /// # let mut config = PerceiverConfig::new(Architecture::ImageFourier);
+    /// # (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
+    /// # config.num_cross_attention_heads = 1;
+    /// # let weights = RandomTensors::new(Model::tensors(&config)?, 1);
+    /// # let model = Engine::cpu().load_from(config, std::sync::Arc::new(weights))?;
+    /// let sizes = Sizes { image: [8, 8], ..Sizes::default() };
+    /// let mut encoder = model.encoder(&sizes)?;
+    /// encoder.push("pixel", 0, &Tensor::f32(vec![24, 3], vec![0.5; 72])?)?;
+    /// encoder.push("pixel", 24, &Tensor::f32(vec![40, 3], vec![0.1; 120])?)?;
+    /// let latents = encoder.finish()?;
+    /// assert_eq!(latents.shape(), [4, 16]);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder<'_>> {
+        Encoder::new(self, blueprint(&self.config, sizes))
+    }
+
+    /// A decoder of any queries over these latents. `sizes` are those that the latents were made with.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] when the latents are of another model.
+    pub fn decoder<'a>(&'a self, sizes: &Sizes, latents: &'a Latents) -> Result<Decoder<'a>> {
+        Decoder::new(self, blueprint(&self.config, sizes), latents)
+    }
+
+    fn prepared(&self, plan: Plan) -> Result<Session> {
         Ok(match &self.store {
             Store::Cpu(store) => Session::Cpu(cpu::Session::new(plan, store)?),
             Store::Reference(store) => Session::Reference(cpu::Session::new(plan, store)?),

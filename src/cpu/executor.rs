@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::dispatch::Execute;
 use super::real::Real;
 use crate::error::{Error, Result};
-use crate::graph::{Placement, Plan, Source, ValueId, View};
+use crate::graph::{Op, Placement, Plan, Source, ValueId, View};
 use crate::perceiver::parameters::ParameterStore;
 use crate::tensor::{Extent, Tensor};
 
@@ -51,10 +51,25 @@ impl<T: Execute> Session<T> {
             slots,
             seconds: Vec::new(),
         };
-        for i in 0..session.plan.once {
-            session.run_node(i);
-        }
+        session.prepare();
         Ok(session)
+    }
+
+    /// Runs the part that runs once, again: for a graph with inputs that are kept, after they have
+    /// been written.
+    pub fn prepare(&mut self) {
+        for i in 0..self.plan.once {
+            self.run_node(i);
+        }
+    }
+
+    /// Grid position of the first key of all factored attentions.
+    pub fn set_first_key(&mut self, first: usize) {
+        for node in &mut self.plan.graph.nodes {
+            if let Op::FactoredAttention(args) = &mut node.op {
+                args.first_key = first;
+            }
+        }
     }
 
     /// The plan that this session runs.

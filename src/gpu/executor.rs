@@ -14,7 +14,7 @@ use super::staging::Staging;
 use super::store::{Parameters, write_mapped};
 use crate::cpu::{input_of, no_output, repeat_to, unpad};
 use crate::error::{Error, Result};
-use crate::graph::{Placement, Plan, Source, ValueId, View};
+use crate::graph::{Op, Placement, Plan, Source, ValueId, View};
 use crate::kernels::{self, Launch, Variant};
 use crate::tensor::Tensor;
 
@@ -25,6 +25,8 @@ pub struct Session {
     /// Memory of each value; `None` where nothing reads it.
     buffers: Vec<Option<wgpu::Buffer>>,
     steps: Vec<Step>,
+    /// Words of all steps' arguments, as the shaders read them.
+    uniforms: Option<wgpu::Buffer>,
     /// All inputs, one after the other; mapped for writing between runs.
     upload: Staging,
     /// All outputs, one after the other; mapped for reading between runs.
@@ -42,6 +44,9 @@ struct Step {
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 2],
     flops: u64,
+    variant: Variant,
+    /// Where its words are among the uniforms, in bytes.
+    words_at: u64,
 }
 
 /// Floating-point operations per submission: about 50 ms on a weak device of each kind.
@@ -121,6 +126,7 @@ impl Session {
             device,
             buffers,
             steps: Vec::new(),
+            uniforms: None,
             upload,
             download,
             own_bytes,
@@ -240,8 +246,11 @@ impl Session {
                 bind_group,
                 workgroups: launch.workgroups,
                 flops: node.op.cost().flops,
+                variant: launch.variant,
+                words_at: offsets[i],
             });
         }
+        self.uniforms = Some(uniforms);
         Ok(())
     }
 
@@ -321,15 +330,41 @@ impl Session {
         }
     }
 
-    /// Runs the plan and waits for it. `progress` hears how many of how many floating-point
-    /// operations are done.
+    /// Runs the part that runs once, again: for a graph with inputs that are kept, after they have
+    /// been written.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] or [`Error::Device`].
-    pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    /// As [`Session::run`].
+    pub fn prepare(&mut self) -> Result<()> {
         self.device.alive()?;
         self.upload.unmap();
         self.download.unmap();
+        let encoder = self.copy_inputs();
+        self.submit_steps(0..self.plan.once, Some(encoder), &mut |_, _| {})?;
+        self.map_staging()
+    }
+
+    /// Grid position of the first key of all factored attentions.
+    ///
+    /// # Errors
+    /// None in practice: other words fit where the first ones did.
+    pub fn set_first_key(&mut self, first: usize) -> Result<()> {
+        let traits = *self.device.traits();
+        for (node, step) in self.plan.graph.nodes.iter_mut().zip(&self.steps) {
+            if let Op::FactoredAttention(args) = &mut node.op {
+                args.first_key = first;
+                let launch = kernels::launch(&node.op, step.variant.clone(), &traits)?;
+                if let Some(uniforms) = &self.uniforms {
+                    let words: &[u8] = bytemuck::cast_slice(&launch.params);
+                    let queue = self.device.wgpu_queue();
+                    queue.write_buffer(uniforms, step.words_at, words);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_inputs(&self) -> wgpu::CommandEncoder {
         let mut encoder =
             self.device
                 .wgpu_device()
@@ -341,6 +376,19 @@ impl Session {
                 encoder.copy_buffer_to_buffer(&self.upload.buffer, offset, buffer, 0, bytes);
             }
         }
+        encoder
+    }
+
+    /// Runs the plan and waits for it. `progress` hears how many of how many floating-point
+    /// operations are done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] or [`Error::Device`].
+    pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.device.alive()?;
+        self.upload.unmap();
+        self.download.unmap();
+        let encoder = self.copy_inputs();
         let steps = self.plan.once..self.steps.len();
         self.submit_steps(steps, Some(encoder), progress)?;
         let mut encoder =
@@ -524,7 +572,6 @@ struct Bound {
 
 /// The operands of an op by binding; `None` where it does without one.
 fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
-    use crate::graph::Op;
     use crate::kernels::attention::Attention;
     let mut rest = inputs.iter().copied();
     let wanted: Vec<bool> = match op {

@@ -104,6 +104,9 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// What a run returns.
     pub outputs: Vec<Output>,
+    /// Inputs that the host writes rarely: what depends on them and on parameters alone is computed
+    /// when a session is told to, not in every run.
+    pub kept: Vec<ValueId>,
 }
 
 impl Graph {

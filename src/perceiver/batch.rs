@@ -23,6 +23,19 @@ impl Array {
             data,
         }
     }
+
+    /// Elements of some items.
+    pub(crate) fn of_items(&self, first: usize, items: usize) -> &[f32] {
+        match self.each {
+            Some(each) => &self.data[first * each..(first + items) * each],
+            None => &self.data,
+        }
+    }
+
+    /// Elements of one item.
+    pub(crate) fn of_item(&self, item: usize) -> &[f32] {
+        self.of_items(item, 1)
+    }
 }
 
 /// Inputs of a run as the graph wants them.

@@ -24,20 +24,7 @@ use crate::tensor::Extent;
 /// [`Error::Graph`] when widths do not fit.
 pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let mut g = Graph::default();
-    let mut inputs = Vec::with_capacity(blueprint.inputs.len());
-    for array in &blueprint.inputs {
-        let channels = array.channels();
-        if channels != blueprint.channels {
-            return Err(Error::graph(
-                &array.name,
-                format!(
-                    "has rows of {channels} channels, not {}",
-                    blueprint.channels
-                ),
-            ));
-        }
-        inputs.push(rows(&mut g, array, request.batch)?);
-    }
+    let inputs = input_rows(&mut g, blueprint, request)?;
     let (last, assembled) = latents(&mut g, blueprint, request, &inputs)?;
     for decoder in &blueprint.decoders {
         outputs(
@@ -50,6 +37,42 @@ pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
         )?;
     }
     Ok(g)
+}
+
+/// The graph that takes a blueprint's inputs to the output `last_latents` `[batch, N, D]`.
+///
+/// # Errors
+/// [`Error::Graph`] when widths do not fit.
+pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
+    let mut g = Graph::default();
+    let inputs = input_rows(&mut g, blueprint, request)?;
+    let (last, _) = latents(&mut g, blueprint, request, &inputs)?;
+    let e = g.extent(last);
+    let shape = vec![request.batch, e.rows, e.cols];
+    g.output(super::stream::LATENTS, vec![last], shape);
+    Ok(g)
+}
+
+fn input_rows<'a>(
+    g: &mut Graph,
+    blueprint: &Blueprint,
+    request: &Request,
+) -> Result<Vec<Rows<'a>>> {
+    let mut inputs = Vec::with_capacity(blueprint.inputs.len());
+    for array in &blueprint.inputs {
+        let channels = array.channels();
+        if channels != blueprint.channels {
+            return Err(Error::graph(
+                &array.name,
+                format!(
+                    "has rows of {channels} channels, not {}",
+                    blueprint.channels
+                ),
+            ));
+        }
+        inputs.push(rows(g, array, request.batch)?);
+    }
+    Ok(inputs)
 }
 
 /// Encode and process. Returns the last latents and the windows of input rows, where there are any.
@@ -107,8 +130,20 @@ fn latents(
     Ok((last, assembled))
 }
 
+/// Steps that need no inputs. Returns the last latents.
+pub(super) fn towers(g: &mut Graph, steps: &[Step], latents: ValueId) -> Result<ValueId> {
+    let mut last = latents;
+    for step in steps {
+        match step {
+            Step::Tower { layers, times } => last = process(g, layers, *times, last)?.last,
+            Step::Cross(layer) => return Err(Error::graph(&layer.label, "has no inputs here")),
+        }
+    }
+    Ok(last)
+}
+
 /// One decoder and all its outputs.
-fn outputs(
+pub(super) fn outputs(
     g: &mut Graph,
     blueprint: &Blueprint,
     decoder: &Decoder,
@@ -274,7 +309,7 @@ pub fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
 }
 
 /// Adds what an array is made of.
-fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<Rows<'a>> {
+pub(super) fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<Rows<'a>> {
     let count = array.count;
     let plain = |input: usize, part: LinearPart| Linear {
         parts: vec![part],

@@ -64,7 +64,9 @@ pub fn encode(
 ) -> Result<(ValueId, Vec<View>)> {
     // Items with latents of their own have queries of their own, which the fold would repeat.
     let shared = latents.extent.batch == 1;
-    if route.folded && shared && super::fold::encoder_pays(layer, latents.extent.rows, inputs) {
+    let modalities: Vec<_> = inputs.iter().map(|r| (r.count, r.factored())).collect();
+    let pays = super::fold::encoder_pays(layer, latents.extent.rows, &modalities);
+    if route.folded && shared && pays {
         let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
         let mut assembled = Vec::new();
         if route.keep_rows {

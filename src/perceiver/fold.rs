@@ -26,7 +26,7 @@ use crate::tensor::Extent;
 /// Multiply-adds that a pair of query and row costs beside its content: tables and exponential.
 const PAIR: u64 = 6;
 
-/// The rows of an encoder's inputs as factors.
+/// The rows of a decoder's queries as factors.
 fn fold_of(layer: &AttentionLayer, norm: &str, modalities: &[&Rows<'_>], channels: usize) -> Fold {
     Fold {
         norm: format!("{}.attention.self.{norm}", layer.prefix),
@@ -43,22 +43,27 @@ fn named(layer: &AttentionLayer, leaf: &str, input: usize, output: usize) -> Nam
     }
 }
 
-/// Whether the folded encoder takes fewer operations than the plain one.
-pub(super) fn encoder_pays(layer: &AttentionLayer, latents: usize, inputs: &[Rows<'_>]) -> bool {
+/// Whether the folded encoder takes fewer operations than the plain one, over modalities of so many
+/// rows.
+pub(super) fn encoder_pays(
+    layer: &AttentionLayer,
+    latents: usize,
+    modalities: &[(usize, Factored)],
+) -> bool {
     let (n, h) = (latents as u64, layer.heads as u64);
     let widths = (layer.qk + layer.v) as u64;
-    let rows: u64 = inputs.iter().map(|r| r.count as u64).sum();
+    let rows: u64 = modalities.iter().map(|(count, _)| *count as u64).sum();
     let plain = rows * widths * (layer.kv_width as u64 + n);
-    let folded: u64 = inputs
+    let folded: u64 = modalities
         .iter()
-        .map(|r| {
-            let content = r.factored().content.next_multiple_of(4) as u64;
-            n * h * r.count as u64 * (2 * content + PAIR)
+        .map(|(count, factored)| {
+            let content = factored.content.next_multiple_of(4) as u64;
+            n * h * *count as u64 * (2 * content + PAIR)
         })
         .sum();
-    let columns: u64 = inputs
+    let columns: u64 = modalities
         .iter()
-        .map(|r| r.factored().factors().columns() as u64)
+        .map(|(_, factored)| factored.factors().columns() as u64)
         .sum();
     // The exponentials of the plain route, and the product with the folded values.
     let plain = plain + n * h * rows * PAIR;
@@ -77,35 +82,12 @@ pub(super) fn encode(
     inputs: &[Rows<'_>],
     window_rows: usize,
 ) -> Result<ValueId> {
-    let modalities: Vec<&Rows<'_>> = inputs.iter().collect();
-    let fold = fold_of(layer, "layernorm2", &modalities, layer.kv_width);
-    let (starts, columns) = fold.columns();
-    let heads = layer.heads;
-    let rows = latents.extent.rows * heads;
-    let stage = layer.stage;
-    let label = |leaf: &str| format!("{} {leaf}", layer.label);
-    let q = layer.queries(g, latents)?;
-    let folded = g.product(
-        stage,
-        &label("folded queries"),
-        q.view,
-        Folded::Keys {
-            fold: fold.clone(),
-            key: named(layer, "self.key", layer.kv_width, layer.qk),
-            heads: HeadLayout {
-                heads,
-                width: layer.qk / heads,
-            },
-        },
-        None,
-        None,
-    )?;
-    // Heads are rows of their own: [N, heads·columns] is [N·heads, columns].
-    let folded = View {
-        value: folded,
-        first_row: 0,
-        extent: Extent::new(1, rows, columns),
+    let encoder = FoldedEncoder {
+        layer,
+        fold: encoder_fold(layer, inputs.iter().map(Rows::factored).collect()),
+        latents,
     };
+    let folded = encoder.queries(g)?;
     let all: Vec<(usize, Window)> = inputs
         .iter()
         .enumerate()
@@ -113,61 +95,143 @@ pub(super) fn encode(
         .collect();
     let mut carry: Option<(ValueId, ValueId)> = None;
     for (i, &(modality, w)) in all.iter().enumerate() {
-        let (source, factored) = (&inputs[modality], &fold.modalities[modality]);
-        let content = source.factor(g, w, Stage::Preprocess)?;
-        let scale = g.row_scale(stage, &label("scale"), factored, content, w, None)?;
-        let batch = content.map_or(1, |c| c.extent.batch);
-        let args = FactoredAttention {
-            batch,
-            queries: rows,
-            keys: w.rows,
-            first_key: w.first,
-            factors: factored.factors(),
-            columns,
-            first_column: starts[modality],
-            masked: source.mask.is_some(),
-            carry: carry.is_some(),
-            finish: i + 1 == all.len(),
-            splits: 1,
-        };
-        let scale = g.view(scale);
-        let result = g.factored_attention(
-            stage,
-            &label("attention"),
-            args,
-            [content, Some(folded), Some(scale), source.mask],
-            carry,
-        )?;
-        if args.finish {
-            let value = named(layer, "self.value", layer.kv_width, layer.v);
-            let output = named(layer, "output.dense", layer.v, layer.q_width);
-            let sums = View {
-                value: result[0],
-                first_row: 0,
-                extent: Extent::new(batch, latents.extent.rows, heads * columns),
-            };
-            let a = g.product(
-                stage,
-                &label("output"),
-                sums,
-                Folded::Values {
-                    fold: fold.clone(),
-                    value: value.clone(),
-                    output: output.clone(),
-                    heads,
-                },
-                Some(Folded::ValuesBias {
-                    fold,
-                    value,
-                    output,
-                }),
-                layer.residual.then_some(latents),
-            )?;
-            return layer.feed_forward(g, a);
+        let last = i + 1 == all.len();
+        let rows = (&inputs[modality], modality);
+        let result = encoder.attend(g, rows, w, folded, carry, last)?;
+        if last {
+            return encoder.finish(g, result[0]);
         }
         carry = Some((result[0], result[1]));
     }
     Err(Error::graph(&layer.label, "has no input window"))
+}
+
+/// The fold of an encoder over these modalities.
+pub(super) fn encoder_fold(layer: &AttentionLayer, modalities: Vec<Factored>) -> Fold {
+    Fold {
+        norm: format!("{}.attention.self.layernorm2", layer.prefix),
+        channels: layer.kv_width,
+        modalities,
+    }
+}
+
+/// The three parts of a folded encoder.
+pub(super) struct FoldedEncoder<'a> {
+    pub(super) layer: &'a AttentionLayer,
+    pub(super) fold: Fold,
+    /// `[1, N, D]`.
+    pub(super) latents: View,
+}
+
+impl FoldedEncoder<'_> {
+    fn label(&self, leaf: &str) -> String {
+        format!("{} {leaf}", self.layer.label)
+    }
+
+    /// Columns of the sums, all modalities together.
+    pub(super) fn columns(&self) -> usize {
+        self.fold.columns().1
+    }
+
+    /// Rows of the sums: heads are rows of their own.
+    pub(super) fn rows(&self) -> usize {
+        self.latents.extent.rows * self.layer.heads
+    }
+
+    /// The folded queries, `[1, N·heads, columns]`.
+    pub(super) fn queries(&self, g: &mut Graph) -> Result<View> {
+        let layer = self.layer;
+        let q = layer.queries(g, self.latents)?;
+        let folded = g.product(
+            layer.stage,
+            &self.label("folded queries"),
+            q.view,
+            Folded::Keys {
+                fold: self.fold.clone(),
+                key: named(layer, "self.key", layer.kv_width, layer.qk),
+                heads: HeadLayout {
+                    heads: layer.heads,
+                    width: layer.qk / layer.heads,
+                },
+            },
+            None,
+            None,
+        )?;
+        // [N, heads·columns] is [N·heads, columns].
+        Ok(View {
+            value: folded,
+            first_row: 0,
+            extent: Extent::new(1, self.rows(), self.columns()),
+        })
+    }
+
+    /// Attention over one window of a modality: the result if `finish`, else the state.
+    pub(super) fn attend(
+        &self,
+        g: &mut Graph,
+        (source, modality): (&Rows<'_>, usize),
+        w: Window,
+        folded: View,
+        carry: Option<(ValueId, ValueId)>,
+        finish: bool,
+    ) -> Result<Vec<ValueId>> {
+        let (layer, factored) = (self.layer, &self.fold.modalities[modality]);
+        let stage = layer.stage;
+        let content = source.factor(g, w, Stage::Preprocess)?;
+        let points = match source.points {
+            Some(points) => Some(g.rows(points, w.first, w.rows)?),
+            None => None,
+        };
+        let label = self.label("scale");
+        let scale = g.row_scale(stage, &label, factored, content, w, points)?;
+        let args = FactoredAttention {
+            batch: content.map_or(1, |c| c.extent.batch),
+            queries: self.rows(),
+            keys: w.rows,
+            first_key: w.first,
+            factors: factored.factors(),
+            columns: self.columns(),
+            first_column: self.fold.columns().0[modality],
+            masked: source.mask.is_some(),
+            carry: carry.is_some(),
+            finish,
+            splits: 1,
+        };
+        let scale = g.view(scale);
+        let inputs = [content, Some(folded), Some(scale), source.mask];
+        g.factored_attention(stage, &self.label("attention"), args, inputs, carry)
+    }
+
+    /// From normalised sums to the layer's result.
+    pub(super) fn finish(&self, g: &mut Graph, sums: ValueId) -> Result<ValueId> {
+        let layer = self.layer;
+        let value = named(layer, "self.value", layer.kv_width, layer.v);
+        let output = named(layer, "output.dense", layer.v, layer.q_width);
+        let columns = layer.heads * self.columns();
+        let sums = View {
+            value: sums,
+            first_row: 0,
+            extent: Extent::new(g.extent(sums).batch, self.latents.extent.rows, columns),
+        };
+        let a = g.product(
+            layer.stage,
+            &self.label("output"),
+            sums,
+            Folded::Values {
+                fold: self.fold.clone(),
+                value: value.clone(),
+                output: output.clone(),
+                heads: layer.heads,
+            },
+            Some(Folded::ValuesBias {
+                fold: self.fold.clone(),
+                value,
+                output,
+            }),
+            layer.residual.then_some(self.latents),
+        )?;
+        layer.feed_forward(g, a)
+    }
 }
 
 /// Which parts of a decoder are folded.

@@ -15,5 +15,6 @@ pub mod positions;
 pub mod processor;
 pub mod rows;
 pub mod stack;
+pub(crate) mod stream;
 
 pub use config::{Architecture, AttentionShape, PerceiverConfig};

@@ -5,7 +5,8 @@
 
 use crate::graph::{Graph, Source};
 
-/// For each node, whether it can run once: all its operands are parameters or results of such nodes.
+/// For each node, whether it can run once: all its operands are parameters, inputs that are kept, or
+/// results of such nodes.
 #[must_use]
 pub fn hoist(graph: &Graph) -> Vec<bool> {
     let mut constant: Vec<bool> = graph
@@ -13,6 +14,9 @@ pub fn hoist(graph: &Graph) -> Vec<bool> {
         .iter()
         .map(|v| matches!(v.source, Source::Parameter(_)))
         .collect();
+    for kept in &graph.kept {
+        constant[kept.index()] = true;
+    }
     graph
         .nodes
         .iter()

@@ -1,0 +1,275 @@
+//! Parts of a blueprint as graphs of their own: the encoder's attention over one chunk of rows, what
+//! follows it, and one chunk of a decoder's queries.
+//!
+//! Every chunk of an array has the same graph: where its rows lie is data. The state between two
+//! chunks is one row per latent (and head), whatever the number of rows.
+
+use super::blueprint::{Blueprint, Content, Decoder, Head, Positions, Queries, RowArray, Step};
+use super::build;
+use super::encoder::Window;
+use super::fold::{FoldedEncoder, encoder_fold, encoder_pays};
+use super::layer::AttentionLayer;
+use super::stack::Request;
+use crate::error::{Error, Result};
+use crate::graph::{Factored, Graph, Recipe, Stage, View};
+use crate::tensor::Extent;
+
+/// Input: the rows' content.
+pub(crate) const CONTENT: &str = "content";
+/// Input: grid positions of the rows.
+pub(crate) const POINTS: &str = "points";
+/// Input: 1 for rows that count, 0 for those that fill a chunk.
+pub(crate) const MASK: &str = "mask";
+/// Input and output: weighted sums so far.
+pub(crate) const SUMS: &str = "state.sums";
+/// Input and output: maximum and sum of weights so far, per row or per row and head.
+pub(crate) const STATISTICS: &str = "state.statistics";
+/// Input of what follows the attention: its normalised result.
+pub(crate) const CONTEXT: &str = "context";
+/// The latents, out of the encoder and into a decoder.
+pub(crate) const LATENTS: &str = "last_latents";
+/// Output: decoded rows.
+pub(crate) const ROWS: &str = "rows";
+
+/// Shape of an encoder's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StateShape {
+    /// Rows of sums and statistics.
+    pub(crate) rows: usize,
+    /// Columns of the sums.
+    pub(crate) columns: usize,
+    /// Parts of a row that have statistics of their own: the heads, or one.
+    pub(crate) groups: usize,
+}
+
+/// The encoder of a blueprint, for streams.
+pub(crate) struct StreamEncoder<'a> {
+    blueprint: &'a Blueprint,
+    layer: &'a AttentionLayer,
+    folded: bool,
+}
+
+impl<'a> StreamEncoder<'a> {
+    /// The encoder, if the blueprint reads its inputs once.
+    pub(crate) fn new(blueprint: &'a Blueprint, folded: bool) -> Result<Self> {
+        let crosses = |s: &&Step| matches!(s, Step::Cross(_));
+        let layer = match (
+            blueprint.steps.first(),
+            blueprint.steps.iter().filter(crosses).count(),
+        ) {
+            (Some(Step::Cross(layer)), 1) => layer,
+            (_, count) => {
+                return Err(Error::input(
+                    "model",
+                    format!("reads its inputs {count} times"),
+                    "a model with one cross-attention at the start: others need all inputs at hand",
+                ));
+            }
+        };
+        let modalities: Vec<_> = blueprint
+            .inputs
+            .iter()
+            .map(|a| (a.count, a.factored()))
+            .collect();
+        let folded = folded && encoder_pays(layer, blueprint.latents.rows, &modalities);
+        Ok(StreamEncoder {
+            blueprint,
+            layer,
+            folded,
+        })
+    }
+
+    fn latents(&self, g: &mut Graph) -> View {
+        let latents = &self.blueprint.latents;
+        let value = g.parameter(Recipe::Stored {
+            name: latents.tensor.clone(),
+            shape: vec![latents.rows, latents.channels],
+        });
+        g.view(value)
+    }
+
+    fn folded(&self, latents: View) -> FoldedEncoder<'a> {
+        let modalities = self.blueprint.inputs.iter().map(RowArray::factored);
+        FoldedEncoder {
+            layer: self.layer,
+            fold: encoder_fold(self.layer, modalities.collect()),
+            latents,
+        }
+    }
+
+    /// Shape of the state.
+    pub(crate) fn state(&self) -> StateShape {
+        let latents = &self.blueprint.latents;
+        let (heads, v) = (self.layer.heads, self.layer.v);
+        if self.folded {
+            let mut g = Graph::default();
+            let view = self.latents(&mut g);
+            return StateShape {
+                rows: latents.rows * heads,
+                columns: self.folded(view).columns(),
+                groups: 1,
+            };
+        }
+        StateShape {
+            rows: latents.rows,
+            columns: heads * (v / heads.max(1)).next_multiple_of(4),
+            groups: heads,
+        }
+    }
+
+    /// Most rows of a chunk whose widest array has this many bytes.
+    pub(crate) fn chunk_rows(&self, modality: usize, bytes: usize) -> usize {
+        let columns = if self.folded {
+            self.blueprint.inputs[modality].factored().content + 4
+        } else {
+            self.layer.qk + self.layer.v + 8
+        };
+        (bytes / (4 * columns) / 64 * 64).max(64)
+    }
+
+    /// Attention over `rows` rows of a modality: state in, state out.
+    pub(crate) fn chunk(&self, modality: usize, rows: usize) -> Result<Graph> {
+        let mut g = Graph::default();
+        let mut array = chunk_of(&self.blueprint.inputs[modality], rows)?;
+        array.mask = Some(MASK.to_owned());
+        let source = build::rows(&mut g, &array, 1)?;
+        let latents = self.latents(&mut g);
+        let shape = self.state();
+        let sums = g.input(SUMS, Extent::new(1, shape.rows, shape.columns));
+        let statistics = g.input(STATISTICS, Extent::new(1, shape.rows, 2 * shape.groups));
+        let carry = Some((sums, statistics));
+        let window = Window { first: 0, rows };
+        let state = if self.folded {
+            let encoder = self.folded(latents);
+            let folded = encoder.queries(&mut g)?;
+            encoder.attend(&mut g, (&source, modality), window, folded, carry, false)?
+        } else {
+            let layer = self.layer;
+            let q = layer.queries(&mut g, latents)?;
+            let view = source.assemble(&mut g, window, Stage::Preprocess)?;
+            let kv = layer.keys_values(&mut g, view)?;
+            layer.attend(&mut g, q, kv, source.mask, carry, false)?
+        };
+        for (name, value) in [(SUMS, state[0]), (STATISTICS, state[1])] {
+            let e = g.extent(value);
+            g.output(name, vec![value], vec![e.all_rows(), e.cols]);
+        }
+        Ok(g)
+    }
+
+    /// From the attention's normalised result to the last latents.
+    pub(crate) fn rest(&self) -> Result<Graph> {
+        let mut g = Graph::default();
+        let latents = self.latents(&mut g);
+        let shape = self.state();
+        let context = g.input(CONTEXT, Extent::new(1, shape.rows, shape.columns));
+        let crossed = if self.folded {
+            self.folded(latents).finish(&mut g, context)?
+        } else {
+            self.layer.finish(&mut g, context, latents)?
+        };
+        let last = build::towers(&mut g, &self.blueprint.steps[1..], crossed)?;
+        let e = g.extent(last);
+        g.output(LATENTS, vec![last], vec![1, e.rows, e.cols]);
+        Ok(g)
+    }
+}
+
+/// Most queries of a chunk whose widest array has this many bytes.
+pub(crate) fn decode_rows(layer: &AttentionLayer, bytes: usize) -> usize {
+    let hidden = layer.widening * layer.q_width;
+    let widest = layer.qk.max(layer.v).max(layer.q_width).max(hidden);
+    (bytes / (4 * widest) / 64 * 64).max(64)
+}
+
+/// `rows` queries of one head of a decoder: the latents in, which are kept, rows out.
+pub(crate) fn decode(
+    blueprint: &Blueprint,
+    decoder: &Decoder,
+    head: &Head,
+    rows: usize,
+    folded: bool,
+) -> Result<Graph> {
+    let mut g = Graph::default();
+    let latents = &blueprint.latents;
+    let value = g.input(LATENTS, Extent::new(1, latents.rows, latents.channels));
+    g.kept.push(value);
+    let array = chunk_of(blueprint.queries(head), rows)?;
+    let columns = head.layers.last().map_or(decoder.layer.q_width, |l| l.out);
+    let head = Head {
+        output: ROWS.to_owned(),
+        queries: Queries::Array(Box::new(array)),
+        layers: head.layers.clone(),
+        shape: vec![rows, columns],
+    };
+    let one = Decoder {
+        layer: decoder.layer.clone(),
+        heads: vec![head],
+        shape: vec![rows, columns],
+    };
+    let request = Request {
+        batch: 1,
+        sizes: super::stack::Sizes::default(),
+        window_bytes: usize::MAX / 8,
+        intermediates: false,
+        folded,
+    };
+    build::outputs(&mut g, blueprint, &one, &request, &[], (value, &[]))?;
+    Ok(g)
+}
+
+/// Some rows of an array, wherever they are: positions and learned content become inputs.
+fn chunk_of(array: &RowArray, rows: usize) -> Result<RowArray> {
+    let whole = |what: &str| {
+        Err(Error::input(
+            &array.name,
+            what,
+            "rows that do not need the others: give the whole array at once",
+        ))
+    };
+    let mut chunk = array.clone();
+    chunk.count = rows;
+    match &mut chunk.content {
+        Content::None => {}
+        Content::Given { input, .. } | Content::Linear { input, .. } => {
+            CONTENT.clone_into(input);
+        }
+        Content::Learned { channels, .. } => {
+            chunk.content = Content::Given {
+                input: CONTENT.to_owned(),
+                channels: *channels,
+            };
+        }
+        Content::Tokens { .. } => return whole("are tokens of one text"),
+        Content::Convolution { .. } => return whole("are features of a whole picture"),
+    }
+    match chunk.positions {
+        Positions::None => chunk.points = None,
+        Positions::Fourier(_) => chunk.points = Some(POINTS.to_owned()),
+        Positions::Learned { .. } => return whole("have learned positions"),
+    }
+    chunk.mask = None;
+    Ok(chunk)
+}
+
+impl RowArray {
+    /// What the rows are made of on the folded route, as [`super::rows::Rows`] says it.
+    pub(crate) fn factored(&self) -> Factored {
+        let positions = match &self.positions {
+            Positions::None => None,
+            Positions::Fourier(positions) => Some(positions.clone()),
+            Positions::Learned { .. } => {
+                return Factored {
+                    content: self.channels(),
+                    positions: None,
+                    constant: Vec::new(),
+                };
+            }
+        };
+        Factored {
+            content: self.content.channels(),
+            positions,
+            constant: self.constant.clone(),
+        }
+    }
+}

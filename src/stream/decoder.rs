@@ -1,0 +1,299 @@
+//! Decode any queries, chunk by chunk.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::Latents;
+use super::encoder::given;
+use crate::error::{Error, Result};
+use crate::model::{Model, Session};
+use crate::perceiver::blueprint::{Blueprint, Content, Decoder as Layer, Head, Positions};
+use crate::perceiver::stream::{CONTENT, LATENTS, POINTS, ROWS, decode, decode_rows};
+use crate::tensor::Tensor;
+
+/// Decodes chosen queries from latents; made by [`Model::decoder`].
+pub struct Decoder<'a> {
+    model: &'a Model,
+    blueprint: Blueprint,
+    latents: &'a Latents,
+    /// By head and rows.
+    sessions: BTreeMap<(usize, usize), Session>,
+    /// Learned queries by tensor name.
+    tables: BTreeMap<String, Vec<f32>>,
+}
+
+/// Which queries of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Queries {
+    /// One after the other.
+    Range(Range<usize>),
+    /// By number, in this order.
+    Points(Vec<usize>),
+}
+
+impl Queries {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Queries::Range(range) => range.len(),
+            Queries::Points(points) => points.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Points of a grid by their coordinates, the last axis fastest.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a point outside the grid.
+    pub fn on_grid(axes: &[usize], coordinates: &[Vec<usize>]) -> Result<Self> {
+        let mut points = Vec::with_capacity(coordinates.len());
+        for at in coordinates {
+            if at.len() != axes.len() || at.iter().zip(axes).any(|(i, n)| i >= n) {
+                let what = format!("has the point {at:?}");
+                return Err(Error::input(
+                    "queries",
+                    what,
+                    format!("points within {axes:?}"),
+                ));
+            }
+            points.push(at.iter().zip(axes).fold(0, |sum, (i, n)| sum * n + i));
+        }
+        Ok(Queries::Points(points))
+    }
+
+    fn get(&self, i: usize) -> usize {
+        match self {
+            Queries::Range(range) => range.start + i,
+            Queries::Points(points) => points[i],
+        }
+    }
+}
+
+/// A chunk of decoded rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Which of the queries, counted from the first that was asked.
+    pub queries: Range<usize>,
+    /// `[queries, columns]`.
+    pub rows: Tensor,
+}
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(
+        model: &'a Model,
+        blueprint: Blueprint,
+        latents: &'a Latents,
+    ) -> Result<Self> {
+        let wanted = [blueprint.latents.rows, blueprint.latents.channels];
+        if latents.shape() != wanted {
+            let what = format!("has shape {:?}", latents.shape());
+            return Err(Error::input(
+                LATENTS,
+                what,
+                format!("{wanted:?}, as the model has"),
+            ));
+        }
+        Ok(Decoder {
+            model,
+            blueprint,
+            latents,
+            sessions: BTreeMap::new(),
+            tables: BTreeMap::new(),
+        })
+    }
+
+    fn heads(&self) -> impl Iterator<Item = (&Layer, &Head)> {
+        let decoders = self.blueprint.decoders.iter();
+        decoders.flat_map(|d| d.heads.iter().map(move |h| (d, h)))
+    }
+
+    /// Outputs: name, queries that can be asked, channels that a query must bring along, columns.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<(&str, usize, usize, usize)> {
+        self.heads()
+            .map(|(d, h)| {
+                let array = self.blueprint.queries(h);
+                let grid = match &array.positions {
+                    Positions::Fourier(p) => p.axes.iter().product(),
+                    _ => array.count,
+                };
+                let columns = h.layers.last().map_or(d.layer.q_width, |l| l.out);
+                (h.output.as_str(), grid, given(array), columns)
+            })
+            .collect()
+    }
+
+    /// Decodes queries of an output, all at once: `[queries, columns]`. `content` are the rows that the
+    /// queries bring along, `[queries, channels]`, for models whose queries are made of inputs.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for unknown outputs, queries beyond the end and wrong content; otherwise what
+    /// the device gives.
+    pub fn decode(
+        &mut self,
+        output: &str,
+        queries: &Queries,
+        content: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let mut data = Vec::new();
+        let mut columns = 0;
+        for chunk in self.stream(output, queries.clone(), content)? {
+            let chunk = chunk?;
+            columns = chunk.rows.shape()[1];
+            data.extend_from_slice(chunk.rows.as_f32().unwrap_or(&[]));
+        }
+        Tensor::f32(vec![queries.len(), columns], data)
+    }
+
+    /// As [`Decoder::decode`], as an iterator over chunks that fit the model's window.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`], but for the device's.
+    pub fn stream<'d>(
+        &'d mut self,
+        output: &str,
+        queries: Queries,
+        content: Option<&'d Tensor>,
+    ) -> Result<Decoding<'d, 'a>> {
+        let outputs = self.outputs();
+        let Some(head) = outputs.iter().position(|o| o.0 == output) else {
+            let names: Vec<&str> = outputs.iter().map(|o| o.0).collect();
+            let what = format!("has no output `{output}`");
+            return Err(Error::input("model", what, format!("one of {names:?}")));
+        };
+        let (_, grid, channels, _) = outputs[head];
+        if let Some(i) = (0..queries.len()).find(|&i| queries.get(i) >= grid) {
+            let what = format!("asks for {}", queries.get(i));
+            let expected = format!("0 to {}", grid.saturating_sub(1));
+            return Err(Error::input("queries", what, expected));
+        }
+        let expected = || match channels {
+            0 => "no content: the queries bring nothing along".to_owned(),
+            _ => format!(
+                "f32 [{}, {channels}] as content of the queries",
+                queries.len()
+            ),
+        };
+        let content = match (content, channels) {
+            (None, 0) => None,
+            (Some(tensor), 1..) if tensor.shape() == [queries.len(), channels] => Some(
+                crate::perceiver::batch::finite("content", tensor, &expected)?,
+            ),
+            (found, _) => {
+                let what = found.map_or_else(
+                    || "is missing".to_owned(),
+                    |t| format!("has shape {:?}", t.shape()),
+                );
+                return Err(Error::input("content", what, expected()));
+            }
+        };
+        let layer = self.heads().nth(head).map(|(d, _)| &d.layer);
+        let most = layer.map_or(64, |l| decode_rows(l, self.model.window_bytes()));
+        let chunk = most.min(queries.len().next_multiple_of(64));
+        Ok(Decoding {
+            decoder: self,
+            head,
+            queries,
+            content,
+            chunk,
+            done: 0,
+        })
+    }
+
+    /// A session for so many queries of a head, told about the latents.
+    fn session(&mut self, head: usize, rows: usize) -> Result<Session> {
+        if let Some(session) = self.sessions.remove(&(head, rows)) {
+            return Ok(session);
+        }
+        let graph = match self.heads().nth(head) {
+            Some((d, h)) => decode(&self.blueprint, d, h, rows, self.model.folded())?,
+            None => return Err(Error::graph("decoder", "has no such head")),
+        };
+        let mut session = self.model.open(graph)?;
+        session.write(LATENTS, self.latents.as_slice())?;
+        session.prepare()?;
+        Ok(session)
+    }
+}
+
+/// Chunks of decoded rows, see [`Decoder::stream`].
+pub struct Decoding<'d, 'a> {
+    decoder: &'d mut Decoder<'a>,
+    head: usize,
+    queries: Queries,
+    content: Option<&'d [f32]>,
+    chunk: usize,
+    done: usize,
+}
+
+impl Decoding<'_, '_> {
+    fn next_chunk(&mut self, rows: usize) -> Result<Decoded> {
+        let (first, size) = (self.done, self.chunk);
+        let mut session = self.decoder.session(self.head, size)?;
+        let asked = |i: usize| self.queries.get(first + i.min(rows - 1));
+        let (array, columns) = match self.decoder.heads().nth(self.head) {
+            Some((d, h)) => (
+                self.decoder.blueprint.queries(h).clone(),
+                h.layers.last().map_or(d.layer.q_width, |l| l.out),
+            ),
+            None => return Err(Error::graph("decoder", "has no such head")),
+        };
+        if let Content::Learned { tensor, channels } = &array.content {
+            if !self.decoder.tables.contains_key(tensor) {
+                let table = self.decoder.model.read_tensor(tensor)?;
+                self.decoder.tables.insert(tensor.clone(), table);
+            }
+            let table = &self.decoder.tables[tensor];
+            let mut content = Vec::with_capacity(size * channels);
+            for i in 0..size {
+                let at = asked(i) * channels;
+                let row = table.get(at..at + channels);
+                content.extend(row.ok_or_else(|| {
+                    Error::input(tensor, "is too short", "a row for every query")
+                })?);
+            }
+            session.write(CONTENT, &content)?;
+        } else if let Some(content) = self.content {
+            let channels = given(&array);
+            let mut part = content[first * channels..(first + rows) * channels].to_vec();
+            part.resize(size * channels, 0.0);
+            session.write(CONTENT, &part)?;
+        }
+        if matches!(array.positions, Positions::Fourier(_)) {
+            let points: Vec<f32> = (0..size).map(|i| asked(i) as f32).collect();
+            session.write(POINTS, &points)?;
+        }
+        session.run(&mut |_, _| {})?;
+        let tensor = session.read(ROWS)?;
+        let data = tensor.as_f32().unwrap_or(&[])[..rows * columns].to_vec();
+        self.decoder.sessions.insert((self.head, size), session);
+        Ok(Decoded {
+            queries: first..first + rows,
+            rows: Tensor::f32(vec![rows, columns], data)?,
+        })
+    }
+}
+
+impl Iterator for Decoding<'_, '_> {
+    type Item = Result<Decoded>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.chunk.min(self.queries.len() - self.done);
+        if rows == 0 {
+            return None;
+        }
+        let chunk = self.next_chunk(rows);
+        // After an error there is nothing to go on with.
+        self.done = match chunk {
+            Ok(_) => self.done + rows,
+            Err(_) => self.queries.len(),
+        };
+        Some(chunk)
+    }
+}

@@ -1,0 +1,199 @@
+//! Encode, chunk by chunk.
+
+use std::collections::BTreeMap;
+
+use super::{EncoderState, Latents};
+use crate::error::{Error, Result};
+use crate::model::{Model, Session};
+use crate::perceiver::blueprint::{Blueprint, Content, Positions, RowArray};
+use crate::perceiver::stream::{
+    CONTENT, CONTEXT, LATENTS, MASK, POINTS, STATISTICS, SUMS, StreamEncoder,
+};
+use crate::tensor::Tensor;
+
+/// Reads input rows in chunks of any size and order; made by [`Model::encoder`].
+///
+/// Memory depends on the model and on the size of a window, not on the number of rows. The result is
+/// that of all rows at once but for rounding.
+pub struct Encoder<'a> {
+    model: &'a Model,
+    blueprint: Blueprint,
+    /// By modality and rows.
+    sessions: BTreeMap<(usize, usize), Session>,
+    state: EncoderState,
+}
+
+/// A stretch of rows shorter than this is filled up.
+const SMALLEST: usize = 64;
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
+        let shape = StreamEncoder::new(&blueprint, model.folded())?.state();
+        Ok(Encoder {
+            model,
+            blueprint,
+            sessions: BTreeMap::new(),
+            state: EncoderState::empty(shape),
+        })
+    }
+
+    fn parts(&self) -> Result<StreamEncoder<'_>> {
+        StreamEncoder::new(&self.blueprint, self.model.folded())
+    }
+
+    /// Modalities that rows are pushed to: name, rows in all, channels of a row.
+    #[must_use]
+    pub fn modalities(&self) -> Vec<(&str, usize, usize)> {
+        let arrays = self.blueprint.inputs.iter();
+        arrays
+            .filter(|a| a.content != Content::None || a.positions != Positions::None)
+            .map(|a| (a.name.as_str(), a.count, given(a)))
+            .collect()
+    }
+
+    /// Reads rows `first ..` of a modality, `[rows, channels]` (f32). Every row should come once; one
+    /// that never comes counts as masked.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for unknown modalities, rows beyond the end, wrong shapes and values; otherwise
+    /// what the device gives.
+    pub fn push(&mut self, modality: &str, first: usize, rows: &Tensor) -> Result<()> {
+        let known = self.modalities();
+        let Some(&(_, count, channels)) = known.iter().find(|m| m.0 == modality) else {
+            let names: Vec<&str> = known.iter().map(|m| m.0).collect();
+            let what = format!("has no modality `{modality}`");
+            return Err(Error::input("model", what, format!("one of {names:?}")));
+        };
+        let expected = || format!("f32 [rows, {channels}], rows {first} to at most {count}");
+        let n = match rows.shape() {
+            &[n, c] if c == channels && first.checked_add(n).is_some_and(|end| end <= count) => n,
+            shape => {
+                let what = format!("has shape {shape:?}");
+                return Err(Error::input(modality, what, expected()));
+            }
+        };
+        let data = crate::perceiver::batch::finite(modality, rows, &expected)?;
+        let index = self
+            .blueprint
+            .inputs
+            .iter()
+            .position(|a| a.name == modality);
+        let index = index.unwrap_or_default();
+        let most = self.parts()?.chunk_rows(index, self.model.window_bytes());
+        let mut done = 0;
+        while done < n {
+            let rows = most.min(n - done);
+            let part = &data[done * channels..(done + rows) * channels];
+            self.attend(index, first + done, rows, part)?;
+            done += rows;
+        }
+        Ok(())
+    }
+
+    /// One chunk, in a session that is as large or a little larger.
+    fn attend(
+        &mut self,
+        modality: usize,
+        first: usize,
+        rows: usize,
+        content: &[f32],
+    ) -> Result<()> {
+        let most = self
+            .parts()?
+            .chunk_rows(modality, self.model.window_bytes());
+        // Few sizes, so that few sessions are made.
+        let mut size = SMALLEST;
+        while size < rows {
+            size *= 4;
+        }
+        let size = size.min(most.max(rows));
+        let key = (modality, size);
+        let mut session = match self.sessions.remove(&key) {
+            Some(session) => session,
+            None => self.model.open(self.parts()?.chunk(modality, size)?)?,
+        };
+        let array = &self.blueprint.inputs[modality];
+        if array.content != Content::None {
+            let mut padded = content.to_vec();
+            padded.resize(size * given(array), 0.0);
+            session.write(CONTENT, &padded)?;
+        }
+        if matches!(array.positions, Positions::Fourier(_)) {
+            let last = array.count.saturating_sub(1);
+            let points: Vec<f32> = (0..size).map(|i| (first + i).min(last) as f32).collect();
+            session.write(POINTS, &points)?;
+        }
+        let mask: Vec<f32> = (0..size).map(|i| f32::from(u8::from(i < rows))).collect();
+        session.write(MASK, &mask)?;
+        session.write(SUMS, &self.state.sums)?;
+        session.write(STATISTICS, &self.state.statistics)?;
+        session.set_first_key(first)?;
+        session.run(&mut |_, _| {})?;
+        let read = |name| {
+            let tensor = session.read(name)?;
+            Ok::<_, Error>(tensor.as_f32().unwrap_or(&[]).to_vec())
+        };
+        self.state.sums = read(SUMS)?;
+        self.state.statistics = read(STATISTICS)?;
+        self.sessions.insert(key, session);
+        Ok(())
+    }
+
+    /// The state after the rows so far.
+    #[must_use]
+    pub fn state(&self) -> &EncoderState {
+        &self.state
+    }
+
+    /// Adds the rows that another encoder of the same model has read.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the state is of another model or route.
+    pub fn merge(&mut self, other: &EncoderState) -> Result<()> {
+        self.state = self.state.merge(other)?;
+        Ok(())
+    }
+
+    /// Bytes that sessions and state take, parameters included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let sessions: u64 = self.sessions.values().map(Session::allocated_bytes).sum();
+        sessions + self.state.bytes() as u64
+    }
+
+    /// Runs the rest of encode and process.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when no row was read; otherwise what the device gives.
+    pub fn finish(mut self) -> Result<Latents> {
+        let nothing = || Error::input("encoder", "has read no rows", "`push` before `finish`");
+        if self.state.normalised().is_none() {
+            return Err(nothing());
+        }
+        // Rows that no caller gives. They are read last, so that states that merge do not hold them
+        // twice.
+        for i in 0..self.blueprint.inputs.len() {
+            let array = &self.blueprint.inputs[i];
+            if array.content == Content::None && array.positions == Positions::None {
+                let rows = array.count;
+                self.attend(i, 0, rows, &[])?;
+            }
+        }
+        let context = self.state.normalised().ok_or_else(nothing)?;
+        let mut session = self.model.open(self.parts()?.rest()?)?;
+        session.write(CONTEXT, &context)?;
+        session.run(&mut |_, _| {})?;
+        let latents = session.read(LATENTS)?;
+        let shape = &self.blueprint.latents;
+        let data = latents.as_f32().unwrap_or(&[]).to_vec();
+        Latents::new(shape.rows, shape.channels, data)
+    }
+}
+
+/// Channels of the rows that a caller gives.
+pub(super) fn given(array: &RowArray) -> usize {
+    match &array.content {
+        Content::Given { channels, .. } | Content::Linear { channels, .. } => *channels,
+        _ => 0,
+    }
+}

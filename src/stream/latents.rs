@@ -1,0 +1,83 @@
+//! What a model knows about its inputs after encode and process.
+
+use std::path::Path;
+
+use crate::checkpoint::{read_tensors, write_tensors};
+use crate::error::{Error, Result};
+use crate::perceiver::stream::LATENTS;
+use crate::tensor::{NamedTensors, Tensor};
+
+/// The last latents `[N, D]` of one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latents {
+    rows: usize,
+    channels: usize,
+    data: Vec<f32>,
+}
+
+impl Latents {
+    /// Latents from elements `[rows, channels]`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are more or fewer elements, or one is not finite.
+    pub fn new(rows: usize, channels: usize, data: Vec<f32>) -> Result<Self> {
+        if rows.checked_mul(channels) != Some(data.len()) {
+            return Err(Error::input(
+                LATENTS,
+                format!("has {} elements", data.len()),
+                format!("{rows} × {channels}"),
+            ));
+        }
+        if let Some(at) = data.iter().position(|x| !x.is_finite()) {
+            return Err(Error::input(
+                LATENTS,
+                format!("has {} at element {at}", data[at]),
+                "finite numbers",
+            ));
+        }
+        Ok(Latents {
+            rows,
+            channels,
+            data,
+        })
+    }
+
+    /// Latents N and channels D.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.channels]
+    }
+
+    /// The elements, row-major.
+    #[must_use]
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// Writes a safetensors file with the one tensor `last_latents`, `[1, N, D]`.
+    ///
+    /// # Errors
+    /// Those of writing a file; none is left behind.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensor = Tensor::f32(vec![1, self.rows, self.channels], self.data.clone())?;
+        let tensors = NamedTensors::from([(LATENTS.to_owned(), tensor)]);
+        write_tensors(path.as_ref(), &tensors)
+    }
+
+    /// Reads what [`Latents::write`] wrote.
+    ///
+    /// # Errors
+    /// Those of reading a file; [`Error::Input`] when it holds no latents.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let tensors = read_tensors(path.as_ref())?;
+        let tensor = tensors.get(LATENTS);
+        match tensor.and_then(|t| Some((t.shape(), t.as_f32()?))) {
+            Some((&[1, rows, channels], data)) => Latents::new(rows, channels, data.to_vec()),
+            _ => Err(Error::input(
+                LATENTS,
+                "is missing or has another shape or type",
+                "f32 [1, latents, channels], as `perceiver latents` and `run --intermediates` write it",
+            )),
+        }
+    }
+}

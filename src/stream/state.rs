@@ -1,0 +1,167 @@
+//! The state of a streamed encoder: weighted sums relative to a maximum, per latent.
+//!
+//! Two states over different rows merge into that over all of them: the larger maximum counts, and
+//! the other's sums are scaled down to it (the same rule that merges the parts of one attention).
+
+use std::path::Path;
+
+use crate::checkpoint::{read_tensors, write_tensors};
+use crate::error::{Error, Result};
+use crate::kernels::attention::LOWEST_SCORE;
+use crate::perceiver::stream::{STATISTICS, SUMS, StateShape};
+use crate::tensor::{NamedTensors, Tensor};
+
+/// What an encoder knows of the rows so far. Its size depends on the model alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderState {
+    pub(super) shape: StateShape,
+    /// `[rows, columns]`.
+    pub(super) sums: Vec<f32>,
+    /// `[rows, groups, 2]`: maximum, sum of weights.
+    pub(super) statistics: Vec<f32>,
+}
+
+impl EncoderState {
+    /// The state before any row.
+    pub(super) fn empty(shape: StateShape) -> Self {
+        EncoderState {
+            shape,
+            sums: vec![0.0; shape.rows * shape.columns],
+            statistics: [LOWEST_SCORE, 0.0].repeat(shape.rows * shape.groups),
+        }
+    }
+
+    /// Bytes of the state.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        4 * (self.sums.len() + self.statistics.len())
+    }
+
+    /// The state after the rows of both. Which is first does not matter.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when they are of different models or routes.
+    pub fn merge(&self, other: &EncoderState) -> Result<EncoderState> {
+        self.check(other.shape)?;
+        let mut merged = self.clone();
+        let groups = merged
+            .groups_mut()
+            .zip(self.groups_of(&self.sums).zip(self.statistics.chunks(2)))
+            .zip(other.groups_of(&other.sums).zip(other.statistics.chunks(2)));
+        for (((sums, statistics), a), b) in groups {
+            let maximum = a.1[0].max(b.1[0]);
+            let factor = |s: &[f32]| f64::from(s[0] - maximum).exp();
+            let (of_a, of_b) = (factor(a.1), factor(b.1));
+            for ((to, &a), &b) in sums.iter_mut().zip(a.0).zip(b.0) {
+                *to = (f64::from(a) * of_a + f64::from(b) * of_b) as f32;
+            }
+            statistics[0] = maximum;
+            statistics[1] = (f64::from(a.1[1]) * of_a + f64::from(b.1[1]) * of_b) as f32;
+        }
+        Ok(merged)
+    }
+
+    /// The attention's result; `None` before any row.
+    pub(super) fn normalised(&self) -> Option<Vec<f32>> {
+        let mut whole = self.clone();
+        for (sums, statistics) in whole.groups_mut() {
+            if statistics[1] <= 0.0 {
+                return None;
+            }
+            for x in sums {
+                *x = (f64::from(*x) / f64::from(statistics[1])) as f32;
+            }
+        }
+        Some(whole.sums)
+    }
+
+    fn width(&self) -> usize {
+        (self.shape.columns / self.shape.groups.max(1)).max(1)
+    }
+
+    fn groups_of<'a>(&self, sums: &'a [f32]) -> std::slice::Chunks<'a, f32> {
+        sums.chunks(self.width())
+    }
+
+    fn groups_mut(&mut self) -> impl Iterator<Item = (&mut [f32], &mut [f32])> {
+        let width = self.width();
+        self.sums
+            .chunks_mut(width)
+            .zip(self.statistics.chunks_mut(2))
+    }
+
+    pub(super) fn check(&self, shape: StateShape) -> Result<()> {
+        if self.shape == shape {
+            return Ok(());
+        }
+        let text = |s: StateShape| {
+            let StateShape {
+                rows,
+                columns,
+                groups,
+            } = s;
+            format!("{rows} rows of {columns} columns in {groups} groups")
+        };
+        Err(Error::input(
+            "encoder state",
+            format!("has {}", text(self.shape)),
+            format!("{}: a state of the same model and route", text(shape)),
+        ))
+    }
+
+    /// Writes the state as a safetensors file.
+    ///
+    /// # Errors
+    /// Those of writing a file; none is left behind.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let StateShape {
+            rows,
+            columns,
+            groups,
+        } = self.shape;
+        let sums = Tensor::f32(vec![rows, columns], self.sums.clone())?;
+        let statistics = Tensor::f32(vec![rows, groups, 2], self.statistics.clone())?;
+        let tensors = [(SUMS, sums), (STATISTICS, statistics)];
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
+        write_tensors(path.as_ref(), &NamedTensors::from(tensors))
+    }
+
+    /// Reads what [`EncoderState::write`] wrote.
+    ///
+    /// # Errors
+    /// Those of reading a file; [`Error::Input`] when it holds no state.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let tensors = read_tensors(path.as_ref())?;
+        let wrong = |name: &str| {
+            Error::input(
+                name,
+                "is missing or has another shape, type or values",
+                "a file that a streamed encoder's state was written to",
+            )
+        };
+        let get = |name: &str| {
+            let tensor = tensors.get(name).ok_or_else(|| wrong(name))?;
+            let data = tensor.as_f32().ok_or_else(|| wrong(name))?;
+            if data.iter().any(|x| !x.is_finite()) {
+                return Err(wrong(name));
+            }
+            Ok((tensor.shape(), data.to_vec()))
+        };
+        let ((sums_shape, sums), (shape, statistics)) = (get(SUMS)?, get(STATISTICS)?);
+        let (&[rows, columns], &[other, groups, 2]) = (sums_shape, shape) else {
+            return Err(wrong(STATISTICS));
+        };
+        if rows != other || groups == 0 || !columns.is_multiple_of(groups) {
+            return Err(wrong(STATISTICS));
+        }
+        Ok(EncoderState {
+            shape: StateShape {
+                rows,
+                columns,
+                groups,
+            },
+            sums,
+            statistics,
+        })
+    }
+}
