@@ -23,5 +23,5 @@ pub use model::{
     Model, RunOptions, graph as model_graph, plan as model_plan, splits as attention_splits,
 };
 pub use perceiver::stack::Sizes;
-pub use perceiver::{Architecture, PerceiverConfig};
+pub use perceiver::{Architecture, PerceiverConfig, ProblemType};
 pub use tensor::{DType, Data, Extent, NamedTensors, Tensor};

@@ -14,4 +14,4 @@ pub mod processor;
 pub mod rows;
 pub mod stack;
 
-pub use config::{Architecture, AttentionShape, PerceiverConfig};
+pub use config::{Architecture, AttentionShape, PerceiverConfig, ProblemType};
