@@ -39,7 +39,10 @@ pub(crate) fn csv<R: IntoIterator<Item = String>>(rows: impl IntoIterator<Item =
     let bytes = writer.into_inner().map_err(failed)?;
     // `text` ends the last line.
     let lines = String::from_utf8_lossy(&bytes);
-    text(lines.trim_end_matches('\n'))
+    match lines.strip_suffix('\n') {
+        Some(lines) => text(lines),
+        None => Ok(()),
+    }
 }
 
 /// An error of writing a result.
