@@ -385,7 +385,11 @@ fn models_that_do_not_fit_are_refused() {
             json!(3),
             "`id2label` has 17 names; num_labels says another number",
         ),
-        ("id2label", json!({"0": "cat", "1": "dog"}), "final_layer"),
+        (
+            "id2label",
+            json!({"0": "cat", "1": "dog"}),
+            "(0 missing, 0 unexpected, 2 of another shape); is config.json the one",
+        ),
     ] {
         let model = copy(&images, |config| config[key] = value);
         said(image(string(model.path()), &[]), wanted);

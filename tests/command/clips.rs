@@ -153,7 +153,7 @@ fn clips_that_do_not_fit_are_refused() {
     y4m::write(&short, None, frames[..1].iter().cloned().map(Ok)).expect("written");
     refused(
         &[&short, "-o", &video],
-        "short.y4m`: has 1 frames; expected 2 frames",
+        "short.y4m`: has 1 frame; expected 2 frames",
     );
     refused(
         &[&clip, "-o", &at("out.mp4")],

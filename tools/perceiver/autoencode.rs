@@ -141,14 +141,15 @@ fn clip(frames: Frames, recipe: &Autoencoder<'_>, options: &Options) -> Result<V
     let length = frames.length();
     let mut clip = Vec::with_capacity(wanted);
     let mut read = 0;
-    for frame in frames {
+    // One more is read only to know that there is one.
+    let most = start.saturating_add(wanted);
+    let most = most.saturating_add(usize::from(options.start.is_none()));
+    for frame in frames.take(most) {
         let frame = frame?;
-        read += 1;
-        if read > start && clip.len() < wanted {
+        if read >= start && clip.len() < wanted {
             clip.push(frame);
-        } else if read > start {
-            break;
         }
+        read += 1;
     }
     let more = read > start.saturating_add(wanted);
     let name = || options.clip.display().to_string();
@@ -159,7 +160,7 @@ fn clip(frames: Frames, recipe: &Autoencoder<'_>, options: &Options) -> Result<V
         };
         return Err(Error::input(
             name(),
-            format!("has {read} frames{from}"),
+            format!("has {read} frame{}{from}", if read == 1 { "" } else { "s" }),
             format!("{wanted} frames, the length of the clips that the model takes"),
         ));
     }
