@@ -34,7 +34,6 @@ fn write_sound(path: &Path, rate: u32, channels: usize, samples: Vec<f32>) {
     wav::write(path, &sound, SampleKind::Integer16).expect("written");
 }
 
-/// The mean square of what was decoded against what Hugging Face's class decoded.
 #[test]
 fn clips_come_back_as_hugging_face_decodes_them() {
     let case = case("multimodal-v1-s0");
