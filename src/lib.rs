@@ -27,5 +27,5 @@ pub use model::{
     splits as attention_splits,
 };
 pub use perceiver::stack::Sizes;
-pub use perceiver::{Architecture, PerceiverConfig};
+pub use perceiver::{Architecture, PerceiverConfig, ProblemType};
 pub use tensor::{DType, Data, Extent, NamedTensors, Tensor};

@@ -6,6 +6,10 @@ use std::process::{Command, Output};
 use perceiver::checkpoint::read_tensors;
 use serde_json::Value;
 
+#[path = "command/classify.rs"]
+mod classify;
+#[path = "command/clips.rs"]
+mod clips;
 mod common;
 #[path = "command/sequences.rs"]
 mod sequences;

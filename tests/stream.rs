@@ -34,7 +34,7 @@ fn case(engine: &Engine, name: &str, folded: bool) -> Case {
     let folder = common::fixtures().join("golden").join(name);
     let mut model = engine.load(&folder).expect("a model");
     model.set_folded(folded);
-    let recorded = read_tensors(&folder.join("inputs.safetensors")).expect("inputs");
+    let recorded = read_tensors(folder.join("inputs.safetensors")).expect("inputs");
     let wanted = [
         "pixel_values",
         "patches",

@@ -353,7 +353,7 @@ impl Session {
         for (node, step) in self.plan.graph.nodes.iter_mut().zip(&self.steps) {
             if let Op::FactoredAttention(args) = &mut node.op {
                 args.first_key = first;
-                let launch = kernels::launch(&node.op, step.variant.clone(), &traits)?;
+                let launch = kernels::launch(&node.op, step.variant, &traits)?;
                 if let Some(uniforms) = &self.uniforms {
                     let words: &[u8] = bytemuck::cast_slice(&launch.params);
                     let queue = self.device.wgpu_queue();

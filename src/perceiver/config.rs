@@ -86,6 +86,17 @@ pub enum AttentionShape {
     Queries,
 }
 
+/// What the scores of a classifier mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemType {
+    /// Scores are quantities.
+    Regression,
+    /// Exactly one class holds.
+    SingleLabel,
+    /// Each class holds or not, whatever the others do.
+    MultiLabel,
+}
+
 /// Sizes of a model, under Hugging Face's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PerceiverConfig {
@@ -127,6 +138,8 @@ pub struct PerceiverConfig {
     pub train_size: [usize; 2],
     /// Names of the classes by number; their count is the number of classes.
     pub labels: Vec<String>,
+    /// What the scores of a classifier mean, where the checkpoint says it.
+    pub problem_type: Option<ProblemType>,
     /// Side of the pictures of a model with learned positions; side of the patch grid of a
     /// multimodal model.
     pub image_size: usize,
@@ -192,6 +205,7 @@ impl PerceiverConfig {
             max_position_embeddings: 2048,
             train_size: [368, 496],
             labels: default_labels(2),
+            problem_type: None,
             image_size: 56,
             num_frames: 16,
             audio_samples_per_frame: 1920,

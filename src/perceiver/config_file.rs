@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::config::{Architecture, AttentionShape, LARGEST, PerceiverConfig, default_labels};
+use super::config::{
+    Architecture, AttentionShape, LARGEST, PerceiverConfig, ProblemType, default_labels,
+};
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Activation;
 
@@ -188,6 +190,20 @@ impl PerceiverConfig {
         if let Some(labels) = keys.labels()? {
             config.labels = labels;
         }
+        config.problem_type = match keys.text("problem_type")? {
+            None => None,
+            Some("regression") => Some(ProblemType::Regression),
+            Some("single_label_classification") => Some(ProblemType::SingleLabel),
+            Some("multi_label_classification") => Some(ProblemType::MultiLabel),
+            Some(other) => {
+                return Err(keys.bad(
+                    "problem_type",
+                    format!("is {other:?}"),
+                    "\"regression\", \"single_label_classification\" and \
+                     \"multi_label_classification\" are possible",
+                ));
+            }
+        };
         config.validate(origin)?;
         Ok(config)
     }

@@ -17,4 +17,4 @@ pub mod rows;
 pub mod stack;
 pub(crate) mod stream;
 
-pub use config::{Architecture, AttentionShape, PerceiverConfig};
+pub use config::{Architecture, AttentionShape, PerceiverConfig, ProblemType};

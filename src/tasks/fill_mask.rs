@@ -120,17 +120,7 @@ impl<'m> FillMask<'m> {
     pub fn new(model: &'m Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::MaskedLm, "filling masks")?;
         let config = model.config();
-        if config.vocab_size != text::VOCABULARY {
-            return Err(Error::Config {
-                origin: "configuration".to_owned(),
-                key: "vocab_size".to_owned(),
-                what: format!("is {}", config.vocab_size),
-                hint: format!(
-                    "filling masks needs the byte tokenizer's {} tokens",
-                    text::VOCABULARY
-                ),
-            });
-        }
+        text::expect_vocabulary(config, "filling masks")?;
         Ok(FillMask {
             model,
             positions: config.max_position_embeddings,

@@ -124,25 +124,8 @@ impl Frames {
     }
 
     fn folder(path: &Path) -> Result<Self> {
-        let io = |e| Error::io("read", path, e);
-        let mut pictures: Vec<(String, PathBuf)> = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-            if PICTURES.contains(&ending.to_lowercase().as_str()) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                pictures.push((name.into_owned(), path));
-            }
-        }
-        if pictures.is_empty() {
-            return Err(Error::Media {
-                path: path.to_path_buf(),
-                what: "there are no pictures in this folder".to_owned(),
-                hint: format!("pictures end in .{}", PICTURES.join(", .")),
-            });
-        }
-        pictures.sort_by(|a, b| natural(&a.0, &b.0));
-        Ok(Self::files(pictures))
+        let named = named_pictures(path, &PICTURES)?;
+        Ok(Self::files(named))
     }
 
     /// Some pictures, in the order in which they are given.
@@ -276,6 +259,39 @@ impl Iterator for Pairs {
         self.ended = !matches!(found, Some(Ok(_)));
         found
     }
+}
+
+/// The pictures of a folder, GIFs among them, in the natural order of their names.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be read, [`Error::Media`] when there is no picture in it.
+pub fn pictures_of(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let endings = [&PICTURES[..], &["gif"]].concat();
+    let named = named_pictures(folder.as_ref(), &endings)?;
+    Ok(named.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Files of a folder that end as pictures do, with their names.
+fn named_pictures(folder: &Path, endings: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let io = |e| Error::io("read", folder, e);
+    let mut pictures: Vec<(String, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if endings.contains(&ending.to_lowercase().as_str()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            pictures.push((name.into_owned(), path));
+        }
+    }
+    if pictures.is_empty() {
+        return Err(Error::Media {
+            path: folder.to_path_buf(),
+            what: "there are no pictures in this folder".to_owned(),
+            hint: format!("pictures end in .{}", endings.join(", .")),
+        });
+    }
+    pictures.sort_by(|a, b| natural(&a.0, &b.0));
+    Ok(pictures)
 }
 
 /// Fills a folder with the files that `content` writes into the folder that it is given. They take

@@ -11,6 +11,7 @@ use super::frame::Frame;
 use super::processor_file;
 use super::resample::{Resampling, resize};
 use crate::error::{Error, Result};
+use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::Tensor;
 
 /// Pixels of the largest crop.
@@ -96,6 +97,39 @@ impl PerceiverImageProcessor {
     /// that ask for something impossible or unknown.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         processor_file::read(path.as_ref())
+    }
+
+    /// What a checkpoint without `preprocessor_config.json` is taken to want: Hugging Face's defaults,
+    /// and for a model with learned positions the size that they were learned for, cut from 8/7 of it
+    /// as 224 is from 256.
+    #[must_use]
+    pub fn for_model(config: &PerceiverConfig) -> Self {
+        let square = |side: usize| Size {
+            height: side,
+            width: side,
+        };
+        match config.architecture {
+            Architecture::ImageLearned => PerceiverImageProcessor {
+                size: square(config.image_size),
+                crop_size: square((config.image_size * 8).div_ceil(7)),
+                ..PerceiverImageProcessor::default()
+            },
+            _ => PerceiverImageProcessor::default(),
+        }
+    }
+
+    /// The `preprocessor_config.json` of a checkpoint folder, or [`PerceiverImageProcessor::for_model`]
+    /// where there is none.
+    ///
+    /// # Errors
+    /// As [`PerceiverImageProcessor::read`].
+    pub fn read_for(folder: impl AsRef<Path>, config: &PerceiverConfig) -> Result<Self> {
+        let path = folder.as_ref().join("preprocessor_config.json");
+        if path.exists() {
+            Self::read(path)
+        } else {
+            Ok(Self::for_model(config))
+        }
     }
 
     /// Reads the text of a `preprocessor_config.json`; `origin` names it in errors. Missing keys

@@ -1,11 +1,16 @@
-//! What the models are for: recipes that take texts and frames, and give filled texts and flow.
+//! What the models are for: recipes that take texts, pictures, frames and sound, and give filled
+//! texts, classes, flow and reconstructed clips.
 //!
 //! Each class of model has a graph builder ([`masked_lm`], [`text_classification`],
-//! [`image_classification`], [`optical_flow`], [`multimodal`]); some have a recipe around it
-//! ([`fill_mask`], [`flow`]). The recipes do what the published ones do and leave all arithmetic of
+//! [`image_classification`], [`optical_flow`], [`multimodal`]) and a recipe around it ([`fill_mask`],
+//! [`classify_text`], [`classify_image`], [`flow`], [`autoencode`]). The recipes do what the published ones do and leave all arithmetic of
 //! the network to [`Model::run`], or to anything else that answers as a model would ([`Run`]).
 
+pub mod autoencode;
+pub mod classes;
 mod classification;
+pub mod classify_image;
+pub mod classify_text;
 pub mod fill_mask;
 pub mod flow;
 pub mod flow_file;
@@ -36,6 +41,10 @@ pub mod wav;
 pub mod y4m;
 pub mod ycbcr;
 
+pub use autoencode::{Autoencoder, Reconstruction};
+pub use classes::ClassScore;
+pub use classify_image::ImageClassifier;
+pub use classify_text::TextClassifier;
 pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
 pub use frame::Frame;

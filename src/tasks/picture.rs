@@ -29,17 +29,17 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// [`Error::Io`] when the file cannot be read, [`Error::Media`] when it is too large, damaged, or
 /// of another kind.
 pub fn read(path: impl AsRef<Path>) -> Result<Frame> {
-    read_with(path.as_ref(), DynamicImage::to_rgb8)
+    read_with(path.as_ref(), &STILLS, DynamicImage::to_rgb8)
 }
 
-/// Reads a picture as `read` does, with the colours of Pillow's `Image.open(path).convert("RGB")`,
+/// Reads a picture as `read` does, or the first frame of a GIF, with the colours of Pillow's `Image.open(path).convert("RGB")`,
 /// which image classifiers were trained on: of 16-bit colours the higher byte counts, and 16-bit
 /// grey ends at 255. JPEG decoders differ among each other in single steps of a colour.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_as_pillow(path: impl AsRef<Path>) -> Result<Frame> {
-    read_with(path.as_ref(), pillow_rgb)
+    read_with(path.as_ref(), &WITH_GIF, pillow_rgb)
 }
 
 /// 8-bit RGB as Pillow makes it.
@@ -63,7 +63,32 @@ fn map<P: Pixel>(
     })
 }
 
-fn read_with(path: &Path, rgb: fn(&DynamicImage) -> RgbImage) -> Result<Frame> {
+/// Kinds of file, and their names.
+struct Kinds {
+    formats: &'static [ImageFormat],
+    /// What is said of a file of none of them.
+    none: &'static str,
+    /// What to do about it.
+    hint: &'static str,
+}
+
+const STILLS: Kinds = Kinds {
+    formats: &[ImageFormat::Png, ImageFormat::WebP, ImageFormat::Jpeg],
+    none: "this is neither PNG nor JPEG nor WebP",
+    hint: "use a PNG, JPEG or WebP file",
+};
+const WITH_GIF: Kinds = Kinds {
+    formats: &[
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Jpeg,
+        ImageFormat::Gif,
+    ],
+    none: "this is neither PNG nor JPEG nor WebP nor GIF",
+    hint: "use a PNG, JPEG, WebP or GIF file",
+};
+
+fn read_with(path: &Path, kinds: &Kinds, rgb: fn(&DynamicImage) -> RgbImage) -> Result<Frame> {
     let io = |e| Error::io("read", path, e);
     let mut bytes = Vec::new();
     File::open(path)
@@ -71,7 +96,7 @@ fn read_with(path: &Path, rgb: fn(&DynamicImage) -> RgbImage) -> Result<Frame> {
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(io)?;
-    decode(&bytes, rgb).map_err(|(what, hint)| media(path, what, hint))
+    decode(&bytes, kinds, rgb).map_err(|(what, hint)| media(path, what, hint))
 }
 
 /// Writes a PNG picture; there is no partial file when it fails.
@@ -109,13 +134,13 @@ fn media(path: &Path, what: String, hint: &str) -> Error {
 /// The picture in a file's bytes, or what is wrong and what to do.
 fn decode(
     bytes: &[u8],
+    kinds: &Kinds,
     convert: fn(&DynamicImage) -> RgbImage,
 ) -> std::result::Result<Frame, (String, &'static str)> {
-    const KINDS: &str = "use a PNG, JPEG or WebP file";
     const WHOLE: &str = "was it copied or downloaded completely? Save it again as PNG";
     const SMALLER: &str = "scale the picture down";
     if bytes.is_empty() {
-        return Err(("the file is empty".to_owned(), KINDS));
+        return Err(("the file is empty".to_owned(), kinds.hint));
     }
     if bytes.len() as u64 > MAX_BYTES {
         let what = format!("the file has more than {} MiB", MAX_BYTES >> 20);
@@ -123,15 +148,15 @@ fn decode(
     }
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
-        .map_err(|e| (e.to_string(), KINDS))?;
+        .map_err(|e| (e.to_string(), kinds.hint))?;
     match reader.format() {
-        Some(ImageFormat::Png | ImageFormat::WebP) => {}
         Some(ImageFormat::Jpeg) if jpeg_is_whole(bytes) => {}
         // The decoder would fill the missing part with grey.
         Some(ImageFormat::Jpeg) => {
             return Err(("the JPEG data end too early".to_owned(), WHOLE));
         }
-        _ => return Err(("this is neither PNG nor JPEG nor WebP".to_owned(), KINDS)),
+        Some(format) if kinds.formats.contains(&format) => {}
+        _ => return Err((kinds.none.to_owned(), kinds.hint)),
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);

@@ -1,18 +1,20 @@
 //! The generic runner: any supported checkpoint on the tensors of a file.
 //!
 //! Names are those of `tools/reference/golden.py`. What a model is called with wins over the raw
-//! material that it follows from: `input_ids` over `raw.text.N`, `patches` over `raw.frames`.
+//! material that it follows from: `input_ids` over `raw.text.N`, `pixel_values` over
+//! `raw.image.N`, `patches` over `raw.frames`.
 
 use super::flow::{FlowOptions, flow_with};
 use super::flow_tiles;
 use super::frame::Frame;
+use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
 use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
 use crate::tensor::{NamedTensors, Tensor};
 
 /// What to compute beside the model's outputs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunnerOptions {
     /// Also the arrays on the way.
     pub intermediates: bool,
@@ -21,6 +23,9 @@ pub struct RunnerOptions {
     /// Whether a multimodal model also decodes everything, as `full.image` and `full.audio`; `None`
     /// does so where that is little work.
     pub full: Option<bool>,
+    /// For `raw.image.N`: what prepares pictures; `None` is
+    /// [`PerceiverImageProcessor::for_model`].
+    pub processor: Option<PerceiverImageProcessor>,
 }
 
 /// Names of inputs that an architecture's files may hold; `N` stands for a number.
@@ -81,7 +86,7 @@ pub fn run(
         Architecture::MaskedLm | Architecture::SequenceClassification => text(model, inputs)?,
         Architecture::ImageLearned
         | Architecture::ImageFourier
-        | Architecture::ImageConvolution => pictures(inputs)?,
+        | Architecture::ImageConvolution => pictures(model, inputs, options.processor.as_ref())?,
         Architecture::OpticalFlow => optical_flow(inputs)?,
         Architecture::Multimodal => multimodal(model, inputs, options.full)?,
     };
@@ -196,13 +201,35 @@ fn text(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
     Ok(runs)
 }
 
-fn pictures(inputs: &NamedTensors) -> Result<Runs> {
+fn pictures(
+    model: &Model,
+    inputs: &NamedTensors,
+    processor: Option<&PerceiverImageProcessor>,
+) -> Result<Runs> {
     let mut runs = Runs::new();
-    for (prefix, name) in [("", "pixel_values"), ("interp.", "interp.pixel_values")] {
-        if let Some(pixels) = inputs.get(name) {
-            let tensors = NamedTensors::from([("pixel_values".to_owned(), pixels.clone())]);
-            runs.push((prefix, tensors));
-        }
+    let mut raw: Vec<(usize, &Tensor)> = inputs
+        .iter()
+        .filter_map(|(name, t)| Some((number(name, "raw.image.")?, t)))
+        .collect();
+    raw.sort_by_key(|t| t.0);
+    let of = |pixels| NamedTensors::from([("pixel_values".to_owned(), pixels)]);
+    if let Some(pixels) = inputs.get("pixel_values") {
+        runs.push(("", of(pixels.clone())));
+    } else if !raw.is_empty() {
+        let frames = raw
+            .into_iter()
+            .map(|(n, t)| match (t.shape(), t.as_u8()) {
+                (&[height, width, 3], Some(bytes)) => Frame::new(width, height, bytes.to_vec()),
+                _ => Err(shape(&format!("raw.image.{n}"), t, "u8 [height, width, 3]")),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let usual = PerceiverImageProcessor::for_model(model.config());
+        let processor = processor.unwrap_or(&usual);
+        let pixels = processor.pixel_values(&frames.iter().collect::<Vec<_>>())?;
+        runs.push(("", of(pixels)));
+    }
+    if let Some(pixels) = inputs.get("interp.pixel_values") {
+        runs.push(("interp.", of(pixels.clone())));
     }
     Ok(runs)
 }

@@ -4,6 +4,7 @@
 //! vocabulary file, so any bytes have ids; nothing is ever cut off silently.
 
 use crate::error::{Error, Result};
+use crate::perceiver::PerceiverConfig;
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Fills the rest of a batch row.
@@ -82,25 +83,11 @@ pub fn encode_padded(texts: &[impl AsRef<[u8]>], positions: usize) -> Result<Nam
 /// # Errors
 /// As [`encode_padded`].
 pub fn batch(rows: &[Vec<i64>], positions: usize) -> Result<NamedTensors> {
-    if rows.is_empty() {
-        return Err(Error::input("texts", "there are none", "at least one text"));
-    }
+    check_lengths(rows, positions)?;
     let mut ids = Vec::with_capacity(rows.len().saturating_mul(positions));
     let mut mask = Vec::with_capacity(ids.capacity());
-    for (index, row) in rows.iter().enumerate() {
-        let Some(padding) = positions.checked_sub(row.len()) else {
-            return Err(Error::input(
-                format!("texts[{index}]"),
-                format!(
-                    "{} tokens (one for each byte and each special token, with [CLS] and [SEP])",
-                    row.len()
-                ),
-                format!(
-                    "at most {positions}, that is {} bytes of text: shorten or split it",
-                    positions.saturating_sub(2)
-                ),
-            ));
-        };
+    for row in rows {
+        let padding = positions - row.len();
         ids.extend_from_slice(row);
         ids.extend(std::iter::repeat_n(PAD, padding));
         mask.extend(std::iter::repeat_n(1, row.len()));
@@ -111,6 +98,40 @@ pub fn batch(rows: &[Vec<i64>], positions: usize) -> Result<NamedTensors> {
         ("input_ids".to_owned(), Tensor::i64(shape.clone(), ids)?),
         ("attention_mask".to_owned(), Tensor::i64(shape, mask)?),
     ]))
+}
+
+/// An error unless there are texts and all fit into `positions`.
+pub(super) fn check_lengths(rows: &[Vec<i64>], positions: usize) -> Result<()> {
+    if rows.is_empty() {
+        return Err(Error::input("texts", "there are none", "at least one text"));
+    }
+    match rows.iter().position(|row| row.len() > positions) {
+        None => Ok(()),
+        Some(index) => Err(Error::input(
+            format!("texts[{index}]"),
+            format!(
+                "{} tokens (one for each byte and each special token, with [CLS] and [SEP])",
+                rows[index].len()
+            ),
+            format!(
+                "at most {positions}, that is {} bytes of text: shorten or split it",
+                positions.saturating_sub(2)
+            ),
+        )),
+    }
+}
+
+/// An error unless a model's vocabulary is that of the byte tokenizer.
+pub(super) fn expect_vocabulary(config: &PerceiverConfig, task: &str) -> Result<()> {
+    if config.vocab_size == VOCABULARY {
+        return Ok(());
+    }
+    Err(Error::Config {
+        origin: "configuration".to_owned(),
+        key: "vocab_size".to_owned(),
+        what: format!("is {}", config.vocab_size),
+        hint: format!("{task} needs the byte tokenizer's {VOCABULARY} tokens"),
+    })
 }
 
 /// The text of some ids. Bytes that are not valid UTF-8 become U+FFFD, as in Hugging Face.

@@ -1,18 +1,13 @@
 //! `perceiver fill-mask`.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
+use perceiver::Result;
 use perceiver::tasks::{FillMask, FillOptions, Filled, Filling};
-use perceiver::{Error, Result};
 
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, show};
-
-/// The largest file that is read.
-const MOST_BYTES: u64 = 16 << 20;
+use crate::{Outcome, show, texts};
 
 /// Fills masked bytes.
 #[derive(Args)]
@@ -41,7 +36,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let given = texts(options)?;
+    let given = texts::all(&options.texts, &options.file)?;
     let texts: Vec<&str> = given.iter().map(String::as_str).collect();
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
@@ -65,51 +60,6 @@ pub(crate) fn run(options: &Options) -> Outcome {
         candidates(text)?;
     }
     Ok(true)
-}
-
-/// All texts, those of files and of standard input among them.
-fn texts(options: &Options) -> Result<Vec<String>> {
-    let given = options.texts.iter().map(|text| match text.as_str() {
-        "-" => read(Path::new("-")),
-        text => Ok(text.to_owned()),
-    });
-    given
-        .chain(options.file.iter().map(|path| read(path)))
-        .collect()
-}
-
-/// The text of a file, or of standard input.
-fn read(path: &Path) -> Result<String> {
-    let (name, input): (&Path, Box<dyn Read>) = if path == Path::new("-") {
-        (
-            Path::new("standard input"),
-            Box::new(std::io::stdin().lock()),
-        )
-    } else {
-        let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
-        (path, Box::new(file))
-    };
-    let mut bytes = Vec::new();
-    input
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Error::io("read", name, e))?;
-    let wrong = |what: String, expected: &str| {
-        Err(Error::input(name.display().to_string(), what, expected))
-    };
-    if bytes.len() as u64 > MOST_BYTES {
-        return wrong(
-            format!("more than {} MiB", MOST_BYTES >> 20),
-            "a smaller file: split it",
-        );
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(e) => wrong(
-            format!("byte {} is no UTF-8", e.utf8_error().valid_up_to()),
-            "a text in UTF-8",
-        ),
-    }
 }
 
 /// A line for each filled byte.

@@ -4,9 +4,13 @@
 //! one JSON document. Exit code 0: done; 1: failed, or a check found something wrong; 2: the command
 //! line makes no sense.
 
+mod autoencode;
 mod bench;
 mod catalogue;
 mod check;
+mod classes;
+mod classify_image;
+mod classify_text;
 mod convert;
 mod demo;
 mod devices;
@@ -17,6 +21,7 @@ mod models;
 mod plan;
 mod run;
 mod show;
+mod texts;
 
 use std::process::ExitCode;
 
@@ -47,6 +52,12 @@ enum Command {
     Models(catalogue::Options),
     /// Fills masked bytes of texts
     FillMask(fill_mask::Options),
+    /// Says which class texts belong to
+    ClassifyText(classify_text::Options),
+    /// Says what is on pictures
+    ClassifyImage(classify_image::Options),
+    /// Takes a clip of video and sound through the latents and back, and says what it shows
+    Autoencode(autoencode::Options),
     /// Computes the optical flow between two pictures, or within a video
     Flow(flow::Options),
     /// Runs any supported checkpoint on the tensors of a file
@@ -74,6 +85,9 @@ fn main() -> ExitCode {
         Command::Devices(options) => devices::run(&options),
         Command::Models(options) => catalogue::run(&options),
         Command::FillMask(options) => fill_mask::run(&options),
+        Command::ClassifyText(options) => classify_text::run(&options),
+        Command::ClassifyImage(options) => classify_image::run(&options),
+        Command::Autoencode(options) => autoencode::run(&options),
         Command::Flow(options) => flow::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Convert(options) => convert::run(&options),

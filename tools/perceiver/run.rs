@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::tasks::FlowOptions;
 use perceiver::tasks::runner::{self, RunnerOptions};
+use perceiver::tasks::{FlowOptions, PerceiverImageProcessor};
 use serde_json::json;
 
-use crate::models::{DeviceOption, load};
+use crate::models::{DeviceOption, folder, load};
 use crate::{Outcome, show};
 
 /// Runs a checkpoint on tensors.
@@ -51,6 +51,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
             ..FlowOptions::default()
         },
         full: options.full.then_some(true),
+        processor: match model.architecture().is_image() {
+            true => Some(PerceiverImageProcessor::read_for(
+                folder(&options.model)?,
+                model.config(),
+            )?),
+            false => None,
+        },
     };
     let bar = show::Bar::new("running");
     let outputs = runner::run(&model, &inputs, &how, &mut bar.progress())?;

@@ -30,6 +30,27 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     text(&document)
 }
 
+/// Writes rows as comma-separated values.
+pub(crate) fn csv<R: IntoIterator<Item = String>>(rows: impl IntoIterator<Item = R>) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row).map_err(failed)?;
+    }
+    let bytes = writer.into_inner().map_err(failed)?;
+    // `text` ends the last line.
+    let lines = String::from_utf8_lossy(&bytes);
+    match lines.strip_suffix('\n') {
+        Some(lines) => text(lines),
+        None => Ok(()),
+    }
+}
+
+/// An error of writing a result.
+fn failed(error: impl std::fmt::Display) -> Error {
+    let source = std::io::Error::other(error.to_string());
+    Error::io("write", "standard output", source)
+}
+
 /// Says on standard error what went wrong.
 pub(crate) fn error(error: &Error) {
     // Nobody is left to tell if this fails too.
@@ -91,6 +112,29 @@ impl Bar {
             self.0
                 .set_position(total.saturating_mul(before).saturating_add(done));
         }
+    }
+
+    /// The callback for the items `part` of `count`, which may take many operations each.
+    pub(crate) fn progress_of_items(
+        &self,
+        what: &'static str,
+        part: std::ops::Range<usize>,
+        count: usize,
+    ) -> impl FnMut(u64, u64) + '_ {
+        const STEPS: u64 = 1 << 16;
+        self.0
+            .set_message(format!("{what} {} of {count}", part.end));
+        move |done, total| {
+            let share = done as f64 / total.max(1) as f64;
+            let within = (part.len() as f64 * STEPS as f64 * share) as u64;
+            self.0.set_length((count as u64 * STEPS).max(1));
+            self.0.set_position(part.start as u64 * STEPS + within);
+        }
+    }
+
+    /// Does what writes to the terminal without the bar in its way.
+    pub(crate) fn aside<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.0.suspend(work)
     }
 }
 

@@ -1,0 +1,107 @@
+//! From a classifier's scores to its best classes.
+//!
+//! Probabilities are what Hugging Face's pipelines give: softmax over the classes, or the logistic
+//! function of each score where there is one class or where several may hold at once. They are
+//! computed in `f64`. Invariant: classes are ordered by score, equal ones by number.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::perceiver::{PerceiverConfig, ProblemType};
+
+/// A class and how well it fits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassScore {
+    /// Its number in the configuration's `id2label`.
+    pub index: usize,
+    /// Its name there.
+    pub label: String,
+    /// The network's score.
+    pub logit: f32,
+    /// Its probability; `None` for a model of a quantity (`problem_type` "regression"), whose score
+    /// is the quantity itself.
+    pub probability: Option<f64>,
+}
+
+/// How scores become probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scale {
+    /// Exactly one class holds.
+    Softmax,
+    /// Each class holds or not.
+    Logistic,
+    /// The score is no probability.
+    Plain,
+}
+
+fn scale(config: &PerceiverConfig) -> Scale {
+    match config.problem_type {
+        Some(ProblemType::Regression) => Scale::Plain,
+        Some(ProblemType::MultiLabel) => Scale::Logistic,
+        // Of one class alone softmax would always be certain.
+        _ if config.labels.len() == 1 => Scale::Logistic,
+        _ => Scale::Softmax,
+    }
+}
+
+/// The `top` best classes of one item, best first; `logits` has one score for each class of the
+/// configuration.
+///
+/// ```
+/// use perceiver::{Architecture, PerceiverConfig, tasks::classes::top_classes};
+/// let config = PerceiverConfig {
+///     labels: vec!["cat".to_owned(), "dog".to_owned()],
+///     ..PerceiverConfig::new(Architecture::ImageFourier)
+/// };
+/// let best = top_classes(&config, &[0.0, 3f32.ln()], 1)?;
+/// assert_eq!(best[0].label, "dog");
+/// assert!((best[0].probability.unwrap() - 0.75).abs() < 1e-6);
+/// # Ok::<(), perceiver::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Input`] when there are not as many scores as classes, or one is not finite.
+pub fn top_classes(
+    config: &PerceiverConfig,
+    logits: &[f32],
+    top: usize,
+) -> Result<Vec<ClassScore>> {
+    if logits.len() != config.labels.len() {
+        return Err(Error::input(
+            "logits",
+            format!("{} scores", logits.len()),
+            format!(
+                "one for each of the configuration's {} classes",
+                config.labels.len()
+            ),
+        ));
+    }
+    if let Some(at) = logits.iter().position(|x| !x.is_finite()) {
+        return Err(Error::input(
+            "logits",
+            format!("{} for class {at}", logits[at]),
+            "finite numbers; are the weights damaged?",
+        ));
+    }
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let share = |x: f32| (f64::from(x) - f64::from(largest)).exp();
+    let sum: f64 = logits.iter().map(|&x| share(x)).sum();
+    let scale = scale(config);
+    let probability = |x: f32| match scale {
+        Scale::Softmax => Some(share(x) / sum),
+        Scale::Logistic => Some(1.0 / (1.0 + (-f64::from(x)).exp())),
+        Scale::Plain => None,
+    };
+    // By score: probabilities far from the best round to equal numbers. The sort is stable.
+    let mut order: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+    order.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let best = order.into_iter().take(top);
+    Ok(best
+        .map(|(index, logit)| ClassScore {
+            index,
+            label: config.labels[index].clone(),
+            logit,
+            probability: probability(logit),
+        })
+        .collect())
+}

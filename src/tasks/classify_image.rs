@@ -1,0 +1,180 @@
+//! Classifies pictures with an image classifier.
+//!
+//! Pictures are cropped, resized and normalised as the checkpoint's `preprocessor_config.json` says
+//! ([`super::image_processor`]). Preparing a picture and running the network are two steps, so that a
+//! picture that cannot be used is known before others run beside it.
+//!
+//! ```no_run
+//! # fn example(model: &perceiver::Model, frame: &perceiver::tasks::Frame) -> perceiver::Result<()> {
+//! use perceiver::tasks::{ImageClassifier, PerceiverImageProcessor};
+//! let processor = PerceiverImageProcessor::read_for("models/images", model.config())?;
+//! let classifier = ImageClassifier::new(model, processor)?;
+//! let classes = classifier.classify(&[frame], 5, &mut |_, _| ())?;
+//! println!("{}", classes[0][0].label);
+//! # Ok(()) }
+//! ```
+
+use super::classes::{ClassScore, top_classes};
+use super::frame::Frame;
+use super::image_processor::PerceiverImageProcessor;
+use crate::error::{Error, Result};
+use crate::model::{Model, RunOptions};
+use crate::perceiver::{Architecture, PerceiverConfig};
+use crate::tensor::{NamedTensors, Tensor};
+
+/// The recipe: an image classifier that takes pictures of any size.
+#[derive(Clone)]
+pub struct ImageClassifier<'m> {
+    model: &'m Model,
+    processor: PerceiverImageProcessor,
+    resize_positions: bool,
+}
+
+impl<'m> ImageClassifier<'m> {
+    /// The recipe with a model, and what prepares its pictures.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the model is of another architecture, [`Error::Config`] when the
+    /// processor makes pictures of a size that the model does not take.
+    pub fn new(model: &'m Model, processor: PerceiverImageProcessor) -> Result<Self> {
+        let (found, task) = (model.architecture(), "classifying pictures");
+        if !found.is_image() {
+            super::expect_architecture(model, Architecture::ImageFourier, task)?;
+        }
+        if processor.do_resize {
+            let (height, width) = (processor.size.height, processor.size.width);
+            if let Err(expected) = fits(model.config(), height, width) {
+                return Err(Error::Config {
+                    origin: "preprocessor_config.json".to_owned(),
+                    key: "size".to_owned(),
+                    what: format!("makes pictures of {width}×{height} pixels"),
+                    hint: format!("the model takes {expected}"),
+                });
+            }
+        }
+        Ok(ImageClassifier {
+            model,
+            processor,
+            resize_positions: false,
+        })
+    }
+
+    /// As [`ImageClassifier::new`], for pictures of any size: a model with learned positions has them
+    /// resized (`interpolate_pos_encoding` of Hugging Face).
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the model is of another architecture, or has no learned positions.
+    pub fn with_resized_positions(
+        model: &'m Model,
+        processor: PerceiverImageProcessor,
+    ) -> Result<Self> {
+        let task = "resizing positions";
+        super::expect_architecture(model, Architecture::ImageLearned, task)?;
+        Ok(ImageClassifier {
+            model,
+            processor,
+            resize_positions: true,
+        })
+    }
+
+    /// The pixels of a picture as the network takes them, `[3, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the picture is too small to be cut, or, where pictures are not resized,
+    /// of a size that the model does not take.
+    pub fn prepare(&self, frame: &Frame) -> Result<Tensor> {
+        let pixels = self.processor.process(frame)?;
+        if let (&[_, height, width], false) = (pixels.shape(), self.resize_positions)
+            && let Err(expected) = fits(self.model.config(), height, width)
+        {
+            return Err(Error::input(
+                "picture",
+                format!("{width}×{height} pixels after preprocessing, which does not resize"),
+                expected,
+            ));
+        }
+        Ok(pixels)
+    }
+
+    /// The `top` best classes of every picture, best first. All pictures are held in memory, as is
+    /// what the processor makes of them; give thousands in parts.
+    ///
+    /// `progress` hears (done, total) in floating-point operations.
+    ///
+    /// # Errors
+    /// As [`ImageClassifier::prepare`] and [`ImageClassifier::classify_prepared`].
+    pub fn classify(
+        &self,
+        frames: &[&Frame],
+        top: usize,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<Vec<ClassScore>>> {
+        let pixels = frames
+            .iter()
+            .map(|frame| self.prepare(frame))
+            .collect::<Result<Vec<_>>>()?;
+        self.classify_prepared(&pixels.iter().collect::<Vec<_>>(), top, progress)
+    }
+
+    /// As [`ImageClassifier::classify`], of pictures that [`ImageClassifier::prepare`] made. Those of
+    /// one size that follow each other run together.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is no picture, or the model's answer is not finite; whatever
+    /// [`Model::run`] reports.
+    pub fn classify_prepared(
+        &self,
+        pixels: &[&Tensor],
+        top: usize,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<Vec<ClassScore>>> {
+        if pixels.is_empty() {
+            return Err(Error::input("pictures", "there are none", "at least one"));
+        }
+        let config = self.model.config();
+        let classes = config.labels.len();
+        let options = RunOptions {
+            resize_positions: self.resize_positions,
+            ..RunOptions::default()
+        };
+        let mut found = Vec::with_capacity(pixels.len());
+        for batch in pixels.chunk_by(|a, b| a.shape() == b.shape()) {
+            let values: Vec<f32> = batch
+                .iter()
+                .flat_map(|t| t.as_f32().unwrap_or_default())
+                .copied()
+                .collect();
+            let mut shape = vec![batch.len()];
+            shape.extend(batch[0].shape());
+            let inputs =
+                NamedTensors::from([("pixel_values".to_owned(), Tensor::f32(shape, values)?)]);
+            let before = found.len() as u64;
+            let outputs = self.model.run_with(&inputs, options, &mut |done, total| {
+                let each = total / batch.len() as u64;
+                progress(
+                    before.saturating_mul(each).saturating_add(done),
+                    (pixels.len() as u64).saturating_mul(each),
+                );
+            })?;
+            let logits = super::output_f32(&outputs, "logits", &[batch.len(), classes])?;
+            for logits in logits.chunks_exact(classes) {
+                found.push(top_classes(config, logits, top)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a model takes pictures of this size, or what it takes.
+fn fits(config: &PerceiverConfig, height: usize, width: usize) -> std::result::Result<(), String> {
+    let side = config.image_size;
+    match config.architecture {
+        Architecture::ImageLearned if [height, width] != [side; 2] => Err(format!(
+            "{side}×{side} pixels, for which its positions were learned"
+        )),
+        Architecture::ImageConvolution if height.min(width) < 5 => {
+            Err("sides of at least 5 pixels".to_owned())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,102 @@
+//! Classifies texts with a sequence classifier.
+//!
+//! A text is its bytes between `[CLS]` and `[SEP]` ([`super::text`]). Texts that run together are
+//! padded to the longest one given; padding is masked and changes no result. A text longer than the
+//! model's positions is an error: nothing is cut off, since what was cut might have decided.
+//!
+//! ```no_run
+//! # fn example(model: &perceiver::Model) -> perceiver::Result<()> {
+//! use perceiver::tasks::TextClassifier;
+//! let classifier = TextClassifier::new(model)?;
+//! for classes in classifier.classify(&["What a film!"], 2, &mut |_, _| ())? {
+//!     println!("{}: {:?}", classes[0].label, classes[0].probability);
+//! }
+//! # Ok(()) }
+//! ```
+
+use super::classes::{ClassScore, top_classes};
+use super::{Run, text};
+use crate::error::Result;
+use crate::model::Model;
+use crate::perceiver::{Architecture, PerceiverConfig};
+
+/// Texts that run together.
+const BATCH: usize = 16;
+
+/// The recipe: a sequence classifier that takes texts.
+#[derive(Clone, Copy)]
+pub struct TextClassifier<'m> {
+    model: &'m Model,
+}
+
+impl<'m> TextClassifier<'m> {
+    /// The recipe with a model.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) when the model is of another architecture,
+    /// [`Error::Config`](crate::Error::Config) when its vocabulary is not that of the byte tokenizer.
+    pub fn new(model: &'m Model) -> Result<Self> {
+        let wanted = Architecture::SequenceClassification;
+        super::expect_architecture(model, wanted, "classifying texts")?;
+        text::expect_vocabulary(model.config(), "classifying texts")?;
+        Ok(TextClassifier { model })
+    }
+
+    /// The `top` best classes of every text, best first; up to sixteen texts run together.
+    ///
+    /// `progress` hears (done, total) in floating-point operations of all runs.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) when there is no text, when one has more tokens than
+    /// the model has positions, or when the model's answer is not finite; whatever [`Model::run`]
+    /// reports.
+    pub fn classify(
+        &self,
+        texts: &[&str],
+        top: usize,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Vec<Vec<ClassScore>>> {
+        classify_with(
+            texts,
+            self.model.config(),
+            top,
+            progress,
+            &mut |inputs, progress| self.model.run(inputs, progress),
+        )
+    }
+}
+
+/// [`TextClassifier::classify`] with anything that answers as a model of this configuration would.
+///
+/// # Errors
+/// As [`TextClassifier::classify`].
+pub fn classify_with(
+    texts: &[&str],
+    config: &PerceiverConfig,
+    top: usize,
+    progress: &mut dyn FnMut(u64, u64),
+    run: &mut Run<'_>,
+) -> Result<Vec<Vec<ClassScore>>> {
+    let rows: Vec<Vec<i64>> = texts.iter().map(text::encode).collect();
+    // Before anything runs, so that one text too long costs no time.
+    text::check_lengths(&rows, config.max_position_embeddings)?;
+    let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let classes = config.labels.len();
+    let mut found = Vec::with_capacity(rows.len());
+    for batch in rows.chunks(BATCH) {
+        let inputs = text::batch(batch, longest)?;
+        let before = found.len() as u64;
+        let outputs = run(&inputs, &mut |done, total| {
+            let each = total / batch.len() as u64;
+            progress(
+                before.saturating_mul(each).saturating_add(done),
+                (rows.len() as u64).saturating_mul(each),
+            );
+        })?;
+        let logits = super::output_f32(&outputs, "logits", &[batch.len(), classes])?;
+        for logits in logits.chunks_exact(classes) {
+            found.push(top_classes(config, logits, top)?);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,15 @@
+//! How classes are shown.
+
+use perceiver::tasks::ClassScore;
+
+/// The columns of [`cells`].
+pub(crate) const HEADING: [&str; 3] = ["class", "label", "probability"];
+
+/// The cells of a class: its number, its name, and its probability, or the score where it has none.
+pub(crate) fn cells(class: &ClassScore) -> [String; 3] {
+    let share = match class.probability {
+        Some(p) => format!("{:.2} %", 100.0 * p),
+        None => format!("score {:.4}", class.logit),
+    };
+    [class.index.to_string(), class.label.clone(), share]
+}
