@@ -11,6 +11,8 @@ mod classify;
 #[path = "command/clips.rs"]
 mod clips;
 mod common;
+#[path = "command/latents.rs"]
+mod latents;
 #[path = "command/sequences.rs"]
 mod sequences;
 #[path = "command/texts.rs"]

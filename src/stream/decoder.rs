@@ -129,6 +129,16 @@ impl<'a> Decoder<'a> {
             .collect()
     }
 
+    /// Axes of the grid that an output's queries lie on, the last fastest; empty where there is none.
+    #[must_use]
+    pub fn grid(&self, output: &str) -> Vec<usize> {
+        let head = self.heads().find(|(_, h)| h.output == output);
+        match head.map(|(_, h)| &self.blueprint.queries(h).positions) {
+            Some(Positions::Fourier(positions)) => positions.axes.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Decodes queries of an output, all at once: `[queries, columns]`. `content` are the rows that the
     /// queries bring along, `[queries, channels]`, for models whose queries are made of inputs.
     ///

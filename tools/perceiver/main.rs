@@ -17,6 +17,7 @@ mod devices;
 mod fill_mask;
 mod flow;
 mod flow_output;
+mod latents;
 mod models;
 mod plan;
 mod run;
@@ -60,6 +61,8 @@ enum Command {
     Autoencode(autoencode::Options),
     /// Computes the optical flow between two pictures, or within a video
     Flow(flow::Options),
+    /// Encodes inputs once, decodes any queries later
+    Latents(latents::Options),
     /// Runs any supported checkpoint on the tensors of a file
     Run(run::Options),
     /// Writes a model of any format that is read as safetensors
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::ClassifyImage(options) => classify_image::run(&options),
         Command::Autoencode(options) => autoencode::run(&options),
         Command::Flow(options) => flow::run(&options),
+        Command::Latents(options) => latents::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Plan(options) => plan::run(&options),

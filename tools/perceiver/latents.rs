@@ -1,0 +1,337 @@
+//! `perceiver latents`: encode once, decode any queries later.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::stream::{Latents, Queries};
+use perceiver::{Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};
+use serde_json::json;
+
+use crate::models::{DeviceOption, load};
+use crate::{Outcome, show};
+
+/// Encodes inputs to latents, or decodes queries from latents.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Writes the latents of one input, and what its queries will need
+    Encode(Encode),
+    /// Decodes some queries of one output
+    Decode(Decode),
+}
+
+#[derive(Args)]
+struct Encode {
+    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
+    #[arg(long)]
+    model: String,
+    /// Input tensors as `perceiver run` takes them (points are not needed)
+    #[arg(long)]
+    inputs: PathBuf,
+    /// Which item, counted from 0; needed where there are several
+    #[arg(long)]
+    item: Option<usize>,
+    /// Where the latents go
+    #[arg(short, long)]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceOption,
+    /// One JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Decode {
+    /// Checkpoint folder or name of the model that the latents are of
+    #[arg(long)]
+    model: String,
+    /// What `latents encode` wrote
+    latents: PathBuf,
+    /// Output to decode: `logits`, `logits.image`, …; may be left out where there is one
+    #[arg(long)]
+    output: Option<String>,
+    /// Queries by number: `0..1000,5000..6000,7` [default: all]
+    #[arg(long, conflicts_with = "region")]
+    queries: Option<String>,
+    /// Queries by position on the output's grid, a range for each axis: `0..16,100..200,100..200`
+    #[arg(long)]
+    region: Option<String>,
+    /// Where the rows go, and the numbers of their queries
+    #[arg(short, long)]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceOption,
+    /// One JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tensor of a latents file: text length, height and width of the picture, whether positions are
+/// resized.
+const SIZES: &str = "sizes";
+/// Tensors of a latents file that begin so are rows that queries bring along.
+const ROWS: &str = "rows.";
+
+pub(crate) fn run(options: &Options) -> Outcome {
+    match &options.what {
+        What::Encode(options) => encode(options),
+        What::Decode(options) => decode(options),
+    }
+}
+
+fn encode(options: &Encode) -> Outcome {
+    let engine = options.device.engine()?;
+    let model = load(&engine, &options.device, &options.model)?;
+    let mut inputs = NamedTensors::new();
+    for (name, tensor) in read_tensors(&options.inputs)? {
+        if !name.contains('.') {
+            let tensor = one(&name, &tensor, options.item)?;
+            inputs.insert(name, tensor);
+        }
+    }
+    let how = RunOptions::default();
+    let bar = show::Bar::new("encoding");
+    let (sizes, latents) = model.encode(&inputs, how, &mut bar.progress())?;
+    drop(bar);
+    let [latents] = latents.as_slice() else {
+        return Err(bad("inputs", "are not one item", "one item"));
+    };
+    let [n, d] = latents.shape();
+    let flags = [
+        sizes.length,
+        sizes.image[0],
+        sizes.image[1],
+        usize::from(sizes.resize_positions),
+    ];
+    let mut tensors = NamedTensors::from([
+        (
+            "last_latents".to_owned(),
+            Tensor::f32(vec![1, n, d], latents.as_slice().to_vec())?,
+        ),
+        (
+            SIZES.to_owned(),
+            Tensor::i64(vec![4], flags.map(|n| n as i64).to_vec())?,
+        ),
+    ]);
+    let decoder = model.decoder(&sizes, latents)?;
+    if decoder.outputs().iter().any(|o| o.2 > 0) {
+        let (_, rows) = model.input_rows(&inputs, how)?;
+        let rows = rows
+            .into_iter()
+            .map(|(name, t)| (format!("{ROWS}{name}"), t));
+        tensors.extend(rows);
+    }
+    write_tensors(&options.out, &tensors)?;
+    if options.json {
+        show::json(&json!({
+            "latents": [n, d],
+            "device": engine.device_name(),
+            "file": options.out,
+        }))?;
+    } else {
+        show::text(&format!(
+            "{n} latents of {d} channels on {} -> {}",
+            engine.device_name(),
+            options.out.display()
+        ))?;
+    }
+    Ok(true)
+}
+
+/// One item of a tensor of items.
+fn one(name: &str, tensor: &Tensor, item: Option<usize>) -> Result<Tensor> {
+    let items = tensor.shape().first().copied().unwrap_or(0);
+    let at = match item {
+        None if items == 1 => return Ok(tensor.clone()),
+        Some(at) if at < items => at,
+        _ => {
+            let what = format!("has {items} items");
+            return Err(bad(name, &what, "--item with a number below that"));
+        }
+    };
+    let mut shape = tensor.shape().to_vec();
+    shape[0] = 1;
+    let each: usize = shape.iter().product();
+    let of = at * each..(at + 1) * each;
+    match (tensor.as_f32(), tensor.as_i64()) {
+        (Some(data), _) => Tensor::f32(shape, data[of].to_vec()),
+        (_, Some(data)) => Tensor::i64(shape, data[of].to_vec()),
+        _ => Ok(tensor.clone()),
+    }
+}
+
+fn decode(options: &Decode) -> Outcome {
+    let engine = options.device.engine()?;
+    let model = load(&engine, &options.device, &options.model)?;
+    let tensors = read_tensors(&options.latents)?;
+    let sizes = sizes(&model, &tensors)?;
+    let latents = Latents::read(&options.latents)?;
+    let mut decoder = model.decoder(&sizes, &latents)?;
+    let outputs: Vec<String> = decoder.outputs().iter().map(|o| o.0.to_owned()).collect();
+    let output = match (&options.output, outputs.as_slice()) {
+        (Some(name), _) => name.clone(),
+        (None, [only]) => only.clone(),
+        _ => {
+            return Err(bad(
+                "--output",
+                "is missing",
+                &format!("one of {outputs:?}"),
+            ));
+        }
+    };
+    let found = decoder.outputs().into_iter().find(|o| o.0 == output);
+    let Some((_, count, channels, _)) = found else {
+        let what = format!("`{output}` is not there");
+        return Err(bad("--output", &what, &format!("one of {outputs:?}")));
+    };
+    let points = match (&options.queries, &options.region) {
+        (Some(list), _) => numbers(list, count)?,
+        (None, Some(region)) => on_grid(region, &decoder.grid(&output))?,
+        (None, None) => (0..count).collect(),
+    };
+    let content = match channels {
+        0 => None,
+        _ => Some(content(&tensors, &points, channels)?),
+    };
+    let bar = show::Bar::new("decoding");
+    let mut data = Vec::new();
+    let queries = Queries::Points(points.clone());
+    let mut columns = 0;
+    {
+        let mut progress = bar.progress();
+        for chunk in decoder.stream(&output, queries, content.as_ref())? {
+            let chunk = chunk?;
+            columns = chunk.rows.shape()[1];
+            data.extend_from_slice(chunk.rows.as_f32().unwrap_or(&[]));
+            progress(chunk.queries.end as u64, points.len() as u64);
+        }
+    }
+    drop(bar);
+    let rows = points.len();
+    let numbers = points.iter().map(|&p| p as i64).collect();
+    let tensors = NamedTensors::from([
+        (output.clone(), Tensor::f32(vec![rows, columns], data)?),
+        ("queries".to_owned(), Tensor::i64(vec![rows], numbers)?),
+    ]);
+    write_tensors(&options.out, &tensors)?;
+    if options.json {
+        show::json(&json!({
+            "output": output,
+            "queries": rows,
+            "columns": columns,
+            "device": engine.device_name(),
+            "file": options.out,
+        }))?;
+    } else {
+        show::text(&format!(
+            "{rows} rows of {output}, {columns} columns, on {} -> {}",
+            engine.device_name(),
+            options.out.display()
+        ))?;
+    }
+    Ok(true)
+}
+
+fn bad(name: &str, what: &str, expected: &str) -> Error {
+    Error::Input {
+        name: name.to_owned(),
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+    }
+}
+
+/// Sizes that the latents were made with, within what a model can have.
+fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
+    const LONGEST_SIDE: usize = 1 << 14;
+    let expected = "what `perceiver latents encode` wrote";
+    let list = tensors.get(SIZES).and_then(|t| t.as_i64());
+    let list: Option<Vec<usize>> = list
+        .into_iter()
+        .flatten()
+        .map(|&n| usize::try_from(n).ok())
+        .collect();
+    match list.as_deref() {
+        Some(&[length, height, width, resize @ (0 | 1)])
+            if length <= model.config().max_position_embeddings.max(1)
+                && height.max(width) <= LONGEST_SIDE =>
+        {
+            Ok(Sizes {
+                length,
+                image: [height, width],
+                resize_positions: resize == 1,
+                points: [1, 1],
+            })
+        }
+        _ => Err(bad(SIZES, "is missing or makes no sense", expected)),
+    }
+}
+
+/// Rows of the input that these queries are made of.
+fn content(tensors: &NamedTensors, points: &[usize], channels: usize) -> Result<Tensor> {
+    let found = tensors.iter().find(|(name, _)| name.starts_with(ROWS));
+    let rows = found.and_then(|(_, t)| match t.shape() {
+        &[_, c] if c == channels => t.as_f32(),
+        _ => None,
+    });
+    let missing = || {
+        bad(
+            &format!("{ROWS}*"),
+            "is missing or too small",
+            "what `perceiver latents encode` wrote: the queries are made of the input's rows",
+        )
+    };
+    let rows = rows.ok_or_else(missing)?;
+    let mut data = Vec::with_capacity(points.len() * channels);
+    for &p in points {
+        let at = p * channels;
+        data.extend_from_slice(rows.get(at..at + channels).ok_or_else(missing)?);
+    }
+    Tensor::f32(vec![points.len(), channels], data)
+}
+
+/// A number or a range with its end left out, below `count`.
+fn range(text: &str, count: usize, option: &str) -> Result<Range<usize>> {
+    let expected = format!("a number or a range such as 0..{count}, not beyond {count}");
+    let whole = |part: &str| part.trim().parse::<usize>().ok();
+    let range = match text.split_once("..") {
+        Some((a, b)) => whole(a).zip(whole(b)).map(|(a, b)| a..b),
+        None => whole(text).and_then(|a| Some(a..a.checked_add(1)?)),
+    };
+    range
+        .filter(|r| r.start < r.end && r.end <= count)
+        .ok_or_else(|| bad(option, &format!("has `{}`", text.trim()), &expected))
+}
+
+fn numbers(list: &str, count: usize) -> Result<Vec<usize>> {
+    let mut points = Vec::new();
+    for part in list.split(',') {
+        points.extend(range(part, count, "--queries")?);
+    }
+    Ok(points)
+}
+
+fn on_grid(region: &str, axes: &[usize]) -> Result<Vec<usize>> {
+    let parts: Vec<&str> = region.split(',').collect();
+    if axes.is_empty() || parts.len() != axes.len() {
+        let what = format!("has {} ranges", parts.len());
+        let expected = format!("one for each axis of the output's grid, {axes:?}");
+        return Err(bad("--region", &what, &expected));
+    }
+    let mut points = vec![0];
+    for (part, &length) in parts.iter().zip(axes) {
+        let range = range(part, length, "--region")?;
+        points = points
+            .iter()
+            .flat_map(|p| range.clone().map(move |i| p * length + i))
+            .collect();
+    }
+    Ok(points)
+}
