@@ -89,6 +89,22 @@ def align(attention: torch.nn.Module, latents: torch.Tensor, inputs: torch.Tenso
         attention.key.weight[rows] += gain * pick(waves, inputs.shape[1])
 
 
+@torch.no_grad()
+def align_neighbours(attention: torch.nn.Module, waves: list[Wave], offsets: torch.Tensor, sharpness: float,
+                     noise: float = 0.02) -> None:
+    """The same for a self-attention of latents that keep their places: head h looks at the latent at p + offsets[h]."""
+    heads, used = attention.num_heads, 2 * len(waves)
+    each = attention.qk_channels // heads
+    gain = math.sqrt(sharpness * math.sqrt(each))
+    for layer in (attention.query, attention.key):
+        layer.weight.normal_(0, noise)
+        layer.bias.zero_()
+    for h in range(heads):
+        rows = slice(h * each, h * each + used)
+        attention.query.weight[rows, :used] += gain * turn(waves, offsets[h])
+        attention.key.weight[rows, :used] += gain * torch.eye(used)
+
+
 def folded_context(attention: torch.nn.Module, latents: torch.Tensor, content: torch.Tensor,
                    positions: torch.Tensor) -> torch.Tensor:
     """What `PerceiverSelfAttention` gives for latents [N, D] and inputs of C channels.

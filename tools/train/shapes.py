@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PerceiverForImageClassificationConvProcessing, PerceiverForImageClassificationFourier
 
-from align import align, folded_context, fourier_waves, grid_points, layer_after, point_features, self_layer
+from align import align, align_neighbours, folded_context, fourier_waves, grid_points, layer_after, point_features, self_layer
 from common import export, fit, parser, rng_for, small_config, write_fixture, write_results, xavier
 from drawings import CLASSES, SIZE, draw
 
@@ -58,20 +58,33 @@ def build(conv: bool, width: int, layers: int) -> torch.nn.Module:
     encoder = p.encoder.cross_attention
     attention = encoder.attention.self
     align(attention, p.embeddings.latents, inputs, waves, inside, sharpness=4.0 if conv else 2.0)
-    attention.value.weight.normal_(0, 0.02)
+    attention.value.weight.normal_(0, 0.002)
     content = attention.value.weight.view(heads, width // heads, -1)[:, :, :split]
     if conv:
         content.normal_(0, 1.5 * split ** -0.5)
     else:
-        content[:, :COLOURS] += 1.5 * torch.eye(COLOURS)
-    for layer in p.encoder.self_attends:
+        content[:] = torch.randn(width // heads, COLOURS)  # the same colours of all heads
+    step = 2 * SIZE / grid[1] / (SIZE - 1)
+    around = torch.tensor([(y * step, x * step) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x])
+    for i, layer in enumerate(p.encoder.self_attends):
         xavier(layer.attention.self.query, layer.attention.self.key, layer.attention.self.value)
+        if not conv and i < layers - 1:
+            align_neighbours(layer.attention.self, waves, around, sharpness=1.5)
     decoder = p.decoder.decoder.decoding_cross_attention
     xavier(decoder.attention.self.query, decoder.attention.self.key, decoder.attention.self.value)
     for layer in (encoder, decoder, *p.encoder.self_attends):
         xavier(layer.attention.output.dense, layer.mlp.dense1, layer.mlp.dense2)
         layer.attention.output.dense.weight *= 0.7
         layer.mlp.dense2.weight *= 0.7
+        if not conv and layer is not decoder:  # leave the places nearly as they are
+            layer.attention.output.dense.weight[: 2 * len(waves)] *= 0.1
+            layer.mlp.dense2.weight[: 2 * len(waves)] *= 0.1
+    if not conv:
+        # differences of the pixels of a cell: edges, whatever the colours; a few channels keep the mean
+        mixed = encoder.attention.output.dense.weight
+        each = mixed[2 * len(waves) + 16 :].view(-1, heads, width // heads)
+        each.normal_(0, 2 * width ** -0.5)
+        each -= each.mean(1, keepdim=True)
     return model
 
 
@@ -113,7 +126,7 @@ def main() -> None:
                 rate=1e-3)
     ap.add_argument("--conv", action="store_true", help="the model with a convolution before it")
     ap.add_argument("--width", type=int, default=128, help="d_latents")
-    ap.add_argument("--layers", type=int, default=4 if conv else 6)
+    ap.add_argument("--layers", type=int, default=4)
     args = ap.parse_args()
     if args.heldout_fixture:
         pictures, labels = draw(rng_for(1, "fixture", 0), 96)
