@@ -207,6 +207,7 @@ def main() -> None:
     ap = parser(__doc__.split("\n")[0], name="multimodal-tiny", steps=3000, batch=16, rate=1e-3)
     ap.add_argument("--width", type=int, default=192, help="d_latents")
     ap.add_argument("--layers", type=int, default=4)
+    ap.add_argument("--label-weight", type=float, default=1.5, help="of the cross-entropy in the loss")
     ap.add_argument("--points", type=int, default=384, help="pixels decoded of each clip in training")
     args = ap.parse_args()
     if args.heldout_fixture:
@@ -223,7 +224,7 @@ def main() -> None:
         x, points = tensors(video, sound), torch.from_numpy(rng.integers(0, POINTS, args.points))
         out = decode(model, x, points)
         picture, ear = errors(out, x, points)
-        return 30 * picture.mean() + 10 * ear.mean() + 0.3 * F.cross_entropy(out["label"], torch.from_numpy(labels))
+        return 30 * picture.mean() + 10 * ear.mean() + args.label_weight * F.cross_entropy(out["label"], torch.from_numpy(labels))
 
     def quick() -> float:
         found = measure(model, 64, lambda x, points: decode(model, x, points))
