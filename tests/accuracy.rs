@@ -35,19 +35,19 @@ const CASES: [Case; 5] = [
     Case {
         model: "shapes-tiny",
         examples: "shapes-tiny",
-        few: 24,
+        few: 16,
         check: drawings,
     },
     Case {
         model: "shapes-conv-tiny",
         examples: "shapes-tiny",
-        few: 24,
+        few: 16,
         check: drawings,
     },
     Case {
         model: "multimodal-tiny",
         examples: "multimodal-tiny",
-        few: 4,
+        few: 2,
         check: clips,
     },
     Case {
@@ -59,7 +59,7 @@ const CASES: [Case; 5] = [
     Case {
         model: "flow-tiny",
         examples: "flow-tiny",
-        few: 6,
+        few: 3,
         check: flow,
     },
 ];
