@@ -1,4 +1,4 @@
-"""Parts shared by the two training scripts: the loop, checkpoints, the log, export."""
+"""Parts shared by the training scripts: the loop, checkpoints, the log, export."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from transformers import PerceiverConfig, PreTrainedModel
 
 LOG_FIELDS = ("step", "seconds", "learning_rate", "train_loss", "heldout")
 
 
 def parser(description: str, *, name: str, steps: int, batch: int, rate: float) -> argparse.ArgumentParser:
-    """Options that both scripts have."""
+    """Options that all scripts have."""
     ap = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     ap.add_argument("--steps", type=int, default=steps, help="optimiser steps of the whole schedule")
     ap.add_argument("--batch", type=int, default=batch, help="examples a step")
@@ -39,6 +40,8 @@ def parser(description: str, *, name: str, steps: int, batch: int, rate: float) 
     ap.add_argument("--work", type=Path, default=Path("target/train") / name, help="checkpoint and log")
     ap.add_argument("--out", type=Path, default=Path("models") / name, help="where the finished model goes")
     ap.add_argument("--export-only", action="store_true", help="no training: export and measure the checkpoint")
+    ap.add_argument("--heldout-fixture", type=Path, metavar="FILE",
+                    help="no training: write a few held-out examples as safetensors, for the tests")
     return ap
 
 
@@ -128,6 +131,12 @@ def export(model: PreTrainedModel, args: argparse.Namespace) -> PreTrainedModel:
     if log.exists():
         (args.out / "training.csv").write_bytes(log.read_bytes())
     return type(model).from_pretrained(args.out, dtype=torch.float32, local_files_only=True).eval()
+
+
+def write_fixture(args: argparse.Namespace, **arrays: np.ndarray) -> None:
+    """Held-out examples for tests/accuracy.rs."""
+    args.heldout_fixture.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, args.heldout_fixture)
 
 
 def write_results(args: argparse.Namespace, results: dict) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PerceiverForOpticalFlow
 
-from common import export, fit, parser, rng_for, small_config, write_results, xavier
+from common import export, fit, parser, rng_for, small_config, write_fixture, write_results, xavier
 
 SCALE = 20.0
 CELLS, AMPLITUDES, GAIN = (4, 8, 16, 32), (1.0, 0.7, 0.5, 0.4), 1.5
@@ -217,6 +217,9 @@ def main() -> None:
     ap.add_argument("--shift", type=float, default=2.5, help="largest translation, pixels, per axis")
     ap.add_argument("--affine", type=float, default=0.02, help="largest entry of the affine part")
     args = ap.parse_args()
+    if args.heldout_fixture:
+        frames, flow = make_pairs(rng_for(1, "fixture", 0), 24, *args.size, args.shift, args.affine)
+        return write_fixture(args, frames=frames.numpy(), flow=flow.numpy())
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
 

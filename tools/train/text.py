@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PerceiverForMaskedLM
 
-from common import export, fit, parser, rng_for, small_config, write_results, xavier
+from common import export, fit, parser, rng_for, small_config, write_fixture, write_results, xavier
 
 PAD, MASK, CLS, SEP, FIRST_BYTE = 0, 3, 4, 5, 6
 MASKED = 0.15
@@ -145,6 +145,22 @@ def build(length: int, latents: int, layers: int, byte_log_share: torch.Tensor, 
     return model
 
 
+@torch.no_grad()
+def warm_start(model: PerceiverForMaskedLM, folder: Path) -> None:
+    """Begin with the weights of a finished model of the same width; latents are spread out where there are more,
+    and further positions keep their sinusoids."""
+    old = PerceiverForMaskedLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).state_dict()
+    new = model.state_dict()
+    for name, value in old.items():
+        if name.endswith("embeddings.latents") and value.shape != new[name].shape:
+            new[name] = F.interpolate(value.T[None], len(new[name]), mode="linear", align_corners=True)[0].T
+        elif value.shape == new[name].shape:
+            new[name] = value
+        else:
+            new[name][: len(value)] = value
+    model.load_state_dict(new)
+
+
 def logits_at(model: PerceiverForMaskedLM, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Logits of the rows `where` only: what the whole model gives there, at less cost."""
     p = model.perceiver
@@ -203,12 +219,19 @@ def main() -> None:
     ap.add_argument("--sentence-rows", type=float, default=0.2)
     ap.add_argument("--span-rows", type=float, default=0.4)
     ap.add_argument("--span-ramp", type=int, default=800, help="steps until that share of rows is reached")
+    ap.add_argument("--warm", type=Path, metavar="MODEL", help="begin with the weights of this folder")
     args = ap.parse_args()
+    if args.heldout_fixture:
+        single = dict(sentence_rows=0.0, span_rows=0.0)
+        batch = make_batch(Corpus(args.data / "heldout.txt"), rng_for(1, "fixture", 0), 64, args.length, **single)
+        return write_fixture(args, **{k: v.numpy().astype(np.int64) for k, v in batch.items()})
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
 
     train, heldout = Corpus(args.data / "train.txt"), Corpus(args.data / "heldout.txt")
     model = build(args.length, args.latents, args.layers, train.log_share())
+    if args.warm:
+        warm_start(model, args.warm)
     print(sum(p.numel() for p in model.parameters()), "parameters", flush=True)
 
     def loss_at(step: int) -> torch.Tensor:

@@ -1,0 +1,299 @@
+//! The shipped models on held-out examples: what the model cards promise, on both executors and by both
+//! routes of cross-attention.
+//!
+//! The examples are in `tests/fixtures/heldout`, made by the training scripts (`--heldout-fixture`)
+//! from draws, or pages, that training never sees. The promises are read from each model's
+//! `results.json`; what is allowed below them is the chance error of so few examples.
+
+use std::path::PathBuf;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use perceiver::checkpoint::read_tensors;
+use perceiver::gpu::ShaderChecks;
+use perceiver::tasks::runner::{self, RunnerOptions};
+use perceiver::tasks::{Frame, PerceiverImageProcessor};
+use perceiver::{Engine, Model, NamedTensors, Tensor};
+use serde_json::Value;
+
+mod common;
+
+type Outcome = Result<(), Failed>;
+
+/// Flow in pixels is the model's output times this.
+const FLOW_SCALE: f32 = 20.0;
+
+/// One shipped model, its examples, and what its card says.
+struct Case {
+    model: &'static str,
+    examples: &'static str,
+    /// Examples that a slow adapter gets.
+    few: usize,
+    check: fn(&Model, &Held, &Value) -> Outcome,
+}
+
+const CASES: [Case; 5] = [
+    Case {
+        model: "shapes-tiny",
+        examples: "shapes-tiny",
+        few: 16,
+        check: drawings,
+    },
+    Case {
+        model: "shapes-conv-tiny",
+        examples: "shapes-tiny",
+        few: 16,
+        check: drawings,
+    },
+    Case {
+        model: "multimodal-tiny",
+        examples: "multimodal-tiny",
+        few: 2,
+        check: clips,
+    },
+    Case {
+        model: "text-tiny",
+        examples: "text-tiny",
+        few: 8,
+        check: masked_bytes,
+    },
+    Case {
+        model: "flow-tiny",
+        examples: "flow-tiny",
+        few: 3,
+        check: flow,
+    },
+];
+
+/// The first examples of a file, and the folder of the model that gets them.
+struct Held {
+    folder: PathBuf,
+    tensors: NamedTensors,
+    count: usize,
+}
+
+impl Held {
+    fn read(case: &Case, most: usize) -> Result<Self, Failed> {
+        let path = common::fixtures().join(format!("heldout/{}.safetensors", case.examples));
+        let tensors = read_tensors(path)?;
+        let all = tensors.values().map(|t| t.shape()[0]).min().unwrap_or(0);
+        Ok(Self {
+            folder: models().join(case.model),
+            tensors,
+            count: all.min(most),
+        })
+    }
+
+    /// Elements of one example.
+    fn each(&self, name: &str) -> usize {
+        self.tensors[name].shape()[1..].iter().product()
+    }
+
+    fn shape(&self, name: &str) -> Vec<usize> {
+        let mut shape = self.tensors[name].shape().to_vec();
+        shape[0] = self.count;
+        shape
+    }
+
+    fn bytes(&self, name: &str) -> &[u8] {
+        &self.tensors[name].as_u8().expect("bytes")[..self.count * self.each(name)]
+    }
+
+    fn whole_numbers(&self, name: &str) -> &[i64] {
+        &self.tensors[name].as_i64().expect("i64")[..self.count * self.each(name)]
+    }
+
+    fn i16(&self, name: &str) -> &[i16] {
+        &self.tensors[name].as_i16().expect("i16")[..self.count * self.each(name)]
+    }
+}
+
+fn models() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+fn run(model: &Model, inputs: Vec<(&str, Tensor)>) -> Result<NamedTensors, Failed> {
+    let inputs = inputs.into_iter().map(|(n, t)| (n.to_owned(), t)).collect();
+    Ok(runner::run(
+        model,
+        &inputs,
+        &RunnerOptions::default(),
+        &mut |_, _| {},
+    )?)
+}
+
+/// Place of the largest score.
+fn best(scores: &[f32]) -> i64 {
+    let place = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    place.expect("there are scores") as i64
+}
+
+/// A share of `count` examples must not lie further below the promise than chance explains.
+fn hold(what: &str, right: usize, count: usize, promised: &Value) -> Outcome {
+    let promised = promised.as_f64().ok_or("results.json lacks a figure")?;
+    let spread = (promised * (1.0 - promised) / count as f64).sqrt();
+    let least = promised - 3.0 * spread - 0.01;
+    let found = right as f64 / count as f64;
+    if found < least {
+        return Err(
+            format!("{what}: {right} of {count} right, the card says {promised:.3}").into(),
+        );
+    }
+    Ok(())
+}
+
+/// From the bytes of a picture to its class, as `perceiver classify-image` goes.
+fn drawings(model: &Model, held: &Held, card: &Value) -> Outcome {
+    let processor = PerceiverImageProcessor::read(&held.folder)?;
+    let &[_, height, width, 3] = &held.shape("pictures")[..] else {
+        return Err("pictures have another shape".into());
+    };
+    let frames = held
+        .bytes("pictures")
+        .chunks_exact(height * width * 3)
+        .map(|rgb| Frame::new(width, height, rgb.to_vec()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let frames: Vec<&Frame> = frames.iter().collect();
+    let found = run(
+        model,
+        vec![("pixel_values", processor.pixel_values(&frames)?)],
+    )?;
+    let classes = model.config().labels.len();
+    let scores = found["logits"].as_f32().ok_or("no scores")?;
+    let right = scores
+        .chunks_exact(classes)
+        .zip(held.whole_numbers("labels"))
+        .filter(|(scores, label)| best(scores) == **label)
+        .count();
+    hold("drawings", right, held.count, &card["heldout"]["accuracy"])
+}
+
+/// Labels of clips, which the model must find by itself, and the pictures given back.
+fn clips(model: &Model, held: &Held, card: &Value) -> Outcome {
+    let video = Tensor::new(
+        held.shape("video"),
+        perceiver::Data::U8(held.bytes("video").to_vec()),
+    )?;
+    let sound = Tensor::new(
+        held.shape("sound"),
+        perceiver::Data::I16(held.i16("sound").to_vec()),
+    )?;
+    let found = run(model, vec![("raw.video", video), ("raw.audio", sound)])?;
+    let scores = found["logits.label"].as_f32().ok_or("no scores")?;
+    let classes = model.config().labels.len();
+    let right = scores
+        .chunks_exact(classes)
+        .zip(held.whole_numbers("labels"))
+        .filter(|(scores, label)| best(scores) == **label)
+        .count();
+    let promised = &card["heldout"];
+    hold("clips", right, held.count, &promised["label_accuracy"])?;
+
+    let pictures = found["logits.image"].as_f32().ok_or("no pictures")?;
+    let each = held.each("video");
+    let ratios: Vec<f64> = pictures
+        .chunks_exact(each)
+        .zip(held.bytes("video").chunks_exact(each))
+        .map(|(made, given)| {
+            let square = |(m, g): (&f32, &u8)| (f64::from(*m) - f64::from(*g) / 255.0).powi(2);
+            let sum: f64 = made.iter().zip(given).map(square).sum();
+            -10.0 * (sum / each as f64).log10()
+        })
+        .collect();
+    let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+    let promised = promised["video_psnr_db"]
+        .as_f64()
+        .ok_or("no PSNR on the card")?;
+    if ratios.len() != held.count || mean < promised - 2.5 {
+        return Err(format!("pictures: PSNR {mean:.2} dB, the card says {promised:.2}").into());
+    }
+    Ok(())
+}
+
+/// Single hidden bytes of text.
+fn masked_bytes(model: &Model, held: &Held, card: &Value) -> Outcome {
+    let tensor = |name| Tensor::i64(held.shape(name), held.whole_numbers(name).to_vec());
+    let found = run(
+        model,
+        vec![
+            ("input_ids", tensor("input_ids")?),
+            ("attention_mask", tensor("attention_mask")?),
+        ],
+    )?;
+    let logits = &found["logits"];
+    let &[_, length, words] = logits.shape() else {
+        return Err("logits have another shape".into());
+    };
+    let scores = logits.as_f32().ok_or("no scores")?;
+    let each = held.each("where");
+    let places = held.whole_numbers("where").iter().enumerate();
+    let (mut right, mut count) = (0, 0);
+    for ((i, &place), &target) in places.zip(held.whole_numbers("target")) {
+        if target >= 0 {
+            let row = i / each * length + place as usize;
+            count += 1;
+            right += usize::from(best(&scores[row * words..][..words]) == target);
+        }
+    }
+    hold("bytes", right, count, &card["accuracy_single_bytes"])
+}
+
+/// Mean end-point error as a part of that of "nothing moves".
+fn flow(model: &Model, held: &Held, card: &Value) -> Outcome {
+    let frames = Tensor::new(
+        held.shape("frames"),
+        perceiver::Data::U8(held.bytes("frames").to_vec()),
+    )?;
+    let found = run(model, vec![("raw.frames", frames)])?;
+    let found = found["logits"].as_f32().ok_or("no flow")?;
+    let truth = held.tensors["flow"].as_f32().ok_or("no true flow")?;
+    let truth = &truth[..held.count * held.each("flow")];
+    if found.len() != truth.len() {
+        return Err("the flow has another shape".into());
+    }
+    let (mut error, mut still) = (0.0, 0.0);
+    for (f, t) in found.chunks_exact(2).zip(truth.chunks_exact(2)) {
+        error += f64::from((f[0] * FLOW_SCALE - t[0]).hypot(f[1] * FLOW_SCALE - t[1]));
+        still += f64::from(t[0].hypot(t[1]));
+    }
+    let ratio = error / still;
+    let promised = card["heldout"]["ratio"]
+        .as_f64()
+        .ok_or("no ratio on the card")?;
+    if ratio > 1.6 * promised {
+        return Err(format!("flow: error ratio {ratio:.3}, the card says {promised:.3}").into());
+    }
+    Ok(())
+}
+
+fn check(case: &Case, engine: &Engine, folded: bool, most: usize) -> Outcome {
+    let held = Held::read(case, most)?;
+    let card = std::fs::read_to_string(held.folder.join("results.json"))?;
+    let card: Value = serde_json::from_str(&card)?;
+    let mut model = engine.load(&held.folder)?;
+    model.set_folded(folded);
+    (case.check)(&model, &held, &card)
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let adapter = common::device(ShaderChecks::Trusted).map(Engine::on);
+    let engines = [("cpu", Ok(Engine::cpu())), ("adapter", adapter)];
+    let mut trials = Vec::new();
+    for case in &CASES {
+        for (label, engine) in &engines {
+            for (route, folded) in [("plain", false), ("folded", true)] {
+                let engine = engine.clone();
+                let most = if *label == "cpu" {
+                    usize::MAX
+                } else {
+                    case.few
+                };
+                trials.push(Trial::test(
+                    format!("{} / {label} {route}", case.model),
+                    move || check(case, &engine?, folded, most),
+                ));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
