@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu;
+use crate::description::Description;
 use crate::error::Result;
 use crate::gpu;
 use crate::graph::passes::split_attention;
@@ -16,7 +17,7 @@ use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
 use crate::perceiver::stack::{Request, Sizes};
-use crate::perceiver::{Architecture, PerceiverConfig, build};
+use crate::perceiver::{Architecture, PerceiverConfig, blueprint_inputs, build};
 use crate::tasks::{
     image_classification, masked_lm, multimodal, optical_flow, text_classification,
 };
@@ -40,7 +41,7 @@ pub struct RunOptions {
 
 /// A configuration and weights on an engine.
 pub struct Model {
-    config: PerceiverConfig,
+    description: Description,
     store: Store,
     sessions: Mutex<VecDeque<(Request, Session)>>,
     window_bytes: usize,
@@ -145,7 +146,15 @@ pub fn plan(
     request: &Request,
     device: Option<&DeviceTraits>,
 ) -> Result<Plan> {
-    let graph = graph(config, request)?;
+    plan_of(&blueprint(config, &request.sizes), request, device)
+}
+
+fn plan_of(
+    blueprint: &Blueprint,
+    request: &Request,
+    device: Option<&DeviceTraits>,
+) -> Result<Plan> {
+    let graph = build::graph(blueprint, request)?;
     Plan::new(match device {
         Some(traits) => split_attention(graph, &|a| splits(a, traits)),
         None => graph,
@@ -184,15 +193,35 @@ fn window_bytes(gpu: bool) -> usize {
     if gpu { 32 << 20 } else { 8 << 20 }
 }
 
+/// Inputs of an official model, checked.
+fn official_inputs(
+    config: &PerceiverConfig,
+    inputs: &NamedTensors,
+    options: RunOptions,
+) -> Result<Batch> {
+    match config.architecture {
+        Architecture::MaskedLm | Architecture::SequenceClassification => {
+            masked_lm::inputs(config, inputs)
+        }
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => {
+            image_classification::inputs(config, inputs, options.resize_positions)
+        }
+        Architecture::OpticalFlow => optical_flow::inputs(config, inputs),
+        Architecture::Multimodal => multimodal::inputs(config, inputs),
+    }
+}
+
 impl Model {
     pub(crate) fn new(
         backend: Backend,
-        config: PerceiverConfig,
+        description: Description,
         source: Arc<dyn TensorSource>,
     ) -> Self {
         let on_gpu = matches!(backend, Backend::Gpu(_));
         Model {
-            config,
+            description,
             store: match backend {
                 Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
                 Backend::Reference => Store::Reference(ParameterStore::new(source)),
@@ -240,16 +269,24 @@ impl Model {
         }
     }
 
-    /// The configuration.
+    /// What the model is.
     #[must_use]
-    pub fn config(&self) -> &PerceiverConfig {
-        &self.config
+    pub fn description(&self) -> &Description {
+        &self.description
     }
 
-    /// The class of the model.
+    /// The configuration.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] when the model is a blueprint, which has none.
+    pub fn config(&self) -> Result<&PerceiverConfig> {
+        self.description.config()
+    }
+
+    /// The class of the model; `None` for a blueprint.
     #[must_use]
-    pub fn architecture(&self) -> Architecture {
-        self.config.architecture
+    pub fn architecture(&self) -> Option<Architecture> {
+        self.description.architecture()
     }
 
     /// The name of the device that it runs on.
@@ -361,7 +398,8 @@ impl Model {
             Store::Gpu(parameters) => Some(parameters.device().traits()),
             _ => None,
         };
-        plan(&self.config, request, traits)
+        let blueprint = self.description.blueprint(&request.sizes);
+        plan_of(&blueprint, request, traits)
     }
 
     /// As [`Model::run_with`], without intermediates.
@@ -381,7 +419,8 @@ impl Model {
     /// `patches` (f32, `[batch, 2, 27, height, width]`). Multimodal: `image` (f32,
     /// `[batch, frames, 3, height, width]`), `audio` (f32, `[batch, samples, 1]`), `points.image` and
     /// `points.audio` (i64, what to decode), optionally `label`. Returns `logits`, or `logits.image`,
-    /// `logits.audio` and `logits.label`.
+    /// `logits.audio` and `logits.label`. A blueprint names its inputs and outputs itself; see
+    /// [`Blueprint`] for their shapes.
     ///
     /// # Errors
     /// [`crate::Error::Input`] for unknown or missing names, wrong shapes and values out of range;
@@ -392,18 +431,9 @@ impl Model {
         options: RunOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<NamedTensors> {
-        let config = &self.config;
-        let batch = match config.architecture {
-            Architecture::MaskedLm | Architecture::SequenceClassification => {
-                masked_lm::inputs(config, inputs)?
-            }
-            Architecture::ImageLearned
-            | Architecture::ImageFourier
-            | Architecture::ImageConvolution => {
-                image_classification::inputs(config, inputs, options.resize_positions)?
-            }
-            Architecture::OpticalFlow => optical_flow::inputs(config, inputs)?,
-            Architecture::Multimodal => multimodal::inputs(config, inputs)?,
+        let batch = match &self.description {
+            Description::Config(config) => official_inputs(config, inputs, options)?,
+            Description::Blueprint(blueprint) => blueprint_inputs::inputs(blueprint, inputs)?,
         };
         let most = self.most_items(&batch);
         self.run_items(batch, most, options, progress)
@@ -412,15 +442,16 @@ impl Model {
     /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
     /// one item.
     fn most_items(&self, batch: &Batch) -> usize {
-        let config = &self.config;
-        // Texts are short; the modalities of clips are windows of their own.
-        match config.architecture {
-            Architecture::MaskedLm | Architecture::SequenceClassification => return ITEMS,
-            Architecture::Multimodal => return 1,
-            _ => {}
+        // Texts are short.
+        if self.architecture().is_some_and(Architecture::is_text) {
+            return ITEMS;
+        }
+        let blueprint = self.description.blueprint(&batch.sizes);
+        if !blueprint.batches() {
+            return 1;
         }
         let request = self.request(1, batch.sizes, RunOptions::default());
-        match build::window_count(&blueprint(config, &batch.sizes), &request) {
+        match build::window_count(&blueprint, &request) {
             1 => ITEMS,
             _ => 1,
         }
@@ -449,7 +480,7 @@ impl Model {
                         Some(each) => &array.data[first * each..(first + items) * each],
                         None => &array.data,
                     };
-                    session.write(array.name, data)?;
+                    session.write(&array.name, data)?;
                 }
                 session.run(&mut inner)?;
                 let outputs = &session.plan().graph.outputs;

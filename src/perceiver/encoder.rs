@@ -64,7 +64,13 @@ pub fn encode(
 ) -> Result<(ValueId, Vec<View>)> {
     // Items with latents of their own have queries of their own, which the fold would repeat.
     let shared = latents.extent.batch == 1;
-    if route.folded && shared && super::fold::encoder_pays(layer, latents.extent.rows, inputs) {
+    // Factored keys follow each other on their grid.
+    let in_order = inputs.iter().all(|rows| rows.points.is_none());
+    if route.folded
+        && shared
+        && in_order
+        && super::fold::encoder_pays(layer, latents.extent.rows, inputs)
+    {
         let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
         let mut assembled = Vec::new();
         if route.keep_rows {

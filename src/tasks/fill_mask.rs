@@ -119,7 +119,7 @@ impl<'m> FillMask<'m> {
     /// vocabulary is not that of the byte tokenizer.
     pub fn new(model: &'m Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::MaskedLm, "filling masks")?;
-        let config = model.config();
+        let config = model.config()?;
         if config.vocab_size != text::VOCABULARY {
             return Err(Error::Config {
                 origin: "configuration".to_owned(),
