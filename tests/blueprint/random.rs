@@ -17,11 +17,14 @@ pub(crate) struct Case {
     layers: usize,
     sharing: u8,
     /// Heads and residual of each decoder, and its outputs.
-    decoders: Vec<(bool, bool, Vec<(Rows, usize, bool)>)>,
+    decoders: Vec<(bool, bool, Outputs)>,
     pub(crate) batch: usize,
     pub(crate) seed: u64,
     pub(crate) window_bytes: usize,
 }
+
+/// Queries, channels, and whether a second linear layer follows.
+type Outputs = Vec<(Rows, usize, bool)>;
 
 /// A modality.
 #[derive(Debug, Clone)]
@@ -49,7 +52,7 @@ impl Rows {
             1 => Modality::linear(name, rows, 1 + channels / 2, channels),
             2 => Modality::learned(name, rows, channels),
             3 => Modality::tokens(name, rows, 11, channels),
-            _ if self.positions % 4 == 0 => Modality::learned(name, rows, channels),
+            _ if self.positions.is_multiple_of(4) => Modality::learned(name, rows, channels),
             _ => Modality::bare(name, rows),
         };
         modality = match self.positions % 4 {
@@ -99,7 +102,7 @@ impl Case {
         }
         // The rows of an input ask as well.
         builder
-            .decoder(1, self.padding % 2 == 0)
+            .decoder(1, self.padding.is_multiple_of(2))
             .output(Output::per_row("each", "first").linear(2))
     }
 }
