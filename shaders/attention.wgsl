@@ -222,7 +222,8 @@ fn tiled(
         let b = min(first_query + ty + 16u, last_query);
         tables_a = table_rows(a);
         tables_b = table_rows(b);
-        scales = vec2<f32>(mask[item * params.scale_row + a], mask[item * params.scale_row + b]);
+        let scale_item = select(item, 0u, shared_queries) * params.scale_row;
+        scales = vec2<f32>(mask[scale_item + a], mask[scale_item + b]);
     }
 
     let load_row = local / 8u;
@@ -439,7 +440,7 @@ fn direct(
             table_a[i] = (first + vec4<u32>(x.x, y.x, z.x, w.x)) * params.mask_row;
             table_b[i] = (first + vec4<u32>(x.y, y.y, z.y, w.y)) * params.mask_row;
             table_c[i] = (first + vec4<u32>(x.z, y.z, z.z, w.z)) * params.mask_row;
-            let s = vec4<u32>(item * params.scale_row) + query;
+            let s = vec4<u32>(select(item, 0u, (params.flags & 1u) != 0u) * params.scale_row) + query;
             scales[i] = vec4<f32>(mask[s.x], mask[s.y], mask[s.z], mask[s.w]);
         }
         q_at[i] = (q_item + query) * params.q_row + q_head;

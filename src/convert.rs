@@ -17,7 +17,6 @@ use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, Entry, WeightFormat, serialize};
 use crate::error::{Error, Result};
-use crate::model::Model;
 use crate::output::whole_folder;
 use crate::perceiver::parameters::TensorSource;
 use crate::tensor::{DType, Data};
@@ -124,8 +123,8 @@ pub fn convert(
 ) -> Result<Converted> {
     let (source, target) = (source.as_ref(), target.as_ref());
     let checkpoint = Checkpoint::open(source)?;
-    let config = checkpoint.config();
-    checkpoint.check(&Model::tensors(config)?, Model::unused_tensors(config))?;
+    let description = checkpoint.description();
+    checkpoint.check(&description.tensors()?, description.unused_tensors())?;
     let small = companions(source, target, options.dtype)?;
     refuse_existing(target, &small, options.overwrite)?;
 

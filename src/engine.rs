@@ -5,10 +5,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
+use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, Device, ShaderChecks, adapters};
 use crate::model::{Backend, Model};
 use crate::perceiver::PerceiverConfig;
+use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::parameters::TensorSource;
 
 /// The environment variable that automatic choice obeys.
@@ -73,7 +75,7 @@ pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
 /// ```no_run
 /// let engine = perceiver::Engine::auto()?;
 /// let model = engine.load("models/text-tiny")?;
-/// println!("{} on {}", model.architecture().name(), engine.device_name());
+/// println!("{} on {}", model.description().name(), engine.device_name());
 /// # Ok::<(), perceiver::Error>(())
 /// ```
 #[derive(Clone)]
@@ -190,9 +192,10 @@ impl Engine {
     /// Those of [`Checkpoint::open`] and [`Checkpoint::check`].
     pub fn load(&self, folder: impl AsRef<Path>) -> Result<Model> {
         let checkpoint = Checkpoint::open(folder)?;
-        let config = checkpoint.config().clone();
-        checkpoint.check(&Model::tensors(&config)?, Model::unused_tensors(&config))?;
-        self.load_from(config, Arc::new(checkpoint))
+        let description = checkpoint.description().clone();
+        checkpoint.check(&description.tensors()?, description.unused_tensors())?;
+        let source = Arc::new(checkpoint);
+        Ok(Model::new(self.backend.clone(), description, source))
     }
 
     /// A model from tensors of any origin, under Hugging Face's names.
@@ -206,7 +209,38 @@ impl Engine {
         source: Arc<dyn TensorSource>,
     ) -> Result<Model> {
         config.validate("configuration")?;
-        Ok(Model::new(self.backend.clone(), config, source))
+        let description = Description::Config(config);
+        Ok(Model::new(self.backend.clone(), description, source))
+    }
+
+    /// Any other Perceiver, from tensors of any origin under the names that the blueprint gives.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the blueprint does not hold together. Missing tensors are noticed when
+    /// they are first needed.
+    pub fn load_blueprint(
+        &self,
+        blueprint: Blueprint,
+        source: Arc<dyn TensorSource>,
+    ) -> Result<Model> {
+        blueprint.validate("blueprint")?;
+        let description = Description::Blueprint(blueprint);
+        Ok(Model::new(self.backend.clone(), description, source))
+    }
+
+    /// A model from what [`Description::read`] found.
+    ///
+    /// # Errors
+    /// As [`Engine::load_from`] and [`Engine::load_blueprint`].
+    pub fn load_description(
+        &self,
+        description: Description,
+        source: Arc<dyn TensorSource>,
+    ) -> Result<Model> {
+        match description {
+            Description::Config(config) => self.load_from(config, source),
+            Description::Blueprint(blueprint) => self.load_blueprint(blueprint, source),
+        }
     }
 }
 

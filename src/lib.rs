@@ -4,6 +4,7 @@ pub mod check;
 pub mod checkpoint;
 mod convert;
 pub mod cpu;
+mod description;
 mod engine;
 mod error;
 pub mod gpu;
@@ -20,6 +21,7 @@ pub mod tasks;
 mod tensor;
 
 pub use convert::{ConvertOptions, Converted, FloatType, convert};
+pub use description::Description;
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
 pub use model::{

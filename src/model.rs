@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu;
+use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::graph::passes::split_attention;
@@ -17,7 +18,7 @@ use crate::perceiver::blueprint::{Blueprint, Content};
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
 use crate::perceiver::stack::{Request, Sizes};
 use crate::perceiver::stream::LATENTS;
-use crate::perceiver::{Architecture, PerceiverConfig, build};
+use crate::perceiver::{Architecture, PerceiverConfig, blueprint_inputs, build};
 use crate::stream::{Decoder, Encoder, Latents};
 use crate::tasks::{
     image_classification, masked_lm, multimodal, optical_flow, text_classification,
@@ -42,7 +43,7 @@ pub struct RunOptions {
 
 /// A configuration and weights on an engine.
 pub struct Model {
-    config: PerceiverConfig,
+    description: Description,
     source: Arc<dyn TensorSource>,
     store: Store,
     sessions: Mutex<VecDeque<(Request, Session)>>,
@@ -168,7 +169,15 @@ pub fn plan(
     request: &Request,
     device: Option<&DeviceTraits>,
 ) -> Result<Plan> {
-    let graph = graph(config, request)?;
+    plan_of(&blueprint(config, &request.sizes), request, device)
+}
+
+fn plan_of(
+    blueprint: &Blueprint,
+    request: &Request,
+    device: Option<&DeviceTraits>,
+) -> Result<Plan> {
+    let graph = build::graph(blueprint, request)?;
     Plan::new(match device {
         Some(traits) => split_attention(graph, &|a| splits(a, traits)),
         None => graph,
@@ -207,15 +216,35 @@ fn window_bytes(gpu: bool) -> usize {
     if gpu { 32 << 20 } else { 8 << 20 }
 }
 
+/// Inputs of an official model, checked.
+fn official_inputs(
+    config: &PerceiverConfig,
+    inputs: &NamedTensors,
+    options: RunOptions,
+) -> Result<Batch> {
+    match config.architecture {
+        Architecture::MaskedLm | Architecture::SequenceClassification => {
+            masked_lm::inputs(config, inputs)
+        }
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => {
+            image_classification::inputs(config, inputs, options.resize_positions)
+        }
+        Architecture::OpticalFlow => optical_flow::inputs(config, inputs),
+        Architecture::Multimodal => multimodal::inputs(config, inputs),
+    }
+}
+
 impl Model {
     pub(crate) fn new(
         backend: Backend,
-        config: PerceiverConfig,
+        description: Description,
         source: Arc<dyn TensorSource>,
     ) -> Self {
         let on_gpu = matches!(backend, Backend::Gpu(_));
         Model {
-            config,
+            description,
             source: Arc::clone(&source),
             store: match backend {
                 Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
@@ -264,16 +293,24 @@ impl Model {
         }
     }
 
-    /// The configuration.
+    /// What the model is.
     #[must_use]
-    pub fn config(&self) -> &PerceiverConfig {
-        &self.config
+    pub fn description(&self) -> &Description {
+        &self.description
     }
 
-    /// The class of the model.
+    /// The configuration.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] when the model is a blueprint, which has none.
+    pub fn config(&self) -> Result<&PerceiverConfig> {
+        self.description.config()
+    }
+
+    /// The class of the model; `None` for a blueprint.
     #[must_use]
-    pub fn architecture(&self) -> Architecture {
-        self.config.architecture
+    pub fn architecture(&self) -> Option<Architecture> {
+        self.description.architecture()
     }
 
     /// The name of the device that it runs on.
@@ -385,7 +422,8 @@ impl Model {
             Store::Gpu(parameters) => Some(parameters.device().traits()),
             _ => None,
         };
-        plan(&self.config, request, traits)
+        let blueprint = self.description.blueprint(&request.sizes);
+        plan_of(&blueprint, request, traits)
     }
 
     /// As [`Model::run_with`], without intermediates.
@@ -405,7 +443,8 @@ impl Model {
     /// `patches` (f32, `[batch, 2, 27, height, width]`). Multimodal: `image` (f32,
     /// `[batch, frames, 3, height, width]`), `audio` (f32, `[batch, samples, 1]`), `points.image` and
     /// `points.audio` (i64, what to decode), optionally `label`. Returns `logits`, or `logits.image`,
-    /// `logits.audio` and `logits.label`.
+    /// `logits.audio` and `logits.label`. A blueprint names its inputs and outputs itself; see
+    /// [`Blueprint`] for their shapes.
     ///
     /// # Errors
     /// [`crate::Error::Input`] for unknown or missing names, wrong shapes and values out of range;
@@ -423,18 +462,9 @@ impl Model {
 
     /// Checked inputs in the form that graphs read.
     fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
-        let config = &self.config;
-        match config.architecture {
-            Architecture::MaskedLm | Architecture::SequenceClassification => {
-                masked_lm::inputs(config, inputs)
-            }
-            Architecture::ImageLearned
-            | Architecture::ImageFourier
-            | Architecture::ImageConvolution => {
-                image_classification::inputs(config, inputs, options.resize_positions)
-            }
-            Architecture::OpticalFlow => optical_flow::inputs(config, inputs),
-            Architecture::Multimodal => multimodal::inputs(config, inputs),
+        match &self.description {
+            Description::Config(config) => official_inputs(config, inputs, options),
+            Description::Blueprint(blueprint) => blueprint_inputs::inputs(blueprint, inputs),
         }
     }
 
@@ -450,7 +480,7 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Sizes, Vec<Latents>)> {
         let batch = self.encoder_batch(inputs, options)?;
-        let blueprint = blueprint(&self.config, &batch.sizes);
+        let blueprint = self.description.blueprint(&batch.sizes);
         let request = self.request(1, batch.sizes, RunOptions::default());
         let mut session = self.open(build::encoder(&blueprint, &request)?)?;
         let mut latents = Vec::with_capacity(batch.items);
@@ -463,8 +493,8 @@ impl Model {
                 .map(|(n, ..)| n.to_owned())
                 .collect();
             for array in &batch.arrays {
-                if known.iter().any(|n| n == array.name) {
-                    session.write(array.name, array.of_item(item))?;
+                if known.iter().any(|n| *n == array.name) {
+                    session.write(&array.name, array.of_item(item))?;
                 }
             }
             session.run(&mut |done, total| progress(item as u64 * total + done, items * total))?;
@@ -491,7 +521,7 @@ impl Model {
             return Err(Error::input("inputs", what, "one item"));
         }
         let mut rows = NamedTensors::new();
-        for array in &blueprint(&self.config, &batch.sizes).inputs {
+        for array in &self.description.blueprint(&batch.sizes).inputs {
             let (Content::Given { input, channels }
             | Content::Linear {
                 input, channels, ..
@@ -499,7 +529,7 @@ impl Model {
             else {
                 continue;
             };
-            for given in batch.arrays.iter().filter(|a| a.name == input) {
+            for given in batch.arrays.iter().filter(|a| a.name == *input) {
                 let tensor = Tensor::f32(vec![array.count, *channels], given.data.clone())?;
                 rows.insert(array.name.clone(), tensor);
             }
@@ -509,7 +539,7 @@ impl Model {
 
     /// As [`Model::batch`], without points.
     fn encoder_batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
-        if self.config.architecture != Architecture::Multimodal {
+        if self.architecture() != Some(Architecture::Multimodal) {
             return self.batch(inputs, options);
         }
         let mut inputs = inputs.clone();
@@ -522,15 +552,16 @@ impl Model {
     /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
     /// one item.
     fn most_items(&self, batch: &Batch) -> usize {
-        let config = &self.config;
-        // Texts are short; the modalities of clips are windows of their own.
-        match config.architecture {
-            Architecture::MaskedLm | Architecture::SequenceClassification => return ITEMS,
-            Architecture::Multimodal => return 1,
-            _ => {}
+        // Texts are short.
+        if self.architecture().is_some_and(Architecture::is_text) {
+            return ITEMS;
+        }
+        let blueprint = self.description.blueprint(&batch.sizes);
+        if !blueprint.batches() {
+            return 1;
         }
         let request = self.request(1, batch.sizes, RunOptions::default());
-        match build::window_count(&blueprint(config, &batch.sizes), &request) {
+        match build::window_count(&blueprint, &request) {
             1 => ITEMS,
             _ => 1,
         }
@@ -555,7 +586,7 @@ impl Model {
             };
             let outputs = self.with_session(&request, |session| {
                 for array in &batch.arrays {
-                    session.write(array.name, array.of_items(first, items))?;
+                    session.write(&array.name, array.of_items(first, items))?;
                 }
                 session.run(&mut inner)?;
                 let outputs = &session.plan().graph.outputs;
@@ -659,7 +690,7 @@ impl Model {
     /// # Ok::<(), perceiver::Error>(())
     /// ```
     pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder<'_>> {
-        Encoder::new(self, blueprint(&self.config, sizes))
+        Encoder::new(self, self.description.blueprint(sizes))
     }
 
     /// A decoder of any queries over these latents. `sizes` are those that the latents were made with.
@@ -667,7 +698,7 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Input`] when the latents are of another model.
     pub fn decoder<'a>(&'a self, sizes: &Sizes, latents: &'a Latents) -> Result<Decoder<'a>> {
-        Decoder::new(self, blueprint(&self.config, sizes), latents)
+        Decoder::new(self, self.description.blueprint(sizes), latents)
     }
 
     fn prepared(&self, plan: Plan) -> Result<Session> {

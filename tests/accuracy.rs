@@ -157,7 +157,7 @@ fn drawings(model: &Model, held: &Held, card: &Value) -> Outcome {
         model,
         vec![("pixel_values", processor.pixel_values(&frames)?)],
     )?;
-    let classes = model.config().labels.len();
+    let classes = model.config().expect("an official class").labels.len();
     let scores = found["logits"].as_f32().ok_or("no scores")?;
     let right = scores
         .chunks_exact(classes)
@@ -179,7 +179,7 @@ fn clips(model: &Model, held: &Held, card: &Value) -> Outcome {
     )?;
     let found = run(model, vec![("raw.video", video), ("raw.audio", sound)])?;
     let scores = found["logits.label"].as_f32().ok_or("no scores")?;
-    let classes = model.config().labels.len();
+    let classes = model.config().expect("an official class").labels.len();
     let right = scores
         .chunks_exact(classes)
         .zip(held.whole_numbers("labels"))

@@ -97,6 +97,11 @@ pub(super) fn rows() -> Vec<Row> {
     }
     let several = list.last().copied();
     list.extend(several.map(|a| Attention { batch: 3, ..a }));
+    list.extend(several.map(|a| Attention {
+        batch: 3,
+        shared_queries: true,
+        ..a
+    }));
     list.extend(several.map(|a| Attention { splits: 4, ..a }));
     let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
     // Sharp softmax: scores far apart, exponentials that underflow.

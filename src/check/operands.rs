@@ -57,13 +57,14 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
         }) => {
             let Op::Attention(a) = op else { return list };
             let of_keys = |row| Extent::new(a.batch, a.keys, row);
+            let items = if a.shared_queries { 1 } else { a.batch };
             if a.d_qk > 0 {
-                let queries = Extent::new(a.batch, a.queries, a.q_row);
+                let queries = Extent::new(items, a.queries, a.q_row);
                 list.push((queries, Fill::Heads(a.d_qk)));
                 list.push((of_keys(a.k_row), Fill::WeightHeads(a.d_qk)));
             }
             list.push((of_keys(a.v_row), Fill::WeightHeads(a.d_v)));
-            list.push((Extent::new(a.batch, 1, a.queries), Fill::Scales));
+            list.push((Extent::new(items, 1, a.queries), Fill::Scales));
             list.push((Extent::new(a.batch, f.columns, a.keys), Fill::Numbers));
             if f.indexed {
                 let grid = f.factors.axes[..f.factors.dimensions].iter().product();

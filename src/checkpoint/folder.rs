@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::entry::Entry;
 use super::file::WeightFormat;
 use super::weights::Weights;
+use crate::description::Description;
 use crate::error::{Error, Result, TensorReport};
-use crate::perceiver::PerceiverConfig;
 use crate::perceiver::parameters::TensorSource;
 use crate::tensor::Tensor;
 
@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
-    config: PerceiverConfig,
+    description: Description,
     weights: Weights,
 }
 
@@ -42,11 +42,11 @@ impl Checkpoint {
                 "give the folder that holds config.json and model.safetensors",
             ));
         }
-        let config = PerceiverConfig::read(folder)?;
-        let weights = Weights::open(folder, config.architecture)?;
+        let description = Description::read(folder)?;
+        let weights = Weights::open(folder, description.architecture())?;
         Ok(Checkpoint {
             folder: folder.to_path_buf(),
-            config,
+            description,
             weights,
         })
     }
@@ -62,10 +62,10 @@ impl Checkpoint {
         &self.folder
     }
 
-    /// The configuration.
+    /// What `config.json` says that the model is.
     #[must_use]
-    pub fn config(&self) -> &PerceiverConfig {
-        &self.config
+    pub fn description(&self) -> &Description {
+        &self.description
     }
 
     /// How the weights are kept.

@@ -37,7 +37,7 @@ struct Index {
 
 impl Weights {
     /// Opens what a folder has, the safest format first.
-    pub(super) fn open(folder: &Path, architecture: Architecture) -> Result<Self> {
+    pub(super) fn open(folder: &Path, architecture: Option<Architecture>) -> Result<Self> {
         for (whole, index) in NAMES {
             let (whole, index) = (folder.join(whole), folder.join(index));
             if whole.exists() {
@@ -80,12 +80,12 @@ impl Weights {
             || pickles(folder).is_ok_and(|found| !found.is_empty())
     }
 
-    fn whole(path: &Path, architecture: Architecture) -> Result<Self> {
+    fn whole(path: &Path, architecture: Option<Architecture>) -> Result<Self> {
         let file = TensorFile::open(path)?;
         let mut places = BTreeMap::new();
         for (name, entry) in file.entries() {
             let (new, entry) = match file.format() {
-                WeightFormat::Haiku => match translate(architecture, name) {
+                WeightFormat::Haiku => match architecture.and_then(|a| translate(a, name)) {
                     Some(Known::Unused) => continue,
                     Some(Known::Tensor(new, axes)) => (new, axes.of(entry.clone())),
                     // It keeps its name, under which it is reported as unexpected.

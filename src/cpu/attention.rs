@@ -153,7 +153,7 @@ fn query<T: Real>(
             for &r in &axes[..f.factors.dimensions] {
                 sum += at(r);
             }
-            sum * scale[item * a.queries.next_multiple_of(4) + n] + at(constant + 1)
+            sum * scale[q_item * a.queries.next_multiple_of(4) + n] + at(constant + 1)
         })
         .collect();
     let mut maximum = carried.map_or(T::from_f32(LOWEST_SCORE), |c| c.0);
@@ -340,6 +340,7 @@ fn add_tables(
     scores: &mut [f32],
 ) {
     let stride = a.keys.next_multiple_of(4);
+    let q_item = if a.shared_queries { 0 } else { block.item };
     let row = |r: usize| &tables[(block.item * f.columns + r) * stride + key..][..count];
     vectorised(
         #[inline(always)]
@@ -347,7 +348,7 @@ fn add_tables(
             for (r, s) in scores.chunks_exact_mut(count).take(block.rows).enumerate() {
                 let n = block.first_query + r;
                 let (axes, constant) = table_rows(f, points, n);
-                let scale = scale[block.item * a.queries.next_multiple_of(4) + n];
+                let scale = scale[q_item * a.queries.next_multiple_of(4) + n];
                 let (u, key_score) = (row(constant), row(constant + 1));
                 let last = match f.factors.dimensions {
                     0 => {

@@ -580,7 +580,8 @@ impl Graph {
 }
 
 /// Fourier position features of a grid (paper, appendix D).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FourierPositions {
     /// Lengths of the axes, slowest first: 1 to 3.
     pub axes: Vec<usize>,

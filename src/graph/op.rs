@@ -80,7 +80,10 @@ impl Op {
 }
 
 /// The part of encode–process–decode that a node belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Raw inputs to the M×C input array.
     Preprocess,

@@ -74,7 +74,8 @@ impl LinearPart {
 }
 
 /// Where the positions of an axis of n elements lie in [-1, 1].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Spacing {
     /// From -1 to 1, both included: grids that are read or decoded whole.
     Ends,

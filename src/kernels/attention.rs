@@ -47,7 +47,7 @@ pub struct QueryFactors {
 /// accumulators and statistics.
 ///
 /// If `factors` (then there is one head, no mask and no carried state): Q and K unless `d_qk == 0`, V,
-/// row scales `[batch, 1, queries]`, tables `[batch, columns, keys]`, points `[1, queries, 1]` if
+/// row scales `[batch or 1, 1, queries]`, tables `[batch, columns, keys]`, points `[1, queries, 1]` if
 /// indexed.
 ///
 /// Head h reads columns `q_column + h·pad(d_qk) ..` of Q and so on, where `pad` rounds up to four;

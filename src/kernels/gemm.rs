@@ -7,7 +7,10 @@
 use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, vectors, word};
 
 /// What happens to X·W + b before it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// Nothing.
     #[default]

@@ -1,5 +1,7 @@
 //! Inputs of a run, checked and in the form that a graph reads.
 
+use std::borrow::Cow;
+
 use super::stack::Sizes;
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
@@ -7,7 +9,7 @@ use crate::tensor::{NamedTensors, Tensor};
 /// One input array.
 pub(crate) struct Array {
     /// Name of the graph's input.
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// Elements of one item; `None` for an array that all items share.
     pub(crate) each: Option<usize>,
     /// Elements of all items.
@@ -16,9 +18,13 @@ pub(crate) struct Array {
 
 impl Array {
     /// An array with `each` elements per item.
-    pub(crate) fn per_item(name: &'static str, each: usize, data: Vec<f32>) -> Self {
+    pub(crate) fn per_item(
+        name: impl Into<Cow<'static, str>>,
+        each: usize,
+        data: Vec<f32>,
+    ) -> Self {
         Array {
-            name,
+            name: name.into(),
             each: Some(each),
             data,
         }

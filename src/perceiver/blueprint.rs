@@ -3,11 +3,14 @@
 //! Every official model is a [`Blueprint`] (`crate::tasks` makes them from configurations), and
 //! [`super::build`] makes graphs of any blueprint. All sizes are those of one item.
 
+use serde::{Deserialize, Serialize};
+
 use super::layer::AttentionLayer;
 use crate::graph::{FourierPositions, Stage};
 
 /// A whole model for items of known sizes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Blueprint {
     /// The learned latents.
     pub latents: Latents,
@@ -22,7 +25,8 @@ pub struct Blueprint {
 }
 
 /// The learned latent array.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Latents {
     /// Tensor name.
     pub tensor: String,
@@ -33,7 +37,8 @@ pub struct Latents {
 }
 
 /// A step of encode and process. Layers with the same tensor names share their weights.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
     /// Cross-attention from all inputs to the latents.
     Cross(AttentionLayer),
@@ -47,28 +52,36 @@ pub enum Step {
 }
 
 /// Rows of one modality: content, then positions, then a constant tail, each optional.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RowArray {
     /// Name of the modality.
     pub name: String,
     /// Rows.
     pub count: usize,
     /// First columns.
+    #[serde(default)]
     pub content: Content,
     /// Columns that tell where a row is.
+    #[serde(default)]
     pub positions: Positions,
     /// Learned vectors at the end, the same in every row: tensor names and channels.
+    #[serde(default)]
     pub constant: Vec<(String, usize)>,
     /// Input with the grid position of every row, where they are not one after the other.
+    #[serde(default)]
     pub points: Option<String>,
     /// Input that is 0 where a row does not count.
+    #[serde(default)]
     pub mask: Option<String>,
 }
 
 /// What a row begins with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Content {
     /// Nothing.
+    #[default]
     None,
     /// An input as it is.
     Given {
@@ -88,6 +101,7 @@ pub enum Content {
         /// Channels of the layer's result.
         out: usize,
         /// Whether the weight is stored as that of a 1×1 convolution.
+        #[serde(default)]
         unit_window: bool,
     },
     /// Embedded tokens, learned positions added.
@@ -128,6 +142,18 @@ pub enum Content {
 }
 
 impl Content {
+    /// The input that it reads, if it reads one.
+    #[must_use]
+    pub fn input(&self) -> Option<&str> {
+        match self {
+            Content::Given { input, .. }
+            | Content::Linear { input, .. }
+            | Content::Tokens { input, .. }
+            | Content::Convolution { input, .. } => Some(input),
+            Content::None | Content::Learned { .. } => None,
+        }
+    }
+
     /// Columns.
     #[must_use]
     pub fn channels(&self) -> usize {
@@ -142,12 +168,21 @@ impl Content {
 }
 
 /// How a row says where it is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Positions {
     /// Not at all.
+    #[default]
     None,
     /// Fourier features of the position on a grid (paper, appendix D).
     Fourier(FourierPositions),
+    /// A learned vector per row, as it is.
+    Table {
+        /// Tensor name, a row for each row.
+        tensor: String,
+        /// Channels.
+        channels: usize,
+    },
     /// A learned vector per row, through a linear layer.
     Learned {
         /// Tensor name of the table.
@@ -157,6 +192,7 @@ pub enum Positions {
         /// Channels of the table.
         channels: usize,
         /// The grid that a table of a square grid is resized to.
+        #[serde(default)]
         resized: Option<[usize; 2]>,
         /// Tensor names of the linear layer begin with this.
         layer: String,
@@ -172,6 +208,7 @@ impl Positions {
         match self {
             Positions::None => 0,
             Positions::Fourier(positions) => positions.channels(),
+            Positions::Table { channels, .. } => *channels,
             Positions::Learned { out, .. } => *out,
         }
     }
@@ -231,7 +268,8 @@ impl RowArray {
 }
 
 /// A cross-attention from queries to the last latents, and what becomes of its rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Decoder {
     /// The layer.
     pub layer: AttentionLayer,
@@ -242,7 +280,8 @@ pub struct Decoder {
 }
 
 /// A named output and its queries.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
     /// Name of the output.
     pub output: String,
@@ -255,7 +294,8 @@ pub struct Head {
 }
 
 /// Rows that ask.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Queries {
     /// Rows of their own.
     Array(Box<RowArray>),
@@ -264,7 +304,8 @@ pub enum Queries {
 }
 
 /// A linear layer of an output.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OutputLinear {
     /// For labels.
     pub label: String,
@@ -279,7 +320,12 @@ pub struct OutputLinear {
     /// Channels after.
     pub out: usize,
     /// Weight and bias are divided by this.
+    #[serde(default = "one")]
     pub divisor: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl OutputLinear {
@@ -306,6 +352,22 @@ impl Blueprint {
             Queries::Array(array) => array,
             Queries::Input(index) => &self.inputs[*index],
         }
+    }
+
+    /// The paper's cost [M + O + LN]·N·F (section 3.1) of one item with F the latent channels, two
+    /// operations each.
+    #[must_use]
+    pub fn formula_flops(&self) -> u64 {
+        let [inputs, outputs] = self.elements().map(|n| n as u64);
+        let (n, f) = (self.latents.rows as u64, self.latents.channels as u64);
+        let (mut crosses, mut layers) = (0, 0);
+        for step in &self.steps {
+            match step {
+                Step::Cross(_) => crosses += 1,
+                Step::Tower { layers: all, times } => layers += (all.len() * times) as u64,
+            }
+        }
+        2 * (crosses * inputs + outputs + layers * n) * n * f
     }
 
     /// Input rows M and output rows O of one item.

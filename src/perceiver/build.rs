@@ -355,9 +355,9 @@ pub(super) fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<
             let positions = learned(g, positions, *most, *channels);
             let ids = g.input(input, Extent::new(batch, 1, count));
             let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
-            let content = move |g: &mut Graph, _, stage| {
+            let content = move |g: &mut Graph, w: Window, stage| {
                 let rows = g.embed(stage, "embed", ids, table, positions);
-                Ok(g.view(rows))
+                g.rows(rows, w.first, w.rows)
             };
             Rows::of_content(&array.name, count, *channels, content)
         }
@@ -387,6 +387,9 @@ pub(super) fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<
     match &array.positions {
         Positions::None => {}
         Positions::Fourier(positions) => rows.positions = Some(positions.clone()),
+        Positions::Table { tensor, channels } => {
+            rows.per_row = Some((learned(g, tensor, count, *channels), *channels));
+        }
         Positions::Learned {
             tensor,
             stored,

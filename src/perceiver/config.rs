@@ -179,7 +179,7 @@ const LEAST_QUERY_PADDING: usize = 2;
 /// Largest size of any kind. Products of three still fit a `u64`, and no honest model comes near.
 pub(super) const LARGEST: usize = 1 << 20;
 /// Most elements of one tensor: 8 GiB in f32.
-const MOST_ELEMENTS: usize = 1 << 31;
+pub(super) const MOST_ELEMENTS: usize = 1 << 31;
 
 impl PerceiverConfig {
     /// Hugging Face's defaults, which are the sizes of the language model.

@@ -1,7 +1,6 @@
 //! Hugging Face's `config.json`: read strictly where it changes the mathematics, leniently where it
 //! does not.
 
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -12,9 +11,6 @@ use super::config::{
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Activation;
 
-/// A configuration file larger than this is not one.
-const MOST_BYTES: u64 = 16 << 20;
-
 impl PerceiverConfig {
     /// Reads `config.json`, or that file in a folder.
     ///
@@ -22,24 +18,8 @@ impl PerceiverConfig {
     /// [`Error::Io`], [`Error::Checkpoint`] for what is no JSON object, [`Error::Config`] for keys
     /// that ask for something impossible or unknown.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let given = path.as_ref();
-        let path = if given.is_dir() {
-            given.join("config.json")
-        } else {
-            given.to_path_buf()
-        };
-        let mut text = String::new();
-        let file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-        let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
-        read.map_err(|e| Error::io("read", &path, e))?;
-        if text.len() as u64 > MOST_BYTES {
-            return Err(Error::checkpoint(
-                &path,
-                format!("is longer than {MOST_BYTES} bytes"),
-                "give the config.json of a Perceiver checkpoint",
-            ));
-        }
-        Self::from_json(&text, &path.display().to_string())
+        let (text, origin) = super::read_text(path.as_ref())?;
+        Self::from_json(&text, &origin)
     }
 
     /// Reads the text of a `config.json`; `origin` names it in errors. Missing keys have Hugging

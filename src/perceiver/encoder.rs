@@ -64,9 +64,11 @@ pub fn encode(
 ) -> Result<(ValueId, Vec<View>)> {
     // Items with latents of their own have queries of their own, which the fold would repeat.
     let shared = latents.extent.batch == 1;
+    // Factored keys follow each other on their grid.
+    let in_order = inputs.iter().all(|rows| rows.points.is_none());
     let modalities: Vec<_> = inputs.iter().map(|r| (r.count, r.factored())).collect();
     let pays = super::fold::encoder_pays(layer, latents.extent.rows, &modalities);
-    if route.folded && shared && pays {
+    if route.folded && shared && in_order && pays {
         let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
         let mut assembled = Vec::new();
         if route.keep_rows {

@@ -365,9 +365,11 @@ pub(super) fn decode(
                     let scale =
                         g.row_scale(stage, &label("scale"), factored, content, w, points)?;
                     let factors = factored.factors();
+                    let items = content.map_or(1, |c| c.extent.batch);
                     let args = Attention {
                         batch: keys.extent.batch,
                         scale: 1.0,
+                        shared_queries: items == 1 && keys.extent.batch > 1,
                         q_row: content.map_or(0, |c| c.extent.stride()),
                         k_row: content.map_or(0, |_| keys.extent.stride()),
                         k_column: content.map_or(0, |_| starts[modality]),

@@ -4,12 +4,15 @@
 //! projection, optional query residual, then LayerNorm and a two-layer MLP with a residual of its
 //! own.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::graph::{AttentionSource, Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
 use crate::kernels::gemm::Activation;
 
 /// Sizes and tensor names of one attention layer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AttentionLayer {
     /// Tensor names begin with this, without the dot.
     pub prefix: String,

@@ -2,7 +2,11 @@
 
 pub(crate) mod batch;
 pub mod blueprint;
+mod blueprint_check;
+mod blueprint_file;
+pub mod blueprint_inputs;
 pub mod build;
+pub mod builder;
 pub mod config;
 mod config_file;
 pub mod decoder;
@@ -12,9 +16,12 @@ mod fold_weights;
 pub mod layer;
 pub mod parameters;
 pub mod positions;
+pub mod presets;
 pub mod processor;
 pub mod rows;
 pub mod stack;
 pub(crate) mod stream;
 
+pub use blueprint_file::MODEL_TYPE as BLUEPRINT_MODEL_TYPE;
+pub(crate) use blueprint_file::{is_blueprint, read_text};
 pub use config::{Architecture, AttentionShape, PerceiverConfig, ProblemType};

@@ -61,6 +61,8 @@ impl TensorSource for RandomTensors {
         let elements = shape.iter().product();
         let (centre, scale) = match shape.as_slice() {
             [_] if name.contains("norm") && name.ends_with("weight") => (1.0, 0.1),
+            // A variance is not negative.
+            [_] if name.ends_with("running_var") => (1.0, 0.1),
             [_] => (0.0, 0.1),
             [.., inner] => (0.0, (3.0 / *inner as f32).sqrt()),
             [] => (0.0, 1.0),

@@ -27,8 +27,8 @@ pub struct Rows<'a> {
     pub points: Option<ValueId>,
     /// Learned vectors at the end, the same in every row: tensor names (`[1, channels]`) and channels.
     pub constant: Vec<(String, usize)>,
-    /// Columns at the end of which every row has its own, `[1, count, ..]`, and how many they are; not
-    /// together with `constant`.
+    /// Columns before `constant` of which every row has its own, `[1, count, ..]`, and how many they
+    /// are.
     pub per_row: Option<(ValueId, usize)>,
     /// 1 keeps a row, 0 removes it, `[batch, 1, count]`. Such rows are one window.
     pub mask: Option<View>,
@@ -107,15 +107,18 @@ impl<'a> Rows<'a> {
             Some(make) => Some(make(g, w, stage)?),
             None => None,
         };
-        let tail = match self.per_row {
-            Some((value, _)) => Some(g.rows(value, w.first, w.rows)?),
-            None if self.constant.is_empty() => None,
-            None => {
-                let parts = self.constant.clone();
-                let constant = g.parameter(Folded::Constant { parts }.into());
-                Some(g.view(constant))
-            }
+        let constant = if self.constant.is_empty() {
+            None
+        } else {
+            let parts = self.constant.clone();
+            let constant = g.parameter(Folded::Constant { parts }.into());
+            Some(g.view(constant))
         };
+        let own = match self.per_row {
+            Some((value, _)) => Some(g.rows(value, w.first, w.rows)?),
+            None => None,
+        };
+        let tail = own.or(constant);
         if let (Some(content), None, None) = (content, &self.positions, tail) {
             return Ok(content);
         }
@@ -131,7 +134,21 @@ impl<'a> Rows<'a> {
             points,
             tail,
         };
-        let rows = g.assemble(stage, &format!("{} rows", self.name), parts)?;
+        let label = format!("{} rows", self.name);
+        let rows = g.assemble(stage, &label, parts)?;
+        let rows = g.view(rows);
+        let (Some(_), Some(constant)) = (own, constant) else {
+            return Ok(rows);
+        };
+        let padded = Parts {
+            rows: w.rows,
+            content: Some(rows),
+            positions: None,
+            first_row: 0,
+            points: None,
+            tail: Some(constant),
+        };
+        let rows = g.assemble(stage, &label, padded)?;
         Ok(g.view(rows))
     }
 

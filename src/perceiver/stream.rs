@@ -66,6 +66,14 @@ impl<'a> StreamEncoder<'a> {
                 ));
             }
         };
+        if let Some(array) = blueprint.inputs.iter().find(|a| a.points.is_some()) {
+            let what = "has rows at points of their own";
+            return Err(Error::input(
+                &array.name,
+                what,
+                "rows in the order of a grid",
+            ));
+        }
         let modalities: Vec<_> = blueprint
             .inputs
             .iter()
@@ -246,7 +254,9 @@ fn chunk_of(array: &RowArray, rows: usize) -> Result<RowArray> {
     match chunk.positions {
         Positions::None => chunk.points = None,
         Positions::Fourier(_) => chunk.points = Some(POINTS.to_owned()),
-        Positions::Learned { .. } => return whole("have learned positions"),
+        Positions::Learned { .. } | Positions::Table { .. } => {
+            return whole("have learned positions");
+        }
     }
     chunk.mask = None;
     Ok(chunk)
@@ -258,7 +268,7 @@ impl RowArray {
         let positions = match &self.positions {
             Positions::None => None,
             Positions::Fourier(positions) => Some(positions.clone()),
-            Positions::Learned { .. } => {
+            Positions::Learned { .. } | Positions::Table { .. } => {
                 return Factored {
                     content: self.channels(),
                     positions: None,

@@ -48,6 +48,7 @@ pub struct Reconstruction {
 #[derive(Clone, Copy)]
 pub struct Autoencoder<'m> {
     model: &'m Model,
+    config: &'m PerceiverConfig,
 }
 
 impl<'m> Autoencoder<'m> {
@@ -57,25 +58,26 @@ impl<'m> Autoencoder<'m> {
     /// [`Error::Input`] when the model is of another architecture.
     pub fn new(model: &'m Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::Multimodal, "autoencoding clips")?;
-        Ok(Autoencoder { model })
+        let config = model.config()?;
+        Ok(Autoencoder { model, config })
     }
 
     /// Frames of a clip.
     #[must_use]
     pub fn frames(&self) -> usize {
-        self.model.config().num_frames
+        self.config.num_frames
     }
 
     /// Height and width of a frame as the model takes it.
     #[must_use]
     pub fn side(&self) -> usize {
-        side(self.model.config())
+        side(self.config)
     }
 
     /// Samples that belong to a frame.
     #[must_use]
     pub fn samples_per_frame(&self) -> usize {
-        self.model.config().audio_samples_per_frame
+        self.config.audio_samples_per_frame
     }
 
     /// Samples of a clip.
@@ -110,7 +112,7 @@ impl<'m> Autoencoder<'m> {
         autoencode_with(
             frames,
             audio,
-            self.model.config(),
+            self.config,
             top,
             progress,
             &mut |inputs, progress| self.model.run(inputs, progress),

@@ -26,6 +26,7 @@ use crate::tensor::{NamedTensors, Tensor};
 #[derive(Clone)]
 pub struct ImageClassifier<'m> {
     model: &'m Model,
+    config: &'m PerceiverConfig,
     processor: PerceiverImageProcessor,
     resize_positions: bool,
 }
@@ -38,12 +39,13 @@ impl<'m> ImageClassifier<'m> {
     /// processor makes pictures of a size that the model does not take.
     pub fn new(model: &'m Model, processor: PerceiverImageProcessor) -> Result<Self> {
         let (found, task) = (model.architecture(), "classifying pictures");
-        if !found.is_image() {
+        if !found.is_some_and(Architecture::is_image) {
             super::expect_architecture(model, Architecture::ImageFourier, task)?;
         }
+        let config = model.config()?;
         if processor.do_resize {
             let (height, width) = (processor.size.height, processor.size.width);
-            if let Err(expected) = fits(model.config(), height, width) {
+            if let Err(expected) = fits(config, height, width) {
                 return Err(Error::Config {
                     origin: "preprocessor_config.json".to_owned(),
                     key: "size".to_owned(),
@@ -54,6 +56,7 @@ impl<'m> ImageClassifier<'m> {
         }
         Ok(ImageClassifier {
             model,
+            config,
             processor,
             resize_positions: false,
         })
@@ -72,6 +75,7 @@ impl<'m> ImageClassifier<'m> {
         super::expect_architecture(model, Architecture::ImageLearned, task)?;
         Ok(ImageClassifier {
             model,
+            config: model.config()?,
             processor,
             resize_positions: true,
         })
@@ -85,7 +89,7 @@ impl<'m> ImageClassifier<'m> {
     pub fn prepare(&self, frame: &Frame) -> Result<Tensor> {
         let pixels = self.processor.process(frame)?;
         if let (&[_, height, width], false) = (pixels.shape(), self.resize_positions)
-            && let Err(expected) = fits(self.model.config(), height, width)
+            && let Err(expected) = fits(self.config, height, width)
         {
             return Err(Error::input(
                 "picture",
@@ -131,7 +135,7 @@ impl<'m> ImageClassifier<'m> {
         if pixels.is_empty() {
             return Err(Error::input("pictures", "there are none", "at least one"));
         }
-        let config = self.model.config();
+        let config = self.config;
         let classes = config.labels.len();
         let options = RunOptions {
             resize_positions: self.resize_positions,

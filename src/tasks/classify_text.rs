@@ -27,6 +27,7 @@ const BATCH: usize = 16;
 #[derive(Clone, Copy)]
 pub struct TextClassifier<'m> {
     model: &'m Model,
+    config: &'m PerceiverConfig,
 }
 
 impl<'m> TextClassifier<'m> {
@@ -38,8 +39,9 @@ impl<'m> TextClassifier<'m> {
     pub fn new(model: &'m Model) -> Result<Self> {
         let wanted = Architecture::SequenceClassification;
         super::expect_architecture(model, wanted, "classifying texts")?;
-        text::expect_vocabulary(model.config(), "classifying texts")?;
-        Ok(TextClassifier { model })
+        let config = model.config()?;
+        text::expect_vocabulary(config, "classifying texts")?;
+        Ok(TextClassifier { model, config })
     }
 
     /// The `top` best classes of every text, best first; up to sixteen texts run together.
@@ -58,7 +60,7 @@ impl<'m> TextClassifier<'m> {
     ) -> Result<Vec<Vec<ClassScore>>> {
         classify_with(
             texts,
-            self.model.config(),
+            self.config,
             top,
             progress,
             &mut |inputs, progress| self.model.run(inputs, progress),

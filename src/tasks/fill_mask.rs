@@ -119,7 +119,7 @@ impl<'m> FillMask<'m> {
     /// vocabulary is not that of the byte tokenizer.
     pub fn new(model: &'m Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::MaskedLm, "filling masks")?;
-        let config = model.config();
+        let config = model.config()?;
         text::expect_vocabulary(config, "filling masks")?;
         Ok(FillMask {
             model,

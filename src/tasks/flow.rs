@@ -172,7 +172,7 @@ impl<'m> OpticalFlow<'m> {
         options: &FlowOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<FlowField> {
-        let tile = self.model.config().train_size;
+        let tile = self.model.config()?.train_size;
         flow_with(
             first,
             second,

@@ -64,12 +64,13 @@ pub type Run<'a> = dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<
 /// An error unless the model is of the architecture that a task needs.
 fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Result<()> {
     let found = model.architecture();
-    if found == wanted {
+    if found == Some(wanted) {
         return Ok(());
     }
+    let name = model.description().name();
     Err(Error::input(
         "model",
-        format!("{} cannot be used for {task}", found.name()),
+        format!("{name} cannot be used for {task}"),
         format!("a checkpoint of {}", wanted.name()),
     ))
 }

@@ -205,12 +205,12 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
             Array::per_item("audio", samples, audio),
             Array::per_item("image", frames * side * side * COLOURS, blocks),
             Array {
-                name: "points.audio",
+                name: "points.audio".into(),
                 each: None,
                 data: audio_points,
             },
             Array {
-                name: "points.image",
+                name: "points.image".into(),
                 each: None,
                 data: image_points,
             },

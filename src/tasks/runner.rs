@@ -68,7 +68,15 @@ pub fn run(
     options: &RunnerOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<NamedTensors> {
-    let names = input_names(model.architecture());
+    let Some(architecture) = model.architecture() else {
+        // A blueprint names its inputs itself, and knows no raw material.
+        let with = RunOptions {
+            intermediates: options.intermediates,
+            resize_positions: false,
+        };
+        return model.run_with(inputs, with, progress);
+    };
+    let names = input_names(architecture);
     let expected = || {
         let list: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
         format!("some of {}", list.join(", "))
@@ -82,7 +90,7 @@ pub fn run(
     if let Some(name) = inputs.keys().find(|n| !known(n)) {
         return Err(Error::input(name, "is unknown to this model", expected()));
     }
-    let runs = match model.architecture() {
+    let runs = match architecture {
         Architecture::MaskedLm | Architecture::SequenceClassification => text(model, inputs)?,
         Architecture::ImageLearned
         | Architecture::ImageFourier
@@ -109,7 +117,7 @@ pub fn run(
             for (name, tensor) in found {
                 let name = name.replacen("logits.", FULL, 1);
                 if name == "full.image" {
-                    let mut shape = model.config().output_shape.to_vec();
+                    let mut shape = model.config()?.output_shape.to_vec();
                     shape[0] = tensor.shape()[0];
                     shape.push(3);
                     outputs.insert(name, tensor.reshape(shape)?);
@@ -130,7 +138,7 @@ pub fn run(
             ));
         };
         let pair = frames_of("raw.tiled_frames", frames, height, width)?;
-        let tile = model.config().train_size;
+        let tile = model.config()?.train_size;
         let mut last = |done: u64, total: u64| {
             progress((parts - 1) * total + done, parts * total);
         };
@@ -191,7 +199,7 @@ fn text(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
                 _ => Err(shape(&format!("raw.text.{n}"), t, "u8 [bytes]")),
             })
             .collect::<Result<Vec<_>>>()?;
-        let padded = super::text::batch(&rows, model.config().max_position_embeddings)?;
+        let padded = super::text::batch(&rows, model.config()?.max_position_embeddings)?;
         runs.push(("", padded));
     }
     if let Some(ids) = inputs.get("unpadded.input_ids") {
@@ -223,7 +231,7 @@ fn pictures(
                 _ => Err(shape(&format!("raw.image.{n}"), t, "u8 [height, width, 3]")),
             })
             .collect::<Result<Vec<_>>>()?;
-        let usual = PerceiverImageProcessor::for_model(model.config());
+        let usual = PerceiverImageProcessor::for_model(model.config()?);
         let processor = processor.unwrap_or(&usual);
         let pixels = processor.pixel_values(&frames.iter().collect::<Vec<_>>())?;
         runs.push(("", of(pixels)));
@@ -235,7 +243,7 @@ fn pictures(
 }
 
 fn multimodal(model: &Model, inputs: &NamedTensors, full: Option<bool>) -> Result<Runs> {
-    let config = model.config();
+    let config = model.config()?;
     let mut tensors = NamedTensors::new();
     for name in ["image", "audio", "label", "points.image", "points.audio"] {
         if let Some(tensor) = inputs.get(name) {

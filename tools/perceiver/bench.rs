@@ -7,7 +7,7 @@ use clap::Args;
 use perceiver::checkpoint::Checkpoint;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::{
-    Architecture, Engine, Model, NamedTensors, PerceiverConfig, Result, RunOptions, Sizes, Tensor,
+    Architecture, Description, Engine, Model, NamedTensors, Result, RunOptions, Sizes, Tensor,
 };
 use serde::Serialize;
 
@@ -179,13 +179,13 @@ fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<
     let mut model = if Checkpoint::has_weights(&folder) {
         engine.load(&folder)?
     } else {
-        let config = PerceiverConfig::read(&folder)?;
-        let weights = RandomTensors::new(Model::tensors(&config)?, 1);
-        engine.load_from(config, Arc::new(weights))?
+        let description = Description::read(&folder)?;
+        let weights = RandomTensors::new(description.tensors()?, 1);
+        engine.load_description(description, Arc::new(weights))?
     };
     model.set_folded(route == Route::Folded);
     let load_seconds = start.elapsed().as_secs_f64();
-    let inputs = inputs(model.config(), options.batch.max(1))?;
+    let inputs = inputs(&model, options.batch.max(1))?;
     let bar = show::Bar::new("timing");
     let run = || {
         let start = Instant::now();
@@ -246,7 +246,11 @@ fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<
 }
 
 /// Inputs of the model's full size: what is in them does not change the time.
-fn inputs(config: &PerceiverConfig, batch: usize) -> Result<NamedTensors> {
+fn inputs(model: &Model, batch: usize) -> Result<NamedTensors> {
+    let config = match model.description() {
+        Description::Blueprint(blueprint) => return blueprint.sample_inputs(batch, 1),
+        other => other.config()?,
+    };
     let noise = |shape: Vec<usize>| {
         let elements = shape.iter().product();
         let data = (0..elements).map(|i: usize| ((i * 7919 % 255) as f32) / 127.5 - 1.0);

@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
 fn shipped(name: String, folder: PathBuf) -> Result<Row> {
     let checkpoint = Checkpoint::open(&folder)?;
     let elements = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
-    let architecture = checkpoint.config().architecture.name();
+    let architecture = checkpoint.description().name();
     let task = KNOWN
         .iter()
         .find(|known| known.architecture == architecture)

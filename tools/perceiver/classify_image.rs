@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use perceiver::tasks::{ClassScore, ImageClassifier, PerceiverImageProcessor, frames, picture};
-use perceiver::{Error, Result, Tensor};
+use perceiver::{Architecture, Error, Result, Tensor};
 use serde_json::json;
 
 use crate::models::{DeviceOption, folder, load};
@@ -56,13 +56,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let files = expanded(&options.files)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
-    if !model.architecture().is_image() {
+    if !model.architecture().is_some_and(Architecture::is_image) {
         // Says so before it looks for settings of pictures.
         ImageClassifier::new(&model, PerceiverImageProcessor::default())?;
     }
     let processor = match &options.processor {
         Some(path) => PerceiverImageProcessor::read(path)?,
-        None => PerceiverImageProcessor::read_for(folder(&options.model)?, model.config())?,
+        None => PerceiverImageProcessor::read_for(folder(&options.model)?, model.config()?)?,
     };
     let classifier = if options.resize_positions {
         ImageClassifier::with_resized_positions(&model, processor)?

@@ -252,6 +252,8 @@ fn bad(name: &str, what: &str, expected: &str) -> Error {
 fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
     const LONGEST_SIDE: usize = 1 << 14;
     let expected = "what `perceiver latents encode` wrote";
+    // A blueprint has sizes of its own.
+    let longest = model.config().map_or(0, |c| c.max_position_embeddings);
     let list = tensors.get(SIZES).and_then(|t| t.as_i64());
     let list: Option<Vec<usize>> = list
         .into_iter()
@@ -260,8 +262,7 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
         .collect();
     match list.as_deref() {
         Some(&[length, height, width, resize @ (0 | 1)])
-            if length <= model.config().max_position_embeddings.max(1)
-                && height.max(width) <= LONGEST_SIDE =>
+            if length <= longest && height.max(width) <= LONGEST_SIDE =>
         {
             Ok(Sizes {
                 length,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use perceiver::graph::PlanReport;
 use perceiver::perceiver::parameters::RandomTensors;
-use perceiver::{Engine, PerceiverConfig, Result, RunOptions, Sizes};
+use perceiver::{Description, Engine, Result, RunOptions};
 
 use serde_json::json;
 
@@ -43,9 +43,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let config = PerceiverConfig::read(models::description(&options.model)?)?;
+    let description = Description::read(models::description(&options.model)?)?;
     let engine = Engine::named(&options.device)?;
-    let length = options.length.unwrap_or(config.max_position_embeddings);
     let invalid = |name: &str, found: usize, expected: String| {
         Err(perceiver::Error::Input {
             name: name.to_owned(),
@@ -53,32 +52,41 @@ pub(crate) fn run(options: &Options) -> Outcome {
             expected,
         })
     };
-    if length == 0 || length > config.max_position_embeddings {
-        return invalid(
-            "length",
-            length,
-            format!("1 to {}", config.max_position_embeddings),
-        );
-    }
     if options.batch == 0 || options.batch > 4096 {
         return invalid("batch", options.batch, "1 to 4096".to_owned());
     }
     // The weights are never asked for.
     let nothing = Arc::new(RandomTensors::new([], 0));
-    let mut sizes = Sizes {
-        length,
-        ..Sizes::usual(&config)
-    };
-    if let Some(size) = options.size {
-        sizes.image = size;
-        sizes.resize_positions = true;
+    let mut sizes = description.usual_sizes();
+    match &description {
+        Description::Config(config) => {
+            let most = config.max_position_embeddings;
+            if let Some(length) = options.length {
+                if length == 0 || length > most {
+                    return invalid("length", length, format!("1 to {most}"));
+                }
+                sizes.length = length;
+            }
+            if let Some(size) = options.size {
+                sizes.image = size;
+                sizes.resize_positions = true;
+            }
+            if options.whole {
+                let pixels: usize = config.output_shape.iter().product();
+                sizes.points = [config.audio_patches(), pixels];
+            }
+        }
+        _ if options.length.is_some() || options.size.is_some() || options.whole => {
+            return Err(perceiver::Error::Input {
+                name: "sizes".to_owned(),
+                what: "are asked for, but this model is a blueprint".to_owned(),
+                expected: "none: a blueprint has its own, in config.json".to_owned(),
+            });
+        }
+        _ => {}
     }
-    if options.whole {
-        let pixels: usize = config.output_shape.iter().product();
-        sizes.points = [config.audio_patches(), pixels];
-    }
-    let formula = formula(&config, &sizes);
-    let mut model = engine.load_from(config, nothing)?;
+    let formula = description.blueprint(&sizes).formula_flops();
+    let mut model = engine.load_description(description, nothing)?;
     let plain = {
         model.set_folded(false);
         model.report(options.batch, sizes, RunOptions::default())?
@@ -128,15 +136,6 @@ pub(crate) fn run(options: &Options) -> Outcome {
         show::flops(report.total_flops),
     ))?;
     Ok(true)
-}
-
-/// The paper's cost [M + O + LN]·N·F (section 3.1) with F the latent channels, two operations each.
-fn formula(config: &PerceiverConfig, sizes: &Sizes) -> u64 {
-    let elements = perceiver::model_blueprint(config, sizes).elements();
-    let [inputs, outputs] = elements.map(|n| n as u64);
-    let (n, f) = (config.num_latents as u64, config.d_latents as u64);
-    let layers = (config.num_blocks * config.num_self_attends_per_block) as u64;
-    2 * (inputs + outputs + layers * n) * n * f
 }
 
 fn picture_size(text: &str) -> Result<[usize; 2], String> {

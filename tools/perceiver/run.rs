@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use perceiver::Architecture;
 use perceiver::checkpoint::{read_tensors, write_tensors};
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::tasks::{FlowOptions, PerceiverImageProcessor};
@@ -51,10 +52,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
             ..FlowOptions::default()
         },
         full: options.full.then_some(true),
-        processor: match model.architecture().is_image() {
+        processor: match model.architecture().is_some_and(Architecture::is_image) {
             true => Some(PerceiverImageProcessor::read_for(
                 folder(&options.model)?,
-                model.config(),
+                model.config()?,
             )?),
             false => None,
         },

@@ -1,0 +1,103 @@
+//! What a `config.json` describes: one of the official classes, or any Perceiver as a blueprint.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::model::{self, Model};
+use crate::perceiver::blueprint::Blueprint;
+use crate::perceiver::stack::Sizes;
+use crate::perceiver::{Architecture, PerceiverConfig, is_blueprint, read_text};
+
+/// A model without its weights.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Description {
+    /// An official class and its sizes.
+    Config(PerceiverConfig),
+    /// A model as data.
+    Blueprint(Blueprint),
+}
+
+impl Description {
+    /// Reads `config.json`, or that file in a folder: `"model_type": "perceiver-blueprint"` makes it a
+    /// [`Blueprint`].
+    ///
+    /// # Errors
+    /// Those of [`PerceiverConfig::read`] and [`Blueprint::read`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let (text, origin) = read_text(path.as_ref())?;
+        if is_blueprint(&text) {
+            return Blueprint::from_json(&text, &origin).map(Description::Blueprint);
+        }
+        PerceiverConfig::from_json(&text, &origin).map(Description::Config)
+    }
+
+    /// The class; `None` for a blueprint.
+    #[must_use]
+    pub fn architecture(&self) -> Option<Architecture> {
+        match self {
+            Description::Config(config) => Some(config.architecture),
+            Description::Blueprint(_) => None,
+        }
+    }
+
+    /// Name of the class.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.architecture()
+            .map_or("Perceiver (blueprint)", Architecture::name)
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a blueprint.
+    pub fn config(&self) -> Result<&PerceiverConfig> {
+        match self {
+            Description::Config(config) => Ok(config),
+            Description::Blueprint(_) => Err(Error::input(
+                "model",
+                "is a blueprint",
+                "a checkpoint of one of Hugging Face's Perceiver classes",
+            )),
+        }
+    }
+
+    /// The model as data, for items of these sizes; a blueprint has its own.
+    #[must_use]
+    pub fn blueprint(&self, sizes: &Sizes) -> Blueprint {
+        match self {
+            Description::Config(config) => model::blueprint(config, sizes),
+            Description::Blueprint(blueprint) => blueprint.clone(),
+        }
+    }
+
+    /// Sizes that the model is usually run with.
+    #[must_use]
+    pub fn usual_sizes(&self) -> Sizes {
+        match self {
+            Description::Config(config) => Sizes::usual(config),
+            Description::Blueprint(_) => Sizes::default(),
+        }
+    }
+
+    /// Names and shapes of the tensors that it needs.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] or [`Error::Config`] when it does not hold together.
+    pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        match self {
+            Description::Config(config) => Model::tensors(config),
+            Description::Blueprint(blueprint) => blueprint.tensors(),
+        }
+    }
+
+    /// Names of tensors that checkpoints have and that change no result.
+    #[must_use]
+    pub fn unused_tensors(&self) -> &'static [&'static str] {
+        match self {
+            Description::Config(config) => Model::unused_tensors(config),
+            Description::Blueprint(_) => &[],
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Inputs of a blueprint: named tensors, checked and in the form that its graph reads.
+
+use super::batch::{Array, Batch, finite, planes_to_rows};
+use super::blueprint::{Blueprint, Content, Positions, Queries, RowArray};
+use super::stack::Sizes;
+use crate::error::{Error, Result};
+use crate::random::Random;
+use crate::tensor::{NamedTensors, Tensor};
+
+/// One named input and what it must look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputShape {
+    /// Name.
+    pub name: String,
+    /// Type and shape.
+    pub kind: InputKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+/// Type and shape of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputKind {
+    /// f32 `[batch, rows, channels]`.
+    Rows {
+        /// Rows of one item.
+        rows: usize,
+        /// Channels of a row.
+        channels: usize,
+    },
+    /// f32 `[batch, channels, height, width]`.
+    Picture {
+        /// Channels.
+        channels: usize,
+        /// Height and width.
+        size: [usize; 2],
+    },
+    /// i64 `[batch, length]`, each below `vocabulary`.
+    Tokens {
+        /// Tokens of one item.
+        length: usize,
+        /// Tokens that there are.
+        vocabulary: usize,
+    },
+    /// i64 `[rows]`, which all items share: each a cell of a grid.
+    Points {
+        /// Rows.
+        rows: usize,
+        /// Cells of the grid.
+        cells: usize,
+    },
+    /// i64 `[batch, rows]`: 1 keeps a row, 0 removes it. Left out: all are kept.
+    Mask {
+        /// Rows of one item.
+        rows: usize,
+    },
+}
+
+impl InputKind {
+    /// Shape of one item, or the whole shape where all items share it; and whether they do.
+    fn shape(self) -> (Vec<usize>, bool) {
+        match self {
+            InputKind::Rows { rows, channels } => (vec![rows, channels], false),
+            InputKind::Picture {
+                channels,
+                size: [height, width],
+            } => (vec![channels, height, width], false),
+            InputKind::Tokens { length, .. } => (vec![length], false),
+            InputKind::Points { rows, .. } => (vec![rows], true),
+            InputKind::Mask { rows } => (vec![rows], false),
+        }
+    }
+
+    /// As a message says it.
+    fn expected(self) -> String {
+        let (shape, shared) = self.shape();
+        let mut words: Vec<String> = shape.iter().map(usize::to_string).collect();
+        if !shared {
+            words.insert(0, "batch".to_owned());
+        }
+        let shape = words.join(", ");
+        match self {
+            InputKind::Rows { .. } | InputKind::Picture { .. } => format!("f32 [{shape}]"),
+            InputKind::Tokens { vocabulary, .. } => {
+                format!("i64 [{shape}], each from 0 to {}", vocabulary - 1)
+            }
+            InputKind::Points { cells, .. } => {
+                format!("i64 [{shape}], each from 0 to {}", cells - 1)
+            }
+            InputKind::Mask { .. } => format!("i64 [{shape}], 0 (removed) or 1"),
+        }
+    }
+}
+
+impl InputShape {
+    /// Numbers of this shape that a seed repeats: floats uniform in [-1, 1), whole numbers over all
+    /// that are possible, points one after the other where the grid has as many cells.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the shape has too many elements.
+    pub fn sample(&self, batch: usize, seed: u64) -> Result<Tensor> {
+        let (mut shape, shared) = self.kind.shape();
+        if !shared {
+            shape.insert(0, batch);
+        }
+        let elements = shape.iter().product();
+        let mut random = Random::new(seed);
+        let mut below = |n: usize| (0..elements).map(|_| random.below(n) as i64).collect();
+        match self.kind {
+            InputKind::Rows { .. } | InputKind::Picture { .. } => {
+                let data = (0..elements).map(|_| random.signed()).collect();
+                Tensor::f32(shape, data)
+            }
+            InputKind::Tokens { vocabulary, .. } => Tensor::i64(shape, below(vocabulary)),
+            InputKind::Points { cells, .. } if cells == elements => {
+                Tensor::i64(shape, (0..elements as i64).collect())
+            }
+            InputKind::Points { cells, .. } => Tensor::i64(shape, below(cells)),
+            InputKind::Mask { .. } => Tensor::i64(shape, below(2)),
+        }
+    }
+}
+
+impl Blueprint {
+    /// Inputs of a run that a seed repeats, for timing and tests.
+    ///
+    /// # Errors
+    /// As [`InputShape::sample`].
+    pub fn sample_inputs(&self, batch: usize, seed: u64) -> Result<NamedTensors> {
+        let shapes = self.input_shapes().into_iter().zip(seed..);
+        shapes
+            .map(|(shape, seed)| Ok((shape.name.clone(), shape.sample(batch, seed)?)))
+            .collect()
+    }
+
+    /// The inputs of a run, in the order of their modalities and heads.
+    #[must_use]
+    pub fn input_shapes(&self) -> Vec<InputShape> {
+        let mut list = Vec::new();
+        for array in &self.inputs {
+            push(&mut list, array);
+        }
+        for head in self.decoders.iter().flat_map(|d| &d.heads) {
+            if let Queries::Array(array) = &head.queries {
+                push(&mut list, array);
+            }
+        }
+        list
+    }
+
+    /// Whether several items can go through one graph: every modality differs from item to item.
+    pub(crate) fn batches(&self) -> bool {
+        self.inputs.iter().all(|a| a.content.input().is_some())
+    }
+}
+
+fn push(list: &mut Vec<InputShape>, array: &RowArray) {
+    let rows = array.count;
+    let mut add = |name: &str, kind, optional| {
+        list.push(InputShape {
+            name: name.to_owned(),
+            kind,
+            optional,
+        });
+    };
+    match &array.content {
+        Content::None | Content::Learned { .. } => {}
+        Content::Given { input, channels }
+        | Content::Linear {
+            input, channels, ..
+        } => {
+            let channels = *channels;
+            add(input, InputKind::Rows { rows, channels }, false);
+        }
+        Content::Tokens {
+            input, vocabulary, ..
+        } => {
+            let kind = InputKind::Tokens {
+                length: rows,
+                vocabulary: *vocabulary,
+            };
+            add(input, kind, false);
+        }
+        Content::Convolution {
+            input,
+            image,
+            channels,
+            ..
+        } => {
+            let kind = InputKind::Picture {
+                channels: *channels,
+                size: *image,
+            };
+            add(input, kind, false);
+        }
+    }
+    if let (Some(points), Positions::Fourier(grid)) = (&array.points, &array.positions) {
+        let cells = grid.axes.iter().product();
+        add(points, InputKind::Points { rows, cells }, false);
+    }
+    if let Some(mask) = &array.mask {
+        add(mask, InputKind::Mask { rows }, true);
+    }
+}
+
+/// Checks what a run of a blueprint is given.
+pub(crate) fn inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    let shapes = blueprint.input_shapes();
+    let known = || {
+        let names = shapes.iter().map(|s| {
+            let optional = if s.optional { " (optional)" } else { "" };
+            format!("`{}`{optional}", s.name)
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    if let Some(name) = given.keys().find(|n| shapes.iter().all(|s| s.name != **n)) {
+        return Err(Error::input(name, "is unknown to this model", known()));
+    }
+    let mut items: Option<(&str, usize)> = None;
+    let mut found = Vec::new();
+    for shape in &shapes {
+        let Some(tensor) = given.get(&shape.name) else {
+            if shape.optional {
+                continue;
+            }
+            return Err(Error::input(&shape.name, "is missing", known()));
+        };
+        let (wanted, shared) = shape.kind.shape();
+        let wrong = |expected: String| {
+            let what = format!("has shape {:?}", tensor.shape());
+            Err(Error::input(&shape.name, what, expected))
+        };
+        match tensor.shape() {
+            whole if shared && *whole == wanted => {}
+            [n, rest @ ..] if !shared && *n > 0 && *rest == wanted => match items {
+                Some((first, items)) if items != *n => {
+                    let as_many = format!("as many items as `{first}`, {items}");
+                    return wrong(format!("{}, {as_many}", shape.kind.expected()));
+                }
+                Some(_) => {}
+                None => items = Some((&shape.name, *n)),
+            },
+            _ => return wrong(shape.kind.expected()),
+        }
+        found.push((shape, tensor));
+    }
+    let items = items.map_or(1, |(_, n)| n);
+    let mut arrays = Vec::with_capacity(shapes.len());
+    for (shape, tensor) in found {
+        arrays.push(array(shape, tensor)?);
+    }
+    for shape in &shapes {
+        if let InputKind::Mask { rows } = shape.kind
+            && !given.contains_key(&shape.name)
+        {
+            let ones = vec![1.0; items * rows];
+            arrays.push(Array::per_item(shape.name.clone(), rows, ones));
+        }
+    }
+    Ok(Batch {
+        items,
+        sizes: Sizes::default(),
+        arrays,
+    })
+}
+
+/// The elements of a tensor whose shape is right.
+fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
+    let name = &shape.name;
+    let expected = || shape.kind.expected();
+    let (each, shared) = shape.kind.shape();
+    let each: usize = each.iter().product();
+    let data = match shape.kind {
+        InputKind::Rows { .. } => finite(name, tensor, &expected)?.to_vec(),
+        InputKind::Picture { channels, size } => {
+            let planes = finite(name, tensor, &expected)?;
+            planes_to_rows(planes, channels, size[0] * size[1])
+        }
+        InputKind::Tokens { vocabulary, .. } => below(name, tensor, vocabulary, &expected)?,
+        InputKind::Points { cells, .. } => below(name, tensor, cells, &expected)?,
+        InputKind::Mask { .. } => below(name, tensor, 2, &expected)?,
+    };
+    Ok(Array {
+        name: name.clone().into(),
+        each: (!shared).then_some(each),
+        data,
+    })
+}
+
+/// Whole numbers below a limit, as the floats that kernels read; all that fit are below 2²⁴.
+fn below(
+    name: &str,
+    tensor: &Tensor,
+    limit: usize,
+    expected: &dyn Fn() -> String,
+) -> Result<Vec<f32>> {
+    let numbers = tensor
+        .as_i64()
+        .ok_or_else(|| Error::input(name, "holds no 64-bit integers", expected()))?;
+    let fits = |&n: &i64| usize::try_from(n).is_ok_and(|n| n < limit);
+    match numbers.iter().position(|n| !fits(n)) {
+        None => Ok(numbers.iter().map(|&n| n as f32).collect()),
+        Some(at) => Err(Error::input(
+            name,
+            format!("has {} at element {at}", numbers[at]),
+            expected(),
+        )),
+    }
+}

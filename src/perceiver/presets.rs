@@ -1,0 +1,162 @@
+//! Models of the papers for which no weights were published, as blueprints.
+//!
+//! What a paper leaves open is assumed and said so; sizes are arguments, so that a small model of the
+//! same form can be trained. Papers: Perceiver (Jaegle et al., 2021) and Perceiver IO (Jaegle et al.,
+//! 2022).
+
+use super::blueprint::Blueprint;
+use super::builder::{Modality, Output, PerceiverBuilder, feature_grid};
+use crate::error::Result;
+use crate::graph::{FourierPositions, Spacing};
+
+/// Latents and tower of a preset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Latents N.
+    pub latents: usize,
+    /// Latent channels D.
+    pub channels: usize,
+    /// Self-attention layers with weights of their own.
+    pub layers: usize,
+    /// Times that these are run.
+    pub times: usize,
+    /// Their heads.
+    pub heads: usize,
+}
+
+impl Size {
+    fn builder(self) -> PerceiverBuilder {
+        PerceiverBuilder::new(self.latents, self.channels)
+    }
+
+    fn tower(self, builder: PerceiverBuilder) -> PerceiverBuilder {
+        builder.tower("tower", self.layers, self.heads, self.times)
+    }
+}
+
+/// GLUE with one learned query per task (Perceiver IO, section 4.1, "multitask query"): bytes
+/// `text` `[batch, length]` with `text.mask`, and for each task its scores `[batch, classes]`.
+///
+/// Assumed: embeddings and queries of 768 channels as in the language model, a decoder of one head, one
+/// linear layer per task.
+///
+/// # Errors
+/// [`crate::Error::Config`] when sizes do not fit.
+pub fn glue(size: Size, length: usize, tasks: &[(&str, usize)]) -> Result<Blueprint> {
+    /// Six special tokens and all bytes.
+    const VOCABULARY: usize = 262;
+    const CHANNELS: usize = 768;
+    let text = Modality::tokens("text", length, VOCABULARY, CHANNELS).mask();
+    let mut builder = size.tower(size.builder().input(text).cross("cross", size.heads));
+    for &(task, classes) in tasks {
+        let query = Modality::learned(task, 1, CHANNELS);
+        builder = builder.output(Output::new(task, query).linear(classes).shape(&[classes]));
+    }
+    builder.build()
+}
+
+/// What a sound is given as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sound {
+    /// `samples` of the wave in rows of `patch`.
+    Raw {
+        /// Samples, a multiple of `patch`.
+        samples: usize,
+        /// Samples of a row.
+        patch: usize,
+    },
+    /// A mel spectrogram, one row per value.
+    Mel {
+        /// Points in time.
+        frames: usize,
+        /// Mel bands.
+        bands: usize,
+    },
+}
+
+/// AudioSet: classes of a clip from `video` `[batch, patches, channels]`, patches on a `grid` of time,
+/// height and width, and `audio` (Perceiver IO, section 4.5 and appendix; Perceiver, section 4.2). The
+/// Perceiver's clips are 32 frames of 224×224 in patches of 2×8×8, `grid` `[16, 28, 28]` with 384
+/// channels, and 61440 samples in rows of 128. Output `class` `[batch, classes]`, 527 of them.
+///
+/// Assumed: 64 Fourier bands for the video and 192 for the sound, frequencies up to the grid's
+/// resolution (raw sound: that of its samples), one cross-attend of one head, one learned query.
+///
+/// # Errors
+/// [`crate::Error::Config`] when sizes do not fit.
+pub fn audio_set(
+    size: Size,
+    grid: [usize; 3],
+    channels: usize,
+    sound: Sound,
+    classes: usize,
+) -> Result<Blueprint> {
+    let cells = grid.iter().fold(1usize, |a, &n| a.saturating_mul(n));
+    let video = Modality::given("video", cells, channels).fourier(&grid, 64);
+    let audio = match sound {
+        Sound::Raw { samples, patch } => {
+            // A patch of 0 has no rows, which the check refuses; so has a rest.
+            let rows = match samples.checked_rem(patch) {
+                Some(0) => samples / patch,
+                _ => 0,
+            };
+            let positions = FourierPositions {
+                axes: vec![rows],
+                max_resolution: vec![samples],
+                bands: 192,
+                spacing: Spacing::Ends,
+            };
+            Modality::given("audio", rows, patch).fourier_with(positions)
+        }
+        Sound::Mel { frames, bands } => {
+            Modality::given("audio", frames.saturating_mul(bands), 1).fourier(&[frames, bands], 192)
+        }
+    };
+    let builder = size.builder().input(audio).input(video).cross("cross", 1);
+    let query = Modality::learned("class", 1, size.channels);
+    size.tower(builder)
+        .decoder(1, true)
+        .output(
+            Output::new("class", query)
+                .linear(classes)
+                .shape(&[classes]),
+        )
+        .build()
+}
+
+/// The set of units of a StarCraft II position, in place of AlphaStar's entity transformer (Perceiver
+/// IO, section 4.4): `entities` `[batch, units, features]` with `entities.mask`, one vector `[batch,
+/// units, channels]` for each unit as `encoded`. The set has no order, so there are no positions.
+///
+/// Assumed: AlphaStar's 512 units at most; the paper uses 32 latents. Rows ask with what they are.
+///
+/// # Errors
+/// [`crate::Error::Config`] when sizes do not fit.
+pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) -> Result<Blueprint> {
+    let entities = Modality::linear("entities", units, features, size.channels).mask();
+    let builder = size.builder().input(entities).cross("cross", size.heads);
+    size.tower(builder)
+        .decoder(size.heads, true)
+        .output(Output::per_row("encoded", "entities").linear(channels))
+        .build()
+}
+
+/// Optical flow on features of a convolution (Perceiver IO, appendix on flow): `frames` `[batch, 6,
+/// height, width]`, both pictures' colours, to `flow` `[batch, features, 32]`: of each feature a vector
+/// for each of the 4×4 pixels that it stands for, rows of the block first.
+///
+/// Assumed: the ImageNet model's convolution over both frames at once with 64 channels, 64 Fourier
+/// bands, queries that are the input's rows as in the published flow model, and no learned upsampling.
+///
+/// # Errors
+/// [`crate::Error::Config`] when sizes do not fit.
+pub fn convolution_flow(size: Size, image: [usize; 2]) -> Result<Blueprint> {
+    const FRAMES: usize = 2 * 3;
+    const BLOCK: usize = 4 * 4;
+    let frames =
+        Modality::convolution("frames", image, FRAMES, 64).fourier(&feature_grid(image), 64);
+    size.tower(size.builder().input(frames).cross("cross", 1))
+        .output(Output::per_row("flow", "frames").linear(2 * BLOCK))
+        .build()
+}
