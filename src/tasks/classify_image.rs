@@ -7,7 +7,7 @@
 //! ```no_run
 //! # fn example(model: &perceiver::Model, frame: &perceiver::tasks::Frame) -> perceiver::Result<()> {
 //! use perceiver::tasks::{ImageClassifier, PerceiverImageProcessor};
-//! let processor = PerceiverImageProcessor::read_for("models/images", model.config())?;
+//! let processor = PerceiverImageProcessor::read_for("models/images", model.config()?)?;
 //! let classifier = ImageClassifier::new(model, processor)?;
 //! let classes = classifier.classify(&[frame], 5, &mut |_, _| ())?;
 //! println!("{}", classes[0][0].label);
