@@ -151,7 +151,11 @@ fn encodes(criterion: &mut Criterion) {
                 fastest.push(best);
             }
             group.finish();
-            if let [folded, plain] = fastest[..] {
+            // A filter on the command line may have left one out.
+            if let [folded, plain] = fastest[..]
+                && folded.is_finite()
+                && plain.is_finite()
+            {
                 eprintln!(
                     "{model} on {place}: folded {:.1} ms, plain {:.1} ms, ratio 1/{:.1}",
                     1e3 * folded,
