@@ -15,6 +15,7 @@ use safetensors::tensor::{Dtype, View};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::checkpoint::COMPANIONS;
 use crate::checkpoint::{Checkpoint, Entry, WeightFormat, serialize};
 use crate::error::{Error, Result};
 use crate::output::whole_folder;
@@ -23,15 +24,6 @@ use crate::tensor::{DType, Data};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
-/// Small files that are taken along when they are there.
-const COMPANIONS: [&str; 6] = [
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-];
 /// Companions larger than this are none.
 const LARGEST_COMPANION: u64 = 64 << 20;
 

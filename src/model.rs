@@ -177,7 +177,11 @@ fn plan_of(
     request: &Request,
     device: Option<&DeviceTraits>,
 ) -> Result<Plan> {
-    let graph = build::graph(blueprint, request)?;
+    planned(build::graph(blueprint, request)?, device)
+}
+
+/// The plan of a graph: on a GPU with these traits, or on the CPU.
+fn planned(graph: Graph, device: Option<&DeviceTraits>) -> Result<Plan> {
     Plan::new(match device {
         Some(traits) => split_attention(graph, &|a| splits(a, traits)),
         None => graph,
@@ -418,12 +422,16 @@ impl Model {
     }
 
     fn plan(&self, request: &Request) -> Result<Plan> {
-        let traits = match &self.store {
+        let blueprint = self.description.blueprint(&request.sizes);
+        plan_of(&blueprint, request, self.traits())
+    }
+
+    /// What plans are made for; `None` on the CPU.
+    fn traits(&self) -> Option<&DeviceTraits> {
+        match &self.store {
             Store::Gpu(parameters) => Some(parameters.device().traits()),
             _ => None,
-        };
-        let blueprint = self.description.blueprint(&request.sizes);
-        plan_of(&blueprint, request, traits)
+        }
     }
 
     /// As [`Model::run_with`], without intermediates.
@@ -485,13 +493,14 @@ impl Model {
         let mut session = self.open(build::encoder(&blueprint, &request)?)?;
         let mut latents = Vec::with_capacity(batch.items);
         let items = batch.items as u64;
+        // Points are for decoders.
+        let known: Vec<String> = session
+            .plan()
+            .graph
+            .inputs()
+            .map(|(n, ..)| n.to_owned())
+            .collect();
         for item in 0..batch.items {
-            let known: Vec<String> = session
-                .plan()
-                .graph
-                .inputs()
-                .map(|(n, ..)| n.to_owned())
-                .collect();
             for array in &batch.arrays {
                 if known.iter().any(|n| *n == array.name) {
                     session.write(&array.name, array.of_item(item))?;
@@ -642,13 +651,7 @@ impl Model {
 
     /// A session of a graph over this model's weights.
     pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
-        let plan = Plan::new(match &self.store {
-            Store::Gpu(parameters) => {
-                let traits = *parameters.device().traits();
-                split_attention(graph, &move |a| splits(a, &traits))
-            }
-            _ => graph,
-        })?;
+        let plan = planned(graph, self.traits())?;
         self.prepared(plan)
     }
 

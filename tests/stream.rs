@@ -264,6 +264,24 @@ fn refusals_say_what_is_expected() {
     let text = message(encoder.finish().map(drop));
     assert!(text.contains("no rows"), "{text}");
 
+    let text_model = Engine::cpu()
+        .load(common::fixtures().join("golden/mlm-v1-s0"))
+        .expect("a model");
+    let sizes = Sizes::usual(text_model.config().expect("an official class"));
+    let text = message(text_model.encoder(&sizes).map(drop));
+    assert!(text.contains("tokens of one text"), "{text}");
+    // Numbers of rows beyond this are not exact in f32.
+    let pictures = self::case(&Engine::cpu(), CASES[0], true);
+    let sizes = Sizes {
+        image: [4097, 4096],
+        ..Sizes::default()
+    };
+    let text = message(pictures.model.encoder(&sizes).map(drop));
+    assert!(
+        text.contains("16781312 rows") && text.contains("16777216"),
+        "{text}"
+    );
+
     let text = message(Latents::new(2, 3, vec![0.0; 5]).map(drop));
     assert!(text.contains("5 elements"), "{text}");
     let other = Latents::new(2, 3, vec![0.0; 6]).expect("latents");

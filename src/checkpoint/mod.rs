@@ -18,6 +18,16 @@ mod torch_zip;
 mod weights;
 mod write;
 
+/// Small files that belong to a checkpoint where they are there, beside its `config.json`.
+pub(crate) const COMPANIONS: [&str; 6] = [
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+];
+
 pub use entry::Entry;
 pub use file::{TensorFile, WeightFormat, read_tensors};
 pub use folder::Checkpoint;

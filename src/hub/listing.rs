@@ -8,20 +8,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::name::{is_commit, is_file_name, stays_inside};
+use crate::checkpoint::COMPANIONS;
 use crate::error::{Error, Result};
 
 /// The description of a model.
 pub(super) const CONFIG: &str = "config.json";
-/// Small files that are taken where a repository has them.
-const SMALL: [&str; 7] = [
-    CONFIG,
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-];
 /// Weights, best first: whole, then the index of several files, in two formats.
 const WEIGHTS: [Weights; 4] = [
     Weights::Whole("model.safetensors"),
@@ -104,7 +95,9 @@ impl Listing {
 
     /// Small files to take, the configuration first.
     pub(super) fn small(&self) -> impl Iterator<Item = &'static str> {
-        SMALL.into_iter().filter(|file| self.has(file))
+        std::iter::once(CONFIG)
+            .chain(COMPANIONS)
+            .filter(|file| self.has(file))
     }
 
     /// Where the weights are, if there are any.

@@ -200,10 +200,7 @@ mod tests {
         .expect("options");
         assert_eq!(set.endpoint, "https://mirror.example");
         assert!(set.offline);
-        assert_eq!(
-            set.certificates.as_deref(),
-            Some(Path::new("/ada/own.pem"))
-        );
+        assert_eq!(set.certificates.as_deref(), Some(Path::new("/ada/own.pem")));
         assert!(!format!("{set:?}").contains("secret"));
         assert_eq!(set.token.expect("a token").header(), "Bearer hf_secret");
         let offline = options(&[("HF_HUB_OFFLINE", "0")])

@@ -11,7 +11,7 @@ use super::fold::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
 use super::stack::Request;
 use crate::error::{Error, Result};
-use crate::graph::{Factored, Graph, Recipe, Stage, View};
+use crate::graph::{Factored, Fold, Graph, Recipe, Stage, View};
 use crate::tensor::Extent;
 
 /// Input: the rows' content.
@@ -43,21 +43,38 @@ pub(crate) struct StateShape {
 }
 
 /// The encoder of a blueprint, for streams.
-pub(crate) struct StreamEncoder<'a> {
-    blueprint: &'a Blueprint,
-    layer: &'a AttentionLayer,
+pub(crate) struct StreamEncoder {
+    blueprint: Blueprint,
+    layer: AttentionLayer,
     folded: bool,
 }
 
-impl<'a> StreamEncoder<'a> {
-    /// The encoder, if the blueprint reads its inputs once.
-    pub(crate) fn new(blueprint: &'a Blueprint, folded: bool) -> Result<Self> {
+/// Rows on a grid that can be told apart: their numbers are passed as floats, which hold whole numbers
+/// to 2²⁴.
+pub(crate) const MOST_POINTS: usize = 1 << 24;
+
+/// Rows of the smallest chunk.
+const SMALLEST: usize = 64;
+
+/// Rows of the chunk that `rows` rows are filled up to, `most` at the most: few sizes, so that few
+/// sessions are made.
+pub(crate) fn chunk_size(rows: usize, most: usize) -> usize {
+    let mut size = SMALLEST;
+    while size < rows && size < most {
+        size *= 4;
+    }
+    size.min(most)
+}
+
+impl StreamEncoder {
+    /// The encoder, if the blueprint reads its inputs once and row by row.
+    pub(crate) fn new(blueprint: Blueprint, folded: bool) -> Result<Self> {
         let crosses = |s: &&Step| matches!(s, Step::Cross(_));
         let layer = match (
             blueprint.steps.first(),
             blueprint.steps.iter().filter(crosses).count(),
         ) {
-            (Some(Step::Cross(layer)), 1) => layer,
+            (Some(Step::Cross(layer)), 1) => layer.clone(),
             (_, count) => {
                 return Err(Error::input(
                     "model",
@@ -74,17 +91,30 @@ impl<'a> StreamEncoder<'a> {
                 "rows in the order of a grid",
             ));
         }
+        for array in &blueprint.inputs {
+            chunk_of(array, SMALLEST)?;
+            if array.count > MOST_POINTS {
+                let what = format!("has {} rows", array.count);
+                let expected = format!("at most {MOST_POINTS} rows of one modality");
+                return Err(Error::input(&array.name, what, expected));
+            }
+        }
         let modalities: Vec<_> = blueprint
             .inputs
             .iter()
             .map(|a| (a.count, a.factored()))
             .collect();
-        let folded = folded && encoder_pays(layer, blueprint.latents.rows, &modalities);
+        let folded = folded && encoder_pays(&layer, blueprint.latents.rows, &modalities);
         Ok(StreamEncoder {
             blueprint,
             layer,
             folded,
         })
+    }
+
+    /// What it is the encoder of.
+    pub(crate) fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
     }
 
     fn latents(&self, g: &mut Graph) -> View {
@@ -96,11 +126,15 @@ impl<'a> StreamEncoder<'a> {
         g.view(value)
     }
 
-    fn folded(&self, latents: View) -> FoldedEncoder<'a> {
+    fn fold(&self) -> Fold {
         let modalities = self.blueprint.inputs.iter().map(RowArray::factored);
+        encoder_fold(&self.layer, modalities.collect())
+    }
+
+    fn folded(&self, latents: View) -> FoldedEncoder<'_> {
         FoldedEncoder {
-            layer: self.layer,
-            fold: encoder_fold(self.layer, modalities.collect()),
+            layer: &self.layer,
+            fold: self.fold(),
             latents,
         }
     }
@@ -110,11 +144,9 @@ impl<'a> StreamEncoder<'a> {
         let latents = &self.blueprint.latents;
         let (heads, v) = (self.layer.heads, self.layer.v);
         if self.folded {
-            let mut g = Graph::default();
-            let view = self.latents(&mut g);
             return StateShape {
                 rows: latents.rows * heads,
-                columns: self.folded(view).columns(),
+                columns: self.fold().columns().1,
                 groups: 1,
             };
         }
@@ -132,7 +164,7 @@ impl<'a> StreamEncoder<'a> {
         } else {
             self.layer.qk + self.layer.v + 8
         };
-        (bytes / (4 * columns) / 64 * 64).max(64)
+        (bytes / (4 * columns) / SMALLEST * SMALLEST).max(SMALLEST)
     }
 
     /// Attention over `rows` rows of a modality: state in, state out.
@@ -152,7 +184,7 @@ impl<'a> StreamEncoder<'a> {
             let folded = encoder.queries(&mut g)?;
             encoder.attend(&mut g, (&source, modality), window, folded, carry, false)?
         } else {
-            let layer = self.layer;
+            let layer = &self.layer;
             let q = layer.queries(&mut g, latents)?;
             let view = source.assemble(&mut g, window, Stage::Preprocess)?;
             let kv = layer.keys_values(&mut g, view)?;
@@ -187,7 +219,7 @@ impl<'a> StreamEncoder<'a> {
 pub(crate) fn decode_rows(layer: &AttentionLayer, bytes: usize) -> usize {
     let hidden = layer.widening * layer.q_width;
     let widest = layer.qk.max(layer.v).max(layer.q_width).max(hidden);
-    (bytes / (4 * widest) / 64 * 64).max(64)
+    (bytes / (4 * widest) / SMALLEST * SMALLEST).max(SMALLEST)
 }
 
 /// `rows` queries of one head of a decoder: the latents in, which are kept, rows out.

@@ -8,7 +8,9 @@ use super::encoder::given;
 use crate::error::{Error, Result};
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Decoder as Layer, Head, Positions};
-use crate::perceiver::stream::{CONTENT, LATENTS, POINTS, ROWS, decode, decode_rows};
+use crate::perceiver::stream::{
+    CONTENT, LATENTS, MOST_POINTS, POINTS, ROWS, chunk_size, decode, decode_rows,
+};
 use crate::tensor::Tensor;
 
 /// Decodes chosen queries from latents; made by [`Model::decoder`].
@@ -178,6 +180,11 @@ impl<'a> Decoder<'a> {
             return Err(Error::input("model", what, format!("one of {names:?}")));
         };
         let (_, grid, channels, _) = outputs[head];
+        if grid > MOST_POINTS {
+            let what = format!("has a grid of {grid} points");
+            let expected = format!("at most {MOST_POINTS} points");
+            return Err(Error::input(output, what, expected));
+        }
         if let Some(i) = (0..queries.len()).find(|&i| queries.get(i) >= grid) {
             let what = format!("asks for {}", queries.get(i));
             let expected = format!("0 to {}", grid.saturating_sub(1));
@@ -204,8 +211,8 @@ impl<'a> Decoder<'a> {
             }
         };
         let layer = self.heads().nth(head).map(|(d, _)| &d.layer);
-        let most = layer.map_or(64, |l| decode_rows(l, self.model.window_bytes()));
-        let chunk = most.min(queries.len().next_multiple_of(64));
+        let most = layer.map_or(1, |l| decode_rows(l, self.model.window_bytes()));
+        let chunk = chunk_size(queries.len(), most);
         Ok(Decoding {
             decoder: self,
             head,

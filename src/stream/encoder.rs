@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Positions, RowArray};
 use crate::perceiver::stream::{
-    CONTENT, CONTEXT, LATENTS, MASK, POINTS, STATISTICS, SUMS, StreamEncoder,
+    CONTENT, CONTEXT, LATENTS, MASK, POINTS, STATISTICS, SUMS, StreamEncoder, chunk_size,
 };
 use crate::tensor::Tensor;
 
@@ -17,34 +17,31 @@ use crate::tensor::Tensor;
 /// that of all rows at once but for rounding.
 pub struct Encoder<'a> {
     model: &'a Model,
-    blueprint: Blueprint,
+    parts: StreamEncoder,
     /// By modality and rows.
     sessions: BTreeMap<(usize, usize), Session>,
     state: EncoderState,
 }
 
-/// A stretch of rows shorter than this is filled up.
-const SMALLEST: usize = 64;
-
 impl<'a> Encoder<'a> {
     pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
-        let shape = StreamEncoder::new(&blueprint, model.folded())?.state();
+        let parts = StreamEncoder::new(blueprint, model.folded())?;
         Ok(Encoder {
             model,
-            blueprint,
+            state: EncoderState::empty(parts.state()),
+            parts,
             sessions: BTreeMap::new(),
-            state: EncoderState::empty(shape),
         })
     }
 
-    fn parts(&self) -> Result<StreamEncoder<'_>> {
-        StreamEncoder::new(&self.blueprint, self.model.folded())
+    fn inputs(&self) -> &[RowArray] {
+        &self.parts.blueprint().inputs
     }
 
     /// Modalities that rows are pushed to: name, rows in all, channels of a row.
     #[must_use]
     pub fn modalities(&self) -> Vec<(&str, usize, usize)> {
-        let arrays = self.blueprint.inputs.iter();
+        let arrays = self.inputs().iter();
         arrays
             .filter(|a| a.content != Content::None || a.positions != Positions::None)
             .map(|a| (a.name.as_str(), a.count, given(a)))
@@ -73,13 +70,9 @@ impl<'a> Encoder<'a> {
             }
         };
         let data = crate::perceiver::batch::finite(modality, rows, &expected)?;
-        let index = self
-            .blueprint
-            .inputs
-            .iter()
-            .position(|a| a.name == modality);
+        let index = self.inputs().iter().position(|a| a.name == modality);
         let index = index.unwrap_or_default();
-        let most = self.parts()?.chunk_rows(index, self.model.window_bytes());
+        let most = self.most(index);
         let mut done = 0;
         while done < n {
             let rows = most.min(n - done);
@@ -90,6 +83,11 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// Most rows of a chunk.
+    fn most(&self, modality: usize) -> usize {
+        self.parts.chunk_rows(modality, self.model.window_bytes())
+    }
+
     /// One chunk, in a session that is as large or a little larger.
     fn attend(
         &mut self,
@@ -98,21 +96,13 @@ impl<'a> Encoder<'a> {
         rows: usize,
         content: &[f32],
     ) -> Result<()> {
-        let most = self
-            .parts()?
-            .chunk_rows(modality, self.model.window_bytes());
-        // Few sizes, so that few sessions are made.
-        let mut size = SMALLEST;
-        while size < rows {
-            size *= 4;
-        }
-        let size = size.min(most.max(rows));
+        let size = chunk_size(rows, self.most(modality).max(rows));
         let key = (modality, size);
         let mut session = match self.sessions.remove(&key) {
             Some(session) => session,
-            None => self.model.open(self.parts()?.chunk(modality, size)?)?,
+            None => self.model.open(self.parts.chunk(modality, size)?)?,
         };
-        let array = &self.blueprint.inputs[modality];
+        let array = &self.inputs()[modality];
         if array.content != Content::None {
             let mut padded = content.to_vec();
             padded.resize(size * given(array), 0.0);
@@ -148,7 +138,7 @@ impl<'a> Encoder<'a> {
     /// Adds the rows that another encoder of the same model has read.
     ///
     /// # Errors
-    /// [`Error::Input`] when the state is of another model or route.
+    /// [`Error::Input`] when the state has another shape, as that of another model or route has.
     pub fn merge(&mut self, other: &EncoderState) -> Result<()> {
         self.state = self.state.merge(other)?;
         Ok(())
@@ -172,19 +162,19 @@ impl<'a> Encoder<'a> {
         }
         // Rows that no caller gives. They are read last, so that states that merge do not hold them
         // twice.
-        for i in 0..self.blueprint.inputs.len() {
-            let array = &self.blueprint.inputs[i];
+        for i in 0..self.inputs().len() {
+            let array = &self.inputs()[i];
             if array.content == Content::None && array.positions == Positions::None {
                 let rows = array.count;
                 self.attend(i, 0, rows, &[])?;
             }
         }
         let context = self.state.normalised().ok_or_else(nothing)?;
-        let mut session = self.model.open(self.parts()?.rest()?)?;
+        let mut session = self.model.open(self.parts.rest()?)?;
         session.write(CONTEXT, &context)?;
         session.run(&mut |_, _| {})?;
         let latents = session.read(LATENTS)?;
-        let shape = &self.blueprint.latents;
+        let shape = &self.parts.blueprint().latents;
         let data = latents.as_f32().unwrap_or(&[]).to_vec();
         Latents::new(shape.rows, shape.channels, data)
     }

@@ -40,7 +40,7 @@ impl EncoderState {
     /// The state after the rows of both. Which is first does not matter.
     ///
     /// # Errors
-    /// [`Error::Input`] when they are of different models or routes.
+    /// [`Error::Input`] when their shapes differ, as those of different models or routes do.
     pub fn merge(&self, other: &EncoderState) -> Result<EncoderState> {
         self.check(other.shape)?;
         let mut merged = self.clone();

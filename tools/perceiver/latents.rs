@@ -130,18 +130,22 @@ fn encode(options: &Encode) -> Outcome {
         tensors.extend(rows);
     }
     write_tensors(&options.out, &tensors)?;
-    if options.json {
-        show::json(&json!({
-            "latents": [n, d],
-            "device": engine.device_name(),
-            "file": options.out,
-        }))?;
+    let device = engine.device_name();
+    let (file, text) = (&options.out, format!("{n} latents of {d} channels"));
+    let report = json!({ "latents": [n, d], "device": device, "file": file });
+    tell(
+        options.json,
+        &report,
+        &format!("{text} on {device} -> {}", file.display()),
+    )
+}
+
+/// One of the two forms of a result.
+fn tell(json: bool, report: &serde_json::Value, text: &str) -> Outcome {
+    if json {
+        show::json(report)?;
     } else {
-        show::text(&format!(
-            "{n} latents of {d} channels on {} -> {}",
-            engine.device_name(),
-            options.out.display()
-        ))?;
+        show::text(text)?;
     }
     Ok(true)
 }
@@ -222,22 +226,23 @@ fn decode(options: &Decode) -> Outcome {
         ("queries".to_owned(), Tensor::i64(vec![rows], numbers)?),
     ]);
     write_tensors(&options.out, &tensors)?;
-    if options.json {
-        show::json(&json!({
-            "output": output,
-            "queries": rows,
-            "columns": columns,
-            "device": engine.device_name(),
-            "file": options.out,
-        }))?;
-    } else {
-        show::text(&format!(
-            "{rows} rows of {output}, {columns} columns, on {} -> {}",
-            engine.device_name(),
-            options.out.display()
-        ))?;
-    }
-    Ok(true)
+    let device = engine.device_name();
+    let (file, text) = (
+        &options.out,
+        format!("{rows} rows of {output}, {columns} columns,"),
+    );
+    let report = json!({
+        "output": output,
+        "queries": rows,
+        "columns": columns,
+        "device": device,
+        "file": file,
+    });
+    tell(
+        options.json,
+        &report,
+        &format!("{text} on {device} -> {}", file.display()),
+    )
 }
 
 fn bad(name: &str, what: &str, expected: &str) -> Error {
