@@ -34,7 +34,7 @@ impl Size {
     }
 }
 
-/// GLUE with one learned query per task (Perceiver IO, section 4.1, "multitask query"): bytes
+/// GLUE with one learned query per task (the "multitask query" of Perceiver IO): bytes
 /// `text` `[batch, length]` with `text.mask`, and for each task its scores `[batch, classes]`.
 ///
 /// Assumed: embeddings and queries of 768 channels as in the language model, a decoder of one head, one
@@ -76,11 +76,11 @@ pub enum Sound {
 }
 
 /// AudioSet: classes of a clip from `video` `[batch, patches, channels]`, patches on a `grid` of time,
-/// height and width, and `audio` (Perceiver IO, section 4.5 and appendix; Perceiver, section 4.2). The
-/// Perceiver's clips are 32 frames of 224×224 in patches of 2×8×8, `grid` `[16, 28, 28]` with 384
-/// channels, and 61440 samples in rows of 128. Output `class` `[batch, classes]`, 527 of them.
+/// height and width, and `audio`, raw or as a mel spectrogram. Output `class` `[batch, classes]`, 527 of
+/// them in AudioSet, each decided for itself (sigmoid).
 ///
-/// Assumed: 64 Fourier bands for the video and 192 for the sound, frequencies up to the grid's
+/// Assumed: the grids and patches (32 frames of 224×224 in patches of 2×8×8 make a `grid` of `[16, 28,
+/// 28]` with 384 channels, 61440 samples 480 rows of 128), 64 Fourier bands for the video and 192 for the sound, frequencies up to the grid's
 /// resolution (raw sound: that of its samples), one cross-attend of one head, one learned query.
 ///
 /// # Errors
@@ -126,7 +126,7 @@ pub fn audio_set(
 }
 
 /// The set of units of a StarCraft II position, in place of AlphaStar's entity transformer (Perceiver
-/// IO, section 4.4): `entities` `[batch, units, features]` with `entities.mask`, one vector `[batch,
+/// IO): `entities` `[batch, units, features]` with `entities.mask`, one vector `[batch,
 /// units, channels]` for each unit as `encoded`. The set has no order, so there are no positions.
 ///
 /// Assumed: AlphaStar's 512 units at most; the paper uses 32 latents. Rows ask with what they are.
@@ -142,7 +142,7 @@ pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) ->
         .build()
 }
 
-/// Optical flow on features of a convolution (Perceiver IO, appendix on flow): `frames` `[batch, 6,
+/// Optical flow on features of a convolution (Perceiver IO's variant): `frames` `[batch, 6,
 /// height, width]`, both pictures' colours, to `flow` `[batch, features, 32]`: of each feature a vector
 /// for each of the 4×4 pixels that it stands for, rows of the block first.
 ///
