@@ -80,8 +80,9 @@ pub enum Sound {
 /// them in AudioSet, each decided for itself (sigmoid).
 ///
 /// Assumed: the grids and patches (32 frames of 224×224 in patches of 2×8×8 make a `grid` of `[16, 28,
-/// 28]` with 384 channels, 61440 samples 480 rows of 128), 64 Fourier bands for the video and 192 for the sound, frequencies up to the grid's
-/// resolution (raw sound: that of its samples), one cross-attend of one head, one learned query.
+/// 28]` with 384 channels, 61440 samples 480 rows of 128), 64 Fourier bands for the video and 192 for the
+/// sound, frequencies up to the grid's resolution (raw sound: that of its samples), one cross-attend of
+/// one head, one learned query.
 ///
 /// # Errors
 /// [`crate::Error::Config`] when sizes do not fit.
