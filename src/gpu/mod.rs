@@ -6,13 +6,13 @@
 
 mod adapter;
 mod device;
-mod executor;
 mod pipeline;
+mod session;
 pub mod shader;
 mod staging;
 mod store;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
 pub use device::{Device, ShaderChecks};
-pub use executor::{Choice, Session};
+pub use session::{Choice, Session};
 pub use store::Parameters;

@@ -1,0 +1,267 @@
+//! Makes a session: memory, uniform words, pipelines, bind groups.
+
+use super::super::adapter::AdapterKind;
+use super::super::staging::Staging;
+use super::super::store::{Parameters, write_mapped};
+use super::{Session, Step};
+use crate::error::{Error, Result};
+use crate::graph::{Op, Placement, Plan, Source, ValueId, View};
+use crate::kernels::{self, Launch, Variant};
+
+/// Floating-point operations per submission: about 50 ms on a weak device of each kind.
+fn submission_budget(kind: AdapterKind) -> u64 {
+    match kind {
+        AdapterKind::Discrete | AdapterKind::Virtual => 100_000_000_000,
+        AdapterKind::Integrated | AdapterKind::Other => 10_000_000_000,
+        AdapterKind::Software => 1_000_000_000,
+    }
+}
+
+/// How the session picks a variant for an op.
+pub type Choice<'a> = &'a dyn Fn(&crate::graph::Op) -> Option<Variant>;
+
+impl Session {
+    /// Allocates the plan's memory, compiles what it needs and runs the part that runs once.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Limit`], [`Error::Shader`], [`Error::DeviceLost`], or what
+    /// reading a parameter gives.
+    pub fn new(plan: Plan, parameters: &Parameters) -> Result<Self> {
+        let traits = *parameters.device().traits();
+        Self::with_variants(plan, parameters, &move |op| {
+            kernels::candidates(op, &traits).into_iter().next()
+        })
+    }
+
+    /// As [`Session::new`], with a variant for each op from `choice`.
+    pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
+        let device = parameters.device().clone();
+        device.alive()?;
+        let storage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let mut own_bytes = 0;
+        let mut parameter_bytes = 0;
+        let mut allocate = |label: &str, elements: usize| {
+            let buffer = device.buffer(label, 4 * elements as u64, storage, false)?;
+            own_bytes += buffer.size();
+            Ok::<_, Error>(buffer)
+        };
+        let slots = plan
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| allocate(&format!("slot {i}"), n))
+            .collect::<Result<Vec<_>>>()?;
+        let mut buffers = Vec::with_capacity(plan.graph.values.len());
+        for (value, place) in plan.graph.values.iter().zip(&plan.placements) {
+            buffers.push(match (place, &value.source) {
+                (Placement::Slot(slot), _) => Some(slots[slot.0].clone()),
+                (Placement::Own, _) => Some(allocate(&value.label, value.extent.padded_len())?),
+                (Placement::Parameter, Source::Parameter(recipe)) => {
+                    let buffer = parameters.get(&value.label, recipe)?;
+                    parameter_bytes += buffer.size();
+                    Some(buffer)
+                }
+                _ => None,
+            });
+        }
+        let inputs: Vec<ValueId> = plan.graph.inputs().map(|(_, id, _)| id).collect();
+        let outputs: Vec<ValueId> = plan
+            .graph
+            .outputs
+            .iter()
+            .flat_map(|o| o.pieces.iter().copied())
+            .collect();
+        let write = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
+        let upload = Staging::new(&device, &plan, "upload", &inputs, write)?;
+        let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let download = Staging::new(&device, &plan, "download", &outputs, read)?;
+        own_bytes += upload.buffer.size() + download.buffer.size();
+
+        let mut session = Session {
+            budget: submission_budget(device.kind()),
+            plan,
+            device,
+            buffers,
+            steps: Vec::new(),
+            uniforms: None,
+            upload,
+            download,
+            own_bytes,
+            parameter_bytes,
+        };
+        session.build_steps(choice)?;
+        let once = session.plan.once;
+        session.submit_steps(0..once, None, &mut |_, _| {})?;
+        session.device.wait(None)?;
+        Ok(session)
+    }
+
+    /// Chooses variants, fills the uniform buffer, makes all bind groups.
+    fn build_steps(&mut self, choice: Choice<'_>) -> Result<()> {
+        let traits = *self.device.traits();
+        let mut launches: Vec<Launch> = Vec::with_capacity(self.plan.graph.nodes.len());
+        for node in &self.plan.graph.nodes {
+            let variant = choice(&node.op).ok_or_else(|| Error::Limit {
+                what: format!("kernel `{}`", node.op.kernel()),
+                needed: "a workgroup that no variant can do without".to_owned(),
+                limit: format!(
+                    "{} invocations and {} bytes on `{}`",
+                    traits.invocations,
+                    traits.workgroup_bytes,
+                    self.device.name()
+                ),
+                hint: "use another device or the CPU executor (--device cpu)".to_owned(),
+            })?;
+            launches.push(kernels::launch(&node.op, variant, &traits)?);
+        }
+        let align = u64::from(
+            self.device
+                .limits()
+                .min_uniform_buffer_offset_alignment
+                .max(16),
+        );
+        let mut words: Vec<u32> = Vec::new();
+        let mut offsets = Vec::with_capacity(launches.len());
+        for launch in &launches {
+            offsets.push(4 * words.len() as u64);
+            words.extend(&launch.params);
+            let padded = (4 * words.len() as u64).next_multiple_of(align) / 4;
+            words.resize(padded as usize, 0);
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&words);
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniforms = self
+            .device
+            .buffer("uniforms", bytes.len() as u64, usage, true)?;
+        if !bytes.is_empty() {
+            write_mapped(&self.device, "uniforms", &uniforms, bytes)?;
+        }
+        uniforms.unmap();
+        self.own_bytes += uniforms.size();
+
+        // What operands that an op does without are bound to.
+        let storage = wgpu::BufferUsages::STORAGE;
+        let nothing_read = self.device.buffer("nothing to read", 16, storage, false)?;
+        let nothing_written = self.device.buffer("nothing to write", 16, storage, false)?;
+        self.own_bytes += 32;
+        for (i, launch) in launches.into_iter().enumerate() {
+            let pipeline = self.device.pipeline(&launch.variant)?;
+            let node = &self.plan.graph.nodes[i];
+            let whole = |buffer: &wgpu::Buffer| Bound {
+                buffer: buffer.clone(),
+                offset: 0,
+                size: None,
+            };
+            let mut bound = vec![Bound {
+                buffer: uniforms.clone(),
+                offset: offsets[i],
+                size: wgpu::BufferSize::new(4 * launch.params.len() as u64),
+            }];
+            for operand in operands(&node.op, &node.inputs) {
+                bound.push(match operand {
+                    Some(view) => self.binding(view).ok_or_else(|| {
+                        Error::graph(&node.label, "reads an array that is nowhere")
+                    })?,
+                    None => whole(&nothing_read),
+                });
+            }
+            for k in 0..pipeline.bindings.writes {
+                let output = node.outputs.get(k).map(|&o| self.plan.graph.view(o));
+                bound.push(
+                    output
+                        .and_then(|view| self.binding(view))
+                        .unwrap_or_else(|| whole(&nothing_written)),
+                );
+            }
+            let bindings: Vec<wgpu::BindGroupEntry<'_>> = bound
+                .iter()
+                .enumerate()
+                .map(|(k, b)| wgpu::BindGroupEntry {
+                    binding: k as u32,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &b.buffer,
+                        offset: b.offset,
+                        size: b.size,
+                    }),
+                })
+                .collect();
+            let label = format!(
+                "{}/{}/{}",
+                launch.variant.kernel, launch.variant.name, node.label
+            );
+            let bind_group = self.device.scoped(&label, 0, || {
+                self.device
+                    .wgpu_device()
+                    .create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&label),
+                        layout: &pipeline.layout,
+                        entries: &bindings,
+                    })
+            })?;
+            self.steps.push(Step {
+                pipeline,
+                bind_group,
+                workgroups: launch.workgroups,
+                flops: node.op.cost().flops,
+                variant: launch.variant,
+                words_at: offsets[i],
+            });
+        }
+        self.uniforms = Some(uniforms);
+        Ok(())
+    }
+
+    fn binding(&self, view: View) -> Option<Bound> {
+        let buffer = self.buffers[view.value.index()].clone()?;
+        let offset = 4 * (view.first_row * view.extent.stride()) as u64;
+        let bytes = 4 * view.extent.padded_len() as u64;
+        Some(Bound {
+            buffer,
+            offset,
+            size: wgpu::BufferSize::new(bytes.max(16)),
+        })
+    }
+}
+
+/// A buffer range that a bind group will hold.
+struct Bound {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    size: Option<wgpu::BufferSize>,
+}
+
+/// The operands of an op by binding; `None` where it does without one.
+fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
+    use crate::kernels::attention::Attention;
+    let mut rest = inputs.iter().copied();
+    let wanted: Vec<bool> = match op {
+        Op::Gemm(a) => vec![true, true, a.bias, a.residual_rows > 0],
+        Op::Attention(Attention {
+            factors: Some(f),
+            d_qk,
+            ..
+        }) => vec![*d_qk > 0, *d_qk > 0, true, true, true, f.indexed],
+        Op::Attention(a) => vec![true, true, true, a.masked, a.carry, a.carry],
+        Op::Assemble(a) => vec![a.content > 0, a.dimensions > 0, a.tail > 0, a.indexed],
+        Op::LayerNorm(_) | Op::Embed(_) | Op::Convolution(_) => vec![true; 3],
+        Op::AttentionMerge(_) => vec![true; 2],
+        Op::MaxPool(_) | Op::Transpose(_) => vec![true],
+        Op::RowScale(a) => vec![a.factors.content > 0, true, a.indexed],
+        Op::FactoredAttention(a) => {
+            vec![
+                a.factors.content > 0,
+                true,
+                true,
+                a.masked,
+                a.carry,
+                a.carry,
+            ]
+        }
+    };
+    wanted
+        .into_iter()
+        .map(|there| if there { rest.next() } else { None })
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! Replays a [`Plan`] on a device.
+//!
+//! Everything is made when the session is: buffers, uniform words, bind groups, staging memory
+//! (`build`). A run maps, copies and dispatches what is there (`run`); inputs and outputs pass
+//! through mapped memory (`transfer`).
+
+mod build;
+mod run;
+mod transfer;
+
+use std::sync::Arc;
+
+use super::device::Device;
+use super::pipeline::Pipeline;
+use super::staging::Staging;
+use crate::error::Result;
+use crate::graph::{Op, Placement, Plan};
+use crate::kernels::{self, Variant};
+
+pub use build::Choice;
+
+/// A plan with its memory and bind groups, ready to run any number of times.
+pub struct Session {
+    plan: Plan,
+    device: Device,
+    /// Memory of each value; `None` where nothing reads it.
+    buffers: Vec<Option<wgpu::Buffer>>,
+    steps: Vec<Step>,
+    /// Words of all steps' arguments, as the shaders read them.
+    uniforms: Option<wgpu::Buffer>,
+    /// All inputs, one after the other; mapped for writing between runs.
+    upload: Staging,
+    /// All outputs, one after the other; mapped for reading between runs.
+    download: Staging,
+    /// Bytes of buffers that belong to this session alone, staging included.
+    own_bytes: u64,
+    /// Bytes of the parameters that this plan uses.
+    parameter_bytes: u64,
+    budget: u64,
+}
+
+/// One dispatch.
+struct Step {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 2],
+    flops: u64,
+    variant: Variant,
+    /// Where its words are among the uniforms, in bytes.
+    words_at: u64,
+}
+
+impl Session {
+    /// The plan that this session runs.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes allocated on the device: parameters, arrays, staging memory, uniforms.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.own_bytes + self.parameter_bytes
+    }
+
+    /// The part of [`Session::allocated_bytes`] that holds transfers and uniforms.
+    #[must_use]
+    pub fn staging_bytes(&self) -> u64 {
+        let arrays = 4 * (self.plan.own_elements() + self.plan.slot_elements()) as u64;
+        self.own_bytes - arrays.min(self.own_bytes)
+    }
+
+    /// Grid position of the first key of all factored attentions.
+    ///
+    /// # Errors
+    /// None in practice: other words fit where the first ones did.
+    pub fn set_first_key(&mut self, first: usize) -> Result<()> {
+        let traits = *self.device.traits();
+        for (node, step) in self.plan.graph.nodes.iter_mut().zip(&self.steps) {
+            if let Op::FactoredAttention(args) = &mut node.op {
+                args.first_key = first;
+                let launch = kernels::launch(&node.op, step.variant, &traits)?;
+                if let Some(uniforms) = &self.uniforms {
+                    let words: &[u8] = bytemuck::cast_slice(&launch.params);
+                    let queue = self.device.wgpu_queue();
+                    queue.write_buffer(uniforms, step.words_at, words);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills all shared memory with a pattern that no kernel may leave behind.
+    pub(crate) fn poison(&self) {
+        // A quiet NaN with a payload: it survives any arithmetic and is easy to recognise.
+        let pattern = 0x7fc0_dead_u32.to_le_bytes();
+        for (place, buffer) in self.plan.placements.iter().zip(&self.buffers) {
+            if let (Placement::Slot(_), Some(buffer)) = (place, buffer) {
+                let bytes = pattern.repeat(buffer.size() as usize / 4);
+                self.device.wgpu_queue().write_buffer(buffer, 0, &bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Inputs into, and results out of, mapped memory.
+
+use super::Session;
+use crate::cpu::{input_of, no_output, repeat_to, unpad};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+impl Session {
+    /// Sets an input: `data` is dense, batch × rows × columns.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is no such input or the size is wrong.
+    pub fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        let (id, extent) = input_of(&self.plan, name, data.len())?;
+        self.device.alive()?;
+        let Some((offset, bytes)) = self.upload.part(id).filter(|p| p.1 > 0) else {
+            return Ok(());
+        };
+        let mut range = self
+            .upload
+            .buffer
+            .get_mapped_range_mut(offset..offset + bytes)
+            .map_err(|e| self.unmappable(name, &e))?;
+        if extent.cols == extent.stride() {
+            range.copy_from_slice(bytemuck::cast_slice(data));
+            return Ok(());
+        }
+        // Some rows at a time, so that padding needs no second copy of everything.
+        let rows = (16_384 / extent.stride()).max(1);
+        let mut padded = vec![0.0f32; rows * extent.stride()];
+        let mut at = 0;
+        for chunk in data.chunks(rows * extent.cols) {
+            let n = chunk.len() / extent.cols;
+            for (to, from) in padded
+                .chunks_exact_mut(extent.stride())
+                .zip(chunk.chunks_exact(extent.cols))
+            {
+                to[..extent.cols].copy_from_slice(from);
+            }
+            let part: &[u8] = bytemuck::cast_slice(&padded[..n * extent.stride()]);
+            range.slice(at..at + part.len()).copy_from_slice(part);
+            at += part.len();
+        }
+        Ok(())
+    }
+
+    pub(super) fn unmappable(&self, name: &str, why: &dyn std::fmt::Display) -> Error {
+        Error::Device {
+            device: self.device.name().to_owned(),
+            what: format!("cannot map `{name}`: {why}"),
+            hint: "build a new Engine, or use the CPU executor".to_owned(),
+        }
+    }
+
+    /// The first array of result `name` as it lies in memory, padding included.
+    ///
+    /// # Errors
+    /// As [`Session::read`].
+    pub(crate) fn read_padded(&self, name: &str) -> Result<Vec<f32>> {
+        let output = self.plan.graph.outputs.iter().find(|o| o.name == name);
+        let piece = output.and_then(|o| o.pieces.first());
+        let piece = piece.ok_or_else(|| no_output(&self.plan, name))?;
+        let Some((offset, bytes)) = self.download.part(*piece).filter(|p| p.1 > 0) else {
+            return Ok(Vec::new());
+        };
+        let range = self
+            .download
+            .buffer
+            .get_mapped_range(offset..offset + bytes)
+            .map_err(|e| self.unmappable(name, &e))?;
+        Ok(bytemuck::pod_collect_to_vec::<u8, f32>(&range))
+    }
+
+    /// The result `name` of the last run, dense.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the plan has no such output or has not run.
+    pub fn read(&self, name: &str) -> Result<Tensor> {
+        let output = self
+            .plan
+            .graph
+            .outputs
+            .iter()
+            .find(|o| o.name == name)
+            .ok_or_else(|| no_output(&self.plan, name))?;
+        let mut data: Vec<f32> = Vec::new();
+        for &piece in &output.pieces {
+            let Some((offset, bytes)) = self.download.part(piece).filter(|p| p.1 > 0) else {
+                continue;
+            };
+            let range = self
+                .download
+                .buffer
+                .get_mapped_range(offset..offset + bytes)
+                .map_err(|e| self.unmappable(name, &e))?;
+            let extent = self.plan.graph.extent(piece);
+            match bytemuck::try_cast_slice::<u8, f32>(&range) {
+                Ok(padded) => unpad(extent, padded, &mut data),
+                // Mapped memory is aligned on every driver known; a copy is right on all others.
+                Err(_) => unpad(
+                    extent,
+                    &bytemuck::pod_collect_to_vec::<u8, f32>(&range),
+                    &mut data,
+                ),
+            }
+        }
+        let elements = output.shape.iter().product();
+        Tensor::f32(output.shape.clone(), repeat_to(elements, data))
+    }
+}
