@@ -5,18 +5,15 @@
 //! run right after each other, and the ratio of their fastest runs is printed on stderr. See README.md
 //! in this folder.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use perceiver::graph::Plan;
-use perceiver::graph::passes::split_attention;
 use perceiver::perceiver::build;
-use perceiver::perceiver::parameters::{ParameterStore, RandomTensors};
 use perceiver::perceiver::stack::Request;
+use perceiver::study::{Place, Trial};
 use perceiver::{
-    Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
-    attention_splits, cpu, gpu, model_blueprint,
+    Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes, gpu,
+    model_blueprint,
 };
 
 /// The models, as published (`docs/performance.md` has the sizes of their inputs).
@@ -43,68 +40,19 @@ fn models() -> [(&'static str, PerceiverConfig); 3] {
     ]
 }
 
-/// A plan that is ready to run.
-enum Session {
-    Cpu(Box<cpu::Session<f32>>),
-    Gpu(Box<gpu::Session>),
-}
-
-impl Session {
-    fn new(config: &PerceiverConfig, folded: bool, device: Option<&gpu::Device>) -> Result<Self> {
-        let request = Request {
-            batch: 1,
-            sizes: Sizes::usual(config),
-            window_bytes: if device.is_some() { 32 << 20 } else { 8 << 20 },
-            intermediates: false,
-            folded,
-        };
-        let mut blueprint = model_blueprint(config, &request.sizes);
-        blueprint.steps.truncate(1);
-        let graph = build::encoder(&blueprint, &request)?;
-        let plan = Plan::new(match device {
-            Some(device) => split_attention(graph, &|a| attention_splits(a, device.traits())),
-            None => graph,
-        })?;
-        let tensors = plan.graph.parameters().flat_map(|(_, r)| r.tensors());
-        let weights = Arc::new(RandomTensors::new(tensors.collect::<Vec<_>>(), 1));
-        let inputs: Vec<(String, usize)> = plan
-            .graph
-            .inputs()
-            .map(|(name, _, e)| (name.to_owned(), e.len()))
-            .collect();
-        let noise = |n: usize| -> Vec<f32> {
-            let x = (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0);
-            x.collect()
-        };
-        Ok(match device {
-            None => {
-                let mut session = cpu::Session::new(plan, &ParameterStore::new(weights))?;
-                for (name, n) in inputs {
-                    session.write(&name, &noise(n))?;
-                }
-                Session::Cpu(Box::new(session))
-            }
-            Some(device) => {
-                let parameters = gpu::Parameters::new(device.clone(), weights);
-                let mut session = gpu::Session::new(plan, &parameters)?;
-                for (name, n) in inputs {
-                    session.write(&name, &noise(n))?;
-                }
-                // Brings the inputs to the device, where `compute` finds them.
-                session.run(&mut |_, _| {})?;
-                Session::Gpu(Box::new(session))
-            }
-        })
-    }
-
-    fn seconds(&mut self) -> Result<f64> {
-        let start = Instant::now();
-        match self {
-            Session::Cpu(s) => s.run(&mut |_, _| {})?,
-            Session::Gpu(s) => s.compute(&mut |_, _| {})?,
-        }
-        Ok(start.elapsed().as_secs_f64())
-    }
+/// The encoder of a model on one route, ready to be timed.
+fn trial(config: &PerceiverConfig, folded: bool, place: &Place) -> Result<Trial> {
+    let request = Request {
+        batch: 1,
+        sizes: Sizes::usual(config),
+        window_bytes: place.window_bytes(),
+        intermediates: false,
+        folded,
+    };
+    let mut blueprint = model_blueprint(config, &request.sizes);
+    blueprint.steps.truncate(1);
+    let graph = build::encoder(&blueprint, &request)?;
+    Trial::new(place, place.plan_of(graph)?)
 }
 
 /// An adapter, if one is asked for: by `PERCEIVER_DEVICE`, or the best one with `PERCEIVER_BENCH=full`.
@@ -121,25 +69,25 @@ fn device() -> Option<gpu::Device> {
 }
 
 fn encodes(criterion: &mut Criterion) {
-    let device = device();
-    let mut places = vec![("cpu", None)];
-    places.extend(device.as_ref().map(|d| (d.name(), Some(d))));
-    for (place, device) in places {
+    let mut places = vec![Place::Cpu];
+    places.extend(device().map(Place::Gpu));
+    for place in &places {
         for (model, config) in models() {
-            let mut group = criterion.benchmark_group(format!("encode {model} {place}"));
+            let name = place.name();
+            let mut group = criterion.benchmark_group(format!("encode {model} {name}"));
             group.sampling_mode(SamplingMode::Flat).sample_size(10);
             group.warm_up_time(Duration::from_millis(200));
             group.measurement_time(Duration::from_secs(2));
             let mut fastest = Vec::new();
             for (route, folded) in [("folded", true), ("plain", false)] {
-                let mut session = Session::new(&config, folded, device)
+                let mut trial = trial(&config, folded, place)
                     .unwrap_or_else(|e| panic!("{model} {route}: {e}"));
                 let mut best = f64::INFINITY;
                 group.bench_function(route, |b| {
                     b.iter_custom(|n| {
                         let mut total = Duration::ZERO;
                         for _ in 0..n {
-                            let seconds = session
+                            let seconds = trial
                                 .seconds()
                                 .unwrap_or_else(|e| panic!("{model} {route}: {e}"));
                             best = best.min(seconds);
@@ -157,7 +105,7 @@ fn encodes(criterion: &mut Criterion) {
                 && plain.is_finite()
             {
                 eprintln!(
-                    "{model} on {place}: folded {:.1} ms, plain {:.1} ms, ratio 1/{:.1}",
+                    "{model} on {name}: folded {:.1} ms, plain {:.1} ms, ratio 1/{:.1}",
                     1e3 * folded,
                     1e3 * plain,
                     plain / folded

@@ -17,6 +17,7 @@ mod output;
 pub mod perceiver;
 mod random;
 pub mod stream;
+pub mod study;
 pub mod tasks;
 mod tensor;
 

@@ -181,7 +181,7 @@ fn plan_of(
 }
 
 /// The plan of a graph: on a GPU with these traits, or on the CPU.
-fn planned(graph: Graph, device: Option<&DeviceTraits>) -> Result<Plan> {
+pub(crate) fn planned(graph: Graph, device: Option<&DeviceTraits>) -> Result<Plan> {
     Plan::new(match device {
         Some(traits) => split_attention(graph, &|a| splits(a, traits)),
         None => graph,
@@ -216,7 +216,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
 
 /// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to
 /// fill it.
-fn window_bytes(gpu: bool) -> usize {
+pub(crate) fn window_bytes(gpu: bool) -> usize {
     if gpu { 32 << 20 } else { 8 << 20 }
 }
 

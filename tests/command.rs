@@ -13,6 +13,8 @@ mod clips;
 mod common;
 #[path = "command/latents.rs"]
 mod latents;
+#[path = "command/scaling.rs"]
+mod scaling;
 #[path = "command/sequences.rs"]
 mod sequences;
 #[path = "command/texts.rs"]

@@ -14,6 +14,7 @@ mod classify_text;
 mod convert;
 mod demo;
 mod devices;
+mod files;
 mod fill_mask;
 mod flow;
 mod flow_output;
@@ -21,6 +22,8 @@ mod latents;
 mod models;
 mod plan;
 mod run;
+mod scaling;
+mod scaling_plot;
 mod show;
 mod texts;
 
@@ -73,6 +76,8 @@ enum Command {
     Check(check::Options),
     /// Times whole models
     Bench(bench::Options),
+    /// Measures how cost grows with inputs, latents and outputs: a table and a plot
+    Scaling(scaling::Options),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +103,7 @@ fn main() -> ExitCode {
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Scaling(options) => scaling::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,0 +1,27 @@
+//! Files that are either whole or not there.
+
+use std::io::Write;
+use std::path::Path;
+
+use perceiver::{Error, Result};
+
+/// Writes a file by way of a temporary one in its folder.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    // A result is made for whom the umask allows, not for its owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder
+        .prefix(".perceiver-")
+        .tempfile_in(folder)
+        .map_err(|e| Error::io("create a file in", folder, e))?;
+    file.write_all(content)
+        .map_err(|e| Error::io("write", path, e))?;
+    file.persist(path)
+        .map_err(|e| Error::io("create", path, e.error))?;
+    Ok(())
+}
