@@ -36,8 +36,9 @@ pub struct RunOptions {
     /// Also the arrays on the way: encoder input, latents after the cross-attention, after the first
     /// layer and block, last latents, decoder query, hidden and output.
     pub intermediates: bool,
-    /// For pictures of another size than a model with learned positions was trained on: resize the
-    /// positions (`interpolate_pos_encoding`).
+    /// For pictures or frames of another size than a model with learned positions or a flow model was
+    /// trained on: resize the positions (`interpolate_pos_encoding`), or let the training's Fourier
+    /// features lie closer or wider apart.
     pub resize_positions: bool,
 }
 
@@ -147,7 +148,7 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         Architecture::ImageLearned
         | Architecture::ImageFourier
         | Architecture::ImageConvolution => image_classification::blueprint(config, sizes),
-        Architecture::OpticalFlow => optical_flow::blueprint(config),
+        Architecture::OpticalFlow => optical_flow::blueprint(config, sizes),
         Architecture::Multimodal => multimodal::blueprint(config, sizes),
     }
 }
@@ -235,7 +236,7 @@ fn official_inputs(
         | Architecture::ImageConvolution => {
             image_classification::inputs(config, inputs, options.resize_positions)
         }
-        Architecture::OpticalFlow => optical_flow::inputs(config, inputs),
+        Architecture::OpticalFlow => optical_flow::inputs(config, inputs, options.resize_positions),
         Architecture::Multimodal => multimodal::inputs(config, inputs),
     }
 }

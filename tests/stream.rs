@@ -3,6 +3,9 @@
 use perceiver::checkpoint::read_tensors;
 use perceiver::gpu::ShaderChecks;
 use perceiver::stream::{Encoder, EncoderState, Latents, Queries};
+use perceiver::tasks::flow_tiles::{patches, pixel_rows};
+use perceiver::tasks::optical_flow::patch_rows;
+use perceiver::tasks::{FlowOptions, Frame, OpticalFlow, Scene};
 use perceiver::{Engine, Model, NamedTensors, RunOptions, Sizes, Tensor};
 
 mod common;
@@ -219,6 +222,87 @@ fn decoded_subsets_are_parts_of_the_whole() {
             }
         }
     }
+}
+
+/// Frames of other sizes than the training's, against Hugging Face's class in float64
+/// (`tools/reference/flow_sizes.py`).
+#[test]
+fn frames_of_any_size_go_through_whole() {
+    let recorded = read_tensors(common::fixtures().join("flow_sizes.safetensors"));
+    let recorded = recorded.expect("a recorded file");
+    let options = FlowOptions {
+        one_pass: true,
+        ..FlowOptions::default()
+    };
+    let resized = RunOptions {
+        resize_positions: true,
+        ..RunOptions::default()
+    };
+    let sizes = ["17x23", "6x40"];
+    for (device, engine) in engines() {
+        let folder = common::fixtures().join("golden/flow-v0-s0");
+        for folded in [true, false] {
+            let mut model = engine.load(&folder).expect("a model");
+            model.set_folded(folded);
+            // Several chunks, the last of them shorter.
+            model.set_window_bytes(64 * 4 * 400);
+            for size in sizes {
+                let (height, width) = size.split_once('x').expect("two sides");
+                let sides: [usize; 2] = [height, width].map(|n| n.parse().expect("a number"));
+                let [height, width] = sides;
+                let rgb = recorded[&format!("frames.{size}")].as_u8().expect("bytes");
+                let frames: Vec<Frame> = rgb
+                    .chunks_exact(height * width * 3)
+                    .map(|rgb| Frame::new(width, height, rgb.to_vec()).expect("a frame"))
+                    .collect();
+                let expected = recorded[&format!("logits.{size}")]
+                    .as_f32()
+                    .expect("floats");
+                let recipe = OpticalFlow::new(&model).expect("a flow model");
+                let flow = recipe.flow(&frames[0], &frames[1], &options, &mut |_, _| {});
+                let flow = flow.expect("flow");
+                let found: Vec<f32> = flow.vectors().iter().flatten().map(|x| x / 20.0).collect();
+                let of_stream = error(&found, expected);
+                assert!(
+                    of_stream < 5e-6,
+                    "{device} {size} folded {folded}: {of_stream:e}"
+                );
+                let patches = patches(&[(&frames[0], &frames[1])]).expect("patches");
+                let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
+                let run = model
+                    .run_with(&inputs, resized, &mut |_, _| {})
+                    .expect("a run");
+                assert_eq!(run["logits"].shape(), [1, height, width, 2]);
+                let at_once = error(run["logits"].as_f32().expect("floats"), expected);
+                assert!(
+                    at_once < 5e-6,
+                    "{device} {size} folded {folded}: {at_once:e}"
+                );
+                // Only on request.
+                let refused = model.run(&inputs, &mut |_, _| {}).expect_err("a refusal");
+                assert!(
+                    refused.to_string().contains("[batch, 2, 27, 9, 13]"),
+                    "{refused}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_some_pixels_are_those_of_all() {
+    let pair = Scene::pair(3, 19, 11, 2.0, 0.1).expect("a pair");
+    let all = patches(&[(&pair.first, &pair.second)]).expect("patches");
+    let all = patch_rows(all.as_f32().expect("floats"), 19 * 11);
+    for range in [0..19 * 11, 0..0, 5..6, 17..100, 208..209] {
+        let rows = pixel_rows(&pair.first, &pair.second, range.clone()).expect("rows");
+        assert_eq!(rows.shape(), [range.len(), 54]);
+        // Bit for bit.
+        let wanted = &all[range.start * 54..range.end * 54];
+        assert_eq!(rows.as_f32().expect("floats"), wanted);
+    }
+    let beyond = pixel_rows(&pair.first, &pair.second, 100..210).expect_err("a refusal");
+    assert!(beyond.to_string().contains("0 to 209"), "{beyond}");
 }
 
 #[test]

@@ -13,9 +13,9 @@ use crate::kernels::gemm::Activation;
 pub struct Sizes {
     /// Tokens of a text.
     pub length: usize,
-    /// Height and width of a picture.
+    /// Height and width of a picture; of frames, if `resize_positions`.
     pub image: [usize; 2],
-    /// Whether learned positions are resized to the picture.
+    /// Whether positions are resized to the picture: learned ones, and those of frames.
     pub resize_positions: bool,
     /// Audio patches and video pixels to decode.
     pub points: [usize; 2],
@@ -31,10 +31,14 @@ impl Sizes {
             Architecture::ImageLearned => config.image_size,
             _ => 224,
         };
+        let image = match config.architecture {
+            Architecture::OpticalFlow => config.train_size,
+            _ => [side; 2],
+        };
         let pixels: usize = config.output_shape.iter().product();
         Sizes {
             length: config.max_position_embeddings,
-            image: [side; 2],
+            image,
             resize_positions: false,
             points: [
                 config.audio_patches().div_ceil(CHUNKS),

@@ -173,6 +173,60 @@ impl<'a> Decoder<'a> {
         queries: Queries,
         content: Option<&'d Tensor>,
     ) -> Result<Decoding<'d, 'a>> {
+        let (head, channels) = self.asked(output, &queries)?;
+        let expected = || expected_content(queries.len(), channels);
+        let content = match (content, channels) {
+            (None, 0) => Given::Nothing,
+            (Some(tensor), 1..) if tensor.shape() == [queries.len(), channels] => Given::Whole(
+                crate::perceiver::batch::finite("content", tensor, &expected)?,
+            ),
+            (found, _) => return Err(wrong_content(found, expected())),
+        };
+        Ok(self.decoding(head, queries, content))
+    }
+
+    /// As [`Decoder::stream`], with content that is made when its chunk is decoded: `make` is asked for
+    /// the rows `[queries, channels]` of some of the queries, counted from the first that was asked.
+    /// So the content of many queries never exists at once.
+    ///
+    /// # Errors
+    /// As [`Decoder::stream`]; those of `make` come with the chunk.
+    pub fn stream_with<'d>(
+        &'d mut self,
+        output: &str,
+        queries: Queries,
+        make: impl FnMut(Range<usize>) -> Result<Tensor> + 'd,
+    ) -> Result<Decoding<'d, 'a>> {
+        let (head, channels) = self.asked(output, &queries)?;
+        let content = match channels {
+            0 => Given::Nothing,
+            _ => Given::Made(Box::new(make)),
+        };
+        Ok(self.decoding(head, queries, content))
+    }
+
+    fn decoding<'d>(
+        &'d mut self,
+        head: usize,
+        queries: Queries,
+        content: Given<'d>,
+    ) -> Decoding<'d, 'a> {
+        let layer = self.heads().nth(head).map(|(d, _)| &d.layer);
+        let most = layer.map_or(1, |l| decode_rows(l, self.model.window_bytes()));
+        let chunk = chunk_size(queries.len(), most);
+        Decoding {
+            decoder: self,
+            head,
+            queries,
+            content,
+            chunk,
+            done: 0,
+        }
+    }
+
+    /// Which head an output is, and the channels that its queries bring along; an error if these
+    /// queries cannot be asked.
+    fn asked(&self, output: &str, queries: &Queries) -> Result<(usize, usize)> {
         let outputs = self.outputs();
         let Some(head) = outputs.iter().position(|o| o.0 == output) else {
             let names: Vec<&str> = outputs.iter().map(|o| o.0).collect();
@@ -190,37 +244,7 @@ impl<'a> Decoder<'a> {
             let expected = format!("0 to {}", grid.saturating_sub(1));
             return Err(Error::input("queries", what, expected));
         }
-        let expected = || match channels {
-            0 => "no content: the queries bring nothing along".to_owned(),
-            _ => format!(
-                "f32 [{}, {channels}] as content of the queries",
-                queries.len()
-            ),
-        };
-        let content = match (content, channels) {
-            (None, 0) => None,
-            (Some(tensor), 1..) if tensor.shape() == [queries.len(), channels] => Some(
-                crate::perceiver::batch::finite("content", tensor, &expected)?,
-            ),
-            (found, _) => {
-                let what = found.map_or_else(
-                    || "is missing".to_owned(),
-                    |t| format!("has shape {:?}", t.shape()),
-                );
-                return Err(Error::input("content", what, expected()));
-            }
-        };
-        let layer = self.heads().nth(head).map(|(d, _)| &d.layer);
-        let most = layer.map_or(1, |l| decode_rows(l, self.model.window_bytes()));
-        let chunk = chunk_size(queries.len(), most);
-        Ok(Decoding {
-            decoder: self,
-            head,
-            queries,
-            content,
-            chunk,
-            done: 0,
-        })
+        Ok((head, channels))
     }
 
     /// A session for so many queries of a head, told about the latents.
@@ -239,12 +263,36 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// What the queries bring along.
+enum Given<'d> {
+    Nothing,
+    /// That of all queries.
+    Whole(&'d [f32]),
+    /// Made for some queries at a time.
+    Made(Box<dyn FnMut(Range<usize>) -> Result<Tensor> + 'd>),
+}
+
+fn expected_content(queries: usize, channels: usize) -> String {
+    match channels {
+        0 => "no content: the queries bring nothing along".to_owned(),
+        _ => format!("f32 [{queries}, {channels}] as content of the queries"),
+    }
+}
+
+fn wrong_content(found: Option<&Tensor>, expected: String) -> Error {
+    let what = found.map_or_else(
+        || "is missing".to_owned(),
+        |t| format!("has shape {:?}", t.shape()),
+    );
+    Error::input("content", what, expected)
+}
+
 /// Chunks of decoded rows, see [`Decoder::stream`].
 pub struct Decoding<'d, 'a> {
     decoder: &'d mut Decoder<'a>,
     head: usize,
     queries: Queries,
-    content: Option<&'d [f32]>,
+    content: Given<'d>,
     chunk: usize,
     done: usize,
 }
@@ -253,7 +301,8 @@ impl Decoding<'_, '_> {
     fn next_chunk(&mut self, rows: usize) -> Result<Decoded> {
         let (first, size) = (self.done, self.chunk);
         let mut session = self.decoder.session(self.head, size)?;
-        let asked = |i: usize| self.queries.get(first + i.min(rows - 1));
+        let queries = &self.queries;
+        let asked = |i: usize| queries.get(first + i.min(rows - 1));
         let (array, columns) = match self.decoder.heads().nth(self.head) {
             Some((d, h)) => (
                 self.decoder.blueprint.queries(h).clone(),
@@ -276,11 +325,24 @@ impl Decoding<'_, '_> {
                 })?);
             }
             session.write(CONTENT, &content)?;
-        } else if let Some(content) = self.content {
+        } else {
             let channels = given(&array);
-            let mut part = content[first * channels..(first + rows) * channels].to_vec();
-            part.resize(size * channels, 0.0);
-            session.write(CONTENT, &part)?;
+            let mut part = match &mut self.content {
+                Given::Nothing => Vec::new(),
+                Given::Whole(content) => content[first * channels..][..rows * channels].to_vec(),
+                Given::Made(make) => {
+                    let tensor = make(first..first + rows)?;
+                    let expected = || expected_content(rows, channels);
+                    if tensor.shape() != [rows, channels] {
+                        return Err(wrong_content(Some(&tensor), expected()));
+                    }
+                    crate::perceiver::batch::finite("content", &tensor, &expected)?.to_vec()
+                }
+            };
+            if channels > 0 {
+                part.resize(size * channels, 0.0);
+                session.write(CONTENT, &part)?;
+            }
         }
         if matches!(array.positions, Positions::Fourier(_)) {
             let points: Vec<f32> = (0..size).map(|i| asked(i) as f32).collect();

@@ -83,6 +83,14 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// Rows of a modality that go through at once: what is pushed is cut into chunks of at most so many,
+    /// so multiples of it waste nothing. `None` for a modality that there is not.
+    #[must_use]
+    pub fn chunk_rows(&self, modality: &str) -> Option<usize> {
+        let index = self.inputs().iter().position(|a| a.name == modality)?;
+        Some(self.most(index))
+    }
+
     /// Most rows of a chunk.
     fn most(&self, modality: usize) -> usize {
         self.parts.chunk_rows(modality, self.model.window_bytes())
@@ -169,6 +177,8 @@ impl<'a> Encoder<'a> {
                 self.attend(i, 0, rows, &[])?;
             }
         }
+        // The chunks' memory is not needed beside that of the rest.
+        self.sessions.clear();
         let context = self.state.normalised().ok_or_else(nothing)?;
         let mut session = self.model.open(self.parts.rest()?)?;
         session.write(CONTEXT, &context)?;

@@ -4,7 +4,7 @@
 //! down: `first(p) = second(p + flow(p))`. Frames larger than the network's size are run in tiles
 //! ([`super::flow_tiles`]). Frames smaller than it, which the published recipe does not allow, are
 //! put in the middle of a frame of that size with their border pixels repeated outwards, and the
-//! flow is cut out again.
+//! flow is cut out again. With [`FlowOptions::one_pass`] frames of any size go through whole.
 //!
 //! ```no_run
 //! # fn example(model: &perceiver::Model) -> perceiver::Result<()> {
@@ -17,11 +17,14 @@
 //! ```
 
 use super::Run;
-use super::flow_tiles::{Blend, Tiles, same_size};
+use super::flow_tiles::{Blend, FLOW_SCALE, Tiles, pixel_rows, same_size};
 use super::frame::Frame;
+use super::image_classification::LONGEST_SIDE;
+use super::optical_flow;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::perceiver::Architecture;
+use crate::stream::Queries;
 use crate::tensor::NamedTensors;
 
 /// One vector for every pixel.
@@ -130,6 +133,10 @@ pub struct FlowOptions {
     pub overlap: Option<usize>,
     /// How many tiles go through the network together. More need more memory.
     pub tiles_per_batch: usize,
+    /// The whole frame in one pass instead of tiles, whatever its size: every pixel sees every other.
+    /// Positions are interpolated, which the published weights were not trained for; rows and queries
+    /// are streamed, so that memory hardly grows with the frame.
+    pub one_pass: bool,
 }
 
 impl Default for FlowOptions {
@@ -137,6 +144,7 @@ impl Default for FlowOptions {
         FlowOptions {
             overlap: None,
             tiles_per_batch: 1,
+            one_pass: false,
         }
     }
 }
@@ -172,6 +180,9 @@ impl<'m> OpticalFlow<'m> {
         options: &FlowOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<FlowField> {
+        if options.one_pass {
+            return self.one_pass(first, second, progress);
+        }
         let tile = self.model.config()?.train_size;
         flow_with(
             first,
@@ -181,6 +192,58 @@ impl<'m> OpticalFlow<'m> {
             progress,
             &mut |inputs, progress| self.model.run(inputs, progress),
         )
+    }
+}
+
+impl OpticalFlow<'_> {
+    /// The flow of whole frames: rows are pushed and queries decoded in chunks, each made when its
+    /// turn comes. `progress` hears rows, counted once for encode and once for decode.
+    fn one_pass(
+        &self,
+        first: &Frame,
+        second: &Frame,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<FlowField> {
+        same_size(first, second)?;
+        let (width, height) = (first.width(), first.height());
+        let sides = 1..=LONGEST_SIDE;
+        if !sides.contains(&width) || !sides.contains(&height) {
+            let what = format!("{width}×{height} pixels");
+            return Err(Error::input(
+                "frame",
+                what,
+                format!("sides to {LONGEST_SIDE}"),
+            ));
+        }
+        let sizes = optical_flow::sizes_of(self.model.config()?, [height, width]);
+        let pixels = width * height;
+        let total = 2 * pixels as u64;
+        let mut encoder = self.model.encoder(&sizes)?;
+        let chunk = encoder.chunk_rows(optical_flow::FRAME).unwrap_or(pixels);
+        for from in (0..pixels).step_by(chunk.max(1)) {
+            let to = pixels.min(from + chunk);
+            let rows = pixel_rows(first, second, from..to)?;
+            encoder.push(optical_flow::FRAME, from, &rows)?;
+            progress(to as u64, total);
+        }
+        let latents = encoder.finish()?;
+        let mut decoder = self.model.decoder(&sizes, &latents)?;
+        let mut vectors = Vec::with_capacity(pixels);
+        let queries = Queries::Range(0..pixels);
+        for chunk in decoder.stream_with("logits", queries, |r| pixel_rows(first, second, r))? {
+            let rows = chunk?.rows;
+            for vector in rows.as_f32().unwrap_or(&[]).chunks_exact(2) {
+                if let Some(bad) = vector.iter().find(|x| !x.is_finite()) {
+                    let what = format!("{bad} at pixel {}", vectors.len());
+                    let expected = "finite numbers; are the weights damaged?";
+                    return Err(Error::input("logits", what, expected));
+                }
+                let scaled = [vector[0], vector[1]].map(|x| (f64::from(x) * FLOW_SCALE) as f32);
+                vectors.push(scaled);
+            }
+            progress((pixels + vectors.len()) as u64, total);
+        }
+        FlowField::new(width, height, vectors)
     }
 }
 
@@ -198,6 +261,11 @@ pub fn flow_with(
     run: &mut Run<'_>,
 ) -> Result<FlowField> {
     same_size(first, second)?;
+    if options.one_pass {
+        let what = "is asked of a network of one size";
+        let expected = "tiles; `OpticalFlow::flow` takes a model of any size";
+        return Err(Error::input("one_pass", what, expected));
+    }
     if options.tiles_per_batch == 0 {
         return Err(Error::input("tiles_per_batch", "0", "at least 1"));
     }

@@ -4,6 +4,8 @@
 //! flow): overlapping tiles, each weighted by the distance to its own border. Invariants: tiles lie
 //! inside the frame and cover it; every pixel's weights are positive.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::frame::Frame;
@@ -254,8 +256,7 @@ pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
     for frame in &frames {
         same_size(one, frame)?;
     }
-    // In f64 and rounded once, as the published preprocessing does.
-    let scaled: [f32; 256] = std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32);
+    let scaled = scaled();
     let pixels = width * height;
     let mut values = vec![0.0f32; frames.len() * CHANNELS * pixels];
     values
@@ -278,6 +279,49 @@ pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
             }
         });
     Tensor::f32(vec![pairs.len(), 2, CHANNELS, height, width], values)
+}
+
+/// The network's input for some pixels of a pair, counted row by row: `[pixels, 54]`, the 27 channels of
+/// the first frame that [`patches`] describes, then those of the second.
+///
+/// # Errors
+/// [`Error::Input`] when the frames differ in size or the pixels are not all within them.
+pub fn pixel_rows(first: &Frame, second: &Frame, pixels: Range<usize>) -> Result<Tensor> {
+    same_size(first, second)?;
+    let (width, height) = (first.width(), first.height());
+    if pixels.start > pixels.end || pixels.end > width * height {
+        let what = format!("{} to {}", pixels.start, pixels.end);
+        let expected = format!("pixels within 0 to {}", width * height);
+        return Err(Error::input("pixels", what, expected));
+    }
+    let scaled = scaled();
+    let mut values = vec![0.0f32; pixels.len() * 2 * CHANNELS];
+    values
+        .par_chunks_exact_mut(2 * CHANNELS)
+        .zip(pixels)
+        .for_each(|(row, pixel)| {
+            let (x, y) = (pixel % width, pixel / width);
+            for (frame, row) in [first, second]
+                .into_iter()
+                .zip(row.chunks_exact_mut(CHANNELS))
+            {
+                for (at, colours) in row.chunks_exact_mut(3).enumerate() {
+                    let (from_x, from_y) =
+                        ((x + at % 3).wrapping_sub(1), (y + at / 3).wrapping_sub(1));
+                    if let Some(pixel) = frame.pixel(from_x, from_y) {
+                        for (to, colour) in colours.iter_mut().zip(pixel) {
+                            *to = scaled[usize::from(colour)];
+                        }
+                    }
+                }
+            }
+        });
+    Tensor::f32(vec![values.len() / (2 * CHANNELS), 2 * CHANNELS], values)
+}
+
+/// Colours as the network reads them: in f64 and rounded once, as the published preprocessing does.
+fn scaled() -> [f32; 256] {
+    std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32)
 }
 
 /// An error unless both frames have one size.

@@ -29,7 +29,7 @@ const FEATURES: usize = 64;
 /// Channels of the learned model's colours and of its positions.
 const HALF: usize = 256;
 /// Sides beyond this have no use and would overflow sizes.
-const LONGEST_SIDE: usize = 1 << 14;
+pub(crate) const LONGEST_SIDE: usize = 1 << 14;
 
 /// Input `pixel_values` `[batch, height·width, 3]`; output `logits` `[batch, classes]`.
 #[must_use]

@@ -4,7 +4,7 @@
 //! material that it follows from: `input_ids` over `raw.text.N`, `pixel_values` over
 //! `raw.image.N`, `patches` over `raw.frames`.
 
-use super::flow::{FlowOptions, flow_with};
+use super::flow::{FlowOptions, OpticalFlow};
 use super::flow_tiles;
 use super::frame::Frame;
 use super::image_processor::PerceiverImageProcessor;
@@ -138,18 +138,11 @@ pub fn run(
             ));
         };
         let pair = frames_of("raw.tiled_frames", frames, height, width)?;
-        let tile = model.config()?.train_size;
         let mut last = |done: u64, total: u64| {
             progress((parts - 1) * total + done, parts * total);
         };
-        let field = flow_with(
-            &pair[0],
-            &pair[1],
-            tile,
-            &options.flow,
-            &mut last,
-            &mut |i, p| model.run(i, p),
-        )?;
+        let recipe = OpticalFlow::new(model)?;
+        let field = recipe.flow(&pair[0], &pair[1], &options.flow, &mut last)?;
         let data = field.vectors().iter().flatten().copied().collect();
         outputs.insert(
             "tiled.flow".to_owned(),

@@ -259,6 +259,7 @@ fn blended_flow_is_that_of_the_published_recipe() {
             let options = FlowOptions {
                 overlap: Some(overlap),
                 tiles_per_batch,
+                ..FlowOptions::default()
             };
             let found = flow(&pair, tile, &options).unwrap();
             let total: f64 = found
@@ -316,6 +317,7 @@ fn progress_counts_all_tiles() {
     let options = FlowOptions {
         overlap: Some(3),
         tiles_per_batch: 5,
+        ..FlowOptions::default()
     };
     let mut heard = Vec::new();
     flow_with(
@@ -348,6 +350,12 @@ fn flow_of_wrong_inputs_is_refused() {
         )),
         "input `frames`: 4×3 pixels and 3×4; expected two frames of one size"
     );
+    let whole = FlowOptions {
+        one_pass: true,
+        ..FlowOptions::default()
+    };
+    let text = message(flow(&[frame(4, 3), frame(4, 3)], [2, 2], &whole));
+    assert!(text.contains("network of one size"), "{text}");
     let none = FlowOptions {
         tiles_per_batch: 0,
         ..FlowOptions::default()

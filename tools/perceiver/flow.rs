@@ -47,6 +47,10 @@ pub(crate) struct Options {
     /// Tiles that go through the network together
     #[arg(long, default_value_t = 1)]
     tiles_per_batch: usize,
+    /// The whole frame in one pass instead of tiles, with positions interpolated: every pixel sees
+    /// every other, at a cost linear in the pixels
+    #[arg(long, conflicts_with_all = ["overlap", "tiles_per_batch"])]
+    one_pass: bool,
     #[command(flatten)]
     device: DeviceOption,
     /// One JSON document instead of text
@@ -71,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         how: FlowOptions {
             overlap: options.overlap,
             tiles_per_batch: options.tiles_per_batch,
+            one_pass: options.one_pass,
         },
         count: pairs.length(),
         rate: pairs.rate(),

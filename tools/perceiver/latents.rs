@@ -267,7 +267,9 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
         .collect();
     match list.as_deref() {
         Some(&[length, height, width, resize @ (0 | 1)])
-            if length <= longest && height.max(width) <= LONGEST_SIDE =>
+            if length <= longest
+                && height.max(width) <= LONGEST_SIDE
+                && (resize == 0 || height.min(width) > 0) =>
         {
             Ok(Sizes {
                 length,
