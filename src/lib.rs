@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod budget;
 pub mod check;
 pub mod checkpoint;
 mod convert;
@@ -12,6 +13,7 @@ pub mod graph;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod kernels;
+mod memory;
 mod model;
 mod output;
 pub mod perceiver;
@@ -25,6 +27,7 @@ pub use convert::{ConvertOptions, Converted, FloatType, convert};
 pub use description::Description;
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
+pub use memory::MemorySize;
 pub use model::{
     Model, RunOptions, blueprint as model_blueprint, graph as model_graph, plan as model_plan,
     splits as attention_splits,

@@ -3,7 +3,7 @@
 //! Plans are made for the shapes that come and kept for the next run of the same shapes, so that
 //! only the first run of a shape allocates and compiles.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cpu;
@@ -13,6 +13,7 @@ use crate::gpu;
 use crate::graph::passes::split_attention;
 use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
+use crate::memory::MemorySize;
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{Blueprint, Content};
 use crate::perceiver::parameters::{ParameterStore, TensorSource};
@@ -44,11 +45,14 @@ pub struct RunOptions {
 
 /// A configuration and weights on an engine.
 pub struct Model {
-    description: Description,
+    pub(crate) description: Description,
     source: Arc<dyn TensorSource>,
-    store: Store,
+    pub(crate) store: Store,
     sessions: Mutex<VecDeque<(Request, Session)>>,
-    window_bytes: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) budget: Option<MemorySize>,
+    /// Windows that fit the budget, by request with the model's window.
+    fitted: Mutex<HashMap<Request, usize>>,
     folded: bool,
 }
 
@@ -64,10 +68,21 @@ pub(crate) enum Backend {
 }
 
 /// Parameters where the engine wants them.
-enum Store {
+pub(crate) enum Store {
     Cpu(ParameterStore<f32>),
     Reference(ParameterStore<f64>),
     Gpu(gpu::Parameters),
+}
+
+impl Store {
+    /// Drops parameters that no session holds.
+    fn release(&self) {
+        match self {
+            Store::Cpu(store) => store.release(),
+            Store::Reference(store) => store.release(),
+            Store::Gpu(parameters) => parameters.release(),
+        }
+    }
 }
 
 /// A plan that is ready to run.
@@ -258,6 +273,8 @@ impl Model {
             },
             sessions: Mutex::new(VecDeque::new()),
             window_bytes: window_bytes(on_gpu),
+            budget: None,
+            fitted: Mutex::default(),
             folded: true,
         }
     }
@@ -332,7 +349,29 @@ impl Model {
     /// are dropped.
     pub fn set_window_bytes(&mut self, bytes: usize) {
         self.window_bytes = bytes.max(1);
-        self.sessions
+        self.forget();
+    }
+
+    /// Bounds what a session of this model allocates: parameters, arrays, and on a GPU transfers. Fewer
+    /// items go through at once and windows become smaller, until the plan fits; where it cannot, runs
+    /// are refused with the least that would do. With a budget one session is kept instead of two.
+    /// The tensors that a caller hands in and gets back are not counted.
+    pub fn set_memory_budget(&mut self, budget: Option<MemorySize>) {
+        self.budget = budget;
+        self.forget();
+    }
+
+    /// The budget, if there is one.
+    #[must_use]
+    pub fn memory_budget(&self) -> Option<MemorySize> {
+        self.budget
+    }
+
+    /// Drops all sessions, and windows that were found for them.
+    fn forget(&mut self) {
+        let lock = PoisonError::into_inner;
+        self.sessions.get_mut().unwrap_or_else(lock).clear();
+        self.fitted
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
@@ -343,10 +382,7 @@ impl Model {
     /// the same but for rounding.
     pub fn set_folded(&mut self, folded: bool) {
         self.folded = folded;
-        self.sessions
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.forget();
     }
 
     /// Cost of the plan that a run of these sizes replays.
@@ -354,8 +390,10 @@ impl Model {
     /// # Errors
     /// As [`plan`].
     pub fn report(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Result<PlanReport> {
-        let request = self.request(batch, sizes, options);
-        Ok(self.plan(&request)?.report())
+        let request = self.request(batch, sizes, options)?;
+        let mut report = self.reported(&self.plan(&request)?)?;
+        report.windows = build::window_report(&self.description.blueprint(&sizes), &request);
+        Ok(report)
     }
 
     /// Bytes allocated by the sessions that are kept, parameters included.
@@ -381,7 +419,8 @@ impl Model {
     #[must_use]
     pub fn last_report(&self) -> Option<PlanReport> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.front().map(|(_, s)| s.plan().report())
+        let (_, session) = sessions.front()?;
+        self.reported(session.plan()).ok()
     }
 
     /// Seconds of the last run, by node in the order of [`PlanReport::nodes`]; `None` before the first
@@ -412,7 +451,30 @@ impl Model {
         Some(stages)
     }
 
-    fn request(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Request {
+    /// The request for some items, with windows that fit the budget.
+    fn request(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Result<Request> {
+        let mut request = self.unfitted(batch, sizes, options);
+        if self.budget.is_some() {
+            let known = |fitted: &HashMap<Request, usize>| fitted.get(&request).copied();
+            let found = known(&self.fitted.lock().unwrap_or_else(PoisonError::into_inner));
+            let window = match found {
+                Some(window) => window,
+                None => self.fit(&|window_bytes| {
+                    let request = Request {
+                        window_bytes,
+                        ..request
+                    };
+                    self.session_bytes(&self.plan(&request)?)
+                })?,
+            };
+            let mut fitted = self.fitted.lock().unwrap_or_else(PoisonError::into_inner);
+            fitted.insert(request, window);
+            request.window_bytes = window;
+        }
+        Ok(request)
+    }
+
+    fn unfitted(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Request {
         Request {
             batch,
             sizes,
@@ -425,6 +487,11 @@ impl Model {
     fn plan(&self, request: &Request) -> Result<Plan> {
         let blueprint = self.description.blueprint(&request.sizes);
         plan_of(&blueprint, request, self.traits())
+    }
+
+    /// The plan of a graph on this model's device.
+    pub(crate) fn planned(&self, graph: Graph) -> Result<Plan> {
+        planned(graph, self.traits())
     }
 
     /// What plans are made for; `None` on the CPU.
@@ -465,7 +532,7 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<NamedTensors> {
         let batch = self.batch(inputs, options)?;
-        let most = self.most_items(&batch);
+        let most = self.most_items(&batch, options)?;
         self.run_items(batch, most, options, progress)
     }
 
@@ -490,7 +557,14 @@ impl Model {
     ) -> Result<(Sizes, Vec<Latents>)> {
         let batch = self.encoder_batch(inputs, options)?;
         let blueprint = self.description.blueprint(&batch.sizes);
-        let request = self.request(1, batch.sizes, RunOptions::default());
+        let mut request = self.unfitted(1, batch.sizes, RunOptions::default());
+        request.window_bytes = self.fit(&|window_bytes| {
+            let request = Request {
+                window_bytes,
+                ..request
+            };
+            self.graph_bytes(build::encoder(&blueprint, &request)?)
+        })?;
         let mut session = self.open(build::encoder(&blueprint, &request)?)?;
         let mut latents = Vec::with_capacity(batch.items);
         let items = batch.items as u64;
@@ -560,21 +634,28 @@ impl Model {
     }
 
     /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
-    /// one item.
-    fn most_items(&self, batch: &Batch) -> usize {
+    /// one item; otherwise as many as fit the budget.
+    fn most_items(&self, batch: &Batch, options: RunOptions) -> Result<usize> {
         // Texts are short.
-        if self.architecture().is_some_and(Architecture::is_text) {
-            return ITEMS;
+        if !self.architecture().is_some_and(Architecture::is_text) {
+            let blueprint = self.description.blueprint(&batch.sizes);
+            let request = self.unfitted(1, batch.sizes, options);
+            if !blueprint.batches() || build::window_count(&blueprint, &request) > 1 {
+                return Ok(1);
+            }
         }
-        let blueprint = self.description.blueprint(&batch.sizes);
-        if !blueprint.batches() {
-            return 1;
+        let mut most = ITEMS;
+        if let Some(MemorySize(budget)) = self.budget {
+            most = most.min(batch.items.max(1));
+            while most > 1 {
+                let plan = self.plan(&self.unfitted(most, batch.sizes, options))?;
+                if self.session_bytes(&plan)? <= budget {
+                    break;
+                }
+                most = most.div_ceil(2).min(most - 1);
+            }
         }
-        let request = self.request(1, batch.sizes, RunOptions::default());
-        match build::window_count(&blueprint, &request) {
-            1 => ITEMS,
-            _ => 1,
-        }
+        Ok(most)
     }
 
     /// Runs items, at most `most` at a time, and joins the results.
@@ -590,7 +671,7 @@ impl Model {
         for turn in 0..turns {
             let first = turn as usize * most;
             let items = most.min(batch.items - first);
-            let request = self.request(items, batch.sizes, options);
+            let request = self.request(items, batch.sizes, options)?;
             let mut inner = |done: u64, total: u64| {
                 progress(turn * total + done, turns * total);
             };
@@ -634,7 +715,12 @@ impl Model {
             Some((_, session)) => session,
             None => {
                 // Make room before allocating, not after.
-                sessions.truncate(SESSIONS - 1);
+                let others = if self.budget.is_some() {
+                    0
+                } else {
+                    SESSIONS - 1
+                };
+                sessions.truncate(others);
                 self.session(request)?
             }
         };
@@ -652,18 +738,12 @@ impl Model {
 
     /// A session of a graph over this model's weights.
     pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
-        let plan = planned(graph, self.traits())?;
-        self.prepared(plan)
+        self.prepared(self.planned(graph)?)
     }
 
     /// Whether cross-attention is folded where that pays.
     pub(crate) fn folded(&self) -> bool {
         self.folded
-    }
-
-    /// Most bytes of the widest array of a window.
-    pub(crate) fn window_bytes(&self) -> usize {
-        self.window_bytes
     }
 
     /// A tensor of the weights.
@@ -706,6 +786,10 @@ impl Model {
     }
 
     fn prepared(&self, plan: Plan) -> Result<Session> {
+        if self.budget.is_some() {
+            // What sessions before this one needed is not in its plan.
+            self.store.release();
+        }
         Ok(match &self.store {
             Store::Cpu(store) => Session::Cpu(cpu::Session::new(plan, store)?),
             Store::Reference(store) => Session::Reference(cpu::Session::new(plan, store)?),

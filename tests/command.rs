@@ -122,6 +122,27 @@ fn plan_needs_no_weights() {
         assert!(!stages[0][key].is_null(), "{key}");
     }
     assert!(succeeded(&["plan", "text-tiny", "--nodes"]).contains("attention"));
+    // Windows and peak within a budget; frames of another size.
+    let free = json(&["plan", "flow-tiny", "--size", "300x400", "--json"]);
+    let peak = free["peak_bytes"].as_u64().expect("bytes");
+    let budget = (peak - 1).to_string();
+    let within = json(&[
+        "plan",
+        "flow-tiny",
+        "--size",
+        "300x400",
+        "--memory",
+        &budget,
+        "--json",
+    ]);
+    assert!(within["peak_bytes"].as_u64() < Some(peak));
+    assert_eq!(within["windows"][0]["rows"], 120_000);
+    assert!(within["windows"][0]["windows"].as_u64() > free["windows"][0]["windows"].as_u64());
+    let message = refusal(&["plan", "flow-tiny", "--memory", "1K"]);
+    assert!(
+        message.contains("at least") && message.contains("1.0KiB"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod device;
+mod footprint;
 mod pipeline;
 mod session;
 pub mod shader;
@@ -14,5 +15,6 @@ mod store;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
 pub use device::{Device, ShaderChecks};
+pub(crate) use footprint::transfer_bytes;
 pub use session::{Choice, Session};
 pub use store::Parameters;

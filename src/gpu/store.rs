@@ -12,7 +12,7 @@ use crate::perceiver::parameters::{TensorSource, evaluate};
 pub struct Parameters {
     device: Device,
     source: Arc<dyn TensorSource>,
-    known: Mutex<HashMap<Recipe, wgpu::Buffer>>,
+    known: Mutex<HashMap<Recipe, Arc<wgpu::Buffer>>>,
 }
 
 impl Parameters {
@@ -36,11 +36,11 @@ impl Parameters {
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().map(wgpu::Buffer::size).sum()
+        known.values().map(|buffer| buffer.size()).sum()
     }
 
     /// The array of a recipe, evaluated on the CPU and written straight into mapped memory.
-    pub(super) fn get(&self, label: &str, recipe: &Recipe) -> Result<wgpu::Buffer> {
+    pub(super) fn get(&self, label: &str, recipe: &Recipe) -> Result<Arc<wgpu::Buffer>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(buffer) = known.get(recipe) {
             return Ok(buffer.clone());
@@ -53,8 +53,15 @@ impl Parameters {
             write_mapped(&self.device, label, &buffer, bytes)?;
         }
         buffer.unmap();
+        let buffer = Arc::new(buffer);
         known.insert(recipe.clone(), buffer.clone());
         Ok(buffer)
+    }
+
+    /// Drops arrays that no session holds; they are uploaded again when they are asked for.
+    pub(crate) fn release(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, buffer| Arc::strong_count(buffer) > 1);
     }
 }
 

@@ -92,19 +92,17 @@ impl Graph {
 
     /// An array made from the checkpoint. The same recipe gives the same value.
     pub fn parameter(&mut self, recipe: Recipe) -> ValueId {
-        let known = self
-            .values
-            .iter()
-            .position(|v| matches!(&v.source, Source::Parameter(r) if *r == recipe));
-        if let Some(i) = known {
-            return ValueId(i as u32);
+        if let Some(&known) = self.known.get(&recipe) {
+            return known;
         }
         let label = recipe
             .tensors()
             .first()
             .map_or_else(|| "fourier tables".to_owned(), |(name, _)| name.clone());
         let extent = recipe.extent();
-        self.push_value(label, extent, Source::Parameter(recipe))
+        let id = self.push_value(label, extent, Source::Parameter(recipe.clone()));
+        self.known.insert(recipe, id);
+        id
     }
 
     /// Returns `pieces`, one after the other, under `name` and as an array of this shape.

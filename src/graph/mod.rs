@@ -18,8 +18,11 @@ pub use fold::{Factored, Fold, Folded, Named};
 pub use op::{Op, Stage};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};
+pub(crate) use plan::ELEMENT_BYTES;
 pub use plan::{Placement, Plan, SlotId};
-pub use report::{NodeReport, PlanReport, StageReport};
+pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
+
+use std::collections::HashMap;
 
 use crate::tensor::Extent;
 
@@ -107,6 +110,8 @@ pub struct Graph {
     /// Inputs that the host writes rarely: what depends on them and on parameters alone is computed
     /// when a session is told to, not in every run.
     pub kept: Vec<ValueId>,
+    /// Parameters by recipe, so that the same recipe gives the same value.
+    known: HashMap<Recipe, ValueId>,
 }
 
 impl Graph {

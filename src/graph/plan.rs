@@ -4,9 +4,14 @@
 //! a node's results never share a slot with its operands, so that no executor needs a buffer for
 //! reading and writing at once.
 
+use std::collections::BTreeMap;
+
 use super::passes::hoist;
 use super::{Graph, Source};
 use crate::error::{Error, Result};
+
+/// Bytes of an element in every planned array.
+pub(crate) const ELEMENT_BYTES: u64 = 4;
 
 /// Index of a memory slot that several values use one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,19 +83,24 @@ impl Plan {
             )
         });
         let mut slots: Vec<usize> = Vec::new();
-        let mut tenants: Vec<Vec<Life>> = Vec::new();
+        // Lives of a slot's tenants, from first node to last: they never overlap.
+        let mut tenants: Vec<BTreeMap<usize, usize>> = Vec::new();
+        let free = |tenants: &BTreeMap<usize, usize>, life: Life| {
+            let before = tenants.range(..=life.to).next_back();
+            before.is_none_or(|(_, &to)| to < life.from)
+        };
         for (i, life) in shared {
             let size = graph.values[i].extent.padded_len();
             let slot = tenants
                 .iter()
-                .position(|t| t.iter().all(|other| !other.overlaps(life)))
+                .position(|t| free(t, life))
                 .unwrap_or_else(|| {
                     slots.push(0);
-                    tenants.push(Vec::new());
+                    tenants.push(BTreeMap::new());
                     slots.len() - 1
                 });
             slots[slot] = slots[slot].max(size);
-            tenants[slot].push(life);
+            tenants[slot].insert(life.from, life.to);
             placements[i] = Placement::Slot(SlotId(slot));
         }
         Ok(Plan {
@@ -129,6 +139,13 @@ impl Plan {
         self.slots.iter().sum()
     }
 
+    /// Bytes that a session allocates for its arrays: parameters, kept arrays, slots.
+    #[must_use]
+    pub fn array_bytes(&self) -> u64 {
+        let elements = self.parameter_elements() + self.own_elements() + self.slot_elements();
+        ELEMENT_BYTES * elements as u64
+    }
+
     /// Elements of all results, padding included.
     #[must_use]
     pub fn output_elements(&self) -> usize {
@@ -146,12 +163,6 @@ impl Plan {
 pub(crate) struct Life {
     pub(crate) from: usize,
     pub(crate) to: usize,
-}
-
-impl Life {
-    fn overlaps(self, other: Life) -> bool {
-        self.from <= other.to && other.from <= self.to
-    }
 }
 
 /// When each value is needed; `None` for values that nothing writes or reads.

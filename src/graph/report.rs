@@ -2,11 +2,8 @@
 
 use serde::Serialize;
 
-use super::plan::lifetimes;
+use super::plan::{ELEMENT_BYTES as ELEMENT, lifetimes};
 use super::{Placement, Plan, Stage};
-
-/// Bytes of an element in every planned array.
-const ELEMENT: u64 = 4;
 
 /// Cost of one stage.
 #[derive(Debug, Clone, Serialize, PartialEq)]
@@ -46,6 +43,21 @@ pub struct NodeReport {
     pub once: bool,
 }
 
+/// How the rows of a modality or the queries of an output are divided.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct WindowReport {
+    /// "encode" or "decode".
+    pub stage: &'static str,
+    /// The modality or output.
+    pub name: String,
+    /// Rows of one item.
+    pub rows: usize,
+    /// Rows of a window at the most.
+    pub window_rows: usize,
+    /// Windows.
+    pub windows: usize,
+}
+
 /// Cost of a plan.
 #[derive(Debug, Clone, Serialize, PartialEq)]
 pub struct PlanReport {
@@ -67,8 +79,12 @@ pub struct PlanReport {
     pub kept_bytes: u64,
     /// Bytes of the memory that values share.
     pub slot_bytes: u64,
-    /// Bytes allocated for a run in all: parameters, kept arrays, slots.
+    /// Bytes for transfers and uniforms on a GPU, 0 on the CPU.
+    pub transfer_bytes: u64,
+    /// Bytes allocated for a run in all: parameters, kept arrays, slots, transfers.
     pub peak_bytes: u64,
+    /// How inputs and queries are divided; empty where the plan alone is known.
+    pub windows: Vec<WindowReport>,
 }
 
 impl Plan {
@@ -81,18 +97,18 @@ impl Plan {
         let kept_bytes = ELEMENT * self.own_elements() as u64;
         let slot_bytes = ELEMENT * self.slot_elements() as u64;
         let fixed = parameter_bytes + kept_bytes;
-        let live_at = |i: usize| -> u64 {
-            lives
-                .iter()
-                .zip(&self.placements)
-                .zip(&graph.values)
-                .filter(|((life, place), _)| {
-                    matches!(place, Placement::Slot(_))
-                        && life.is_some_and(|l| l.from <= i && i <= l.to)
-                })
-                .map(|(_, v)| ELEMENT * v.extent.padded_len() as u64)
-                .sum()
-        };
+        // Bytes in slots during each node, from what begins and what ends there.
+        let mut live = vec![0i64; graph.nodes.len() + 2];
+        for ((life, place), value) in lives.iter().zip(&self.placements).zip(&graph.values) {
+            if let (Placement::Slot(_), Some(life)) = (place, life) {
+                let bytes = (ELEMENT * value.extent.padded_len() as u64) as i64;
+                live[life.from] += bytes;
+                live[life.to + 1] -= bytes;
+            }
+        }
+        for i in 1..live.len() {
+            live[i] += live[i - 1];
+        }
         let nodes: Vec<NodeReport> = graph
             .nodes
             .iter()
@@ -137,7 +153,7 @@ impl Plan {
                     }
                     report.flops += cost.flops;
                     report.bytes += cost.bytes;
-                    report.peak_bytes = report.peak_bytes.max(fixed + live_at(i));
+                    report.peak_bytes = report.peak_bytes.max(fixed + live[i] as u64);
                     if i < self.once {
                         report.flops_once += cost.flops;
                     } else {
@@ -165,7 +181,9 @@ impl Plan {
             parameter_bytes,
             kept_bytes,
             slot_bytes,
+            transfer_bytes: 0,
             peak_bytes: fixed + slot_bytes,
+            windows: Vec::new(),
         }
     }
 }

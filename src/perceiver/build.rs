@@ -12,6 +12,7 @@ use super::stack::Request;
 use crate::error::{Error, Result};
 use crate::graph::{
     Folded, Graph, HeadLayout, Linear, LinearPart, Named, Recipe, Stage, ValueId, View,
+    WindowReport,
 };
 use crate::kernels::convolution::Convolution;
 use crate::kernels::gemm::Activation;
@@ -306,6 +307,44 @@ pub fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
         most(&mut counts, decode_window_rows(&d.layer, &one))
     });
     encode.chain(decode).max().unwrap_or(1)
+}
+
+/// How one item's inputs and queries are divided.
+#[must_use]
+pub fn window_report(blueprint: &Blueprint, request: &Request) -> Vec<WindowReport> {
+    let report = |stage, name: &str, array: &RowArray, most: usize| {
+        let most = if array.mask.is_some() {
+            usize::MAX / 2
+        } else {
+            most
+        };
+        let windows = windows(array.count, most);
+        WindowReport {
+            stage,
+            name: name.to_owned(),
+            rows: array.count,
+            window_rows: windows.iter().map(|w| w.rows).max().unwrap_or(0),
+            windows: windows.len(),
+        }
+    };
+    let mut reports = Vec::new();
+    let crosses = blueprint.steps.iter().filter_map(|step| match step {
+        Step::Cross(layer) => Some(layer),
+        Step::Tower { .. } => None,
+    });
+    for layer in crosses.take(1) {
+        let most = encode_window_rows(layer, request);
+        let inputs = blueprint.inputs.iter();
+        reports.extend(inputs.map(|array| report(Stage::Encode.name(), &array.name, array, most)));
+    }
+    for decoder in &blueprint.decoders {
+        let most = decode_window_rows(&decoder.layer, request);
+        reports.extend(decoder.heads.iter().map(|head| {
+            let queries = blueprint.queries(head);
+            report(Stage::Decode.name(), &head.output, queries, most)
+        }));
+    }
+    reports
 }
 
 /// Adds what an array is made of.

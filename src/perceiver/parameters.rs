@@ -112,6 +112,15 @@ impl<T: Real> ParameterStore<T> {
         known.insert(recipe.clone(), array.clone());
         Ok(array)
     }
+
+    /// Drops arrays that nothing else holds; they are evaluated again when they are asked for.
+    pub(crate) fn release(&self) {
+        let mut known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.retain(|_, array| Arc::strong_count(array) > 1);
+    }
 }
 
 /// Evaluates a recipe: rows padded to four elements, padding zero.

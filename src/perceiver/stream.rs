@@ -157,6 +157,15 @@ impl StreamEncoder {
         }
     }
 
+    /// Columns of the state's sums that make the context. With one head the rest of a row is its padding,
+    /// which the layer does not know.
+    pub(crate) fn context_columns(&self) -> usize {
+        match (self.folded, self.layer.heads) {
+            (false, 1) => self.layer.v,
+            _ => self.state().columns,
+        }
+    }
+
     /// Most rows of a chunk whose widest array has this many bytes.
     pub(crate) fn chunk_rows(&self, modality: usize, bytes: usize) -> usize {
         let columns = if self.folded {
@@ -202,7 +211,7 @@ impl StreamEncoder {
         let mut g = Graph::default();
         let latents = self.latents(&mut g);
         let shape = self.state();
-        let context = g.input(CONTEXT, Extent::new(1, shape.rows, shape.columns));
+        let context = g.input(CONTEXT, Extent::new(1, shape.rows, self.context_columns()));
         let crossed = if self.folded {
             self.folded(latents).finish(&mut g, context)?
         } else {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Latents;
 use super::encoder::given;
 use crate::error::{Error, Result};
+use crate::graph::ELEMENT_BYTES;
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Decoder as Layer, Head, Positions};
 use crate::perceiver::stream::{
@@ -182,7 +183,7 @@ impl<'a> Decoder<'a> {
             ),
             (found, _) => return Err(wrong_content(found, expected())),
         };
-        Ok(self.decoding(head, queries, content))
+        self.decoding(head, queries, content)
     }
 
     /// As [`Decoder::stream`], with content that is made when its chunk is decoded: `make` is asked for
@@ -202,7 +203,7 @@ impl<'a> Decoder<'a> {
             0 => Given::Nothing,
             _ => Given::Made(Box::new(make)),
         };
-        Ok(self.decoding(head, queries, content))
+        self.decoding(head, queries, content)
     }
 
     fn decoding<'d>(
@@ -210,18 +211,47 @@ impl<'a> Decoder<'a> {
         head: usize,
         queries: Queries,
         content: Given<'d>,
-    ) -> Decoding<'d, 'a> {
-        let layer = self.heads().nth(head).map(|(d, _)| &d.layer);
-        let most = layer.map_or(1, |l| decode_rows(l, self.model.window_bytes()));
-        let chunk = chunk_size(queries.len(), most);
-        Decoding {
+    ) -> Result<Decoding<'d, 'a>> {
+        let chunk = self.chunk(head, queries.len())?;
+        Ok(Decoding {
             decoder: self,
             head,
             queries,
             content,
             chunk,
             done: 0,
-        }
+        })
+    }
+
+    /// Rows of a chunk of so many queries, within the model's budget.
+    fn chunk(&self, head: usize, queries: usize) -> Result<usize> {
+        let (layer, head) = self.layer(head)?;
+        let rows = |window| chunk_size(queries, decode_rows(&layer.layer, window));
+        let table = match &self.blueprint.queries(head).content {
+            Content::Learned { channels, .. } => {
+                ELEMENT_BYTES * (self.blueprint.queries(head).count * channels) as u64
+            }
+            _ => 0,
+        };
+        let folded = self.model.folded();
+        let window = self.model.fit(&|window| {
+            let graph = decode(&self.blueprint, layer, head, rows(window), folded)?;
+            Ok(self.model.graph_bytes(graph)? + table)
+        })?;
+        Ok(rows(window))
+    }
+
+    fn layer(&self, head: usize) -> Result<(&Layer, &Head)> {
+        let found = self.heads().nth(head);
+        found.ok_or_else(|| Error::graph("decoder", "has no such head"))
+    }
+
+    /// Bytes that sessions and learned queries take, parameters included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let sessions: u64 = self.sessions.values().map(Session::allocated_bytes).sum();
+        let tables: u64 = self.tables.values().map(|t| t.len() as u64).sum();
+        sessions + ELEMENT_BYTES * tables
     }
 
     /// Which head an output is, and the channels that its queries bring along; an error if these
@@ -252,10 +282,11 @@ impl<'a> Decoder<'a> {
         if let Some(session) = self.sessions.remove(&(head, rows)) {
             return Ok(session);
         }
-        let graph = match self.heads().nth(head) {
-            Some((d, h)) => decode(&self.blueprint, d, h, rows, self.model.folded())?,
-            None => return Err(Error::graph("decoder", "has no such head")),
-        };
+        if self.model.memory_budget().is_some() {
+            self.sessions.clear();
+        }
+        let (d, h) = self.layer(head)?;
+        let graph = decode(&self.blueprint, d, h, rows, self.model.folded())?;
         let mut session = self.model.open(graph)?;
         session.write(LATENTS, self.latents.as_slice())?;
         session.prepare()?;
@@ -303,13 +334,9 @@ impl Decoding<'_, '_> {
         let mut session = self.decoder.session(self.head, size)?;
         let queries = &self.queries;
         let asked = |i: usize| queries.get(first + i.min(rows - 1));
-        let (array, columns) = match self.decoder.heads().nth(self.head) {
-            Some((d, h)) => (
-                self.decoder.blueprint.queries(h).clone(),
-                h.layers.last().map_or(d.layer.q_width, |l| l.out),
-            ),
-            None => return Err(Error::graph("decoder", "has no such head")),
-        };
+        let (d, h) = self.decoder.layer(self.head)?;
+        let array = self.decoder.blueprint.queries(h).clone();
+        let columns = h.layers.last().map_or(d.layer.q_width, |l| l.out);
         if let Content::Learned { tensor, channels } = &array.content {
             if !self.decoder.tables.contains_key(tensor) {
                 let table = self.decoder.model.read_tensor(tensor)?;

@@ -21,16 +21,32 @@ pub struct Encoder<'a> {
     /// By modality and rows.
     sessions: BTreeMap<(usize, usize), Session>,
     state: EncoderState,
+    /// Most bytes of the widest array of a chunk.
+    window: usize,
 }
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
         let parts = StreamEncoder::new(blueprint, model.folded())?;
+        let state = EncoderState::empty(parts.state());
+        let window = model.fit(&|window| {
+            let mut most = model.graph_bytes(parts.rest()?)?;
+            for (i, array) in parts.blueprint().inputs.iter().enumerate() {
+                let rows = parts.chunk_rows(i, window);
+                let rows = match is_pushed(array) {
+                    true => chunk_size(array.count, rows),
+                    false => chunk_size(array.count, rows.max(array.count)),
+                };
+                most = most.max(model.graph_bytes(parts.chunk(i, rows)?)?);
+            }
+            Ok(most + state.bytes() as u64)
+        })?;
         Ok(Encoder {
             model,
-            state: EncoderState::empty(parts.state()),
+            state,
             parts,
             sessions: BTreeMap::new(),
+            window,
         })
     }
 
@@ -43,7 +59,7 @@ impl<'a> Encoder<'a> {
     pub fn modalities(&self) -> Vec<(&str, usize, usize)> {
         let arrays = self.inputs().iter();
         arrays
-            .filter(|a| a.content != Content::None || a.positions != Positions::None)
+            .filter(|a| is_pushed(a))
             .map(|a| (a.name.as_str(), a.count, given(a)))
             .collect()
     }
@@ -93,7 +109,7 @@ impl<'a> Encoder<'a> {
 
     /// Most rows of a chunk.
     fn most(&self, modality: usize) -> usize {
-        self.parts.chunk_rows(modality, self.model.window_bytes())
+        self.parts.chunk_rows(modality, self.window)
     }
 
     /// One chunk, in a session that is as large or a little larger.
@@ -108,7 +124,12 @@ impl<'a> Encoder<'a> {
         let key = (modality, size);
         let mut session = match self.sessions.remove(&key) {
             Some(session) => session,
-            None => self.model.open(self.parts.chunk(modality, size)?)?,
+            None => {
+                if self.model.memory_budget().is_some() {
+                    self.sessions.clear();
+                }
+                self.model.open(self.parts.chunk(modality, size)?)?
+            }
         };
         let array = &self.inputs()[modality];
         if array.content != Content::None {
@@ -172,7 +193,7 @@ impl<'a> Encoder<'a> {
         // twice.
         for i in 0..self.inputs().len() {
             let array = &self.inputs()[i];
-            if array.content == Content::None && array.positions == Positions::None {
+            if !is_pushed(array) {
                 let rows = array.count;
                 self.attend(i, 0, rows, &[])?;
             }
@@ -181,6 +202,9 @@ impl<'a> Encoder<'a> {
         self.sessions.clear();
         let context = self.state.normalised().ok_or_else(nothing)?;
         let mut session = self.model.open(self.parts.rest()?)?;
+        let rows = context.chunks(self.parts.state().columns.max(1));
+        let columns = self.parts.context_columns();
+        let context: Vec<f32> = rows.flat_map(|row| &row[..columns]).copied().collect();
         session.write(CONTEXT, &context)?;
         session.run(&mut |_, _| {})?;
         let latents = session.read(LATENTS)?;
@@ -188,6 +212,11 @@ impl<'a> Encoder<'a> {
         let data = latents.as_f32().unwrap_or(&[]).to_vec();
         Latents::new(shape.rows, shape.channels, data)
     }
+}
+
+/// Whether a caller gives the rows of a modality, if only by saying that they are there.
+fn is_pushed(array: &RowArray) -> bool {
+    array.content != Content::None || array.positions != Positions::None
 }
 
 /// Channels of the rows that a caller gives.

@@ -32,6 +32,8 @@ pub(crate) struct Options {
     /// Items per run
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    #[command(flatten)]
+    memory: models::MemoryOption,
     /// Also the time of every kernel launch, on the CPU
     #[arg(long)]
     kernels: bool,
@@ -184,6 +186,7 @@ fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<
         engine.load_description(description, Arc::new(weights))?
     };
     model.set_folded(route == Route::Folded);
+    model.set_memory_budget(options.memory.memory);
     let load_seconds = start.elapsed().as_secs_f64();
     let inputs = inputs(&model, options.batch.max(1))?;
     let bar = show::Bar::new("timing");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use perceiver::hub::{Hub, KNOWN};
-use perceiver::{Engine, Error, Model, Result};
+use perceiver::{Engine, Error, MemorySize, Model, Result};
 
 use crate::show;
 
@@ -18,6 +18,17 @@ pub(crate) struct DeviceOption {
     /// Do not fold projections and positions of cross-attention: the plain route, for comparison
     #[arg(long)]
     pub(crate) no_fold: bool,
+    #[command(flatten)]
+    pub(crate) memory: MemoryOption,
+}
+
+/// A budget of memory.
+#[derive(Args)]
+pub(crate) struct MemoryOption {
+    /// Most memory that parameters, arrays and transfers of a run may take, as 512MiB or 2G: inputs and
+    /// outputs are cut into smaller parts until they fit
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<MemorySize>,
 }
 
 impl DeviceOption {
@@ -118,5 +129,6 @@ fn places() -> Vec<PathBuf> {
 pub(crate) fn load(engine: &Engine, device: &DeviceOption, model: &str) -> Result<Model> {
     let mut model = engine.load(folder(model)?)?;
     model.set_folded(!device.no_fold);
+    model.set_memory_budget(device.memory.memory);
     Ok(model)
 }

@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// Tokens of a text [default: as many as the model takes]
     #[arg(long)]
     length: Option<usize>,
-    /// Height and width of a picture, as 224x224 [default: the training's size]
+    /// Height and width of a picture or of frames, as 224x224 [default: the training's size]
     #[arg(long, value_parser = picture_size)]
     size: Option<[usize; 2]>,
     /// Decode a whole clip instead of one of 128 chunks
@@ -34,6 +34,8 @@ pub(crate) struct Options {
     /// The plain route: do not fold projections and positions of cross-attention
     #[arg(long)]
     no_fold: bool,
+    #[command(flatten)]
+    memory: models::MemoryOption,
     /// Also every node
     #[arg(long)]
     nodes: bool,
@@ -91,8 +93,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
         model.set_folded(false);
         model.report(options.batch, sizes, RunOptions::default())?
     };
+    model.set_memory_budget(options.memory.memory);
     let report = if options.no_fold {
-        plain.clone()
+        model.report(options.batch, sizes, RunOptions::default())?
     } else {
         model.set_folded(true);
         model.report(options.batch, sizes, RunOptions::default())?
@@ -117,15 +120,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return Ok(true);
     }
     stages(&report, &plain)?;
+    windows(&report)?;
     if options.nodes {
         nodes(&report)?;
     }
     show::text(&format!(
-        "{} parameters in {}, kept arrays {}, shared memory {}: {} in all on {}",
+        "{} parameters in {}, kept arrays {}, shared memory {}, transfers {}: {} in all on {}",
         report.parameters,
         show::bytes(report.parameter_bytes),
         show::bytes(report.kept_bytes),
         show::bytes(report.slot_bytes),
+        show::bytes(report.transfer_bytes),
         show::bytes(report.peak_bytes),
         engine.device_name()
     ))?;
@@ -196,6 +201,21 @@ fn stages(report: &PlanReport, plain: &PlanReport) -> Result<()> {
         "kernels",
     ];
     show::table(&heading, rows)
+}
+
+/// How inputs and queries are divided.
+fn windows(report: &PlanReport) -> Result<()> {
+    let rows = report.windows.iter().map(|w| {
+        vec![
+            w.stage.to_owned(),
+            w.name.clone(),
+            w.rows.to_string(),
+            w.window_rows.to_string(),
+            w.windows.to_string(),
+        ]
+    });
+    let heading = ["stage", "array", "rows", "rows of a window", "windows"];
+    show::table(&heading, rows.collect())
 }
 
 fn nodes(report: &PlanReport) -> Result<()> {

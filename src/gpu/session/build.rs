@@ -42,6 +42,7 @@ impl Session {
             | wgpu::BufferUsages::COPY_DST;
         let mut own_bytes = 0;
         let mut parameter_bytes = 0;
+        let mut held = Vec::new();
         let mut allocate = |label: &str, elements: usize| {
             let buffer = device.buffer(label, 4 * elements as u64, storage, false)?;
             own_bytes += buffer.size();
@@ -61,7 +62,8 @@ impl Session {
                 (Placement::Parameter, Source::Parameter(recipe)) => {
                     let buffer = parameters.get(&value.label, recipe)?;
                     parameter_bytes += buffer.size();
-                    Some(buffer)
+                    held.push(buffer.clone());
+                    Some(wgpu::Buffer::clone(&buffer))
                 }
                 _ => None,
             });
@@ -90,6 +92,7 @@ impl Session {
             download,
             own_bytes,
             parameter_bytes,
+            _held: held,
         };
         session.build_steps(choice)?;
         let once = session.plan.once;

@@ -36,6 +36,8 @@ pub struct Session {
     own_bytes: u64,
     /// Bytes of the parameters that this plan uses.
     parameter_bytes: u64,
+    /// The parameters, so that their store knows that they are in use.
+    _held: Vec<Arc<wgpu::Buffer>>,
     budget: u64,
 }
 

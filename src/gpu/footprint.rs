@@ -1,0 +1,35 @@
+//! What a session of a plan allocates beside its arrays, known before anything is allocated.
+
+use std::collections::BTreeSet;
+
+use super::device::Device;
+use crate::error::Result;
+use crate::graph::{ELEMENT_BYTES, Plan, ValueId};
+use crate::kernels;
+
+/// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every
+/// launch, and what absent operands are bound to.
+///
+/// # Errors
+/// [`crate::Error::Limit`] when a node needs more workgroups than the device can count.
+pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
+    let graph = &plan.graph;
+    let size = |id: ValueId| ELEMENT_BYTES * graph.extent(id).padded_len() as u64;
+    let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
+    let upload: u64 = graph.inputs().map(|(_, id, _)| size(id)).sum();
+    let pieces: BTreeSet<ValueId> = graph
+        .outputs
+        .iter()
+        .flat_map(|o| o.pieces.clone())
+        .collect();
+    let download: u64 = pieces.into_iter().map(size).sum();
+    let align = device.limits().min_uniform_buffer_offset_alignment.max(16);
+    let mut words = 0;
+    for node in &graph.nodes {
+        if let Some(variant) = kernels::candidates(&node.op, device.traits()).first() {
+            let launch = kernels::launch(&node.op, *variant, device.traits())?;
+            words += (4 * launch.params.len() as u64).next_multiple_of(u64::from(align));
+        }
+    }
+    Ok(buffer(upload) + buffer(download) + buffer(words) + 32)
+}
