@@ -47,14 +47,14 @@ fn drawn(
         .x_label_area_size(44)
         .y_label_area_size(72)
         .build_cartesian_2d(
-            range(|p| p.size as f64).log_scale(),
+            range(|p| p.size as f64).log_scale().base(2.0),
             range(|p| p.seconds).log_scale(),
         )?;
     chart
         .configure_mesh()
         .x_desc("elements: inputs M, latents N, outputs O")
         .y_desc("seconds")
-        .x_label_formatter(&|n| format!("{n:.0}"))
+        .x_label_formatter(&|n| format!("2^{:.0}", n.log2()))
         .y_label_formatter(&|s| format!("{s:.0e}"))
         .light_line_style(RGBColor(235, 235, 235))
         .draw()?;
@@ -83,7 +83,7 @@ fn drawn(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
         .draw()?;
