@@ -46,6 +46,8 @@ const WORKGROUP: u32 = 64u;
 @group(0) @binding(3) var<storage, read> tail: array<f32>;
 @group(0) @binding(4) var<storage, read> points: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Index of a grid position on an axis, the last axis fastest.
 fn axis_index(position: u32, axis: u32) -> u32 {
@@ -104,7 +106,7 @@ fn element(row: u32, column: u32) -> f32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
-    let at = invocation.y * params.row_invocations + invocation.x;
+    let at = 64u * first_group + invocation.y * params.row_invocations + invocation.x;
     if (at >= params.total) {
         return;
     }

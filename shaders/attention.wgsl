@@ -102,6 +102,8 @@ const MASKED: f32 = -1.0e30;
 @group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Queries 0..256 and keys 256..512 while scores are made, values 0..512 after.
 var<workgroup> slice: array<vec4<f32>, 512>;
@@ -156,7 +158,7 @@ fn tiled(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = workgroup.y * params.groups_x + workgroup.x;
+    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (rest >= params.groups) {
         return;
     }
@@ -386,7 +388,7 @@ fn direct(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = workgroup.y * params.groups_x + workgroup.x;
+    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (rest >= params.groups) {
         return;
     }

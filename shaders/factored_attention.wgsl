@@ -70,6 +70,8 @@ const SLACK: f32 = 8.0;
 @group(0) @binding(6) var<storage, read> carry_stats: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 @group(0) @binding(8) var<storage, read_write> y_stats: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Content of 64 keys, eight vectors each; afterwards one value per query and tx in x and y.
 var<workgroup> slice: array<vec4<f32>, 512>;
@@ -87,7 +89,7 @@ fn tiled(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = workgroup.y * params.groups_x + workgroup.x;
+    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (rest >= params.groups) {
         return;
     }

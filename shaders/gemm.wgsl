@@ -60,6 +60,8 @@ const SLICE: u32 = 4u;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 var<workgroup> x_slice: array<vec4<f32>, TILE_ROWS * SLICE>;
 var<workgroup> weight_slice: array<vec4<f32>, 16u * TILE_VECTORS>;
@@ -99,7 +101,7 @@ fn tiled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = group.y * params.groups_x + group.x;
+    let tile = first_group + group.y * params.groups_x + group.x;
     let row_tile = tile / params.col_tiles;
     let first_row = row_tile * TILE_ROWS;
     if (first_row >= params.rows) {
@@ -184,7 +186,7 @@ fn direct(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let tile = group.y * params.groups_x + group.x;
+    let tile = first_group + group.y * params.groups_x + group.x;
     let first_row = tile / params.col_tiles * DIRECT_ROWS;
     if (first_row >= params.rows) {
         return;

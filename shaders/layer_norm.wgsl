@@ -33,6 +33,8 @@ const EPS: f32 = 1e-5;
 @group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 var<workgroup> partial: array<f32, 64>;
 
@@ -66,7 +68,7 @@ fn group(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row = group.y * params.groups_x + group.x;
+    let row = first_group + group.y * params.groups_x + group.x;
     if (row >= params.rows) {
         return;
     }
@@ -92,7 +94,7 @@ fn lane(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let row = (group.y * params.groups_x + group.x) * LANES + local;
+    let row = (first_group + group.y * params.groups_x + group.x) * LANES + local;
     if (row >= params.rows) {
         return;
     }

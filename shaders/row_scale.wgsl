@@ -42,6 +42,8 @@ const WORKGROUP: u32 = 64u;
 @group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> points: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Sum of squares around the mean of `count` elements with this sum and sum of squares.
 fn around(entry: vec4<f32>, count: u32, mean: f32) -> f32 {
@@ -50,7 +52,7 @@ fn around(entry: vec4<f32>, count: u32, mean: f32) -> f32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
-    let at = invocation.y * params.row_invocations + invocation.x;
+    let at = 64u * first_group + invocation.y * params.row_invocations + invocation.x;
     if (at >= params.total) {
         return;
     }

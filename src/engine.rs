@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::description::Description;
 use crate::error::{Error, Result};
-use crate::gpu::{Adapter, Device, ShaderChecks, adapters};
+use crate::gpu::{Adapter, Device, ShaderChecks, SubmissionBudget, adapters};
 use crate::model::{Backend, Model};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::blueprint::Blueprint;
@@ -173,6 +173,24 @@ impl Engine {
             Backend::Cpu => "cpu",
             Backend::Reference => "reference",
             Backend::Gpu(device) => device.name(),
+        }
+    }
+
+    /// The longest that one submission may keep a GPU busy, for all models of this engine from their
+    /// next run on: 100 ms unless this is called, so that a desktop stays smooth and no driver resets
+    /// the device. On the CPU there are no submissions.
+    ///
+    /// ```
+    /// use perceiver::{Engine, gpu::SubmissionBudget};
+    ///
+    /// let engine = Engine::auto()?;
+    /// engine.set_submission_budget("20ms".parse()?);
+    /// engine.set_submission_budget(SubmissionBudget::Unlimited);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn set_submission_budget(&self, budget: SubmissionBudget) {
+        if let Some(device) = self.device() {
+            device.set_submission_budget(budget);
         }
     }
 

@@ -204,25 +204,40 @@ pub(crate) fn planned(graph: Graph, device: Option<&DeviceTraits>) -> Result<Pla
     })
 }
 
+/// Operations of one workgroup that take some tens of milliseconds: on a core, on a part of a GPU.
+/// Nothing can cut a workgroup once it runs.
+const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
+    if device.software {
+        500_000_000
+    } else {
+        2_000_000_000
+    }
+}
+
 /// Parts to divide an attention's keys into, so that few queries still fill the device: one while
 /// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
+/// More where a workgroup would otherwise run for too long.
 #[must_use]
 pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
-    let (groups, keys) = match op {
+    let (groups, keys, pairs) = match op {
         Op::Attention(a) => {
             let queries_each = if device.software { 128 } else { 32 };
             let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
-            (groups, a.keys)
+            (groups, a.keys, a.batch * a.heads * a.queries * a.keys)
         }
-        Op::FactoredAttention(a) => (a.groups(), a.keys),
+        Op::FactoredAttention(a) => (a.groups(), a.keys, a.batch * a.queries * a.keys),
         _ => return 1,
     };
     let busy = device.busy_workgroups as usize;
     let wanted = if groups == 0 || 5 * groups >= 4 * busy {
         1
     } else {
-        busy.div_ceil(groups).min(keys / 256).max(1)
+        busy.div_ceil(groups)
     };
+    // An exponential is worth about twenty operations.
+    let work = op.cost().flops + 20 * pairs as u64;
+    let bounded = work.div_ceil(most_of_a_workgroup(device) * groups.max(1) as u64) as usize;
+    let wanted = wanted.max(bounded).min(keys / 256).max(1);
     match op {
         Op::Attention(a) => a.feasible_splits(wanted, device),
         Op::FactoredAttention(a) => a.feasible_splits(wanted, device),
@@ -391,8 +406,20 @@ impl Model {
     /// As [`plan`].
     pub fn report(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Result<PlanReport> {
         let request = self.request(batch, sizes, options)?;
-        let mut report = self.reported(&self.plan(&request)?)?;
+        let plan = self.plan(&request)?;
+        let mut report = self.reported(&plan)?;
         report.windows = build::window_report(&self.description.blueprint(&sizes), &request);
+        if let Store::Gpu(parameters) = &self.store {
+            let submissions = parameters.device().submissions_of(&plan)?;
+            report.submissions = submissions.len() as u64;
+            for stage in &mut report.stages {
+                let has = |nodes: &&std::ops::RangeInclusive<usize>| {
+                    let mut of_stage = plan.graph.nodes[(*nodes).clone()].iter();
+                    of_stage.any(|n| n.stage.name() == stage.name)
+                };
+                stage.submissions = submissions.iter().filter(has).count() as u64;
+            }
+        }
         Ok(report)
     }
 

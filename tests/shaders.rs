@@ -94,16 +94,30 @@ fn declared_resources_are_those_of_the_shader() {
         let used = info.get_entry_point(at);
         let mut workgroup = 0;
         let mut storage = 0;
+        let mut cuttable = false;
         for (handle, variable) in module.global_variables.iter() {
             match variable.space {
                 naga::AddressSpace::WorkGroup if !used[handle].is_empty() => {
                     workgroup += module.types[variable.ty].inner.size(module.to_ctx());
                 }
                 naga::AddressSpace::Storage { .. } => storage += 1,
+                naga::AddressSpace::Uniform => {
+                    let first = variable.name.as_deref() == Some("first_group");
+                    let binding = naga::ResourceBinding {
+                        group: 1,
+                        binding: 0,
+                    };
+                    let bound = variable.binding == Some(binding);
+                    cuttable |= first && bound && !used[handle].is_empty();
+                }
                 _ => {}
             }
         }
         assert_eq!(workgroup, variant.workgroup_bytes, "{label}");
+        assert!(
+            cuttable,
+            "{label}: its workgroups must be counted from `first_group`, so that a dispatch can be cut"
+        );
         let declared = bindings(variant.kernel).expect(&label);
         assert_eq!(storage, declared.reads + declared.writes, "{label}");
         assert!(

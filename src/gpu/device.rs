@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{Adapter, AdapterKind};
+use super::bases;
+use super::pacing::SubmissionBudget;
 use super::pipeline::Pipelines;
 use crate::error::{Error, Result};
-use crate::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
+use crate::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS, Variant};
 
 /// Whether shaders check indices, loops and divisions at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +35,11 @@ struct Inner {
     traits: DeviceTraits,
     checks: ShaderChecks,
     pipelines: Mutex<Pipelines>,
+    /// Layout of bind group 1, which all pipelines have in common.
+    bases_layout: wgpu::BindGroupLayout,
+    budget: Mutex<SubmissionBudget>,
+    /// Measured over cautious time of each variant, from sessions before.
+    factors: Mutex<HashMap<Variant, f64>>,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -115,6 +122,7 @@ impl Device {
                 }
             },
         };
+        let bases_layout = bases::layout(&device);
         Device {
             inner: Arc::new(Inner {
                 device,
@@ -125,6 +133,9 @@ impl Device {
                 traits,
                 checks,
                 pipelines: Mutex::new(HashMap::new()),
+                bases_layout,
+                budget: Mutex::default(),
+                factors: Mutex::default(),
                 lost,
             }),
         }
@@ -164,6 +175,27 @@ impl Device {
     #[must_use]
     pub fn wgpu_queue(&self) -> &wgpu::Queue {
         &self.inner.queue
+    }
+
+    /// The longest that one submission may keep the device busy, for all sessions from their next run
+    /// on; 100 ms unless this is called.
+    pub fn set_submission_budget(&self, budget: SubmissionBudget) {
+        *lock(&self.inner.budget) = budget;
+    }
+
+    /// The longest that one submission may keep the device busy.
+    #[must_use]
+    pub fn submission_budget(&self) -> SubmissionBudget {
+        *lock(&self.inner.budget)
+    }
+
+    pub(super) fn bases_layout(&self) -> &wgpu::BindGroupLayout {
+        &self.inner.bases_layout
+    }
+
+    /// Measured over cautious time of each variant, from sessions before.
+    pub(super) fn factors(&self) -> &Mutex<HashMap<Variant, f64>> {
+        &self.inner.factors
     }
 
     pub(super) fn checks(&self) -> ShaderChecks {
@@ -269,4 +301,9 @@ impl Device {
             hint: "build a new Engine, or use the CPU executor".to_owned(),
         })
     }
+}
+
+/// What a mutex holds, whatever happened to the thread that held it last.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::bases;
 use super::device::Device;
 use crate::error::Result;
 use crate::graph::{ELEMENT_BYTES, Plan, ValueId};
 use crate::kernels;
 
 /// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every
-/// launch, and what absent operands are bound to.
+/// launch, where parts of dispatches begin (more where very many are cut), and what absent operands are
+/// bound to.
 ///
 /// # Errors
 /// [`crate::Error::Limit`] when a node needs more workgroups than the device can count.
@@ -26,10 +28,11 @@ pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let align = device.limits().min_uniform_buffer_offset_alignment.max(16);
     let mut words = 0;
     for node in &graph.nodes {
-        if let Some(variant) = kernels::candidates(&node.op, device.traits()).first() {
-            let launch = kernels::launch(&node.op, *variant, device.traits())?;
+        if let Ok(variant) = device.variant_for(&node.op) {
+            let launch = kernels::launch(&node.op, variant, device.traits())?;
             words += (4 * launch.params.len() as u64).next_multiple_of(u64::from(align));
         }
     }
-    Ok(buffer(upload) + buffer(download) + buffer(words) + 32)
+    let bases = buffer(bases::first_bytes(device.limits()));
+    Ok(buffer(upload) + buffer(download) + buffer(words) + bases + 32)
 }

@@ -5,8 +5,11 @@
 //! belongs to a host app is replaced.
 
 mod adapter;
+mod bases;
+mod choice;
 mod device;
 mod footprint;
+mod pacing;
 mod pipeline;
 mod session;
 pub mod shader;
@@ -16,5 +19,6 @@ mod store;
 pub use adapter::{Adapter, AdapterKind, adapters};
 pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
+pub use pacing::{Submission, SubmissionBudget};
 pub use session::{Choice, Session};
 pub use store::Parameters;

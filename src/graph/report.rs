@@ -20,6 +20,9 @@ pub struct StageReport {
     pub peak_bytes: u64,
     /// Kernel launches of one run.
     pub dispatches: u64,
+    /// Submissions of one run that have a launch of the stage or a part of one, as far as can be told
+    /// before anything is measured; 0 on the CPU, which has none.
+    pub submissions: u64,
     /// Kernels that it uses, each once.
     pub kernels: Vec<&'static str>,
 }
@@ -71,6 +74,8 @@ pub struct PlanReport {
     pub total_flops: u64,
     /// Kernel launches of one run.
     pub dispatches: u64,
+    /// Submissions of one run, as far as can be told before anything is measured; 0 on the CPU.
+    pub submissions: u64,
     /// Parameters of the checkpoint that are used, without padding.
     pub parameters: u64,
     /// Bytes of the parameters as held for the kernels.
@@ -139,6 +144,7 @@ impl Plan {
                     bytes: 0,
                     peak_bytes: 0,
                     dispatches: 0,
+                    submissions: 0,
                     kernels: Vec::new(),
                 };
                 let mut any = false;
@@ -166,6 +172,7 @@ impl Plan {
         PlanReport {
             total_flops: stages.iter().map(|s| s.flops).sum(),
             dispatches: stages.iter().map(|s| s.dispatches).sum(),
+            submissions: 0,
             batch: graph.inputs().map(|(_, _, e)| e.batch).max().unwrap_or(1),
             stages,
             nodes,

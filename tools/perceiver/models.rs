@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use perceiver::gpu::SubmissionBudget;
 use perceiver::hub::{Hub, KNOWN};
 use perceiver::{Engine, Error, MemorySize, Model, Result};
 
@@ -18,6 +19,9 @@ pub(crate) struct DeviceOption {
     /// Do not fold projections and positions of cross-attention: the plain route, for comparison
     #[arg(long)]
     pub(crate) no_fold: bool,
+    /// The longest that one submission may keep a GPU busy: a time such as 100ms, or unlimited
+    #[arg(long, value_name = "TIME", default_value = "100ms")]
+    pub(crate) submission_budget: SubmissionBudget,
     #[command(flatten)]
     pub(crate) memory: MemoryOption,
 }
@@ -33,7 +37,9 @@ pub(crate) struct MemoryOption {
 
 impl DeviceOption {
     pub(crate) fn engine(&self) -> Result<Engine> {
-        Engine::named(&self.device)
+        let engine = Engine::named(&self.device)?;
+        engine.set_submission_budget(self.submission_budget);
+        Ok(engine)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use perceiver::gpu::SubmissionBudget;
 use perceiver::graph::PlanReport;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::{Description, Engine, Result, RunOptions};
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// The device to plan for: cpu, gpu, an adapter's number or part of its name
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// The longest that one submission may keep a GPU busy: a time such as 100ms, or unlimited
+    #[arg(long, value_name = "TIME", default_value = "100ms")]
+    submission_budget: SubmissionBudget,
     /// The plain route: do not fold projections and positions of cross-attention
     #[arg(long)]
     no_fold: bool,
@@ -47,6 +51,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Outcome {
     let description = Description::read(models::description(&options.model)?)?;
     let engine = Engine::named(&options.device)?;
+    engine.set_submission_budget(options.submission_budget);
     let invalid = |name: &str, found: usize, expected: String| {
         Err(perceiver::Error::Input {
             name: name.to_owned(),
@@ -171,6 +176,7 @@ fn stages(report: &PlanReport, plain: &PlanReport) -> Result<()> {
                 show::bytes(s.peak_bytes),
                 plain.map_or_else(String::new, |p| show::bytes(p.peak_bytes)),
                 s.dispatches.to_string(),
+                submissions(s.submissions),
                 s.kernels.join(" "),
             ]
         })
@@ -186,6 +192,7 @@ fn stages(report: &PlanReport, plain: &PlanReport) -> Result<()> {
         show::bytes(report.peak_bytes),
         show::bytes(plain.peak_bytes),
         report.dispatches.to_string(),
+        submissions(report.submissions),
         String::new(),
     ]);
     let heading = [
@@ -198,6 +205,7 @@ fn stages(report: &PlanReport, plain: &PlanReport) -> Result<()> {
         "peak memory",
         "plain",
         "dispatches",
+        "submissions",
         "kernels",
     ];
     show::table(&heading, rows)
@@ -216,6 +224,11 @@ fn windows(report: &PlanReport) -> Result<()> {
     });
     let heading = ["stage", "array", "rows", "rows of a window", "windows"];
     show::table(&heading, rows.collect())
+}
+
+/// A number of submissions; the CPU has none.
+fn submissions(n: u64) -> String {
+    if n == 0 { String::new() } else { n.to_string() }
 }
 
 fn nodes(report: &PlanReport) -> Result<()> {

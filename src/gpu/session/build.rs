@@ -1,6 +1,8 @@
 //! Makes a session: memory, uniform words, pipelines, bind groups.
 
-use super::super::adapter::AdapterKind;
+use super::super::bases::Bases;
+use super::super::device::lock;
+use super::super::pacing::{Classes, Pacer, Work};
 use super::super::staging::Staging;
 use super::super::store::{Parameters, write_mapped};
 use super::{Session, Step};
@@ -8,17 +10,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Op, Placement, Plan, Source, ValueId, View};
 use crate::kernels::{self, Launch, Variant};
 
-/// Floating-point operations per submission: about 50 ms on a weak device of each kind.
-fn submission_budget(kind: AdapterKind) -> u64 {
-    match kind {
-        AdapterKind::Discrete | AdapterKind::Virtual => 100_000_000_000,
-        AdapterKind::Integrated | AdapterKind::Other => 10_000_000_000,
-        AdapterKind::Software => 1_000_000_000,
-    }
-}
-
 /// How the session picks a variant for an op.
-pub type Choice<'a> = &'a dyn Fn(&crate::graph::Op) -> Option<Variant>;
+pub type Choice<'a> = &'a dyn Fn(&Op) -> Option<Variant>;
 
 impl Session {
     /// Allocates the plan's memory, compiles what it needs and runs the part that runs once.
@@ -27,14 +20,24 @@ impl Session {
     /// [`Error::OutOfMemory`], [`Error::Limit`], [`Error::Shader`], [`Error::DeviceLost`], or what
     /// reading a parameter gives.
     pub fn new(plan: Plan, parameters: &Parameters) -> Result<Self> {
-        let traits = *parameters.device().traits();
-        Self::with_variants(plan, parameters, &move |op| {
-            kernels::candidates(op, &traits).into_iter().next()
-        })
+        Self::make(plan, parameters, &|op| parameters.device().variant_for(op))
     }
 
     /// As [`Session::new`], with a variant for each op from `choice`.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
+        Self::make(plan, parameters, &|op| {
+            choice(op).ok_or_else(|| parameters.device().no_variant(op))
+        })
+    }
+
+    fn make(
+        plan: Plan,
+        parameters: &Parameters,
+        choice: &dyn Fn(&Op) -> Result<Variant>,
+    ) -> Result<Self> {
         let device = parameters.device().clone();
         device.alive()?;
         let storage = wgpu::BufferUsages::STORAGE
@@ -82,11 +85,15 @@ impl Session {
         own_bytes += upload.buffer.size() + download.buffer.size();
 
         let mut session = Session {
-            budget: submission_budget(device.kind()),
             plan,
-            device,
             buffers,
             steps: Vec::new(),
+            works: Vec::new(),
+            classes: Classes::default(),
+            pacer: Pacer::new(1, []),
+            bases: Bases::new(&device)?,
+            submissions: Vec::new(),
+            device,
             uniforms: None,
             upload,
             download,
@@ -102,21 +109,11 @@ impl Session {
     }
 
     /// Chooses variants, fills the uniform buffer, makes all bind groups.
-    fn build_steps(&mut self, choice: Choice<'_>) -> Result<()> {
+    fn build_steps(&mut self, choice: &dyn Fn(&Op) -> Result<Variant>) -> Result<()> {
         let traits = *self.device.traits();
         let mut launches: Vec<Launch> = Vec::with_capacity(self.plan.graph.nodes.len());
         for node in &self.plan.graph.nodes {
-            let variant = choice(&node.op).ok_or_else(|| Error::Limit {
-                what: format!("kernel `{}`", node.op.kernel()),
-                needed: "a workgroup that no variant can do without".to_owned(),
-                limit: format!(
-                    "{} invocations and {} bytes on `{}`",
-                    traits.invocations,
-                    traits.workgroup_bytes,
-                    self.device.name()
-                ),
-                hint: "use another device or the CPU executor (--device cpu)".to_owned(),
-            })?;
+            let variant = choice(&node.op)?;
             launches.push(kernels::launch(&node.op, variant, &traits)?);
         }
         let align = u64::from(
@@ -203,16 +200,26 @@ impl Session {
                         entries: &bindings,
                     })
             })?;
+            let kind = self.device.kind();
+            let work = Work::new(&node.op, &launch, &mut self.classes, kind);
+            self.works.push(work);
             self.steps.push(Step {
                 pipeline,
                 bind_group,
-                workgroups: launch.workgroups,
                 flops: node.op.cost().flops,
                 variant: launch.variant,
                 words_at: offsets[i],
             });
         }
         self.uniforms = Some(uniforms);
+        let known = lock(self.device.factors());
+        let factors: Vec<Option<f64>> = self
+            .classes
+            .variants()
+            .map(|variant| known.get(variant).copied())
+            .collect();
+        drop(known);
+        self.pacer = Pacer::new(u64::from(traits.busy_workgroups), factors);
         Ok(())
     }
 

@@ -5,12 +5,15 @@
 //! through mapped memory (`transfer`).
 
 mod build;
+mod forecast;
 mod run;
 mod transfer;
 
 use std::sync::Arc;
 
+use super::bases::Bases;
 use super::device::Device;
+use super::pacing::{Classes, Pacer, Submission, Work};
 use super::pipeline::Pipeline;
 use super::staging::Staging;
 use crate::error::Result;
@@ -26,6 +29,13 @@ pub struct Session {
     /// Memory of each value; `None` where nothing reads it.
     buffers: Vec<Option<wgpu::Buffer>>,
     steps: Vec<Step>,
+    /// The steps as the pacer sees them.
+    works: Vec<Work>,
+    classes: Classes,
+    pacer: Pacer,
+    bases: Bases,
+    /// Submissions of the last run.
+    submissions: Vec<Submission>,
     /// Words of all steps' arguments, as the shaders read them.
     uniforms: Option<wgpu::Buffer>,
     /// All inputs, one after the other; mapped for writing between runs.
@@ -38,14 +48,12 @@ pub struct Session {
     parameter_bytes: u64,
     /// The parameters, so that their store knows that they are in use.
     _held: Vec<Arc<wgpu::Buffer>>,
-    budget: u64,
 }
 
 /// One dispatch.
 struct Step {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
-    workgroups: [u32; 2],
     flops: u64,
     variant: Variant,
     /// Where its words are among the uniforms, in bytes.
@@ -62,14 +70,21 @@ impl Session {
     /// Bytes allocated on the device: parameters, arrays, staging memory, uniforms.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        self.own_bytes + self.parameter_bytes
+        self.own_bytes + self.bases.bytes() + self.parameter_bytes
+    }
+
+    /// The submissions of the last run, in order.
+    #[must_use]
+    pub fn submissions(&self) -> &[Submission] {
+        &self.submissions
     }
 
     /// The part of [`Session::allocated_bytes`] that holds transfers and uniforms.
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
         let arrays = 4 * (self.plan.own_elements() + self.plan.slot_elements()) as u64;
-        self.own_bytes - arrays.min(self.own_bytes)
+        let own_bytes = self.own_bytes + self.bases.bytes();
+        own_bytes - arrays.min(own_bytes)
     }
 
     /// Grid position of the first key of all factored attentions.

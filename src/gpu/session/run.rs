@@ -4,7 +4,10 @@
 //! watchdog fires, and so that progress can be told.
 
 use std::sync::mpsc;
+use std::time::Instant;
 
+use super::super::device::lock;
+use super::super::pacing::{Part, Position, Submission, SubmissionBudget, copy_bytes};
 use super::Session;
 use crate::error::Result;
 
@@ -18,24 +21,76 @@ impl Session {
         self.device.alive()?;
         self.upload.unmap();
         self.download.unmap();
-        let encoder = self.copy_inputs();
+        let encoder = self.copy_inputs()?;
         self.submit_steps(0..self.plan.once, Some(encoder), &mut |_, _| {})?;
         self.map_staging()
     }
 
-    fn copy_inputs(&self) -> wgpu::CommandEncoder {
-        let mut encoder =
-            self.device
-                .wgpu_device()
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some("inputs"),
-                });
-        for &(id, offset, bytes) in &self.upload.parts {
-            if let Some(buffer) = self.buffers[id.index()].as_ref().filter(|_| bytes > 0) {
-                encoder.copy_buffer_to_buffer(&self.upload.buffer, offset, buffer, 0, bytes);
+    /// Copies inputs to where kernels read them. What crosses in a small part of the budget is left to
+    /// the first submission; more goes ahead in submissions of its own.
+    fn copy_inputs(&self) -> Result<wgpu::CommandEncoder> {
+        let copies = self.upload.parts.iter().filter_map(|&(id, offset, bytes)| {
+            let buffer = self.buffers[id.index()].as_ref()?;
+            Some(Copy {
+                from: (&self.upload.buffer, offset),
+                to: (buffer, 0),
+                bytes,
+            })
+        });
+        self.copies("inputs", copies)
+    }
+
+    fn copy_outputs(&self) -> Result<wgpu::CommandEncoder> {
+        let copies = self
+            .download
+            .parts
+            .iter()
+            .filter_map(|&(id, offset, bytes)| {
+                let buffer = self.buffers[id.index()].as_ref()?;
+                Some(Copy {
+                    from: (buffer, 0),
+                    to: (&self.download.buffer, offset),
+                    bytes,
+                })
+            });
+        self.copies("outputs", copies)
+    }
+
+    /// Makes copies, a bounded number of bytes at a time, but for a few that are left to what is
+    /// recorded next.
+    fn copies<'a>(
+        &self,
+        label: &str,
+        copies: impl Iterator<Item = Copy<'a>>,
+    ) -> Result<wgpu::CommandEncoder> {
+        let most = copy_bytes(self.device.submission_budget());
+        let (mut encoder, mut recorded) = (self.encoder(label), 0);
+        for copy in copies {
+            let mut at = 0;
+            while at < copy.bytes {
+                if recorded == most {
+                    let full = std::mem::replace(&mut encoder, self.encoder(label));
+                    self.submit_and_wait(full)?;
+                    recorded = 0;
+                }
+                let bytes = (copy.bytes - at).min(most - recorded);
+                let ((from, from_at), (to, to_at)) = (copy.from, copy.to);
+                encoder.copy_buffer_to_buffer(from, from_at + at, to, to_at + at, bytes);
+                at += bytes;
+                recorded += bytes;
             }
         }
-        encoder
+        if recorded > most / 8 {
+            let many = std::mem::replace(&mut encoder, self.encoder(label));
+            self.submit_and_wait(many)?;
+        }
+        Ok(encoder)
+    }
+
+    /// Nothing else runs meanwhile, so that the next submission's time is its own.
+    fn submit_and_wait(&self, commands: wgpu::CommandEncoder) -> Result<()> {
+        let index = self.device.wgpu_queue().submit([commands.finish()]);
+        self.device.wait(Some(index))
     }
 
     /// Runs the plan and waits for it. `progress` hears how many of how many floating-point
@@ -47,20 +102,10 @@ impl Session {
         self.device.alive()?;
         self.upload.unmap();
         self.download.unmap();
-        let encoder = self.copy_inputs();
+        let encoder = self.copy_inputs()?;
         let steps = self.plan.once..self.steps.len();
         self.submit_steps(steps, Some(encoder), progress)?;
-        let mut encoder =
-            self.device
-                .wgpu_device()
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some("outputs"),
-                });
-        for &(id, offset, bytes) in &self.download.parts {
-            if let Some(buffer) = self.buffers[id.index()].as_ref().filter(|_| bytes > 0) {
-                encoder.copy_buffer_to_buffer(buffer, 0, &self.download.buffer, offset, bytes);
-            }
-        }
+        let encoder = self.copy_outputs()?;
         self.device.wgpu_queue().submit([encoder.finish()]);
         self.map_staging()
     }
@@ -99,57 +144,127 @@ impl Session {
         Ok(())
     }
 
-    /// Records and submits steps, a bounded amount of work at a time. Two submissions are in flight,
-    /// so that the device never waits for the host.
+    /// Records and submits steps, as much at a time as the budget allows. Two submissions are in
+    /// flight, so that the device never waits for the host.
     pub(super) fn submit_steps(
-        &self,
+        &mut self,
         steps: std::ops::Range<usize>,
         first: Option<wgpu::CommandEncoder>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<()> {
         let total: u64 = self.steps[steps.clone()].iter().map(|s| s.flops).sum();
-        let mut done = 0;
-        let mut in_flight: Option<(wgpu::SubmissionIndex, u64)> = None;
+        let budget = self.device.submission_budget();
+        let mut done = Done {
+            flops: 0.0,
+            at: Instant::now(),
+        };
+        let mut in_flight: Option<Flight> = None;
         let mut encoder = first;
-        let mut at = steps.start;
-        while at < steps.end || encoder.is_some() {
-            let mut commands = encoder.take().unwrap_or_else(|| {
-                self.device
-                    .wgpu_device()
-                    .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                        label: Some("steps"),
-                    })
-            });
-            let mut flops = 0;
-            {
-                let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                while at < steps.end {
-                    let step = &self.steps[at];
-                    if flops > 0 && flops + step.flops > self.budget {
-                        break;
-                    }
-                    flops += step.flops;
-                    at += 1;
-                    let [x, y] = step.workgroups;
-                    if x == 0 || y == 0 {
-                        continue;
-                    }
-                    pass.set_pipeline(&step.pipeline.pipeline);
-                    pass.set_bind_group(0, &step.bind_group, &[]);
-                    pass.dispatch_workgroups(x, y, 1);
-                }
+        let mut at = Position::at(steps.start);
+        self.submissions.clear();
+        loop {
+            let mut parts = Vec::new();
+            let works = &self.works;
+            let probe = self
+                .pacer
+                .next(works, &mut at, steps.end, budget, &mut parts);
+            if parts.is_empty() && encoder.is_none() {
+                break;
             }
-            let submission = self.device.wgpu_queue().submit([commands.finish()]);
-            if let Some((before, work)) = in_flight.replace((submission, flops)) {
-                self.device.wait(Some(before))?;
-                done += work;
-                progress(done, total);
+            let mut commands = encoder.take().unwrap_or_else(|| self.encoder("steps"));
+            self.record(&parts, &mut commands)?;
+            let submitted = Instant::now();
+            let flight = Flight {
+                index: self.device.wgpu_queue().submit([commands.finish()]),
+                submitted,
+                parts,
+            };
+            if let Some(before) = in_flight.replace(flight) {
+                self.land(before, budget, &mut done)?;
+                progress(done.flops as u64, total);
+            }
+            if probe && let Some(now) = in_flight.take() {
+                self.land(now, budget, &mut done)?;
+                progress(done.flops as u64, total);
             }
         }
-        if let Some((last, work)) = in_flight {
-            self.device.wait(Some(last))?;
-            progress(done + work, total);
+        if let Some(last) = in_flight {
+            self.land(last, budget, &mut done)?;
+        }
+        progress(total, total);
+        let mut known = lock(self.device.factors());
+        for (class, variant) in self.classes.variants().enumerate() {
+            if let Some(factor) = self.pacer.factor(class) {
+                known.insert(*variant, factor);
+            }
         }
         Ok(())
     }
+
+    fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
+        self.device
+            .wgpu_device()
+            .create_command_encoder(&descriptor)
+    }
+
+    /// One compute pass with these parts.
+    fn record(&mut self, parts: &[Part], commands: &mut wgpu::CommandEncoder) -> Result<()> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let firsts = parts.iter().map(|p| p.first);
+        self.bases.prepare(&self.device, firsts)?;
+        let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for part in parts {
+            let (step, work) = (&self.steps[part.step], &self.works[part.step]);
+            pass.set_pipeline(&step.pipeline.pipeline);
+            pass.set_bind_group(0, &step.bind_group, &[]);
+            let offset = self.bases.offset(part.first);
+            pass.set_bind_group(1, self.bases.bind_group(), &[offset]);
+            let [x, y] = part.grid(work);
+            pass.dispatch_workgroups(x, y, 1);
+        }
+        Ok(())
+    }
+
+    /// Waits for a submission and notes how long it took.
+    fn land(&mut self, flight: Flight, budget: SubmissionBudget, done: &mut Done) -> Result<()> {
+        self.device.wait(Some(flight.index))?;
+        let now = Instant::now();
+        let began = flight.submitted.max(done.at);
+        let seconds = (now - began).as_secs_f64();
+        done.at = now;
+        for part in &flight.parts {
+            let share = part.groups as f64 / self.works[part.step].groups as f64;
+            done.flops += share * self.steps[part.step].flops as f64;
+        }
+        if !flight.parts.is_empty() {
+            self.pacer.learn(&flight.parts, seconds, budget);
+            self.submissions
+                .push(Submission::new(&flight.parts, seconds));
+        }
+        Ok(())
+    }
+}
+
+/// A copy on the device.
+struct Copy<'a> {
+    from: (&'a wgpu::Buffer, u64),
+    to: (&'a wgpu::Buffer, u64),
+    bytes: u64,
+}
+
+/// A submission that the device works on.
+struct Flight {
+    index: wgpu::SubmissionIndex,
+    submitted: Instant,
+    parts: Vec<Part>,
+}
+
+/// How far a run has come.
+struct Done {
+    flops: f64,
+    /// When the last submission was done.
+    at: Instant,
 }
