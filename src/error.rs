@@ -254,15 +254,60 @@ impl fmt::Display for TensorReport {
             self.unexpected.len(),
             self.misshaped.len()
         )?;
-        for (name, shape) in &self.missing {
-            write!(f, "\n  missing: {name} {shape:?}")?;
+        // Names come from files of anybody: few of them, short, without control characters.
+        let shown = |name: &str| -> String {
+            let escaped = name.chars().flat_map(char::escape_debug);
+            shortened(&escaped.take(LONGEST_NAME + 1).collect::<String>())
+        };
+        for (name, shape) in self.missing.iter().take(MOST_NAMES) {
+            write!(f, "\n  missing: {} {}", shown(name), Shape(shape))?;
         }
-        for (name, shape) in &self.unexpected {
-            write!(f, "\n  unexpected: {name} {shape:?}")?;
+        more(f, "missing", self.missing.len())?;
+        for (name, shape) in self.unexpected.iter().take(MOST_NAMES) {
+            write!(f, "\n  unexpected: {} {}", shown(name), Shape(shape))?;
         }
-        for (name, wanted, found) in &self.misshaped {
-            write!(f, "\n  {name}: expected {wanted:?}, found {found:?}")?;
+        more(f, "unexpected", self.unexpected.len())?;
+        for (name, wanted, found) in self.misshaped.iter().take(MOST_NAMES) {
+            let (wanted, found) = (Shape(wanted), Shape(found));
+            write!(f, "\n  {}: expected {wanted}, found {found}", shown(name))?;
         }
+        more(f, "of another shape", self.misshaped.len())?;
         Ok(())
+    }
+}
+
+/// Tensors of each kind that a message names: the first few say which model the weights are of.
+const MOST_NAMES: usize = 10;
+/// Characters of a name in a message.
+const LONGEST_NAME: usize = 160;
+/// Axes of a shape in a message.
+const MOST_AXES: usize = 8;
+
+/// Says how many were left out.
+fn more(f: &mut fmt::Formatter<'_>, kind: &str, count: usize) -> fmt::Result {
+    match count.saturating_sub(MOST_NAMES) {
+        0 => Ok(()),
+        rest => write!(f, "\n  … and {rest} more {kind}"),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+/// A shape in a message.
+struct Shape<'a>(&'a [usize]);
+
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..MOST_AXES) {
+            Some(first) if self.0.len() > MOST_AXES => {
+                write!(f, "{first:?} and {} axes more", self.0.len() - MOST_AXES)
+            }
+            _ => write!(f, "{:?}", self.0),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Output files and folders that are either whole or not there.
+//! Output files and folders that are either whole or not there; and files of a checkpoint, opened.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -38,6 +38,15 @@ pub(crate) fn whole_file(
     file.persist(path)
         .map_err(|e| Error::io("create", path, e.error))?;
     Ok(())
+}
+
+/// Opens a file that belongs to a checkpoint. A pipe, for which opening would wait, is none.
+pub(crate) fn open_regular(path: &Path) -> Result<std::fs::File> {
+    let io = |e| Error::io("read", path, e);
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(io(std::io::Error::other("it is not a file")));
+    }
+    std::fs::File::open(path).map_err(io)
 }
 
 /// The folder that a file lies in.

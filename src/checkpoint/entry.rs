@@ -23,6 +23,18 @@ pub struct Entry {
     layout: Layout,
 }
 
+/// Why elements are not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// They are integers, floats are wanted.
+    Whole,
+    /// There is no memory for so many bytes.
+    NoMemory(usize),
+}
+
+/// Axes of a tensor; models have fewer.
+pub(super) const MOST_AXES: usize = 8;
+
 /// Where elements are in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -157,32 +169,32 @@ impl Entry {
         Cow::Owned(decoded(bytes))
     }
 
-    /// The elements as `f32`; `None` for integers.
-    pub(super) fn floats(&self, file: &[u8]) -> Option<Vec<f32>> {
+    /// The elements as `f32`.
+    pub(super) fn floats(&self, file: &[u8]) -> Result<Vec<f32>, Unread> {
         if self.is_whole() {
-            return None;
+            return Err(Unread::Whole);
         }
         let bytes = &*self.stored(file);
-        Some(match self.dtype {
+        match self.dtype {
             DType::F16 => self.elements(bytes, |b| f16::from_le_bytes(b).to_f32()),
             DType::BF16 => self.elements(bytes, |b| bf16::from_le_bytes(b).to_f32()),
             DType::F64 => self.elements(bytes, |b| f64::from_le_bytes(b) as f32),
             _ => self.elements(bytes, f32::from_le_bytes),
-        })
+        }
     }
 
     /// The elements in the types that [`Data`] has.
-    pub(super) fn data(&self, file: &[u8]) -> Data {
-        if let Some(floats) = self.floats(file) {
-            return Data::F32(floats);
+    pub(super) fn data(&self, file: &[u8]) -> Result<Data, Unread> {
+        if !self.is_whole() {
+            return self.floats(file).map(Data::F32);
         }
         let bytes = &*self.stored(file);
-        match self.dtype {
-            DType::I16 => Data::I16(self.elements(bytes, i16::from_le_bytes)),
-            DType::I32 => Data::I64(self.elements(bytes, |b| i64::from(i32::from_le_bytes(b)))),
-            DType::I64 => Data::I64(self.elements(bytes, i64::from_le_bytes)),
-            _ => Data::U8(self.elements(bytes, |[b]| b)),
-        }
+        Ok(match self.dtype {
+            DType::I16 => Data::I16(self.elements(bytes, i16::from_le_bytes)?),
+            DType::I32 => Data::I64(self.elements(bytes, |b| i64::from(i32::from_le_bytes(b)))?),
+            DType::I64 => Data::I64(self.elements(bytes, i64::from_le_bytes)?),
+            _ => Data::U8(self.elements(bytes, |[b]| b)?),
+        })
     }
 
     /// Elements of N bytes each, at any alignment, converted on all threads.
@@ -190,7 +202,7 @@ impl Entry {
         &self,
         bytes: &[u8],
         convert: impl Fn([u8; N]) -> T + Sync,
-    ) -> Vec<T> {
+    ) -> Result<Vec<T>, Unread> {
         let big_endian = self.layout.big_endian;
         let convert = |mut element: [u8; N]| {
             if big_endian {
@@ -201,17 +213,22 @@ impl Entry {
         let (stored, _) = bytes.as_chunks::<N>();
         let elements = self.len();
         if elements == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
+        // A sparse file may be longer than the memory there is: that is an error, not the end.
+        let mut all = Vec::new();
+        all.try_reserve_exact(elements)
+            .map_err(|_| Unread::NoMemory(elements.saturating_mul(size_of::<T>())))?;
         if self.layout.strides == row_major(&self.shape) {
             let stored = &stored[self.layout.offset..self.layout.offset + elements];
             let each = stored.par_iter().with_min_len(LEAST);
-            return each.map(|&element| convert(element)).collect();
+            all.par_extend(each.map(|&element| convert(element)));
+            return Ok(all);
         }
         // At least one axis, or it would be dense.
         let inner = self.shape.last().copied().unwrap_or(1);
         let step = self.layout.strides.last().copied().unwrap_or(1);
-        let mut all = vec![T::default(); elements];
+        all.resize(elements, T::default());
         all.par_chunks_mut(inner)
             .with_min_len(LEAST.div_ceil(inner))
             .enumerate()
@@ -221,7 +238,7 @@ impl Entry {
                     *to = convert(stored[first + i * step]);
                 }
             });
-        all
+        Ok(all)
     }
 
     /// Where the row of this number begins; rows are along the last axis.

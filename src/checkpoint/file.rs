@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-use super::entry::Entry;
+use super::entry::{Entry, Unread};
+use super::pickle::shown;
 use super::{haiku, safetensors_file, torch_legacy, torch_zip};
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
@@ -79,12 +80,13 @@ impl TensorFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let io = |e| Error::io("read", path, e);
-        let file = File::open(path).map_err(io)?;
-        let meta = file.metadata().map_err(io)?;
         let wrong = |what: &str, hint: &str| Err(Error::checkpoint(path, what, hint));
-        if !meta.is_file() {
+        // Before it is opened: a pipe would be waited for.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
             return wrong("is not a file", "give a file of weights");
         }
+        let file = File::open(path).map_err(io)?;
+        let meta = file.metadata().map_err(io)?;
         if meta.len() == 0 {
             return wrong("has 0 bytes", "the download broke off; download it again");
         }
@@ -157,7 +159,7 @@ impl TensorFile {
         self.entries.get(name).ok_or_else(|| {
             Error::checkpoint(
                 &self.path,
-                format!("has no tensor `{name}`"),
+                format!("has no tensor `{}`", shown(name)),
                 "the names it has are those of its entries",
             )
         })
@@ -173,13 +175,28 @@ impl TensorFile {
 
     /// The elements of one of this file's entries, possibly transposed, as `f32`.
     pub(super) fn floats(&self, name: &str, entry: &Entry) -> Result<Vec<f32>> {
-        entry.floats(&self.map).ok_or_else(|| {
-            Error::checkpoint(
+        entry
+            .floats(&self.map)
+            .map_err(|unread| self.unread(name, entry, unread))
+    }
+
+    fn unread(&self, name: &str, entry: &Entry, unread: Unread) -> Error {
+        match unread {
+            Unread::Whole => Error::checkpoint(
                 &self.path,
-                format!("tensor `{name}` holds {}", entry.dtype),
+                format!("tensor `{}` holds {}", shown(name), entry.dtype),
                 "weights must be F32, F16, BF16 or F64",
-            )
-        })
+            ),
+            Unread::NoMemory(bytes) => Error::checkpoint(
+                &self.path,
+                format!(
+                    "tensor `{}` of shape {:?} takes {bytes} bytes, for which there is no memory",
+                    shown(name),
+                    entry.shape
+                ),
+                "is this the right file? If it is, use a machine with more memory",
+            ),
+        }
     }
 
     /// A tensor with its own element type, smaller and wider ones converted to those that
@@ -188,12 +205,14 @@ impl TensorFile {
     /// # Errors
     /// As [`TensorFile::read_f32`].
     pub fn read(&self, name: &str) -> Result<Tensor> {
-        self.tensor(self.known(name)?)
+        self.tensor(name, self.known(name)?)
     }
 
     /// One of this file's entries, possibly transposed.
-    pub(super) fn tensor(&self, entry: &Entry) -> Result<Tensor> {
-        Tensor::new(entry.shape.clone(), entry.data(&self.map))
+    pub(super) fn tensor(&self, name: &str, entry: &Entry) -> Result<Tensor> {
+        let data = entry.data(&self.map);
+        let data = data.map_err(|unread| self.unread(name, entry, unread))?;
+        Tensor::new(entry.shape.clone(), data)
     }
 }
 

@@ -96,7 +96,7 @@ impl Checkpoint {
     /// [`Error::Checkpoint`] when it is not there.
     pub fn read(&self, name: &str) -> Result<Tensor> {
         let (file, entry) = self.place(name)?;
-        self.weights.files[*file].tensor(entry)
+        self.weights.files[*file].tensor(name, entry)
     }
 
     fn place(&self, name: &str) -> Result<&(usize, Entry)> {

@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::entry::{Entry, Layout, count, decoded_len, row_major};
+use super::entry::{Entry, Layout, MOST_AXES, count, decoded_len, row_major};
 use super::pickle::{Array, Content, Pickle, Refusal, Value, shown};
 use crate::error::Result;
 
-/// Numpy has arrays of more axes, weights have not.
-const MOST_AXES: usize = 8;
 /// Arrays of all modules.
 const MOST_ARRAYS: usize = 100_000;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::entry::{Entry, Layout};
+use super::pickle::shown;
+use super::entry::{Entry, Layout, MOST_AXES};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
@@ -33,14 +34,17 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     };
     let length = u64::from_le_bytes(*length);
     let left = rest.len() as u64;
+    if length > LONGEST_HEADER {
+        return Err(damaged(
+            path,
+            format!("is no safetensors file, or has a header of {length} bytes"),
+        ));
+    }
     if length > left {
         return Err(damaged(
             path,
             format!("is truncated: its header has {length} bytes, {left} are there"),
         ));
-    }
-    if length > LONGEST_HEADER {
-        return Err(damaged(path, format!("has a header of {length} bytes")));
     }
     // Not longer than the file, which is in memory.
     let data = LENGTH + length as usize;
@@ -51,7 +55,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     let mut entries = BTreeMap::new();
     let mut end = 0;
     for (name, info) in metadata.tensors() {
-        let shown: String = name.chars().take(120).collect();
+        let shown = shown(&name);
         let (first, last) = info.data_offsets;
         if first > last || last > available {
             return Err(damaged(
@@ -69,6 +73,11 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
                 "supported are F32, F16, BF16, F64, I64, I32, I16, U8 and BOOL",
             )
         })?;
+        let axes = info.shape.len();
+        if axes > MOST_AXES {
+            let what = format!("tensor `{shown}` has {axes} axes, at most {MOST_AXES} are read");
+            return Err(damaged(path, what));
+        }
         let wanted = info
             .shape
             .iter()

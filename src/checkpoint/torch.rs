@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::entry::{Entry, Layout};
+use super::entry::{Entry, Layout, MOST_AXES};
 use super::pickle::{Pickle, Refusal, Tensor, Value, shown};
 use crate::error::{Error, Result};
 
-/// Torch has tensors of more axes, weights have not.
-const MOST_AXES: usize = 8;
 /// Names in a state dict.
 const MOST_TENSORS: usize = 100_000;
 

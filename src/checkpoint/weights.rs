@@ -174,7 +174,7 @@ impl Weights {
 
 fn read_index(index: &Path, wrong: &dyn Fn(String) -> Error) -> Result<Index> {
     let mut text = String::new();
-    let file = std::fs::File::open(index).map_err(|e| Error::io("read", index, e))?;
+    let file = crate::output::open_regular(index)?;
     let read = file.take(LONGEST_INDEX + 1).read_to_string(&mut text);
     read.map_err(|e| Error::io("read", index, e))?;
     if text.len() as u64 > LONGEST_INDEX {

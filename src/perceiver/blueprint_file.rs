@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blueprint::Blueprint;
 use crate::error::{Error, Result};
-use crate::output::write_whole;
+use crate::output::{open_regular, write_whole};
 
 /// `model_type` of these files.
 pub const MODEL_TYPE: &str = "perceiver-blueprint";
@@ -85,7 +85,7 @@ pub(crate) fn read_text(given: &Path) -> Result<(String, String)> {
         given.to_path_buf()
     };
     let mut text = String::new();
-    let file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
+    let file = open_regular(&path)?;
     let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
     read.map_err(|e| Error::io("read", &path, e))?;
     if text.len() as u64 > MOST_BYTES {

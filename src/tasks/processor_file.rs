@@ -70,7 +70,7 @@ pub(super) fn read(given: &Path) -> Result<PerceiverImageProcessor> {
     };
     let io = |e| Error::io("read", &path, e);
     let mut text = String::new();
-    let file = std::fs::File::open(&path).map_err(io)?;
+    let file = crate::output::open_regular(&path)?;
     file.take(MOST_BYTES + 1)
         .read_to_string(&mut text)
         .map_err(io)?;

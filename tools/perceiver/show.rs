@@ -54,7 +54,8 @@ fn failed(error: impl std::fmt::Display) -> Error {
 /// Says on standard error what went wrong.
 pub(crate) fn error(error: &Error) {
     // Nobody is left to tell if this fails too.
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    // One write, since standard error has no buffer.
+    let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
 }
 
 /// A table with a heading.
