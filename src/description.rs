@@ -63,12 +63,12 @@ impl Description {
         }
     }
 
-    /// The model as data, for items of these sizes; a blueprint has its own.
+    /// The model as data, for items of these sizes; a blueprint has its own, but for rows that vary.
     #[must_use]
     pub fn blueprint(&self, sizes: &Sizes) -> Blueprint {
         match self {
             Description::Config(config) => model::blueprint(config, sizes),
-            Description::Blueprint(blueprint) => blueprint.clone(),
+            Description::Blueprint(blueprint) => blueprint.fitted(&sizes.rows),
         }
     }
 

@@ -648,8 +648,11 @@ impl Model {
         Ok((batch.sizes, rows))
     }
 
-    /// As [`Model::batch`], without points.
+    /// As [`Model::batch`], without points and what else decoders read.
     fn encoder_batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
+        if let Description::Blueprint(blueprint) = &self.description {
+            return blueprint_inputs::encoder_inputs(blueprint, inputs);
+        }
         if self.architecture() != Some(Architecture::Multimodal) {
             return self.batch(inputs, options);
         }
@@ -724,10 +727,15 @@ impl Model {
                 all.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
             }
         }
-        results
-            .into_iter()
-            .map(|(name, (shape, data))| Ok((name, Tensor::f32(shape, data)?)))
-            .collect()
+        let mut outputs = NamedTensors::new();
+        for (name, (shape, data)) in results {
+            outputs.insert(name, Tensor::f32(shape, data)?);
+        }
+        if let Description::Blueprint(_) = &self.description {
+            let blueprint = self.description.blueprint(&batch.sizes);
+            blueprint.upsample(&mut outputs)?;
+        }
+        Ok(outputs)
     }
 
     /// Lends the session for a request, made now if it is new.

@@ -33,7 +33,7 @@ pub(crate) fn whole_file(
     let mut file = builder
         .prefix(".perceiver-")
         .tempfile_in(folder)
-        .map_err(|e| Error::io("create a file in", folder, e))?;
+        .map_err(|e| Error::io("create a file in", folder, plain(e)))?;
     content(&mut file)?;
     file.persist(path)
         .map_err(|e| Error::io("create", path, e.error))?;
@@ -47,6 +47,14 @@ pub(crate) fn open_regular(path: &Path) -> Result<std::fs::File> {
         return Err(io(std::io::Error::other("it is not a file")));
     }
     std::fs::File::open(path).map_err(io)
+}
+
+/// The error without the name of a temporary file, which nobody asked for.
+fn plain(error: std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::from(error.kind()),
+    }
 }
 
 /// The folder that a file lies in.
@@ -69,7 +77,7 @@ pub(crate) fn whole_folder(path: &Path, content: impl FnOnce(&Path) -> Result<()
     let staging = builder
         .prefix(".perceiver-")
         .tempdir_in(beside)
-        .map_err(|e| Error::io("create a folder in", beside, e))?;
+        .map_err(|e| Error::io("create a folder in", beside, plain(e)))?;
     content(staging.path())?;
     let failed = |e| Error::io("create", path, e);
     if !exists {

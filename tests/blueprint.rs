@@ -20,6 +20,8 @@ mod presets;
 mod random;
 #[path = "blueprint/refusals.rs"]
 mod refusals;
+#[path = "blueprint/varying.rs"]
+mod varying;
 
 fn weights(blueprint: &Blueprint) -> RandomTensors {
     RandomTensors::new(blueprint.tensors().expect("tensors"), 5)

@@ -82,7 +82,10 @@ fn damaged_and_hostile_files_are_refused() {
         ),
         "is a git-lfs pointer, not the weights; run `git lfs pull`",
     );
-    check(write(at, &[0xff; 40]), "is truncated: its header has");
+    check(
+        write(at, &[0xff; 40]),
+        "is no safetensors file, or has a header of 18446744073709551615 bytes",
+    );
     check(file(at, "{", &[]), "has a header that makes no sense");
     check(
         file(at, one, &[0; 7]),
@@ -104,6 +107,14 @@ fn damaged_and_hostile_files_are_refused() {
     check(
         file(at, overflow, &[0; 8]),
         "has a header that makes no sense",
+    );
+    let axes = format!(
+        r#"{{"a\u001b[2J":{{"dtype":"F32","shape":{:?},"data_offsets":[0,4]}}}}"#,
+        [1; 300]
+    );
+    check(
+        file(at, &axes, &[0; 4]),
+        r"tensor `a\u{1b}[2J` has 300 axes, at most 8 are read",
     );
     let kind = r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#;
     check(file(at, kind, &[0; 4]), "supported are F32, F16, BF16, F64");
@@ -238,6 +249,105 @@ fn folders_without_weights_say_what_to_do() {
         .expect_err("refused")
         .to_string();
     assert!(text.contains("is not a folder"), "{text}");
+}
+
+/// A file may have any number of names, of any length: a message has a few lines.
+#[test]
+fn reports_are_short() {
+    let folder = copy_of_case();
+    let mut tensors = NamedTensors::new();
+    for i in 0..5000 {
+        let name = format!("{i}\u{1b}[2J{}", "x".repeat(i));
+        tensors.insert(name, Tensor::f32(vec![1], vec![0.0]).expect("t"));
+    }
+    write_tensors(folder.path().join("model.safetensors"), &tensors).expect("written");
+    let error = Engine::cpu().load(folder.path()).err().expect("refused");
+    let text = error.to_string();
+    assert!(
+        text.contains("5000 unexpected, 0 of another shape"),
+        "{text}"
+    );
+    assert!(text.contains("… and 4990 more unexpected"), "{text}");
+    assert!(text.len() < 6000 && !text.contains('\u{1b}'), "{text}");
+}
+
+/// Opening a pipe would wait for a writer.
+#[cfg(unix)]
+#[test]
+fn pipes_are_no_checkpoints() {
+    for (name, wanted) in [
+        ("model.safetensors", "is not a file; give a file of weights"),
+        ("config.json", "config.json: it is not a file"),
+    ] {
+        let folder = copy_of_case();
+        let path = folder.path().join(name);
+        fs::remove_file(&path).expect("removed");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("mkfifo").success());
+        let text = Checkpoint::open(folder.path())
+            .expect_err("refused")
+            .to_string();
+        assert!(text.contains(wanted), "{text}");
+    }
+}
+
+/// A file with holes may be longer than the memory there is.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_with_holes_are_no_end() {
+    let folder = folder();
+    let path = folder.path().join("t.safetensors");
+    let size = 1u64 << 43;
+    let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{size}],"data_offsets":[0,{size}]}}}}"#);
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    fs::write(&path, &bytes).expect("written");
+    let sparse = fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .expect("open");
+    if sparse.set_len(bytes.len() as u64 + size).is_err() {
+        return; // A file system without holes cannot make such a file.
+    }
+    let text = read_tensors(&path).expect_err("refused").to_string();
+    let parts = [
+        "takes 8796093022208 bytes, for which there is no memory",
+        "cannot map",
+    ];
+    assert!(parts.iter().any(|part| text.contains(part)), "{text}");
+}
+
+#[test]
+fn keys_that_would_change_the_mathematics_are_refused() {
+    let base = r#""architectures":["PerceiverForMaskedLM"]"#;
+    for (key, value) in [
+        ("num_latent", "12"),
+        ("num_cross_attention_layers", "2"),
+        ("self_attention_type", "\"linear\""),
+        ("rotary_embeddings", "true"),
+        ("quantization_config", "{\"bits\":4}"),
+        ("is_decoder", "true"),
+    ] {
+        let json = format!("{{{base},\"{key}\":{value}}}");
+        let text = PerceiverConfig::from_json(&json, "c.json")
+            .expect_err("refused")
+            .to_string();
+        let wanted =
+            format!("c.json: `{key}` is no key of a Perceiver, and by its name it changes");
+        assert!(text.starts_with(&wanted), "{text}");
+        for nothing in ["null", "false", "0", "\"\"", "[]", "{}"] {
+            let json = format!("{{{base},\"{key}\":{nothing}}}");
+            PerceiverConfig::from_json(&json, "c.json").expect("asks for nothing");
+        }
+    }
+    // What save_pretrained of all versions writes, and what people add.
+    let harmless = r#""_name_or_path":"x","transformers_version":"4.13.0","torch_dtype":"float32",
+        "dtype":"float32","layer_norm_eps":1e-12,"attention_probs_dropout_prob":0.1,
+        "initializer_range":0.02,"output_attentions":true,"output_hidden_states":true,"return_dict":true,
+        "chunk_size_feed_forward":3,"tie_word_embeddings":true,"attn_implementation":"eager",
+        "label2id":{"a":0},"finetuning_task":"sst2","_commit_hash":"abc","use_cache":true,
+        "pruned_heads":{},"problem_type":null,"seq_len":2048"#;
+    PerceiverConfig::from_json(&format!("{{{base},{harmless}}}"), "c.json").expect("a model");
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub use known::{KNOWN, KnownModel};
 pub use name::ModelName;
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Token};
 
+use crate::description::Description;
 use crate::error::{Error, Result};
 use cache::Store;
 use client::Client;
@@ -100,6 +101,32 @@ impl Hub {
     /// [`Error::Hub`] when the name is none.
     pub fn cached(&self, model: &str) -> Result<Option<Cached>> {
         Ok(Store::new(&self.cache, &model.parse()?).complete())
+    }
+
+    /// All Perceiver models that the cache holds whole, by name. Never uses the network.
+    #[must_use]
+    pub fn cached_models(&self) -> Vec<(String, Cached)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.cache)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let folder = entry.file_name();
+            let name = folder.to_str().and_then(|f| f.strip_prefix("models--"));
+            let Some((organisation, name)) = name.and_then(|n| n.split_once("--")) else {
+                continue;
+            };
+            let name = format!("{organisation}/{name}");
+            // A name that is none, or a model of another kind: others use the cache too.
+            if let Ok(Some(cached)) = self.cached(&name)
+                && Description::read(&cached.folder).is_ok()
+            {
+                found.push((name, cached));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found
     }
 
     /// The folder of `ORGANISATION/NAME[@REVISION]`, downloaded when the cache lacks it. A branch or tag

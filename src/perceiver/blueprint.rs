@@ -74,6 +74,10 @@ pub struct RowArray {
     /// Input that is 0 where a row does not count.
     #[serde(default)]
     pub mask: Option<String>,
+    /// Whether a run may have more rows or fewer, as many as its tensor has; `count` are then the usual
+    /// ones. Fourier positions span the grid that there is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub varies: bool,
 }
 
 /// What a row begins with.
@@ -226,6 +230,7 @@ impl RowArray {
             constant: Vec::new(),
             points: None,
             mask: None,
+            varies: false,
         }
     }
 
@@ -291,6 +296,10 @@ pub struct Head {
     pub layers: Vec<OutputLinear>,
     /// Shape of the output, without the batch.
     pub shape: Vec<usize>,
+    /// Height and width of the block of pixels that a row stands for, if its channels are those of such a
+    /// block, line by line: the output is then the picture `[height, width, channels]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsample: Option<[usize; 2]>,
 }
 
 /// Rows that ask.
@@ -322,6 +331,10 @@ pub struct OutputLinear {
     /// Weight and bias are divided by this.
     #[serde(default = "one")]
     pub divisor: u32,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn one() -> u32 {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::blueprint::{
     Blueprint, Content, Decoder, Head, OutputLinear, Positions, Queries, RowArray, Step,
 };
+use super::blueprint_sizes::{MOST_VARYING, Upsampling};
 use super::config::{LARGEST, MOST_ELEMENTS};
 use super::layer::AttentionLayer;
 use super::stack::{Request, Sizes};
@@ -122,6 +123,17 @@ impl Check<'_> {
             );
         }
         self.steps(b)?;
+        let heads = b.decoders.iter().flat_map(|d| &d.heads);
+        let own = heads.filter(|h| matches!(&h.queries, Queries::Array(a) if a.varies));
+        let varying = b.inputs.iter().filter(|a| a.varies).count() + own.count();
+        if varying > MOST_VARYING {
+            let what = format!("have {varying} arrays that vary");
+            return self.bad(
+                "inputs",
+                what,
+                format!("at most {MOST_VARYING} are possible"),
+            );
+        }
         self.parts("decoders", 1, b.decoders.len())?;
         let mut outputs = Names::new();
         for (i, decoder) in b.decoders.iter().enumerate() {
@@ -209,6 +221,9 @@ impl Check<'_> {
                 "points choose from a grid of Fourier positions: give positions, or leave points out",
             );
         }
+        if array.varies {
+            self.varying(&at("varies"), array)?;
+        }
         let content = array.content.input().map(|n| (at("content"), n));
         let points = array.points.as_deref().map(|n| (at("points"), n));
         let mask = array.mask.as_deref().map(|n| (at("mask"), n));
@@ -216,6 +231,30 @@ impl Check<'_> {
             self.once(key, input, inputs, "input")?;
         }
         Ok(())
+    }
+
+    /// An array whose rows vary: something must say how many there are, and nothing may be learned for
+    /// each.
+    fn varying(&self, key: &str, array: &RowArray) -> Result<()> {
+        let table = matches!(array.content, Content::Learned { .. })
+            || matches!(
+                array.positions,
+                Positions::Table { .. } | Positions::Learned { .. }
+            );
+        let (what, hint) = if table {
+            (
+                "is true, but there is something learned for each row",
+                "give the rows Fourier positions or none, or leave varies out",
+            )
+        } else if array.content.input().is_none() && array.points.is_none() {
+            (
+                "is true, but no input says how many rows there are",
+                "give the rows a content or points from outside, or leave varies out",
+            )
+        } else {
+            return Ok(());
+        };
+        self.bad(key, what.to_owned(), hint)
     }
 
     fn content(&self, key: &str, array: &RowArray) -> Result<()> {
@@ -432,7 +471,7 @@ impl Check<'_> {
         let layer = &decoder.layer;
         let widths = [layer.q_width, b.latents.channels];
         self.layer(&format!("{key}.layer"), layer, widths)?;
-        let (mut rows, mut decoded) = (0usize, None);
+        let (mut rows, mut decoded, mut varies) = (0usize, None, false);
         for (i, head) in decoder.heads.iter().enumerate() {
             let key = format!("{key}.heads[{i}]");
             let queries = self.queries(&key, b, head, inputs)?;
@@ -451,7 +490,14 @@ impl Check<'_> {
             let (width, of_decoder) = self.output_layers(&key, layer.q_width, &head.layers)?;
             let elements = queries.count * width;
             self.elements(&format!("{key}.shape"), elements)?;
-            self.shape(&format!("{key}.shape"), &head.shape, elements)?;
+            match head.upsample {
+                Some(block) => self.upsample(&key, head, (queries, block), width)?,
+                None => self.shape(&format!("{key}.shape"), &head.shape, elements)?,
+            }
+            if queries.varies && head.upsample.is_none() {
+                self.first(&format!("{key}.shape"), &head.shape, queries.count)?;
+            }
+            varies |= queries.varies;
             rows += queries.count;
             if *decoded.get_or_insert(of_decoder) != of_decoder {
                 return self.bad(
@@ -463,7 +509,60 @@ impl Check<'_> {
         }
         let elements = rows * decoded.unwrap_or(0);
         self.elements(&format!("{key}.shape"), elements)?;
+        if varies {
+            self.first(&format!("{key}.shape"), &decoder.shape, rows)?;
+        }
         self.shape(&format!("{key}.shape"), &decoder.shape, elements)
+    }
+
+    /// The shape of rows that vary begins with their number.
+    fn first(&self, key: &str, shape: &[usize], rows: usize) -> Result<()> {
+        if shape.first() == Some(&rows) {
+            return Ok(());
+        }
+        self.bad(
+            key,
+            format!("is {shape:?}, but the rows vary"),
+            format!("it must begin with the rows, {rows}"),
+        )
+    }
+
+    /// An output whose rows are blocks of a picture.
+    fn upsample(
+        &self,
+        key: &str,
+        head: &Head,
+        (queries, block): (&RowArray, [usize; 2]),
+        width: usize,
+    ) -> Result<()> {
+        let at = |leaf: &str| format!("{key}.{leaf}");
+        for side in block {
+            self.size(&at("upsample"), side, LARGEST)?;
+        }
+        let Some(upsampling) = Upsampling::of(queries, block) else {
+            return self.bad(
+                at("upsample"),
+                format!("is {block:?} for rows that lie on no grid of two axes"),
+                "features of a convolution and Fourier positions of two axes make a picture",
+            );
+        };
+        let pixels = block[0].saturating_mul(block[1]);
+        if !width.is_multiple_of(pixels) {
+            return self.bad(
+                at("upsample"),
+                format!("is {block:?} for rows of {width} channels"),
+                "the channels must be those of all pixels of a block",
+            );
+        }
+        let [height, across] = upsampling.image;
+        let elements = height.saturating_mul(across).saturating_mul(width / pixels);
+        self.elements(&at("upsample"), elements)?;
+        let wanted = [height, across, width / pixels];
+        if head.shape != wanted {
+            let what = format!("is {:?}", head.shape);
+            return self.bad(at("shape"), what, format!("the picture is {wanted:?}"));
+        }
+        Ok(())
     }
 
     fn queries<'a>(

@@ -16,6 +16,8 @@ pub struct InputShape {
     pub kind: InputKind,
     /// Whether it may be left out.
     pub optional: bool,
+    /// Whether a run may have more rows or fewer.
+    pub varies: bool,
 }
 
 /// Type and shape of an input.
@@ -94,6 +96,18 @@ impl InputKind {
 }
 
 impl InputShape {
+    /// Whether the shape of an item is this one; rows that vary may come with the axes of their grid.
+    fn fits(&self, found: &[usize], wanted: &[usize]) -> bool {
+        if found == wanted {
+            return true;
+        }
+        let (InputKind::Rows { rows, channels }, true) = (self.kind, self.varies) else {
+            return false;
+        };
+        let product = |axes: &[usize]| axes.iter().fold(1usize, |a, &n| a.saturating_mul(n));
+        matches!(found, [axes @ .., c] if *c == channels && product(axes) == rows)
+    }
+
     /// Numbers of this shape that a seed repeats: floats uniform in [-1, 1), whole numbers over all
     /// that are possible, points one after the other where the grid has as many cells.
     ///
@@ -162,6 +176,7 @@ fn push(list: &mut Vec<InputShape>, array: &RowArray) {
             name: name.to_owned(),
             kind,
             optional,
+            varies: array.varies,
         });
     };
     match &array.content {
@@ -204,8 +219,32 @@ fn push(list: &mut Vec<InputShape>, array: &RowArray) {
     }
 }
 
+/// Checks what an encoder of a blueprint is given. What decoders read may be there or not.
+pub(crate) fn encoder_inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    let mut encoder = blueprint.clone();
+    encoder.decoders.clear();
+    let read = encoder.input_shapes();
+    let decoded = blueprint.input_shapes();
+    let of_decoder =
+        |name: &str| decoded.iter().any(|s| s.name == name) && read.iter().all(|s| s.name != name);
+    let own = given.iter().filter(|(name, _)| !of_decoder(name));
+    let own = own.map(|(name, t)| (name.clone(), t.clone())).collect();
+    checked(&encoder, blueprint, &own)
+}
+
 /// Checks what a run of a blueprint is given.
 pub(crate) fn inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    checked(blueprint, blueprint, given)
+}
+
+/// Checks the inputs of a part of a model; rows that vary must suit the whole.
+fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    let rows = part.row_sizes(given)?;
+    if !rows.is_usual() {
+        whole.fitted(&rows).validate("inputs")?;
+    }
+    let fitted = part.fitted(&rows);
+    let blueprint = &fitted;
     let shapes = blueprint.input_shapes();
     let known = || {
         let names = shapes.iter().map(|s| {
@@ -227,13 +266,16 @@ pub(crate) fn inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batc
             return Err(Error::input(&shape.name, "is missing", known()));
         };
         let (wanted, shared) = shape.kind.shape();
-        let wrong = |expected: String| {
+        let wrong = |mut expected: String| {
+            if shape.varies {
+                expected.push_str("; the number of rows may vary");
+            }
             let what = format!("has shape {:?}", tensor.shape());
             Err(Error::input(&shape.name, what, expected))
         };
         match tensor.shape() {
             whole if shared && *whole == wanted => {}
-            [n, rest @ ..] if !shared && *n > 0 && *rest == wanted => match items {
+            [n, rest @ ..] if !shared && *n > 0 && shape.fits(rest, &wanted) => match items {
                 Some((first, items)) if items != *n => {
                     let as_many = format!("as many items as `{first}`, {items}");
                     return wrong(format!("{}, {as_many}", shape.kind.expected()));
@@ -260,7 +302,10 @@ pub(crate) fn inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batc
     }
     Ok(Batch {
         items,
-        sizes: Sizes::default(),
+        sizes: Sizes {
+            rows,
+            ..Sizes::default()
+        },
         arrays,
     })
 }

@@ -1,7 +1,7 @@
 //! Graphs of blueprints.
 
 use super::blueprint::{
-    Blueprint, Content, Decoder, OutputLinear, Positions, Queries, RowArray, Step,
+    Blueprint, Content, Decoder, Head, OutputLinear, Positions, Queries, RowArray, Step,
 };
 use super::decoder::{Decoded, decode};
 use super::encoder::{Window, encode, windows};
@@ -197,13 +197,21 @@ pub(super) fn outputs(
             Ok(())
         },
     )?;
+    // Blocks of pixels become a picture when they are read.
+    let shape_of = |head: &Head| match head.upsample {
+        Some(_) => {
+            let columns = head.layers.last().map_or(decoder.layer.q_width, |l| l.out);
+            vec![blueprint.queries(head).count, columns]
+        }
+        None => head.shape.clone(),
+    };
     let with_batch = |shape: &[usize]| {
         let mut whole = vec![batch];
         whole.extend(shape);
         whole
     };
     for (head, pieces) in decoder.heads.iter().zip(pieces) {
-        g.output(&head.output, pieces, with_batch(&head.shape));
+        g.output(&head.output, pieces, with_batch(&shape_of(head)));
     }
     if request.intermediates && blueprint.decoders.len() == 1 {
         let shape = vec![batch, rows, decoder.layer.q_width];

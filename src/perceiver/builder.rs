@@ -7,6 +7,7 @@ use super::blueprint::{
     Blueprint, Content, Decoder, Head, Latents, OutputLinear, Positions, Queries, RowArray, Step,
 };
 use super::blueprint_check::PICTURE_SIDES;
+use super::blueprint_sizes::Upsampling;
 use super::build::convolution;
 use super::layer::AttentionLayer;
 use crate::error::{Error, Result};
@@ -22,6 +23,7 @@ pub struct Modality {
     positions: Placed,
     points: bool,
     mask: bool,
+    varies: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,7 @@ impl Modality {
             positions: Placed::Nowhere,
             points: false,
             mask: false,
+            varies: false,
         }
     }
 
@@ -132,6 +135,15 @@ impl Modality {
         self
     }
 
+    /// A run may have more rows or fewer, as many as its tensor has (tokens: no more than were said).
+    /// Fourier positions then span the grid that there is: rows on a grid of several axes come as
+    /// `[batch, axes.., channels]`, pictures in their size.
+    #[must_use]
+    pub fn varies(mut self) -> Self {
+        self.varies = true;
+        self
+    }
+
     /// The rows as part of a blueprint, as an input or as queries.
     fn array(&self, asks: bool) -> RowArray {
         let name = &self.name;
@@ -184,6 +196,7 @@ impl Modality {
             },
             points: self.points.then_some(points),
             mask: self.mask.then(|| format!("{name}.mask")),
+            varies: self.varies,
             ..RowArray::new(name, self.rows)
         }
     }
@@ -206,6 +219,7 @@ pub struct Output {
     asks: Asks,
     layers: Vec<usize>,
     shape: Option<Vec<usize>>,
+    upsample: Option<[usize; 2]>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -224,6 +238,7 @@ impl Output {
             asks: Asks::Rows(queries),
             layers: Vec::new(),
             shape: None,
+            upsample: None,
         }
     }
 
@@ -235,6 +250,7 @@ impl Output {
             asks: Asks::Input(modality.to_owned()),
             layers: Vec::new(),
             shape: None,
+            upsample: None,
         }
     }
 
@@ -249,6 +265,15 @@ impl Output {
     #[must_use]
     pub fn shape(mut self, shape: &[usize]) -> Self {
         self.shape = Some(shape.to_vec());
+        self
+    }
+
+    /// Each row is a block of this height and width, whose pixels lie in the row line by line: the output
+    /// is the picture `[height, width, channels]`. The queries are features of a convolution, whose
+    /// picture it is, or lie on a Fourier grid of two axes.
+    #[must_use]
+    pub fn upsample(mut self, block: [usize; 2]) -> Self {
+        self.upsample = Some(block);
         self
     }
 }
@@ -532,12 +557,17 @@ impl PerceiverBuilder {
         let mut heads = Vec::with_capacity(arrays.len());
         let mut rows = 0usize;
         for (mut queries, output) in arrays.into_iter().zip(&asked.outputs) {
-            let count = match &mut queries {
+            let block = output.upsample;
+            let picture = |array: &RowArray| Some(Upsampling::of(array, block?)?.image);
+            let (count, picture) = match &mut queries {
                 Queries::Array(array) => {
                     pad(array, q_width, "outputs");
-                    array.count
+                    (array.count, picture(array))
                 }
-                Queries::Input(index) => self.inputs[*index].rows,
+                Queries::Input(index) => {
+                    let array = self.inputs[*index].array(false);
+                    (array.count, picture(&array))
+                }
             };
             let mut input = q_width;
             let mut layers = Vec::with_capacity(output.layers.len());
@@ -548,12 +578,18 @@ impl PerceiverBuilder {
                 layers.push(layer);
                 input = out;
             }
-            let shape = output.shape.clone();
+            let usual = match (picture, block) {
+                (Some([height, width]), Some([a, b])) => {
+                    vec![height, width, input / a.saturating_mul(b).max(1)]
+                }
+                _ => vec![count, input],
+            };
             heads.push(Head {
                 output: output.name.clone(),
                 queries,
                 layers,
-                shape: shape.unwrap_or_else(|| vec![count, input]),
+                shape: output.shape.clone().unwrap_or(usual),
+                upsample: block,
             });
             rows = rows.saturating_add(count);
         }

@@ -52,6 +52,7 @@ impl PerceiverConfig {
             return Err(wrong("is JSON but no object".to_owned()));
         };
         let keys = Keys { map: &map, origin };
+        keys.refuse_unknown()?;
         if let Some(kind) = map.get("model_type").and_then(Value::as_str)
             && kind != "perceiver"
         {
@@ -109,12 +110,13 @@ impl PerceiverConfig {
         if let Some(name) = keys.text("hidden_act")? {
             config.hidden_act = match name {
                 "gelu" | "gelu_python" => Activation::GeluErf,
-                "gelu_new" | "gelu_pytorch_tanh" | "gelu_accurate" => Activation::GeluTanh,
+                "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate"
+                | "gelu_fast" => Activation::GeluTanh,
                 other => {
                     return Err(keys.bad(
                         "hidden_act",
                         format!("is {other:?}"),
-                        "\"gelu\", \"gelu_new\" and \"gelu_pytorch_tanh\" are possible",
+                        "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\" are possible",
                     ));
                 }
             };
@@ -189,6 +191,93 @@ impl PerceiverConfig {
     }
 }
 
+/// Keys that are read.
+const READ: [&str; 30] = [
+    "model_type",
+    "architectures",
+    "num_latents",
+    "d_latents",
+    "d_model",
+    "num_blocks",
+    "num_self_attends_per_block",
+    "num_self_attention_heads",
+    "num_cross_attention_heads",
+    "qk_channels",
+    "v_channels",
+    "cross_attention_shape_for_attention",
+    "self_attention_widening_factor",
+    "cross_attention_widening_factor",
+    "hidden_act",
+    "use_query_residual",
+    "vocab_size",
+    "max_position_embeddings",
+    "train_size",
+    "image_size",
+    "num_frames",
+    "audio_samples_per_frame",
+    "samples_per_patch",
+    "output_shape",
+    "output_num_channels",
+    "_label_trainable_num_channels",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+];
+
+/// Keys that sound as if they changed a result, and do not: of training, of other tasks, and those that
+/// Hugging Face's Perceiver classes leave alone.
+const IDLE: [&str; 18] = [
+    "layer_norm_eps",
+    "attention_probs_dropout_prob",
+    "hidden_dropout_prob",
+    "initializer_range",
+    "position_encoding_init_scale",
+    "output_attentions",
+    "output_hidden_states",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "tie_word_embeddings",
+    "tie_encoder_decoder",
+    "attn_implementation",
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "_attn_implementation_autoset",
+    "num_beam_groups",
+    "mask_token_id",
+    "experts_implementation",
+];
+
+/// A key with one of these in its name says something about the arithmetic.
+const TELLING: [&str; 26] = [
+    "attention",
+    "attend",
+    "latent",
+    "channel",
+    "head",
+    "layer",
+    "block",
+    "widening",
+    "activation",
+    "hidden",
+    "norm",
+    "residual",
+    "position",
+    "embedding",
+    "rotary",
+    "causal",
+    "band",
+    "fourier",
+    "conv",
+    "kernel",
+    "bias",
+    "quant",
+    "lora",
+    "expert",
+    "is_decoder",
+    "preprocess",
+];
+
 /// Keys of a JSON object, with errors that say where.
 struct Keys<'a> {
     map: &'a Map<String, Value>,
@@ -203,6 +292,32 @@ impl<'a> Keys<'a> {
             what,
             hint: hint.to_owned(),
         }
+    }
+
+    /// Refuses keys that no Perceiver of Hugging Face has and that, by their names, change the result. Null,
+    /// false, zero and nothing ask for nothing.
+    fn refuse_unknown(&self) -> Result<()> {
+        for (key, value) in self.map {
+            let nothing = match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Number(n) => n.as_f64() == Some(0.0),
+                Value::String(s) => s.is_empty(),
+                Value::Array(a) => a.is_empty(),
+                Value::Object(o) => o.is_empty(),
+                Value::Bool(true) => false,
+            };
+            let known = READ.contains(&key.as_str()) || IDLE.contains(&key.as_str());
+            if nothing || known || !TELLING.iter().any(|word| key.contains(word)) {
+                continue;
+            }
+            let shown: String = key.chars().take(80).flat_map(char::escape_debug).collect();
+            return Err(self.bad(
+                &shown,
+                "is no key of a Perceiver, and by its name it changes the result".to_owned(),
+                "is it misspelt, or of another kind of model? If it changes nothing, remove it",
+            ));
+        }
+        Ok(())
     }
 
     fn architecture(&self) -> Result<Architecture> {

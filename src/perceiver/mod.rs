@@ -5,6 +5,7 @@ pub mod blueprint;
 mod blueprint_check;
 mod blueprint_file;
 pub mod blueprint_inputs;
+pub mod blueprint_sizes;
 pub mod build;
 pub mod builder;
 pub mod config;

@@ -2,7 +2,7 @@
 //!
 //! What a paper leaves open is assumed and said so; sizes are arguments, so that a small model of the
 //! same form can be trained. Papers: Perceiver (Jaegle et al., 2021) and Perceiver IO (Jaegle et al.,
-//! 2022).
+//! 2022). The example `paper_models` writes any of them as a folder for `perceiver run`.
 
 use super::blueprint::Blueprint;
 use super::builder::{Modality, Output, PerceiverBuilder, feature_grid};
@@ -35,18 +35,37 @@ impl Size {
 }
 
 /// GLUE with one learned query per task (the "multitask query" of Perceiver IO): bytes
-/// `text` `[batch, length]` with `text.mask`, and for each task its scores `[batch, classes]`.
+/// `text` `[batch, length or less]` with `text.mask`, and for each task its scores `[batch, classes]`.
 ///
 /// Assumed: embeddings and queries of 768 channels as in the language model, a decoder of one head, one
 /// linear layer per task.
 ///
 /// # Errors
 /// [`crate::Error::Config`] when sizes do not fit.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use perceiver::perceiver::presets::{Size, glue};
+/// # use perceiver::perceiver::parameters::RandomTensors;
+/// use perceiver::{Engine, NamedTensors, Tensor};
+/// // The paper's size is 256 latents of 1280 channels, 26 layers of 8 heads.
+/// let size = Size { latents: 8, channels: 32, layers: 2, times: 1, heads: 4 };
+/// let blueprint = glue(size, 64, &[("cola", 2), ("mnli", 3), ("stsb", 1)])?;
+/// # let weights = Arc::new(RandomTensors::new(blueprint.tensors()?, 1));
+/// let model = Engine::cpu().load_blueprint(blueprint, weights)?;
+/// let tokens = perceiver::tasks::text::encode(b"It rained all day.");
+/// let text = Tensor::i64(vec![1, tokens.len()], tokens)?;
+/// let scores = model.run(&NamedTensors::from([("text".to_owned(), text)]), &mut |_, _| {})?;
+/// assert_eq!(scores["mnli"].shape(), [1, 3]);
+/// # Ok::<(), perceiver::Error>(())
+/// ```
 pub fn glue(size: Size, length: usize, tasks: &[(&str, usize)]) -> Result<Blueprint> {
     /// Six special tokens and all bytes.
     const VOCABULARY: usize = 262;
     const CHANNELS: usize = 768;
-    let text = Modality::tokens("text", length, VOCABULARY, CHANNELS).mask();
+    let text = Modality::tokens("text", length, VOCABULARY, CHANNELS)
+        .mask()
+        .varies();
     let mut builder = size.tower(size.builder().input(text).cross("cross", size.heads));
     for &(task, classes) in tasks {
         let query = Modality::learned(task, 1, CHANNELS);
@@ -86,6 +105,26 @@ pub enum Sound {
 ///
 /// # Errors
 /// [`crate::Error::Config`] when sizes do not fit.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use perceiver::perceiver::presets::{Size, Sound, audio_set};
+/// # use perceiver::perceiver::parameters::RandomTensors;
+/// use perceiver::{Engine, NamedTensors, Tensor};
+/// let size = Size { latents: 8, channels: 32, layers: 2, times: 1, heads: 4 };
+/// // Four times of 2×2 patches of 24 numbers, and 20 times of 16 mel bands.
+/// let sound = Sound::Mel { frames: 20, bands: 16 };
+/// let blueprint = audio_set(size, [4, 2, 2], 24, sound, 527)?;
+/// # let weights = Arc::new(RandomTensors::new(blueprint.tensors()?, 1));
+/// let model = Engine::cpu().load_blueprint(blueprint, weights)?;
+/// let inputs = NamedTensors::from([
+///     ("video".to_owned(), Tensor::f32(vec![1, 16, 24], vec![0.5; 384])?),
+///     ("audio".to_owned(), Tensor::f32(vec![1, 320, 1], vec![0.1; 320])?),
+/// ]);
+/// let classes = model.run(&inputs, &mut |_, _| {})?;
+/// assert_eq!(classes["class"].shape(), [1, 527]);
+/// # Ok::<(), perceiver::Error>(())
+/// ```
 pub fn audio_set(
     size: Size,
     grid: [usize; 3],
@@ -128,14 +167,33 @@ pub fn audio_set(
 
 /// The set of units of a StarCraft II position, in place of AlphaStar's entity transformer (Perceiver
 /// IO): `entities` `[batch, units, features]` with `entities.mask`, one vector `[batch,
-/// units, channels]` for each unit as `encoded`. The set has no order, so there are no positions.
+/// units, channels]` for each unit as `encoded`. The set has no order, so there are no positions, and a
+/// run may have any number of units.
 ///
 /// Assumed: AlphaStar's 512 units at most; the paper uses 32 latents. Rows ask with what they are.
 ///
 /// # Errors
 /// [`crate::Error::Config`] when sizes do not fit.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use perceiver::perceiver::presets::{Size, entity_set};
+/// # use perceiver::perceiver::parameters::RandomTensors;
+/// use perceiver::{Engine, NamedTensors, Tensor};
+/// let size = Size { latents: 32, channels: 64, layers: 2, times: 1, heads: 2 };
+/// let blueprint = entity_set(size, 512, 10, 48)?;
+/// # let weights = Arc::new(RandomTensors::new(blueprint.tensors()?, 1));
+/// let model = Engine::cpu().load_blueprint(blueprint, weights)?;
+/// // Seventy units of ten features each.
+/// let units = Tensor::f32(vec![1, 70, 10], vec![0.5; 700])?;
+/// let encoded = model.run(&NamedTensors::from([("entities".to_owned(), units)]), &mut |_, _| {})?;
+/// assert_eq!(encoded["encoded"].shape(), [1, 70, 48]);
+/// # Ok::<(), perceiver::Error>(())
+/// ```
 pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) -> Result<Blueprint> {
-    let entities = Modality::linear("entities", units, features, size.channels).mask();
+    let entities = Modality::linear("entities", units, features, size.channels)
+        .mask()
+        .varies();
     let builder = size.builder().input(entities).cross("cross", size.heads);
     size.tower(builder)
         .decoder(size.heads, true)
@@ -144,20 +202,45 @@ pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) ->
 }
 
 /// Optical flow on features of a convolution (Perceiver IO's variant): `frames` `[batch, 6,
-/// height, width]`, both pictures' colours, to `flow` `[batch, features, 32]`: of each feature a vector
-/// for each of the 4×4 pixels that it stands for, rows of the block first.
+/// height, width]`, both pictures' colours, to `flow` `[batch, height, width, 2]`, x and y of each pixel's
+/// motion. A 7×7 convolution of stride 2 to 64 channels and a max pool of stride 2 make features at a
+/// quarter of the size; they are input and queries. Frames of other sizes may follow.
 ///
-/// Assumed: the ImageNet model's convolution over both frames at once with 64 channels, 64 Fourier
-/// bands, queries that are the input's rows as in the published flow model, and no learned upsampling.
+/// Assumed: the ImageNet model's convolution, batch norm and padding, over both frames at once; 64 Fourier
+/// bands; queries that are the input's rows as in the published flow model. Upsampling is learned: the
+/// last linear layer gives each feature the vectors of its 4×4 pixels; the few pixels beyond the last
+/// feature (the convolution has no padding there) take those at its edge.
 ///
 /// # Errors
 /// [`crate::Error::Config`] when sizes do not fit.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use perceiver::perceiver::presets::{Size, convolution_flow};
+/// # use perceiver::perceiver::parameters::RandomTensors;
+/// use perceiver::{Engine, NamedTensors, Tensor};
+/// // The paper's size is 2048 latents of 512 channels, 24 layers of 16 heads, 368×496 pixels.
+/// let size = Size { latents: 16, channels: 32, layers: 2, times: 1, heads: 4 };
+/// let blueprint = convolution_flow(size, [368, 496])?;
+/// # let weights = Arc::new(RandomTensors::new(blueprint.tensors()?, 1));
+/// let model = Engine::cpu().load_blueprint(blueprint, weights)?;
+/// let frames = Tensor::f32(vec![1, 6, 50, 70], vec![0.5; 6 * 50 * 70])?;
+/// let flow = model.run(&NamedTensors::from([("frames".to_owned(), frames)]), &mut |_, _| {})?;
+/// assert_eq!(flow["flow"].shape(), [1, 50, 70, 2]);
+/// # Ok::<(), perceiver::Error>(())
+/// ```
 pub fn convolution_flow(size: Size, image: [usize; 2]) -> Result<Blueprint> {
     const FRAMES: usize = 2 * 3;
-    const BLOCK: usize = 4 * 4;
-    let frames =
-        Modality::convolution("frames", image, FRAMES, 64).fourier(&feature_grid(image), 64);
+    /// A feature stands for as many lines and columns.
+    const SIDE: usize = 4;
+    let frames = Modality::convolution("frames", image, FRAMES, 64)
+        .fourier(&feature_grid(image), 64)
+        .varies();
     size.tower(size.builder().input(frames).cross("cross", 1))
-        .output(Output::per_row("flow", "frames").linear(2 * BLOCK))
+        .output(
+            Output::per_row("flow", "frames")
+                .linear(2 * SIDE * SIDE)
+                .upsample([SIDE; 2]),
+        )
         .build()
 }

@@ -2,6 +2,7 @@
 //! what a run of a model asks for.
 
 use super::blueprint::{Latents, Step};
+use super::blueprint_sizes::RowSizes;
 use super::config::{Architecture, PerceiverConfig};
 use super::encoder::Route;
 use super::layer::AttentionLayer;
@@ -19,6 +20,8 @@ pub struct Sizes {
     pub resize_positions: bool,
     /// Audio patches and video pixels to decode.
     pub points: [usize; 2],
+    /// Rows of a blueprint's arrays that vary.
+    pub rows: RowSizes,
 }
 
 impl Sizes {
@@ -44,6 +47,7 @@ impl Sizes {
                 config.audio_patches().div_ceil(CHUNKS),
                 pixels.div_ceil(CHUNKS),
             ],
+            rows: RowSizes::default(),
         }
     }
 }

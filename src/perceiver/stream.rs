@@ -250,6 +250,7 @@ pub(crate) fn decode(
         queries: Queries::Array(Box::new(array)),
         layers: head.layers.clone(),
         shape: vec![rows, columns],
+        upsample: None,
     };
     let one = Decoder {
         layer: decoder.layer.clone(),

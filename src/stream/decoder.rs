@@ -124,6 +124,8 @@ impl<'a> Decoder<'a> {
                 let array = self.blueprint.queries(h);
                 let grid = match &array.positions {
                     Positions::Fourier(p) => p.axes.iter().product(),
+                    // As many as the caller brings.
+                    Positions::None if array.varies && given(array) > 0 => MOST_POINTS,
                     _ => array.count,
                 };
                 let columns = h.layers.last().map_or(d.layer.q_width, |l| l.out);

@@ -28,6 +28,7 @@ pub(super) fn decoder(stack: &Stack<'_>) -> Decoder {
                 classes,
             )],
             shape: vec![classes],
+            upsample: None,
         }],
         shape: vec![classes],
     }

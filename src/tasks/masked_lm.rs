@@ -64,6 +64,7 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
                 queries: Queries::Array(Box::new(queries)),
                 layers: vec![logits],
                 shape: vec![outputs, config.vocab_size],
+                upsample: None,
             }],
             shape: vec![outputs, channels],
         }],

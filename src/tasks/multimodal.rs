@@ -55,6 +55,7 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
             ],
             queries: Queries::Array(Box::new(queries)),
             shape,
+            upsample: None,
         }
     });
     Blueprint {

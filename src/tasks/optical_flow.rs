@@ -70,6 +70,7 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
                     ..OutputLinear::plain("flow", Stage::Decode, last, CHANNELS, 2)
                 }],
                 shape: shape.clone(),
+                upsample: None,
             }],
             shape,
         }],

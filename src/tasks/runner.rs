@@ -76,31 +76,12 @@ pub fn run(
         };
         return model.run_with(inputs, with, progress);
     };
-    let names = input_names(architecture);
-    let expected = || {
-        let list: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
-        format!("some of {}", list.join(", "))
-    };
-    let known = |name: &str| {
-        let numbered = |prefix| number(name, prefix).is_some();
-        names.contains(&name)
-            || (names.contains(&"raw.text.N") && numbered("raw.text."))
-            || (names.contains(&"raw.image.N") && numbered("raw.image."))
-    };
-    if let Some(name) = inputs.keys().find(|n| !known(n)) {
-        return Err(Error::input(name, "is unknown to this model", expected()));
-    }
-    let runs = match architecture {
-        Architecture::MaskedLm | Architecture::SequenceClassification => text(model, inputs)?,
-        Architecture::ImageLearned
-        | Architecture::ImageFourier
-        | Architecture::ImageConvolution => pictures(model, inputs, options.processor.as_ref())?,
-        Architecture::OpticalFlow => optical_flow(inputs)?,
-        Architecture::Multimodal => multimodal(model, inputs, options.full)?,
-    };
+    refuse_unknown(architecture, inputs)?;
+    let processor = options.processor.as_ref();
+    let runs = runs(model, architecture, inputs, processor, options.full)?;
     let tiled = inputs.get("raw.tiled_frames");
     if runs.is_empty() && tiled.is_none() {
-        return Err(Error::input("inputs", "hold nothing to run on", expected()));
+        return Err(nothing(architecture));
     }
     let parts = runs.len() as u64 + u64::from(tiled.is_some());
     let mut outputs = NamedTensors::new();
@@ -150,6 +131,73 @@ pub fn run(
         );
     }
     Ok(outputs)
+}
+
+/// The tensors that a model is called with, raw material (`raw.text.N`, `raw.image.N`, `raw.frames`, …)
+/// prepared as for [`run`]. Tensors for further runs (`unpadded.*`, `interp.*`, `raw.tiled_frames`) are
+/// left out.
+///
+/// # Errors
+/// [`Error::Input`] for unknown names, and where there is nothing to run on.
+pub fn prepared(
+    model: &Model,
+    inputs: &NamedTensors,
+    processor: Option<&PerceiverImageProcessor>,
+) -> Result<NamedTensors> {
+    let Some(architecture) = model.architecture() else {
+        return Ok(inputs.clone());
+    };
+    refuse_unknown(architecture, inputs)?;
+    let runs = runs(model, architecture, inputs, processor, Some(false))?;
+    match runs.into_iter().find(|(prefix, _)| prefix.is_empty()) {
+        Some((_, tensors)) => Ok(tensors),
+        None => Err(nothing(architecture)),
+    }
+}
+
+fn expected(architecture: Architecture) -> String {
+    let names = input_names(architecture).iter();
+    let list: Vec<String> = names.map(|n| format!("`{n}`")).collect();
+    format!("some of {}", list.join(", "))
+}
+
+fn nothing(architecture: Architecture) -> Error {
+    Error::input("inputs", "hold nothing to run on", expected(architecture))
+}
+
+fn refuse_unknown(architecture: Architecture, inputs: &NamedTensors) -> Result<()> {
+    let names = input_names(architecture);
+    let known = |name: &str| {
+        let numbered = |prefix| number(name, prefix).is_some();
+        names.contains(&name)
+            || (names.contains(&"raw.text.N") && numbered("raw.text."))
+            || (names.contains(&"raw.image.N") && numbered("raw.image."))
+    };
+    match inputs.keys().find(|n| !known(n)) {
+        Some(name) => Err(Error::input(
+            name,
+            "is unknown to this model",
+            expected(architecture),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn runs(
+    model: &Model,
+    architecture: Architecture,
+    inputs: &NamedTensors,
+    processor: Option<&PerceiverImageProcessor>,
+    full: Option<bool>,
+) -> Result<Runs> {
+    match architecture {
+        Architecture::MaskedLm | Architecture::SequenceClassification => text(model, inputs),
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => pictures(model, inputs, processor),
+        Architecture::OpticalFlow => optical_flow(inputs),
+        Architecture::Multimodal => multimodal(model, inputs, full),
+    }
 }
 
 /// What to run a model on, and the prefix of the results' names.

@@ -116,8 +116,18 @@ fn entities_have_no_order() {
 }
 
 #[test]
-fn convolution_flow_has_a_block_of_vectors_per_feature() {
+fn convolution_flow_has_a_vector_per_pixel() {
     let blueprint = convolution_flow(SMALL, [24, 32]).expect("good");
-    let rows = blueprint.elements()[0];
-    assert_eq!(shapes(&blueprint), [output("flow", &[2, rows, 32])]);
+    assert_eq!(blueprint.elements(), [5 * 7, 5 * 7]);
+    assert_eq!(shapes(&blueprint), [output("flow", &[2, 24, 32, 2])]);
+    let size = Size {
+        latents: 2048,
+        channels: 512,
+        layers: 24,
+        times: 1,
+        heads: 16,
+    };
+    let whole = convolution_flow(size, [368, 496]).expect("good");
+    assert_eq!(whole.elements(), [91 * 123, 91 * 123]);
+    assert_eq!(whole.decoders[0].heads[0].shape, [368, 496, 2]);
 }

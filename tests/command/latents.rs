@@ -84,6 +84,48 @@ fn flow_of_some_pixels() {
     assert!(refusal(&wrong).contains("sizes"));
 }
 
+/// Raw material is prepared as for a run.
+#[test]
+fn latents_of_raw_inputs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for case in ["mlm-v0-s0", "img-fourier-v2-s0", "flow-v2-s0"] {
+        let model = golden(case);
+        let all = read_tensors(format!("{model}/inputs.safetensors")).expect("inputs");
+        let write = |name: &str, raw: bool| {
+            let kept = all.iter().filter(|(n, _)| n.starts_with("raw.") == raw);
+            let kept: NamedTensors = kept.map(|(n, t)| (n.clone(), t.clone())).collect();
+            let path = folder.path().join(name);
+            perceiver::checkpoint::write_tensors(&path, &kept).expect("written");
+            string(&path).to_owned()
+        };
+        let latents = [("raw", true), ("ready", false)].map(|(name, raw)| {
+            let inputs = write(name, raw);
+            let out = folder.path().join("latents.safetensors");
+            json(&[
+                "latents",
+                "encode",
+                "--model",
+                &model,
+                "--inputs",
+                &inputs,
+                "--item",
+                "0",
+                "-o",
+                string(&out),
+                "--json",
+            ]);
+            read_tensors(&out).expect("latents")
+        });
+        // The masked bytes of the text are masked in what the model is called with alone; of pictures
+        // the recorded size is not the processor's.
+        let [raw, ready] = latents.each_ref().map(|t| floats(t, "last_latents"));
+        assert_eq!(raw.len(), ready.len());
+        if case.starts_with("flow") {
+            assert_eq!(raw, ready);
+        }
+    }
+}
+
 #[test]
 fn modalities_of_the_second_clip() {
     let folder = tempfile::tempdir().expect("a folder");

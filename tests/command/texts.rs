@@ -7,6 +7,28 @@ use serde_json::Value;
 use super::{json, refusal, string, with_input};
 
 #[test]
+fn lines_are_texts_and_the_last_line_feed_is_none() {
+    let model = super::case("seqcls-v2-s0");
+    let classify = |more: &[&str], input: &[u8]| -> Value {
+        let arguments = [&["classify-text", "--model", &model, "--json"], more].concat();
+        let output = with_input(&arguments, input);
+        assert!(output.status.success(), "{}", super::text(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let given = json(&["classify-text", "--model", &model, "--json", "good", "bad"]);
+    assert_eq!(classify(&["--lines", "-"], b"good\n\nbad\n"), given);
+    assert_eq!(classify(&["--lines", "--file=-"], b"good\r\nbad"), given);
+    assert_eq!(classify(&["-"], b"good\n")[0], given[0]);
+    assert_eq!(classify(&["-"], b"good\n\n")[0]["text"], "good\n");
+    let output = with_input(&["classify-text", "--model", &model, "--lines", "-"], b"\n");
+    let said = super::text(&output.stderr);
+    assert!(
+        said.contains("there are none; expected at least one line"),
+        "{said}"
+    );
+}
+
+#[test]
 fn fill_mask_reads_long_files_and_standard_input() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("text.txt");

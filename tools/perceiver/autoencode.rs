@@ -10,9 +10,10 @@ use perceiver::tasks::{Autoencoder, Frames, NamedFrame, Reconstruction, gif, pic
 use perceiver::{Error, Result};
 use serde_json::json;
 
+use crate::classes::at_least_one;
 use crate::flow_output::{rate, time};
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, classes, show};
+use crate::{Outcome, classes, files, show};
 
 /// Autoencodes a clip.
 #[derive(Args)]
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     #[arg(short, long, required = true, num_args = 1..)]
     out: Vec<PathBuf>,
     /// Classes to print
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
     top: usize,
     #[command(flatten)]
     device: DeviceOption,
@@ -81,7 +82,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let targets = options
         .out
         .iter()
-        .map(|path| Ok((path, Target::of(path)?)))
+        .map(|path| {
+            files::check_place(path)?;
+            Ok((path, Target::of(path)?))
+        })
         .collect::<Result<Vec<_>>>()?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::Result;
 use perceiver::checkpoint::Checkpoint;
 use perceiver::hub::{Hub, KNOWN};
+use perceiver::{Architecture, Result};
 use serde::Serialize;
 use serde_json::json;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let hub = Hub::from_env()?;
     let mut rows = Vec::new();
     for (name, folder) in models::shipped() {
-        match shipped(name, folder) {
+        match listed(name, "shipped", folder, None) {
             Ok(row) => rows.push(row),
             // A folder `models` may hold others than ours.
             Err(error) => tracing::info!(%error, "not listed"),
@@ -67,6 +67,15 @@ pub(crate) fn run(options: &Options) -> Outcome {
             bytes: known.bytes,
             here,
         });
+    }
+    for (name, cached) in hub.cached_models() {
+        if KNOWN.iter().any(|known| known.name == name) {
+            continue;
+        }
+        match listed(name, "hub", cached.folder, Some(cached.commit)) {
+            Ok(row) => rows.push(row),
+            Err(error) => tracing::info!(%error, "not listed"),
+        }
     }
     if options.json {
         show::json(&json!({
@@ -104,16 +113,22 @@ pub(crate) fn run(options: &Options) -> Outcome {
     Ok(true)
 }
 
-fn shipped(name: String, folder: PathBuf) -> Result<Row> {
+/// A model whose folder is here.
+fn listed(
+    name: String,
+    origin: &'static str,
+    folder: PathBuf,
+    commit: Option<String>,
+) -> Result<Row> {
     let checkpoint = Checkpoint::open(&folder)?;
     let elements = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
     let architecture = checkpoint.description().name();
     let task = KNOWN
         .iter()
         .find(|known| known.architecture == architecture)
-        .map_or("", |known| known.task);
+        .map_or_else(|| task_of(architecture), |known| known.task);
     Ok(Row {
-        origin: "shipped",
+        origin,
         architecture: architecture.to_owned(),
         task: task.to_owned(),
         parameters: checkpoint.tensors().map(|(_, e)| elements(&e.shape)).sum(),
@@ -123,11 +138,20 @@ fn shipped(name: String, folder: PathBuf) -> Result<Row> {
             .sum(),
         here: Some(Here {
             bytes: size(&folder),
-            commit: None,
+            commit,
             folder,
         }),
         name,
     })
+}
+
+/// What models do of which none is published.
+fn task_of(architecture: &str) -> &'static str {
+    if architecture == Architecture::SequenceClassification.name() {
+        "text classification"
+    } else {
+        "any Perceiver, as a blueprint"
+    }
 }
 
 fn size(folder: &Path) -> u64 {

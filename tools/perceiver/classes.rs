@@ -13,3 +13,11 @@ pub(crate) fn cells(class: &ClassScore) -> [String; 3] {
     };
     [class.index.to_string(), class.label.clone(), share]
 }
+
+/// A number of candidates or classes to print.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("give a whole number from 1 on".to_owned()),
+    }
+}

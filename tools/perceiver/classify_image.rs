@@ -8,6 +8,7 @@ use perceiver::tasks::{ClassScore, ImageClassifier, PerceiverImageProcessor, fra
 use perceiver::{Architecture, Error, Result, Tensor};
 use serde_json::json;
 
+use crate::classes::at_least_one;
 use crate::models::{DeviceOption, folder, load};
 use crate::{Outcome, classes, show};
 
@@ -21,7 +22,7 @@ pub(crate) struct Options {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Classes to print for each picture
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
     top: usize,
     /// Pictures that are read and run together
     #[arg(long, default_value_t = 8)]

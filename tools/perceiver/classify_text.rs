@@ -1,11 +1,10 @@
 //! `perceiver classify-text`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use perceiver::tasks::TextClassifier;
 use serde_json::json;
 
+use crate::classes::at_least_one;
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, classes, show, texts};
 
@@ -18,14 +17,10 @@ pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
     model: String,
-    /// Texts, each of which fits into the model's positions; `-` is standard input
-    #[arg(required_unless_present = "file")]
-    texts: Vec<String>,
-    /// A file whose whole content is one more text, after the others; `-` is standard input
-    #[arg(long)]
-    file: Vec<PathBuf>,
+    #[command(flatten)]
+    texts: texts::Given,
     /// Classes to print for each text
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
     top: usize,
     #[command(flatten)]
     device: DeviceOption,
@@ -35,7 +30,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let given = texts::all(&options.texts, &options.file)?;
+    let given = options.texts.all()?;
     let all: Vec<&str> = given.iter().map(String::as_str).collect();
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;

@@ -25,3 +25,24 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
         .map_err(|e| Error::io("create", path, e.error))?;
     Ok(())
 }
+
+/// Refuses a place for results that cannot take any, before the work begins.
+pub(crate) fn check_place(path: &Path) -> Result<()> {
+    let inside = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = if path.is_dir() { path } else { inside };
+    // The operating system alone knows who may write where; the file is gone at once.
+    tempfile::tempfile_in(folder)
+        .map(drop)
+        .map_err(|e| Error::io("create a file in", folder, plain(e)))
+}
+
+/// The error without the name of a temporary file, which nobody asked for.
+fn plain(error: std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::from(error.kind()),
+    }
+}

@@ -1,29 +1,24 @@
 //! `perceiver fill-mask`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use perceiver::Result;
 use perceiver::tasks::{FillMask, FillOptions, Filled, Filling};
 
+use crate::classes::at_least_one;
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, show, texts};
 
-/// Fills masked bytes.
+/// Fills masked bytes: a text has a [MASK] for each hidden byte, or [MASK:7] for seven. Texts longer than
+/// the model takes at once are filled in windows around their masks.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long, default_value = "text-tiny")]
     model: String,
-    /// Texts with a [MASK] for each hidden byte, or [MASK:7] for seven; `-` is standard input.
-    /// Longer ones than the model takes at once are filled in windows around their masks
-    #[arg(required_unless_present = "file")]
-    texts: Vec<String>,
-    /// A file whose content is one more text, after the others; `-` is standard input
-    #[arg(long)]
-    file: Vec<PathBuf>,
+    #[command(flatten)]
+    texts: texts::Given,
     /// Candidates to print for each byte
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = at_least_one)]
     top: usize,
     /// One byte at a time, the most certain first, instead of all at once
     #[arg(long)]
@@ -36,7 +31,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let given = texts::all(&options.texts, &options.file)?;
+    let given = options.texts.all()?;
     let texts: Vec<&str> = given.iter().map(String::as_str).collect();
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::flow_output::{Format, Look, Style, Target, rate, time};
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, show};
+use crate::{Outcome, files, show};
 
 /// Flow between two pictures, or within a sequence.
 #[derive(Args)]
@@ -62,6 +62,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     // Decided before anything runs, so that a wrong name costs nothing.
     let target = Target::of(&options.out, options.format)?;
     let look = Look::of(options.style, options.scale, &target)?;
+    files::check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let recipe = OpticalFlow::new(&model)?;

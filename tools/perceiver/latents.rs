@@ -1,16 +1,18 @@
 //! `perceiver latents`: encode once, decode any queries later.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::perceiver::blueprint_sizes::RowSizes;
 use perceiver::stream::{Latents, Queries};
-use perceiver::{Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};
+use perceiver::tasks::{PerceiverImageProcessor, runner};
+use perceiver::{Architecture, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};
 use serde_json::json;
 
-use crate::models::{DeviceOption, load};
-use crate::{Outcome, show};
+use crate::models::{DeviceOption, folder, load};
+use crate::{Outcome, files, show};
 
 /// Encodes inputs to latents, or decodes queries from latents.
 #[derive(Args)]
@@ -64,6 +66,10 @@ struct Decode {
     /// Queries by position on the output's grid, a range for each axis: `0..16,100..200,100..200`
     #[arg(long)]
     region: Option<String>,
+    /// A file with one tensor `[queries, channels]`: what the queries bring along, for models whose
+    /// queries come from the user
+    #[arg(long, value_name = "FILE")]
+    content: Option<PathBuf>,
     /// Where the rows go, and the numbers of their queries
     #[arg(short, long)]
     out: PathBuf,
@@ -77,6 +83,8 @@ struct Decode {
 /// Tensor of a latents file: text length, height and width of the picture, whether positions are
 /// resized.
 const SIZES: &str = "sizes";
+/// Tensor of a latents file: rows, axes or sides of a blueprint's arrays that vary.
+const VARYING: &str = "sizes.rows";
 /// Tensors of a latents file that begin so are rows that queries bring along.
 const ROWS: &str = "rows.";
 
@@ -88,11 +96,21 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 fn encode(options: &Encode) -> Outcome {
+    files::check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let mut inputs = NamedTensors::new();
-    for (name, tensor) in read_tensors(&options.inputs)? {
-        if !name.contains('.') {
+    let given = read_tensors(&options.inputs)?;
+    let processor = match model.architecture().is_some_and(Architecture::is_image) {
+        true => Some(PerceiverImageProcessor::read_for(
+            folder(&options.model)?,
+            model.config()?,
+        )?),
+        false => None,
+    };
+    for (name, tensor) in runner::prepared(&model, &given, processor.as_ref())? {
+        // Points are for decoders, and all items share them.
+        if !name.starts_with("points.") && !name.ends_with(".points") {
             let tensor = one(&name, &tensor, options.item)?;
             inputs.insert(name, tensor);
         }
@@ -121,6 +139,17 @@ fn encode(options: &Encode) -> Outcome {
             Tensor::i64(vec![4], flags.map(|n| n as i64).to_vec())?,
         ),
     ]);
+    if !sizes.rows.is_usual() {
+        let rows: Vec<i64> = sizes
+            .rows
+            .0
+            .as_flattened()
+            .iter()
+            .map(|&n| n.into())
+            .collect();
+        let shape = vec![sizes.rows.0.len(), 3];
+        tensors.insert(VARYING.to_owned(), Tensor::i64(shape, rows)?);
+    }
     let decoder = model.decoder(&sizes, latents)?;
     if decoder.outputs().iter().any(|o| o.2 > 0) {
         let (_, rows) = model.input_rows(&inputs, how)?;
@@ -173,9 +202,14 @@ fn one(name: &str, tensor: &Tensor, item: Option<usize>) -> Result<Tensor> {
 }
 
 fn decode(options: &Decode) -> Outcome {
+    files::check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let tensors = read_tensors(&options.latents)?;
+    let own = match &options.content {
+        Some(path) => Some(own_content(path)?),
+        None => None,
+    };
     let sizes = sizes(&model, &tensors)?;
     let latents = Latents::read(&options.latents)?;
     let mut decoder = model.decoder(&sizes, &latents)?;
@@ -197,12 +231,14 @@ fn decode(options: &Decode) -> Outcome {
         return Err(bad("--output", &what, &format!("one of {outputs:?}")));
     };
     let points = match (&options.queries, &options.region) {
+        (None, None) if own.is_some() => (0..own.as_ref().map_or(0, |t| t.shape()[0])).collect(),
         (Some(list), _) => numbers(list, count)?,
         (None, Some(region)) => on_grid(region, &decoder.grid(&output))?,
         (None, None) => (0..count).collect(),
     };
     let content = match channels {
-        0 => None,
+        0 => own,
+        _ if own.is_some() => own,
         _ => Some(content(&tensors, &points, channels)?),
     };
     let bar = show::Bar::new("decoding");
@@ -265,6 +301,21 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
         .flatten()
         .map(|&n| usize::try_from(n).ok())
         .collect();
+    let mut rows = RowSizes::default();
+    if let Some(found) = tensors.get(VARYING) {
+        let numbers = found.as_i64().unwrap_or_default();
+        if numbers.len() != rows.0.as_flattened().len() || model.config().is_ok() {
+            return Err(bad(VARYING, "makes no sense", expected));
+        }
+        for (row, &n) in rows.0.as_flattened_mut().iter_mut().zip(numbers) {
+            *row = u32::try_from(n).map_err(|_| bad(VARYING, "makes no sense", expected))?;
+        }
+        let sizes = Sizes {
+            rows,
+            ..Sizes::default()
+        };
+        model.description().blueprint(&sizes).validate(VARYING)?;
+    }
     match list.as_deref() {
         Some(&[length, height, width, resize @ (0 | 1)])
             if length <= longest
@@ -276,9 +327,32 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
                 image: [height, width],
                 resize_positions: resize == 1,
                 points: [1, 1],
+                rows,
             })
         }
         _ => Err(bad(SIZES, "is missing or makes no sense", expected)),
+    }
+}
+
+/// The one tensor of a file, `[queries, channels]` or the same with a batch of one.
+fn own_content(path: &Path) -> Result<Tensor> {
+    let tensors = read_tensors(path)?;
+    let name = path.display().to_string();
+    let mut all = tensors.into_values();
+    match (all.next(), all.next()) {
+        (Some(tensor), None) => match *tensor.shape() {
+            [_, _] => Ok(tensor),
+            [1, rows, channels] => tensor.reshape(vec![rows, channels]),
+            _ => {
+                let what = format!("has a tensor of shape {:?}", tensor.shape());
+                Err(bad(&name, &what, "[queries, channels]"))
+            }
+        },
+        _ => Err(bad(
+            &name,
+            "has not one tensor",
+            "one tensor [queries, channels]",
+        )),
     }
 }
 
@@ -293,7 +367,8 @@ fn content(tensors: &NamedTensors, points: &[usize], channels: usize) -> Result<
         bad(
             &format!("{ROWS}*"),
             "is missing or too small",
-            "what `perceiver latents encode` wrote: the queries are made of the input's rows",
+            "what `perceiver latents encode` wrote, of an output whose queries are made of the input's \
+             rows; queries of the user's own come with --content FILE",
         )
     };
     let rows = rows.ok_or_else(missing)?;

@@ -54,9 +54,10 @@ enum Command {
     Devices(devices::Options),
     /// Lists models that can be given by name, and which of them are on this machine
     Models(catalogue::Options),
-    /// Fills masked bytes of texts
+    /// Fills masked bytes of texts: a [MASK] for each hidden byte, or [MASK:7] for seven, in texts of any
+    /// length
     FillMask(fill_mask::Options),
-    /// Says which class texts belong to
+    /// Says which class texts belong to, each no longer than the model takes
     ClassifyText(classify_text::Options),
     /// Says what is on pictures
     ClassifyImage(classify_image::Options),

@@ -10,7 +10,7 @@ use perceiver::tasks::{FlowOptions, PerceiverImageProcessor};
 use serde_json::json;
 
 use crate::models::{DeviceOption, folder, load};
-use crate::{Outcome, show};
+use crate::{Outcome, files, show};
 
 /// Runs a checkpoint on tensors.
 #[derive(Args)]
@@ -42,6 +42,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
+    files::check_place(&options.outputs)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let inputs = read_tensors(&options.inputs)?;

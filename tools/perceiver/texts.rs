@@ -4,18 +4,58 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use perceiver::{Error, Result};
+
+/// Texts as commands take them.
+#[derive(Args)]
+pub(crate) struct Given {
+    /// Texts; `-` is standard input
+    #[arg(required_unless_present = "file")]
+    texts: Vec<String>,
+    /// A file whose content is one more text, after the others; `-` is standard input. A line feed at its
+    /// end is left out
+    #[arg(long)]
+    file: Vec<PathBuf>,
+    /// Every line of files and of standard input is a text of its own; empty ones are left out
+    #[arg(long)]
+    lines: bool,
+}
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// All texts, those of files and of standard input among them.
-pub(crate) fn all(texts: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
-    let given = texts.iter().map(|text| match text.as_str() {
-        "-" => read(Path::new("-")),
-        text => Ok(text.to_owned()),
-    });
-    given.chain(files.iter().map(|path| read(path))).collect()
+impl Given {
+    /// All texts, those of files and of standard input among them.
+    pub(crate) fn all(&self) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for text in &self.texts {
+            match text.as_str() {
+                "-" => self.add(Path::new("-"), &mut all)?,
+                text => all.push(text.to_owned()),
+            }
+        }
+        for path in &self.file {
+            self.add(path, &mut all)?;
+        }
+        match all.is_empty() {
+            true => Err(Error::input("texts", "there are none", "at least one line")),
+            false => Ok(all),
+        }
+    }
+
+    /// Adds what a file holds.
+    fn add(&self, path: &Path, all: &mut Vec<String>) -> Result<()> {
+        let text = read(path)?;
+        if self.lines {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            all.extend(lines.map(str::to_owned));
+        } else {
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            all.push(text.strip_suffix('\r').unwrap_or(text).to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The text of a file, or of standard input.
