@@ -360,7 +360,7 @@ fn refusals_say_what_where_and_what_to_try() {
         &out,
     ]);
     assert!(
-        message.contains("config.json") && message.contains("truncated"),
+        message.contains("config.json") && message.contains("states a header of"),
         "{message}"
     );
     assert!(!Path::new(&out).exists(), "no partial file");

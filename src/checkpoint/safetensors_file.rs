@@ -35,10 +35,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     let length = u64::from_le_bytes(*length);
     let left = rest.len() as u64;
     if length > LONGEST_HEADER {
-        return Err(damaged(
-            path,
-            format!("is no safetensors file, or has a header of {length} bytes"),
-        ));
+        return Err(damaged(path, format!("states a header of {length} bytes")));
     }
     if length > left {
         return Err(damaged(

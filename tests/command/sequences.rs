@@ -259,7 +259,7 @@ fn sequences_that_cannot_be_are_refused() {
     );
     refused(
         &[input, "-o", &format!("{}/", at("none/out"))],
-        &["cannot create a folder in "],
+        &["cannot create a file in ", "none: "],
     );
 
     // An error in the middle leaves nothing behind, whatever is written.

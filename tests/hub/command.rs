@@ -104,6 +104,45 @@ fn cached_models_are_marked() {
     assert_eq!(report["offline"], true);
 }
 
+/// Fine-tuned ones of anybody are listed too; models of other kinds are not.
+#[test]
+fn other_perceivers_of_the_cache_are_listed() {
+    let cache = folder();
+    let seqcls = recorded().with_file_name("seqcls-v2-s0");
+    let config = std::fs::read_to_string(seqcls.join("config.json")).expect("read");
+    for (name, config) in [
+        ("models--someone--sentiment", config.as_str()),
+        (
+            "models--someone--bert",
+            r#"{"architectures": ["BertModel"]}"#,
+        ),
+        ("datasets--someone--data", config.as_str()),
+    ] {
+        let model = cache.path().join(name);
+        let snapshot = model.join("snapshots").join(COMMIT);
+        for folder in [&snapshot, &model.join("refs")] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        std::fs::write(model.join("refs/main"), COMMIT).expect("written");
+        std::fs::write(snapshot.join("config.json"), config).expect("written");
+        std::fs::copy(seqcls.join(WEIGHTS), snapshot.join(WEIGHTS)).expect("copied");
+    }
+    let nowhere = "http://127.0.0.1:9";
+    let report = known(&perceiver(
+        &["models", "--json"],
+        cache.path(),
+        nowhere,
+        "1",
+    ));
+    let models = report["models"].as_array().expect("a list");
+    let of_hub: Vec<&Value> = models.iter().filter(|m| m["origin"] == "hub").collect();
+    assert_eq!(of_hub.len(), 7);
+    assert_eq!(of_hub[6]["name"], "someone/sentiment");
+    assert_eq!(of_hub[6]["task"], "text classification");
+    assert_eq!(of_hub[6]["here"]["commit"], COMMIT);
+    assert!(of_hub[6]["parameters"].as_u64() > Some(1000));
+}
+
 #[test]
 fn a_model_is_run_by_its_name() {
     let repository = Repository::tiny();

@@ -230,6 +230,10 @@ fn decode(options: &Decode) -> Outcome {
         let what = format!("`{output}` is not there");
         return Err(bad("--output", &what, &format!("one of {outputs:?}")));
     };
+    if channels > 0 && own.is_none() {
+        // There must be rows to choose from, before any are counted.
+        content(&tensors, &[], channels)?;
+    }
     let points = match (&options.queries, &options.region) {
         (None, None) if own.is_some() => (0..own.as_ref().map_or(0, |t| t.shape()[0])).collect(),
         (Some(list), _) => numbers(list, count)?,
