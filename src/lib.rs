@@ -34,4 +34,4 @@ pub use model::{
 };
 pub use perceiver::stack::Sizes;
 pub use perceiver::{Architecture, PerceiverConfig, ProblemType};
-pub use tensor::{DType, Data, Extent, NamedTensors, Tensor};
+pub use tensor::{DType, Data, Element, Extent, NamedTensors, Tensor};

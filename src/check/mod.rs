@@ -27,7 +27,7 @@ use crate::gpu::{Device, Parameters, Session};
 use crate::graph::{Graph, Node, Op, Plan, Source, Stage, Value, ValueId};
 use crate::kernels::{self, Variant};
 use crate::random::Random;
-use crate::tensor::{Extent, NamedTensors};
+use crate::tensor::{Element, Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
 pub const NAMES: [&str; 11] = [
@@ -140,6 +140,7 @@ pub fn single(op: &Op) -> Result<Plan> {
         graph.values.push(Value {
             label,
             extent,
+            element: Element::F32,
             source,
         });
         id

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::bases;
 use super::device::Device;
 use crate::error::Result;
-use crate::graph::{ELEMENT_BYTES, Plan, ValueId};
+use crate::graph::{WORD_BYTES, Plan, ValueId};
 use crate::kernels;
 
 /// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every
@@ -16,7 +16,7 @@ use crate::kernels;
 /// [`crate::Error::Limit`] when a node needs more workgroups than the device can count.
 pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let graph = &plan.graph;
-    let size = |id: ValueId| ELEMENT_BYTES * graph.extent(id).padded_len() as u64;
+    let size = |id: ValueId| graph.value(id).bytes();
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
     let upload: u64 = graph.inputs().map(|(_, id, _)| size(id)).sum();
     let pieces: BTreeSet<ValueId> = graph

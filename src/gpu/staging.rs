@@ -26,7 +26,7 @@ impl Staging {
             if parts.iter().any(|(known, ..)| *known == id) {
                 continue;
             }
-            let bytes = 4 * plan.graph.extent(id).padded_len() as u64;
+            let bytes = plan.graph.value(id).bytes();
             parts.push((id, end, bytes));
             end += bytes;
         }

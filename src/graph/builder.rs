@@ -16,7 +16,7 @@ use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
 use crate::kernels::transpose::Transpose;
 use crate::perceiver::encoder::Window;
-use crate::tensor::Extent;
+use crate::tensor::{Element, Extent};
 
 use super::parameter::HeadLayout;
 
@@ -58,6 +58,7 @@ impl Graph {
         self.values.push(Value {
             label,
             extent,
+            element: Element::F32,
             source,
         });
         id

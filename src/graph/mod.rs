@@ -18,13 +18,13 @@ pub use fold::{Factored, Fold, Folded, Named};
 pub use op::{Op, Stage};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};
-pub(crate) use plan::ELEMENT_BYTES;
+pub(crate) use plan::WORD_BYTES;
 pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
 
 use std::collections::HashMap;
 
-use crate::tensor::Extent;
+use crate::tensor::{Element, Extent};
 
 /// Index of a value in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,8 +57,24 @@ pub struct Value {
     pub label: String,
     /// Shape.
     pub extent: Extent,
+    /// How its numbers lie in memory.
+    pub element: Element,
     /// Origin.
     pub source: Source,
+}
+
+impl Value {
+    /// Words of 32 bits that it takes, padding included.
+    #[must_use]
+    pub const fn words(&self) -> usize {
+        self.element.words(self.extent.padded_len())
+    }
+
+    /// Bytes that it takes, padding included.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        4 * self.words() as u64
+    }
 }
 
 /// Some rows of a value, seen as an array of their own.

@@ -10,8 +10,8 @@ use super::passes::hoist;
 use super::{Graph, Source};
 use crate::error::{Error, Result};
 
-/// Bytes of an element in every planned array.
-pub(crate) const ELEMENT_BYTES: u64 = 4;
+/// Bytes of a word, in which plans count memory.
+pub(crate) const WORD_BYTES: u64 = 4;
 
 /// Index of a memory slot that several values use one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ pub struct Plan {
     pub once: usize,
     /// Place of each value.
     pub placements: Vec<Placement>,
-    /// Elements of each slot.
+    /// Words of 32 bits of each slot: elements, where they are f32.
     pub slots: Vec<usize>,
 }
 
@@ -75,13 +75,7 @@ impl Plan {
             };
         }
         // Largest first: each goes into the first slot in which nothing lives at the same time.
-        shared.sort_by_key(|&(i, life)| {
-            (
-                std::cmp::Reverse(graph.values[i].extent.padded_len()),
-                life.from,
-                i,
-            )
-        });
+        shared.sort_by_key(|&(i, life)| (std::cmp::Reverse(graph.values[i].words()), life.from, i));
         let mut slots: Vec<usize> = Vec::new();
         // Lives of a slot's tenants, from first node to last: they never overlap.
         let mut tenants: Vec<BTreeMap<usize, usize>> = Vec::new();
@@ -90,7 +84,7 @@ impl Plan {
             before.is_none_or(|(_, &to)| to < life.from)
         };
         for (i, life) in shared {
-            let size = graph.values[i].extent.padded_len();
+            let size = graph.values[i].words();
             let slot = tenants
                 .iter()
                 .position(|t| free(t, life))
@@ -111,49 +105,49 @@ impl Plan {
         })
     }
 
-    /// Elements of values with memory of their own (inputs and results that are kept).
+    /// Words of values with memory of their own (inputs and results that are kept).
     #[must_use]
-    pub fn own_elements(&self) -> usize {
+    pub fn own_words(&self) -> usize {
         self.placements
             .iter()
             .zip(&self.graph.values)
             .filter(|(p, _)| **p == Placement::Own)
-            .map(|(_, v)| v.extent.padded_len())
+            .map(|(_, v)| v.words())
             .sum()
     }
 
-    /// Elements of the parameters.
+    /// Words of the parameters.
     #[must_use]
-    pub fn parameter_elements(&self) -> usize {
+    pub fn parameter_words(&self) -> usize {
         self.placements
             .iter()
             .zip(&self.graph.values)
             .filter(|(p, _)| **p == Placement::Parameter)
-            .map(|(_, v)| v.extent.padded_len())
+            .map(|(_, v)| v.words())
             .sum()
     }
 
-    /// Elements of all slots.
+    /// Words of all slots.
     #[must_use]
-    pub fn slot_elements(&self) -> usize {
+    pub fn slot_words(&self) -> usize {
         self.slots.iter().sum()
     }
 
     /// Bytes that a session allocates for its arrays: parameters, kept arrays, slots.
     #[must_use]
     pub fn array_bytes(&self) -> u64 {
-        let elements = self.parameter_elements() + self.own_elements() + self.slot_elements();
-        ELEMENT_BYTES * elements as u64
+        let words = self.parameter_words() + self.own_words() + self.slot_words();
+        WORD_BYTES * words as u64
     }
 
-    /// Elements of all results, padding included.
+    /// Words of all results, padding included.
     #[must_use]
-    pub fn output_elements(&self) -> usize {
+    pub fn output_words(&self) -> usize {
         self.graph
             .outputs
             .iter()
             .flat_map(|o| &o.pieces)
-            .map(|&p| self.graph.extent(p).padded_len())
+            .map(|&p| self.graph.value(p).words())
             .sum()
     }
 }

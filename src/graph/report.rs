@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{ELEMENT_BYTES as ELEMENT, lifetimes};
+use super::plan::{WORD_BYTES as WORD, lifetimes};
 use super::{Placement, Plan, Stage};
 
 /// Cost of one stage.
@@ -98,15 +98,15 @@ impl Plan {
     pub fn report(&self) -> PlanReport {
         let graph = &self.graph;
         let lives = lifetimes(graph).unwrap_or_default();
-        let parameter_bytes = ELEMENT * self.parameter_elements() as u64;
-        let kept_bytes = ELEMENT * self.own_elements() as u64;
-        let slot_bytes = ELEMENT * self.slot_elements() as u64;
+        let parameter_bytes = WORD * self.parameter_words() as u64;
+        let kept_bytes = WORD * self.own_words() as u64;
+        let slot_bytes = WORD * self.slot_words() as u64;
         let fixed = parameter_bytes + kept_bytes;
         // Bytes in slots during each node, from what begins and what ends there.
         let mut live = vec![0i64; graph.nodes.len() + 2];
         for ((life, place), value) in lives.iter().zip(&self.placements).zip(&graph.values) {
             if let (Placement::Slot(_), Some(life)) = (place, life) {
-                let bytes = (ELEMENT * value.extent.padded_len() as u64) as i64;
+                let bytes = value.bytes() as i64;
                 live[life.from] += bytes;
                 live[life.to + 1] -= bytes;
             }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::Latents;
 use super::encoder::given;
 use crate::error::{Error, Result};
-use crate::graph::ELEMENT_BYTES;
+use crate::graph::WORD_BYTES;
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Decoder as Layer, Head, Positions};
 use crate::perceiver::stream::{
@@ -231,7 +231,7 @@ impl<'a> Decoder<'a> {
         let rows = |window| chunk_size(queries, decode_rows(&layer.layer, window));
         let table = match &self.blueprint.queries(head).content {
             Content::Learned { channels, .. } => {
-                ELEMENT_BYTES * (self.blueprint.queries(head).count * channels) as u64
+                WORD_BYTES * (self.blueprint.queries(head).count * channels) as u64
             }
             _ => 0,
         };
@@ -253,7 +253,7 @@ impl<'a> Decoder<'a> {
     pub fn allocated_bytes(&self) -> u64 {
         let sessions: u64 = self.sessions.values().map(Session::allocated_bytes).sum();
         let tables: u64 = self.tables.values().map(|t| t.len() as u64).sum();
-        sessions + ELEMENT_BYTES * tables
+        sessions + WORD_BYTES * tables
     }
 
     /// Which head an output is, and the channels that its queries bring along; an error if these

@@ -4,9 +4,11 @@
 //! dimensions with rows padded to a multiple of four elements.
 
 mod dtype;
+mod element;
 mod extent;
 mod host;
 
 pub use dtype::DType;
+pub use element::Element;
 pub use extent::Extent;
 pub use host::{Data, NamedTensors, Tensor};

@@ -46,8 +46,8 @@ impl Session {
         let mut own_bytes = 0;
         let mut parameter_bytes = 0;
         let mut held = Vec::new();
-        let mut allocate = |label: &str, elements: usize| {
-            let buffer = device.buffer(label, 4 * elements as u64, storage, false)?;
+        let mut allocate = |label: &str, words: usize| {
+            let buffer = device.buffer(label, 4 * words as u64, storage, false)?;
             own_bytes += buffer.size();
             Ok::<_, Error>(buffer)
         };
@@ -61,7 +61,7 @@ impl Session {
         for (value, place) in plan.graph.values.iter().zip(&plan.placements) {
             buffers.push(match (place, &value.source) {
                 (Placement::Slot(slot), _) => Some(slots[slot.0].clone()),
-                (Placement::Own, _) => Some(allocate(&value.label, value.extent.padded_len())?),
+                (Placement::Own, _) => Some(allocate(&value.label, value.words())?),
                 (Placement::Parameter, Source::Parameter(recipe)) => {
                     let buffer = parameters.get(&value.label, recipe)?;
                     parameter_bytes += buffer.size();
@@ -225,8 +225,9 @@ impl Session {
 
     fn binding(&self, view: View) -> Option<Bound> {
         let buffer = self.buffers[view.value.index()].clone()?;
-        let offset = 4 * (view.first_row * view.extent.stride()) as u64;
-        let bytes = 4 * view.extent.padded_len() as u64;
+        let element = self.plan.graph.value(view.value).element;
+        let offset = 4 * element.words(view.first_row * view.extent.stride()) as u64;
+        let bytes = 4 * element.words(view.extent.padded_len()) as u64;
         Some(Bound {
             buffer,
             offset,

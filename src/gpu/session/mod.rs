@@ -82,7 +82,7 @@ impl Session {
     /// The part of [`Session::allocated_bytes`] that holds transfers and uniforms.
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
-        let arrays = 4 * (self.plan.own_elements() + self.plan.slot_elements()) as u64;
+        let arrays = 4 * (self.plan.own_words() + self.plan.slot_words()) as u64;
         let own_bytes = self.own_bytes + self.bases.bytes();
         own_bytes - arrays.min(own_bytes)
     }

@@ -3,7 +3,7 @@
 use crate::graph::builder::{attention_outputs, factored_outputs, merge_outputs};
 use crate::graph::{Graph, Node, Op, Source, Value, ValueId, View};
 use crate::kernels::attention_merge::AttentionMerge;
-use crate::tensor::Extent;
+use crate::tensor::{Element, Extent};
 
 /// Splits each attention into as many parts as `splits` says and merges them in a fixed order.
 #[must_use]
@@ -77,6 +77,7 @@ fn new_value(graph: &mut Graph, label: String, extent: Extent) -> ValueId {
     graph.values.push(Value {
         label,
         extent,
+        element: Element::F32,
         source: Source::Node,
     });
     id
