@@ -10,7 +10,7 @@ use crate::cpu;
 use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::graph::passes::split_attention;
+use crate::graph::passes::{fuse_norms, split_attention};
 use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::memory::MemorySize;
@@ -199,8 +199,8 @@ fn plan_of(
 /// The plan of a graph: on a GPU with these traits, or on the CPU.
 pub(crate) fn planned(graph: Graph, device: Option<&DeviceTraits>) -> Result<Plan> {
     Plan::new(match device {
-        Some(traits) => split_attention(graph, &|a| splits(a, traits)),
-        None => graph,
+        Some(traits) => split_attention(fuse_norms(graph), &|a| splits(a, traits)),
+        None => fuse_norms(graph),
     })
 }
 

@@ -53,7 +53,7 @@ fn main() {
             let Ok(device) = device else { continue };
             for variant in check::variants(&row, device) {
                 let (solved, device) = (solved.clone(), device.clone());
-                let title = format!("{name} / {} {mode}", variant.name);
+                let title = format!("{name} / {} {mode}", variant.title());
                 trials.push(Trial::test(title, move || {
                     let problem = solved();
                     problem

@@ -49,7 +49,7 @@ fn the_four_sets_of_names_are_equal() {
 #[test]
 fn every_variant_translates_to_every_language() {
     for variant in kernels::variants() {
-        let label = format!("{}/{}", variant.kernel, variant.name);
+        let label = format!("{}/{}", variant.kernel, variant.title());
         let text = shader::source(&variant).expect(&label);
         let (module, info) = validate(&text, &label);
         let entry = module
@@ -82,7 +82,7 @@ fn every_variant_translates_to_every_language() {
 #[test]
 fn declared_resources_are_those_of_the_shader() {
     for variant in kernels::variants() {
-        let label = format!("{}/{}", variant.kernel, variant.name);
+        let label = format!("{}/{}", variant.kernel, variant.title());
         let text = shader::source(&variant).expect(&label);
         let (module, info) = validate(&text, &label);
         let (at, _) = module

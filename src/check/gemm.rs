@@ -1,4 +1,4 @@
-//! Rows for `gemm`: tile edges, primes, empty and long sides, every epilogue.
+//! Rows for `gemm`: tile edges, primes, empty and long sides, every epilogue, normalised rows.
 
 use super::Row;
 use crate::graph::Op;
@@ -37,6 +37,30 @@ pub(super) fn rows() -> Vec<Row> {
             });
         }
     }
+    // Whole tiles of every size, and slices of 32.
+    list.push(Gemm::new(256, 96, 256));
+    for (m, k, n) in [
+        (1, 1, 1),
+        (3, 2, 5),
+        (17, 5, 65),
+        (65, 63, 67),
+        (33, 322, 70),
+        (128, 256, 128),
+        (9, 1282, 33),
+        (130, 40, 9),
+    ] {
+        list.push(Gemm {
+            normalise: true,
+            ..Gemm::new(m, k, n)
+        });
+    }
+    list.push(Gemm {
+        normalise: true,
+        bias: true,
+        activation: Activation::GeluErf,
+        residual_rows: 35,
+        ..Gemm::new(70, 100, 66)
+    });
     // An inner dimension of zero leaves the epilogue.
     list.push(Gemm {
         bias: true,

@@ -232,8 +232,8 @@ impl Problem {
     #[must_use]
     pub fn on_gpu(&self, device: &Device, variant: Variant) -> Outcome {
         match self.run_gpu(device, variant) {
-            Ok(found) => self.compare(variant.name, &found),
-            Err(e) => self.failed(variant.name, e.to_string()),
+            Ok(found) => self.compare(&variant.title(), &found),
+            Err(e) => self.failed(&variant.title(), e.to_string()),
         }
     }
 

@@ -14,6 +14,10 @@ pub enum Fill {
     Numbers,
     /// Uniform in ±1, whatever the spread: weights and biases.
     Weights,
+    /// As `Numbers`, each row about a number of its own that is up to 1,000 times as large.
+    Shifted,
+    /// As `Weights` in this many rows, each column of which sums to zero; zero beyond.
+    Centred(usize),
     /// As `Numbers`, in heads of this width that are padded with zeros to four each.
     Heads(usize),
     /// As `Heads`, uniform in ±1.
@@ -38,8 +42,19 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
     let mut list = Vec::new();
     match op {
         Op::Gemm(a) => {
-            list.push((rows(a.rows, a.inner), Fill::Numbers));
-            list.push((rows(a.inner.next_multiple_of(4), a.cols), Fill::Weights));
+            let x = if a.normalise {
+                Fill::Shifted
+            } else {
+                Fill::Numbers
+            };
+            list.push((rows(a.rows, a.inner), x));
+            let weight = rows(a.inner.next_multiple_of(4), a.cols);
+            let fill = if a.normalise {
+                Fill::Centred(a.inner)
+            } else {
+                Fill::Weights
+            };
+            list.push((weight, fill));
             if a.bias {
                 list.push((rows(1, a.cols), Fill::Weights));
             }
@@ -189,10 +204,18 @@ pub(super) fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random)
         return array;
     }
     for (r, row) in array.chunks_exact_mut(extent.stride()).enumerate() {
+        let shift = match r % 3 {
+            _ if fill != Fill::Shifted => 0.0,
+            0 => 0.0,
+            1 => spread * random.signed(),
+            _ => 1000.0 * spread * random.signed(),
+        };
         for (c, x) in row[..extent.cols].iter_mut().enumerate() {
             *x = match fill {
+                Fill::Shifted => shift + spread * random.signed(),
                 Fill::Numbers => spread * random.signed(),
-                Fill::Weights => random.signed(),
+                Fill::Centred(n) if r >= n => 0.0,
+                Fill::Weights | Fill::Centred(_) => random.signed(),
                 Fill::Heads(w) | Fill::WeightHeads(w) if c % w.next_multiple_of(4) >= w => 0.0,
                 Fill::Heads(_) => spread * random.signed(),
                 Fill::WeightHeads(_) => random.signed(),
@@ -207,7 +230,21 @@ pub(super) fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random)
             };
         }
     }
+    if let Fill::Centred(n) = fill {
+        centre(&mut array, extent, n);
+    }
     array
+}
+
+/// Makes each column of the first `rows` rows sum to zero.
+fn centre(array: &mut [f32], extent: Extent, rows: usize) {
+    for c in 0..extent.cols {
+        let at = |r: usize| r * extent.stride() + c;
+        let sum: f64 = (0..rows).map(|r| f64::from(array[at(r)])).sum();
+        for r in 0..rows {
+            array[at(r)] = (f64::from(array[at(r)]) - sum / rows as f64) as f32;
+        }
+    }
 }
 
 /// An op in words.
@@ -215,6 +252,9 @@ pub(super) fn describe(op: &Op) -> String {
     let mut words = match op {
         Op::Gemm(a) => {
             let mut words = vec![format!("{}×{}×{}", a.rows, a.inner, a.cols)];
+            if a.normalise {
+                words.push("norm".to_owned());
+            }
             if a.bias {
                 words.push("bias".to_owned());
             }

@@ -5,15 +5,19 @@
 //! rows 199 at 512×1024×3072 and 190 at 256×1280×1792; four stripes of columns 209 and 203, since a
 //! task packs its whole W. A kernel of our own (6×64 and 12×32 registers, W packed by stripe) reached 200
 //! and 175, no more than `faer`: not kept.
+//!
+//! Stripes share rows, so rows that are to be normalised are all normalised before the first product; CPU
+//! plans keep LayerNorms as they are, which is the same work in memory that is there already.
 
 use faer::linalg::matmul::matmul;
 use faer::prelude::*;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::math::{gelu_erf, gelu_tanh, vectorised};
+use super::math::{gelu_erf, gelu_tanh, sum, sum_squared_differences, vectorised};
 use super::real::Real;
 use crate::kernels::gemm::{Activation, Gemm};
+use crate::kernels::layer_norm::EPS;
 
 /// Operands in the order of [`Gemm`].
 struct Operands<'a, T> {
@@ -44,8 +48,13 @@ pub fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], y: &mut [T]) {
     for r in 0..a.rows {
         let row = &mut y[r * ys..(r + 1) * ys];
         row.fill(T::default());
+        let (mean, scale) = if a.normalise {
+            mean_and_scale(&o.x[r * xs..][..a.inner])
+        } else {
+            (T::default(), T::from_f64(1.0))
+        };
         for k in 0..a.inner {
-            let x = o.x[r * xs + k];
+            let x = (o.x[r * xs + k] - mean) * scale;
             for (n, out) in row[..a.cols].iter_mut().enumerate() {
                 *out += x * o.weight[k * ys + n];
             }
@@ -89,6 +98,22 @@ fn tile(rows: usize, cols: usize) -> [usize; 2] {
     [block, stripe]
 }
 
+/// What a row is shifted and scaled by to be normalised.
+fn mean_and_scale<T: Real>(x: &[T]) -> (T, T) {
+    let count = T::from_f64(x.len().max(1) as f64);
+    let mut mean = T::default();
+    for &v in x {
+        mean += v;
+    }
+    mean = mean / count;
+    let mut variance = T::default();
+    for &v in x {
+        variance += (v - mean) * (v - mean);
+    }
+    let deviation = (variance / count + T::from_f32(EPS)).sqrt();
+    (mean, T::from_f64(1.0) / deviation)
+}
+
 /// Blocked product on all threads.
 pub fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
     let o = operands(a, inputs);
@@ -97,7 +122,13 @@ pub fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
         return;
     }
     let weight = MatRef::from_row_major_slice_with_stride(&o.weight[..xs * ys], a.inner, ys, ys);
-    let x = MatRef::from_row_major_slice_with_stride(&o.x[..a.rows * xs], a.rows, a.inner, xs);
+    let normalised: Vec<f32>;
+    let mut x = &o.x[..a.rows * xs];
+    if a.normalise && a.inner > 0 {
+        normalised = normalise(x, a.inner);
+        x = &normalised;
+    }
+    let x = MatRef::from_row_major_slice_with_stride(x, a.rows, a.inner, xs);
     let [block, stripe] = tile(a.rows, ys);
     MatMut::from_row_major_slice_mut(&mut y[..a.rows * ys], a.rows, ys)
         .par_row_chunks_mut(block)
@@ -123,6 +154,29 @@ pub fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
                     }
                 });
         });
+}
+
+/// Rows, normalised.
+fn normalise(x: &[f32], inner: usize) -> Vec<f32> {
+    let stride = inner.next_multiple_of(4);
+    let mut rows = vec![0.0; x.len()];
+    rows.par_chunks_exact_mut(stride)
+        .zip(x.par_chunks_exact(stride))
+        .for_each(|(to, from)| {
+            let (to, from) = (&mut to[..inner], &from[..inner]);
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mean = sum(from) / inner as f32;
+                    let variance = sum_squared_differences(from, mean) / inner as f32;
+                    let scale = 1.0 / (variance + EPS).sqrt();
+                    for (to, &x) in to.iter_mut().zip(from) {
+                        *to = (x - mean) * scale;
+                    }
+                },
+            );
+        });
+    rows
 }
 
 /// Bias, activation and residual of one row. Padding stays zero: both GELUs map zero to zero.

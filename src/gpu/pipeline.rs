@@ -37,7 +37,7 @@ impl Device {
     }
 
     fn compile(&self, variant: &Variant) -> Result<Pipeline> {
-        let label = format!("{}/{}", variant.kernel, variant.name);
+        let label = format!("{}/{}", variant.kernel, variant.title());
         let source = shader::source(variant)?;
         let bindings = bindings(variant.kernel).ok_or_else(|| Error::Shader {
             label: label.clone(),

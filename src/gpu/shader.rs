@@ -20,6 +20,10 @@ const SOURCES: &[(&str, &str)] = &[
         "common/gelu",
         include_str!("../../shaders/common/gelu.wgsl"),
     ),
+    (
+        "common/halves",
+        include_str!("../../shaders/common/halves.wgsl"),
+    ),
     ("gemm", include_str!("../../shaders/gemm.wgsl")),
     ("layer_norm", include_str!("../../shaders/layer_norm.wgsl")),
     ("attention", include_str!("../../shaders/attention.wgsl")),
@@ -54,8 +58,9 @@ pub fn names() -> Vec<&'static str> {
 /// # Errors
 /// [`Error::Shader`] when a directive does not make sense: a defect of the shader, not of its user.
 pub fn source(variant: &Variant) -> Result<String> {
-    let label = format!("{}/{}", variant.kernel, variant.name);
-    preprocess(&label, text(&label, variant.kernel)?, variant.constants)
+    let label = format!("{}/{}", variant.kernel, variant.title());
+    let constants: Vec<(&str, u32)> = variant.all_constants().collect();
+    preprocess(&label, text(&label, variant.kernel)?, &constants)
 }
 
 fn text(label: &str, name: &str) -> Result<&'static str> {

@@ -145,6 +145,29 @@ pub enum Recipe {
     },
     /// An array that is folded from several tensors.
     Folded(Folded),
+    /// A weight that rows are multiplied with after a LayerNorm, for rows that are only scaled and
+    /// shifted: each row of the weight times the gain of its channel, then each column less its mean,
+    /// so that the mean of the rows does not matter.
+    NormWeight {
+        /// The LayerNorm's tensors begin with this.
+        norm: String,
+        /// Channels of the rows.
+        channels: usize,
+        /// The weight as it is.
+        weight: Box<Recipe>,
+    },
+    /// The bias that goes with `NormWeight`: the bias as it is, and the LayerNorm's bias through the
+    /// weight.
+    NormBias {
+        /// The LayerNorm's tensors begin with this.
+        norm: String,
+        /// Channels of the rows.
+        channels: usize,
+        /// The weight as it is.
+        weight: Box<Recipe>,
+        /// The bias as it is, if there is one.
+        bias: Option<Box<Recipe>>,
+    },
     /// A table of positions on a square grid, resized to another grid (bicubic, as
     /// `interpolate_pos_encoding` does).
     ResizedPositions {
@@ -217,6 +240,8 @@ impl Recipe {
             Recipe::ResizedPositions { channels, size, .. } => {
                 Extent::new(1, size[0] * size[1], *channels)
             }
+            Recipe::NormWeight { weight, .. } => weight.extent(),
+            Recipe::NormBias { weight, .. } => Extent::new(1, 1, weight.extent().cols),
         }
     }
 
@@ -262,6 +287,26 @@ impl Recipe {
                 channels,
                 ..
             } => vec![(name.clone(), vec![*positions, *channels])],
+            Recipe::NormWeight {
+                norm,
+                channels,
+                weight,
+            } => {
+                let mut tensors = weight.tensors();
+                tensors.push((format!("{norm}.weight"), vec![*channels]));
+                tensors
+            }
+            Recipe::NormBias {
+                norm,
+                channels,
+                weight,
+                bias,
+            } => {
+                let mut tensors = bias.as_ref().map_or_else(Vec::new, |b| b.tensors());
+                tensors.push((format!("{norm}.bias"), vec![*channels]));
+                tensors.extend(weight.tensors());
+                tensors
+            }
         }
     }
 

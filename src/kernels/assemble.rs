@@ -4,7 +4,7 @@
 //! short table per axis. The tables are made on the CPU ([`crate::perceiver::positions`]): WGSL
 //! guarantees `sin` and `cos` to 2⁻¹¹ only.
 
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `assemble`.
 ///
@@ -65,6 +65,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "assemble",
     name: "rows",
+    mode: Mode::PLAIN,
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,

@@ -10,7 +10,7 @@
 //! compile once per machine.
 
 use super::factored_attention::Factors;
-use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, vectors, word};
 
 /// The score that a masked key gets. Finite, so that no kernel depends on infinities (Metal's fast
 /// math); far below any real score, so that its weight is exactly zero beside a real key; and the
@@ -180,6 +180,7 @@ const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) ->
     Variant {
         kernel: "attention",
         name,
+        mode: Mode::PLAIN,
         entry: "tiled",
         constants,
         invocations: 256,
@@ -201,6 +202,7 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
     Variant {
         kernel: "attention",
         name,
+        mode: Mode::PLAIN,
         entry: "direct",
         constants,
         invocations: 8,

@@ -1,6 +1,6 @@
 //! `attention_merge`: exact merge of attention states of disjoint key sets, in a fixed order.
 
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `attention_merge`.
 ///
@@ -52,6 +52,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "attention_merge",
     name: "rows",
+    mode: Mode::PLAIN,
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,

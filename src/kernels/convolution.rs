@@ -4,7 +4,7 @@
 //! when the checkpoint is read ([`crate::graph::Recipe::ConvolutionWeight`]), so the kernel knows
 //! nothing of it.
 
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `convolution`.
 ///
@@ -83,6 +83,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "convolution",
     name: "direct",
+    mode: Mode::PLAIN,
     entry: "direct",
     constants: &[],
     invocations: ELEMENTWISE,

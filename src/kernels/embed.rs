@@ -1,6 +1,6 @@
 //! `embed`: token embedding plus learned position, row by row.
 
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `embed`.
 ///
@@ -40,6 +40,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "embed",
     name: "rows",
+    mode: Mode::PLAIN,
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,

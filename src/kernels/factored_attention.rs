@@ -15,7 +15,7 @@
 //! The state is that of `attention` (max, Σp, accumulators), so `attention_merge` merges it, and
 //! modalities follow each other by carrying it: each has columns of its own.
 
-use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, word};
+use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, word};
 
 /// The columns of one modality: content, one per position of each axis, and a block of four for the
 /// constant. Each part starts at a multiple of four.
@@ -137,6 +137,7 @@ const KEYS: usize = 64;
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "factored_attention",
     name: "tiled-16x64",
+    mode: Mode::PLAIN,
     entry: "tiled",
     constants: &[],
     invocations: 128,

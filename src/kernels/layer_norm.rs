@@ -1,6 +1,6 @@
 //! `layer_norm`: LayerNorm over the channels of each row, with gain and bias.
 
-use super::{Bindings, Cost, DeviceTraits, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, vectors, word};
 
 /// The eps of every LayerNorm in Hugging Face's Perceiver (`config.layer_norm_eps` is not used there).
 pub const EPS: f32 = 1e-5;
@@ -37,6 +37,7 @@ pub const BINDINGS: Bindings = Bindings {
 const GROUP: Variant = Variant {
     kernel: "layer_norm",
     name: "group",
+    mode: Mode::PLAIN,
     entry: "group",
     constants: &[],
     invocations: 64,
@@ -48,6 +49,7 @@ const GROUP: Variant = Variant {
 const LANE: Variant = Variant {
     kernel: "layer_norm",
     name: "lane",
+    mode: Mode::PLAIN,
     entry: "lane",
     constants: &[("LANES", 8)],
     invocations: 8,

@@ -1,6 +1,6 @@
 //! `max_pool`: the largest value of each channel in square windows of pixels, without padding.
 
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `max_pool`.
 ///
@@ -65,6 +65,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "max_pool",
     name: "windows",
+    mode: Mode::PLAIN,
     entry: "windows",
     constants: &[],
     invocations: ELEMENTWISE,

@@ -47,13 +47,32 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+/// What a variant does beside its plain work, the same for all shapes of tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Mode {
+    /// Short name; empty for the plain mode.
+    pub name: &'static str,
+    /// Constants of the shader that it sets.
+    pub constants: &'static [(&'static str, u32)],
+}
+
+impl Mode {
+    /// Nothing special.
+    pub const PLAIN: Mode = Mode {
+        name: "",
+        constants: &[],
+    };
+}
+
 /// One specialisation of a shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     /// The kernel: the shader's file name.
     pub kernel: &'static str,
-    /// Short name, unique within the kernel.
+    /// Short name, unique among the variants of the kernel that can run one op.
     pub name: &'static str,
+    /// What else it does; decided by the op alone.
+    pub mode: Mode,
     /// Entry point of the shader.
     pub entry: &'static str,
     /// Constants of the shader that this variant sets.
@@ -64,6 +83,37 @@ pub struct Variant {
     pub workgroup_bytes: u32,
     /// Made for software adapters: no workgroup memory, loads at uniform addresses.
     pub software: bool,
+}
+
+impl Variant {
+    /// Name and mode: unique within the kernel.
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.mode.name.is_empty() {
+            self.name.to_owned()
+        } else {
+            format!("{} {}", self.name, self.mode.name)
+        }
+    }
+
+    /// The same tiles in another mode.
+    #[must_use]
+    pub const fn with(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// All constants that it sets.
+    pub fn all_constants(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.constants.iter().chain(self.mode.constants).copied()
+    }
+
+    /// The value of a constant, if it sets it.
+    #[must_use]
+    pub fn constant(&self, name: &str) -> Option<u32> {
+        self.all_constants()
+            .find_map(|(n, value)| (n == name).then_some(value))
+    }
 }
 
 /// What variant choice and dispatch geometry need to know about a device.
@@ -151,8 +201,9 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
 /// Every variant of every kernel, for checks and translation tests.
 #[must_use]
 pub fn variants() -> Vec<Variant> {
+    let gemm = gemm::variants();
     [
-        gemm::VARIANTS,
+        &gemm,
         layer_norm::VARIANTS,
         attention::VARIANTS,
         attention_merge::VARIANTS,

@@ -4,7 +4,7 @@
 //! are sums that are made when a model is loaded.
 
 use super::factored_attention::Factors;
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `row_scale`.
 ///
@@ -57,6 +57,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "row_scale",
     name: "rows",
+    mode: Mode::PLAIN,
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,

@@ -1,6 +1,6 @@
 //! `transpose`: rows become columns.
 
-use super::{Bindings, Cost, ELEMENTWISE, Geometry, Variant, vectors, word};
+use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
 
 /// Arguments of `transpose`.
 ///
@@ -36,6 +36,7 @@ pub const BINDINGS: Bindings = Bindings {
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "transpose",
     name: "vectors",
+    mode: Mode::PLAIN,
     entry: "vectors",
     constants: &[],
     invocations: ELEMENTWISE,

@@ -218,6 +218,36 @@ pub fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<V
             }
             Ok(array)
         }
+        Recipe::NormWeight {
+            norm,
+            channels,
+            weight,
+        } => {
+            let gain = read(&format!("{norm}.weight"), *channels)?;
+            let mut wide = evaluate::<f64>(weight, source)?;
+            norm_weight(&mut wide, extent.stride(), &gain);
+            Ok(wide.into_iter().map(T::from_f64).collect())
+        }
+        Recipe::NormBias {
+            norm,
+            channels,
+            weight,
+            bias,
+        } => {
+            let shift = read(&format!("{norm}.bias"), *channels)?;
+            let wide = evaluate::<f64>(weight, source)?;
+            let mut sum = match bias {
+                Some(bias) => evaluate::<f64>(bias, source)?,
+                None => vec![0.0; extent.stride()],
+            };
+            let rows = wide.chunks_exact(extent.stride().max(1));
+            for (row, &shift) in rows.zip(&shift) {
+                for (sum, w) in sum.iter_mut().zip(row) {
+                    *sum += w * f64::from(shift);
+                }
+            }
+            Ok(sum.into_iter().map(T::from_f64).collect())
+        }
         Recipe::ResizedPositions {
             name,
             positions,
@@ -235,6 +265,27 @@ pub fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<V
                 }
             }
             Ok(array)
+        }
+    }
+}
+
+/// Multiplies the rows of a weight with gains and takes the mean off each column. Rows beyond the
+/// gains are padding.
+fn norm_weight(weight: &mut [f64], stride: usize, gain: &[f32]) {
+    let rows = &mut weight[..gain.len() * stride];
+    let mut mean = vec![0.0; stride];
+    for (row, &gain) in rows.chunks_exact_mut(stride.max(1)).zip(gain) {
+        for (w, mean) in row.iter_mut().zip(&mut mean) {
+            *w *= f64::from(gain);
+            *mean += *w;
+        }
+    }
+    for mean in &mut mean {
+        *mean /= gain.len().max(1) as f64;
+    }
+    for row in rows.chunks_exact_mut(stride.max(1)) {
+        for (w, mean) in row.iter_mut().zip(&mean) {
+            *w -= mean;
         }
     }
 }

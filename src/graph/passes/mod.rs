@@ -1,7 +1,9 @@
 //! Passes are functions from graph to graph (or to a property of one).
 
 mod hoist;
+mod norm;
 mod split;
 
 pub use hoist::hoist;
+pub use norm::fuse_norms;
 pub use split::split_attention;
