@@ -5,14 +5,14 @@
 //
 // Bindings (arrays of f32 unless stated, rows padded with zeros to four)
 //   0 uniform     Params
-//   1 read        content  [batch, rows, content], or anything when content is 0
+//   1 read        content  [batch, rows, content] as vectors of four, or anything when content is 0
 //   2 read        tables   [sum of axes, 1 + 2 bands], rows [position, sines, cosines], or anything
 //   3 read        tail     [tail_rows, tail], shared by all items, or anything when tail is 0
 //   4 read        points   [rows, 1], grid positions as whole numbers, or anything when not indexed
 //   5 read_write  y        [batch, rows, cols] as vectors of four
 //
 // Workgroup bytes: none. Numerics: copies only; grid positions up to 2^24 are exact. Padding columns
-// are written as zero.
+// are written as zero. content and y may be stored as halves (a variant's choice).
 
 struct Params {
     rows: u32,
@@ -40,12 +40,17 @@ struct Params {
 
 const WORKGROUP: u32 = 64u;
 
+alias content4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_content(v: content4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> content: array<f32>;
+@group(0) @binding(1) var<storage, read> content: array<content4>;
 @group(0) @binding(2) var<storage, read> tables: array<f32>;
 @group(0) @binding(3) var<storage, read> tail: array<f32>;
 @group(0) @binding(4) var<storage, read> points: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<y4>;
 // The first workgroup of the part of a dispatch that is to be computed.
 @group(1) @binding(0) var<uniform> first_group: u32;
 
@@ -76,7 +81,8 @@ fn offset(axis: u32) -> u32 {
 
 fn element(row: u32, column: u32) -> f32 {
     if (column < params.content) {
-        return content[row * params.content_row + column];
+        let at = row * params.content_row + column;
+        return from_content(content[at / 4u])[at % 4u];
     }
     let item_row = row % params.rows;
     let c = column - params.content;
@@ -112,10 +118,10 @@ fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
     }
     let row = at / params.vectors;
     let column = 4u * (at % params.vectors);
-    y[at] = vec4<f32>(
+    y[at] = to_y(vec4<f32>(
         element(row, column),
         element(row, column + 1u),
         element(row, column + 2u),
         element(row, column + 3u),
-    );
+    ));
 }

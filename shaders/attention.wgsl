@@ -35,72 +35,37 @@
 // Workgroup bytes: tiled 8 KiB (query and key slices, or value slice) + 4 KiB probabilities + 2 KiB
 // maxima; direct none.
 //
-// Numerics: f32. Masked keys get the finite score -1e30, the running maximum starts at -3e38; no
+// Numerics: f32. q, k, v and the result may be stored as halves (a variant's choice), states never.
+// The accumulators of `direct` live in y, so there y is f32. Masked keys get the finite score -1e30, the running maximum starts at -3e38; no
 // infinity or NaN is relied on. Keys beyond the end have weight exactly zero. Sums of a tile are made
 // before they join the sums so far: 182,528 keys one by one would cost 50 times the rounding error.
 
-struct Params {
-    queries: u32,
-    keys: u32,
-    heads: u32,
-    batch: u32,
-    // vectors of four per row
-    q_row: u32,
-    k_row: u32,
-    v_row: u32,
-    y_row: u32,
-    // vectors of four before the first head
-    q_column: u32,
-    k_column: u32,
-    v_column: u32,
-    mask_row: u32,
-    // vectors of four of one head
-    qk_vectors: u32,
-    v_vectors: u32,
-    stats_row: u32,
-    split_keys: u32,
-    scale: f32,
-    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result, 4 factored queries,
-    // 5 points
-    flags: u32,
-    query_tiles: u32,
-    column_groups: u32,
-    // workgroups per grid row, and in all
-    groups_x: u32,
-    groups: u32,
-    unused_a: u32,
-    unused_b: u32,
-    // factored queries: axes and the tables' rows of their parts
-    dimensions: u32,
-    axis_a: u32,
-    axis_b: u32,
-    axis_c: u32,
-    constant_row: u32,
-    row_a: u32,
-    row_b: u32,
-    row_c: u32,
-    table_rows: u32,
-    first_position: u32,
-    scale_row: u32,
-    unused_c: u32,
-}
+// #import common/attention
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
 const CHUNKS: u32 = 1u;
 // Keys per tile, and vectors of four queries of one lane (direct).
 const KEY_TILE: u32 = 8u;
 const QUERY_VECTORS: u32 = 1u;
-const LOWEST: f32 = -3.0e38;
-const MASKED: f32 = -1.0e30;
+
+alias q4 = vec4<f32>;
+alias k4 = vec4<f32>;
+alias v4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_q(v: q4) -> vec4<f32> { return v; }
+fn from_k(v: k4) -> vec4<f32> { return v; }
+fn from_v(v: v4) -> vec4<f32> { return v; }
+fn from_y(v: y4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> q: array<q4>;
+@group(0) @binding(2) var<storage, read> k: array<k4>;
+@group(0) @binding(3) var<storage, read> v: array<v4>;
 @group(0) @binding(4) var<storage, read> mask: array<f32>;
 @group(0) @binding(5) var<storage, read> carry: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
-@group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> y: array<y4>;
 @group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
 // The first workgroup of the part of a dispatch that is to be computed.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -111,47 +76,6 @@ var<workgroup> slice: array<vec4<f32>, 512>;
 var<workgroup> probability: array<f32, 1024>;
 // One value per query and tx.
 var<workgroup> exchange: array<f32, 512>;
-
-// Element `key` of a row of the tables.
-fn table(item: u32, row: u32, key: u32) -> f32 {
-    let at = (item * params.table_rows + row) * params.mask_row + key;
-    return carry[at / 4u][at % 4u];
-}
-
-// Rows of the tables of a query: one per axis.
-fn table_rows(query: u32) -> vec3<u32> {
-    var position = params.first_position + query;
-    if ((params.flags & 32u) != 0u) {
-        position = u32(max(carry_stats[4u * query], 0.0));
-    }
-    var index = vec3<u32>(position % params.axis_a, 0u, 0u);
-    if (params.dimensions == 2u) {
-        index = vec3<u32>(position / params.axis_b % params.axis_a, position % params.axis_b, 0u);
-    }
-    if (params.dimensions == 3u) {
-        index = vec3<u32>(
-            position / (params.axis_b * params.axis_c) % params.axis_a,
-            position / params.axis_c % params.axis_b,
-            position % params.axis_c,
-        );
-    }
-    return index + vec3<u32>(params.row_a, params.row_b, params.row_c);
-}
-
-// What a key adds to the score of a query with these rows.
-fn table_score(item: u32, rows: vec3<u32>, key: u32) -> f32 {
-    var sum = table(item, params.constant_row, key);
-    if (params.dimensions > 0u) {
-        sum += table(item, rows.x, key);
-    }
-    if (params.dimensions > 1u) {
-        sum += table(item, rows.y, key);
-    }
-    if (params.dimensions > 2u) {
-        sum += table(item, rows.z, key);
-    }
-    return sum;
-}
 
 @compute @workgroup_size(256)
 fn tiled(
@@ -243,8 +167,8 @@ fn tiled(
             var qv = vec4<f32>(0.0);
             var kv = vec4<f32>(0.0);
             if (d + load_vector < params.qk_vectors) {
-                qv = q[q_from + d + load_vector];
-                kv = k[k_from + d + load_vector];
+                qv = from_q(q[q_from + d + load_vector]);
+                kv = from_k(k[k_from + d + load_vector]);
             }
             // Rows of eight vectors, rotated so that neighbouring rows begin in other banks.
             let at = load_row * 8u + (load_vector + load_row) % 8u;
@@ -321,8 +245,8 @@ fn tiled(
             var vb = vec4<f32>(0.0);
             if (vector < params.v_vectors) {
                 let base = item * params.keys;
-                va = v[(base + min(key + ty, params.keys - 1u)) * params.v_row + v_head + vector];
-                vb = v[(base + min(key + ty + 16u, params.keys - 1u)) * params.v_row + v_head + vector];
+                va = from_v(v[(base + min(key + ty, params.keys - 1u)) * params.v_row + v_head + vector]);
+                vb = from_v(v[(base + min(key + ty + 16u, params.keys - 1u)) * params.v_row + v_head + vector]);
             }
             slice[ty * 16u + tx] = va;
             slice[(ty + 16u) * 16u + tx] = vb;
@@ -365,7 +289,7 @@ fn tiled(
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
                     y[(out_item + query) * params.y_row + head * params.v_vectors + vector] =
-                        acc[2u * c + r] * inverse[r];
+                        to_y(acc[2u * c + r] * inverse[r]);
                 }
             }
             if (!store_result && tx == 0u && column_group == 0u) {
@@ -491,10 +415,10 @@ fn direct(
             var columns: array<vec4<f32>, 4u * QUERY_VECTORS>;
             // #unroll
             for (var i = 0u; i < QUERY_VECTORS; i++) {
-                let a = q[q_at[i].x + d];
-                let b = q[q_at[i].y + d];
-                let c = q[q_at[i].z + d];
-                let e = q[q_at[i].w + d];
+                let a = from_q(q[q_at[i].x + d]);
+                let b = from_q(q[q_at[i].y + d]);
+                let c = from_q(q[q_at[i].z + d]);
+                let e = from_q(q[q_at[i].w + d]);
                 columns[4u * i] = vec4<f32>(a.x, b.x, c.x, e.x);
                 columns[4u * i + 1u] = vec4<f32>(a.y, b.y, c.y, e.y);
                 columns[4u * i + 2u] = vec4<f32>(a.z, b.z, c.z, e.z);
@@ -502,7 +426,7 @@ fn direct(
             }
             // #unroll
             for (var j = 0u; j < KEY_TILE; j++) {
-                let row = k[k_from + min(j, last_key - key) * params.k_row + d];
+                let row = from_k(k[k_from + min(j, last_key - key) * params.k_row + d]);
                 // #unroll
                 for (var i = 0u; i < QUERY_VECTORS; i++) {
                     s[j * QUERY_VECTORS + i] += row.x * columns[4u * i] + row.y * columns[4u * i + 1u]
@@ -573,7 +497,7 @@ fn direct(
             }
             // #unroll
             for (var j = 0u; j < KEY_TILE; j++) {
-                let row = v[v_from + min(j, last_key - key) * params.v_row + c];
+                let row = from_v(v[v_from + min(j, last_key - key) * params.v_row + c]);
                 // #unroll
                 for (var i = 0u; i < QUERY_VECTORS; i++) {
                     let p = s[j * QUERY_VECTORS + i];
@@ -592,10 +516,10 @@ fn direct(
                 let o3 = o[4u * i + 3u];
                 store4(
                     at, real[i],
-                    y[at.x] * factor[i].x + vec4<f32>(o0.x, o1.x, o2.x, o3.x),
-                    y[at.y] * factor[i].y + vec4<f32>(o0.y, o1.y, o2.y, o3.y),
-                    y[at.z] * factor[i].z + vec4<f32>(o0.z, o1.z, o2.z, o3.z),
-                    y[at.w] * factor[i].w + vec4<f32>(o0.w, o1.w, o2.w, o3.w),
+                    from_y(y[at.x]) * factor[i].x + vec4<f32>(o0.x, o1.x, o2.x, o3.x),
+                    from_y(y[at.y]) * factor[i].y + vec4<f32>(o0.y, o1.y, o2.y, o3.y),
+                    from_y(y[at.z]) * factor[i].z + vec4<f32>(o0.z, o1.z, o2.z, o3.z),
+                    from_y(y[at.w]) * factor[i].w + vec4<f32>(o0.w, o1.w, o2.w, o3.w),
                 );
             }
         }
@@ -609,10 +533,10 @@ fn direct(
             for (var c = 0u; c < params.v_vectors; c++) {
                 store4(
                     at + c, real[i],
-                    y[at.x + c] * inverse.x,
-                    y[at.y + c] * inverse.y,
-                    y[at.z + c] * inverse.z,
-                    y[at.w + c] * inverse.w,
+                    from_y(y[at.x + c]) * inverse.x,
+                    from_y(y[at.y + c]) * inverse.y,
+                    from_y(y[at.z + c]) * inverse.z,
+                    from_y(y[at.w + c]) * inverse.w,
                 );
             }
         } else {
@@ -653,15 +577,15 @@ fn store4(
     a3: vec4<f32>,
 ) {
     if (real.x) {
-        y[at.x] = a0;
+        y[at.x] = to_y(a0);
     }
     if (real.y) {
-        y[at.y] = a1;
+        y[at.y] = to_y(a1);
     }
     if (real.z) {
-        y[at.z] = a2;
+        y[at.z] = to_y(a2);
     }
     if (real.w) {
-        y[at.w] = a3;
+        y[at.w] = to_y(a3);
     }
 }

@@ -12,7 +12,8 @@
 //   3 read_write  y          [batch, queries, heads·pad(d_v)] as vectors of four
 //   4 read_write  y_stats    [batch, queries, 2·heads] as f32, written when finish is 0
 //
-// Workgroup bytes: none. Numerics: f32; the order of the parts is fixed, so the bits are too.
+// Workgroup bytes: none. Numerics: f32; the order of the parts is fixed, so the bits are too. The
+// result may be stored as halves (a variant's choice), a state never.
 
 struct Params {
     parts: u32,
@@ -31,10 +32,13 @@ struct Params {
 const WORKGROUP: u32 = 64u;
 const LOWEST: f32 = -3.0e38;
 
+alias y4 = vec4<f32>;
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> acc: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> stats: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<y4>;
 @group(0) @binding(4) var<storage, read_write> y_stats: array<f32>;
 // The first workgroup of the part of a dispatch that is to be computed.
 @group(1) @binding(0) var<uniform> first_group: u32;
@@ -62,10 +66,10 @@ fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
         result += acc[part_row * params.vectors + vector] * factor;
     }
     if (params.finish != 0u) {
-        y[at] = result * select(0.0, 1.0 / sum, sum > 0.0);
+        y[at] = to_y(result * select(0.0, 1.0 / sum, sum > 0.0));
         return;
     }
-    y[at] = result;
+    y[at] = to_y(result);
     if (vector % params.head_vectors == 0u) {
         let s = row * params.stats_row + 2u * head;
         y_stats[s] = maximum;

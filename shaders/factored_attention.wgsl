@@ -25,7 +25,7 @@
 // Workgroup bytes: 8 KiB content (then exchanged maxima and sums) + 2 KiB queries + 4 KiB weights.
 //
 // Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is
-// stored relative to the true maximum.
+// stored relative to the true maximum. content may be stored as halves (a variant's choice).
 
 struct Params {
     queries: u32,
@@ -61,8 +61,11 @@ const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
 const SLACK: f32 = 8.0;
 
+alias content4 = vec4<f32>;
+fn from_content(v: content4) -> vec4<f32> { return v; }
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> content: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> content: array<content4>;
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> scale: array<f32>;
 @group(0) @binding(4) var<storage, read> mask: array<f32>;
@@ -192,7 +195,7 @@ fn tiled(
                 let row = local / 8u + 16u * i;
                 var value = vec4<f32>(0.0);
                 if (inside) {
-                    value = content[(key_row + min(row, last)) * params.content + vector];
+                    value = from_content(content[(key_row + min(row, last)) * params.content + vector]);
                 }
                 slice[row * 8u + (local + row) % 8u] = value;
             }
@@ -317,7 +320,7 @@ fn tiled(
             var a = vec4<f32>(0.0);
             var b = vec4<f32>(0.0);
             for (var j = 0u; j < count; j++) {
-                let value = content[(key_row + j) * params.content + vector];
+                let value = from_content(content[(key_row + j) * params.content + vector]);
                 a += weight[pair * 64u + j] * value;
                 b += weight[(pair + 1u) * 64u + j] * value;
             }

@@ -15,7 +15,7 @@
 // Workgroup bytes: group 256, lane none.
 //
 // Numerics: f32. Padding columns are left out of the variance and written as zero: gain and bias are
-// zero there.
+// zero there. x and y may be stored as halves (a variant's choice).
 
 struct Params {
     rows: u32,
@@ -28,11 +28,16 @@ struct Params {
 const LANES: u32 = 8u;
 const EPS: f32 = 1e-5;
 
+alias x4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_x(v: x4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<x4>;
 @group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<y4>;
 // The first workgroup of the part of a dispatch that is to be computed.
 @group(1) @binding(0) var<uniform> first_group: u32;
 
@@ -75,17 +80,17 @@ fn group(
     let first = row * params.vectors;
     var sum = 0.0;
     for (var v = local; v < params.vectors; v += 64u) {
-        sum += sum4(x[first + v]);
+        sum += sum4(from_x(x[first + v]));
     }
     let mean = group_sum(sum, local) / f32(params.cols);
     var squares = 0.0;
     for (var v = local; v < params.vectors; v += 64u) {
-        let d = (x[first + v] - mean) * real(v);
+        let d = (from_x(x[first + v]) - mean) * real(v);
         squares += dot(d, d);
     }
     let inverse = 1.0 / sqrt(group_sum(squares, local) / f32(params.cols) + EPS);
     for (var v = local; v < params.vectors; v += 64u) {
-        y[first + v] = (x[first + v] - mean) * inverse * gain[v] + bias[v];
+        y[first + v] = to_y((from_x(x[first + v]) - mean) * inverse * gain[v] + bias[v]);
     }
 }
 
@@ -101,16 +106,16 @@ fn lane(
     let first = row * params.vectors;
     var sum = vec4<f32>(0.0);
     for (var v = 0u; v < params.vectors; v++) {
-        sum += x[first + v];
+        sum += from_x(x[first + v]);
     }
     let mean = sum4(sum) / f32(params.cols);
     var squares = vec4<f32>(0.0);
     for (var v = 0u; v < params.vectors; v++) {
-        let d = (x[first + v] - mean) * real(v);
+        let d = (from_x(x[first + v]) - mean) * real(v);
         squares += d * d;
     }
     let inverse = 1.0 / sqrt(sum4(squares) / f32(params.cols) + EPS);
     for (var v = 0u; v < params.vectors; v++) {
-        y[first + v] = (x[first + v] - mean) * inverse * gain[v] + bias[v];
+        y[first + v] = to_y((from_x(x[first + v]) - mean) * inverse * gain[v] + bias[v]);
     }
 }

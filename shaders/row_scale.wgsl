@@ -11,7 +11,7 @@
 //   4 read_write  y        [batch, 1, rows] as f32
 //
 // Workgroup bytes: none. Numerics: f32; squares are taken around the mean, as the difference of large
-// sums would lose digits.
+// sums would lose digits. content may be stored as halves (a variant's choice).
 
 struct Params {
     rows: u32,
@@ -37,8 +37,11 @@ struct Params {
 
 const WORKGROUP: u32 = 64u;
 
+alias content4 = vec4<f32>;
+fn from_content(v: content4) -> vec4<f32> { return v; }
+
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> content: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> content: array<content4>;
 @group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> points: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
@@ -89,14 +92,14 @@ fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
     let first = (item * params.rows + row) * params.vectors;
     var total = vec4<f32>(0.0);
     for (var d = 0u; d < params.vectors; d++) {
-        total += content[first + d];
+        total += from_content(content[first + d]);
     }
     let sum = total.x + total.y + total.z + total.w + a.x + b.x + c.x + constant.x;
     let mean = sum / f32(params.channels);
     var squares = vec4<f32>(0.0);
     for (var d = 0u; d < params.vectors; d++) {
         let column = 4u * d + vec4<u32>(0u, 1u, 2u, 3u);
-        let difference = content[first + d] - mean;
+        let difference = from_content(content[first + d]) - mean;
         let real = column < vec4<u32>(params.content);
         squares += select(vec4<f32>(0.0), difference * difference, real);
     }

@@ -29,8 +29,8 @@ pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
 pub use memory::MemorySize;
 pub use model::{
-    Model, RunOptions, blueprint as model_blueprint, graph as model_graph, plan as model_plan,
-    splits as attention_splits,
+    Model, Precision, RunOptions, blueprint as model_blueprint, graph as model_graph,
+    plan as model_plan, splits as attention_splits,
 };
 pub use perceiver::stack::Sizes;
 pub use perceiver::{Architecture, PerceiverConfig, ProblemType};

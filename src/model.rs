@@ -10,7 +10,7 @@ use crate::cpu;
 use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::graph::passes::{fuse_norms, split_attention};
+use crate::graph::passes::{fuse_norms, halve, split_attention};
 use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::memory::MemorySize;
@@ -43,6 +43,41 @@ pub struct RunOptions {
     pub resize_positions: bool,
 }
 
+/// How a model's numbers are stored and multiplied. Sums are f32 whatever the precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    F32,
+    /// Weights and most arrays as 16-bit floats, which halves memory and what is read of it, and lets
+    /// matrix units multiply. Sums, statistics, softmax, the states of attention and the residual
+    /// stream are f32. Whole models are right to 5·10⁻³ instead of 10⁻⁵.
+    F16,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.to_lowercase().as_str() {
+            "f32" => Ok(Precision::F32),
+            "f16" => Ok(Precision::F16),
+            _ => Err("f32 or f16".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        })
+    }
+}
+
 /// A configuration and weights on an engine.
 pub struct Model {
     pub(crate) description: Description,
@@ -54,6 +89,7 @@ pub struct Model {
     /// Windows that fit the budget, by request with the model's window.
     fitted: Mutex<HashMap<Request, usize>>,
     folded: bool,
+    precision: Precision,
 }
 
 /// What executes plans.
@@ -185,22 +221,36 @@ pub fn plan(
     request: &Request,
     device: Option<&DeviceTraits>,
 ) -> Result<Plan> {
-    plan_of(&blueprint(config, &request.sizes), request, device)
+    plan_of(
+        &blueprint(config, &request.sizes),
+        request,
+        device,
+        Precision::F32,
+    )
 }
 
 fn plan_of(
     blueprint: &Blueprint,
     request: &Request,
     device: Option<&DeviceTraits>,
+    precision: Precision,
 ) -> Result<Plan> {
-    planned(build::graph(blueprint, request)?, device)
+    planned(build::graph(blueprint, request)?, device, precision)
 }
 
 /// The plan of a graph: on a GPU with these traits, or on the CPU.
-pub(crate) fn planned(graph: Graph, device: Option<&DeviceTraits>) -> Result<Plan> {
-    Plan::new(match device {
+pub(crate) fn planned(
+    graph: Graph,
+    device: Option<&DeviceTraits>,
+    precision: Precision,
+) -> Result<Plan> {
+    let graph = match device {
         Some(traits) => split_attention(fuse_norms(graph), &|a| splits(a, traits)),
-        None => fuse_norms(graph),
+        None => graph,
+    };
+    Plan::new(match precision {
+        Precision::F32 => graph,
+        Precision::F16 => halve(graph, device.is_some_and(|d| d.software)),
     })
 }
 
@@ -291,6 +341,7 @@ impl Model {
             budget: None,
             fitted: Mutex::default(),
             folded: true,
+            precision: Precision::F32,
         }
     }
 
@@ -398,6 +449,37 @@ impl Model {
     pub fn set_folded(&mut self, folded: bool) {
         self.folded = folded;
         self.forget();
+    }
+
+    /// How numbers are stored; f32 unless said otherwise. Sessions made before are dropped, and
+    /// weights are uploaded again as they are needed.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for f16 on the CPU executors, which have f32 (and f64) only: precision is
+    /// never other than what was asked for.
+    pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        if precision == Precision::F16 && !matches!(self.store, Store::Gpu(_)) {
+            return Err(Error::input(
+                "precision",
+                "is f16, which the CPU executor does not store numbers in",
+                "f32, or a GPU (--device gpu; `perceiver devices` lists them)",
+            ));
+        }
+        self.precision = precision;
+        self.sessions
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        if let Store::Gpu(parameters) = &self.store {
+            parameters.release();
+        }
+        Ok(())
+    }
+
+    /// How numbers are stored.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Cost of the plan that a run of these sizes replays.
@@ -513,12 +595,12 @@ impl Model {
 
     fn plan(&self, request: &Request) -> Result<Plan> {
         let blueprint = self.description.blueprint(&request.sizes);
-        plan_of(&blueprint, request, self.traits())
+        plan_of(&blueprint, request, self.traits(), self.precision)
     }
 
     /// The plan of a graph on this model's device.
     pub(crate) fn planned(&self, graph: Graph) -> Result<Plan> {
-        planned(graph, self.traits())
+        planned(graph, self.traits(), self.precision)
     }
 
     /// What plans are made for; `None` on the CPU.

@@ -52,6 +52,10 @@ fn main() {
         for (mode, device) in &devices {
             let Ok(device) = device else { continue };
             for variant in check::variants(&row, device) {
+                // How numbers are unpacked has nothing to do with indices.
+                if *mode == "checked" && !variant.halves.is_empty() {
+                    continue;
+                }
                 let (solved, device) = (solved.clone(), device.clone());
                 let title = format!("{name} / {} {mode}", variant.title());
                 trials.push(Trial::test(title, move || {

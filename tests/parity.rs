@@ -1,5 +1,5 @@
 //! Whole models against recorded float64 runs of Hugging Face's classes: final outputs and every
-//! intermediate, on the CPU executor, its f64 reference, and an adapter.
+//! intermediate, on the CPU executor, its f64 reference, and an adapter in both precisions.
 //!
 //! The recorded cases are in `tests/fixtures/golden`; more can be made with
 //! `tools/reference/golden.py` and added through `PERCEIVER_GOLDEN` (a folder of cases).
@@ -10,12 +10,17 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::checkpoint::read_tensors;
 use perceiver::gpu::ShaderChecks;
 use perceiver::tasks::runner::{self, RunnerOptions};
-use perceiver::{Engine, NamedTensors};
+use perceiver::{Engine, NamedTensors, Precision};
 
 mod common;
 
-/// Relative L2 error that counts as equal in f32.
-const TOLERANCE: f64 = 1e-5;
+/// Relative L2 error that counts as equal.
+fn tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 1e-5,
+        _ => 5e-3,
+    }
+}
 
 fn cases() -> Vec<PathBuf> {
     let mut folders = vec![common::fixtures().join("golden")];
@@ -50,9 +55,10 @@ fn without_recipes(mut inputs: NamedTensors) -> NamedTensors {
 }
 
 /// Runs a case and compares every output that it records.
-fn compare(engine: &Engine, case: &Path, folded: bool) -> Result<(), Failed> {
+fn compare(engine: &Engine, case: &Path, folded: bool, precision: Precision) -> Result<(), Failed> {
     let mut model = engine.load(case).map_err(|e| e.to_string())?;
     model.set_folded(folded);
+    model.set_precision(precision).map_err(|e| e.to_string())?;
     let inputs = read_tensors(case.join("inputs.safetensors")).map_err(|e| e.to_string())?;
     let expected = read_tensors(case.join("outputs.safetensors")).map_err(|e| e.to_string())?;
     let options = RunnerOptions {
@@ -77,7 +83,7 @@ fn compare(engine: &Engine, case: &Path, folded: bool) -> Result<(), Failed> {
             continue;
         }
         let error = relative_error(f.as_f32().unwrap_or(&[]), e.as_f32().unwrap_or(&[]));
-        if error.is_nan() || error > TOLERANCE {
+        if error.is_nan() || error > tolerance(precision) {
             wrong.push(format!("{name}: relative error {error:.2e}"));
         }
     }
@@ -104,14 +110,20 @@ fn main() {
         let name = case.file_name().unwrap_or_default().to_string_lossy();
         for (label, engine) in &engines {
             for (route, folded) in [("plain", false), ("folded", true)] {
-                let (case, engine) = (case.clone(), engine.clone());
-                trials.push(Trial::test(
-                    format!("{name} / {label} {route}"),
-                    move || compare(&engine?, &case, folded),
-                ));
+                for precision in [Precision::F32, Precision::F16] {
+                    // The CPU refuses other precisions than its own.
+                    if precision == Precision::F16 && *label != "adapter" {
+                        continue;
+                    }
+                    let (case, engine) = (case.clone(), engine.clone());
+                    trials.push(Trial::test(
+                        format!("{name} / {label} {route} {precision}"),
+                        move || compare(&engine?, &case, folded, precision),
+                    ));
+                }
             }
         }
     }
-    assert!(trials.len() >= 72, "the recorded cases are not there");
+    assert!(trials.len() >= 96, "the recorded cases are not there");
     libtest_mimic::run(&arguments, trials).exit();
 }

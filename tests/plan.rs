@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use perceiver::gpu::{Device, ShaderChecks, adapters};
 use perceiver::graph::{Placement, Plan};
+use perceiver::kernels::DeviceTraits;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::perceiver::stack::{Request, Sizes};
 use perceiver::{
-    Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor,
-    model_plan,
+    Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, Precision, RunOptions,
+    Tensor, model_plan,
 };
 use proptest::prelude::*;
 
@@ -163,6 +164,112 @@ fn costs_are_those_of_the_published_models() {
     }
 }
 
+/// A device like an H200: 132 multiprocessors, two workgroups each.
+fn large_gpu() -> DeviceTraits {
+    DeviceTraits {
+        workgroup_bytes: 48 * 1024,
+        invocations: 1024,
+        ..DeviceTraits::webgpu_default()
+    }
+}
+
+/// Query, key and value projection with its LayerNorm, attention (and the merge of split keys), output
+/// projection with its residual, MLP with its LayerNorm, activation and residual.
+#[test]
+fn a_latent_layer_takes_at_most_six_dispatches() {
+    let devices = [large_gpu(), DeviceTraits::webgpu_default()];
+    for config in [
+        language(),
+        flow(),
+        image(Architecture::ImageLearned),
+        image(Architecture::ImageFourier),
+        image(Architecture::ImageConvolution),
+        multimodal(),
+    ] {
+        for device in &devices {
+            let request = Request {
+                batch: 1,
+                sizes: Sizes::usual(&config),
+                window_bytes: 32 << 20,
+                intermediates: false,
+                folded: true,
+            };
+            let plan = model_plan(&config, &request, Some(device)).expect("plan");
+            let report = plan.report();
+            let layers = config.num_blocks * config.num_self_attends_per_block;
+            assert_eq!(report.layers, layers as u64);
+            let stage = report.stages.iter().find(|s| s.name == "process");
+            let dispatches = stage.expect("a tower").dispatches;
+            assert!(dispatches <= 6 * report.layers, "{dispatches} for {layers}");
+            assert!(report.dispatches_per_layer <= 6);
+            // No LayerNorm is left that a product could have taken in.
+            let norms = plan
+                .graph
+                .nodes
+                .iter()
+                .filter(|n| n.op.kernel() == "layer_norm");
+            assert_eq!(norms.count(), 0);
+        }
+    }
+}
+
+/// In f16 weights, hidden rows and inputs take half the memory; the plan says so.
+#[test]
+fn halves_take_half_the_memory() {
+    let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
+    for config in [language(), flow()] {
+        let mut model = random_model(&Engine::on(device.clone()), config.clone());
+        let mut report = |precision| {
+            model.set_precision(precision).expect("a GPU stores halves");
+            let sizes = Sizes::usual(&config);
+            model
+                .report(1, sizes, RunOptions::default())
+                .expect("report")
+        };
+        let (full, half) = (report(Precision::F32), report(Precision::F16));
+        let share = |a: u64, b: u64| a as f64 / b as f64;
+        assert_eq!(half.total_flops, full.total_flops);
+        assert_eq!(half.dispatches, full.dispatches);
+        let parameters = share(half.parameter_bytes, full.parameter_bytes);
+        assert!(parameters < 0.62, "{parameters}");
+        assert!(share(half.peak_bytes, full.peak_bytes) < 0.7);
+        let bytes = |r: &perceiver::graph::PlanReport| r.stages.iter().map(|s| s.bytes).sum();
+        assert!(share(bytes(&half), bytes(&full)) < 0.75);
+    }
+}
+
+/// Nobody gets another precision than was asked for.
+#[test]
+fn the_cpu_refuses_halves() {
+    for engine in [Engine::cpu(), Engine::reference()] {
+        let mut model = random_model(&engine, small());
+        let error = model.set_precision(Precision::F16).expect_err("refused");
+        assert!(error.to_string().contains("--device gpu"), "{error}");
+        assert_eq!(model.precision(), Precision::F32);
+    }
+}
+
+/// Inputs that halves cannot hold are refused, not clipped.
+#[test]
+fn numbers_beyond_halves_are_refused() {
+    let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
+    let config = PerceiverConfig {
+        train_size: [20, 30],
+        num_self_attention_heads: 8,
+        num_latents: 40,
+        d_latents: 64,
+        num_cross_attention_heads: 1,
+        num_self_attends_per_block: 1,
+        ..PerceiverConfig::new(Architecture::OpticalFlow)
+    };
+    let mut model = random_model(&Engine::on(device), config);
+    model.set_precision(Precision::F16).expect("a GPU");
+    let patches = Tensor::f32(vec![1, 2, 27, 20, 30], vec![7e4; 54 * 600]).expect("patches");
+    let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
+    let error = model.run(&inputs, &mut |_, _| {}).expect_err("refused");
+    assert!(error.to_string().contains("f16 cannot hold"), "{error}");
+}
+
 #[test]
 fn predicted_memory_is_what_sessions_allocate() {
     let adapter = Engine::on(common::device(ShaderChecks::Trusted).expect(common::INSTALL));
@@ -187,15 +294,22 @@ fn predicted_memory_is_what_sessions_allocate() {
                     NamedTensors::from([("patches".to_owned(), patches)])
                 }
             };
-            let model = random_model(&engine, config);
-            model.run(&inputs, &mut |_, _| {}).expect("run");
-            let report = model.last_report().expect("a session");
-            let allocated = model.allocated_bytes();
-            assert!(report.peak_bytes > 0);
-            // Transfers and uniforms, which a GPU needs, are known as well.
-            assert_eq!(report.transfer_bytes > 0, engine.device().is_some());
-            assert_eq!(report.transfer_bytes, model.staging_bytes());
-            assert_eq!(allocated, report.peak_bytes, "on {}", engine.device_name());
+            let mut model = random_model(&engine, config);
+            for precision in [Precision::F32, Precision::F16] {
+                if precision == Precision::F16 && engine.device().is_none() {
+                    continue;
+                }
+                model.set_precision(precision).expect("precision");
+                model.run(&inputs, &mut |_, _| {}).expect("run");
+                let report = model.last_report().expect("a session");
+                let allocated = model.allocated_bytes();
+                assert!(report.peak_bytes > 0);
+                // Transfers and uniforms, which a GPU needs, are known as well.
+                assert_eq!(report.transfer_bytes > 0, engine.device().is_some());
+                assert_eq!(report.transfer_bytes, model.staging_bytes());
+                let place = engine.device_name();
+                assert_eq!(allocated, report.peak_bytes, "on {place} in {precision}");
+            }
         }
     }
 }
@@ -367,6 +481,7 @@ proptest! {
         intermediates: bool,
         is_flow: bool,
         folded: bool,
+        gpu: bool,
     ) {
         let architecture = if is_flow { Architecture::OpticalFlow } else { Architecture::MaskedLm };
         let config = PerceiverConfig {
@@ -384,7 +499,8 @@ proptest! {
         config.validate("test").expect("valid");
         let sizes = Sizes { length: side, ..Sizes::default() };
         let request = Request { batch, sizes, window_bytes: window, intermediates, folded };
-        let plan = model_plan(&config, &request, None).expect("plan");
+        let device = gpu.then(large_gpu);
+        let plan = model_plan(&config, &request, device.as_ref()).expect("plan");
         no_two_tenants_at_once(&plan);
         let report = plan.report();
         let most = report.stages.iter().map(|s| s.peak_bytes).max().unwrap_or(0);

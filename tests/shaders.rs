@@ -12,7 +12,15 @@ use perceiver::{check, cpu};
 fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(text)
         .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(text)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // Only shaders that say so may use more than WebGPU's core.
+    let capabilities = if text.contains("\nenable wgpu_cooperative_matrix;") {
+        Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
+    } else {
+        // pack2x16float is in the core; naga has a flag for browsers that lack it.
+        Capabilities::SHADER_FLOAT16_IN_FLOAT32
+    };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{label}: {e:?}"));
     (module, info)
@@ -61,16 +69,28 @@ fn every_variant_translates_to_every_language() {
         assert_eq!(invocations, variant.invocations, "{label}");
         spv::write_vec(&module, &info, &spv::Options::default(), None)
             .unwrap_or_else(|e| panic!("{label}: {e}"));
-        let mut text = String::new();
-        hlsl::Writer::new(
-            &mut text,
-            &hlsl::Options::default(),
-            &hlsl::PipelineOptions::default(),
-        )
-        .write(&module, &info, None)
-        .unwrap_or_else(|e| panic!("{label}: {e}"));
+        // naga writes no cooperative matrices as HLSL, and DX12 lists none.
+        if variant.matrices.is_none() {
+            let mut text = String::new();
+            hlsl::Writer::new(
+                &mut text,
+                &hlsl::Options::default(),
+                &hlsl::PipelineOptions::default(),
+            )
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{label}: {e}"));
+        }
+        // Metal has matrices of 8×8 alone.
+        if variant.matrices == Some(16) {
+            continue;
+        }
         let options = msl::Options {
             fake_missing_bindings: true,
+            lang_version: if variant.matrices.is_some() {
+                (2, 3)
+            } else {
+                (1, 0)
+            },
             ..msl::Options::default()
         };
         msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())

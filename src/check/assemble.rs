@@ -3,6 +3,7 @@
 use super::Row;
 use crate::graph::Op;
 use crate::kernels::assemble::Assemble;
+use crate::tensor::Element;
 
 pub(super) fn rows() -> Vec<Row> {
     [
@@ -41,6 +42,8 @@ pub(super) fn rows() -> Vec<Row> {
                     tail,
                     tail_rows,
                     indexed,
+                    content_rows: Element::F32,
+                    y: Element::F32,
                 }),
                 spread: 1.0,
                 terms: 1,

@@ -3,6 +3,7 @@
 use super::Row;
 use crate::graph::Op;
 use crate::kernels::attention_merge::AttentionMerge;
+use crate::tensor::Element;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -28,6 +29,7 @@ pub(super) fn rows() -> Vec<Row> {
                     queries,
                     d_v,
                     finish,
+                    result: Element::F32,
                 }),
                 spread,
                 // e^x of a rounded x has the absolute error of x as its relative one.

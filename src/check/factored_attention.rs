@@ -4,6 +4,7 @@
 use super::Row;
 use crate::graph::Op;
 use crate::kernels::factored_attention::{FactoredAttention, Factors};
+use crate::tensor::Element;
 
 /// Factors over these axes.
 pub(super) fn factors(content: usize, lengths: &[usize]) -> Factors {
@@ -29,6 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
         carry: false,
         finish: true,
         splits: 1,
+        content: Element::F32,
     };
     let mut list = vec![
         plain(1, 1, 0, factors(1, &[])),

@@ -24,7 +24,7 @@ pub use operands::Fill;
 use crate::cpu;
 use crate::error::Result;
 use crate::gpu::{Device, Parameters, Session};
-use crate::graph::{Graph, Node, Op, Plan, Source, Stage, Value, ValueId};
+use crate::graph::{Graph, Node, Op, Plan, Role, Source, Stage, Value, ValueId};
 use crate::kernels::{self, Variant};
 use crate::random::Random;
 use crate::tensor::{Element, Extent, NamedTensors};
@@ -66,19 +66,31 @@ impl Row {
         text
     }
 
+    /// Whether an array is stored as halves.
+    #[must_use]
+    pub fn has_halves(&self) -> bool {
+        let narrow = |&role: &Role| self.op.element(role) == Element::F16;
+        Role::NARROW.iter().any(narrow)
+    }
+
     /// The largest relative L2 error that counts as right in f32: rounding errors of `terms`
     /// additions that do not conspire, ε·√terms, with room for other orders of summation and the
-    /// elementary functions.
+    /// elementary functions. Results that are stored as halves
+    /// are rounded once more.
     #[must_use]
     pub fn tolerance(&self) -> f64 {
-        f64::from(f32::EPSILON) * (6.0 + 2.0 * (self.terms as f64).sqrt())
+        let sums = f64::from(f32::EPSILON) * (6.0 + 2.0 * (self.terms as f64).sqrt());
+        let halves = self.op.result_roles().contains(&Role::Result)
+            && self.op.element(Role::Result) == Element::F16;
+        // Half a unit in the last of eleven places, should all roundings conspire.
+        if halves { sums + 1.0 / 2048.0 } else { sums }
     }
 }
 
 /// All rows.
 #[must_use]
 pub fn table() -> Vec<Row> {
-    [
+    let mut rows = [
         gemm::rows(),
         layer_norm::rows(),
         attention::rows(),
@@ -91,7 +103,38 @@ pub fn table() -> Vec<Row> {
         row_scale::rows(),
         transpose::rows(),
     ]
-    .concat()
+    .concat();
+    rows.extend(with_halves(&rows));
+    rows
+}
+
+/// Rows again with arrays of halves, as plans in f16 have them. Those with very many elements are about
+/// counting workgroups, which is the same; of products and attentions every sixth is enough, as their
+/// shaders take seconds to compile.
+fn with_halves(rows: &[Row]) -> Vec<Row> {
+    let mut list = Vec::new();
+    for (i, row) in rows.iter().enumerate() {
+        let mut roles = [row.op.operand_roles(), row.op.result_roles()].concat();
+        roles.retain(|r| Role::NARROW.contains(r));
+        let elements: usize = operands::results(&row.op).iter().map(Extent::len).sum();
+        let few = matches!(row.op, Op::Gemm(_) | Op::Attention(_)) && i % 6 != 0;
+        if roles.is_empty() || few || elements > 300_000 || row.terms > 50_000 {
+            continue;
+        }
+        // All of them; f32 rows, as the residual stream's; an f32 result, as goes into it.
+        let wide = [None, Some(Role::Rows), Some(Role::Result)][list.len() % 3];
+        let mut row = row.clone();
+        for role in [Role::Rows, Role::Weight, Role::Keys, Role::Result] {
+            // Keys are f32 at least where queries are, and where queries are factors.
+            let factored = matches!(&row.op, Op::Attention(a) if a.factors.is_some());
+            let keys = role == Role::Keys && (wide == Some(Role::Rows) || factored);
+            if wide != Some(role) && !keys {
+                row.op.set_element(role, Element::F16);
+            }
+        }
+        list.push(row);
+    }
+    list
 }
 
 /// The element that is farthest off.
@@ -135,26 +178,28 @@ pub struct Outcome {
 /// None for ops whose arguments make sense.
 pub fn single(op: &Op) -> Result<Plan> {
     let mut graph = Graph::default();
-    let value = |graph: &mut Graph, label: String, extent: Extent, source: Source| {
+    let value = |graph: &mut Graph, label: String, extent: Extent, role: Role, source: Source| {
         let id = ValueId(graph.values.len() as u32);
         graph.values.push(Value {
             label,
             extent,
-            element: Element::F32,
+            element: op.element(role),
             source,
         });
         id
     };
     let mut inputs = Vec::new();
-    for (i, (extent, _)) in operands::operands(op).into_iter().enumerate() {
+    let operands = operands::operands(op).into_iter().zip(op.operand_roles());
+    for (i, ((extent, _), role)) in operands.enumerate() {
         let name = format!("operand {i}");
-        let id = value(&mut graph, name.clone(), extent, Source::Input(name));
+        let id = value(&mut graph, name.clone(), extent, role, Source::Input(name));
         inputs.push(graph.view(id));
     }
     let mut outputs = Vec::new();
-    for (i, extent) in operands::results(op).into_iter().enumerate() {
+    let results = operands::results(op).into_iter().zip(op.result_roles());
+    for (i, (extent, role)) in results.enumerate() {
         let name = format!("result {i}");
-        let id = value(&mut graph, name.clone(), extent, Source::Node);
+        let id = value(&mut graph, name.clone(), extent, role, Source::Node);
         let shape = vec![extent.batch, extent.rows, extent.cols];
         graph.output(&name, vec![id], shape);
         outputs.push(id);
@@ -186,7 +231,14 @@ impl Problem {
         let extents: Vec<Extent> = operands::operands(&row.op).iter().map(|o| o.0).collect();
         let operands: Vec<Vec<f32>> = operands::operands(&row.op)
             .into_iter()
-            .map(|(extent, fill)| operands::draw(extent, fill, row.spread, &mut random))
+            .zip(row.op.operand_roles())
+            .map(|((extent, fill), role)| {
+                let mut array = operands::draw(extent, fill, row.spread, &mut random);
+                if row.op.element(role) == Element::F16 {
+                    round_to_halves(&mut array);
+                }
+                array
+            })
             .collect();
         let results = operands::results(&row.op);
         let wide: Vec<Vec<f64>> = operands
@@ -312,6 +364,13 @@ impl Problem {
         }
         outcome.passed &= outcome.error <= outcome.tolerance;
         outcome
+    }
+}
+
+/// The numbers that halves can hold.
+fn round_to_halves(array: &mut [f32]) {
+    for x in array {
+        *x = half::f16::from_f32(*x).to_f32();
     }
 }
 

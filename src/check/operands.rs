@@ -1,10 +1,10 @@
 //! Shapes and random contents of the operands of every op.
 
-use crate::graph::{Op, attention_outputs, factored_outputs, merge_outputs};
+use crate::graph::{Op, Role, attention_outputs, factored_outputs, merge_outputs};
 use crate::kernels::attention::Attention;
 use crate::kernels::gemm::Activation;
 use crate::random::Random;
-use crate::tensor::Extent;
+use crate::tensor::{Element, Extent};
 
 /// What an operand is filled with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -355,6 +355,17 @@ pub(super) fn describe(op: &Op) -> String {
             format!("side {} stride {}", a.side, a.stride),
         ],
     };
+    let halves = [
+        (Role::Rows, "rows"),
+        (Role::Weight, "weight"),
+        (Role::Keys, "keys"),
+        (Role::Result, "result"),
+    ];
+    for (role, name) in halves {
+        if op.element(role) == Element::F16 {
+            words.push(format!("f16 {name}"));
+        }
+    }
     words.retain(|w| !w.is_empty());
     words.join(" ")
 }

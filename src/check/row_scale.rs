@@ -4,6 +4,7 @@ use super::Row;
 use super::factored_attention::factors;
 use crate::graph::Op;
 use crate::kernels::row_scale::RowScale;
+use crate::tensor::Element;
 
 pub(super) fn rows() -> Vec<Row> {
     // batch, rows, first row, content, axes, features, constant, indexed
@@ -32,6 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
                 features,
                 constant,
                 indexed,
+                content: Element::F32,
             };
             Row {
                 op: Op::RowScale(args),

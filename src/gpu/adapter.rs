@@ -84,6 +84,26 @@ pub struct Adapter {
     pub(crate) handle: wgpu::Adapter,
 }
 
+impl Adapter {
+    /// Side of the square matrices of halves that it multiplies with sums in f32, if it lists any that
+    /// kernels are written for.
+    #[must_use]
+    pub fn half_matrices(&self) -> Option<u32> {
+        let wanted = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+        if !self.handle.features().contains(wanted) {
+            return None;
+        }
+        let listed = self.handle.cooperative_matrix_properties();
+        [16, 8].into_iter().find(|side| {
+            listed.iter().any(|p| {
+                [p.m_size, p.n_size, p.k_size] == [*side; 3]
+                    && p.ab_type == wgpu::CooperativeScalarType::F16
+                    && p.cr_type == wgpu::CooperativeScalarType::F32
+            })
+        })
+    }
+}
+
 /// Features worth telling a user about.
 const FEATURES: [(wgpu::Features, &str); 6] = [
     (wgpu::Features::SHADER_F16, "f16"),

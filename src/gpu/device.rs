@@ -62,10 +62,25 @@ impl Device {
         limits: wgpu::Limits,
         checks: ShaderChecks,
     ) -> Result<Self> {
+        // Matrix loads that are checked element by element would not be uniform.
+        let matrices = match checks {
+            ShaderChecks::Trusted => adapter.half_matrices(),
+            ShaderChecks::Checked => None,
+        };
+        let mut features = adapter.handle.features() & wgpu::Features::SUBGROUP;
+        if matrices.is_some() {
+            features |= wgpu::Features::SHADER_F16;
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
         let request = adapter.handle.request_device(&wgpu::DeviceDescriptor {
             label: Some("perceiver"),
+            required_features: features,
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
+            experimental_features: match matrices {
+                Some(_) => experimental(),
+                None => wgpu::ExperimentalFeatures::disabled(),
+            },
             ..Default::default()
         });
         let (device, queue) = pollster::block_on(request).map_err(|e| Error::Device {
@@ -84,14 +99,15 @@ impl Device {
         device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
             tracing::error!(error = %e, "uncaptured GPU error");
         }));
-        Ok(Self::new(device, queue, checks, lost))
+        Ok(Self::new(device, queue, checks, lost, matrices))
     }
 
     /// Takes the device and queue of a host app. Its limits are what the app asked for; its
     /// callbacks stay its own.
     #[must_use]
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self::new(device, queue, ShaderChecks::Trusted, Arc::default())
+        // Which matrices it multiplies only its adapter could say.
+        Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None)
     }
 
     fn new(
@@ -99,6 +115,7 @@ impl Device {
         queue: wgpu::Queue,
         checks: ShaderChecks,
         lost: Arc<Mutex<Option<String>>>,
+        matrices: Option<u32>,
     ) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
         let kind = AdapterKind::of(info.device_type);
@@ -110,6 +127,11 @@ impl Device {
             } else {
                 u64::MAX
             },
+            subgroups: device
+                .features()
+                .contains(wgpu::Features::SUBGROUP)
+                .then_some([info.subgroup_min_size, info.subgroup_max_size]),
+            matrices,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -306,4 +328,16 @@ impl Device {
 /// What a mutex holds, whatever happened to the thread that held it last.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leave to use what wgpu calls experimental.
+#[allow(
+    unsafe_code,
+    reason = "matrix units are behind an experimental feature; without them f16 gains memory alone"
+)]
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: the one such feature that is asked for, cooperative matrices, may be misused only by
+    // shaders, and those are this crate's own: they are translated in tests, run only where the adapter
+    // lists their shape, and what they compute is compared with the plain variants.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::bases;
 use super::device::Device;
 use crate::error::Result;
-use crate::graph::{WORD_BYTES, Plan, ValueId};
+use crate::graph::{Plan, ValueId};
 use crate::kernels;
 
 /// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every

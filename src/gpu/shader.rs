@@ -7,7 +7,12 @@
 //! * `// #unroll` on the line above `for (var i = 0u; i < BOUND; i++) {` writes the body once per
 //!   index, where BOUND is a product or sum of constants. naga never asks a driver to unroll, and
 //!   register arrays need constant indices to stay in registers;
-//! * `const NAME: u32 = 1u;` at the beginning of a line gets the value that a variant sets.
+//! * `const NAME: u32 = 1u;` at the beginning of a line gets the value that a variant sets;
+//! * `// #when NAME VALUE: TEXT` puts TEXT in place of the line before where a variant sets constant
+//!   NAME to VALUE;
+//! * `alias NAME4 = vec4<f32>;` becomes two words of halves where a variant stores array NAME so, and
+//!   the functions `from_NAME` and `to_NAME`, one line each, then unpack and pack. Shaders that
+//!   enable f16 anyway get native halves.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +24,22 @@ const SOURCES: &[(&str, &str)] = &[
     (
         "common/gelu",
         include_str!("../../shaders/common/gelu.wgsl"),
+    ),
+    (
+        "common/gemm",
+        include_str!("../../shaders/common/gemm.wgsl"),
+    ),
+    (
+        "matrix/gemm",
+        include_str!("../../shaders/matrix/gemm.wgsl"),
+    ),
+    (
+        "common/attention",
+        include_str!("../../shaders/common/attention.wgsl"),
+    ),
+    (
+        "matrix/attention",
+        include_str!("../../shaders/matrix/attention.wgsl"),
     ),
     (
         "common/halves",
@@ -60,7 +81,34 @@ pub fn names() -> Vec<&'static str> {
 pub fn source(variant: &Variant) -> Result<String> {
     let label = format!("{}/{}", variant.kernel, variant.title());
     let constants: Vec<(&str, u32)> = variant.all_constants().collect();
-    preprocess(&label, text(&label, variant.kernel)?, &constants)
+    let text = halve(&label, text(&label, variant.source)?, variant.halves)?;
+    preprocess(&label, &text, &constants)
+}
+
+/// Makes arrays of `names` arrays of halves.
+fn halve(label: &str, text: &str, names: &[&str]) -> Result<String> {
+    let native = text.contains("\nenable f16;");
+    let [stored, unpacked, packed] = if native {
+        ["vec4<f16>", "vec4<f32>(v)", "to_f16(v)"]
+    } else {
+        ["vec2<u32>", "from_halves(v)", "to_halves(v)"]
+    };
+    let mut text = text.to_owned();
+    for name in names {
+        let alias = format!("alias {name}4 = vec4<f32>;");
+        if !text.contains(&alias) {
+            return Err(defect(label, format!("has no `{alias}`")));
+        }
+        text = text.replace(&alias, &format!("alias {name}4 = {stored};"));
+        let from = format!("fn from_{name}(v: {name}4) -> vec4<f32> {{ return ");
+        text = text.replace(&format!("{from}v; }}"), &format!("{from}{unpacked}; }}"));
+        let to = format!("fn to_{name}(v: vec4<f32>) -> {name}4 {{ return ");
+        text = text.replace(&format!("{to}v; }}"), &format!("{to}{packed}; }}"));
+    }
+    if !names.is_empty() && !native {
+        text.push_str("\n// #import common/halves\n");
+    }
+    Ok(text)
 }
 
 fn text(label: &str, name: &str) -> Result<&'static str> {
@@ -81,11 +129,16 @@ fn defect(label: &str, message: String) -> Error {
 /// Imports, constants, unrolled loops.
 fn preprocess(label: &str, text: &str, constants: &[(&str, u32)]) -> Result<String> {
     let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
-        if let Some(name) = line.trim().strip_prefix("// #import ") {
-            lines.extend(self::text(label, name.trim())?.lines().map(str::to_owned));
-        } else {
-            lines.push(line.to_owned());
+    for line in imported(label, text)?.lines() {
+        match line.trim().strip_prefix("// #when ") {
+            Some(rest) => {
+                let replacement = alternative(rest, constants)
+                    .ok_or_else(|| defect(label, format!("cannot read `{line}`")))?;
+                if let (Some(text), Some(before)) = (replacement, lines.last_mut()) {
+                    *before = text.to_owned();
+                }
+            }
+            None => lines.push(line.to_owned()),
         }
     }
     let mut values: BTreeMap<String, u32> = BTreeMap::new();
@@ -111,6 +164,29 @@ fn preprocess(label: &str, text: &str, constants: &[(&str, u32)]) -> Result<Stri
         }
     }
     unroll(label, &lines, &values).map(|lines| lines.join("\n") + "\n")
+}
+
+/// A text with its imports, and theirs.
+fn imported(label: &str, text: &str) -> Result<String> {
+    let mut whole = String::with_capacity(text.len());
+    for line in text.lines() {
+        match line.trim().strip_prefix("// #import ") {
+            Some(name) => whole.push_str(&imported(label, self::text(label, name.trim())?)?),
+            None => {
+                whole.push_str(line);
+                whole.push('\n');
+            }
+        }
+    }
+    Ok(whole)
+}
+
+/// What `NAME VALUE: TEXT` puts in place of the line before, if these constants say so.
+fn alternative<'a>(rest: &'a str, constants: &[(&str, u32)]) -> Option<Option<&'a str>> {
+    let (condition, text) = rest.split_once(": ")?;
+    let (name, value) = condition.split_once(' ')?;
+    let value: u32 = value.parse().ok()?;
+    Some(constants.contains(&(name, value)).then_some(text))
 }
 
 /// Name and value of `const NAME: u32 = VALUE;`.
@@ -221,6 +297,21 @@ mod tests {
             );
         }
         assert!(!got.contains("for"));
+    }
+
+    #[test]
+    fn lines_have_alternatives_and_arrays_are_halved() {
+        let text = "alias x4 = vec4<f32>;\nfn from_x(v: x4) -> vec4<f32> { return v; }\nconst N: u32 = 1u;\nlet a = 1;\n// #when N 2: let b = 2;";
+        let got = preprocess("t", text, &[("N", 2)]).unwrap();
+        assert!(got.ends_with("const N: u32 = 2u;\nlet b = 2;\n"), "{got}");
+        let got = preprocess("t", text, &[]).unwrap();
+        assert!(got.ends_with("let a = 1;\n"), "{got}");
+        let got = halve("t", text, &["x"]).unwrap();
+        assert!(got.starts_with(
+            "alias x4 = vec2<u32>;\nfn from_x(v: x4) -> vec4<f32> { return from_halves(v); }\n"
+        ));
+        let error = halve("k/v", text, &["y"]).unwrap_err();
+        assert!(error.to_string().contains("has no `alias y4"));
     }
 
     #[test]

@@ -3,16 +3,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use half::slice::HalfFloatSliceExt;
+
 use super::device::Device;
 use crate::error::Result;
 use crate::graph::Recipe;
 use crate::perceiver::parameters::{TensorSource, evaluate};
+use crate::tensor::Element;
 
 /// The parameters of a model on a device.
 pub struct Parameters {
     device: Device,
     source: Arc<dyn TensorSource>,
-    known: Mutex<HashMap<Recipe, Arc<wgpu::Buffer>>>,
+    known: Mutex<HashMap<(Recipe, Element), Arc<wgpu::Buffer>>>,
 }
 
 impl Parameters {
@@ -40,13 +43,26 @@ impl Parameters {
     }
 
     /// The array of a recipe, evaluated on the CPU and written straight into mapped memory.
-    pub(super) fn get(&self, label: &str, recipe: &Recipe) -> Result<Arc<wgpu::Buffer>> {
+    pub(super) fn get(
+        &self,
+        label: &str,
+        recipe: &Recipe,
+        element: Element,
+    ) -> Result<Arc<wgpu::Buffer>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buffer) = known.get(recipe) {
+        let key = (recipe.clone(), element);
+        if let Some(buffer) = known.get(&key) {
             return Ok(buffer.clone());
         }
         let array = evaluate::<f32>(recipe, &*self.source)?;
-        let bytes: &[u8] = bytemuck::cast_slice(&array);
+        let halves: Vec<half::f16>;
+        let bytes: &[u8] = match element {
+            Element::F32 => bytemuck::cast_slice(&array),
+            Element::F16 => {
+                halves = to_halves(label, &array)?;
+                bytemuck::cast_slice(&halves)
+            }
+        };
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let buffer = self.device.buffer(label, bytes.len() as u64, usage, true)?;
         if !bytes.is_empty() {
@@ -54,7 +70,7 @@ impl Parameters {
         }
         buffer.unmap();
         let buffer = Arc::new(buffer);
-        known.insert(recipe.clone(), buffer.clone());
+        known.insert(key, buffer.clone());
         Ok(buffer)
     }
 
@@ -63,6 +79,25 @@ impl Parameters {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, buffer| Arc::strong_count(buffer) > 1);
     }
+}
+
+/// Numbers as halves.
+///
+/// # Errors
+/// [`crate::Error::Input`] for numbers beyond their range: precision is never lost without a word.
+pub(super) fn to_halves(name: &str, numbers: &[f32]) -> Result<Vec<half::f16>> {
+    let most = half::f16::MAX.to_f32();
+    let beyond = |x: &f32| x.is_finite() && x.abs() > most;
+    if let Some(x) = numbers.iter().find(|x| beyond(x)) {
+        return Err(crate::Error::input(
+            name,
+            format!("has {x}, which f16 cannot hold"),
+            format!("numbers within ±{most}, or precision f32"),
+        ));
+    }
+    let mut halves = vec![half::f16::ZERO; numbers.len()];
+    halves.convert_from_f32_slice(numbers);
+    Ok(halves)
 }
 
 /// Copies bytes into a buffer that is mapped for writing.

@@ -189,13 +189,10 @@ impl Graph {
             inputs.push(r);
         }
         let op = Op::Gemm(Gemm {
-            rows,
-            inner,
-            cols,
-            normalise: false,
             bias,
             activation: linear.activation,
             residual_rows,
+            ..Gemm::new(rows, inner, cols)
         });
         let extent = Extent::new(x.extent.batch, x.extent.rows, cols);
         Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
@@ -214,6 +211,8 @@ impl Graph {
         let op = Op::LayerNorm(LayerNorm {
             rows: x.extent.all_rows(),
             cols,
+            x: Element::F32,
+            y: Element::F32,
         });
         self.push_node(stage, label, op, inputs, &[x.extent])[0]
     }
@@ -266,12 +265,6 @@ impl Graph {
         }
         let args = Attention {
             batch: ke.batch,
-            heads,
-            queries: qe.rows,
-            keys: ke.rows,
-            d_qk,
-            d_v,
-            scale: (1.0 / (d_qk as f64).sqrt()) as f32,
             shared_queries,
             q_row: qe.stride(),
             k_row: ke.stride(),
@@ -283,7 +276,7 @@ impl Graph {
             carry: carry.is_some(),
             finish,
             splits: 1,
-            factors: None,
+            ..Attention::new(qe.rows, ke.rows, heads, d_qk, d_v)
         };
         let extents = attention_outputs(&args);
         Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents))
@@ -348,13 +341,9 @@ impl Graph {
         }
         inputs.extend(residual);
         let op = Op::Gemm(Gemm {
-            rows,
-            inner,
-            cols,
-            normalise: false,
             bias: has_bias,
-            activation: Activation::None,
             residual_rows,
+            ..Gemm::new(rows, inner, cols)
         });
         let extent = Extent::new(x.extent.batch, x.extent.rows, cols);
         Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
@@ -406,6 +395,7 @@ impl Graph {
             features: rows.positions.as_ref().map_or(0, |p| 1 + 2 * p.bands),
             constant: rows.constant_channels(),
             indexed: points.is_some(),
+            content: Element::F32,
         });
         let extent = Extent::new(batch, 1, window.rows);
         Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
@@ -489,6 +479,8 @@ impl Graph {
             tail: 0,
             tail_rows: 0,
             indexed: false,
+            content_rows: Element::F32,
+            y: Element::F32,
         };
         let mut inputs: Vec<View> = parts.content.into_iter().collect();
         if let Some(p) = parts.positions {

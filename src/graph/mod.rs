@@ -5,6 +5,7 @@
 //! node, or is an input, or is a parameter.
 
 mod builder;
+mod element;
 mod fold;
 mod op;
 mod parameter;
@@ -14,6 +15,7 @@ mod report;
 
 pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
 pub(crate) use builder::{attention_outputs, factored_outputs, merge_outputs};
+pub use element::Role;
 pub use fold::{Factored, Fold, Folded, Named};
 pub use op::{Op, Stage};
 pub(crate) use parameter::batch_norm_tensors;

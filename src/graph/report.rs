@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::plan::{WORD_BYTES as WORD, lifetimes};
-use super::{Placement, Plan, Stage};
+use super::{Op, Placement, Plan, Stage};
+use crate::tensor::Element;
 
 /// Cost of one stage.
 #[derive(Debug, Clone, Serialize, PartialEq)]
@@ -38,6 +39,8 @@ pub struct NodeReport {
     pub kernel: &'static str,
     /// Shape of its first result.
     pub output: String,
+    /// How that lies in memory.
+    pub element: Element,
     /// Floating-point operations.
     pub flops: u64,
     /// Bytes read and written at least.
@@ -76,6 +79,10 @@ pub struct PlanReport {
     pub dispatches: u64,
     /// Submissions of one run, as far as can be told before anything is measured; 0 on the CPU.
     pub submissions: u64,
+    /// Latent self-attention layers of one run, shared weights counted as often as they are used.
+    pub layers: u64,
+    /// Kernel launches of one such layer.
+    pub dispatches_per_layer: u64,
     /// Parameters of the checkpoint that are used, without padding.
     pub parameters: u64,
     /// Bytes of the parameters as held for the kernels.
@@ -128,6 +135,10 @@ impl Plan {
                         .outputs
                         .first()
                         .map_or_else(String::new, |&o| graph.extent(o).to_string()),
+                    element: n
+                        .outputs
+                        .first()
+                        .map_or(Element::F32, |&o| graph.value(o).element),
                     flops: cost.flops,
                     bytes: cost.bytes,
                     once: i < self.once,
@@ -169,7 +180,14 @@ impl Plan {
                 any.then_some(report)
             })
             .collect::<Vec<_>>();
+        let layers = graph.nodes.iter().skip(self.once);
+        let layers = layers
+            .filter(|n| n.stage == Stage::Process && matches!(n.op, Op::Attention(_)))
+            .count() as u64;
+        let process = stages.iter().find(|s| s.name == Stage::Process.name());
         PlanReport {
+            layers,
+            dispatches_per_layer: process.map_or(0, |s| s.dispatches).div_ceil(layers.max(1)),
             total_flops: stages.iter().map(|s| s.flops).sum(),
             dispatches: stages.iter().map(|s| s.dispatches).sum(),
             submissions: 0,

@@ -5,6 +5,7 @@
 //! guarantees `sin` and `cos` to 2⁻¹¹ only.
 
 use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
+use crate::tensor::Element;
 
 /// Arguments of `assemble`.
 ///
@@ -36,6 +37,10 @@ pub struct Assemble {
     pub tail_rows: usize,
     /// Whether grid positions are given row by row.
     pub indexed: bool,
+    /// How content lies in memory.
+    pub content_rows: Element,
+    /// How Y does. Tables, tail and points are f32.
+    pub y: Element,
 }
 
 impl Assemble {
@@ -50,7 +55,10 @@ impl Assemble {
     pub fn cost(&self) -> Cost {
         Cost {
             flops: 0,
-            bytes: 4 * (self.batch * self.rows * (self.content + self.cols())) as u64,
+            bytes: (self.batch
+                * self.rows
+                * (self.content_rows.bytes() * self.content + self.y.bytes() * self.cols()))
+                as u64,
         }
     }
 }
@@ -62,18 +70,36 @@ pub const BINDINGS: Bindings = Bindings {
 };
 
 /// One invocation per vector of four results.
-pub const VARIANTS: &[Variant] = &[Variant {
+const ROWS: Variant = Variant {
     kernel: "assemble",
+    source: "assemble",
     name: "rows",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
-}];
+};
+
+/// All variants, by the types of content and Y in binary.
+pub const VARIANTS: &[Variant] = &[
+    ROWS,
+    ROWS.halving(&["y"]),
+    ROWS.halving(&["content"]),
+    ROWS.halving(&["content", "y"]),
+];
 
 impl Assemble {
+    /// The variant that reads and stores what is wanted.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Variant> {
+        let half = |e: Element| usize::from(e == Element::F16);
+        vec![VARIANTS[2 * half(self.content_rows) + half(self.y)]]
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
         let args = *self;
         let total = args.batch * args.rows * vectors(args.cols());

@@ -11,6 +11,7 @@
 
 use super::factored_attention::Factors;
 use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, vectors, word};
+use crate::tensor::Element;
 
 /// The score that a masked key gets. Finite, so that no kernel depends on infinities (Metal's fast
 /// math); far below any real score, so that its weight is exactly zero beside a real key; and the
@@ -97,6 +98,12 @@ pub struct Attention {
     pub splits: usize,
     /// Queries are given as factors.
     pub factors: Option<QueryFactors>,
+    /// How Q and V lie in memory.
+    pub rows: Element,
+    /// How K does: f32 at least where Q and V are.
+    pub key_rows: Element,
+    /// How the result does. States, masks, scales and tables are f32.
+    pub result: Element,
 }
 
 impl Attention {
@@ -125,6 +132,9 @@ impl Attention {
             finish: true,
             splits: 1,
             factors: None,
+            rows: Element::F32,
+            key_rows: Element::F32,
+            result: Element::F32,
         }
     }
 
@@ -161,7 +171,10 @@ impl Attention {
         let (d_qk, d_v) = (self.d_qk as u64, self.d_v as u64);
         Cost {
             flops: 2 * pairs * (d_qk + d_v),
-            bytes: 4 * heads * (q * d_qk + m * (d_qk + d_v) + q * d_v),
+            bytes: heads
+                * (self.rows.bytes() as u64 * (q * d_qk + m * d_v)
+                    + self.key_rows.bytes() as u64 * m * d_qk
+                    + self.result.bytes() as u64 * q * d_v),
         }
     }
 }
@@ -179,12 +192,15 @@ const TILED_BYTES: u32 = 8 * 1024 + 4 * 1024 + 2 * 1024;
 const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     Variant {
         kernel: "attention",
+        source: "attention",
         name,
         mode: Mode::PLAIN,
+        halves: &[],
         entry: "tiled",
         constants,
         invocations: 256,
         workgroup_bytes: TILED_BYTES,
+        matrices: None,
         software: false,
     }
 }
@@ -198,15 +214,53 @@ const TILED: [Variant; 5] = [
     tiled("tiled-512", &[("CHUNKS", 8)]),
 ];
 
+const fn matrix(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    side: u32,
+) -> Variant {
+    Variant {
+        kernel: "attention",
+        source: "matrix/attention",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "matrix",
+        constants,
+        invocations: 256,
+        // Slices and probabilities, scores, exchanged maxima.
+        workgroup_bytes: 8 * 96 * 18 + 8192 + 1024 + 128,
+        matrices: Some(side),
+        software: false,
+    }
+}
+
+/// On matrix units, by side of their matrices and by value columns as the tiled ones.
+const MATRIX: [Variant; 10] = [
+    matrix("matrix-64", &[("CHUNKS", 1), ("FRAGMENT", 16)], 16),
+    matrix("matrix-128", &[("CHUNKS", 2), ("FRAGMENT", 16)], 16),
+    matrix("matrix-192", &[("CHUNKS", 3), ("FRAGMENT", 16)], 16),
+    matrix("matrix-384", &[("CHUNKS", 6), ("FRAGMENT", 16)], 16),
+    matrix("matrix-512", &[("CHUNKS", 8), ("FRAGMENT", 16)], 16),
+    matrix("matrix-64x8", &[("CHUNKS", 1), ("FRAGMENT", 8)], 8),
+    matrix("matrix-128x8", &[("CHUNKS", 2), ("FRAGMENT", 8)], 8),
+    matrix("matrix-192x8", &[("CHUNKS", 3), ("FRAGMENT", 8)], 8),
+    matrix("matrix-384x8", &[("CHUNKS", 6), ("FRAGMENT", 8)], 8),
+    matrix("matrix-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)], 8),
+];
+
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     Variant {
         kernel: "attention",
+        source: "attention",
         name,
         mode: Mode::PLAIN,
+        halves: &[],
         entry: "direct",
         constants,
         invocations: 8,
         workgroup_bytes: 0,
+        matrices: None,
         software: true,
     }
 }
@@ -216,14 +270,37 @@ const DIRECT_128: Variant = direct("direct-128x32", &[("KEY_TILE", 32), ("QUERY_
 /// 32 queries × 8 keys, for few queries.
 const DIRECT_32: Variant = direct("direct-32x8", &[("KEY_TILE", 8), ("QUERY_VECTORS", 1)]);
 
-/// All variants.
-pub const VARIANTS: &[Variant] = &[
-    TILED[0], TILED[1], TILED[2], TILED[3], TILED[4], DIRECT_128, DIRECT_32,
+/// Arrays of halves by the types of Q and V, and of K and the result in binary. K is f32 where Q is.
+const HALVES: [[&[&str]; 4]; 2] = [
+    [&[], &["y"], &[], &["y"]],
+    [
+        &["q", "v"],
+        &["q", "v", "y"],
+        &["q", "k", "v"],
+        &["q", "k", "v", "y"],
+    ],
 ];
+
+/// All variants.
+#[must_use]
+pub fn variants() -> Vec<Variant> {
+    let mut list = Vec::new();
+    for halves in [&HALVES[0][..2], &HALVES[1][..]].concat() {
+        list.extend(TILED.map(|v| v.halving(halves)));
+        if halves.contains(&"q") {
+            list.extend(MATRIX.map(|v| v.halving(halves)));
+        }
+        // Their accumulators live in y.
+        if !halves.contains(&"y") {
+            list.extend([DIRECT_128, DIRECT_32].map(|v| v.halving(halves)));
+        }
+    }
+    list
+}
 
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
-    if variant.entry == "tiled" {
+    if variant.entry != "direct" {
         return 32;
     }
     32 * variant.constants[1].1 as usize
@@ -231,7 +308,7 @@ fn query_tile(variant: &Variant) -> usize {
 
 /// Value columns that one workgroup accumulates; `None` for all.
 fn columns(variant: &Variant) -> Option<usize> {
-    (variant.entry == "tiled").then(|| 64 * variant.constants[0].1 as usize)
+    (variant.entry != "direct").then(|| 64 * variant.constants[0].1 as usize)
 }
 
 impl Attention {
@@ -244,28 +321,39 @@ impl Attention {
         } else {
             [DIRECT_32, DIRECT_128]
         };
-        let mut tiled = TILED.to_vec();
-        tiled.sort_by_key(|v| {
+        let waste = |v: &Variant| {
             let width = columns(v).unwrap_or(usize::MAX);
             let groups = self.d_v.div_ceil(width);
             (groups, groups * width)
-        });
+        };
+        let mut tiled = TILED.to_vec();
+        tiled.sort_by_key(waste);
+        // Matrix units multiply halves.
+        let mut matrix = MATRIX.to_vec();
+        matrix.sort_by_key(waste);
+        matrix.retain(|_| self.rows == Element::F16);
+        let half = |e: Element| usize::from(e == Element::F16);
+        let result = half(self.result) * usize::from(self.stores_result());
+        let halves = HALVES[half(self.rows)][2 * half(self.key_rows) + result];
+        let direct: &[Variant] = if result == 0 { &direct } else { &[] };
         let mut list = Vec::new();
         if device.software {
             list.extend(direct);
             list.extend(tiled);
+            list.extend(matrix);
         } else {
+            list.extend(matrix);
             list.extend(tiled);
             list.extend(direct);
         }
-        list
+        list.into_iter().map(|v| v.halving(halves)).collect()
     }
 
     /// Loop iterations of one invocation.
     pub(super) fn iterations(&self, variant: &Variant) -> u64 {
         let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);
         let constant = |i: usize| variant.constants[i].1 as usize;
-        let (tile, each, rest) = if variant.entry == "tiled" {
+        let (tile, each, rest) = if variant.entry != "direct" {
             (32, qk.div_ceil(8) + 16 + 8 * constant(0), 32)
         } else {
             (constant(0), qk + v, 2 * v * constant(1))

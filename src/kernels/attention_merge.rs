@@ -1,6 +1,7 @@
 //! `attention_merge`: exact merge of attention states of disjoint key sets, in a fixed order.
 
 use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
+use crate::tensor::Element;
 
 /// Arguments of `attention_merge`.
 ///
@@ -22,6 +23,8 @@ pub struct AttentionMerge {
     pub d_v: usize,
     /// Normalise and store the result rather than the state.
     pub finish: bool,
+    /// How the result lies in memory. States are f32.
+    pub result: Element,
 }
 
 impl AttentionMerge {
@@ -49,18 +52,31 @@ pub const BINDINGS: Bindings = Bindings {
 };
 
 /// One invocation per vector of four results.
-pub const VARIANTS: &[Variant] = &[Variant {
+const ROWS: Variant = Variant {
     kernel: "attention_merge",
+    source: "attention_merge",
     name: "rows",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
-}];
+};
+
+/// All variants: the result as f32 or as halves.
+pub const VARIANTS: &[Variant] = &[ROWS, ROWS.halving(&["y"])];
 
 impl AttentionMerge {
+    /// The variant that stores what is wanted.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Variant> {
+        let halves = self.finish && self.result == Element::F16;
+        vec![VARIANTS[usize::from(halves)]]
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
         let args = *self;
         let row = args.heads * args.v_stride() / 4;

@@ -82,12 +82,15 @@ pub const BINDINGS: Bindings = Bindings {
 /// costs 0.24 of 370 GFLOP, so nothing cleverer pays.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "convolution",
+    source: "convolution",
     name: "direct",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "direct",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
 }];
 

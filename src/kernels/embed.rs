@@ -39,12 +39,15 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "embed",
+    source: "embed",
     name: "rows",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
 }];
 

@@ -16,6 +16,7 @@
 //! modalities follow each other by carrying it: each has columns of its own.
 
 use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, word};
+use crate::tensor::Element;
 
 /// The columns of one modality: content, one per position of each axis, and a block of four for the
 /// constant. Each part starts at a multiple of four.
@@ -94,6 +95,8 @@ pub struct FactoredAttention {
     pub finish: bool,
     /// Parts that the keys are divided into, merged afterwards by `attention_merge`.
     pub splits: usize,
+    /// How content lies in memory. Everything else is f32.
+    pub content: Element,
 }
 
 impl FactoredAttention {
@@ -134,16 +137,22 @@ const QUERIES: usize = 16;
 const KEYS: usize = 64;
 
 /// One variant: 16 queries × 64 keys a tile, 8 KiB. The sums live in y, which the workgroup owns.
-pub const VARIANTS: &[Variant] = &[Variant {
+const PLAIN: Variant = Variant {
     kernel: "factored_attention",
+    source: "factored_attention",
     name: "tiled-16x64",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "tiled",
     constants: &[],
     invocations: 128,
     workgroup_bytes: 14 * 1024,
+    matrices: None,
     software: false,
-}];
+};
+
+/// All variants: content as f32 or as halves.
+pub const VARIANTS: &[Variant] = &[PLAIN, PLAIN.halving(&["content"])];
 
 impl FactoredAttention {
     /// Loop iterations of one invocation.
@@ -166,6 +175,12 @@ impl FactoredAttention {
     #[must_use]
     pub fn groups(&self) -> usize {
         self.batch * self.queries.div_ceil(QUERIES)
+    }
+
+    /// The variant that reads what is wanted.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Variant> {
+        vec![VARIANTS[usize::from(self.content == Element::F16)]]
     }
 
     pub(crate) fn geometry(&self) -> Geometry {

@@ -4,7 +4,17 @@
 //! 16×128 24 and 30, 32×128 32 and 34, 32×256 25 and 41 but more than a minute to compile the first
 //! time, 8×128 25 and 25. Its loads go lane by lane, so multiplications per load decide.
 
+//!
+//! LayerNorm on the way, alternatives: normalising while slices are stored needs the statistics before
+//! the first product, that is another pass over the rows per workgroup; statistics from the epilogue of the
+//! product before need an array of partial sums per column tile and a tile width that both agree on.
+//! Sums without a pivot lose digits where a row's mean is large, in the variance and in the product.
+//!
+//! The matrix variants have been translated, and never run: no device that lists their shape was at hand.
+//! Choice among tiled variants is by whether tiles fill the device, from the sizes alone.
+
 use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, vectors, word};
+use crate::tensor::Element;
 
 /// What happens to X·W + b before it is stored.
 #[derive(
@@ -47,6 +57,12 @@ pub struct Gemm {
     pub activation: Activation,
     /// Rows of R; 0 when there is none.
     pub residual_rows: usize,
+    /// How X lies in memory.
+    pub x: Element,
+    /// How W does.
+    pub weight: Element,
+    /// How Y does. b and R are f32.
+    pub y: Element,
 }
 
 impl Gemm {
@@ -61,6 +77,9 @@ impl Gemm {
             bias: false,
             activation: Activation::None,
             residual_rows: 0,
+            x: Element::F32,
+            weight: Element::F32,
+            y: Element::F32,
         }
     }
 
@@ -71,7 +90,10 @@ impl Gemm {
         let residual = if self.residual_rows > 0 { m * n } else { 0 };
         Cost {
             flops: 2 * m * k * n,
-            bytes: 4 * (m * k + k * n + m * n + residual),
+            bytes: self.x.bytes() as u64 * m * k
+                + self.weight.bytes() as u64 * k * n
+                + self.y.bytes() as u64 * m * n
+                + 4 * residual,
         }
     }
 }
@@ -86,12 +108,15 @@ pub const BINDINGS: Bindings = Bindings {
 const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)], kib: u32) -> Variant {
     Variant {
         kernel: "gemm",
+        source: "gemm",
         name,
         mode: Mode::PLAIN,
+        halves: &[],
         entry: "tiled",
         constants,
         invocations: 256,
         workgroup_bytes: kib * 1024,
+        matrices: None,
         software: false,
     }
 }
@@ -113,29 +138,6 @@ const TILED_64: Variant = tiled(
     "tiled-64x64",
     &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
     8,
-);
-/// 64×64 tiles in slices of 32: half the barriers, twice the loads in flight.
-const TILED_64_DEEP: Variant = tiled(
-    "tiled-64x64x32",
-    &[
-        ("ROWS_EACH", 4),
-        ("VECTORS_EACH", 1),
-        ("SLICE", 8),
-        ("X_LOADS", 2),
-        ("WEIGHT_LOADS", 2),
-    ],
-    16,
-);
-/// 64×128 tiles, between the next two in work per loaded element and in number.
-const TILED_64_128: Variant = tiled(
-    "tiled-64x128",
-    &[
-        ("ROWS_EACH", 4),
-        ("VECTORS_EACH", 2),
-        ("X_LOADS", 1),
-        ("WEIGHT_LOADS", 2),
-    ],
-    12,
 );
 /// 128×128 tiles: twice the work per loaded element of 64×64.
 const TILED_128: Variant = tiled(
@@ -161,15 +163,90 @@ const TILED_128_DEEP: Variant = tiled(
     32,
 );
 
+/// Tiles on matrix units, of fragments of 16 or 8.
+const fn matrix(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    side: u32,
+    invocations: u32,
+    workgroup_bytes: u32,
+) -> Variant {
+    Variant {
+        kernel: "gemm",
+        source: "matrix/gemm",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "matrix",
+        constants,
+        invocations,
+        workgroup_bytes,
+        matrices: Some(side),
+        software: false,
+    }
+}
+
+/// Bytes of slices, fragments and scales of 128×128 tiles, of 64×64 ones.
+const fn matrix_bytes(tile: u32, subgroups: u32, side: u32) -> u32 {
+    2 * 4 * (tile * 10 + 32 * (tile / 4 + 2)) + 4 * subgroups * side * side + 4 * tile
+}
+
+/// On matrix units, large tiles first: eight subgroups of 32×64 each, or four of 32×32.
+const MATRIX: [Variant; 4] = [
+    matrix(
+        "matrix-128x128",
+        &[("FRAGMENT", 16)],
+        16,
+        256,
+        matrix_bytes(128, 8, 16),
+    ),
+    matrix(
+        "matrix-64x64",
+        &[
+            ("FRAGMENT", 16),
+            ("SUBGROUP_ROWS", 2),
+            ("SUBGROUP_COLS", 2),
+            ("FRAGMENT_ROWS", 2),
+            ("FRAGMENT_COLS", 2),
+        ],
+        16,
+        128,
+        matrix_bytes(64, 4, 16),
+    ),
+    matrix(
+        "matrix-128x128x8",
+        &[("FRAGMENT", 8), ("FRAGMENT_ROWS", 4), ("FRAGMENT_COLS", 8)],
+        8,
+        256,
+        matrix_bytes(128, 8, 8),
+    ),
+    matrix(
+        "matrix-64x64x8",
+        &[
+            ("FRAGMENT", 8),
+            ("SUBGROUP_ROWS", 2),
+            ("SUBGROUP_COLS", 2),
+            ("FRAGMENT_ROWS", 4),
+            ("FRAGMENT_COLS", 4),
+        ],
+        8,
+        128,
+        matrix_bytes(64, 4, 8),
+    ),
+];
+
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     Variant {
         kernel: "gemm",
+        source: "gemm",
         name,
         mode: Mode::PLAIN,
+        halves: &[],
         entry: "direct",
         constants,
         invocations: 8,
         workgroup_bytes: 0,
+        matrices: None,
         software: true,
     }
 }
@@ -185,15 +262,7 @@ const DIRECT_SMALL: Variant = direct(
     &[("LANES", 8), ("DIRECT_ROWS", 4), ("DIRECT_COLS", 1)],
 );
 
-const TILED: [Variant; 7] = [
-    TILED_16,
-    TILED_32,
-    TILED_64,
-    TILED_64_DEEP,
-    TILED_64_128,
-    TILED_128,
-    TILED_128_DEEP,
-];
+const TILED: [Variant; 5] = [TILED_16, TILED_32, TILED_64, TILED_128, TILED_128_DEEP];
 
 const fn mode(name: &'static str, constants: &'static [(&'static str, u32)]) -> Mode {
     Mode { name, constants }
@@ -213,17 +282,44 @@ const MODES: [[Mode; 2]; 2] = [
 pub fn variants() -> Vec<Variant> {
     let mut list = Vec::new();
     for [checked, aligned] in MODES {
-        list.extend(TILED.map(|v| v.with(checked)));
-        list.extend(TILED.map(|v| v.with(aligned)));
-        list.extend([DIRECT, DIRECT_SMALL].map(|v| v.with(checked)));
+        for halves in HALVES {
+            list.extend(TILED.map(|v| v.with(checked).halving(halves)));
+            list.extend(TILED.map(|v| v.with(aligned).halving(halves)));
+            list.extend([DIRECT, DIRECT_SMALL].map(|v| v.with(checked).halving(halves)));
+            // Matrix units multiply halves: only where weights are.
+            if halves.contains(&"weight") {
+                list.extend(MATRIX.map(|v| v.with(checked).halving(halves)));
+            }
+        }
     }
     list
 }
 
+/// Arrays of halves by the types of X, W and Y, in binary.
+const HALVES: [&[&str]; 8] = [
+    &[],
+    &["y"],
+    &["weight"],
+    &["weight", "y"],
+    &["x"],
+    &["x", "y"],
+    &["x", "weight"],
+    &["x", "weight", "y"],
+];
+
 /// Rows and column vectors of one workgroup's tile.
 fn tile(variant: &Variant) -> (usize, usize) {
     let constant = |name: &str| variant.constant(name).unwrap_or(1) as usize;
-    if variant.entry == "tiled" {
+    if let Some(side) = variant.matrices {
+        let sides = side as usize;
+        let rows = variant.constant("SUBGROUP_ROWS").unwrap_or(4) as usize;
+        let cols = variant.constant("SUBGROUP_COLS").unwrap_or(2) as usize;
+        let fragments = |name: &str, usual| variant.constant(name).unwrap_or(usual) as usize;
+        (
+            rows * fragments("FRAGMENT_ROWS", 2) * sides,
+            cols * fragments("FRAGMENT_COLS", 4) * sides / 4,
+        )
+    } else if variant.entry == "tiled" {
         (16 * constant("ROWS_EACH"), 16 * constant("VECTORS_EACH"))
     } else {
         (
@@ -255,17 +351,9 @@ impl Gemm {
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let busy = u64::from(device.busy_workgroups);
         let mut tiled = if self.workgroups(&TILED_128) >= busy {
-            vec![
-                TILED_128,
-                TILED_128_DEEP,
-                TILED_64_128,
-                TILED_64,
-                TILED_64_DEEP,
-            ]
-        } else if self.workgroups(&TILED_64_128) >= busy {
-            vec![TILED_64_128, TILED_64, TILED_64_DEEP, TILED_128]
+            vec![TILED_128, TILED_128_DEEP, TILED_64]
         } else if self.rows > 32 && self.workgroups(&TILED_64) >= busy / 2 {
-            vec![TILED_64, TILED_64_DEEP, TILED_32, TILED_64_128]
+            vec![TILED_64, TILED_32, TILED_128]
         } else if self.rows > 16 && self.workgroups(&TILED_32) >= busy / 4 {
             vec![TILED_32, TILED_16, TILED_64]
         } else {
@@ -274,20 +362,39 @@ impl Gemm {
         let rest: Vec<Variant> = TILED.into_iter().filter(|v| !tiled.contains(v)).collect();
         tiled.extend(rest);
         let [checked, aligned] = MODES[usize::from(self.normalise)];
+        let half = |e: Element| usize::from(e == Element::F16);
+        let halves = HALVES[4 * half(self.x) + 2 * half(self.weight) + half(self.y)];
         let tiled = tiled.into_iter().map(|v| {
             let mode = if self.aligned(&v) { aligned } else { checked };
-            v.with(mode)
+            v.with(mode).halving(halves)
         });
         let direct = if self.rows <= 8 || self.cols <= 32 {
             [DIRECT_SMALL, DIRECT]
         } else {
             [DIRECT, DIRECT_SMALL]
         };
-        let direct = direct.map(|v| v.with(checked)).into_iter();
+        let direct = direct.map(|v| v.with(checked).halving(halves)).into_iter();
+        // Large tiles where they fill the device; matrix units only for more than a few rows.
+        let mut matrix: Vec<Variant> = MATRIX.to_vec();
+        matrix.sort_by_key(|v| {
+            let (rows, _) = tile(v);
+            let enough = self.workgroups(v) >= busy / 2;
+            if enough {
+                128 - rows.min(128)
+            } else {
+                1000 + rows
+            }
+        });
+        let matrix = matrix
+            .into_iter()
+            .filter(|_| self.weight == Element::F16)
+            .map(|v| v.with(checked).halving(halves));
         if device.software {
-            direct.chain(tiled).collect()
+            direct.chain(tiled).chain(matrix).collect()
+        } else if self.rows > 16 {
+            matrix.chain(tiled).chain(direct).collect()
         } else {
-            tiled.chain(direct).collect()
+            tiled.chain(direct).chain(matrix).collect()
         }
     }
 

@@ -1,6 +1,7 @@
 //! `layer_norm`: LayerNorm over the channels of each row, with gain and bias.
 
 use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, vectors, word};
+use crate::tensor::Element;
 
 /// The eps of every LayerNorm in Hugging Face's Perceiver (`config.layer_norm_eps` is not used there).
 pub const EPS: f32 = 1e-5;
@@ -14,6 +15,10 @@ pub struct LayerNorm {
     pub rows: usize,
     /// Channels.
     pub cols: usize,
+    /// How X lies in memory.
+    pub x: Element,
+    /// How Y does. g and b are f32.
+    pub y: Element,
 }
 
 impl LayerNorm {
@@ -22,7 +27,7 @@ impl LayerNorm {
     pub fn cost(&self) -> Cost {
         Cost {
             flops: 0,
-            bytes: 8 * self.rows as u64 * self.cols as u64,
+            bytes: (self.x.bytes() + self.y.bytes()) as u64 * self.rows as u64 * self.cols as u64,
         }
     }
 }
@@ -36,39 +41,55 @@ pub const BINDINGS: Bindings = Bindings {
 /// A workgroup per row.
 const GROUP: Variant = Variant {
     kernel: "layer_norm",
+    source: "layer_norm",
     name: "group",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "group",
     constants: &[],
     invocations: 64,
     workgroup_bytes: 256,
+    matrices: None,
     software: false,
 };
 
 /// An invocation per row.
 const LANE: Variant = Variant {
     kernel: "layer_norm",
+    source: "layer_norm",
     name: "lane",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "lane",
     constants: &[("LANES", 8)],
     invocations: 8,
     workgroup_bytes: 0,
+    matrices: None,
     software: true,
 };
 
+/// Arrays of halves by the types of X and Y, in binary.
+const HALVES: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
+
 /// All variants.
-pub const VARIANTS: &[Variant] = &[GROUP, LANE];
+#[must_use]
+pub fn variants() -> Vec<Variant> {
+    let each = HALVES.map(|halves| [GROUP, LANE].map(|v| v.halving(halves)));
+    each.concat()
+}
 
 impl LayerNorm {
     /// Variants that fit, best first.
     #[must_use]
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        if device.software {
-            vec![LANE, GROUP]
+        let half = |e: Element| usize::from(e == Element::F16);
+        let halves = HALVES[2 * half(self.x) + half(self.y)];
+        let list = if device.software {
+            [LANE, GROUP]
         } else {
-            vec![GROUP, LANE]
-        }
+            [GROUP, LANE]
+        };
+        list.map(|v| v.halving(halves)).to_vec()
     }
 
     pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {

@@ -64,12 +64,15 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "max_pool",
+    source: "max_pool",
     name: "windows",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "windows",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
 }];
 

@@ -67,12 +67,16 @@ impl Mode {
 /// One specialisation of a shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// The kernel: the shader's file name.
+    /// The kernel.
     pub kernel: &'static str,
+    /// The shader's path: the kernel's name, or `matrix/NAME` where matrix units multiply.
+    pub source: &'static str,
     /// Short name, unique among the variants of the kernel that can run one op.
     pub name: &'static str,
     /// What else it does; decided by the op alone.
     pub mode: Mode,
+    /// Names of the arrays that it reads or writes as halves; decided by the op alone.
+    pub halves: &'static [&'static str],
     /// Entry point of the shader.
     pub entry: &'static str,
     /// Constants of the shader that this variant sets.
@@ -81,25 +85,38 @@ pub struct Variant {
     pub invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Side of the matrices of halves that the device has to multiply; subgroups have 32 invocations
+    /// then. `None` where nothing of the kind is needed.
+    pub matrices: Option<u32>,
     /// Made for software adapters: no workgroup memory, loads at uniform addresses.
     pub software: bool,
 }
 
 impl Variant {
-    /// Name and mode: unique within the kernel.
+    /// Name, mode and arrays of halves: unique within the kernel.
     #[must_use]
     pub fn title(&self) -> String {
-        if self.mode.name.is_empty() {
-            self.name.to_owned()
-        } else {
-            format!("{} {}", self.name, self.mode.name)
+        let mut title = self.name.to_owned();
+        if !self.mode.name.is_empty() {
+            title.push_str(&format!(" {}", self.mode.name));
         }
+        if !self.halves.is_empty() {
+            title.push_str(&format!(" f16({})", self.halves.join(",")));
+        }
+        title
     }
 
     /// The same tiles in another mode.
     #[must_use]
     pub const fn with(mut self, mode: Mode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// The same tiles with these arrays as halves.
+    #[must_use]
+    pub const fn halving(mut self, halves: &'static [&'static str]) -> Self {
+        self.halves = halves;
         self
     }
 
@@ -132,6 +149,11 @@ pub struct DeviceTraits {
     /// Most loop iterations of one invocation, all its loops together. llvmpipe ends every loop after
     /// 65,535 of them, without a word; real GPUs have no such limit.
     pub loop_iterations: u64,
+    /// Smallest and largest subgroup, where shaders may use subgroups.
+    pub subgroups: Option<[u32; 2]>,
+    /// Side of the square matrices of halves that the device multiplies with sums in f32, where it
+    /// does: 16 on Vulkan, 8 on Metal.
+    pub matrices: Option<u32>,
 }
 
 /// What [`DeviceTraits::loop_iterations`] is on software adapters: llvmpipe's limit, with room for
@@ -149,13 +171,22 @@ impl DeviceTraits {
             workgroup_bytes: 16_384,
             busy_workgroups: 256,
             loop_iterations: u64::MAX,
+            subgroups: None,
+            matrices: None,
         }
     }
 
     /// True when a variant can be compiled within the limits.
     #[must_use]
     pub const fn allows(&self, variant: &Variant) -> bool {
-        variant.invocations <= self.invocations && variant.workgroup_bytes <= self.workgroup_bytes
+        let fits = variant.invocations <= self.invocations
+            && variant.workgroup_bytes <= self.workgroup_bytes;
+        let multiplies = match (variant.matrices, self.matrices, self.subgroups) {
+            (None, ..) => true,
+            (Some(side), Some(device), Some([32, 32])) => side == device,
+            _ => false,
+        };
+        fits && multiplies
     }
 }
 
@@ -201,11 +232,10 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
 /// Every variant of every kernel, for checks and translation tests.
 #[must_use]
 pub fn variants() -> Vec<Variant> {
-    let gemm = gemm::variants();
     [
-        &gemm,
-        layer_norm::VARIANTS,
-        attention::VARIANTS,
+        &gemm::variants(),
+        &layer_norm::variants(),
+        &attention::variants(),
         attention_merge::VARIANTS,
         embed::VARIANTS,
         assemble::VARIANTS,
@@ -225,13 +255,13 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::Gemm(a) => a.candidates(device),
         Op::LayerNorm(a) => a.candidates(device),
         Op::Attention(a) => a.candidates(device),
-        Op::AttentionMerge(_) => attention_merge::VARIANTS.to_vec(),
+        Op::AttentionMerge(a) => a.candidates(),
         Op::Embed(_) => embed::VARIANTS.to_vec(),
-        Op::Assemble(_) => assemble::VARIANTS.to_vec(),
+        Op::Assemble(a) => a.candidates(),
         Op::Convolution(_) => convolution::VARIANTS.to_vec(),
         Op::MaxPool(_) => max_pool::VARIANTS.to_vec(),
-        Op::FactoredAttention(_) => factored_attention::VARIANTS.to_vec(),
-        Op::RowScale(_) => row_scale::VARIANTS.to_vec(),
+        Op::FactoredAttention(a) => a.candidates(),
+        Op::RowScale(a) => a.candidates(),
         Op::Transpose(_) => transpose::VARIANTS.to_vec(),
     };
     list.retain(|v| device.allows(v) && iterations(op, v) <= device.loop_iterations);

@@ -5,6 +5,7 @@
 
 use super::factored_attention::Factors;
 use super::{Bindings, Cost, ELEMENTWISE, Geometry, Mode, Variant, vectors, word};
+use crate::tensor::Element;
 
 /// Arguments of `row_scale`.
 ///
@@ -28,6 +29,8 @@ pub struct RowScale {
     pub constant: usize,
     /// Whether grid positions are given row by row.
     pub indexed: bool,
+    /// How content lies in memory. Everything else is f32.
+    pub content: Element,
 }
 
 impl RowScale {
@@ -54,18 +57,30 @@ pub const BINDINGS: Bindings = Bindings {
 };
 
 /// One invocation per row.
-pub const VARIANTS: &[Variant] = &[Variant {
+const PLAIN: Variant = Variant {
     kernel: "row_scale",
+    source: "row_scale",
     name: "rows",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "rows",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
-}];
+};
+
+/// All variants: content as f32 or as halves.
+pub const VARIANTS: &[Variant] = &[PLAIN, PLAIN.halving(&["content"])];
 
 impl RowScale {
+    /// The variant that reads what is wanted.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Variant> {
+        vec![VARIANTS[usize::from(self.content == Element::F16)]]
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
         let args = *self;
         // Padding of the result is written too.

@@ -35,12 +35,15 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results; neighbours read neighbouring columns.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "transpose",
+    source: "transpose",
     name: "vectors",
     mode: Mode::PLAIN,
+    halves: &[],
     entry: "vectors",
     constants: &[],
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
+    matrices: None,
     software: false,
 }];
 

@@ -21,7 +21,7 @@ use crate::graph::{
 };
 use crate::kernels::attention::{Attention, QueryFactors};
 use crate::kernels::factored_attention::FactoredAttention;
-use crate::tensor::Extent;
+use crate::tensor::{Element, Extent};
 
 /// Multiply-adds that a pair of query and row costs beside its content: tables and exponential.
 const PAIR: u64 = 6;
@@ -196,6 +196,7 @@ impl FoldedEncoder<'_> {
             carry: carry.is_some(),
             finish,
             splits: 1,
+            content: Element::F32,
         };
         let scale = g.view(scale);
         let inputs = [content, Some(folded), Some(scale), source.mask];

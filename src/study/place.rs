@@ -61,6 +61,7 @@ impl Place {
                 Place::Cpu => None,
                 Place::Gpu(device) => Some(device.traits()),
             },
+            model::Precision::F32,
         )
     }
 }

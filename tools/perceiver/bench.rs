@@ -7,7 +7,8 @@ use clap::Args;
 use perceiver::checkpoint::Checkpoint;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::{
-    Architecture, Description, Engine, Model, NamedTensors, Result, RunOptions, Sizes, Tensor,
+    Architecture, Description, Engine, Model, NamedTensors, Precision, Result, RunOptions, Sizes,
+    Tensor,
 };
 use serde::Serialize;
 
@@ -26,6 +27,9 @@ pub(crate) struct Options {
     /// Routes to compare: folded (projections moved to the short side), plain
     #[arg(long, value_enum, default_values = ["folded"], value_delimiter = ',')]
     route: Vec<Route>,
+    /// Precisions to compare: f32, f16 (on GPUs)
+    #[arg(long, default_values_t = [Precision::F32], value_delimiter = ',')]
+    precision: Vec<Precision>,
     /// Timed runs after the first
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -56,6 +60,7 @@ struct Row {
     model: String,
     device: String,
     route: Route,
+    precision: Precision,
     /// Opening and checking the checkpoint.
     load_seconds: f64,
     /// First run: weights read, memory allocated, shaders compiled.
@@ -93,9 +98,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
         for device in &options.device {
             let engine = Engine::named(device)?;
             for &route in &options.route {
-                let mut row = time(&engine, name, route, options)?;
-                row.ratio = row.seconds / *base.get_or_insert(row.seconds);
-                rows.push(row);
+                for &precision in &options.precision {
+                    let mut row = time(&engine, name, route, precision, options)?;
+                    row.ratio = row.seconds / *base.get_or_insert(row.seconds);
+                    rows.push(row);
+                }
             }
         }
     }
@@ -112,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 Route::Plain => "plain",
             }
             .to_owned(),
+            r.precision.to_string(),
             format!("{:.3} s", r.load_seconds),
             format!("{:.3} s", r.first_seconds),
             format!("{:.3} s", r.seconds),
@@ -128,6 +136,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "model",
         "device",
         "route",
+        "precision",
         "load",
         "first run",
         "median",
@@ -175,7 +184,13 @@ fn kernels(model: &Model) -> Vec<KernelRow> {
         .collect()
 }
 
-fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<Row> {
+fn time(
+    engine: &Engine,
+    name: &str,
+    route: Route,
+    precision: Precision,
+    options: &Options,
+) -> Result<Row> {
     let folder = models::folder(name)?;
     let start = Instant::now();
     let mut model = if Checkpoint::has_weights(&folder) {
@@ -186,6 +201,7 @@ fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<
         engine.load_description(description, Arc::new(weights))?
     };
     model.set_folded(route == Route::Folded);
+    model.set_precision(precision)?;
     model.set_memory_budget(options.memory.memory);
     let load_seconds = start.elapsed().as_secs_f64();
     let inputs = inputs(&model, options.batch.max(1))?;
@@ -231,6 +247,7 @@ fn time(engine: &Engine, name: &str, route: Route, options: &Options) -> Result<
         model: name.to_owned(),
         device: engine.device_name().to_owned(),
         route,
+        precision,
         load_seconds,
         first_seconds,
         seconds,

@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use perceiver::check::{self, Outcome as Row, Problem};
 use perceiver::gpu::{Device, ShaderChecks};
-use perceiver::{Engine, gpu};
+use perceiver::{Engine, Precision, gpu};
 use serde_json::json;
 
 use crate::models::DeviceOption;
@@ -54,6 +54,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 expected: format!("one of {:?}", check::NAMES),
             });
         }
+    }
+    if options.device.precision == Precision::F16 {
+        // Rows with arrays of halves, which only a GPU has.
+        if device.is_none() {
+            return Err(perceiver::Error::Input {
+                name: "precision".to_owned(),
+                what: "is f16, which the CPU executor does not store numbers in".to_owned(),
+                expected: "f32, or a GPU (--device gpu)".to_owned(),
+            });
+        }
+        table.retain(check::Row::has_halves);
     }
     let bar = ProgressBar::new(table.len() as u64);
     let mut results: Vec<Row> = Vec::new();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use perceiver::gpu::SubmissionBudget;
 use perceiver::hub::{Hub, KNOWN};
-use perceiver::{Engine, Error, MemorySize, Model, Result};
+use perceiver::{Engine, Error, MemorySize, Model, Precision, Result};
 
 use crate::show;
 
@@ -22,6 +22,10 @@ pub(crate) struct DeviceOption {
     /// The longest that one submission may keep a GPU busy: a time such as 100ms, or unlimited
     #[arg(long, value_name = "TIME", default_value = "100ms")]
     pub(crate) submission_budget: SubmissionBudget,
+    /// How numbers are stored: f32, or f16, which needs a GPU, half the memory, and gives results
+    /// that are right to 5e-3 rather than 1e-5
+    #[arg(long, default_value_t)]
+    pub(crate) precision: Precision,
     #[command(flatten)]
     pub(crate) memory: MemoryOption,
 }
@@ -136,5 +140,6 @@ pub(crate) fn load(engine: &Engine, device: &DeviceOption, model: &str) -> Resul
     let mut model = engine.load(folder(model)?)?;
     model.set_folded(!device.no_fold);
     model.set_memory_budget(device.memory.memory);
+    model.set_precision(device.precision)?;
     Ok(model)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use perceiver::gpu::SubmissionBudget;
 use perceiver::graph::PlanReport;
 use perceiver::perceiver::parameters::RandomTensors;
-use perceiver::{Description, Engine, Result, RunOptions};
+use perceiver::{Description, Engine, Precision, Result, RunOptions};
 
 use serde_json::json;
 
@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// The plain route: do not fold projections and positions of cross-attention
     #[arg(long)]
     no_fold: bool,
+    /// How numbers are stored: f32, or f16 (on a GPU)
+    #[arg(long, default_value_t)]
+    precision: Precision,
     #[command(flatten)]
     memory: models::MemoryOption,
     /// Also every node
@@ -94,6 +97,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     let formula = description.blueprint(&sizes).formula_flops();
     let mut model = engine.load_description(description, nothing)?;
+    model.set_precision(options.precision)?;
     let plain = {
         model.set_folded(false);
         model.report(options.batch, sizes, RunOptions::default())?
@@ -139,6 +143,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
         show::bytes(report.peak_bytes),
         engine.device_name()
     ))?;
+    if report.layers > 0 {
+        show::text(&format!(
+            "{} latent self-attention layers of {} dispatches each",
+            report.layers, report.dispatches_per_layer
+        ))?;
+    }
     show::text(&format!(
         "the paper's [M + O + LN]·N·F, twice for multiply and add: {}; by the plain route {}, by this one {}",
         show::flops(formula * options.batch as u64),
@@ -237,7 +247,7 @@ fn nodes(report: &PlanReport) -> Result<()> {
             n.stage.to_owned(),
             n.label.clone(),
             n.kernel.to_owned(),
-            n.output.clone(),
+            format!("{} {}", n.output, n.element),
             show::flops(n.flops),
             show::bytes(n.bytes),
             if n.once { "at load" } else { "" }.to_owned(),

@@ -63,7 +63,7 @@ impl Session {
                 (Placement::Slot(slot), _) => Some(slots[slot.0].clone()),
                 (Placement::Own, _) => Some(allocate(&value.label, value.words())?),
                 (Placement::Parameter, Source::Parameter(recipe)) => {
-                    let buffer = parameters.get(&value.label, recipe)?;
+                    let buffer = parameters.get(&value.label, recipe, value.element)?;
                     parameter_bytes += buffer.size();
                     held.push(buffer.clone());
                     Some(wgpu::Buffer::clone(&buffer))
@@ -189,7 +189,9 @@ impl Session {
                 .collect();
             let label = format!(
                 "{}/{}/{}",
-                launch.variant.kernel, launch.variant.name, node.label
+                launch.variant.kernel,
+                launch.variant.title(),
+                node.label
             );
             let bind_group = self.device.scoped(&label, 0, || {
                 self.device

@@ -1,9 +1,12 @@
 //! Inputs into, and results out of, mapped memory.
 
+use half::slice::HalfFloatSliceExt;
+
+use super::super::store::to_halves;
 use super::Session;
 use crate::cpu::{input_of, no_output, repeat_to, unpad};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{Element, Tensor};
 
 impl Session {
     /// Sets an input: `data` is dense, batch × rows × columns.
@@ -21,11 +24,12 @@ impl Session {
             .buffer
             .get_mapped_range_mut(offset..offset + bytes)
             .map_err(|e| self.unmappable(name, &e))?;
-        if extent.cols == extent.stride() {
+        let element = self.plan.graph.value(id).element;
+        if extent.cols == extent.stride() && element == Element::F32 {
             range.copy_from_slice(bytemuck::cast_slice(data));
             return Ok(());
         }
-        // Some rows at a time, so that padding needs no second copy of everything.
+        // Some rows at a time, so that padding and halves need no second copy of everything.
         let rows = (16_384 / extent.stride()).max(1);
         let mut padded = vec![0.0f32; rows * extent.stride()];
         let mut at = 0;
@@ -37,7 +41,15 @@ impl Session {
             {
                 to[..extent.cols].copy_from_slice(from);
             }
-            let part: &[u8] = bytemuck::cast_slice(&padded[..n * extent.stride()]);
+            let part = &padded[..n * extent.stride()];
+            let halves: Vec<half::f16>;
+            let part: &[u8] = match element {
+                Element::F32 => bytemuck::cast_slice(part),
+                Element::F16 => {
+                    halves = to_halves(name, part)?;
+                    bytemuck::cast_slice(&halves)
+                }
+            };
             range.slice(at..at + part.len()).copy_from_slice(part);
             at += part.len();
         }
@@ -68,7 +80,10 @@ impl Session {
             .buffer
             .get_mapped_range(offset..offset + bytes)
             .map_err(|e| self.unmappable(name, &e))?;
-        Ok(bytemuck::pod_collect_to_vec::<u8, f32>(&range))
+        Ok(match self.plan.graph.value(*piece).element {
+            Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(&range),
+            Element::F16 => from_halves(&range),
+        })
     }
 
     /// The result `name` of the last run, dense.
@@ -94,6 +109,10 @@ impl Session {
                 .get_mapped_range(offset..offset + bytes)
                 .map_err(|e| self.unmappable(name, &e))?;
             let extent = self.plan.graph.extent(piece);
+            if self.plan.graph.value(piece).element == Element::F16 {
+                unpad(extent, &from_halves(&range), &mut data);
+                continue;
+            }
             match bytemuck::try_cast_slice::<u8, f32>(&range) {
                 Ok(padded) => unpad(extent, padded, &mut data),
                 // Mapped memory is aligned on every driver known; a copy is right on all others.
@@ -107,4 +126,12 @@ impl Session {
         let elements = output.shape.iter().product();
         Tensor::f32(output.shape.clone(), repeat_to(elements, data))
     }
+}
+
+/// Halves as numbers.
+fn from_halves(bytes: &[u8]) -> Vec<f32> {
+    let halves = bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes);
+    let mut numbers = vec![0.0; halves.len()];
+    halves.convert_to_f32_slice(&mut numbers);
+    numbers
 }

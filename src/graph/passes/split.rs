@@ -33,6 +33,7 @@ pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Op) -> usize) -> Graph
                     queries: args.queries,
                     d_v: args.d_v,
                     finish: args.finish,
+                    result: Element::F32,
                 };
                 (merge, attention_outputs(args))
             }
@@ -45,6 +46,7 @@ pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Op) -> usize) -> Graph
                     queries: args.queries,
                     d_v: args.columns,
                     finish: args.finish,
+                    result: Element::F32,
                 };
                 (merge, factored_outputs(args))
             }

@@ -1,0 +1,367 @@
+// attention on matrix units: both products of softmax attention with cooperative matrices of halves.
+//
+// Algorithm. That of `tiled` in `attention`, with tiles of 32 queries × 64 keys and eight subgroups:
+//   1. scores: 32 channels of queries and keys at a time pass through workgroup memory as halves; each
+//      subgroup multiplies a part of the tile and stores it as f32;
+//   2. softmax: eight invocations a query; probabilities become halves, and it is those that are
+//      summed up, so that their rounding cancels in the quotient;
+//   3. context: 64 value columns at a time, the product of the tile alone; the accumulators, which have
+//      to be rescaled element by element, stay in the registers of the invocations: rows ty and ty + 16,
+//      vector tx.
+//
+// Bindings: those of `attention`; arrays of halves are native ones here.
+//
+// Workgroup bytes: 9 KiB slices + 8 KiB scores + 4.5 KiB probabilities + 1.1 KiB maxima. Rows of slices
+// are padded so that eight rows of a fragment begin in different banks.
+//
+// Numerics: products of halves are exact in f32; scores, statistics and accumulators are f32.
+//
+// Needs subgroups of exactly 32. Control flow around matrix operations is uniform. No device has run
+// this yet.
+
+enable f16;
+enable wgpu_cooperative_matrix;
+
+// #import common/attention
+
+// Elements of a fragment's side: 16 where drivers speak of 16×16×16, 8 on Metal.
+const FRAGMENT: u32 = 16u;
+// Vectors of a fragment's row.
+const FRAGMENT_VECTORS: u32 = 4u;
+// #when FRAGMENT 8: const FRAGMENT_VECTORS: u32 = 2u;
+alias Left = coop_mat16x16<f16, A>;
+// #when FRAGMENT 8: alias Left = coop_mat8x8<f16, A>;
+alias Right = coop_mat16x16<f16, B>;
+// #when FRAGMENT 8: alias Right = coop_mat8x8<f16, B>;
+alias Sums = coop_mat16x16<f32, C>;
+// #when FRAGMENT 8: alias Sums = coop_mat8x8<f32, C>;
+// Fragments of a subgroup, side by side, and subgroups side by side.
+const FRAGMENTS: u32 = 1u;
+// #when FRAGMENT 8: const FRAGMENTS: u32 = 4u;
+const SUBGROUP_COLS: u32 = 4u;
+// #when FRAGMENT 8: const SUBGROUP_COLS: u32 = 2u;
+// Fragments along 32 channels, and along 64 keys.
+const CHANNEL_STEPS: u32 = 2u;
+// #when FRAGMENT 8: const CHANNEL_STEPS: u32 = 4u;
+const KEY_STEPS: u32 = 4u;
+// #when FRAGMENT 8: const KEY_STEPS: u32 = 8u;
+// Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
+const CHUNKS: u32 = 1u;
+// Vectors from one row to the next: of queries and keys, of probabilities and values.
+const NARROW_ROW: u32 = 10u;
+const WIDE_ROW: u32 = 18u;
+
+alias q4 = vec4<f32>;
+alias k4 = vec4<f32>;
+alias v4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_q(v: q4) -> vec4<f32> { return v; }
+fn from_k(v: k4) -> vec4<f32> { return v; }
+fn from_v(v: v4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<q4>;
+@group(0) @binding(2) var<storage, read> k: array<k4>;
+@group(0) @binding(3) var<storage, read> v: array<v4>;
+@group(0) @binding(4) var<storage, read> mask: array<f32>;
+@group(0) @binding(5) var<storage, read> carry: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
+@group(0) @binding(7) var<storage, read_write> y: array<y4>;
+@group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
+
+// What workgroup memory of halves is made of, and how many make a vector: Metal loads matrices from
+// scalars alone.
+alias Unit = vec4<f16>;
+// #when FRAGMENT 8: alias Unit = f16;
+const UNITS: u32 = 1u;
+// #when FRAGMENT 8: const UNITS: u32 = 4u;
+// 32 queries, then 64 keys; or 64 rows of values.
+var<workgroup> slice: array<Unit, UNITS * 64u * WIDE_ROW>;
+var<workgroup> probability: array<Unit, UNITS * 32u * WIDE_ROW>;
+// Scores of 32 queries × 64 keys, or their context in 64 columns.
+var<workgroup> scores: array<f32, 2048>;
+// One value per query and invocation of it, and one per query.
+var<workgroup> exchange: array<f32, 256>;
+var<workgroup> of_query: array<f32, 32>;
+
+fn put(at: u32, v: vec4<f16>) {
+    slice[at] = v;
+    // #when FRAGMENT 8: slice[4u * at] = v.x; slice[4u * at + 1u] = v.y; slice[4u * at + 2u] = v.z; slice[4u * at + 3u] = v.w;
+}
+
+fn put_probability(at: u32, v: vec4<f16>) {
+    probability[at] = v;
+    // #when FRAGMENT 8: probability[4u * at] = v.x; probability[4u * at + 1u] = v.y; probability[4u * at + 2u] = v.z; probability[4u * at + 3u] = v.w;
+}
+
+fn to_f16(v: vec4<f32>) -> vec4<f16> {
+    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
+}
+
+@compute @workgroup_size(256)
+fn matrix(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    let index = workgroup.y * params.groups_x + workgroup.x;
+    if (index >= params.groups) {
+        return;
+    }
+    let query_tile = index % params.query_tiles;
+    let of_column = index / params.query_tiles;
+    let column_group = of_column % params.column_groups;
+    let of_head = of_column / params.column_groups;
+    let head = of_head % params.heads;
+    let of_item = of_head / params.heads;
+    let item = of_item % params.batch;
+    let split = of_item / params.batch;
+
+    // As the owner of accumulators.
+    let tx = local % 16u;
+    let ty = local / 16u;
+    // As one of the eight of a query, and as a loader.
+    let own_row = local / 8u;
+    let own_part = local % 8u;
+    let first_query = 32u * query_tile;
+    let last_query = params.queries - 1u;
+    let last_key = params.keys - 1u;
+    let first_key = split * params.split_keys;
+    let end_key = min(first_key + params.split_keys, params.keys);
+    let shared_queries = (params.flags & 1u) != 0u;
+    let masked = (params.flags & 2u) != 0u;
+    let carried = (params.flags & 4u) != 0u && split == 0u;
+    let store_result = (params.flags & 8u) != 0u;
+    let factored = (params.flags & 16u) != 0u;
+
+    let own_query = min(first_query + own_row, last_query);
+    let q_from = (select(item, 0u, shared_queries) * params.queries + own_query) * params.q_row
+        + params.q_column + head * params.qk_vectors;
+    let k_head = params.k_column + head * params.qk_vectors;
+    let v_head = params.v_column + head * params.v_vectors;
+    let first_vector = column_group * 16u * CHUNKS;
+
+    var maximum = LOWEST;
+    var sum = 0.0;
+    var acc: array<vec4<f32>, 2u * CHUNKS>;
+    // #unroll
+    for (var c = 0u; c < 2u * CHUNKS; c++) {
+        acc[c] = vec4<f32>(0.0);
+    }
+    if (carried) {
+        let at = (item * params.queries + own_query) * params.stats_row + 2u * head;
+        maximum = carry_stats[at];
+        if (own_part == 0u) {
+            sum = carry_stats[at + 1u];
+        }
+        // #unroll
+        for (var r = 0u; r < 2u; r++) {
+            let row = item * params.queries + min(first_query + ty + 16u * r, last_query);
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                let vector = first_vector + 16u * c + tx;
+                if (vector < params.v_vectors) {
+                    acc[2u * c + r] = carry[row * params.y_row + head * params.v_vectors + vector];
+                }
+            }
+        }
+    }
+    var tables = vec3<u32>(0u);
+    var scale = params.scale;
+    if (factored) {
+        tables = table_rows(own_query);
+        scale = mask[select(item, 0u, shared_queries) * params.scale_row + own_query];
+    }
+
+    // Where this subgroup's fragments are.
+    let fragment_row = subgroup / SUBGROUP_COLS * FRAGMENT;
+    let fragment_column = subgroup % SUBGROUP_COLS * (FRAGMENTS * FRAGMENT);
+
+    let tiles = (end_key - min(first_key, end_key) + 63u) / 64u;
+    for (var tile = 0u; tile < tiles; tile++) {
+        let key = first_key + 64u * tile;
+        // 1. scores
+        var products: array<Sums, FRAGMENTS>;
+        // #unroll
+        for (var f = 0u; f < FRAGMENTS; f++) {
+            products[f] = Sums();
+        }
+        for (var d = 0u; d < params.qk_vectors; d += 8u) {
+            let inside = d + own_part < params.qk_vectors;
+            var value = vec4<f32>(0.0);
+            if (inside) {
+                value = from_q(q[q_from + d + own_part]);
+            }
+            put(own_row * NARROW_ROW + own_part, to_f16(value));
+            // #unroll
+            for (var i = 0u; i < 2u; i++) {
+                var key_value = vec4<f32>(0.0);
+                if (inside) {
+                    let row = item * params.keys + min(key + own_row + 32u * i, last_key);
+                    key_value = from_k(k[row * params.k_row + k_head + d + own_part]);
+                }
+                put((32u + own_row + 32u * i) * NARROW_ROW + own_part, to_f16(key_value));
+            }
+            workgroupBarrier();
+            // #unroll
+            for (var e = 0u; e < CHANNEL_STEPS; e++) {
+                let left_at = UNITS * (fragment_row * NARROW_ROW + FRAGMENT_VECTORS * e);
+                let left = coopLoadT<Left>(&slice[left_at], UNITS * NARROW_ROW);
+                // #unroll
+                for (var f = 0u; f < FRAGMENTS; f++) {
+                    let right_row = 32u + fragment_column + FRAGMENT * f;
+                    let right_at = UNITS * (right_row * NARROW_ROW + FRAGMENT_VECTORS * e);
+                    // Keys are rows, so this is their transpose.
+                    let right = coopLoad<Right>(&slice[right_at], UNITS * NARROW_ROW);
+                    products[f] = coopMultiplyAdd(left, right, products[f]);
+                }
+            }
+            workgroupBarrier();
+        }
+        let score_row = 64u;
+        // #unroll
+        for (var f = 0u; f < FRAGMENTS; f++) {
+            let product = products[f];
+            let pointer = &scores[fragment_row * 64u + fragment_column + FRAGMENT * f];
+            coopStoreT(product, pointer, score_row);
+        }
+        workgroupBarrier();
+        // 2. softmax: eight keys of one query
+        var s: array<f32, 8>;
+        var own_maximum = LOWEST;
+        // #unroll
+        for (var e = 0u; e < 8u; e++) {
+            let wanted = key + 8u * own_part + e;
+            let real_key = min(wanted, last_key);
+            var score = scores[own_row * 64u + 8u * own_part + e];
+            if (factored) {
+                score = (score + table_score(item, tables, real_key)) * scale
+                    + table(item, params.constant_row + 1u, real_key);
+            } else {
+                score *= scale;
+            }
+            if (masked) {
+                score = select(score, MASKED, mask[item * params.mask_row + real_key] == 0.0);
+            }
+            s[e] = score;
+            own_maximum = select(own_maximum, max(own_maximum, score), wanted < end_key);
+        }
+        exchange[local] = own_maximum;
+        workgroupBarrier();
+        var new_maximum = maximum;
+        // #unroll
+        for (var e = 0u; e < 8u; e++) {
+            new_maximum = max(new_maximum, exchange[8u * own_row + e]);
+        }
+        let factor = exp(maximum - new_maximum);
+        maximum = new_maximum;
+        if (own_part == 0u) {
+            of_query[own_row] = factor;
+        }
+        sum *= factor;
+        // #unroll
+        for (var h = 0u; h < 2u; h++) {
+            var p = vec4<f32>(0.0);
+            // #unroll
+            for (var e = 0u; e < 4u; e++) {
+                let inside = key + 8u * own_part + 4u * h + e < end_key;
+                p[e] = select(0.0, exp(s[4u * h + e] - maximum), inside);
+            }
+            let rounded = vec4<f16>(p);
+            let summed = vec4<f32>(rounded);
+            sum += (summed.x + summed.y) + (summed.z + summed.w);
+            put_probability(own_row * WIDE_ROW + 2u * own_part + h, rounded);
+        }
+        // 3. context
+        // #unroll
+        for (var c = 0u; c < CHUNKS; c++) {
+            // #unroll
+            for (var i = 0u; i < 4u; i++) {
+                let vector = first_vector + 16u * c + tx;
+                var value = vec4<f32>(0.0);
+                if (vector < params.v_vectors) {
+                    let row = item * params.keys + min(key + ty + 16u * i, last_key);
+                    value = from_v(v[row * params.v_row + v_head + vector]);
+                }
+                put((ty + 16u * i) * WIDE_ROW + tx, to_f16(value));
+            }
+            workgroupBarrier();
+            var parts: array<Sums, FRAGMENTS>;
+            // #unroll
+            for (var f = 0u; f < FRAGMENTS; f++) {
+                parts[f] = Sums();
+            }
+            // #unroll
+            for (var e = 0u; e < KEY_STEPS; e++) {
+                let left_at = UNITS * (fragment_row * WIDE_ROW + FRAGMENT_VECTORS * e);
+                let left = coopLoadT<Left>(&probability[left_at], UNITS * WIDE_ROW);
+                // #unroll
+                for (var f = 0u; f < FRAGMENTS; f++) {
+                    let right_vector = (fragment_column + FRAGMENT * f) / 4u;
+                    let right_at = UNITS * (FRAGMENT * e * WIDE_ROW + right_vector);
+                    let right = coopLoadT<Right>(&slice[right_at], UNITS * WIDE_ROW);
+                    parts[f] = coopMultiplyAdd(left, right, parts[f]);
+                }
+            }
+            // #unroll
+            for (var f = 0u; f < FRAGMENTS; f++) {
+                let part = parts[f];
+                let pointer = &scores[fragment_row * 64u + fragment_column + FRAGMENT * f];
+                coopStoreT(part, pointer, score_row);
+            }
+            workgroupBarrier();
+            // #unroll
+            for (var r = 0u; r < 2u; r++) {
+                let at = (ty + 16u * r) * 64u + 4u * tx;
+                let part = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+                acc[2u * c + r] = acc[2u * c + r] * of_query[ty + 16u * r] + part;
+            }
+        }
+        // What was read is written again only after everyone has read it.
+        workgroupBarrier();
+    }
+
+    // The sums of all eight, in a fixed order.
+    exchange[local] = sum;
+    if (own_part == 0u) {
+        of_query[own_row] = maximum;
+    }
+    workgroupBarrier();
+    let out_item = (split * params.batch + item) * params.queries;
+    // #unroll
+    for (var r = 0u; r < 2u; r++) {
+        let row = ty + 16u * r;
+        let query = first_query + row;
+        var total = 0.0;
+        // #unroll
+        for (var e = 0u; e < 8u; e++) {
+            total += exchange[8u * row + e];
+        }
+        var inverse = 1.0;
+        if (store_result) {
+            inverse = select(0.0, 1.0 / total, total > 0.0);
+        }
+        if (query < params.queries) {
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                let vector = first_vector + 16u * c + tx;
+                if (vector < params.v_vectors) {
+                    y[(out_item + query) * params.y_row + head * params.v_vectors + vector] =
+                        to_y(acc[2u * c + r] * inverse);
+                }
+            }
+            if (!store_result && tx == 0u && column_group == 0u) {
+                let at = (out_item + query) * params.stats_row + 2u * head;
+                y_stats[at] = of_query[row];
+                y_stats[at + 1u] = total;
+                // The padding of the statistics' row.
+                if (head == 0u && (2u * params.heads) % 4u != 0u) {
+                    let end = (out_item + query) * params.stats_row + 2u * params.heads;
+                    y_stats[end] = 0.0;
+                    y_stats[end + 1u] = 0.0;
+                }
+            }
+        }
+    }
+}

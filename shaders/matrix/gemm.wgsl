@@ -1,0 +1,264 @@
+// gemm on matrix units: Y = act(X·W + b) + R with cooperative matrices of halves and sums in f32.
+//
+// Algorithm. A workgroup of SUBGROUPS subgroups computes a tile of TILE_ROWS × TILE_COLS of Y, each
+// subgroup a part of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 32 columns
+// of X and rows of W pass through workgroup memory as halves; the next slice is loaded into registers
+// while the present one is multiplied. Elements of fragments cannot be touched, so they pass through
+// workgroup memory, one per subgroup at a time, to the epilogue of `gemm`.
+// Rows beyond the end are zeros, so that edges need no fragments of their own.
+//
+// LayerNorm on the way as in `gemm`; x less its pivot is what is rounded to halves.
+//
+// Bindings: those of `gemm`; arrays of halves are native ones here.
+//
+// Workgroup bytes: 128×128 (2·10 + 2·8.5 + 8 KiB of padded slices and fragments), see WORKGROUP below.
+// Rows are padded so that eight rows of a fragment begin in different banks.
+//
+// Numerics: products of halves are exact in f32, sums are f32. x in f32 is rounded to halves, numbers
+// beyond their range to the largest.
+//
+// Needs subgroups of exactly 32, since fragments are distributed over SUBGROUPS of them. Control flow
+// around matrix operations is uniform: bounds are constants or uniforms. No device has run this yet.
+
+enable f16;
+enable wgpu_cooperative_matrix;
+
+// #import common/gemm
+
+const NORM: u32 = 0u;
+// Elements of a fragment's side: 16 where drivers speak of 16×16×16, 8 on Metal.
+const FRAGMENT: u32 = 16u;
+// Vectors of a fragment's row.
+const FRAGMENT_VECTORS: u32 = 4u;
+// #when FRAGMENT 8: const FRAGMENT_VECTORS: u32 = 2u;
+alias Left = coop_mat16x16<f16, A>;
+// #when FRAGMENT 8: alias Left = coop_mat8x8<f16, A>;
+alias Right = coop_mat16x16<f16, B>;
+// #when FRAGMENT 8: alias Right = coop_mat8x8<f16, B>;
+alias Sums = coop_mat16x16<f32, C>;
+// #when FRAGMENT 8: alias Sums = coop_mat8x8<f32, C>;
+// Subgroups along the rows and columns of a tile, and fragments of each.
+const SUBGROUP_ROWS: u32 = 4u;
+const SUBGROUP_COLS: u32 = 2u;
+const FRAGMENT_ROWS: u32 = 2u;
+const FRAGMENT_COLS: u32 = 4u;
+const SUBGROUPS: u32 = SUBGROUP_ROWS * SUBGROUP_COLS;
+const WORKGROUP: u32 = 32u * SUBGROUPS;
+const TILE_ROWS: u32 = SUBGROUP_ROWS * FRAGMENT_ROWS * FRAGMENT;
+const TILE_COLS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT;
+// Column vectors of a tile.
+const TILE_VECTORS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT_VECTORS;
+// Loads of vectors of one invocation per slice: TILE_ROWS·8 / WORKGROUP, and TILE_COLS·8 / WORKGROUP.
+const X_LOADS: u32 = 4u;
+const WEIGHT_LOADS: u32 = 4u;
+// Fragments along the 32 columns of a slice.
+const STEPS: u32 = 2u;
+// #when FRAGMENT 8: const STEPS: u32 = 4u;
+// Vectors from one row of a slice to the next.
+const X_ROW: u32 = 10u;
+const WEIGHT_ROW: u32 = TILE_VECTORS + 2u;
+
+alias x4 = vec4<f32>;
+alias weight4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_x(v: x4) -> vec4<f32> { return v; }
+fn from_weight(v: weight4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<x4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<y4>;
+
+// What workgroup memory of slices is made of, and how many make a vector: Metal loads matrices from
+// scalars alone.
+alias Unit = vec4<f16>;
+// #when FRAGMENT 8: alias Unit = f16;
+const UNITS: u32 = 1u;
+// #when FRAGMENT 8: const UNITS: u32 = 4u;
+var<workgroup> x_slice: array<Unit, UNITS * TILE_ROWS * X_ROW>;
+var<workgroup> weight_slice: array<Unit, UNITS * 32u * WEIGHT_ROW>;
+// Moments of rows, then one fragment per subgroup.
+var<workgroup> fragments: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
+// Scales of normalised rows.
+var<workgroup> row_scales: array<f32, TILE_ROWS>;
+
+fn put_x(at: u32, v: vec4<f16>) {
+    x_slice[at] = v;
+    // #when FRAGMENT 8: x_slice[4u * at] = v.x; x_slice[4u * at + 1u] = v.y; x_slice[4u * at + 2u] = v.z; x_slice[4u * at + 3u] = v.w;
+}
+
+fn put_weight(at: u32, v: vec4<f16>) {
+    weight_slice[at] = v;
+    // #when FRAGMENT 8: weight_slice[4u * at] = v.x; weight_slice[4u * at + 1u] = v.y; weight_slice[4u * at + 2u] = v.z; weight_slice[4u * at + 3u] = v.w;
+}
+
+fn to_f16(v: vec4<f32>) -> vec4<f16> {
+    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
+}
+
+fn load_x(row: u32, k: u32) -> vec4<f32> {
+    if (row < params.rows && k < params.inner_vectors) {
+        return from_x(x[row * params.inner_vectors + k]);
+    }
+    return vec4<f32>(0.0);
+}
+
+fn load_weight(k: u32, column: u32) -> vec4<f32> {
+    if (k < 4u * params.inner_vectors && column < params.col_vectors) {
+        return from_weight(weight[k * params.col_vectors + column]);
+    }
+    return vec4<f32>(0.0);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn matrix(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    let tile = group.y * params.groups_x + group.x;
+    let row_tile = tile / params.col_tiles;
+    let first_row = row_tile * TILE_ROWS;
+    if (first_row >= params.rows) {
+        return;
+    }
+    let first_column = (tile % params.col_tiles) * TILE_VECTORS;
+    // What this invocation loads of a slice.
+    let x_row = local / 8u;
+    let x_vector = local % 8u;
+    let weight_row = local / TILE_VECTORS;
+    let weight_column = local % TILE_VECTORS;
+    // Where this subgroup's fragments are read from.
+    let left_row = subgroup / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT);
+    let right_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT_VECTORS);
+
+    var sums: array<Sums, FRAGMENT_ROWS * FRAGMENT_COLS>;
+    // #unroll
+    for (var f = 0u; f < FRAGMENT_ROWS * FRAGMENT_COLS; f++) {
+        sums[f] = Sums();
+    }
+    var next_x: array<vec4<f32>, X_LOADS>;
+    var next_weight: array<vec4<f32>, WEIGHT_LOADS>;
+    var pivot: array<f32, X_LOADS>;
+    var moments: array<vec2<f32>, X_LOADS>;
+    // #unroll
+    for (var i = 0u; i < X_LOADS; i++) {
+        next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, x_vector);
+        if (NORM == 1u) {
+            pivot[i] = pivot_of(first_row + x_row + WORKGROUP / 8u * i);
+            moments[i] = vec2<f32>(0.0);
+        }
+    }
+    // #unroll
+    for (var j = 0u; j < WEIGHT_LOADS; j++) {
+        next_weight[j] = load_weight(weight_row + WORKGROUP / TILE_VECTORS * j, first_column + weight_column);
+    }
+
+    let slices = (params.inner_vectors + 7u) / 8u;
+    for (var s = 0u; s < slices; s++) {
+        // #unroll
+        for (var i = 0u; i < X_LOADS; i++) {
+            var v = next_x[i];
+            if (NORM == 1u) {
+                v = around(v, s * 8u + x_vector, pivot[i]);
+                moments[i] += vec2<f32>(sum4(v), dot(v, v));
+            }
+            put_x((x_row + WORKGROUP / 8u * i) * X_ROW + x_vector, to_f16(v));
+        }
+        // #unroll
+        for (var j = 0u; j < WEIGHT_LOADS; j++) {
+            let row = weight_row + WORKGROUP / TILE_VECTORS * j;
+            put_weight(row * WEIGHT_ROW + weight_column, to_f16(next_weight[j]));
+        }
+        workgroupBarrier();
+        // The last slice is loaded twice rather than checked.
+        let next = min(s + 1u, slices - 1u);
+        // #unroll
+        for (var i = 0u; i < X_LOADS; i++) {
+            next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, next * 8u + x_vector);
+        }
+        // #unroll
+        for (var j = 0u; j < WEIGHT_LOADS; j++) {
+            let k = next * 32u + weight_row + WORKGROUP / TILE_VECTORS * j;
+            next_weight[j] = load_weight(k, first_column + weight_column);
+        }
+        // #unroll
+        for (var k = 0u; k < STEPS; k++) {
+            var right: array<Right, FRAGMENT_COLS>;
+            // #unroll
+            for (var c = 0u; c < FRAGMENT_COLS; c++) {
+                let right_at = UNITS * (k * FRAGMENT * WEIGHT_ROW + right_column + FRAGMENT_VECTORS * c);
+                right[c] = coopLoadT<Right>(&weight_slice[right_at], UNITS * WEIGHT_ROW);
+            }
+            // #unroll
+            for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                let left_at = UNITS * ((left_row + FRAGMENT * r) * X_ROW + FRAGMENT_VECTORS * k);
+                let left = coopLoadT<Left>(&x_slice[left_at], UNITS * X_ROW);
+                // #unroll
+                for (var c = 0u; c < FRAGMENT_COLS; c++) {
+                    sums[r * FRAGMENT_COLS + c] = coopMultiplyAdd(left, right[c], sums[r * FRAGMENT_COLS + c]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    var scale: array<f32, X_LOADS>;
+    if (NORM == 1u) {
+        // Moments of a row from the eight invocations that loaded it, X_LOADS times WORKGROUP / 8 rows.
+        // #unroll
+        for (var i = 0u; i < X_LOADS; i++) {
+            fragments[2u * local] = moments[i].x;
+            fragments[2u * local + 1u] = moments[i].y;
+            workgroupBarrier();
+            var total = vec2<f32>(0.0);
+            // #unroll
+            for (var e = 0u; e < 8u; e++) {
+                let at = 2u * (local / 8u * 8u + e);
+                total += vec2<f32>(fragments[at], fragments[at + 1u]);
+            }
+            scale[i] = scale_of(total);
+            workgroupBarrier();
+        }
+        // #unroll
+        for (var i = 0u; i < X_LOADS; i++) {
+            if (x_vector == 0u) {
+                row_scales[x_row + WORKGROUP / 8u * i] = scale[i];
+            }
+        }
+    }
+    // Fragments one by one: each subgroup's in memory of its own, then rows of all of them.
+    let part = local / 32u;
+    let lane = local % 32u;
+    let fragment_at = subgroup * (FRAGMENT * FRAGMENT);
+    let fragment_row = FRAGMENT;
+    // #unroll
+    for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+        // #unroll
+        for (var c = 0u; c < FRAGMENT_COLS; c++) {
+            let matrix_sums = sums[r * FRAGMENT_COLS + c];
+            let pointer = &fragments[fragment_at];
+            coopStoreT(matrix_sums, pointer, fragment_row);
+            workgroupBarrier();
+            for (var v = lane; v < FRAGMENT * FRAGMENT_VECTORS; v += 32u) {
+                let in_row = v / FRAGMENT_VECTORS;
+                let in_vector = v % FRAGMENT_VECTORS;
+                let at = part * (FRAGMENT * FRAGMENT) + 4u * v;
+                var value = vec4<f32>(fragments[at], fragments[at + 1u], fragments[at + 2u], fragments[at + 3u]);
+                let row = part / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT) + FRAGMENT * r + in_row;
+                let column = first_column + part % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT_VECTORS)
+                    + FRAGMENT_VECTORS * c + in_vector;
+                if (NORM == 1u) {
+                    value *= row_scales[row];
+                }
+                if (first_row + row < params.rows && column < params.col_vectors) {
+                    store(first_row + row, column, value);
+                }
+            }
+            workgroupBarrier();
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Stores arrays as halves where that is safe, for `Precision::F16`.
+//!
+//! Halves are what weights, projected rows, hidden rows and inputs are stored as. These stay f32:
+//! the residual stream, whose roundings would add up over all layers; states, sums and statistics of
+//! attention; row scales, masks, positions; tables of folded scores, whose entries are large and
+//! cancel; and results. No array has two types: one that any reader needs in f32 is f32.
+
+use crate::graph::element::Role;
+use crate::graph::{Folded, Graph, Op, Recipe, Source};
+use crate::tensor::Element;
+
+/// Chooses the type of every array. On software adapters attention sums up in its result, which is
+/// therefore f32 (`wide_attention`).
+#[must_use]
+pub fn halve(mut graph: Graph, wide_attention: bool) -> Graph {
+    // What has to be f32.
+    let mut wide: Vec<bool> = graph
+        .values
+        .iter()
+        .map(|v| matches!(&v.source, Source::Parameter(r) if stays_wide(r)))
+        .collect();
+    for piece in graph.outputs.iter().flat_map(|o| &o.pieces) {
+        wide[piece.index()] = true;
+    }
+    for node in &graph.nodes {
+        for (view, role) in node.inputs.iter().zip(node.op.operand_roles()) {
+            let parameter = matches!(graph.value(view.value).source, Source::Parameter(_));
+            // Learned rows are small, and read where the residual stream begins.
+            let learned = parameter && role == Role::Rows && matches!(node.op, Op::Gemm(_));
+            if role == Role::Wide || learned {
+                wide[view.value.index()] = true;
+            }
+        }
+        for (id, role) in node.outputs.iter().zip(node.op.result_roles()) {
+            if role == Role::Wide || (wide_attention && matches!(node.op, Op::Attention(_))) {
+                wide[id.index()] = true;
+            }
+        }
+    }
+    // All rows of an attention have one type, and keys follow rows that are f32.
+    loop {
+        let mut changed = false;
+        for node in &graph.nodes {
+            let roles = node.op.operand_roles();
+            let rows = |role: &Role| *role == Role::Rows || *role == Role::Keys;
+            let wide_rows = node.inputs.iter().zip(&roles);
+            let any = wide_rows
+                .clone()
+                .any(|(v, role)| *role == Role::Rows && wide[v.value.index()]);
+            if !any {
+                continue;
+            }
+            for (view, _) in wide_rows.filter(|(_, role)| rows(role)) {
+                changed |= !std::mem::replace(&mut wide[view.value.index()], true);
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    let element = |index: usize| {
+        if wide[index] {
+            Element::F32
+        } else {
+            Element::F16
+        }
+    };
+    for (i, value) in graph.values.iter_mut().enumerate() {
+        value.element = element(i);
+    }
+    for node in &mut graph.nodes {
+        let operands = node.op.operand_roles();
+        let results = node.op.result_roles();
+        let inputs = node.inputs.iter().map(|v| v.value.index()).zip(operands);
+        let outputs = node.outputs.iter().map(|o| o.index()).zip(results);
+        for (index, role) in inputs.chain(outputs) {
+            node.op.set_element(role, element(index));
+        }
+    }
+    graph
+}
+
+/// Weights whose products are scores or parts of them.
+fn stays_wide(recipe: &Recipe) -> bool {
+    match recipe {
+        Recipe::Folded(folded) => matches!(folded, Folded::Keys { .. } | Folded::Queries { .. }),
+        Recipe::NormWeight { weight, .. } => stays_wide(weight),
+        _ => false,
+    }
+}
