@@ -16,13 +16,16 @@
 // end. p is the mean of the row's first 16 channels: near enough to the row's mean that neither the
 // product nor the variance cancels, whatever the mean.
 //
+// Splits. Where few rows meet a long inner dimension, each workgroup sums up a part of it, and
+// `gemm_merge` adds up the parts.
+//
 // Bindings (all arrays hold vectors of four; rows are padded with zeros to four elements)
 //   0 uniform     Params
 //   1 read        x         [rows, inner]
 //   2 read        weight    [inner, cols]
 //   3 read        bias      [1, cols], or anything when absent
 //   4 read        residual  [residual_rows, cols], or anything when absent
-//   5 read_write  y         [rows, cols]
+//   5 read_write  y         [rows, cols], or [splits, rows, cols] without epilogue
 //
 // Workgroup bytes: tiled 16·SLICE·(TILE_ROWS + TILE_COLS): 8 KiB at 64×64, 16 KiB at 128×128, with
 // slices of 16; direct none.
@@ -91,11 +94,13 @@ fn tiled(
     @builtin(local_invocation_index) local: u32,
 ) {
     let tile = first_group + group.y * params.groups_x + group.x;
-    let row_tile = tile / params.col_tiles;
-    let first_row = row_tile * TILE_ROWS;
-    if (first_row >= params.rows) {
+    let split = tile / params.col_tiles / max(params.row_tiles, 1u);
+    if (split >= params.splits) {
         return;
     }
+    let first_row = tile / params.col_tiles % params.row_tiles * TILE_ROWS;
+    let first_vector = split * params.split_vectors;
+    let end_vector = min(first_vector + params.split_vectors, params.inner_vectors);
     let first_column = (tile % params.col_tiles) * TILE_VECTORS;
     let tx = local % 16u;
     let ty = local / 16u;
@@ -117,7 +122,7 @@ fn tiled(
     var moments: array<vec2<f32>, X_LOADS>;
     // #unroll
     for (var i = 0u; i < X_LOADS; i++) {
-        next_x[i] = load_x(x_row + 256u / SLICE * i, x_vector);
+        next_x[i] = load_x(x_row + 256u / SLICE * i, first_vector + x_vector);
         if (NORM == 1u) {
             pivot[i] = pivot_of(x_row + 256u / SLICE * i);
             moments[i] = vec2<f32>(0.0);
@@ -125,10 +130,11 @@ fn tiled(
     }
     // #unroll
     for (var j = 0u; j < WEIGHT_LOADS; j++) {
-        next_weight[j] = load_weight(weight_row + 256u / TILE_VECTORS * j, weight_column);
+        let k = 4u * first_vector + weight_row + 256u / TILE_VECTORS * j;
+        next_weight[j] = load_weight(k, weight_column);
     }
 
-    let slices = (params.inner_vectors + SLICE - 1u) / SLICE;
+    let slices = (end_vector - min(first_vector, end_vector) + SLICE - 1u) / SLICE;
     for (var s = 0u; s < slices; s++) {
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
@@ -151,11 +157,11 @@ fn tiled(
         let next = min(s + 1u, slices - 1u);
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            next_x[i] = load_x(x_row + 256u / SLICE * i, next * SLICE + x_vector);
+            next_x[i] = load_x(x_row + 256u / SLICE * i, first_vector + next * SLICE + x_vector);
         }
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let k = next * 4u * SLICE + weight_row + 256u / TILE_VECTORS * j;
+            let k = 4u * (first_vector + next * SLICE) + weight_row + 256u / TILE_VECTORS * j;
             next_weight[j] = load_weight(k, weight_column);
         }
         // #unroll
@@ -203,7 +209,7 @@ fn tiled(
         for (var j = 0u; j < VECTORS_EACH; j++) {
             let column = first_column + tx + 16u * j;
             if (ALIGNED == 1u || (row < params.rows && column < params.col_vectors)) {
-                store(row, column, sums[i * VECTORS_EACH + j] * scale);
+                store(split * params.rows + row, column, sums[i * VECTORS_EACH + j] * scale);
             }
         }
     }
@@ -215,10 +221,13 @@ fn direct(
     @builtin(local_invocation_index) local: u32,
 ) {
     let tile = first_group + group.y * params.groups_x + group.x;
-    let first_row = tile / params.col_tiles * DIRECT_ROWS;
-    if (first_row >= params.rows) {
+    let split = tile / params.col_tiles / max(params.row_tiles, 1u);
+    if (split >= params.splits) {
         return;
     }
+    let first_row = tile / params.col_tiles % params.row_tiles * DIRECT_ROWS;
+    let first_vector = split * params.split_vectors;
+    let end_vector = min(first_vector + params.split_vectors, params.inner_vectors);
     let first_column = (tile % params.col_tiles) * (LANES * DIRECT_COLS) + local;
     let last_row = params.rows - 1u;
     let last_column = params.col_vectors - 1u;
@@ -237,7 +246,7 @@ fn direct(
             moments[i] = vec2<f32>(0.0);
         }
     }
-    for (var k = 0u; k < params.inner_vectors; k++) {
+    for (var k = first_vector; k < end_vector; k++) {
         var rows: array<vec4<f32>, DIRECT_ROWS>;
         // #unroll
         for (var i = 0u; i < DIRECT_ROWS; i++) {
@@ -272,7 +281,7 @@ fn direct(
             let row = first_row + i;
             let column = first_column + LANES * j;
             if (row < params.rows && column < params.col_vectors) {
-                store(row, column, sums[i * DIRECT_COLS + j] * scale);
+                store(split * params.rows + row, column, sums[i * DIRECT_COLS + j] * scale);
             }
         }
     }

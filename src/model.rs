@@ -10,7 +10,7 @@ use crate::cpu;
 use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::graph::passes::{fuse_norms, halve, split_attention};
+use crate::graph::passes::{fuse_norms, halve, split_attention, split_products};
 use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::memory::MemorySize;
@@ -245,7 +245,10 @@ pub(crate) fn planned(
     precision: Precision,
 ) -> Result<Plan> {
     let graph = match device {
-        Some(traits) => split_attention(fuse_norms(graph), &|a| splits(a, traits)),
+        Some(traits) => {
+            let graph = split_products(fuse_norms(graph), &|a| a.wanted_splits(traits));
+            split_attention(graph, &|a| splits(a, traits))
+        }
         None => graph,
     };
     Plan::new(match precision {

@@ -78,10 +78,7 @@ fn single_dispatches_are_cut_to_the_budget() {
 
 /// Ops of every kernel, some with more workgroups than a dimension of a dispatch has.
 fn ops() -> Vec<Op> {
-    let mut ops = vec![Op::LayerNorm(LayerNorm {
-        rows: 540_001,
-        cols: 3,
-    })];
+    let mut ops = vec![Op::LayerNorm(LayerNorm::new(540_001, 3))];
     for kernel in check::NAMES {
         let rows = check::table().into_iter().map(|row| row.op);
         let of_kernel = rows.filter(|op| op.kernel() == kernel);

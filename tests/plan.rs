@@ -213,6 +213,29 @@ fn a_latent_layer_takes_at_most_six_dispatches() {
     }
 }
 
+/// Few rows that meet a long inner dimension are divided along it, with the same operations in all.
+#[test]
+fn products_of_few_rows_are_divided() {
+    let config = image(Architecture::ImageFourier);
+    let request = Request {
+        batch: 1,
+        sizes: Sizes::usual(&config),
+        window_bytes: 32 << 20,
+        intermediates: false,
+        folded: false,
+    };
+    let plan = |device: Option<&DeviceTraits>| model_plan(&config, &request, device).expect("plan");
+    let (divided, whole) = (plan(Some(&large_gpu())), plan(None));
+    let merges = |p: &Plan| {
+        let nodes = p.graph.nodes.iter();
+        nodes.filter(|n| n.op.kernel() == "gemm_merge").count()
+    };
+    assert!(merges(&divided) > 0);
+    assert_eq!(merges(&whole), 0);
+    assert_eq!(divided.report().total_flops, whole.report().total_flops);
+    no_two_tenants_at_once(&divided);
+}
+
 /// In f16 weights, hidden rows and inputs take half the memory; the plan says so.
 #[test]
 fn halves_take_half_the_memory() {

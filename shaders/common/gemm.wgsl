@@ -18,9 +18,10 @@ struct Params {
     col_tiles: u32,
     // columns of x without padding
     inner: u32,
-    unused_a: u32,
-    unused_b: u32,
-    unused_c: u32,
+    // vectors of four of the inner dimension that each split has, and tiles of rows of each
+    split_vectors: u32,
+    row_tiles: u32,
+    splits: u32,
 }
 
 fn sum4(v: vec4<f32>) -> f32 {

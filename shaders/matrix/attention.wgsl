@@ -69,6 +69,8 @@ fn to_y(v: vec4<f32>) -> y4 { return v; }
 @group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
 @group(0) @binding(7) var<storage, read_write> y: array<y4>;
 @group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 // What workgroup memory of halves is made of, and how many make a vector: Metal loads matrices from
 // scalars alone.
@@ -105,7 +107,7 @@ fn matrix(
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
-    let index = workgroup.y * params.groups_x + workgroup.x;
+    let index = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (index >= params.groups) {
         return;
     }

@@ -71,6 +71,8 @@ fn to_y(v: vec4<f32>) -> y4 { return v; }
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<y4>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 // What workgroup memory of slices is made of, and how many make a vector: Metal loads matrices from
 // scalars alone.
@@ -119,12 +121,14 @@ fn matrix(
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
-    let tile = group.y * params.groups_x + group.x;
-    let row_tile = tile / params.col_tiles;
-    let first_row = row_tile * TILE_ROWS;
-    if (first_row >= params.rows) {
+    let tile = first_group + group.y * params.groups_x + group.x;
+    let split = tile / params.col_tiles / max(params.row_tiles, 1u);
+    if (split >= params.splits) {
         return;
     }
+    let first_row = tile / params.col_tiles % params.row_tiles * TILE_ROWS;
+    let first_k = split * params.split_vectors;
+    let end_k = min(first_k + params.split_vectors, params.inner_vectors);
     let first_column = (tile % params.col_tiles) * TILE_VECTORS;
     // What this invocation loads of a slice.
     let x_row = local / 8u;
@@ -146,7 +150,7 @@ fn matrix(
     var moments: array<vec2<f32>, X_LOADS>;
     // #unroll
     for (var i = 0u; i < X_LOADS; i++) {
-        next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, x_vector);
+        next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, first_k + x_vector);
         if (NORM == 1u) {
             pivot[i] = pivot_of(first_row + x_row + WORKGROUP / 8u * i);
             moments[i] = vec2<f32>(0.0);
@@ -154,10 +158,11 @@ fn matrix(
     }
     // #unroll
     for (var j = 0u; j < WEIGHT_LOADS; j++) {
-        next_weight[j] = load_weight(weight_row + WORKGROUP / TILE_VECTORS * j, first_column + weight_column);
+        let k = 4u * first_k + weight_row + WORKGROUP / TILE_VECTORS * j;
+        next_weight[j] = load_weight(k, first_column + weight_column);
     }
 
-    let slices = (params.inner_vectors + 7u) / 8u;
+    let slices = (end_k - min(first_k, end_k) + 7u) / 8u;
     for (var s = 0u; s < slices; s++) {
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
@@ -178,11 +183,11 @@ fn matrix(
         let next = min(s + 1u, slices - 1u);
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, next * 8u + x_vector);
+            next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, first_k + next * 8u + x_vector);
         }
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let k = next * 32u + weight_row + WORKGROUP / TILE_VECTORS * j;
+            let k = 4u * (first_k + next * 8u) + weight_row + WORKGROUP / TILE_VECTORS * j;
             next_weight[j] = load_weight(k, first_column + weight_column);
         }
         // #unroll
@@ -255,7 +260,7 @@ fn matrix(
                     value *= row_scales[row];
                 }
                 if (first_row + row < params.rows && column < params.col_vectors) {
-                    store(first_row + row, column, value);
+                    store(split * params.rows + first_row + row, column, value);
                 }
             }
             workgroupBarrier();

@@ -3,7 +3,6 @@
 use super::Row;
 use crate::graph::Op;
 use crate::kernels::layer_norm::LayerNorm;
-use crate::tensor::Element;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -23,12 +22,7 @@ pub(super) fn rows() -> Vec<Row> {
         for spread in [1.0, 1000.0] {
             // With one column the variance is zero and the result is the bias.
             rows.push(Row {
-                op: Op::LayerNorm(LayerNorm {
-                    rows: count,
-                    cols,
-                    x: Element::F32,
-                    y: Element::F32,
-                }),
+                op: Op::LayerNorm(LayerNorm::new(count, cols)),
                 spread,
                 terms: cols,
             });

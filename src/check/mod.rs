@@ -11,6 +11,7 @@ mod convolution;
 mod embed;
 mod factored_attention;
 mod gemm;
+mod gemm_merge;
 mod layer_norm;
 mod max_pool;
 mod operands;
@@ -30,8 +31,9 @@ use crate::random::Random;
 use crate::tensor::{Element, Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "gemm",
+    "gemm_merge",
     "layer_norm",
     "attention",
     "attention_merge",
@@ -92,6 +94,7 @@ impl Row {
 pub fn table() -> Vec<Row> {
     let mut rows = [
         gemm::rows(),
+        gemm_merge::rows(),
         layer_norm::rows(),
         attention::rows(),
         attention_merge::rows(),

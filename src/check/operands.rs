@@ -62,6 +62,15 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
                 list.push((rows(a.residual_rows, a.cols), Fill::Numbers));
             }
         }
+        Op::GemmMerge(a) => {
+            list.push((Extent::new(a.parts, a.rows, a.cols), Fill::Numbers));
+            if a.bias {
+                list.push((rows(1, a.cols), Fill::Weights));
+            }
+            if a.residual_rows > 0 {
+                list.push((rows(a.residual_rows, a.cols), Fill::Numbers));
+            }
+        }
         Op::LayerNorm(a) => {
             list.push((rows(a.rows, a.cols), Fill::Numbers));
             list.push((rows(1, a.cols), Fill::Weights));
@@ -183,7 +192,8 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
 /// Extents of an op's results.
 pub(super) fn results(op: &Op) -> Vec<Extent> {
     match op {
-        Op::Gemm(a) => vec![Extent::new(1, a.rows, a.cols)],
+        Op::Gemm(a) => vec![Extent::new(a.splits.max(1), a.rows, a.cols)],
+        Op::GemmMerge(a) => vec![Extent::new(1, a.rows, a.cols)],
         Op::LayerNorm(a) => vec![Extent::new(1, a.rows, a.cols)],
         Op::Attention(a) => attention_outputs(a),
         Op::AttentionMerge(a) => merge_outputs(a),
@@ -263,6 +273,20 @@ pub(super) fn describe(op: &Op) -> String {
                 Activation::GeluErf => words.push("gelu-erf".to_owned()),
                 Activation::GeluTanh => words.push("gelu-tanh".to_owned()),
             }
+            if a.residual_rows > 0 {
+                words.push(format!("residual {}", a.residual_rows));
+            }
+            if a.splits > 1 {
+                words.push(format!("splits {}", a.splits));
+            }
+            words
+        }
+        Op::GemmMerge(a) => {
+            let mut words = vec![format!("{} parts {}×{}", a.parts, a.rows, a.cols)];
+            if a.bias {
+                words.push("bias".to_owned());
+            }
+            words.push(format!("{:?}", a.activation).to_lowercase());
             if a.residual_rows > 0 {
                 words.push(format!("residual {}", a.residual_rows));
             }

@@ -28,6 +28,7 @@ impl Execute for f32 {
 pub fn reference<T: Real>(op: &Op, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
     match op {
         Op::Gemm(a) => super::gemm::reference(a, inputs, outputs[0]),
+        Op::GemmMerge(a) => super::gemm_merge::reference(a, inputs, outputs[0]),
         Op::LayerNorm(a) => {
             super::layer_norm::reference(a, inputs[0], inputs[1], inputs[2], outputs[0]);
         }
@@ -51,6 +52,7 @@ pub fn reference<T: Real>(op: &Op, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
 pub fn fast(op: &Op, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     match op {
         Op::Gemm(a) => super::gemm::fast(a, inputs, outputs[0]),
+        Op::GemmMerge(a) => super::gemm_merge::fast(a, inputs, outputs[0]),
         Op::LayerNorm(a) => super::layer_norm::fast(a, inputs[0], inputs[1], inputs[2], outputs[0]),
         Op::Attention(a) => super::attention::fast(a, inputs, outputs),
         Op::AttentionMerge(a) => super::attention_merge::fast(a, inputs[0], inputs[1], outputs),

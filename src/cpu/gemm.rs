@@ -45,15 +45,17 @@ fn operands<'a, T>(a: &Gemm, inputs: &[&'a [T]]) -> Operands<'a, T> {
 pub fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], y: &mut [T]) {
     let o = operands(a, inputs);
     let (xs, ys) = (a.inner.next_multiple_of(4), a.cols.next_multiple_of(4));
-    for r in 0..a.rows {
-        let row = &mut y[r * ys..(r + 1) * ys];
+    let part = 4 * a.split_vectors();
+    for (split, r) in (0..a.splits.max(1)).flat_map(|s| (0..a.rows).map(move |r| (s, r))) {
+        let at = (split * a.rows + r) * ys;
+        let row = &mut y[at..at + ys];
         row.fill(T::default());
         let (mean, scale) = if a.normalise {
             mean_and_scale(&o.x[r * xs..][..a.inner])
         } else {
             (T::default(), T::from_f64(1.0))
         };
-        for k in 0..a.inner {
+        for k in (split * part).min(a.inner)..((split + 1) * part).min(a.inner) {
             let x = (o.x[r * xs + k] - mean) * scale;
             for (n, out) in row[..a.cols].iter_mut().enumerate() {
                 *out += x * o.weight[k * ys + n];
@@ -64,24 +66,28 @@ pub fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], y: &mut [T]) {
             if let Some(b) = o.bias {
                 v += b[n];
             }
-            v = match a.activation {
-                Activation::None => v,
-                Activation::GeluErf => {
-                    T::from_f64(0.5)
-                        * v
-                        * (T::from_f64(1.0)
-                            + (v * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
-                }
-                Activation::GeluTanh => {
-                    let inner = T::from_f64((2.0 / std::f64::consts::PI).sqrt())
-                        * (v + T::from_f64(0.044715) * v * v * v);
-                    T::from_f64(0.5) * v * (T::from_f64(1.0) + inner.tanh())
-                }
-            };
+            v = activate(a.activation, v);
             if let Some(res) = o.residual {
                 v += res[(r % a.residual_rows) * ys + n];
             }
             *out = v;
+        }
+    }
+}
+
+/// An activation by its formula.
+pub(super) fn activate<T: Real>(activation: Activation, v: T) -> T {
+    match activation {
+        Activation::None => v,
+        Activation::GeluErf => {
+            T::from_f64(0.5)
+                * v
+                * (T::from_f64(1.0) + (v * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
+        }
+        Activation::GeluTanh => {
+            let inner = T::from_f64((2.0 / std::f64::consts::PI).sqrt())
+                * (v + T::from_f64(0.044715) * v * v * v);
+            T::from_f64(0.5) * v * (T::from_f64(1.0) + inner.tanh())
         }
     }
 }
@@ -129,6 +135,28 @@ pub fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
         x = &normalised;
     }
     let x = MatRef::from_row_major_slice_with_stride(x, a.rows, a.inner, xs);
+    let part = 4 * a.split_vectors();
+    for (split, y) in y
+        .chunks_exact_mut(a.rows * ys)
+        .take(a.splits.max(1))
+        .enumerate()
+    {
+        let first = (split * part).min(a.inner);
+        let inner = part.min(a.inner - first);
+        let (x, weight) = (x.subcols(first, inner), weight.subrows(first, inner));
+        product(a, &o, x, weight, y);
+    }
+}
+
+/// One part of the inner dimension.
+fn product(
+    a: &Gemm,
+    o: &Operands<'_, f32>,
+    x: MatRef<'_, f32>,
+    weight: MatRef<'_, f32>,
+    y: &mut [f32],
+) {
+    let ys = a.cols.next_multiple_of(4);
     let [block, stripe] = tile(a.rows, ys);
     MatMut::from_row_major_slice_mut(&mut y[..a.rows * ys], a.rows, ys)
         .par_row_chunks_mut(block)
@@ -180,7 +208,7 @@ fn normalise(x: &[f32], inner: usize) -> Vec<f32> {
 }
 
 /// Bias, activation and residual of one row. Padding stays zero: both GELUs map zero to zero.
-fn epilogue(
+pub(super) fn epilogue(
     row: &mut [f32],
     bias: Option<&[f32]>,
     activation: Activation,

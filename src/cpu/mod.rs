@@ -12,6 +12,7 @@ pub mod convolution;
 pub mod embed;
 pub mod factored_attention;
 pub mod gemm;
+pub mod gemm_merge;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod row_scale;
@@ -29,8 +30,9 @@ pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
 pub use real::Real;
 
 /// Names of all twins.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "gemm",
+    "gemm_merge",
     "layer_norm",
     "attention",
     "attention_merge",

@@ -46,6 +46,7 @@ const SOURCES: &[(&str, &str)] = &[
         include_str!("../../shaders/common/halves.wgsl"),
     ),
     ("gemm", include_str!("../../shaders/gemm.wgsl")),
+    ("gemm_merge", include_str!("../../shaders/gemm_merge.wgsl")),
     ("layer_norm", include_str!("../../shaders/layer_norm.wgsl")),
     ("attention", include_str!("../../shaders/attention.wgsl")),
     (

@@ -208,12 +208,7 @@ impl Graph {
         let gain = self.parameter(stored("weight"));
         let bias = self.parameter(stored("bias"));
         let inputs = vec![x, self.view(gain), self.view(bias)];
-        let op = Op::LayerNorm(LayerNorm {
-            rows: x.extent.all_rows(),
-            cols,
-            x: Element::F32,
-            y: Element::F32,
-        });
+        let op = Op::LayerNorm(LayerNorm::new(x.extent.all_rows(), cols));
         self.push_node(stage, label, op, inputs, &[x.extent])[0]
     }
 

@@ -41,6 +41,9 @@ impl Op {
                 let rest = usize::from(a.bias) + usize::from(a.residual_rows > 0);
                 [vec![Rows, Weight], vec![Wide; rest]].concat()
             }
+            Op::GemmMerge(a) => {
+                vec![Wide; 1 + usize::from(a.bias) + usize::from(a.residual_rows > 0)]
+            }
             Op::LayerNorm(_) => vec![Rows, Wide, Wide],
             Op::Attention(Attention {
                 factors: Some(f),
@@ -79,7 +82,10 @@ impl Op {
     #[must_use]
     pub fn result_roles(&self) -> Vec<Role> {
         match self {
-            Op::Gemm(_) | Op::LayerNorm(_) | Op::Assemble(_) => vec![Role::Result],
+            Op::Gemm(a) if a.splits > 1 => vec![Role::Wide],
+            Op::Gemm(_) | Op::GemmMerge(_) | Op::LayerNorm(_) | Op::Assemble(_) => {
+                vec![Role::Result]
+            }
             Op::Attention(a) if a.stores_result() => vec![Role::Result],
             Op::AttentionMerge(a) if a.finish => vec![Role::Result],
             _ => vec![Role::Wide; 2],
@@ -105,6 +111,7 @@ impl Op {
             (Op::Gemm(a), Role::Rows) => &mut a.x,
             (Op::Gemm(a), Role::Weight) => &mut a.weight,
             (Op::Gemm(a), Role::Result) => &mut a.y,
+            (Op::GemmMerge(a), Role::Result) => &mut a.y,
             (Op::LayerNorm(a), Role::Rows) => &mut a.x,
             (Op::LayerNorm(a), Role::Result) => &mut a.y,
             (Op::Attention(a), Role::Rows) => &mut a.rows,

@@ -8,6 +8,7 @@ use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
 use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::Gemm;
+use crate::kernels::gemm_merge::GemmMerge;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
@@ -19,6 +20,8 @@ use crate::kernels::transpose::Transpose;
 pub enum Op {
     /// Linear layer with epilogue.
     Gemm(Gemm),
+    /// Sum of a divided product's parts, with its epilogue.
+    GemmMerge(GemmMerge),
     /// LayerNorm of rows.
     LayerNorm(LayerNorm),
     /// Softmax attention.
@@ -47,6 +50,7 @@ impl Op {
     pub const fn kernel(&self) -> &'static str {
         match self {
             Op::Gemm(_) => "gemm",
+            Op::GemmMerge(_) => "gemm_merge",
             Op::LayerNorm(_) => "layer_norm",
             Op::Attention(_) => "attention",
             Op::AttentionMerge(_) => "attention_merge",
@@ -65,6 +69,7 @@ impl Op {
     pub fn cost(&self) -> Cost {
         match self {
             Op::Gemm(a) => a.cost(),
+            Op::GemmMerge(a) => a.cost(),
             Op::LayerNorm(a) => a.cost(),
             Op::Attention(a) => a.cost(),
             Op::AttentionMerge(a) => a.cost(),

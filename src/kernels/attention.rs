@@ -292,7 +292,12 @@ pub fn variants() -> Vec<Variant> {
         }
         // Their accumulators live in y.
         if !halves.contains(&"y") {
-            list.extend([DIRECT_128, DIRECT_32].map(|v| v.halving(halves)));
+            let direct: &[Variant] = if halves.is_empty() {
+                &[DIRECT_128, DIRECT_32]
+            } else {
+                &[DIRECT_32]
+            };
+            list.extend(direct.iter().map(|v| v.halving(halves)));
         }
     }
     list
@@ -335,7 +340,13 @@ impl Attention {
         let half = |e: Element| usize::from(e == Element::F16);
         let result = half(self.result) * usize::from(self.stores_result());
         let halves = HALVES[half(self.rows)][2 * half(self.key_rows) + result];
-        let direct: &[Variant] = if result == 0 { &direct } else { &[] };
+        // The accumulators of direct variants live in the result. The large one takes software adapters
+        // many seconds to compile, and halves are not for speed there.
+        let direct: &[Variant] = match (result, halves.is_empty()) {
+            (0, true) => &direct,
+            (0, false) => &[DIRECT_32],
+            _ => &[],
+        };
         let mut list = Vec::new();
         if device.software {
             list.extend(direct);

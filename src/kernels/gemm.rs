@@ -31,6 +31,17 @@ pub enum Activation {
     GeluTanh,
 }
 
+impl Activation {
+    /// As shaders know it.
+    pub(crate) const fn word(self) -> u32 {
+        match self {
+            Activation::None => 0,
+            Activation::GeluErf => 1,
+            Activation::GeluTanh => 2,
+        }
+    }
+}
+
 /// Arguments of `gemm`.
 ///
 /// Inputs: X `[rows, inner]`, W `[inner, cols]` (already transposed from Hugging Face's
@@ -41,6 +52,9 @@ pub enum Activation {
 /// If `normalise`, each row of X is normalised first, (x − μ)/√(σ² + eps) with the biased variance.
 /// Then every column of W must sum to zero, so that μ need not be known to multiply with W; gain and
 /// bias of a LayerNorm are folded into W and b when a model is loaded.
+///
+/// If `splits > 1`, the inner dimension is divided and Y is `[splits, rows, cols]`: the sums of each
+/// part, without epilogue, for `gemm_merge` to add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gemm {
     /// Rows of X and Y, all batch items together.
@@ -57,6 +71,8 @@ pub struct Gemm {
     pub activation: Activation,
     /// Rows of R; 0 when there is none.
     pub residual_rows: usize,
+    /// Parts that the inner dimension is divided into.
+    pub splits: usize,
     /// How X lies in memory.
     pub x: Element,
     /// How W does.
@@ -77,6 +93,7 @@ impl Gemm {
             bias: false,
             activation: Activation::None,
             residual_rows: 0,
+            splits: 1,
             x: Element::F32,
             weight: Element::F32,
             y: Element::F32,
@@ -93,7 +110,8 @@ impl Gemm {
             bytes: self.x.bytes() as u64 * m * k
                 + self.weight.bytes() as u64 * k * n
                 + self.y.bytes() as u64 * m * n
-                + 4 * residual,
+                + 4 * residual
+                + 4 * m * n * (self.splits.max(1) as u64 - 1),
         }
     }
 }
@@ -285,7 +303,9 @@ pub fn variants() -> Vec<Variant> {
         for halves in HALVES {
             list.extend(TILED.map(|v| v.with(checked).halving(halves)));
             list.extend(TILED.map(|v| v.with(aligned).halving(halves)));
-            list.extend([DIRECT, DIRECT_SMALL].map(|v| v.with(checked).halving(halves)));
+            let direct: &[Variant] = if halves.is_empty() { &[DIRECT] } else { &[] };
+            let direct = direct.iter().chain(&[DIRECT_SMALL]);
+            list.extend(direct.map(|v| v.with(checked).halving(halves)));
             // Matrix units multiply halves: only where weights are.
             if halves.contains(&"weight") {
                 list.extend(MATRIX.map(|v| v.with(checked).halving(halves)));
@@ -333,7 +353,32 @@ impl Gemm {
     /// Workgroups with a variant.
     fn workgroups(&self, variant: &Variant) -> u64 {
         let (rows, cols) = tile(variant);
-        self.rows.div_ceil(rows) as u64 * vectors(self.cols).div_ceil(cols) as u64
+        let tiles = self.rows.div_ceil(rows) as u64 * vectors(self.cols).div_ceil(cols) as u64;
+        tiles * self.splits.max(1) as u64
+    }
+
+    /// Vectors of the inner dimension in each part: whole slices, so that no part reads another's.
+    #[must_use]
+    pub fn split_vectors(&self) -> usize {
+        let all = vectors(self.inner);
+        match self.splits {
+            0 | 1 => all,
+            n => all.div_ceil(n).next_multiple_of(8),
+        }
+    }
+
+    /// Parts to divide the inner dimension into, so that few rows fill the device: one while half of it
+    /// is busy, and never parts of less than 256 channels, which the merge would outweigh. Rows of a tower
+    /// are enough by themselves, and its layers have no dispatch to spare.
+    #[must_use]
+    pub fn wanted_splits(&self, device: &DeviceTraits) -> usize {
+        let groups = self.workgroups(&TILED_16).max(1);
+        let busy = u64::from(device.busy_workgroups);
+        let few = self.rows > 0 && self.rows <= 64 && 2 * groups <= busy;
+        if self.normalise || device.software || !few || self.inner < 512 {
+            return 1;
+        }
+        ((busy / groups) as usize).min(self.inner / 256).clamp(1, 8)
     }
 
     /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.
@@ -344,6 +389,7 @@ impl Gemm {
             && self.cols.next_multiple_of(4).is_multiple_of(4 * cols)
             && self.inner.next_multiple_of(4).is_multiple_of(slice)
             && self.inner > 0
+            && self.splits <= 1
     }
 
     /// Variants that fit, best first: large tiles where they fill the device, small ones where not.
@@ -363,17 +409,22 @@ impl Gemm {
         tiled.extend(rest);
         let [checked, aligned] = MODES[usize::from(self.normalise)];
         let half = |e: Element| usize::from(e == Element::F16);
-        let halves = HALVES[4 * half(self.x) + 2 * half(self.weight) + half(self.y)];
+        // Parts are f32.
+        let y = if self.splits > 1 { 0 } else { half(self.y) };
+        let halves = HALVES[4 * half(self.x) + 2 * half(self.weight) + y];
         let tiled = tiled.into_iter().map(|v| {
             let mode = if self.aligned(&v) { aligned } else { checked };
             v.with(mode).halving(halves)
         });
-        let direct = if self.rows <= 8 || self.cols <= 32 {
-            [DIRECT_SMALL, DIRECT]
+        // The large one takes software adapters many seconds to compile, and halves are not for speed there.
+        let direct: &[Variant] = if !halves.is_empty() {
+            &[DIRECT_SMALL]
+        } else if self.rows <= 8 || self.cols <= 32 {
+            &[DIRECT_SMALL, DIRECT]
         } else {
-            [DIRECT, DIRECT_SMALL]
+            &[DIRECT, DIRECT_SMALL]
         };
-        let direct = direct.map(|v| v.with(checked).halving(halves)).into_iter();
+        let direct = direct.iter().map(|v| v.with(checked).halving(halves));
         // Large tiles where they fill the device; matrix units only for more than a few rows.
         let mut matrix: Vec<Variant> = MATRIX.to_vec();
         matrix.sort_by_key(|v| {
@@ -400,25 +451,21 @@ impl Gemm {
 
     pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {
         let args = *self;
-        let (_, cols) = tile(variant);
+        let (rows, cols) = tile(variant);
         let words = move |groups_x: u32| {
             vec![
                 word(args.rows),
                 word(vectors(args.inner)),
                 word(vectors(args.cols)),
                 word(args.residual_rows),
-                match args.activation {
-                    Activation::None => 0,
-                    Activation::GeluErf => 1,
-                    Activation::GeluTanh => 2,
-                },
+                args.activation.word(),
                 u32::from(args.bias),
                 groups_x,
                 word(vectors(args.cols).div_ceil(cols)),
                 word(args.inner),
-                0,
-                0,
-                0,
+                word(args.split_vectors()),
+                word(args.rows.div_ceil(rows)),
+                word(args.splits.max(1)),
             ]
         };
         (self.workgroups(variant), Box::new(words))

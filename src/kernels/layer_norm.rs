@@ -22,6 +22,17 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// LayerNorm of f32 rows.
+    #[must_use]
+    pub const fn new(rows: usize, cols: usize) -> Self {
+        LayerNorm {
+            rows,
+            cols,
+            x: Element::F32,
+            y: Element::F32,
+        }
+    }
+
     /// No matrix product; two passes over X at least count as one read and one write.
     #[must_use]
     pub fn cost(&self) -> Cost {

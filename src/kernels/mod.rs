@@ -14,6 +14,7 @@ pub mod convolution;
 pub mod embed;
 pub mod factored_attention;
 pub mod gemm;
+pub mod gemm_merge;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod row_scale;
@@ -23,8 +24,9 @@ use crate::error::{Error, Result};
 use crate::graph::Op;
 
 /// Names of all kernels, in the order of the documentation.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "gemm",
+    "gemm_merge",
     "layer_norm",
     "attention",
     "attention_merge",
@@ -215,6 +217,7 @@ pub struct Bindings {
 pub fn bindings(kernel: &str) -> Option<Bindings> {
     Some(match kernel {
         "gemm" => gemm::BINDINGS,
+        "gemm_merge" => gemm_merge::BINDINGS,
         "layer_norm" => layer_norm::BINDINGS,
         "attention" => attention::BINDINGS,
         "attention_merge" => attention_merge::BINDINGS,
@@ -234,6 +237,7 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
 pub fn variants() -> Vec<Variant> {
     [
         &gemm::variants(),
+        gemm_merge::VARIANTS,
         &layer_norm::variants(),
         &attention::variants(),
         attention_merge::VARIANTS,
@@ -253,6 +257,7 @@ pub fn variants() -> Vec<Variant> {
 pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
     let mut list: Vec<Variant> = match op {
         Op::Gemm(a) => a.candidates(device),
+        Op::GemmMerge(a) => a.candidates(),
         Op::LayerNorm(a) => a.candidates(device),
         Op::Attention(a) => a.candidates(device),
         Op::AttentionMerge(a) => a.candidates(),
@@ -271,7 +276,8 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
 /// Loop iterations of one invocation, all its loops together.
 fn iterations(op: &Op, variant: &Variant) -> u64 {
     match op {
-        Op::Gemm(a) => vectors(a.inner) as u64,
+        Op::Gemm(a) => a.split_vectors() as u64,
+        Op::GemmMerge(a) => a.parts as u64,
         Op::LayerNorm(a) => 3 * vectors(a.cols) as u64,
         Op::Attention(a) => a.iterations(variant),
         Op::AttentionMerge(a) => 2 * a.parts as u64,
@@ -290,6 +296,7 @@ fn iterations(op: &Op, variant: &Variant) -> u64 {
 pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch> {
     let (total, words) = match op {
         Op::Gemm(a) => a.geometry(&variant),
+        Op::GemmMerge(a) => a.geometry(),
         Op::LayerNorm(a) => a.geometry(&variant),
         Op::Attention(a) => a.geometry(&variant),
         Op::AttentionMerge(a) => a.geometry(),

@@ -251,6 +251,7 @@ fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
     let mut rest = inputs.iter().copied();
     let wanted: Vec<bool> = match op {
         Op::Gemm(a) => vec![true, true, a.bias, a.residual_rows > 0],
+        Op::GemmMerge(a) => vec![true, a.bias, a.residual_rows > 0],
         Op::Attention(Attention {
             factors: Some(f),
             d_qk,

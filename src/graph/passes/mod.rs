@@ -4,8 +4,10 @@ mod halve;
 mod hoist;
 mod norm;
 mod split;
+mod split_products;
 
 pub use halve::halve;
 pub use hoist::hoist;
 pub use norm::fuse_norms;
 pub use split::split_attention;
+pub use split_products::split_products;
