@@ -11,6 +11,7 @@ mod convolution;
 mod embed;
 mod factored_attention;
 mod gemm;
+mod join;
 mod layer_norm;
 mod max_pool;
 mod operands;
@@ -30,7 +31,7 @@ use crate::random::Random;
 use crate::tensor::{Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "gemm",
     "layer_norm",
     "attention",
@@ -42,6 +43,7 @@ pub const NAMES: [&str; 11] = [
     "factored_attention",
     "row_scale",
     "transpose",
+    "join",
 ];
 
 /// One row of the table.
@@ -90,6 +92,7 @@ pub fn table() -> Vec<Row> {
         factored_attention::rows(),
         row_scale::rows(),
         transpose::rows(),
+        join::rows(),
     ]
     .concat()
 }

@@ -12,6 +12,7 @@ pub mod convolution;
 pub mod embed;
 pub mod factored_attention;
 pub mod gemm;
+pub mod join;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod row_scale;
@@ -25,11 +26,11 @@ pub mod simd;
 
 pub use dispatch::{Execute, fast, reference};
 pub use executor::Session;
-pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
+pub(crate) use executor::{input_parts, no_output, repeat_to, unpad};
 pub use real::Real;
 
 /// Names of all twins.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "gemm",
     "layer_norm",
     "attention",
@@ -41,4 +42,5 @@ pub const NAMES: [&str; 11] = [
     "factored_attention",
     "row_scale",
     "transpose",
+    "join",
 ];

@@ -8,6 +8,7 @@ use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
 use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::Gemm;
+use crate::kernels::join::Join;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
@@ -39,6 +40,8 @@ pub enum Op {
     RowScale(RowScale),
     /// Rows become columns.
     Transpose(Transpose),
+    /// Two arrays side by side.
+    Join(Join),
 }
 
 impl Op {
@@ -57,6 +60,7 @@ impl Op {
             Op::FactoredAttention(_) => "factored_attention",
             Op::RowScale(_) => "row_scale",
             Op::Transpose(_) => "transpose",
+            Op::Join(_) => "join",
         }
     }
 
@@ -75,6 +79,7 @@ impl Op {
             Op::FactoredAttention(a) => a.cost(),
             Op::RowScale(a) => a.cost(),
             Op::Transpose(a) => a.cost(),
+            Op::Join(a) => a.cost(),
         }
     }
 }

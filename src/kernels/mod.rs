@@ -14,6 +14,7 @@ pub mod convolution;
 pub mod embed;
 pub mod factored_attention;
 pub mod gemm;
+pub mod join;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod row_scale;
@@ -23,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::graph::Op;
 
 /// Names of all kernels, in the order of the documentation.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "gemm",
     "layer_norm",
     "attention",
@@ -35,6 +36,7 @@ pub const NAMES: [&str; 11] = [
     "factored_attention",
     "row_scale",
     "transpose",
+    "join",
 ];
 
 /// What one execution of an op costs.
@@ -82,6 +84,8 @@ pub struct DeviceTraits {
     /// Most loop iterations of one invocation, all its loops together. llvmpipe ends every loop after
     /// 65,535 of them, without a word; real GPUs have no such limit.
     pub loop_iterations: u64,
+    /// Most bytes of one array: of a buffer, and of what a shader can bind of it.
+    pub array_bytes: u64,
 }
 
 /// What [`DeviceTraits::loop_iterations`] is on software adapters: llvmpipe's limit, with room for
@@ -99,6 +103,7 @@ impl DeviceTraits {
             workgroup_bytes: 16_384,
             busy_workgroups: 256,
             loop_iterations: u64::MAX,
+            array_bytes: 128 << 20,
         }
     }
 
@@ -144,6 +149,7 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
         "factored_attention" => factored_attention::BINDINGS,
         "row_scale" => row_scale::BINDINGS,
         "transpose" => transpose::BINDINGS,
+        "join" => join::BINDINGS,
         _ => return None,
     })
 }
@@ -163,6 +169,7 @@ pub fn variants() -> Vec<Variant> {
         factored_attention::VARIANTS,
         row_scale::VARIANTS,
         transpose::VARIANTS,
+        join::VARIANTS,
     ]
     .concat()
 }
@@ -182,6 +189,7 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::FactoredAttention(_) => factored_attention::VARIANTS.to_vec(),
         Op::RowScale(_) => row_scale::VARIANTS.to_vec(),
         Op::Transpose(_) => transpose::VARIANTS.to_vec(),
+        Op::Join(_) => join::VARIANTS.to_vec(),
     };
     list.retain(|v| device.allows(v) && iterations(op, v) <= device.loop_iterations);
     list
@@ -198,7 +206,7 @@ fn iterations(op: &Op, variant: &Variant) -> u64 {
         Op::MaxPool(a) => (a.side * a.side) as u64,
         Op::FactoredAttention(a) => a.iterations(),
         Op::RowScale(a) => 2 * vectors(a.factors.content) as u64,
-        Op::Embed(_) | Op::Assemble(_) | Op::Transpose(_) => 0,
+        Op::Embed(_) | Op::Assemble(_) | Op::Transpose(_) | Op::Join(_) => 0,
     }
 }
 
@@ -219,6 +227,7 @@ pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch
         Op::FactoredAttention(a) => a.geometry(),
         Op::RowScale(a) => a.geometry(),
         Op::Transpose(a) => a.geometry(),
+        Op::Join(a) => a.geometry(),
     };
     let workgroups = fold(total, device)?;
     let params = words(workgroups[0]);
