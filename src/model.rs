@@ -10,8 +10,8 @@ use crate::cpu;
 use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::graph::passes::{fuse_norms, halve, split_attention, split_products};
-use crate::graph::{Graph, Op, Plan, PlanReport, Stage};
+use crate::graph::passes::{fuse_norms, halve, limit_arrays, split_attention, split_products};
+use crate::graph::{ELEMENT_BYTES, Graph, Op, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
 use crate::memory::MemorySize;
 use crate::perceiver::batch::Batch;
@@ -88,6 +88,8 @@ pub struct Model {
     pub(crate) budget: Option<MemorySize>,
     /// Windows that fit the budget, by request with the model's window.
     fitted: Mutex<HashMap<Request, usize>>,
+    /// Items that go through together, by request with all of them.
+    items: Mutex<HashMap<Request, usize>>,
     folded: bool,
     precision: Precision,
 }
@@ -235,7 +237,24 @@ fn plan_of(
     device: Option<&DeviceTraits>,
     precision: Precision,
 ) -> Result<Plan> {
-    planned(build::graph(blueprint, request)?, device, precision)
+    let make = |folded| build::graph(blueprint, &Request { folded, ..*request });
+    Ok(route(request.folded, &make, device, precision)?.1)
+}
+
+/// The plan of a graph by the folded or the plain route, and whether it is the folded one. What the
+/// folded route cannot divide to fit a device, the plain one can.
+fn route(
+    folded: bool,
+    make: &dyn Fn(bool) -> Result<Graph>,
+    device: Option<&DeviceTraits>,
+    precision: Precision,
+) -> Result<(bool, Plan)> {
+    match planned(make(folded)?, device, precision) {
+        Err(Error::Limit { .. }) if folded => {
+            Ok((false, planned(make(false)?, device, precision)?))
+        }
+        plan => Ok((folded, plan?)),
+    }
 }
 
 /// The plan of a graph: on a GPU with these traits, or on the CPU.
@@ -246,6 +265,7 @@ pub(crate) fn planned(
 ) -> Result<Plan> {
     let graph = match device {
         Some(traits) => {
+            let graph = limit_arrays(graph, traits.array_bytes)?;
             let graph = split_products(fuse_norms(graph), &|a| a.wanted_splits(traits));
             split_attention(graph, &|a| splits(a, traits))
         }
@@ -291,6 +311,15 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
     let work = op.cost().flops + 20 * pairs as u64;
     let bounded = work.div_ceil(most_of_a_workgroup(device) * groups.max(1) as u64) as usize;
     let wanted = wanted.max(bounded).min(keys / 256).max(1);
+    // The states of all parts are one array.
+    let state = match op {
+        Op::Attention(a) => a.batch * a.queries * a.heads * a.v_stride(),
+        Op::FactoredAttention(a) => a.batch * a.queries * a.columns.next_multiple_of(4),
+        _ => 0,
+    };
+    let state = (ELEMENT_BYTES * state as u64).max(1);
+    let most = usize::try_from(device.array_bytes / state).unwrap_or(usize::MAX);
+    let wanted = wanted.min(most.max(1));
     match op {
         Op::Attention(a) => a.feasible_splits(wanted, device),
         Op::FactoredAttention(a) => a.feasible_splits(wanted, device),
@@ -299,9 +328,12 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
 }
 
 /// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to
-/// fill it.
-pub(crate) fn window_bytes(gpu: bool) -> usize {
-    if gpu { 32 << 20 } else { 8 << 20 }
+/// fill it, within what it can bind.
+pub(crate) fn window_bytes(device: Option<&DeviceTraits>) -> usize {
+    match device {
+        Some(traits) => traits.array_bytes.min(32 << 20) as usize,
+        None => 8 << 20,
+    }
 }
 
 /// Inputs of an official model, checked.
@@ -330,9 +362,13 @@ impl Model {
         description: Description,
         source: Arc<dyn TensorSource>,
     ) -> Self {
-        let on_gpu = matches!(backend, Backend::Gpu(_));
+        let traits = match &backend {
+            Backend::Gpu(device) => Some(device.traits()),
+            _ => None,
+        };
         Model {
             description,
+            window_bytes: window_bytes(traits),
             source: Arc::clone(&source),
             store: match backend {
                 Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
@@ -340,9 +376,9 @@ impl Model {
                 Backend::Gpu(device) => Store::Gpu(gpu::Parameters::new(device, source)),
             },
             sessions: Mutex::new(VecDeque::new()),
-            window_bytes: window_bytes(on_gpu),
             budget: None,
             fitted: Mutex::default(),
+            items: Mutex::default(),
             folded: true,
             precision: Precision::F32,
         }
@@ -440,10 +476,12 @@ impl Model {
     fn forget(&mut self) {
         let lock = PoisonError::into_inner;
         self.sessions.get_mut().unwrap_or_else(lock).clear();
-        self.fitted
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        for known in [&mut self.fitted, &mut self.items] {
+            known
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+        }
     }
 
     /// Whether projections and positions of cross-attention are folded into the short side where that
@@ -601,6 +639,11 @@ impl Model {
         plan_of(&blueprint, request, self.traits(), self.precision)
     }
 
+    /// The plan of a graph that is made by one route or the other, and whether it is the folded one.
+    pub(crate) fn route(&self, make: &dyn Fn(bool) -> Result<Graph>) -> Result<(bool, Plan)> {
+        route(self.folded, make, self.traits(), self.precision)
+    }
+
     /// The plan of a graph on this model's device.
     pub(crate) fn planned(&self, graph: Graph) -> Result<Plan> {
         planned(graph, self.traits(), self.precision)
@@ -670,14 +713,18 @@ impl Model {
         let batch = self.encoder_batch(inputs, options)?;
         let blueprint = self.description.blueprint(&batch.sizes);
         let mut request = self.unfitted(1, batch.sizes, RunOptions::default());
+        let plan = |request: Request| {
+            let make = |folded| build::encoder(&blueprint, &Request { folded, ..request });
+            Ok::<_, Error>(self.route(&make)?.1)
+        };
         request.window_bytes = self.fit(&|window_bytes| {
             let request = Request {
                 window_bytes,
                 ..request
             };
-            self.graph_bytes(build::encoder(&blueprint, &request)?)
+            self.session_bytes(&plan(request)?)
         })?;
-        let mut session = self.open(build::encoder(&blueprint, &request)?)?;
+        let mut session = self.prepared(plan(request)?)?;
         let mut latents = Vec::with_capacity(batch.items);
         let items = batch.items as u64;
         // Points are for decoders.
@@ -759,17 +806,28 @@ impl Model {
                 return Ok(1);
             }
         }
-        let mut most = ITEMS;
-        if let Some(MemorySize(budget)) = self.budget {
-            most = most.min(batch.items.max(1));
-            while most > 1 {
-                let plan = self.plan(&self.unfitted(most, batch.sizes, options))?;
-                if self.session_bytes(&plan)? <= budget {
-                    break;
-                }
-                most = most.div_ceil(2).min(most - 1);
-            }
+        let mut most = ITEMS.min(batch.items.max(1));
+        if most == 1 || (self.budget.is_none() && self.traits().is_none()) {
+            return Ok(most);
         }
+        let key = self.unfitted(most, batch.sizes, options);
+        let known = |fitted: &HashMap<Request, usize>| fitted.get(&key).copied();
+        if let Some(most) = known(&self.items.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(most);
+        }
+        while most > 1 {
+            let budget = self.budget.map_or(u64::MAX, |MemorySize(bytes)| bytes);
+            let plan = self.plan(&self.unfitted(most, batch.sizes, options));
+            most = match plan {
+                Ok(plan) if self.session_bytes(&plan)? <= budget => break,
+                // Arrays of several items are not divided.
+                Err(Error::Limit { .. }) => 1,
+                Err(error) => return Err(error),
+                Ok(_) => most.div_ceil(2).min(most - 1),
+            };
+        }
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.insert(key, most);
         Ok(most)
     }
 
@@ -905,7 +963,7 @@ impl Model {
         Decoder::new(self, self.description.blueprint(sizes), latents)
     }
 
-    fn prepared(&self, plan: Plan) -> Result<Session> {
+    pub(crate) fn prepared(&self, plan: Plan) -> Result<Session> {
         if self.budget.is_some() {
             // What sessions before this one needed is not in its plan.
             self.store.release();

@@ -184,6 +184,47 @@ fn official_models_can_be_written_out() {
     }
 }
 
+/// docs/blueprints.md names every key that a file can have.
+#[test]
+fn every_key_is_documented() {
+    fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    found.insert(key.clone());
+                    keys(value, found);
+                }
+            }
+            serde_json::Value::Array(list) => list.iter().for_each(|v| keys(v, found)),
+            _ => {}
+        }
+    }
+    let official = Architecture::ALL.into_iter().map(|architecture| {
+        let config = PerceiverConfig::new(architecture);
+        model_blueprint(&config, &Sizes::usual(&config))
+    });
+    let size = perceiver::perceiver::presets::Size {
+        latents: 4,
+        channels: 8,
+        layers: 1,
+        times: 1,
+        heads: 2,
+    };
+    let flow = perceiver::perceiver::presets::convolution_flow(size, [32, 32]).expect("good");
+    let built = [example().build().expect("good"), flow];
+    let mut found = std::collections::BTreeSet::new();
+    for blueprint in official.chain(built) {
+        let file = serde_json::from_str(&blueprint.to_json()).expect("JSON");
+        keys(&file, &mut found);
+    }
+    assert!(found.len() > 50, "{found:?}");
+    let docs = include_str!("../docs/blueprints.md");
+    for key in found {
+        let named = docs.contains(&format!("`{key}`")) || docs.contains(&format!("\"{key}\""));
+        assert!(named, "{key} is not in docs/blueprints.md");
+    }
+}
+
 /// An official model and the same as a blueprint give the same bits.
 #[test]
 fn a_written_out_model_is_the_model() {

@@ -1,12 +1,17 @@
 //! Encoding in chunks and decoding subsets: the same result as all at once, whatever the chunks.
 
+use std::sync::Arc;
+
 use perceiver::checkpoint::read_tensors;
 use perceiver::gpu::ShaderChecks;
+use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::stream::{Encoder, EncoderState, Latents, Queries};
 use perceiver::tasks::flow_tiles::{patches, pixel_rows};
 use perceiver::tasks::optical_flow::patch_rows;
 use perceiver::tasks::{FlowOptions, Frame, OpticalFlow, Scene};
-use perceiver::{Engine, Model, NamedTensors, RunOptions, Sizes, Tensor};
+use perceiver::{
+    Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
+};
 
 mod common;
 
@@ -155,6 +160,67 @@ fn states_merge_and_survive_a_file() {
             let error = error(latents.as_slice(), whole(&case).as_slice());
             assert!(error < 2e-6, "{name} folded {folded}: {error:e}");
         }
+    }
+}
+
+/// States of one shape that do not belong together.
+#[test]
+fn states_of_other_models_are_refused() {
+    let config = |train_size| {
+        let mut config = PerceiverConfig::new(Architecture::OpticalFlow);
+        (
+            config.num_latents,
+            config.d_latents,
+            config.num_self_attends_per_block,
+        ) = (5, 16, 1);
+        (
+            config.num_self_attention_heads,
+            config.num_cross_attention_heads,
+        ) = (2, 1);
+        config.train_size = train_size;
+        config
+    };
+    let model = |engine: &Engine, size, seed| {
+        let config = config(size);
+        let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), seed);
+        engine
+            .load_from(config, Arc::new(weights))
+            .expect("a model")
+    };
+    let state = |model: &Model, image| {
+        let sizes = Sizes {
+            image,
+            resize_positions: true,
+            ..Sizes::default()
+        };
+        let mut encoder = model.encoder(&sizes).expect("an encoder");
+        let rows = Tensor::f32(vec![3, 54], vec![0.5; 162]).expect("rows");
+        encoder.push("frame", 0, &rows).expect("a chunk");
+        encoder.state().clone()
+    };
+    let cpu = Engine::cpu();
+    let own = state(&model(&cpu, [8, 12], 1), [8, 12]);
+    for (_, engine) in engines() {
+        own.merge(&state(&model(&engine, [8, 12], 1), [8, 12]))
+            .expect("of the same model");
+    }
+    let mut plain = model(&cpu, [8, 12], 1);
+    plain.set_folded(false);
+    let others = [
+        ("other weights", state(&model(&cpu, [8, 12], 2), [8, 12])),
+        (
+            "other frequencies",
+            state(&model(&cpu, [12, 8], 1), [8, 12]),
+        ),
+        ("another grid", state(&model(&cpu, [8, 12], 1), [12, 8])),
+        ("another route", state(&plain, [8, 12])),
+    ];
+    for (what, other) in others {
+        let refusal = own.merge(&other).expect_err(what).to_string();
+        assert!(
+            refusal.contains("the same model, weights, sizes"),
+            "{what}: {refusal}"
+        );
     }
 }
 

@@ -85,6 +85,39 @@ fn windows_change_nothing() {
     }
 }
 
+/// Texts too, whose rows are one array.
+#[test]
+fn windows_of_texts_change_nothing() {
+    let mut config = PerceiverConfig::new(Architecture::MaskedLm);
+    (config.num_latents, config.d_latents, config.d_model) = (9, 24, 16);
+    (
+        config.num_self_attends_per_block,
+        config.num_self_attention_heads,
+    ) = (2, 4);
+    (
+        config.num_cross_attention_heads,
+        config.max_position_embeddings,
+    ) = (2, 300);
+    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 3);
+    let model = Engine::cpu().load_from(config, Arc::new(weights));
+    let mut model = model.expect("model");
+    let ids = (0..300).map(|i| i * 31 % 262).collect();
+    let ids = Tensor::i64(vec![1, 300], ids).expect("ids");
+    let inputs = NamedTensors::from([("input_ids".to_owned(), ids)]);
+    let options = RunOptions {
+        intermediates: true,
+        ..RunOptions::default()
+    };
+    let expected = model
+        .run_with(&inputs, options, &mut |_, _| {})
+        .expect("a run");
+    model.set_window_bytes(1);
+    let found = model
+        .run_with(&inputs, options, &mut |_, _| {})
+        .expect("a run");
+    assert!(error(&found, &expected) < 1e-6);
+}
+
 /// What a refusal says would do.
 fn least(refusal: &Error) -> MemorySize {
     let text = refusal.to_string();

@@ -12,6 +12,7 @@ mod embed;
 mod factored_attention;
 mod gemm;
 mod gemm_merge;
+mod join;
 mod layer_norm;
 mod max_pool;
 mod operands;
@@ -31,7 +32,7 @@ use crate::random::Random;
 use crate::tensor::{Element, Extent, NamedTensors};
 
 /// Names of the kernels that have rows.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "gemm",
     "gemm_merge",
     "layer_norm",
@@ -44,6 +45,7 @@ pub const NAMES: [&str; 12] = [
     "factored_attention",
     "row_scale",
     "transpose",
+    "join",
 ];
 
 /// One row of the table.
@@ -105,6 +107,7 @@ pub fn table() -> Vec<Row> {
         factored_attention::rows(),
         row_scale::rows(),
         transpose::rows(),
+        join::rows(),
     ]
     .concat();
     rows.extend(with_halves(&rows));

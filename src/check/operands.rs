@@ -181,6 +181,13 @@ pub(super) fn operands(op: &Op) -> Vec<(Extent, Fill)> {
         Op::Transpose(a) => {
             list.push((Extent::new(a.batch, a.rows, a.cols), Fill::Numbers));
         }
+        Op::Join(a) => {
+            list.push((rows(a.rows, a.left), Fill::Numbers));
+            list.push((rows(a.rows, a.right), Fill::Numbers));
+            if a.residual {
+                list.push((rows(a.rows, a.cols()), Fill::Numbers));
+            }
+        }
         Op::MaxPool(a) => {
             let pixels = a.height * a.width;
             list.push((Extent::new(a.batch, pixels, a.cols), Fill::Numbers));
@@ -204,6 +211,7 @@ pub(super) fn results(op: &Op) -> Vec<Extent> {
         Op::FactoredAttention(a) => factored_outputs(a),
         Op::RowScale(a) => vec![Extent::new(a.batch, 1, a.rows)],
         Op::Transpose(a) => vec![Extent::new(a.batch, a.cols, a.rows)],
+        Op::Join(a) => vec![Extent::new(1, a.rows, a.cols())],
     }
 }
 
@@ -374,6 +382,10 @@ pub(super) fn describe(op: &Op) -> String {
             ]
         }
         Op::Transpose(a) => vec![format!("{}×{}×{}", a.batch, a.rows, a.cols)],
+        Op::Join(a) => vec![
+            format!("{}×({}+{})", a.rows, a.left, a.right),
+            if a.residual { "residual" } else { "" }.to_owned(),
+        ],
         Op::MaxPool(a) => vec![
             format!("{}×{}×{}×{}", a.batch, a.height, a.width, a.cols),
             format!("side {} stride {}", a.side, a.stride),

@@ -14,7 +14,7 @@ use crate::tensor::DType;
 /// Bytes before the header: its length.
 const LENGTH: usize = 8;
 /// A header of a hundred tensors has ten kilobytes; one of this size is an attack or no header.
-const LONGEST_HEADER: u64 = 64 << 20;
+const LONGEST_HEADER: u64 = 16 << 20;
 
 fn damaged(path: &Path, what: impl Into<String>) -> Error {
     Error::checkpoint(

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::perceiver::Architecture;
 
 /// An index larger than this is none.
-const LONGEST_INDEX: u64 = 64 << 20;
+const LONGEST_INDEX: u64 = 16 << 20;
 /// Weights in one file, and the index of weights in several; the first pair that is there is taken.
 const NAMES: [(&str, &str); 2] = [
     ("model.safetensors", "model.safetensors.index.json"),

@@ -45,6 +45,7 @@ pub fn reference<T: Real>(op: &Op, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         Op::FactoredAttention(a) => super::factored_attention::reference(a, inputs, outputs),
         Op::RowScale(a) => super::row_scale::reference(a, inputs, outputs[0]),
         Op::Transpose(a) => super::transpose::reference(a, inputs[0], outputs[0]),
+        Op::Join(a) => super::join::reference(a, inputs, outputs[0]),
     }
 }
 
@@ -66,5 +67,6 @@ pub fn fast(op: &Op, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
         Op::FactoredAttention(a) => super::factored_attention::fast(a, inputs, outputs),
         Op::RowScale(a) => super::row_scale::fast(a, inputs, outputs[0]),
         Op::Transpose(a) => super::transpose::fast(a, inputs[0], outputs[0]),
+        Op::Join(a) => super::join::fast(a, inputs, outputs[0]),
     }
 }

@@ -3,6 +3,7 @@
 //! All memory is allocated when the session is made; a run allocates only the small tiles of the
 //! attention kernel.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,8 @@ pub struct Session<T: Execute> {
     slots: Vec<Vec<T>>,
     /// Seconds of the last run, by node.
     seconds: Vec<f64>,
+    /// Grid position that factored attentions begin at.
+    first_key: usize,
 }
 
 impl<T: Execute> Session<T> {
@@ -50,6 +53,7 @@ impl<T: Execute> Session<T> {
             own,
             slots,
             seconds: Vec::new(),
+            first_key: 0,
         };
         session.prepare();
         Ok(session)
@@ -67,9 +71,10 @@ impl<T: Execute> Session<T> {
     pub fn set_first_key(&mut self, first: usize) {
         for node in &mut self.plan.graph.nodes {
             if let Op::FactoredAttention(args) = &mut node.op {
-                args.first_key = first;
+                args.first_key = args.first_key - self.first_key + first;
             }
         }
+        self.first_key = first;
     }
 
     /// The plan that this session runs.
@@ -97,17 +102,15 @@ impl<T: Execute> Session<T> {
     /// # Errors
     /// [`Error::Input`] when there is no such input or the size is wrong.
     pub fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
-        let (id, extent) = input_of(&self.plan, name, data.len())?;
-        let own = &mut self.own[id.index()];
-        if extent.cols == 0 {
-            return Ok(());
-        }
-        for (to, from) in own
-            .chunks_exact_mut(extent.stride())
-            .zip(data.chunks_exact(extent.cols))
-        {
-            for (to, &from) in to.iter_mut().zip(from) {
-                *to = T::from_f32(from);
+        for (id, extent, elements) in input_parts(&self.plan, name, data.len())? {
+            if extent.cols == 0 {
+                continue;
+            }
+            let own = self.own[id.index()].chunks_exact_mut(extent.stride());
+            for (to, from) in own.zip(data[elements].chunks_exact(extent.cols)) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = T::from_f32(from);
+                }
             }
         }
         Ok(())
@@ -218,24 +221,44 @@ impl<T: Execute> Session<T> {
     }
 }
 
-/// The input `name` of a plan, if `elements` is its size.
-pub(crate) fn input_of(plan: &Plan, name: &str, elements: usize) -> Result<(ValueId, Extent)> {
-    let Some((_, id, extent)) = plan.graph.inputs().find(|(n, ..)| *n == name) else {
-        let known: Vec<&str> = plan.graph.inputs().map(|(n, ..)| n).collect();
-        return Err(Error::input(
-            name,
-            "is unknown",
-            format!("one of {known:?}"),
-        ));
+/// The arrays that hold input `name` of a plan, each with the elements that it takes, if `elements` is
+/// the input's size.
+pub(crate) fn input_parts(
+    plan: &Plan,
+    name: &str,
+    elements: usize,
+) -> Result<Vec<(ValueId, Extent, Range<usize>)>> {
+    let mut parts = Vec::new();
+    let mut wanted = None;
+    for (known, id, extent) in plan.graph.inputs() {
+        if known != name {
+            continue;
+        }
+        let (first, whole) = match plan.graph.value(id).source {
+            Source::Part { first, whole, .. } => (first, whole),
+            _ => (0, extent.len()),
+        };
+        parts.push((id, extent, first..first + extent.len()));
+        wanted = Some((whole, extent));
+    }
+    let Some((whole, extent)) = wanted else {
+        let mut known: Vec<&str> = plan.graph.inputs().map(|(n, ..)| n).collect();
+        known.dedup();
+        let expected = format!("one of {known:?}");
+        return Err(Error::input(name, "is unknown", expected));
     };
-    if extent.len() != elements {
+    if whole != elements {
+        let expected = match parts.len() {
+            1 => format!("{whole} elements ({extent})"),
+            _ => format!("{whole} elements"),
+        };
         return Err(Error::input(
             name,
             format!("has {elements} elements"),
-            format!("{} elements ({extent})", extent.len()),
+            expected,
         ));
     }
-    Ok((id, extent))
+    Ok(parts)
 }
 
 /// The error for an output that a plan does not have.

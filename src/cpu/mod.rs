@@ -13,6 +13,7 @@ pub mod embed;
 pub mod factored_attention;
 pub mod gemm;
 pub mod gemm_merge;
+pub mod join;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod row_scale;
@@ -26,11 +27,11 @@ pub mod simd;
 
 pub use dispatch::{Execute, fast, reference};
 pub use executor::Session;
-pub(crate) use executor::{input_of, no_output, repeat_to, unpad};
+pub(crate) use executor::{input_parts, no_output, repeat_to, unpad};
 pub use real::Real;
 
 /// Names of all twins.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "gemm",
     "gemm_merge",
     "layer_norm",
@@ -43,4 +44,5 @@ pub const NAMES: [&str; 12] = [
     "factored_attention",
     "row_scale",
     "transpose",
+    "join",
 ];

@@ -133,6 +133,9 @@ impl Device {
                 .then_some([info.subgroup_min_size, info.subgroup_max_size]),
             matrices,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            array_bytes: limits
+                .max_buffer_size
+                .min(limits.max_storage_buffer_binding_size),
             invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             busy_workgroups: match kind {

@@ -66,6 +66,7 @@ const SOURCES: &[(&str, &str)] = &[
     ),
     ("row_scale", include_str!("../../shaders/row_scale.wgsl")),
     ("transpose", include_str!("../../shaders/transpose.wgsl")),
+    ("join", include_str!("../../shaders/join.wgsl")),
 ];
 
 /// Names of all shaders that are kernels.

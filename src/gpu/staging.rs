@@ -4,12 +4,23 @@ use super::device::Device;
 use crate::error::Result;
 use crate::graph::{Plan, ValueId};
 
-/// Host-visible memory that is mapped except while a run uses it.
+/// Host-visible memory that is mapped except while a run uses it: as many buffers as the device's
+/// limit of one asks for.
 pub(super) struct Staging {
-    pub(super) buffer: wgpu::Buffer,
-    /// Value, offset in bytes, bytes.
-    pub(super) parts: Vec<(ValueId, u64, u64)>,
+    pub(super) buffers: Vec<wgpu::Buffer>,
+    pub(super) parts: Vec<Part>,
     pub(super) mapped: bool,
+}
+
+/// Where a value is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) id: ValueId,
+    /// Which buffer.
+    pub(super) buffer: usize,
+    /// Offset in it, in bytes.
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
 }
 
 impl Staging {
@@ -20,34 +31,54 @@ impl Staging {
         values: &[ValueId],
         usage: wgpu::BufferUsages,
     ) -> Result<Self> {
-        let mut parts: Vec<(ValueId, u64, u64)> = Vec::new();
-        let mut end = 0;
+        let most = device.limits().max_buffer_size;
+        let mut parts: Vec<Part> = Vec::new();
+        let mut sizes = vec![0];
         for &id in values {
-            if parts.iter().any(|(known, ..)| *known == id) {
+            if parts.iter().any(|known| known.id == id) {
                 continue;
             }
             let bytes = plan.graph.value(id).bytes();
-            parts.push((id, end, bytes));
-            end += bytes;
+            if sizes[sizes.len() - 1] + bytes > most {
+                sizes.push(0);
+            }
+            let buffer = sizes.len() - 1;
+            parts.push(Part {
+                id,
+                buffer,
+                offset: sizes[buffer],
+                bytes,
+            });
+            sizes[buffer] += bytes;
         }
         let write = usage.contains(wgpu::BufferUsages::MAP_WRITE);
+        let buffers = sizes
+            .into_iter()
+            .map(|size| device.buffer(label, size, usage, write))
+            .collect::<Result<_>>()?;
         Ok(Staging {
-            buffer: device.buffer(label, end, usage, write)?,
+            buffers,
             parts,
             mapped: write,
         })
     }
 
-    pub(super) fn part(&self, id: ValueId) -> Option<(u64, u64)> {
-        self.parts
-            .iter()
-            .find(|(known, ..)| *known == id)
-            .map(|&(_, offset, bytes)| (offset, bytes))
+    /// Bytes of all buffers.
+    pub(super) fn size(&self) -> u64 {
+        self.buffers.iter().map(wgpu::Buffer::size).sum()
+    }
+
+    /// The buffer that a value passes through, its offset there and its bytes; `None` for empty ones.
+    pub(super) fn part(&self, id: ValueId) -> Option<(&wgpu::Buffer, u64, u64)> {
+        let part = self.parts.iter().find(|part| part.id == id)?;
+        (part.bytes > 0).then(|| (&self.buffers[part.buffer], part.offset, part.bytes))
     }
 
     pub(super) fn unmap(&mut self) {
         if self.mapped {
-            self.buffer.unmap();
+            for buffer in &self.buffers {
+                buffer.unmap();
+            }
             self.mapped = false;
         }
     }

@@ -8,7 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use super::device::Device;
 use crate::error::Result;
 use crate::graph::Recipe;
-use crate::perceiver::parameters::{TensorSource, evaluate};
+use crate::perceiver::parameters::{TensorSource, evaluate, window};
 use crate::tensor::Element;
 
 /// The parameters of a model on a device.
@@ -16,6 +16,8 @@ pub struct Parameters {
     device: Device,
     source: Arc<dyn TensorSource>,
     known: Mutex<HashMap<(Recipe, Element), Arc<wgpu::Buffer>>>,
+    /// The array that windows were last cut from: they come one after the other.
+    cut: Mutex<Option<(Recipe, Vec<f32>)>>,
 }
 
 impl Parameters {
@@ -26,6 +28,7 @@ impl Parameters {
             device,
             source,
             known: Mutex::new(HashMap::new()),
+            cut: Mutex::new(None),
         }
     }
 
@@ -54,7 +57,7 @@ impl Parameters {
         if let Some(buffer) = known.get(&key) {
             return Ok(buffer.clone());
         }
-        let array = evaluate::<f32>(recipe, &*self.source)?;
+        let array = self.evaluated(recipe)?;
         let halves: Vec<half::f16>;
         let bytes: &[u8] = match element {
             Element::F32 => bytemuck::cast_slice(&array),
@@ -72,6 +75,26 @@ impl Parameters {
         let buffer = Arc::new(buffer);
         known.insert(key, buffer.clone());
         Ok(buffer)
+    }
+
+    fn evaluated(&self, recipe: &Recipe) -> Result<Vec<f32>> {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let Recipe::Window { of, rows, columns } = recipe else {
+            *cut = None;
+            return evaluate(recipe, &*self.source);
+        };
+        let whole = match cut.take() {
+            Some((known, whole)) if known == **of => whole,
+            _ => evaluate(of, &*self.source)?,
+        };
+        let array = window(&whole, of.extent(), rows, columns);
+        *cut = Some(((**of).clone(), whole));
+        Ok(array)
+    }
+
+    /// Forgets the array that windows were last cut from.
+    pub(super) fn forget_cut(&self) {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Drops arrays that no session holds; they are uploaded again when they are asked for.

@@ -73,6 +73,7 @@ impl Op {
             }
             Op::RowScale(a) => content_first(a.factors.content > 0, 1 + usize::from(a.indexed)),
             Op::AttentionMerge(_) => vec![Wide; 2],
+            Op::Join(a) => vec![Wide; 2 + usize::from(a.residual)],
             Op::Embed(_) | Op::Convolution(_) => vec![Wide; 3],
             Op::MaxPool(_) | Op::Transpose(_) => vec![Wide],
         }

@@ -28,6 +28,9 @@ use std::collections::HashMap;
 
 use crate::tensor::{Element, Extent};
 
+/// Bytes of an element as sizes are bounded, before it is known what will be stored as halves.
+pub(crate) const ELEMENT_BYTES: u64 = crate::tensor::Element::F32.bytes() as u64;
+
 /// Index of a value in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) u32);
@@ -46,6 +49,15 @@ impl ValueId {
 pub enum Source {
     /// Written by the host before each run, under this name.
     Input(String),
+    /// Some elements of an input that is held by several arrays.
+    Part {
+        /// The input's name.
+        input: String,
+        /// Which of its elements come first, without padding.
+        first: usize,
+        /// Elements of the input.
+        whole: usize,
+    },
     /// Made from the checkpoint once, by this recipe.
     Parameter(Recipe),
     /// Written by a node.
@@ -155,13 +167,15 @@ impl Graph {
         }
     }
 
-    /// Names and shapes of the inputs.
+    /// Names and shapes of the inputs; one that several arrays hold comes several times.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, ValueId, Extent)> {
         self.values
             .iter()
             .enumerate()
             .filter_map(|(i, v)| match &v.source {
-                Source::Input(name) => Some((name.as_str(), ValueId(i as u32), v.extent)),
+                Source::Input(name) | Source::Part { input: name, .. } => {
+                    Some((name.as_str(), ValueId(i as u32), v.extent))
+                }
                 _ => None,
             })
     }

@@ -9,6 +9,7 @@ use crate::kernels::embed::Embed;
 use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::gemm_merge::GemmMerge;
+use crate::kernels::join::Join;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
@@ -42,6 +43,8 @@ pub enum Op {
     RowScale(RowScale),
     /// Rows become columns.
     Transpose(Transpose),
+    /// Two arrays side by side.
+    Join(Join),
 }
 
 impl Op {
@@ -61,6 +64,7 @@ impl Op {
             Op::FactoredAttention(_) => "factored_attention",
             Op::RowScale(_) => "row_scale",
             Op::Transpose(_) => "transpose",
+            Op::Join(_) => "join",
         }
     }
 
@@ -80,6 +84,7 @@ impl Op {
             Op::FactoredAttention(a) => a.cost(),
             Op::RowScale(a) => a.cost(),
             Op::Transpose(a) => a.cost(),
+            Op::Join(a) => a.cost(),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A recipe knows its shape and which tensors it needs before any weight is read, so that a plan
 //! can be made from a `config.json` alone. Evaluation is in `crate::perceiver::parameters`.
 
+use std::ops::Range;
+
 use super::fold::Folded;
 use crate::tensor::Extent;
 
@@ -168,6 +170,15 @@ pub enum Recipe {
         /// The bias as it is, if there is one.
         bias: Option<Box<Recipe>>,
     },
+    /// Some rows and columns of another array, as an array of its own.
+    Window {
+        /// The array.
+        of: Box<Recipe>,
+        /// Its rows, padding rows included.
+        rows: Range<usize>,
+        /// Its columns.
+        columns: Range<usize>,
+    },
     /// A table of positions on a square grid, resized to another grid (bicubic, as
     /// `interpolate_pos_encoding` does).
     ResizedPositions {
@@ -237,6 +248,7 @@ impl Recipe {
                 };
                 Extent::new(1, rows, cols)
             }
+            Recipe::Window { rows, columns, .. } => Extent::new(1, rows.len(), columns.len()),
             Recipe::ResizedPositions { channels, size, .. } => {
                 Extent::new(1, size[0] * size[1], *channels)
             }
@@ -281,6 +293,7 @@ impl Recipe {
                 .map(|name| (name, vec![*channels]))
                 .to_vec(),
             Recipe::Folded(folded) => folded.tensors(),
+            Recipe::Window { of, .. } => of.tensors(),
             Recipe::ResizedPositions {
                 name,
                 positions,

@@ -64,7 +64,7 @@ impl Plan {
         for (i, value) in graph.values.iter().enumerate() {
             placements[i] = match (&value.source, lives[i]) {
                 (Source::Parameter(_), Some(_)) => Placement::Parameter,
-                (Source::Input(_), _) => Placement::Own,
+                (Source::Input(_) | Source::Part { .. }, _) => Placement::Own,
                 (_, None) => Placement::Unused,
                 // Results of the load-time part that the run reads must survive all runs.
                 (Source::Node, Some(life)) if life.from < once && life.to >= once => Placement::Own,

@@ -378,7 +378,13 @@ impl Gemm {
         if self.normalise || device.software || !few || self.inner < 512 {
             return 1;
         }
-        ((busy / groups) as usize).min(self.inner / 256).clamp(1, 8)
+        // The sums of all parts are one array.
+        let part = (4 * self.rows * self.cols.next_multiple_of(4)).max(1) as u64;
+        let fit = usize::try_from(device.array_bytes / part).unwrap_or(usize::MAX);
+        ((busy / groups) as usize)
+            .min(self.inner / 256)
+            .min(fit)
+            .clamp(1, 8)
     }
 
     /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.

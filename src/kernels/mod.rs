@@ -15,6 +15,7 @@ pub mod embed;
 pub mod factored_attention;
 pub mod gemm;
 pub mod gemm_merge;
+pub mod join;
 pub mod layer_norm;
 pub mod max_pool;
 pub mod row_scale;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::graph::Op;
 
 /// Names of all kernels, in the order of the documentation.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "gemm",
     "gemm_merge",
     "layer_norm",
@@ -37,6 +38,7 @@ pub const NAMES: [&str; 12] = [
     "factored_attention",
     "row_scale",
     "transpose",
+    "join",
 ];
 
 /// What one execution of an op costs.
@@ -156,6 +158,8 @@ pub struct DeviceTraits {
     /// Side of the square matrices of halves that the device multiplies with sums in f32, where it
     /// does: 16 on Vulkan, 8 on Metal.
     pub matrices: Option<u32>,
+    /// Most bytes of one array: of a buffer, and of what a shader can bind of it.
+    pub array_bytes: u64,
 }
 
 /// What [`DeviceTraits::loop_iterations`] is on software adapters: llvmpipe's limit, with room for
@@ -175,6 +179,7 @@ impl DeviceTraits {
             loop_iterations: u64::MAX,
             subgroups: None,
             matrices: None,
+            array_bytes: 128 << 20,
         }
     }
 
@@ -228,6 +233,7 @@ pub fn bindings(kernel: &str) -> Option<Bindings> {
         "factored_attention" => factored_attention::BINDINGS,
         "row_scale" => row_scale::BINDINGS,
         "transpose" => transpose::BINDINGS,
+        "join" => join::BINDINGS,
         _ => return None,
     })
 }
@@ -248,6 +254,7 @@ pub fn variants() -> Vec<Variant> {
         factored_attention::VARIANTS,
         row_scale::VARIANTS,
         transpose::VARIANTS,
+        join::VARIANTS,
     ]
     .concat()
 }
@@ -268,6 +275,7 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::FactoredAttention(a) => a.candidates(),
         Op::RowScale(a) => a.candidates(),
         Op::Transpose(_) => transpose::VARIANTS.to_vec(),
+        Op::Join(_) => join::VARIANTS.to_vec(),
     };
     list.retain(|v| device.allows(v) && iterations(op, v) <= device.loop_iterations);
     list
@@ -285,7 +293,7 @@ fn iterations(op: &Op, variant: &Variant) -> u64 {
         Op::MaxPool(a) => (a.side * a.side) as u64,
         Op::FactoredAttention(a) => a.iterations(),
         Op::RowScale(a) => 2 * vectors(a.factors.content) as u64,
-        Op::Embed(_) | Op::Assemble(_) | Op::Transpose(_) => 0,
+        Op::Embed(_) | Op::Assemble(_) | Op::Transpose(_) | Op::Join(_) => 0,
     }
 }
 
@@ -307,6 +315,7 @@ pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch
         Op::FactoredAttention(a) => a.geometry(),
         Op::RowScale(a) => a.geometry(),
         Op::Transpose(a) => a.geometry(),
+        Op::Join(a) => a.geometry(),
     };
     let workgroups = fold(total, device)?;
     let params = words(workgroups[0]);

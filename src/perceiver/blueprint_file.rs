@@ -56,7 +56,7 @@ pub const MODEL_TYPE: &str = "perceiver-blueprint";
 /// The one version of the form that there is.
 const VERSION: u32 = 1;
 /// A configuration file larger than this is not one.
-pub(crate) const MOST_BYTES: u64 = 16 << 20;
+pub(crate) const MOST_BYTES: u64 = 4 << 20;
 
 /// The file.
 #[derive(Serialize, Deserialize)]

@@ -111,11 +111,11 @@ fn latents(
     }
     if request.intermediates {
         let rows = inputs.iter().map(|m| m.count).sum();
-        g.output(
-            "encoder_input",
-            assembled.iter().map(|v| v.value).collect(),
-            vec![request.batch, rows, blueprint.channels],
-        );
+        // Windows of one array are that array.
+        let mut pieces: Vec<ValueId> = assembled.iter().map(|v| v.value).collect();
+        pieces.dedup();
+        let shape = vec![request.batch, rows, blueprint.channels];
+        g.output("encoder_input", pieces, shape);
         let values = [
             ("latents_after_cross", crossed),
             ("latents_after_layer1", processed.map(|p| p.after_layer1)),
@@ -215,6 +215,7 @@ pub(super) fn outputs(
     }
     if request.intermediates && blueprint.decoders.len() == 1 {
         let shape = vec![batch, rows, decoder.layer.q_width];
+        all_queries.dedup();
         g.output("decoder_query", all_queries, shape.clone());
         g.output("decoder_hidden", hiddens, shape);
         g.output("decoder_output", decoded_rows, with_batch(&decoder.shape));
@@ -402,11 +403,8 @@ pub(super) fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<
             let positions = learned(g, positions, *most, *channels);
             let ids = g.input(input, Extent::new(batch, 1, count));
             let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
-            let content = move |g: &mut Graph, w: Window, stage| {
-                let rows = g.embed(stage, "embed", ids, table, positions);
-                g.rows(rows, w.first, w.rows)
-            };
-            Rows::of_content(&array.name, count, *channels, content)
+            let rows = g.embed(Stage::Preprocess, "embed", ids, table, positions);
+            Rows::of_array(&array.name, count, *channels, rows)
         }
         Content::Convolution {
             input,

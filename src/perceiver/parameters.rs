@@ -3,6 +3,7 @@
 //! Each recipe is evaluated once per model and shared by all its plans.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
@@ -248,6 +249,10 @@ pub fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<V
             }
             Ok(sum.into_iter().map(T::from_f64).collect())
         }
+        Recipe::Window { of, rows, columns } => {
+            let whole = evaluate::<T>(of, source)?;
+            Ok(window(&whole, of.extent(), rows, columns))
+        }
         Recipe::ResizedPositions {
             name,
             positions,
@@ -288,6 +293,22 @@ fn norm_weight(weight: &mut [f64], stride: usize, gain: &[f32]) {
             *w -= mean;
         }
     }
+}
+
+/// Some rows and columns of a padded array, padded again.
+pub(crate) fn window<T: Real>(
+    whole: &[T],
+    extent: Extent,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+) -> Vec<T> {
+    let part = Extent::new(1, rows.len(), columns.len());
+    let mut array = vec![T::default(); part.padded_len()];
+    let from = whole.chunks_exact(extent.stride().max(1)).skip(rows.start);
+    for (to, from) in array.chunks_exact_mut(part.stride().max(1)).zip(from) {
+        to[..columns.len()].copy_from_slice(&from[columns.clone()]);
+    }
+    array
 }
 
 /// Scale and shift per channel of a batch norm at inference.

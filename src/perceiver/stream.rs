@@ -54,7 +54,7 @@ pub(crate) struct StreamEncoder {
 pub(crate) const MOST_POINTS: usize = 1 << 24;
 
 /// Rows of the smallest chunk.
-const SMALLEST: usize = 64;
+pub(crate) const SMALLEST: usize = 64;
 
 /// Rows of the chunk that `rows` rows are filled up to, `most` at the most: few sizes, so that few
 /// sessions are made.
@@ -115,6 +115,16 @@ impl StreamEncoder {
     /// What it is the encoder of.
     pub(crate) fn blueprint(&self) -> &Blueprint {
         &self.blueprint
+    }
+
+    /// Whether it takes the folded route.
+    pub(crate) fn is_folded(&self) -> bool {
+        self.folded
+    }
+
+    /// What it was the encoder of.
+    pub(crate) fn into_blueprint(self) -> Blueprint {
+        self.blueprint
     }
 
     fn latents(&self, g: &mut Graph) -> View {

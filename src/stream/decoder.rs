@@ -116,7 +116,8 @@ impl<'a> Decoder<'a> {
         decoders.flat_map(|d| d.heads.iter().map(move |h| (d, h)))
     }
 
-    /// Outputs: name, queries that can be asked, channels that a query must bring along, columns.
+    /// Outputs: name, queries that can be asked (all points of a grid where queries are picked from one,
+    /// otherwise all rows), channels that a query must bring along, columns.
     #[must_use]
     pub fn outputs(&self) -> Vec<(&str, usize, usize, usize)> {
         self.heads()
@@ -235,10 +236,10 @@ impl<'a> Decoder<'a> {
             }
             _ => 0,
         };
-        let folded = self.model.folded();
         let window = self.model.fit(&|window| {
-            let graph = decode(&self.blueprint, layer, head, rows(window), folded)?;
-            Ok(self.model.graph_bytes(graph)? + table)
+            let make = |folded| decode(&self.blueprint, layer, head, rows(window), folded);
+            let (_, plan) = self.model.route(&make)?;
+            Ok(self.model.session_bytes(&plan)? + table)
         })?;
         Ok(rows(window))
     }
@@ -288,8 +289,9 @@ impl<'a> Decoder<'a> {
             self.sessions.clear();
         }
         let (d, h) = self.layer(head)?;
-        let graph = decode(&self.blueprint, d, h, rows, self.model.folded())?;
-        let mut session = self.model.open(graph)?;
+        let make = |folded| decode(&self.blueprint, d, h, rows, folded);
+        let (_, plan) = self.model.route(&make)?;
+        let mut session = self.model.prepared(plan)?;
         session.write(LATENTS, self.latents.as_slice())?;
         session.prepare()?;
         Ok(session)

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::fingerprint::fingerprint;
 use super::{EncoderState, Latents};
 use crate::error::{Error, Result};
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Positions, RowArray};
 use crate::perceiver::stream::{
-    CONTENT, CONTEXT, LATENTS, MASK, POINTS, STATISTICS, SUMS, StreamEncoder, chunk_size,
+    CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder, chunk_size,
 };
 use crate::tensor::Tensor;
 
@@ -27,8 +28,18 @@ pub struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
-        let parts = StreamEncoder::new(blueprint, model.folded())?;
-        let state = EncoderState::empty(parts.state());
+        let mut parts = StreamEncoder::new(blueprint, model.folded())?;
+        // What the folded route cannot divide to fit the device, the plain one can.
+        let fits = |parts: &StreamEncoder| {
+            for i in 0..parts.blueprint().inputs.len() {
+                model.planned(parts.chunk(i, SMALLEST)?)?;
+            }
+            model.planned(parts.rest()?)
+        };
+        if let Err(Error::Limit { .. }) = fits(&parts) {
+            parts = StreamEncoder::new(parts.into_blueprint(), false)?;
+        }
+        let state = EncoderState::empty(parts.state(), fingerprint(model, &parts)?);
         let window = model.fit(&|window| {
             let mut most = model.graph_bytes(parts.rest()?)?;
             for (i, array) in parts.blueprint().inputs.iter().enumerate() {
@@ -164,10 +175,10 @@ impl<'a> Encoder<'a> {
         &self.state
     }
 
-    /// Adds the rows that another encoder of the same model has read.
+    /// Adds the rows that another encoder of the same model has read, on this device or another.
     ///
     /// # Errors
-    /// [`Error::Input`] when the state has another shape, as that of another model or route has.
+    /// [`Error::Input`] when the state is of another model, of other weights, sizes or route.
     pub fn merge(&mut self, other: &EncoderState) -> Result<()> {
         self.state = self.state.merge(other)?;
         Ok(())

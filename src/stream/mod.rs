@@ -8,6 +8,7 @@
 
 mod decoder;
 mod encoder;
+mod fingerprint;
 mod latents;
 mod state;
 

@@ -11,10 +11,15 @@ use crate::kernels::attention::LOWEST_SCORE;
 use crate::perceiver::stream::{STATISTICS, SUMS, StateShape};
 use crate::tensor::{NamedTensors, Tensor};
 
+/// Tensor of a state's file: which model it is of.
+const MODEL: &str = "state.model";
+
 /// What an encoder knows of the rows so far. Its size depends on the model alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderState {
     pub(super) shape: StateShape,
+    /// Of the model, its weights, the sizes of its inputs, and the route.
+    model: i64,
     /// `[rows, columns]`.
     pub(super) sums: Vec<f32>,
     /// `[rows, groups, 2]`: maximum, sum of weights.
@@ -23,9 +28,10 @@ pub struct EncoderState {
 
 impl EncoderState {
     /// The state before any row.
-    pub(super) fn empty(shape: StateShape) -> Self {
+    pub(super) fn empty(shape: StateShape, model: i64) -> Self {
         EncoderState {
             shape,
+            model,
             sums: vec![0.0; shape.rows * shape.columns],
             statistics: [LOWEST_SCORE, 0.0].repeat(shape.rows * shape.groups),
         }
@@ -40,9 +46,9 @@ impl EncoderState {
     /// The state after the rows of both. Which is first does not matter.
     ///
     /// # Errors
-    /// [`Error::Input`] when their shapes differ, as those of different models or routes do.
+    /// [`Error::Input`] when they are not of the same model, weights, sizes of inputs and route.
     pub fn merge(&self, other: &EncoderState) -> Result<EncoderState> {
-        self.check(other.shape)?;
+        self.check(other)?;
         let mut merged = self.clone();
         let groups = merged
             .groups_mut()
@@ -90,9 +96,15 @@ impl EncoderState {
             .zip(self.statistics.chunks_mut(2))
     }
 
-    pub(super) fn check(&self, shape: StateShape) -> Result<()> {
-        if self.shape == shape {
+    fn check(&self, other: &EncoderState) -> Result<()> {
+        if self.shape == other.shape && self.model == other.model {
             return Ok(());
+        }
+        let same = "a state of the same model, weights, sizes of inputs and route";
+        if self.shape == other.shape {
+            let what = format!("is of another model ({:016x})", other.model);
+            let expected = format!("{same} ({:016x})", self.model);
+            return Err(Error::input("encoder state", what, expected));
         }
         let text = |s: StateShape| {
             let StateShape {
@@ -104,8 +116,8 @@ impl EncoderState {
         };
         Err(Error::input(
             "encoder state",
-            format!("has {}", text(self.shape)),
-            format!("{}: a state of the same model and route", text(shape)),
+            format!("has {}", text(other.shape)),
+            format!("{}: {same}", text(self.shape)),
         ))
     }
 
@@ -121,7 +133,8 @@ impl EncoderState {
         } = self.shape;
         let sums = Tensor::f32(vec![rows, columns], self.sums.clone())?;
         let statistics = Tensor::f32(vec![rows, groups, 2], self.statistics.clone())?;
-        let tensors = [(SUMS, sums), (STATISTICS, statistics)];
+        let model = Tensor::i64(vec![1], vec![self.model])?;
+        let tensors = [(SUMS, sums), (STATISTICS, statistics), (MODEL, model)];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
         write_tensors(path.as_ref(), &NamedTensors::from(tensors))
     }
@@ -148,6 +161,10 @@ impl EncoderState {
             Ok((tensor.shape(), data.to_vec()))
         };
         let ((sums_shape, sums), (shape, statistics)) = (get(SUMS)?, get(STATISTICS)?);
+        let model = tensors.get(MODEL).and_then(|t| t.as_i64());
+        let &[model] = model.unwrap_or_default() else {
+            return Err(wrong(MODEL));
+        };
         let (&[rows, columns], &[other, groups, 2]) = (sums_shape, shape) else {
             return Err(wrong(STATISTICS));
         };
@@ -160,6 +177,7 @@ impl EncoderState {
                 columns,
                 groups,
             },
+            model,
             sums,
             statistics,
         })

@@ -1,5 +1,6 @@
 //! Where a layer is timed, and the timing of one plan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,7 +40,10 @@ impl Place {
     /// Bytes of the widest array of a window, as models have it here.
     #[must_use]
     pub fn window_bytes(&self) -> usize {
-        model::window_bytes(matches!(self, Place::Gpu(_)))
+        match self {
+            Place::Gpu(device) => model::window_bytes(Some(device.traits())),
+            _ => model::window_bytes(None),
+        }
     }
 
     /// The plan of a layer of a series for one size.
@@ -86,11 +90,11 @@ impl Trial {
     pub fn new(place: &Place, plan: Plan) -> Result<Self> {
         let tensors = plan.graph.parameters().flat_map(|(_, r)| r.tensors());
         let weights = Arc::new(RandomTensors::new(tensors.collect::<Vec<_>>(), 1));
-        let inputs: Vec<(String, usize)> = plan
-            .graph
-            .inputs()
-            .map(|(name, _, e)| (name.to_owned(), e.len()))
-            .collect();
+        // An input may be held by several arrays.
+        let mut inputs: BTreeMap<String, usize> = BTreeMap::new();
+        for (name, _, extent) in plan.graph.inputs() {
+            *inputs.entry(name.to_owned()).or_default() += extent.len();
+        }
         let noise = |n: usize| -> Vec<f32> {
             (0..n)
                 .map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0)

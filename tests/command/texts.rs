@@ -21,6 +21,18 @@ fn lines_are_texts_and_the_last_line_feed_is_none() {
     let alone = json(&["classify-text", "--model", &model, "--json", "good"]);
     assert_eq!(classify(&["-"], b"good\n"), alone);
     assert_eq!(classify(&["-"], b"good\n\n")[0]["text"], "good\n");
+    let arguments = ["classify-text", "--model", &model, "--csv", "--top", "1"];
+    let lines = super::succeeded(&[&arguments[..], &["good, or \"bad\"", "bad"]].concat());
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines[0], "text,rank,class,label,logit,probability");
+    assert!(
+        lines[1].starts_with("\"good, or \"\"bad\"\"\",1,"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[2].starts_with("bad,1,") && lines.len() == 3,
+        "{lines:?}"
+    );
     let output = with_input(&["classify-text", "--model", &model, "--lines", "-"], b"\n");
     let said = super::text(&output.stderr);
     assert!(

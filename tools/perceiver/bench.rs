@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use perceiver::checkpoint::Checkpoint;
 use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::stream::Queries;
 use perceiver::{
     Architecture, Description, Engine, Model, NamedTensors, Precision, Result, RunOptions, Sizes,
     Tensor,
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     batch: usize,
     #[command(flatten)]
     memory: models::MemoryOption,
+    /// Also: encode one item once, then decode every query of every output as a stream
+    #[arg(long)]
+    streams: bool,
     /// Also the time of every kernel launch, on the CPU
     #[arg(long)]
     kernels: bool,
@@ -75,9 +79,23 @@ struct Row {
     stage_seconds: Option<[f64; 5]>,
     /// Time over that of the first row of the model.
     ratio: f64,
+    /// With `--streams`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<Streams>,
     /// Of the last run, with `--kernels`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<KernelRow>,
+}
+
+/// Encoded once, decoded whole: medians.
+#[derive(Serialize)]
+struct Streams {
+    encode_seconds: f64,
+    decode_seconds: f64,
+    /// Of both.
+    seconds: f64,
+    /// Queries of all outputs.
+    queries: usize,
 }
 
 /// One kernel launch.
@@ -148,6 +166,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "ratio",
     ];
     show::table(&heading, cells.collect())?;
+    streams(&rows)?;
     for row in rows.iter().filter(|r| !r.kernels.is_empty()) {
         let cells = row.kernels.iter().map(|k| {
             vec![
@@ -163,6 +182,80 @@ pub(crate) fn run(options: &Options) -> Outcome {
         show::table(&heading, cells.collect())?;
     }
     Ok(true)
+}
+
+/// The table of streams, if they were asked for.
+fn streams(rows: &[Row]) -> Result<()> {
+    let cells = rows.iter().filter_map(|r| {
+        let s = r.streams.as_ref()?;
+        Some(vec![
+            r.model.clone(),
+            r.device.clone(),
+            s.queries.to_string(),
+            format!("{:.3} s", s.encode_seconds),
+            format!("{:.3} s", s.decode_seconds),
+            format!("{:.3} s", s.seconds),
+        ])
+    });
+    let cells: Vec<Vec<String>> = cells.collect();
+    if cells.is_empty() {
+        return Ok(());
+    }
+    let heading = [
+        "model",
+        "device",
+        "queries",
+        "encode once",
+        "decode all",
+        "both",
+    ];
+    show::table(&heading, cells)
+}
+
+/// Encodes the first item once and decodes all its queries, once for warmth and then as often as runs
+/// are timed.
+fn time_streams(model: &Model, runs: usize) -> Result<Streams> {
+    let inputs = inputs(model, 1)?;
+    let how = RunOptions::default();
+    let mut times = Vec::new();
+    let mut queries = 0;
+    for _ in 0..=runs {
+        let start = Instant::now();
+        let (sizes, latents) = model.encode(&inputs, how, &mut |_, _| {})?;
+        let encode = start.elapsed().as_secs_f64();
+        let mut decoder = model.decoder(&sizes, &latents[0])?;
+        let outputs: Vec<(String, usize, usize)> = decoder
+            .outputs()
+            .into_iter()
+            .map(|(name, count, channels, _)| (name.to_owned(), count, channels))
+            .collect();
+        // What queries bring along are rows of the input.
+        let rows = match outputs.iter().any(|o| o.2 > 0) {
+            true => model.input_rows(&inputs, how)?.1.into_values().next(),
+            false => None,
+        };
+        queries = outputs.iter().map(|o| o.1).sum();
+        for (output, count, channels) in outputs {
+            let content = rows.as_ref().filter(|_| channels > 0);
+            for chunk in decoder.stream(&output, Queries::Range(0..count), content)? {
+                chunk?;
+            }
+        }
+        let both = start.elapsed().as_secs_f64();
+        times.push([encode, both - encode, both]);
+    }
+    // The first was for warmth.
+    let median = |i: usize| {
+        let mut all: Vec<f64> = times[1..].iter().map(|t| t[i]).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    Ok(Streams {
+        encode_seconds: median(0),
+        decode_seconds: median(1),
+        seconds: median(2),
+        queries,
+    })
 }
 
 /// Launches of the last run, without those that took no time.
@@ -257,6 +350,10 @@ fn time(
         allocated_bytes: model.allocated_bytes(),
         stage_seconds,
         ratio: 1.0,
+        streams: match options.streams {
+            true => Some(time_streams(&model, options.runs.max(1))?),
+            false => None,
+        },
         kernels: if options.kernels {
             kernels(&model)
         } else {

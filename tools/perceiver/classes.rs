@@ -14,6 +14,27 @@ pub(crate) fn cells(class: &ClassScore) -> [String; 3] {
     [class.index.to_string(), class.label.clone(), share]
 }
 
+/// The columns of `--csv`; the first says what was classified.
+pub(crate) fn csv_heading(what: &str) -> [String; 6] {
+    [what, "rank", "class", "label", "logit", "probability"].map(str::to_owned)
+}
+
+/// The lines of `--csv` of something that was classified.
+pub(crate) fn csv_rows(what: &str, classes: &[ClassScore]) -> impl Iterator<Item = [String; 6]> {
+    classes.iter().enumerate().map(move |(rank, class)| {
+        [
+            what.to_owned(),
+            (rank + 1).to_string(),
+            class.index.to_string(),
+            class.label.clone(),
+            class.logit.to_string(),
+            class
+                .probability
+                .map_or_else(String::new, |p| p.to_string()),
+        ]
+    })
+}
+
 /// A number of candidates or classes to print.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {

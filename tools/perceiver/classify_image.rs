@@ -44,9 +44,6 @@ pub(crate) struct Options {
     csv: bool,
 }
 
-/// The columns of `--csv`.
-const CSV: [&str; 6] = ["file", "rank", "class", "label", "logit", "probability"];
-
 /// What became of a file.
 type Found = Result<Vec<ClassScore>>;
 
@@ -71,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         ImageClassifier::new(&model, processor)?
     };
     if options.csv {
-        show::csv([CSV.map(str::to_owned)])?;
+        show::csv([classes::csv_heading("file")])?;
     }
     let bar = show::Bar::new("classifying");
     let mut all: Vec<Found> = Vec::with_capacity(files.len());
@@ -200,17 +197,5 @@ fn print(options: &Options, files: &[PathBuf], all: &[Found]) -> Result<()> {
 
 /// Writes the lines of a picture.
 fn csv_rows(file: &Path, classes: &[ClassScore]) -> Result<()> {
-    let rows = classes.iter().enumerate().map(|(rank, class)| {
-        vec![
-            file.display().to_string(),
-            (rank + 1).to_string(),
-            class.index.to_string(),
-            class.label.clone(),
-            class.logit.to_string(),
-            class
-                .probability
-                .map_or_else(String::new, |p| p.to_string()),
-        ]
-    });
-    show::csv(rows)
+    show::csv(classes::csv_rows(&file.display().to_string(), classes))
 }

@@ -25,8 +25,11 @@ pub(crate) struct Options {
     #[command(flatten)]
     device: DeviceOption,
     /// One JSON document instead of a table
-    #[arg(long)]
+    #[arg(long, conflicts_with = "csv")]
     json: bool,
+    /// Comma-separated values instead of a table
+    #[arg(long)]
+    csv: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -44,6 +47,10 @@ pub(crate) fn run(options: &Options) -> Outcome {
             .collect();
         show::json(&document)?;
         return Ok(true);
+    }
+    if options.csv {
+        let rows = pairs.flat_map(|(text, found)| classes::csv_rows(text, found));
+        return show::csv(std::iter::once(classes::csv_heading("text")).chain(rows)).map(|()| true);
     }
     let rows = pairs.flat_map(|(text, found)| {
         found.iter().enumerate().map(|(rank, class)| {

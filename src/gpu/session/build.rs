@@ -71,6 +71,7 @@ impl Session {
                 _ => None,
             });
         }
+        parameters.forget_cut();
         let inputs: Vec<ValueId> = plan.graph.inputs().map(|(_, id, _)| id).collect();
         let outputs: Vec<ValueId> = plan
             .graph
@@ -82,7 +83,7 @@ impl Session {
         let upload = Staging::new(&device, &plan, "upload", &inputs, write)?;
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let download = Staging::new(&device, &plan, "download", &outputs, read)?;
-        own_bytes += upload.buffer.size() + download.buffer.size();
+        own_bytes += upload.size() + download.size();
 
         let mut session = Session {
             plan,
@@ -94,7 +95,8 @@ impl Session {
             bases: Bases::new(&device)?,
             submissions: Vec::new(),
             device,
-            uniforms: None,
+            uniforms: Vec::new(),
+            first_key: 0,
             upload,
             download,
             own_bytes,
@@ -122,24 +124,35 @@ impl Session {
                 .min_uniform_buffer_offset_alignment
                 .max(16),
         );
-        let mut words: Vec<u32> = Vec::new();
-        let mut offsets = Vec::with_capacity(launches.len());
+        // As many buffers as the limit of one asks for.
+        let most = self.device.limits().max_buffer_size;
+        let mut words: Vec<Vec<u32>> = vec![Vec::new()];
+        let mut places = Vec::with_capacity(launches.len());
         for launch in &launches {
-            offsets.push(4 * words.len() as u64);
+            let padded = (4 * launch.params.len() as u64).next_multiple_of(align);
+            if 4 * words[words.len() - 1].len() as u64 + padded > most {
+                words.push(Vec::new());
+            }
+            let buffer = words.len() - 1;
+            let words = &mut words[buffer];
+            places.push((buffer, 4 * words.len() as u64));
+            let end = words.len() + padded as usize / 4;
             words.extend(&launch.params);
-            let padded = (4 * words.len() as u64).next_multiple_of(align) / 4;
-            words.resize(padded as usize, 0);
+            words.resize(end, 0);
         }
-        let bytes: &[u8] = bytemuck::cast_slice(&words);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let uniforms = self
-            .device
-            .buffer("uniforms", bytes.len() as u64, usage, true)?;
-        if !bytes.is_empty() {
-            write_mapped(&self.device, "uniforms", &uniforms, bytes)?;
+        let mut uniforms = Vec::with_capacity(words.len());
+        for words in &words {
+            let bytes: &[u8] = bytemuck::cast_slice(words);
+            let size = bytes.len() as u64;
+            let buffer = self.device.buffer("uniforms", size, usage, true)?;
+            if !bytes.is_empty() {
+                write_mapped(&self.device, "uniforms", &buffer, bytes)?;
+            }
+            buffer.unmap();
+            self.own_bytes += buffer.size();
+            uniforms.push(buffer);
         }
-        uniforms.unmap();
-        self.own_bytes += uniforms.size();
 
         // What operands that an op does without are bound to.
         let storage = wgpu::BufferUsages::STORAGE;
@@ -155,8 +168,8 @@ impl Session {
                 size: None,
             };
             let mut bound = vec![Bound {
-                buffer: uniforms.clone(),
-                offset: offsets[i],
+                buffer: uniforms[places[i].0].clone(),
+                offset: places[i].1,
                 size: wgpu::BufferSize::new(4 * launch.params.len() as u64),
             }];
             for operand in operands(&node.op, &node.inputs) {
@@ -210,10 +223,10 @@ impl Session {
                 bind_group,
                 flops: node.op.cost().flops,
                 variant: launch.variant,
-                words_at: offsets[i],
+                words_at: places[i],
             });
         }
-        self.uniforms = Some(uniforms);
+        self.uniforms = uniforms;
         let known = lock(self.device.factors());
         let factors: Vec<Option<f64>> = self
             .classes
@@ -262,6 +275,7 @@ fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
         Op::LayerNorm(_) | Op::Embed(_) | Op::Convolution(_) => vec![true; 3],
         Op::AttentionMerge(_) => vec![true; 2],
         Op::MaxPool(_) | Op::Transpose(_) => vec![true],
+        Op::Join(a) => vec![true, true, a.residual],
         Op::RowScale(a) => vec![a.factors.content > 0, true, a.indexed],
         Op::FactoredAttention(a) => {
             vec![

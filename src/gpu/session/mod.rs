@@ -37,7 +37,9 @@ pub struct Session {
     /// Submissions of the last run.
     submissions: Vec<Submission>,
     /// Words of all steps' arguments, as the shaders read them.
-    uniforms: Option<wgpu::Buffer>,
+    uniforms: Vec<wgpu::Buffer>,
+    /// Grid position that factored attentions begin at.
+    first_key: usize,
     /// All inputs, one after the other; mapped for writing between runs.
     upload: Staging,
     /// All outputs, one after the other; mapped for reading between runs.
@@ -56,8 +58,8 @@ struct Step {
     bind_group: wgpu::BindGroup,
     flops: u64,
     variant: Variant,
-    /// Where its words are among the uniforms, in bytes.
-    words_at: u64,
+    /// Where its words are: which of the uniform buffers, and the offset in bytes.
+    words_at: (usize, u64),
 }
 
 impl Session {
@@ -95,15 +97,15 @@ impl Session {
         let traits = *self.device.traits();
         for (node, step) in self.plan.graph.nodes.iter_mut().zip(&self.steps) {
             if let Op::FactoredAttention(args) = &mut node.op {
-                args.first_key = first;
+                args.first_key = args.first_key - self.first_key + first;
                 let launch = kernels::launch(&node.op, step.variant, &traits)?;
-                if let Some(uniforms) = &self.uniforms {
-                    let words: &[u8] = bytemuck::cast_slice(&launch.params);
-                    let queue = self.device.wgpu_queue();
-                    queue.write_buffer(uniforms, step.words_at, words);
-                }
+                let words: &[u8] = bytemuck::cast_slice(&launch.params);
+                let (buffer, offset) = step.words_at;
+                let queue = self.device.wgpu_queue();
+                queue.write_buffer(&self.uniforms[buffer], offset, words);
             }
         }
+        self.first_key = first;
         Ok(())
     }
 

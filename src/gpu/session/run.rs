@@ -29,30 +29,26 @@ impl Session {
     /// Copies inputs to where kernels read them. What crosses in a small part of the budget is left to
     /// the first submission; more goes ahead in submissions of its own.
     fn copy_inputs(&self) -> Result<wgpu::CommandEncoder> {
-        let copies = self.upload.parts.iter().filter_map(|&(id, offset, bytes)| {
-            let buffer = self.buffers[id.index()].as_ref()?;
+        let copies = self.upload.parts.iter().filter_map(|part| {
+            let buffer = self.buffers[part.id.index()].as_ref()?;
             Some(Copy {
-                from: (&self.upload.buffer, offset),
+                from: (&self.upload.buffers[part.buffer], part.offset),
                 to: (buffer, 0),
-                bytes,
+                bytes: part.bytes,
             })
         });
         self.copies("inputs", copies)
     }
 
     fn copy_outputs(&self) -> Result<wgpu::CommandEncoder> {
-        let copies = self
-            .download
-            .parts
-            .iter()
-            .filter_map(|&(id, offset, bytes)| {
-                let buffer = self.buffers[id.index()].as_ref()?;
-                Some(Copy {
-                    from: (buffer, 0),
-                    to: (&self.download.buffer, offset),
-                    bytes,
-                })
-            });
+        let copies = self.download.parts.iter().filter_map(|part| {
+            let buffer = self.buffers[part.id.index()].as_ref()?;
+            Some(Copy {
+                from: (buffer, 0),
+                to: (&self.download.buffers[part.buffer], part.offset),
+                bytes: part.bytes,
+            })
+        });
         self.copies("outputs", copies)
     }
 
@@ -122,18 +118,27 @@ impl Session {
 
     fn map_staging(&mut self) -> Result<()> {
         let (done, results) = mpsc::channel();
-        for (staging, mode) in [
-            (&self.upload, wgpu::MapMode::Write),
-            (&self.download, wgpu::MapMode::Read),
-        ] {
+        let upload = self
+            .upload
+            .buffers
+            .iter()
+            .map(|b| (b, wgpu::MapMode::Write));
+        let download = self
+            .download
+            .buffers
+            .iter()
+            .map(|b| (b, wgpu::MapMode::Read));
+        let mut mapped = 0;
+        for (buffer, mode) in upload.chain(download) {
             let done = done.clone();
-            staging.buffer.map_async(mode, .., move |result| {
+            buffer.map_async(mode, .., move |result| {
                 // The receiver is gone only if waiting has failed already.
                 let _ = done.send(result);
             });
+            mapped += 1;
         }
         self.device.wait(None)?;
-        for _ in 0..2 {
+        for _ in 0..mapped {
             results
                 .recv()
                 .map_err(|e| self.unmappable("staging", &e))?

@@ -4,9 +4,10 @@ use half::slice::HalfFloatSliceExt;
 
 use super::super::store::to_halves;
 use super::Session;
-use crate::cpu::{input_of, no_output, repeat_to, unpad};
+use crate::cpu::{input_parts, no_output, repeat_to, unpad};
 use crate::error::{Error, Result};
-use crate::tensor::{Element, Tensor};
+use crate::graph::ValueId;
+use crate::tensor::{Element, Extent, Tensor};
 
 impl Session {
     /// Sets an input: `data` is dense, batch × rows × columns.
@@ -14,14 +15,19 @@ impl Session {
     /// # Errors
     /// [`Error::Input`] when there is no such input or the size is wrong.
     pub fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
-        let (id, extent) = input_of(&self.plan, name, data.len())?;
+        let parts = input_parts(&self.plan, name, data.len())?;
         self.device.alive()?;
-        let Some((offset, bytes)) = self.upload.part(id).filter(|p| p.1 > 0) else {
+        for (id, extent, elements) in parts {
+            self.write_part(name, id, extent, &data[elements])?;
+        }
+        Ok(())
+    }
+
+    fn write_part(&self, name: &str, id: ValueId, extent: Extent, data: &[f32]) -> Result<()> {
+        let Some((buffer, offset, bytes)) = self.upload.part(id) else {
             return Ok(());
         };
-        let mut range = self
-            .upload
-            .buffer
+        let mut range = buffer
             .get_mapped_range_mut(offset..offset + bytes)
             .map_err(|e| self.unmappable(name, &e))?;
         let element = self.plan.graph.value(id).element;
@@ -72,12 +78,10 @@ impl Session {
         let output = self.plan.graph.outputs.iter().find(|o| o.name == name);
         let piece = output.and_then(|o| o.pieces.first());
         let piece = piece.ok_or_else(|| no_output(&self.plan, name))?;
-        let Some((offset, bytes)) = self.download.part(*piece).filter(|p| p.1 > 0) else {
+        let Some((buffer, offset, bytes)) = self.download.part(*piece) else {
             return Ok(Vec::new());
         };
-        let range = self
-            .download
-            .buffer
+        let range = buffer
             .get_mapped_range(offset..offset + bytes)
             .map_err(|e| self.unmappable(name, &e))?;
         Ok(match self.plan.graph.value(*piece).element {
@@ -100,12 +104,10 @@ impl Session {
             .ok_or_else(|| no_output(&self.plan, name))?;
         let mut data: Vec<f32> = Vec::new();
         for &piece in &output.pieces {
-            let Some((offset, bytes)) = self.download.part(piece).filter(|p| p.1 > 0) else {
+            let Some((buffer, offset, bytes)) = self.download.part(piece) else {
                 continue;
             };
-            let range = self
-                .download
-                .buffer
+            let range = buffer
                 .get_mapped_range(offset..offset + bytes)
                 .map_err(|e| self.unmappable(name, &e))?;
             let extent = self.plan.graph.extent(piece);
