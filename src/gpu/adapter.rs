@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::tuning::Tuning;
+
 /// What an adapter is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +84,14 @@ pub struct Adapter {
     pub subgroup_sizes: [u32; 2],
     #[serde(skip)]
     pub(crate) handle: wgpu::Adapter,
+}
+
+impl Adapter {
+    /// What is found out about this adapter begins as this.
+    #[must_use]
+    pub fn untuned(&self) -> Tuning {
+        Tuning::new(&self.handle.get_info())
+    }
 }
 
 /// Features worth telling a user about.

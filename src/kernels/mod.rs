@@ -66,6 +66,15 @@ pub struct Variant {
     pub software: bool,
 }
 
+impl Variant {
+    /// Whether it leans on more than plain shaders, which drivers get wrong now and then: it is checked
+    /// on a device before it is used there first.
+    #[must_use]
+    pub const fn accelerated(&self) -> bool {
+        false
+    }
+}
+
 /// What variant choice and dispatch geometry need to know about a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceTraits {
