@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::checkpoint::Checkpoint;
 use crate::description::Description;
 use crate::error::{Error, Result};
-use crate::gpu::{Adapter, Device, ShaderChecks, SubmissionBudget, adapters};
+use crate::gpu::{Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, adapters};
 use crate::model::{Backend, Model};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::blueprint::Blueprint;
@@ -132,6 +132,7 @@ impl Engine {
         };
         tracing::info!(adapter = %adapter.name, backend = %adapter.backend, "chosen");
         let device = Device::open(adapter, ShaderChecks::Trusted)?;
+        device.set_cache(&CachePlace::Usual);
         Ok(Self::on(device))
     }
 
@@ -191,6 +192,15 @@ impl Engine {
     pub fn set_submission_budget(&self, budget: SubmissionBudget) {
         if let Some(device) = self.device() {
             device.set_submission_budget(budget);
+        }
+    }
+
+    /// Where compiled kernels and tuned choices are kept between runs of a program. An engine that
+    /// opens its own device keeps them in the user's cache folder, or where `PERCEIVER_CACHE` says
+    /// (`off`: nowhere); one on a device that was handed in keeps nothing unless this is called.
+    pub fn set_cache(&self, place: &CachePlace) {
+        if let Some(device) = self.device() {
+            device.set_cache(place);
         }
     }
 

@@ -17,11 +17,13 @@ mod memory;
 mod model;
 mod output;
 pub mod perceiver;
+pub mod profile;
 mod random;
 pub mod stream;
 pub mod study;
 pub mod tasks;
 mod tensor;
+pub mod tune;
 
 pub use convert::{ConvertOptions, Converted, FloatType, convert};
 pub use description::Description;

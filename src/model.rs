@@ -472,6 +472,12 @@ impl Model {
         self.budget
     }
 
+    /// Has later runs make their sessions anew.
+    pub(crate) fn drop_sessions(&self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.clear();
+    }
+
     /// Drops all sessions, and windows that were found for them.
     fn forget(&mut self) {
         let lock = PoisonError::into_inner;
@@ -602,7 +608,12 @@ impl Model {
     }
 
     /// The request for some items, with windows that fit the budget.
-    fn request(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Result<Request> {
+    pub(crate) fn request(
+        &self,
+        batch: usize,
+        sizes: Sizes,
+        options: RunOptions,
+    ) -> Result<Request> {
         let mut request = self.unfitted(batch, sizes, options);
         if self.budget.is_some() {
             let known = |fitted: &HashMap<Request, usize>| fitted.get(&request).copied();
@@ -634,7 +645,7 @@ impl Model {
         }
     }
 
-    fn plan(&self, request: &Request) -> Result<Plan> {
+    pub(crate) fn plan(&self, request: &Request) -> Result<Plan> {
         let blueprint = self.description.blueprint(&request.sizes);
         plan_of(&blueprint, request, self.traits(), self.precision)
     }
@@ -691,8 +702,42 @@ impl Model {
         self.run_items(batch, most, options, progress)
     }
 
+    /// Makes what a run of these inputs needs, so that the first run takes no longer than later ones:
+    /// compiles kernels, allocates memory, reads weights. Only the shapes of the inputs matter.
+    /// `progress` hears how many of how many kernels and parameters are done; on the CPU, which compiles
+    /// nothing, only of the end.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    ///
+    /// ```
+    /// # use perceiver::{Engine, NamedTensors, RunOptions, Tensor};
+    /// let model = Engine::cpu().load("models/text-tiny")?;
+    /// let ids = Tensor::i64(vec![1, 64], vec![0; 64])?;
+    /// let inputs = NamedTensors::from([("input_ids".to_owned(), ids)]);
+    /// model.warmup(&inputs, RunOptions::default(), &mut |done, total| {
+    ///     println!("{done} of {total}");
+    /// })?;
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn warmup(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let batch = self.batch(inputs, options)?;
+        let items = self
+            .most_items(&batch, options)?
+            .clamp(1, batch.items.max(1));
+        let request = self.request(items, batch.sizes, options)?;
+        self.with_session(&request, progress, |_| Ok(()))?;
+        progress(1, 1);
+        Ok(())
+    }
+
     /// Checked inputs in the form that graphs read.
-    fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
+    pub(crate) fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
         match &self.description {
             Description::Config(config) => official_inputs(config, inputs, options),
             Description::Blueprint(blueprint) => blueprint_inputs::inputs(blueprint, inputs),
@@ -724,7 +769,7 @@ impl Model {
             };
             self.session_bytes(&plan(request)?)
         })?;
-        let mut session = self.prepared(plan(request)?)?;
+        let mut session = self.prepared(plan(request)?, &mut |_, _| {})?;
         let mut latents = Vec::with_capacity(batch.items);
         let items = batch.items as u64;
         // Points are for decoders.
@@ -797,7 +842,7 @@ impl Model {
 
     /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
     /// one item; otherwise as many as fit the budget.
-    fn most_items(&self, batch: &Batch, options: RunOptions) -> Result<usize> {
+    pub(crate) fn most_items(&self, batch: &Batch, options: RunOptions) -> Result<usize> {
         // Texts are short.
         if !self.architecture().is_some_and(Architecture::is_text) {
             let blueprint = self.description.blueprint(&batch.sizes);
@@ -848,7 +893,7 @@ impl Model {
             let mut inner = |done: u64, total: u64| {
                 progress(turn * total + done, turns * total);
             };
-            let outputs = self.with_session(&request, |session| {
+            let outputs = self.with_session(&request, &mut |_, _| {}, |session| {
                 for array in &batch.arrays {
                     session.write(&array.name, array.of_items(first, items))?;
                 }
@@ -881,10 +926,11 @@ impl Model {
         Ok(outputs)
     }
 
-    /// Lends the session for a request, made now if it is new.
-    fn with_session<R>(
+    /// Lends the session for a request, made now if it is new; `progress` hears of the making.
+    pub(crate) fn with_session<R>(
         &self,
         request: &Request,
+        progress: &mut dyn FnMut(u64, u64),
         work: impl FnOnce(&mut Session) -> Result<R>,
     ) -> Result<R> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -899,7 +945,7 @@ impl Model {
                     SESSIONS - 1
                 };
                 sessions.truncate(others);
-                self.session(request)?
+                self.session(request, progress)?
             }
         };
         // A session that failed is dropped: its staging memory may be in any state.
@@ -908,15 +954,15 @@ impl Model {
         Ok(result)
     }
 
-    fn session(&self, request: &Request) -> Result<Session> {
+    fn session(&self, request: &Request, progress: &mut dyn FnMut(u64, u64)) -> Result<Session> {
         let plan = self.plan(request)?;
         tracing::debug!(?request, nodes = plan.graph.nodes.len(), "new session");
-        self.prepared(plan)
+        self.prepared(plan, progress)
     }
 
     /// A session of a graph over this model's weights.
     pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
-        self.prepared(self.planned(graph)?)
+        self.prepared(self.planned(graph)?, &mut |_, _| {})
     }
 
     /// Whether cross-attention is folded where that pays.
@@ -963,7 +1009,11 @@ impl Model {
         Decoder::new(self, self.description.blueprint(sizes), latents)
     }
 
-    pub(crate) fn prepared(&self, plan: Plan) -> Result<Session> {
+    pub(crate) fn prepared(
+        &self,
+        plan: Plan,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Session> {
         if self.budget.is_some() {
             // What sessions before this one needed is not in its plan.
             self.store.release();
@@ -971,7 +1021,10 @@ impl Model {
         Ok(match &self.store {
             Store::Cpu(store) => Session::Cpu(cpu::Session::new(plan, store)?),
             Store::Reference(store) => Session::Reference(cpu::Session::new(plan, store)?),
-            Store::Gpu(parameters) => Session::Gpu(Box::new(gpu::Session::new(plan, parameters)?)),
+            Store::Gpu(parameters) => {
+                let session = gpu::Session::with_progress(plan, parameters, progress)?;
+                Session::Gpu(Box::new(session))
+            }
         })
     }
 }

@@ -109,6 +109,32 @@ fn devices_names_what_automatic_choice_takes() {
 }
 
 #[test]
+fn profile_says_where_the_time_goes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace.json");
+    let arguments = ["profile", "text-tiny", "--device", "cpu", "--trace"];
+    let report = json(&[&arguments[..], &[string(&trace), "--json"]].concat());
+    assert_eq!(report["timer"], "cpu");
+    let launches = report["launches"].as_array().expect("launches");
+    assert!(launches.len() > 30);
+    assert_eq!(report["kernels"][0]["kernel"], "gemm");
+    assert!(report["ceiling"]["gflop_per_second"].as_f64() > Some(0.0));
+    let text = std::fs::read_to_string(&trace).expect("a trace");
+    let trace: Value = serde_json::from_str(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    assert_eq!(events.len(), launches.len() + 1);
+    let table = succeeded(&["profile", "text-tiny", "--device", "cpu", "--launches"]);
+    assert!(table.contains("GFLOP/s (product)"), "{table}");
+    let message = refusal(&["tune", "text-tiny", "--device", "cpu"]);
+    assert!(
+        message.contains("the CPU executor has no variants"),
+        "{message}"
+    );
+    let message = refusal(&["tune", "--seconds", "-1", "--device", "cpu"]);
+    assert!(message.contains("seconds"), "{message}");
+}
+
+#[test]
 fn plan_needs_no_weights() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = Path::new(&case("flow-v0-s0")).join("config.json");

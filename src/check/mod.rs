@@ -60,6 +60,27 @@ pub struct Row {
 }
 
 impl Row {
+    /// A row of an op with operands of ordinary size.
+    #[must_use]
+    pub fn of(op: Op) -> Self {
+        let terms = match &op {
+            Op::Gemm(a) => a.inner,
+            Op::LayerNorm(a) => a.cols,
+            Op::Attention(a) => a.keys + a.d_qk,
+            Op::AttentionMerge(a) => a.parts + 1,
+            Op::GemmMerge(a) => a.parts + 1,
+            Op::Convolution(a) => a.side * a.side * a.inner + 1,
+            Op::FactoredAttention(a) => a.keys + a.factors.content + 1,
+            Op::RowScale(a) => a.channels(),
+            Op::Embed(_) | Op::Assemble(_) | Op::MaxPool(_) | Op::Transpose(_) | Op::Join(_) => 1,
+        };
+        Row {
+            op,
+            spread: 1.0,
+            terms,
+        }
+    }
+
     /// Shape and options in words.
     #[must_use]
     pub fn shape(&self) -> String {
@@ -175,6 +196,41 @@ pub struct Outcome {
     pub passed: bool,
     /// Why it could not be run, if it could not.
     pub failure: Option<String>,
+}
+
+/// An op of the same kind and options that is small, with odd sizes: for a check of one variant before it
+/// is used. Kernels that have one variant come back as they are.
+#[must_use]
+pub fn small(op: &Op) -> Op {
+    let mut op = *op;
+    match &mut op {
+        Op::Gemm(a) => {
+            // Whole tiles stay whole: they may have a path of their own.
+            let fewer = |n: usize, odd: usize| match n.is_multiple_of(128) {
+                true => n.min(128),
+                false => n.min(odd),
+            };
+            a.rows = fewer(a.rows, 67);
+            a.inner = fewer(a.inner, 75);
+            a.cols = fewer(a.cols, 53);
+            a.residual_rows = a.residual_rows.min(a.rows);
+        }
+        Op::LayerNorm(a) => a.rows = a.rows.min(37),
+        Op::Attention(a) => {
+            a.batch = a.batch.min(2);
+            a.queries = a.queries.min(41);
+            a.keys = a.keys.min(83);
+            a.splits = a.splits.min(3);
+        }
+        Op::FactoredAttention(a) => {
+            a.batch = a.batch.min(2);
+            a.queries = a.queries.min(21);
+            a.keys = a.keys.min(131);
+            a.splits = a.splits.min(3);
+        }
+        _ => {}
+    }
+    op
 }
 
 /// A plan of one op: its operands are the inputs `operand 0`, `operand 1` and so on, its results the

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::tuning::Tuning;
+
 /// What an adapter is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +103,12 @@ impl Adapter {
                     && p.cr_type == wgpu::CooperativeScalarType::F32
             })
         })
+    }
+
+    /// What is found out about this adapter begins as this.
+    #[must_use]
+    pub fn untuned(&self) -> Tuning {
+        Tuning::new(&self.handle.get_info())
     }
 }
 

@@ -1,18 +1,179 @@
 //! Which variant of a kernel a device runs an op with.
+//!
+//! The first of `kernels::candidates`, unless tuning found a faster one. Variants that lean on more than
+//! plain shaders (`Variant::accelerated`) are checked when an adapter first meets them, in a small case of
+//! the same op against the f64 reference; one that is wrong goes on a deny list, a warning tells of it,
+//! and the next one takes over.
 
-use super::device::Device;
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use super::device::{Device, lock};
+use super::tuning::{Denied, Tuning};
+use crate::check::{self, Problem, Row};
 use crate::error::{Error, Result};
 use crate::graph::Op;
 use crate::kernels::{self, Variant};
 
+/// What decides the choice on one device.
+pub(super) struct Choices {
+    tuning: Tuning,
+    /// Where the tuning is kept.
+    file: Option<PathBuf>,
+    /// Accelerated variants that are right here.
+    checked: HashSet<Variant>,
+    /// Variants that go before all others of their kernel, and are checked: for tests.
+    offered: Vec<Variant>,
+}
+
+impl Choices {
+    pub(super) fn new(info: &wgpu::AdapterInfo) -> Self {
+        Choices {
+            tuning: Tuning::new(info),
+            file: None,
+            checked: HashSet::new(),
+            offered: Vec::new(),
+        }
+    }
+}
+
 impl Device {
-    /// The variant that sessions of this device run an op with: the first that its limits allow.
+    /// The variant that sessions of this device run an op with.
     ///
     /// # Errors
     /// [`Error::Limit`] when the limits allow none.
     pub fn variant_for(&self, op: &Op) -> Result<Variant> {
-        let first = kernels::candidates(op, self.traits()).into_iter().next();
-        first.ok_or_else(|| self.no_variant(op))
+        for variant in self.candidates(op) {
+            let doubtful = {
+                let choices = lock(self.choices());
+                let accelerated = variant.accelerated() || choices.offered.contains(&variant);
+                accelerated && !choices.checked.contains(&variant)
+            };
+            // Not under the lock: the check makes a session.
+            if !doubtful || self.self_check(op, variant) {
+                return Ok(variant);
+            }
+        }
+        Err(self.no_variant(op))
+    }
+
+    /// The variants that can run an op on this device, the one to choose first; those that are known to
+    /// be wrong are left out.
+    #[must_use]
+    pub fn candidates(&self, op: &Op) -> Vec<Variant> {
+        let choices = lock(self.choices());
+        let offered = choices.offered.iter().copied();
+        let mut list: Vec<Variant> = offered
+            .filter(|v| v.kernel == op.kernel())
+            .chain(kernels::candidates(op, self.traits()))
+            .filter(|v| !choices.tuning.denies(v.kernel, &v.title()))
+            .collect();
+        if let Some(name) = choices.tuning.choice(op)
+            && let Some(at) = list.iter().position(|v| v.name == name)
+        {
+            list[..=at].rotate_right(1);
+        }
+        list
+    }
+
+    /// Whether a variant is right in a small case of an op. One that is not is denied from now on.
+    fn self_check(&self, op: &Op, variant: Variant) -> bool {
+        let Some(failure) = self.failure(op, variant) else {
+            lock(self.choices()).checked.insert(variant);
+            return true;
+        };
+        self.deny(variant, failure);
+        false
+    }
+
+    /// What is wrong with a variant in a small case of an op, if anything is.
+    pub(crate) fn failure(&self, op: &Op, variant: Variant) -> Option<String> {
+        let row = Row::of(check::small(op));
+        // What the op alone decides, such as whole tiles, may be otherwise in the small case.
+        let variant = kernels::candidates(&row.op, self.traits())
+            .into_iter()
+            .find(|v| v.name == variant.name && v.halves == variant.halves)
+            .unwrap_or(variant);
+        let outcome = Problem::new(&row, 0x5e1f).on_gpu(self, variant);
+        (!outcome.passed).then(|| {
+            outcome.failure.unwrap_or_else(|| {
+                format!(
+                    "{}: relative error {:.1e}, allowed {:.1e}",
+                    outcome.shape, outcome.error, outcome.tolerance
+                )
+            })
+        })
+    }
+
+    /// Puts a variant on the deny list.
+    pub(crate) fn deny(&self, variant: Variant, why: String) {
+        tracing::warn!(
+            kernel = variant.kernel, variant = variant.name, device = self.name(), why = %why,
+            "wrong on this device: another variant takes over"
+        );
+        lock(self.choices()).tuning.deny(Denied {
+            kernel: variant.kernel.to_owned(),
+            variant: variant.title(),
+            why,
+        });
+        self.keep_tuning();
+    }
+
+    /// What has been found out about this device: tuned choices and the deny list.
+    #[must_use]
+    pub fn tuning(&self) -> Tuning {
+        lock(self.choices()).tuning.clone()
+    }
+
+    /// Takes over what was found out earlier, by `perceiver tune` say, for sessions made from now on.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it is for another adapter, driver or set of shaders.
+    pub fn apply_tuning(&self, tuning: &Tuning) -> Result<()> {
+        let mut choices = lock(self.choices());
+        if let Some(why) = tuning.stale(&choices.tuning) {
+            let expected = format!("one made on `{}` as it is now", self.name());
+            return Err(Error::input("tuning", format!("was {why}"), expected));
+        }
+        choices.tuning = tuning.clone();
+        Ok(())
+    }
+
+    /// Reads what was found out earlier from a cache folder, where it is kept from now on.
+    pub(super) fn read_tuning(&self, folder: Option<PathBuf>) {
+        let file = folder.map(|f| f.join(lock(self.choices()).tuning.file_name()));
+        lock(self.choices()).file.clone_from(&file);
+        let Some(file) = file.filter(|f| f.exists()) else {
+            return;
+        };
+        if let Err(error) = Tuning::load(&file).and_then(|t| self.apply_tuning(&t)) {
+            tracing::warn!(file = %file.display(), error = %error, "tuned choices are ignored");
+        }
+    }
+
+    /// Writes what has been found out, where it is kept.
+    pub(crate) fn keep_tuning(&self) {
+        let (tuning, file) = {
+            let choices = lock(self.choices());
+            (choices.tuning.clone(), choices.file.clone())
+        };
+        if let Some(file) = file
+            && let Err(error) = tuning.save(&file)
+        {
+            tracing::warn!(error = %error, "cannot keep tuned choices");
+        }
+    }
+
+    /// Changes what has been found out.
+    pub(crate) fn change_tuning(&self, change: impl FnOnce(&mut Tuning)) {
+        change(&mut lock(self.choices()).tuning);
+    }
+
+    /// Has a variant go before all others of its kernel, after a check: for tests of what happens to
+    /// wrong ones.
+    #[doc(hidden)]
+    pub fn offer(&self, variant: Variant) {
+        lock(self.choices()).offered.push(variant);
     }
 
     /// The error for an op that no variant can run.

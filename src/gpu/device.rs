@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{Adapter, AdapterKind};
 use super::bases;
+use super::cache_place::CachePlace;
+use super::choice::Choices;
 use super::pacing::SubmissionBudget;
 use super::pipeline::Pipelines;
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 use crate::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS, Variant};
 
@@ -19,6 +22,10 @@ pub enum ShaderChecks {
     /// Yes: for tests and for hunting driver defects.
     Checked,
 }
+
+/// What the engine can make use of beside its kernels.
+const USEFUL_FEATURES: wgpu::Features =
+    wgpu::Features::PIPELINE_CACHE.union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// A device with the pipelines compiled on it so far. Clones share everything.
 #[derive(Clone)]
@@ -35,6 +42,10 @@ struct Inner {
     traits: DeviceTraits,
     checks: ShaderChecks,
     pipelines: Mutex<Pipelines>,
+    /// What decides which variants are used.
+    choices: Mutex<Choices>,
+    /// Compiled pipelines on disk, if they are kept there.
+    cache: Mutex<Option<Arc<PipelineCache>>>,
     /// Layout of bind group 1, which all pipelines have in common.
     bases_layout: wgpu::BindGroupLayout,
     budget: Mutex<SubmissionBudget>,
@@ -67,7 +78,7 @@ impl Device {
             ShaderChecks::Trusted => adapter.half_matrices(),
             ShaderChecks::Checked => None,
         };
-        let mut features = adapter.handle.features() & wgpu::Features::SUBGROUP;
+        let mut features = adapter.handle.features() & (USEFUL_FEATURES | wgpu::Features::SUBGROUP);
         if matrices.is_some() {
             features |= wgpu::Features::SHADER_F16;
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -148,6 +159,7 @@ impl Device {
             },
         };
         let bases_layout = bases::layout(&device);
+        let device_info = info.clone();
         Device {
             inner: Arc::new(Inner {
                 device,
@@ -158,6 +170,8 @@ impl Device {
                 traits,
                 checks,
                 pipelines: Mutex::new(HashMap::new()),
+                choices: Mutex::new(Choices::new(&device_info)),
+                cache: Mutex::default(),
                 bases_layout,
                 budget: Mutex::default(),
                 factors: Mutex::default(),
@@ -212,6 +226,26 @@ impl Device {
     #[must_use]
     pub fn submission_budget(&self) -> SubmissionBudget {
         *lock(&self.inner.budget)
+    }
+
+    /// Where compiled pipelines and tuned choices are kept between runs of a program: nowhere, unless
+    /// this is called (an [`Engine`](crate::Engine) that opens its own device does). Pipelines are kept
+    /// where the back end has a cache for them; what was tuned earlier on this adapter is read now.
+    pub fn set_cache(&self, place: &CachePlace) {
+        let folder = place.folder();
+        let cache = folder
+            .as_ref()
+            .and_then(|folder| PipelineCache::open(&self.inner.device, folder));
+        *lock(&self.inner.cache) = cache.map(Arc::new);
+        self.read_tuning(folder);
+    }
+
+    pub(super) fn choices(&self) -> &Mutex<Choices> {
+        &self.inner.choices
+    }
+
+    pub(super) fn pipeline_cache(&self) -> Option<Arc<PipelineCache>> {
+        lock(&self.inner.cache).clone()
     }
 
     pub(super) fn bases_layout(&self) -> &wgpu::BindGroupLayout {

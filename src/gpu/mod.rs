@@ -6,19 +6,33 @@
 
 mod adapter;
 mod bases;
+mod cache_place;
 mod choice;
+mod clock;
+mod copy_rate;
 mod device;
 mod footprint;
 mod pacing;
 mod pipeline;
+mod pipeline_cache;
 mod session;
 pub mod shader;
 mod staging;
 mod store;
+mod tuning;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
+pub use cache_place::{CACHE_VARIABLE, CachePlace};
 pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Submission, SubmissionBudget};
-pub use session::{Choice, Session};
+pub use session::{Choice, Session, Span, Spans};
 pub use store::Parameters;
+pub use tuning::{Denied, TunedChoice, Tuning, bucket};
+
+/// FNV-1a of some bytes: enough to notice damage and change, not meant against forgery.
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,9 +1,11 @@
 //! Compute pipelines, compiled when first needed and shared by all sessions of a device.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 
-use super::device::{Device, ShaderChecks};
+use super::device::{Device, ShaderChecks, lock};
+use super::pipeline_cache::PipelineCache;
 use super::shader;
 use crate::error::{Error, Result};
 use crate::kernels::{Bindings, Variant, bindings};
@@ -24,16 +26,62 @@ impl Device {
     /// # Errors
     /// [`Error::Shader`] when the driver rejects it.
     pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
-        let mut known = self
-            .pipelines()
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = known.get(variant) {
+        if let Some(pipeline) = lock(self.pipelines()).get(variant) {
             return Ok(pipeline.clone());
         }
+        // Not under the lock: others may compile meanwhile.
         let pipeline = Arc::new(self.compile(variant)?);
-        known.insert(*variant, pipeline.clone());
-        Ok(pipeline)
+        let mut known = lock(self.pipelines());
+        Ok(known.entry(*variant).or_insert(pipeline).clone())
+    }
+
+    /// Compiles those of these variants that are new, on several threads. `progress` hears how many of
+    /// them are done.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] when the driver rejects one.
+    pub(super) fn compile_all(
+        &self,
+        variants: &[Variant],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<()> {
+        let new: Vec<Variant> = {
+            let known = lock(self.pipelines());
+            let missing = variants.iter().filter(|v| !known.contains_key(v));
+            missing.copied().collect()
+        };
+        let mut done = variants.len() - new.len();
+        progress(done);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let next = AtomicUsize::new(0);
+        let (sender, results) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(new.len()) {
+                let (sender, next, new) = (sender.clone(), &next, &new);
+                scope.spawn(move || {
+                    while let Some(variant) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        // The receiver is gone when another has failed.
+                        if sender.send(self.pipeline(variant).map(|_| ())).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            for result in results {
+                result?;
+                done += 1;
+                progress(done);
+            }
+            Ok::<(), Error>(())
+        })?;
+        if let Some(cache) = self.pipeline_cache() {
+            cache.save();
+        }
+        Ok(())
     }
 
     fn compile(&self, variant: &Variant) -> Result<Pipeline> {
@@ -43,6 +91,7 @@ impl Device {
             label: label.clone(),
             message: "has no bindings".to_owned(),
         })?;
+        let cache = self.pipeline_cache();
         let compiled = self.scoped(&label, 0, || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(&label),
@@ -72,7 +121,7 @@ impl Device {
                     zero_initialize_workgroup_memory: self.checks() == ShaderChecks::Checked,
                     ..Default::default()
                 },
-                cache: None,
+                cache: cache.as_deref().map(PipelineCache::handle),
             });
             Pipeline {
                 pipeline,
@@ -80,6 +129,9 @@ impl Device {
                 bindings,
             }
         });
+        if let (Ok(_), Some(cache)) = (&compiled, &cache) {
+            cache.made_one();
+        }
         compiled.map_err(|e| match e {
             Error::Device { what, .. } => Error::Shader {
                 label,

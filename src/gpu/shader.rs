@@ -76,6 +76,20 @@ pub fn names() -> Vec<&'static str> {
     all.filter(|n| !n.contains('/')).collect()
 }
 
+/// Changes whenever a shader or a variant does.
+#[must_use]
+pub fn fingerprint() -> u64 {
+    let mut text = String::new();
+    for (name, source) in SOURCES {
+        text.push_str(name);
+        text.push_str(source);
+    }
+    for variant in crate::kernels::variants() {
+        text.push_str(&format!("{variant:?}"));
+    }
+    super::fingerprint(text.as_bytes())
+}
+
 /// The WGSL text of a variant.
 ///
 /// # Errors

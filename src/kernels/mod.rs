@@ -135,6 +135,13 @@ impl Variant {
         self.all_constants()
             .find_map(|(n, value)| (n == name).then_some(value))
     }
+
+    /// Whether it leans on more than plain shaders, which drivers get wrong now and then: it is checked
+    /// on a device before it is used there first.
+    #[must_use]
+    pub const fn accelerated(&self) -> bool {
+        self.matrices.is_some() || !self.halves.is_empty()
+    }
 }
 
 /// What variant choice and dispatch geometry need to know about a device.

@@ -291,7 +291,7 @@ impl<'a> Decoder<'a> {
         let (d, h) = self.layer(head)?;
         let make = |folded| decode(&self.blueprint, d, h, rows, folded);
         let (_, plan) = self.model.route(&make)?;
-        let mut session = self.model.prepared(plan)?;
+        let mut session = self.model.prepared(plan, &mut |_, _| {})?;
         session.write(LATENTS, self.latents.as_slice())?;
         session.prepare()?;
         Ok(session)

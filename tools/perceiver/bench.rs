@@ -1,15 +1,17 @@
 //! `perceiver bench`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use perceiver::checkpoint::Checkpoint;
+use perceiver::gpu::CachePlace;
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::stream::Queries;
 use perceiver::{
-    Architecture, Description, Engine, Model, NamedTensors, Precision, Result, RunOptions, Sizes,
-    Tensor,
+    Architecture, Description, Engine, Error, Model, NamedTensors, Precision, Result, RunOptions,
+    Sizes, Tensor,
 };
 use serde::Serialize;
 
@@ -67,7 +69,11 @@ struct Row {
     precision: Precision,
     /// Opening and checking the checkpoint.
     load_seconds: f64,
-    /// First run: weights read, memory allocated, shaders compiled.
+    /// Weights read, memory allocated, kernels compiled, with an empty cache on disk.
+    cold_start_seconds: f64,
+    /// The same with the cache that the cold start left; on a GPU only.
+    warm_start_seconds: Option<f64>,
+    /// First run after that.
     first_seconds: f64,
     /// Median of the later runs.
     seconds: f64,
@@ -114,10 +120,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
     for name in &options.models {
         let mut base = None;
         for device in &options.device {
-            let engine = Engine::named(device)?;
             for &route in &options.route {
                 for &precision in &options.precision {
-                    let mut row = time(&engine, name, route, precision, options)?;
+                    // Empty, so that the first start is a cold one.
+                    let cache = tempfile::tempdir()
+                        .map_err(|e| Error::io("create", std::env::temp_dir(), e))?;
+                    let mut row = time(device, name, (route, precision), options, cache.path())?;
                     row.ratio = row.seconds / *base.get_or_insert(row.seconds);
                     rows.push(row);
                 }
@@ -139,6 +147,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
             .to_owned(),
             r.precision.to_string(),
             format!("{:.3} s", r.load_seconds),
+            format!("{:.3} s", r.cold_start_seconds),
+            r.warm_start_seconds
+                .map_or_else(String::new, |s| format!("{s:.3} s")),
             format!("{:.3} s", r.first_seconds),
             format!("{:.3} s", r.seconds),
             format!("{:.3} s", r.fastest_seconds),
@@ -156,6 +167,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "route",
         "precision",
         "load",
+        "cold start",
+        "warm start",
         "first run",
         "median",
         "fastest",
@@ -277,27 +290,65 @@ fn kernels(model: &Model) -> Vec<KernelRow> {
         .collect()
 }
 
-fn time(
-    engine: &Engine,
-    name: &str,
-    route: Route,
-    precision: Precision,
-    options: &Options,
-) -> Result<Row> {
+/// An engine that keeps compiled kernels in this folder alone.
+fn fresh(device: &str, cache: &Path) -> Result<Engine> {
+    let engine = Engine::named(device)?;
+    engine.set_cache(&CachePlace::Folder(cache.to_owned()));
+    Ok(engine)
+}
+
+/// A model, with random weights if its folder has none.
+pub(crate) fn open(engine: &Engine, name: &str) -> Result<Model> {
     let folder = models::folder(name)?;
+    if Checkpoint::has_weights(&folder) {
+        return engine.load(&folder);
+    }
+    let description = Description::read(&folder)?;
+    let weights = RandomTensors::new(description.tensors()?, 1);
+    engine.load_description(description, Arc::new(weights))
+}
+
+/// Seconds until a model is ready to run: weights read, memory allocated, kernels compiled.
+pub(crate) fn start(model: &Model, inputs: &NamedTensors) -> Result<f64> {
+    let bar = show::Bar::new("starting");
     let start = Instant::now();
-    let mut model = if Checkpoint::has_weights(&folder) {
-        engine.load(&folder)?
-    } else {
-        let description = Description::read(&folder)?;
-        let weights = RandomTensors::new(description.tensors()?, 1);
-        engine.load_description(description, Arc::new(weights))?
+    model.warmup(inputs, RunOptions::default(), &mut bar.progress())?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn time(
+    device: &str,
+    name: &str,
+    (route, precision): (Route, Precision),
+    options: &Options,
+    cache: &Path,
+) -> Result<Row> {
+    let engine = &fresh(device, cache)?;
+    let mut start_time = Instant::now();
+    let prepared = |engine: &Engine| {
+        let mut model = open(engine, name)?;
+        model.set_folded(route == Route::Folded);
+        model.set_precision(precision)?;
+        model.set_memory_budget(options.memory.memory);
+        Ok::<_, perceiver::Error>(model)
     };
-    model.set_folded(route == Route::Folded);
-    model.set_precision(precision)?;
-    model.set_memory_budget(options.memory.memory);
-    let load_seconds = start.elapsed().as_secs_f64();
+    let mut model = prepared(engine)?;
+    let mut load_seconds = start_time.elapsed().as_secs_f64();
     let inputs = inputs(&model, options.batch.max(1))?;
+    let cold_seconds = start(&model, &inputs)?;
+    // Once more, with what a cache on disk may have kept.
+    let mut warm_seconds = None;
+    let again;
+    let mut engine = engine;
+    if engine.device().is_some() {
+        drop(model);
+        again = fresh(device, cache)?;
+        engine = &again;
+        start_time = Instant::now();
+        model = prepared(engine)?;
+        load_seconds = load_seconds.min(start_time.elapsed().as_secs_f64());
+        warm_seconds = Some(start(&model, &inputs)?);
+    }
     let bar = show::Bar::new("timing");
     let run = || {
         let start = Instant::now();
@@ -342,6 +393,8 @@ fn time(
         route,
         precision,
         load_seconds,
+        cold_start_seconds: cold_seconds,
+        warm_start_seconds: warm_seconds,
         first_seconds,
         seconds,
         fastest_seconds: times[0],
@@ -363,7 +416,7 @@ fn time(
 }
 
 /// Inputs of the model's full size: what is in them does not change the time.
-fn inputs(model: &Model, batch: usize) -> Result<NamedTensors> {
+pub(crate) fn inputs(model: &Model, batch: usize) -> Result<NamedTensors> {
     let config = match model.description() {
         Description::Blueprint(blueprint) => return blueprint.sample_inputs(batch, 1),
         other => other.config()?,

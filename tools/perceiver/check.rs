@@ -81,12 +81,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     bar.finish_and_clear();
     let failed = results.iter().filter(|r| !r.passed).count();
+    let denied = engine
+        .device()
+        .map(|d| d.tuning().denied)
+        .unwrap_or_default();
     if options.json {
         show::json(&json!({
             "device": engine.device_name(),
             "seed": seed,
             "rows": results.len(),
             "failed": failed,
+            "denied": denied,
             "results": results,
         }))?;
         return Ok(failed == 0);
@@ -108,6 +113,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         results.len(),
         engine.device_name()
     ))?;
+    show::denied(&denied)?;
     Ok(failed == 0)
 }
 

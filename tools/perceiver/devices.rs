@@ -1,6 +1,7 @@
 //! `perceiver devices`.
 
 use clap::Args;
+use perceiver::gpu::{Adapter, CachePlace, Tuning};
 use perceiver::{DEVICE_VARIABLE, automatic, gpu};
 use serde_json::json;
 
@@ -20,9 +21,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let variable = std::env::var(DEVICE_VARIABLE).ok();
     let chosen = chosen.map_or_else(|| "cpu".to_owned(), |a| a.index.to_string());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let tuned: Vec<Option<Tuning>> = adapters.iter().map(known).collect();
     if options.json {
         show::json(&json!({
             "adapters": adapters,
+            "tuned": tuned,
             "cpu_threads": threads,
             "automatic": { "device": chosen, "why": why, "variable": variable },
         }))?;
@@ -64,8 +67,23 @@ pub(crate) fn run(options: &Options) -> Outcome {
     ];
     show::table(&heading, rows)?;
     show::text(&format!("auto takes {chosen}: {why}"))?;
+    for (adapter, tuning) in adapters.iter().zip(&tuned) {
+        if let Some(tuning) = tuning {
+            let (name, choices) = (&adapter.name, tuning.choices.len());
+            show::text(&format!("{name}: tuned for {choices} ranges of shapes"))?;
+            show::denied(&tuning.denied)?;
+        }
+    }
     if let Some(variable) = variable {
         show::text(&format!("{DEVICE_VARIABLE}={variable} overrides it"))?;
     }
     Ok(true)
+}
+
+/// What tuning and self-checks found out about an adapter earlier, unless it is stale.
+fn known(adapter: &Adapter) -> Option<Tuning> {
+    let now = adapter.untuned();
+    let file = CachePlace::Usual.folder()?.join(now.file_name());
+    let known = Tuning::load(file).ok()?;
+    known.stale(&now).is_none().then_some(known)
 }

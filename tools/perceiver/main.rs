@@ -21,11 +21,13 @@ mod flow_output;
 mod latents;
 mod models;
 mod plan;
+mod profile;
 mod run;
 mod scaling;
 mod scaling_plot;
 mod show;
 mod texts;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -77,6 +79,10 @@ enum Command {
     Check(check::Options),
     /// Times whole models
     Bench(bench::Options),
+    /// Finds the fastest variants of the kernels on a model's shapes, and keeps them for later runs
+    Tune(tune::Options),
+    /// Says where the time of a run goes, kernel by kernel, beside what the device can do at best
+    Profile(profile::Options),
     /// Measures how cost grows with inputs, latents and outputs: a table and a plot
     Scaling(scaling::Options),
 }
@@ -104,6 +110,8 @@ fn main() -> ExitCode {
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Tune(options) => tune::run(&options),
+        Command::Profile(options) => profile::run(&options),
         Command::Scaling(options) => scaling::run(&options),
     };
     match outcome {

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
+use perceiver::gpu::Denied;
 use perceiver::hub::Progress;
 use perceiver::{Error, Result};
 use serde::Serialize;
@@ -201,4 +202,24 @@ pub(crate) fn flops(n: u64) -> String {
         n if n >= 1e6 => format!("{:.2} MFLOP", n / 1e6),
         n => format!("{n} FLOP"),
     }
+}
+
+/// A time with a unit.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", 1e3 * s),
+        s => format!("{:.1} µs", 1e6 * s),
+    }
+}
+
+/// Variants that were found to be wrong on a device.
+pub(crate) fn denied(list: &[Denied]) -> Result<()> {
+    for denied in list {
+        text(&format!(
+            "wrong here, and not used: {}/{} ({})",
+            denied.kernel, denied.variant, denied.why
+        ))?;
+    }
+    Ok(())
 }

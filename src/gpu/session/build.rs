@@ -20,7 +20,21 @@ impl Session {
     /// [`Error::OutOfMemory`], [`Error::Limit`], [`Error::Shader`], [`Error::DeviceLost`], or what
     /// reading a parameter gives.
     pub fn new(plan: Plan, parameters: &Parameters) -> Result<Self> {
-        Self::make(plan, parameters, &|op| parameters.device().variant_for(op))
+        Self::with_progress(plan, parameters, &mut |_, _| {})
+    }
+
+    /// As [`Session::new`]; `progress` hears how many of how many kernels have been compiled and
+    /// parameters uploaded.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_progress(
+        plan: Plan,
+        parameters: &Parameters,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
+        let choice = |op: &Op| parameters.device().variant_for(op);
+        Self::make(plan, parameters, &choice, progress)
     }
 
     /// As [`Session::new`], with a variant for each op from `choice`.
@@ -28,18 +42,32 @@ impl Session {
     /// # Errors
     /// As [`Session::new`].
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
-        Self::make(plan, parameters, &|op| {
-            choice(op).ok_or_else(|| parameters.device().no_variant(op))
-        })
+        let choice = |op: &Op| choice(op).ok_or_else(|| parameters.device().no_variant(op));
+        Self::make(plan, parameters, &choice, &mut |_, _| {})
     }
 
     fn make(
         plan: Plan,
         parameters: &Parameters,
         choice: &dyn Fn(&Op) -> Result<Variant>,
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
         let device = parameters.device().clone();
         device.alive()?;
+        let mut launches: Vec<Launch> = Vec::with_capacity(plan.graph.nodes.len());
+        let mut variants: Vec<Variant> = Vec::new();
+        for node in &plan.graph.nodes {
+            let variant = choice(&node.op)?;
+            launches.push(kernels::launch(&node.op, variant, device.traits())?);
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+        }
+        let uploads = plan.placements.iter();
+        let uploads = uploads.filter(|p| **p == Placement::Parameter).count();
+        let total = (uploads + variants.len()) as u64;
+        device.compile_all(&variants, &mut |done| progress(done as u64, total))?;
+        let mut done = variants.len() as u64;
         let storage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
@@ -66,6 +94,8 @@ impl Session {
                     let buffer = parameters.get(&value.label, recipe, value.element)?;
                     parameter_bytes += buffer.size();
                     held.push(buffer.clone());
+                    done += 1;
+                    progress(done, total);
                     Some(wgpu::Buffer::clone(&buffer))
                 }
                 _ => None,
@@ -103,21 +133,15 @@ impl Session {
             parameter_bytes,
             _held: held,
         };
-        session.build_steps(choice)?;
+        session.build_steps(launches)?;
         let once = session.plan.once;
         session.submit_steps(0..once, None, &mut |_, _| {})?;
         session.device.wait(None)?;
         Ok(session)
     }
 
-    /// Chooses variants, fills the uniform buffer, makes all bind groups.
-    fn build_steps(&mut self, choice: &dyn Fn(&Op) -> Result<Variant>) -> Result<()> {
-        let traits = *self.device.traits();
-        let mut launches: Vec<Launch> = Vec::with_capacity(self.plan.graph.nodes.len());
-        for node in &self.plan.graph.nodes {
-            let variant = choice(&node.op)?;
-            launches.push(kernels::launch(&node.op, variant, &traits)?);
-        }
+    /// Fills the uniform buffer, makes all bind groups.
+    fn build_steps(&mut self, launches: Vec<Launch>) -> Result<()> {
         let align = u64::from(
             self.device
                 .limits()
@@ -234,7 +258,7 @@ impl Session {
             .map(|variant| known.get(variant).copied())
             .collect();
         drop(known);
-        self.pacer = Pacer::new(u64::from(traits.busy_workgroups), factors);
+        self.pacer = Pacer::new(u64::from(self.device.traits().busy_workgroups), factors);
         Ok(())
     }
 

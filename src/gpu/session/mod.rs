@@ -6,6 +6,7 @@
 
 mod build;
 mod forecast;
+mod profile;
 mod run;
 mod transfer;
 
@@ -21,6 +22,7 @@ use crate::graph::{Op, Placement, Plan};
 use crate::kernels::{self, Variant};
 
 pub use build::Choice;
+pub use profile::{Span, Spans};
 
 /// A plan with its memory and bind groups, ready to run any number of times.
 pub struct Session {
@@ -67,6 +69,16 @@ impl Session {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The variant of every node, in order.
+    pub fn variants(&self) -> impl Iterator<Item = &Variant> {
+        self.steps.iter().map(|step| &step.variant)
     }
 
     /// Bytes allocated on the device: parameters, arrays, staging memory, uniforms.

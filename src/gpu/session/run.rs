@@ -206,7 +206,7 @@ impl Session {
         Ok(())
     }
 
-    fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
+    pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
         self.device
             .wgpu_device()
@@ -222,15 +222,20 @@ impl Session {
         self.bases.prepare(&self.device, firsts)?;
         let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for part in parts {
-            let (step, work) = (&self.steps[part.step], &self.works[part.step]);
-            pass.set_pipeline(&step.pipeline.pipeline);
-            pass.set_bind_group(0, &step.bind_group, &[]);
-            let offset = self.bases.offset(part.first);
-            pass.set_bind_group(1, self.bases.bind_group(), &[offset]);
-            let [x, y] = part.grid(work);
-            pass.dispatch_workgroups(x, y, 1);
+            self.record_part(part, &mut pass);
         }
         Ok(())
+    }
+
+    /// The dispatch of a part whose first workgroup has been prepared.
+    pub(super) fn record_part(&self, part: &Part, pass: &mut wgpu::ComputePass<'_>) {
+        let (step, work) = (&self.steps[part.step], &self.works[part.step]);
+        pass.set_pipeline(&step.pipeline.pipeline);
+        pass.set_bind_group(0, &step.bind_group, &[]);
+        let offset = self.bases.offset(part.first);
+        pass.set_bind_group(1, self.bases.bind_group(), &[offset]);
+        let [x, y] = part.grid(work);
+        pass.dispatch_workgroups(x, y, 1);
     }
 
     /// Waits for a submission and notes how long it took.

@@ -1,0 +1,100 @@
+//! Timestamps of compute passes, for profiles.
+//!
+//! They are written when a pass begins and ends, so a profile gives every dispatch a pass of its own.
+//! Passes cost a little themselves, and nothing overlaps across them: the sum of a profile is somewhat
+//! more than the time of a run.
+
+use std::sync::mpsc;
+
+use super::device::Device;
+use crate::error::{Error, Result};
+
+/// Most passes of one [`Clock`]: WebGPU allows 4096 queries in a set.
+pub(super) const PASSES: u32 = 2048;
+
+/// Two timestamps for each of some passes.
+pub(super) struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    readable: wgpu::Buffer,
+    /// Nanoseconds of a tick.
+    period: f64,
+}
+
+impl Clock {
+    /// A clock; `None` where the device has no timestamps.
+    pub(super) fn new(device: &Device) -> Result<Option<Self>> {
+        let wgpu_device = device.wgpu_device();
+        let features = wgpu_device.features();
+        if !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let queries = device.scoped("timestamps", 0, || {
+            wgpu_device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * PASSES,
+            })
+        })?;
+        let bytes = 16 * u64::from(PASSES);
+        let resolve = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        Ok(Some(Clock {
+            queries,
+            resolved: device.buffer("timestamps", bytes, resolve, false)?,
+            readable: device.buffer("timestamps read", bytes, read, false)?,
+            period: f64::from(device.wgpu_queue().get_timestamp_period()),
+        }))
+    }
+
+    /// What makes pass number `pass` write its timestamps.
+    pub(super) fn writes(&self, pass: u32) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(2 * pass),
+            end_of_pass_write_index: Some(2 * pass + 1),
+        }
+    }
+
+    /// Records the reading of the first `passes` passes.
+    pub(super) fn resolve(&self, passes: u32, commands: &mut wgpu::CommandEncoder) {
+        if passes > 0 {
+            let bytes = 16 * u64::from(passes);
+            commands.resolve_query_set(&self.queries, 0..2 * passes, &self.resolved, 0);
+            commands.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, bytes);
+        }
+    }
+
+    /// Beginning and end of each pass in seconds, once the submission is done.
+    pub(super) fn read(&self, passes: u32, device: &Device) -> Result<Vec<[f64; 2]>> {
+        if passes == 0 {
+            return Ok(Vec::new());
+        }
+        let (sender, result) = mpsc::channel();
+        let range = ..16 * u64::from(passes);
+        self.readable
+            .map_async(wgpu::MapMode::Read, range, move |mapped| {
+                // Nobody listens only if waiting has failed already.
+                let _ = sender.send(mapped);
+            });
+        device.wait(None)?;
+        let failed = |what: String| Error::Device {
+            device: device.name().to_owned(),
+            what: format!("cannot read timestamps: {what}"),
+            hint: "build a new Engine, or use the CPU executor".to_owned(),
+        };
+        let mapped = result.recv().map_err(|e| failed(e.to_string()))?;
+        mapped.map_err(|e| failed(e.to_string()))?;
+        let ticks: Vec<u64> = {
+            let bytes = self
+                .readable
+                .get_mapped_range(range)
+                .map_err(|e| failed(e.to_string()))?;
+            bytemuck::pod_collect_to_vec(&bytes)
+        };
+        self.readable.unmap();
+        let seconds = |ticks: u64| ticks as f64 * self.period * 1e-9;
+        let pairs = ticks.chunks_exact(2);
+        Ok(pairs.map(|p| [seconds(p[0]), seconds(p[1])]).collect())
+    }
+}

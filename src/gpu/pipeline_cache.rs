@@ -1,0 +1,154 @@
+//! Compiled pipelines on disk, where the back end has a cache (`PIPELINE_CACHE`: Vulkan).
+//!
+//! One file per adapter and driver, named by wgpu's key for them. It holds a mark, the length and a
+//! checksum, then what the driver gave; a file that is damaged, cut short or of another kind is ignored
+//! and replaced. It is written beside its place and renamed, so that readers see a whole one. wgpu and the
+//! driver look at the header of the data once more and fall back to an empty cache. A cache that cannot
+//! be read or written costs time, never a result.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// First bytes of a file, with the version of its form.
+const MARK: &[u8; 8] = b"PIOPIPE1";
+/// Bytes before the data: mark, length, checksum.
+const HEADER: usize = 24;
+/// More than this is no cache of ours.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// A cache of compiled pipelines and its file.
+pub(super) struct PipelineCache {
+    cache: wgpu::PipelineCache,
+    file: PathBuf,
+    /// Pipelines compiled since the file was written.
+    fresh: AtomicUsize,
+}
+
+impl PipelineCache {
+    /// The cache of a device in a folder; `None` where the back end has none.
+    pub(super) fn open(device: &wgpu::Device, folder: &Path) -> Option<Self> {
+        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return None;
+        }
+        let key = wgpu::util::pipeline_cache_key(&device.adapter_info())?;
+        let file = folder.join(key);
+        let data = read(&file);
+        Some(PipelineCache {
+            cache: create(device, data.as_deref()),
+            file,
+            fresh: AtomicUsize::new(0),
+        })
+    }
+
+    /// For pipelines to be made with.
+    pub(super) fn handle(&self) -> &wgpu::PipelineCache {
+        &self.cache
+    }
+
+    /// A pipeline has been made.
+    pub(super) fn made_one(&self) {
+        self.fresh.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes the file if pipelines have been made since.
+    pub(super) fn save(&self) {
+        if self.fresh.swap(0, Ordering::Relaxed) == 0 {
+            return;
+        }
+        let Some(data) = self.cache.get_data() else {
+            return;
+        };
+        match write(&self.file, &data) {
+            Ok(()) => tracing::debug!(file = %self.file.display(), bytes = data.len(), "saved"),
+            Err(e) => {
+                tracing::warn!(file = %self.file.display(), error = %e, "cannot keep compiled pipelines");
+            }
+        }
+    }
+}
+
+impl Drop for PipelineCache {
+    fn drop(&mut self) {
+        self.save();
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "a driver takes cache data as it is; wgpu leaves vouching for it to its user"
+)]
+fn create(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
+    // SAFETY: the data is what `get_data` of a cache for the same adapter and driver gave, which a
+    // checksum vouches for; wgpu compares adapter and driver once more and falls back to an empty
+    // cache. Who can write the user's own cache folder on purpose can run code as that user anyway.
+    unsafe {
+        device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+            label: Some("perceiver"),
+            data,
+            fallback: true,
+        })
+    }
+}
+
+/// The data of a file; `None` if there is none or it is not whole.
+fn read(file: &Path) -> Option<Vec<u8>> {
+    let opened = std::fs::File::open(file).ok()?;
+    let mut bytes = Vec::new();
+    let within = opened.take(MOST_BYTES).read_to_end(&mut bytes);
+    let data = within.ok().and_then(|_| unpack(bytes));
+    if data.is_none() {
+        tracing::warn!(file = %file.display(), "compiled pipelines are damaged: they are made again");
+    }
+    data
+}
+
+fn write(file: &Path, data: &[u8]) -> std::io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+    beside.write_all(&header(data))?;
+    beside.write_all(data)?;
+    beside.persist(file)?;
+    Ok(())
+}
+
+fn header(data: &[u8]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MARK);
+    header[8..16].copy_from_slice(&(data.len() as u64).to_le_bytes());
+    header[16..].copy_from_slice(&super::fingerprint(data).to_le_bytes());
+    header
+}
+
+fn unpack(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let found: [u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
+    let data = bytes.split_off(HEADER);
+    (found == header(&data)).then_some(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_files_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("new").join("cache");
+        assert_eq!(read(&file), None);
+        let data: Vec<u8> = (0..1000u32).map(|i| (i * 7) as u8).collect();
+        write(&file, &data).expect("written");
+        assert_eq!(read(&file).as_deref(), Some(&data[..]));
+        let whole = std::fs::read(&file).expect("read");
+        // Cut anywhere, any byte changed, anything appended.
+        for length in [0, 7, 8, 23, 24, 25, whole.len() - 1] {
+            assert_eq!(unpack(whole[..length].to_vec()), None, "{length}");
+        }
+        for at in (0..whole.len()).step_by(11) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(unpack(damaged), None, "{at}");
+        }
+        assert_eq!(unpack([whole, vec![0]].concat()), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! A run with a clock on every dispatch.
+
+use std::time::Instant;
+
+use super::super::clock::{Clock, PASSES};
+use super::super::pacing::{Part, Position};
+use super::Session;
+use crate::error::Result;
+
+/// When a part of a node ran.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Index of the node.
+    pub node: usize,
+    /// Seconds since the run began, on the device's clock if it has one.
+    pub start: f64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A run, dispatch by dispatch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Spans {
+    /// On the device, in order; a dispatch that was cut has several.
+    pub device: Vec<Span>,
+    /// On the host: what it did, start and duration in seconds.
+    pub host: Vec<(&'static str, f64, f64)>,
+    /// Whether the device's times are its own; else they are the host's, submission by submission.
+    pub timestamps: bool,
+}
+
+impl Session {
+    /// Runs the steps on what inputs are on the device, each dispatch in a pass of its own.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn profile(&mut self) -> Result<Spans> {
+        self.device.alive()?;
+        let clock = Clock::new(&self.device)?;
+        let budget = self.device.submission_budget();
+        let mut spans = Spans {
+            timestamps: clock.is_some(),
+            ..Spans::default()
+        };
+        let begin = Instant::now();
+        let now = || begin.elapsed().as_secs_f64();
+        // Device time minus host time.
+        let mut offset = None;
+        let mut at = Position::at(self.plan.once);
+        let end = self.steps.len();
+        loop {
+            let mut parts: Vec<Part> = Vec::new();
+            let works = &self.works;
+            self.pacer.next(works, &mut at, end, budget, &mut parts);
+            if parts.is_empty() {
+                return Ok(spans);
+            }
+            self.bases
+                .prepare(&self.device, parts.iter().map(|p| p.first))?;
+            // Without timestamps a submission is one dispatch, so that the host's clock can tell.
+            let most = clock.as_ref().map_or(1, |_| PASSES as usize);
+            for parts in parts.chunks(most) {
+                let start = now();
+                let mut commands = self.encoder("profile");
+                for (i, part) in parts.iter().enumerate() {
+                    let descriptor = wgpu::ComputePassDescriptor {
+                        label: None,
+                        timestamp_writes: clock.as_ref().map(|c| c.writes(i as u32)),
+                    };
+                    let mut pass = commands.begin_compute_pass(&descriptor);
+                    self.record_part(part, &mut pass);
+                }
+                let passes = parts.len() as u32;
+                if let Some(clock) = &clock {
+                    clock.resolve(passes, &mut commands);
+                }
+                let commands = commands.finish();
+                let submit = now();
+                let index = self.device.wgpu_queue().submit([commands]);
+                let submitted = now();
+                self.device.wait(Some(index))?;
+                let done = now();
+                spans.host.push(("record", start, submit - start));
+                spans.host.push(("submit", submit, submitted - submit));
+                spans.host.push(("wait", submitted, done - submitted));
+                let times = match &clock {
+                    Some(clock) => clock.read(passes, &self.device)?,
+                    None => vec![[submitted, done]],
+                };
+                let first = times.first().map_or(0.0, |t| t[0]);
+                let offset = *offset.get_or_insert(if clock.is_some() {
+                    first - submitted
+                } else {
+                    0.0
+                });
+                for (part, [from, to]) in parts.iter().zip(times) {
+                    spans.device.push(Span {
+                        node: part.step,
+                        start: from - offset,
+                        seconds: (to - from).max(0.0),
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What was found out about an adapter: the fastest variants, and variants that are wrong on it.
+//!
+//! A file of this is JSON, which an app can ship:
+//!
+//! ```json
+//! {
+//!   "version": 1,
+//!   "adapter": "llvmpipe (LLVM 15.0.6, 256 bits)", "backend": "vulkan", "driver": "llvmpipe Mesa 22.3.6",
+//!   "shaders": "5f0c1d2e3b4a5968",
+//!   "choices": [{ "kernel": "gemm", "bucket": "rows 512 inner 1024 cols 1024", "variant": "direct-32x128" }],
+//!   "denied": [{ "kernel": "gemm", "variant": "direct-4x32", "why": "relative error 0.4 of 1e-6" }]
+//! }
+//! ```
+//!
+//! It holds for one adapter with one driver and for one set of shaders, whose fingerprint it carries;
+//! for others it is stale. A bucket is a range of shapes, up to the next power of two in each size.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::shader;
+use crate::error::{Error, Result};
+use crate::graph::{Op, Role};
+use crate::output::write_whole;
+use crate::tensor::Element;
+
+/// The form of the file.
+const VERSION: u32 = 1;
+/// More than this is no such file.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The variant to choose for a range of shapes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunedChoice {
+    /// The kernel.
+    pub kernel: String,
+    /// The range of shapes.
+    pub bucket: String,
+    /// The variant's name.
+    pub variant: String,
+}
+
+/// A variant that gives wrong results on an adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denied {
+    /// The kernel.
+    pub kernel: String,
+    /// The variant's name.
+    pub variant: String,
+    /// What was wrong.
+    pub why: String,
+}
+
+/// What was found out about an adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuning {
+    version: u32,
+    /// The adapter's name.
+    pub adapter: String,
+    /// Its back end: "vulkan", "metal", "dx12".
+    pub backend: String,
+    /// Its driver, with version.
+    pub driver: String,
+    /// Fingerprint of all shaders and their variants.
+    pub shaders: String,
+    /// The fastest variants.
+    pub choices: Vec<TunedChoice>,
+    /// Wrong variants.
+    pub denied: Vec<Denied>,
+}
+
+impl Tuning {
+    /// Nothing yet.
+    pub(super) fn new(info: &wgpu::AdapterInfo) -> Self {
+        Tuning {
+            version: VERSION,
+            adapter: info.name.clone(),
+            backend: info.backend.to_str().to_owned(),
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_owned(),
+            shaders: format!("{:016x}", shader::fingerprint()),
+            choices: Vec::new(),
+            denied: Vec::new(),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Input`] when it is none of these.
+    pub fn load(file: impl AsRef<Path>) -> Result<Self> {
+        let file = file.as_ref();
+        let failed = |e| Error::io("read", file, e);
+        let wrong = |what: String| {
+            let name = file.display().to_string();
+            Error::input(name, what, "a file that `perceiver tune` wrote")
+        };
+        let bytes = std::fs::metadata(file).map_err(failed)?.len();
+        if bytes > MOST_BYTES {
+            return Err(wrong(format!("has {bytes} bytes")));
+        }
+        let text = std::fs::read(file).map_err(failed)?;
+        let tuning: Tuning = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        if tuning.version != VERSION {
+            return Err(wrong(format!("has version {}", tuning.version)));
+        }
+        Ok(tuning)
+    }
+
+    /// Writes a file, whole or not at all; its folder is made if need be.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, file: impl AsRef<Path>) -> Result<()> {
+        let file = file.as_ref();
+        let failed = |e| Error::io("write", file, e);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        write_whole(file, |to| {
+            serde_json::to_writer_pretty(to, self).map_err(|e| failed(std::io::Error::other(e)))
+        })
+    }
+
+    /// Why this does not hold for another adapter, driver or set of shaders, if it does not.
+    #[must_use]
+    pub fn stale(&self, now: &Tuning) -> Option<String> {
+        let parts = [
+            ("adapter", &self.adapter, &now.adapter),
+            ("back end", &self.backend, &now.backend),
+            ("driver", &self.driver, &now.driver),
+            ("shaders", &self.shaders, &now.shaders),
+        ];
+        let other = parts.iter().find(|(_, a, b)| a != b);
+        other.map(|(what, was, is)| format!("made for {what} `{was}`, not `{is}`"))
+    }
+
+    /// The name of an adapter's file in a cache folder.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let key = format!("{}\n{}", self.adapter, self.backend);
+        format!("tuned-{:016x}.json", super::fingerprint(key.as_bytes()))
+    }
+
+    /// The variant chosen for an op.
+    #[must_use]
+    pub fn choice(&self, op: &Op) -> Option<&str> {
+        let bucket = bucket(op)?;
+        let found = self.choices.iter();
+        let mut found = found.filter(|c| c.kernel == op.kernel() && c.bucket == bucket);
+        found.next().map(|c| c.variant.as_str())
+    }
+
+    /// Sets the variant for a range of shapes.
+    pub(crate) fn choose(&mut self, choice: TunedChoice) {
+        self.choices
+            .retain(|c| c.kernel != choice.kernel || c.bucket != choice.bucket);
+        self.choices.push(choice);
+    }
+
+    /// Notes that a variant is wrong.
+    pub(crate) fn deny(&mut self, denied: Denied) {
+        if !self.denies(&denied.kernel, &denied.variant) {
+            self.denied.push(denied);
+        }
+    }
+
+    /// Whether a variant is known to be wrong.
+    #[must_use]
+    pub fn denies(&self, kernel: &str, variant: &str) -> bool {
+        let mut list = self.denied.iter();
+        list.any(|d| d.kernel == kernel && d.variant == variant)
+    }
+}
+
+/// The range of shapes that an op belongs to; `None` for kernels without a choice of variants.
+#[must_use]
+pub fn bucket(op: &Op) -> Option<String> {
+    let sizes: &[(&str, usize)] = match op {
+        Op::Gemm(a) => &[("rows", a.rows), ("inner", a.inner), ("cols", a.cols)],
+        Op::LayerNorm(a) => &[("rows", a.rows), ("cols", a.cols)],
+        Op::Attention(a) => &[
+            ("groups", a.batch * a.heads * a.splits),
+            ("queries", a.queries),
+            ("keys", a.keys),
+            ("qk", a.d_qk),
+            ("v", a.d_v),
+        ],
+        Op::FactoredAttention(a) => &[
+            ("groups", a.batch * a.splits),
+            ("queries", a.queries),
+            ("keys", a.keys),
+            ("content", a.factors.content),
+            ("columns", a.columns),
+        ],
+        _ => return None,
+    };
+    let sizes = sizes
+        .iter()
+        .map(|(name, n)| format!("{name} {}", n.next_power_of_two()));
+    // Arrays of halves are other shaders.
+    let halves = Role::NARROW
+        .into_iter()
+        .filter(|&role| op.element(role) == Element::F16)
+        .map(|role| format!("f16 {role:?}").to_lowercase());
+    Some(sizes.chain(halves).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuning() -> Tuning {
+        Tuning {
+            version: VERSION,
+            adapter: "a".to_owned(),
+            backend: "vulkan".to_owned(),
+            driver: "d 1".to_owned(),
+            shaders: "00".to_owned(),
+            choices: Vec::new(),
+            denied: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn files_come_back_and_foreign_ones_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("new").join("t.json");
+        let mut saved = tuning();
+        saved.choose(TunedChoice {
+            kernel: "gemm".to_owned(),
+            bucket: "b".to_owned(),
+            variant: "v".to_owned(),
+        });
+        saved.deny(Denied {
+            kernel: "gemm".to_owned(),
+            variant: "w".to_owned(),
+            why: "wrong".to_owned(),
+        });
+        saved.save(&file).expect("saved");
+        assert_eq!(Tuning::load(&file).expect("loaded"), saved);
+        let text = std::fs::read_to_string(&file).expect("text");
+        for (wrong, why) in [
+            (
+                text.replace("\"version\": 1", "\"version\": 2"),
+                "version 2",
+            ),
+            (text.replace("\"why\"", "\"what\""), "unknown field"),
+            (text[..text.len() / 2].to_owned(), "EOF"),
+            (String::new(), "EOF"),
+            ("[".repeat(100_000), "recursion limit"),
+        ] {
+            std::fs::write(&file, wrong).expect("written");
+            let error = Tuning::load(&file).expect_err(why).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(Tuning::load(folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn other_drivers_and_shaders_are_noticed() {
+        let (was, mut now) = (tuning(), tuning());
+        assert_eq!(was.stale(&now), None);
+        now.driver = "d 2".to_owned();
+        let why = was.stale(&now).expect("stale");
+        assert_eq!(why, "made for driver `d 1`, not `d 2`");
+        assert_eq!(was.file_name(), now.file_name());
+    }
+}
