@@ -32,10 +32,12 @@ const WORKGROUP: u32 = 64u;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> r: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn vectors(@builtin(global_invocation_id) invocation: vec3<u32>) {
-    let at = invocation.y * params.row_invocations + invocation.x;
+    let at = 64u * first_group + invocation.y * params.row_invocations + invocation.x;
     if (at >= params.total) {
         return;
     }
