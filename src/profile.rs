@@ -21,39 +21,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
-use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::check;
-use crate::cpu;
 use crate::error::Result;
-use crate::gpu::{self, AdapterKind, Device};
-use crate::graph::{NodeReport, Op, Plan, PlanReport};
-use crate::kernels::gemm::Gemm;
+use crate::graph::{NodeReport, Plan, PlanReport};
 use crate::model::{Model, RunOptions, Session};
+use crate::study::Ceiling;
 use crate::tensor::NamedTensors;
-
-/// What a device can do at best.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Ceiling {
-    /// Operations per second of a large square product, in thousands of millions.
-    pub gflop_per_second: f64,
-    /// Bytes read and written per second by a kernel that copies, in thousands of millions.
-    pub gigabytes_per_second: f64,
-}
-
-impl Ceiling {
-    /// The least time of some work.
-    #[must_use]
-    pub fn seconds(&self, flops: u64, bytes: u64) -> f64 {
-        let products = flops as f64 / (1e9 * self.gflop_per_second);
-        products.max(bytes as f64 / (1e9 * self.gigabytes_per_second))
-    }
-}
 
 /// Whose clock a profile was measured with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -204,7 +181,7 @@ fn measure(session: &mut Session, run_seconds: f64) -> Result<Profile> {
             } else {
                 Timer::Host
             };
-            profile.ceiling = of_gpu(session.device())?;
+            profile.ceiling = Ceiling::of_device(session.device())?;
             spans.extend(measured.device.iter().map(|s| (s.node, s.start, s.seconds)));
             let host = measured.host.into_iter();
             profile.host = host
@@ -219,12 +196,12 @@ fn measure(session: &mut Session, run_seconds: f64) -> Result<Profile> {
         }
         Session::Cpu(session) => {
             spans = one_after_the_other(session.node_seconds(), session.plan());
-            profile.ceiling = of_cpu();
+            profile.ceiling = Ceiling::of_cpu();
             named(session.plan(), "cpu")
         }
         Session::Reference(session) => {
             spans = one_after_the_other(session.node_seconds(), session.plan());
-            profile.ceiling = of_cpu();
+            profile.ceiling = Ceiling::of_cpu();
             named(session.plan(), "reference")
         }
     };
@@ -302,61 +279,6 @@ fn share(ceiling: &Ceiling, flops: u64, bytes: u64, seconds: f64) -> f64 {
     } else {
         0.0
     }
-}
-
-/// Repetitions, of which the fastest counts.
-const TIMES: usize = 4;
-
-fn of_gpu(device: &Device) -> Result<Ceiling> {
-    let n = match device.kind() {
-        AdapterKind::Software => 512,
-        AdapterKind::Integrated | AdapterKind::Other => 1024,
-        _ => 4096,
-    };
-    let op = Op::Gemm(Gemm::new(n, n, n));
-    let nothing = Arc::new(NamedTensors::new());
-    let parameters = gpu::Parameters::new(device.clone(), nothing);
-    let mut session = gpu::Session::new(check::single(&op)?, &parameters)?;
-    for (i, operand) in check::random_operands(&op, 1).iter().enumerate() {
-        session.write(&format!("operand {i}"), operand)?;
-    }
-    session.run(&mut |_, _| {})?;
-    let mut best = f64::INFINITY;
-    for _ in 0..TIMES {
-        let spans = session.profile()?;
-        best = best.min(spans.device.iter().map(|s| s.seconds).sum());
-    }
-    Ok(Ceiling {
-        gflop_per_second: op.cost().flops as f64 / 1e9 / best.max(1e-9),
-        gigabytes_per_second: device.copy_rate()? / 1e9,
-    })
-}
-
-fn of_cpu() -> Ceiling {
-    let op = Op::Gemm(Gemm::new(768, 768, 768));
-    let operands = check::random_operands(&op, 1);
-    let inputs: Vec<&[f32]> = operands.iter().map(Vec::as_slice).collect();
-    let mut result = vec![0.0; 768 * 768];
-    let product = fastest(|| cpu::fast(&op, &inputs, &mut [&mut result]));
-    let from = vec![1.0f32; 16 << 20];
-    let mut to = vec![0.0f32; from.len()];
-    let copy = fastest(|| {
-        let blocks = to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16));
-        blocks.for_each(|(to, from)| to.copy_from_slice(from));
-    });
-    Ceiling {
-        gflop_per_second: op.cost().flops as f64 / 1e9 / product,
-        gigabytes_per_second: 8.0 * from.len() as f64 / 1e9 / copy,
-    }
-}
-
-fn fastest(mut work: impl FnMut()) -> f64 {
-    let times = (0..=TIMES).map(|_| {
-        let start = Instant::now();
-        work();
-        start.elapsed().as_secs_f64()
-    });
-    times.fold(f64::INFINITY, f64::min).max(1e-9)
 }
 
 impl Profile {

@@ -130,7 +130,7 @@ fn profile_says_where_the_time_goes() {
         message.contains("the CPU executor has no variants"),
         "{message}"
     );
-    let message = refusal(&["tune", "--seconds", "-1", "--device", "cpu"]);
+    let message = refusal(&["tune", "--seconds=-1", "--device", "cpu"]);
     assert!(message.contains("seconds"), "{message}");
 }
 

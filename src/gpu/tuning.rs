@@ -253,7 +253,7 @@ mod tests {
             (text.replace("\"why\"", "\"what\""), "unknown field"),
             (text[..text.len() / 2].to_owned(), "EOF"),
             (String::new(), "EOF"),
-            ("[".repeat(100_000), "recursion limit"),
+            ("[".repeat(100_000), "invalid type"),
         ] {
             std::fs::write(&file, wrong).expect("written");
             let error = Tuning::load(&file).expect_err(why).to_string();

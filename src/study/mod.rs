@@ -11,10 +11,12 @@
 //! # Ok::<(), perceiver::Error>(())
 //! ```
 
+mod ceiling;
 mod fit;
 mod place;
 mod scaling;
 
+pub use ceiling::Ceiling;
 pub use fit::exponent;
 pub use place::{Place, Trial};
 pub use scaling::{Series, Widths, streamed_encode};

@@ -35,6 +35,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let engine = options.device.engine()?;
     let mut model = bench::open(&engine, &options.model)?;
     model.set_folded(!options.device.no_fold);
+    model.set_precision(options.device.precision)?;
     model.set_memory_budget(options.device.memory.memory);
     let inputs = bench::inputs(&model, options.batch.max(1))?;
     let start = bench::start(&model, &inputs)?;

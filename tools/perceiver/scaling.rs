@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use perceiver::perceiver::parameters::RandomTensors;
-use perceiver::study::{Place, Series, Trial, Widths, exponent, streamed_encode};
+use perceiver::study::{Ceiling, Place, Series, Trial, Widths, exponent, streamed_encode};
 use perceiver::{Engine, Error, Result, Sizes, Tensor};
 use serde::Serialize;
 
@@ -105,6 +105,8 @@ pub(crate) struct Point {
     /// Bytes that must be moved at least.
     bytes: u64,
     gflop_per_second: f64,
+    /// Least time by what the device does at best, measured in the same run.
+    pub(crate) roof_seconds: f64,
     /// Bytes allocated, weights included.
     memory_bytes: u64,
 }
@@ -127,7 +129,17 @@ pub(crate) struct Line {
     size: usize,
     seconds: f64,
     gflop_per_second: f64,
+    /// Least time over time, at the largest size.
+    share: f64,
     memory_bytes: u64,
+}
+
+/// A device and what it does at best.
+#[derive(Serialize)]
+struct Roof {
+    device: String,
+    #[serde(flatten)]
+    ceiling: Ceiling,
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -150,11 +162,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let engines = engines.collect::<Result<Vec<_>>>()?;
     let mut series = options.series.clone();
     series.dedup();
-    let (mut points, mut lines) = (Vec::new(), Vec::new());
+    let (mut points, mut lines, mut roofs) = (Vec::new(), Vec::new(), Vec::new());
     for engine in &engines {
+        let place = Place::of(engine);
+        let ceiling = Ceiling::of(&place)?;
+        roofs.push(Roof {
+            device: place.name().to_owned(),
+            ceiling,
+        });
         for &swept in &series {
             let bar = show::Bar::new(swept.name());
-            let found = sweep(engine, swept, &widths, options, &bar)?;
+            let found = sweep(engine, swept, &widths, options, &ceiling, &bar)?;
             drop(bar);
             lines.extend(line(swept, &found));
             points.extend(found);
@@ -175,6 +193,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 "channels": widths.channels,
                 "heads": widths.heads,
             },
+            "ceilings": roofs,
             "lines": lines,
             "points": points,
             "files": [table, plot],
@@ -182,6 +201,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return Ok(true);
     }
     print(&lines)?;
+    for roof in &roofs {
+        show::text(&format!(
+            "ceilings of {}: {:.1} GFLOP/s, {:.1} GB/s",
+            roof.device, roof.ceiling.gflop_per_second, roof.ceiling.gigabytes_per_second
+        ))?;
+    }
     show::text(&format!("{}\n{}", table.display(), plot.display()))?;
     Ok(true)
 }
@@ -192,6 +217,7 @@ fn sweep(
     swept: Swept,
     widths: &Widths,
     options: &Options,
+    ceiling: &Ceiling,
     bar: &show::Bar,
 ) -> Result<Vec<Point>> {
     let place = Place::of(engine);
@@ -221,6 +247,7 @@ fn sweep(
             }
             Err(e) => return Err(e),
         };
+        let bytes = report.stages.iter().map(|s| s.bytes).sum();
         points.push(Point {
             series: swept.name(),
             device: place.name().to_owned(),
@@ -228,8 +255,9 @@ fn sweep(
             size,
             seconds,
             flops: report.total_flops,
-            bytes: report.stages.iter().map(|s| s.bytes).sum(),
+            bytes,
             gflop_per_second: report.total_flops as f64 / seconds / 1e9,
+            roof_seconds: ceiling.seconds(report.total_flops, bytes),
             memory_bytes,
         });
     }
@@ -303,6 +331,7 @@ fn line(swept: Swept, points: &[Point]) -> Option<Line> {
         size: last.size,
         seconds: last.seconds,
         gflop_per_second: last.gflop_per_second,
+        share: last.roof_seconds / last.seconds,
         memory_bytes: last.memory_bytes,
     })
 }
@@ -332,6 +361,7 @@ fn print(lines: &[Line]) -> Result<()> {
             l.size.to_string(),
             format!("{:.1} ms", l.seconds * 1e3),
             format!("{:.1}", l.gflop_per_second),
+            format!("{:.0} %", 100.0 * l.share),
             show::bytes(l.memory_bytes),
         ]
     });
@@ -345,6 +375,7 @@ fn print(lines: &[Line]) -> Result<()> {
         "largest",
         "fastest run",
         "GFLOP/s",
+        "of the ceiling",
         "memory",
     ];
     show::table(&heading, rows.collect())

@@ -16,7 +16,8 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(80, 80, 80),
 ];
 
-/// Seconds against size, a line for each series and device, with its fitted slope in the legend.
+/// Seconds against size, a line for each series and device with its fitted slope in the legend, and the
+/// roofline: the least time by the device's ceilings.
 pub(crate) fn draw(points: &[Point], lines: &[Line]) -> Result<String> {
     let mut svg = String::new();
     drawn(&mut svg, points, lines)
@@ -31,8 +32,10 @@ fn drawn(
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, (960, 640)).into_drawing_area();
     root.fill(&WHITE)?;
-    let range = |value: fn(&Point) -> f64| {
-        let all = points.iter().map(value);
+    let range = |values: &[fn(&Point) -> f64]| {
+        let all = points
+            .iter()
+            .flat_map(|p| values.iter().map(move |value| value(p)));
         let (low, high) = all.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
         // Nothing measured still makes a plot, with empty axes.
         if low.is_finite() {
@@ -42,13 +45,16 @@ fn drawn(
         }
     };
     let mut chart = ChartBuilder::on(&root)
-        .caption("Time of one layer against its size", ("sans-serif", 22))
+        .caption(
+            "Time of one layer against its size; dashed: least time by the device's ceilings",
+            ("sans-serif", 18),
+        )
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(72)
         .build_cartesian_2d(
-            range(|p| p.size as f64).log_scale().base(2.0),
-            range(|p| p.seconds).log_scale(),
+            range(&[|p| p.size as f64]).log_scale().base(2.0),
+            range(&[|p| p.seconds, |p| p.roof_seconds]).log_scale(),
         )?;
     chart
         .configure_mesh()

@@ -43,6 +43,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     for name in &options.models {
         let mut model = bench::open(&engine, name)?;
         model.set_folded(!options.device.no_fold);
+        model.set_precision(options.device.precision)?;
         model.set_memory_budget(options.device.memory.memory);
         let inputs = bench::inputs(&model, options.batch.max(1))?;
         let bar = show::Bar::new("tuning");
