@@ -90,9 +90,10 @@ impl Device {
     pub(crate) fn failure(&self, op: &Op, variant: Variant) -> Option<String> {
         let row = Row::of(check::small(op));
         // What the op alone decides, such as whole tiles, may be otherwise in the small case.
+        let known = kernels::candidates(op, self.traits()).contains(&variant);
         let variant = kernels::candidates(&row.op, self.traits())
             .into_iter()
-            .find(|v| v.name == variant.name && v.halves == variant.halves)
+            .find(|v| known && v.name == variant.name && v.halves == variant.halves)
             .unwrap_or(variant);
         let outcome = Problem::new(&row, 0x5e1f).on_gpu(self, variant);
         (!outcome.passed).then(|| {
