@@ -1,8 +1,7 @@
 //! Moving textures with exact flow: pairs of frames to measure a flow network with.
 //!
-//! The distribution is the one that the shipped `flow-tiny` model is trained on (`class Scene` of
-//! `tools/train/flow.py`); the numbers are this module's own, the same on every machine up to the last
-//! bit of `exp`. Texture: three colours, each a sigmoid of smooth noise at four sizes. Motion: a shift and
+//! One texture in one motion; [`super::layered_scene`] puts several before each other. The numbers are the same on
+//! every machine up to the last bit of `exp`. Texture: three colours, each a sigmoid of smooth noise at four sizes. Motion: a shift and
 //! an affine map about the centre. The flow is known exactly, not measured.
 
 use super::flow::FlowField;
@@ -109,22 +108,8 @@ impl Scene {
         affine: f64,
     ) -> Result<ScenePair> {
         let (w, h) = (width as f64, height as f64);
-        if width == 0 || height == 0 || w > LIMIT || h > LIMIT {
-            return Err(Error::input(
-                "scene",
-                format!("{width}×{height} pixels"),
-                format!("sides from 1 to {LIMIT}"),
-            ));
-        }
+        check(width, height, shift, affine, f64::INFINITY)?;
         let reach = shift + affine * (w + h) / 2.0 + 1.0;
-        // Written so that a NaN fails.
-        if !(shift >= 0.0 && affine >= 0.0 && reach <= LIMIT) {
-            return Err(Error::input(
-                "scene",
-                format!("shift {shift}, affine {affine}"),
-                format!("numbers from 0 that move no point further than {LIMIT} pixels"),
-            ));
-        }
         let mut random = Random::new(seed);
         let t = [within(&mut random, shift), within(&mut random, shift)];
         let a: [f64; 4] = std::array::from_fn(|_| within(&mut random, affine));
@@ -182,6 +167,11 @@ fn taps(place: f64, points: usize) -> (usize, [f64; 4]) {
     // `as usize` takes what is negative or no number to 0.
     let base = ((place.floor() + MARGIN as f64) as usize).clamp(1, points - 3);
     let t = (place + (MARGIN as f64 - base as f64)).clamp(0.0, 1.0);
+    (base - 1, catmull_rom(t))
+}
+
+/// Weights of the lattice points before, at, after and two after a point that is `t` in [0, 1] past the second.
+pub(super) fn catmull_rom(t: f64) -> [f64; 4] {
     let (t2, t3) = (t * t, t * t * t);
     let weights = [
         -t3 + 2.0 * t2 - t,
@@ -189,5 +179,34 @@ fn taps(place: f64, points: usize) -> (usize, [f64; 4]) {
         -3.0 * t3 + 4.0 * t2 + t,
         t3 - t2,
     ];
-    (base - 1, weights.map(|w| w / 2.0))
+    weights.map(|w| w / 2.0)
+}
+
+/// Whether there can be such a scene.
+pub(super) fn check(width: usize, height: usize, shift: f64, affine: f64, most: f64) -> Result<()> {
+    let (w, h) = (width as f64, height as f64);
+    if width == 0 || height == 0 || w > LIMIT || h > LIMIT {
+        return Err(Error::input(
+            "scene",
+            format!("{width}×{height} pixels"),
+            format!("sides from 1 to {LIMIT}"),
+        ));
+    }
+    // Written so that a NaN fails.
+    let reach = shift + affine * (w + h) / 2.0 + 1.0;
+    if !(shift >= 0.0 && affine >= 0.0 && reach <= LIMIT) {
+        return Err(Error::input(
+            "scene",
+            format!("shift {shift}, affine {affine}"),
+            format!("numbers from 0 that move no point further than {LIMIT} pixels"),
+        ));
+    }
+    if affine > most {
+        return Err(Error::input(
+            "scene",
+            format!("affine {affine}"),
+            format!("a number from 0 to {most}, so that no layer folds over"),
+        ));
+    }
+    Ok(())
 }

@@ -15,10 +15,10 @@ use serde_json::json;
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, show};
 
-/// Size of the generated frames: larger than the tiles that the model was trained on.
+/// Size of the generated frames: that of the scenes that the model was trained on.
 const SIZE: (usize, usize) = (128, 96);
-/// Furthest shift, in pixels, and largest entry of the affine part.
-const MOTION: (f64, f64) = (1.5, 0.01);
+/// Furthest shift of a layer, in pixels, and largest entry of the affine part: those of the training.
+const MOTION: (f64, f64) = (3.0, 0.04);
 /// What the language model completes.
 const SENTENCE: &str = "The comp[MASK]ler checks that every re[MASK]erence is val[MASK]d.";
 
@@ -47,11 +47,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
         .unwrap_or_else(|| clock.map_or(1, |t| t.as_secs()));
 
     let model = load(&engine, &options.device, "flow-tiny")?;
-    let pair = Scene::pair(seed, SIZE.0, SIZE.1, MOTION.0, MOTION.1)?;
-    let how = FlowOptions {
-        overlap: Some(12),
-        ..FlowOptions::default()
-    };
+    let pair = Scene::layers(seed, SIZE.0, SIZE.1, MOTION.0, MOTION.1)?;
+    let how = FlowOptions::default();
     let bar = show::Bar::new("flow");
     let recipe = OpticalFlow::new(&model)?;
     let field = recipe.flow(&pair.first, &pair.second, &how, &mut bar.progress())?;

@@ -68,11 +68,12 @@ def pick(waves: list[Wave], channels: int) -> torch.Tensor:
 
 @torch.no_grad()
 def align(attention: torch.nn.Module, latents: torch.Tensor, inputs: torch.Tensor, waves: list[Wave],
-          offsets: torch.Tensor, sharpness: float, noise: float = 0.01) -> None:
+          offsets: torch.Tensor, sharpness: float, noise: float = 0.01) -> float:
     """Set query and key projections of an encoder: head h of latent p looks at p + offsets[h].
 
     The latents' first 2 * waves channels hold the features of their points; `inputs` [M, C] are
     examples of what the attention sees.  A score becomes sharpness * sum of cos(f (p + offset - x)).
+    Returns the factor of both projections.
     """
     heads, used = attention.num_heads, 2 * len(waves)
     each = attention.qk_channels // heads
@@ -87,6 +88,7 @@ def align(attention: torch.nn.Module, latents: torch.Tensor, inputs: torch.Tenso
         rows = slice(h * each, h * each + used)
         attention.query.weight[rows, :used] += gain * turn(waves, offsets[h])
         attention.key.weight[rows] += gain * pick(waves, inputs.shape[1])
+    return gain
 
 
 @torch.no_grad()

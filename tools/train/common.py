@@ -39,6 +39,8 @@ def parser(description: str, *, name: str, steps: int, batch: int, rate: float) 
     ap.add_argument("--save-every", type=int, default=200, help="steps between resumable checkpoints")
     ap.add_argument("--work", type=Path, default=Path("target/train") / name, help="checkpoint and log")
     ap.add_argument("--out", type=Path, default=Path("models") / name, help="where the finished model goes")
+    ap.add_argument("--warm", type=Path, metavar="MODEL",
+                    help="begin with the weights of this finished model; its log and its counts come before this run's")
     ap.add_argument("--export-only", action="store_true", help="no training: export and measure the checkpoint")
     ap.add_argument("--heldout-fixture", type=Path, metavar="FILE",
                     help="no training: write a few held-out examples as safetensors, for the tests")
@@ -54,6 +56,16 @@ def learning_rate(step: int, args: argparse.Namespace) -> float:
     """Linear warm-up, then a cosine down to zero at the last step."""
     warm = min(1.0, (step + 1) / args.warmup)
     return args.rate * warm * 0.5 * (1 + math.cos(math.pi * step / args.steps))
+
+
+def replanned(args: argparse.Namespace) -> int:
+    """Steps of the schedule: a number in the file `steps` of the work folder takes the place of `--steps`, also while
+    a run goes on, for machines on which nobody knows how long a step takes tomorrow."""
+    try:
+        args.steps = int((args.work / "steps").read_text())
+    except (OSError, ValueError):
+        pass
+    return args.steps
 
 
 def fit(model: PreTrainedModel, args: argparse.Namespace, loss_at: Callable[[int], torch.Tensor],
@@ -79,6 +91,8 @@ def fit(model: PreTrainedModel, args: argparse.Namespace, loss_at: Callable[[int
     elif not args.export_only:
         with log.open("w", newline="") as f:
             csv.writer(f).writerow(LOG_FIELDS)
+        if args.warm:
+            (args.work / "warm.csv").write_bytes((args.warm / "training.csv").read_bytes())
     if args.export_only:
         return {"steps": start, "seconds": round(before)}
 
@@ -88,9 +102,10 @@ def fit(model: PreTrainedModel, args: argparse.Namespace, loss_at: Callable[[int
                     "step": step, "seconds": seconds}, part)
         part.replace(checkpoint)
 
-    began, mean, seconds = time.perf_counter(), None, before
+    began, mean, seconds, done = time.perf_counter(), None, before, start
     model.train()
-    for step in range(start, args.steps):
+    while done < replanned(args):
+        step = done
         rate = learning_rate(step, args)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -114,10 +129,11 @@ def fit(model: PreTrainedModel, args: argparse.Namespace, loss_at: Callable[[int
             with log.open("a", newline="") as f:
                 csv.writer(f).writerow(row)
             print(*(f"{k} {v}" for k, v in zip(LOG_FIELDS, row)), flush=True)
-        if done % args.save_every == 0 or done == args.steps:
+        if done % args.save_every == 0:
             save(done, seconds)
+    save(done, seconds)
     model.eval()
-    return {"steps": args.steps, "seconds": round(seconds)}
+    return {"steps": done, "seconds": round(seconds)}
 
 
 def export(model: PreTrainedModel, args: argparse.Namespace) -> PreTrainedModel:
@@ -127,10 +143,31 @@ def export(model: PreTrainedModel, args: argparse.Namespace) -> PreTrainedModel:
     """
     model.config.architectures = [type(model).__name__]
     model.half().save_pretrained(args.out)
-    log = args.work / "log.csv"
-    if log.exists():
-        (args.out / "training.csv").write_bytes(log.read_bytes())
+    if (args.work / "log.csv").exists():
+        write_log(args)
     return type(model).from_pretrained(args.out, dtype=torch.float32, local_files_only=True).eval()
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows; of a step that was taken again after a break, the last one."""
+    with path.open(newline="") as f:
+        rows = {int(r["step"]): r for r in csv.DictReader(f)}
+    return [rows[step] for step in sorted(rows)]
+
+
+def write_log(args: argparse.Namespace) -> None:
+    """training.csv: this run's log, after that of the model that it began with (whose copy the work folder keeps,
+    as the new model may take its place)."""
+    rows = read_log(args.work / "log.csv")
+    before = args.work / "warm.csv"
+    if args.warm and before.exists():
+        old = read_log(before)
+        steps, seconds = int(old[-1]["step"]), float(old[-1]["seconds"])
+        rows = old + [{**r, "step": int(r["step"]) + steps, "seconds": f"{float(r['seconds']) + seconds:.1f}"} for r in rows]
+    with (args.out / "training.csv").open("w", newline="") as f:
+        out = csv.DictWriter(f, LOG_FIELDS)
+        out.writeheader()
+        out.writerows(rows)
 
 
 def write_fixture(args: argparse.Namespace, **arrays: np.ndarray) -> None:

@@ -134,6 +134,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     model = build(conv, args.width, args.layers)
+    if args.warm:
+        model.load_state_dict(type(model).from_pretrained(args.warm, dtype=torch.float32, local_files_only=True).state_dict())
     print(sum(p.numel() for p in model.parameters()), "parameters", flush=True)
 
     def loss_at(step: int) -> torch.Tensor:

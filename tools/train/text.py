@@ -103,10 +103,10 @@ def make_batch(corpus: Corpus, rng: np.random.Generator, rows: int, length: int,
 
 # -- model ------------------------------------------------------------------
 
-def sinusoids(count: int, width: int) -> torch.Tensor:
-    """Wavelengths from 4 positions to four times the whole length."""
+def sinusoids(count: int, width: int, waves_of: int | None = None) -> torch.Tensor:
+    """Wavelengths from 4 positions to four times the whole length (or another)."""
     place = torch.arange(count, dtype=torch.float32)[:, None]
-    rate = 2 * math.pi / torch.logspace(math.log10(4), math.log10(4 * count), width // 2)
+    rate = 2 * math.pi / torch.logspace(math.log10(4), math.log10(4 * (waves_of or count)), width // 2)
     return torch.stack([torch.sin(place * rate), torch.cos(place * rate)], -1).reshape(count, width)
 
 
@@ -147,18 +147,30 @@ def build(length: int, latents: int, layers: int, byte_log_share: torch.Tensor, 
 
 @torch.no_grad()
 def warm_start(model: PerceiverForMaskedLM, folder: Path) -> None:
-    """Begin with the weights of a finished model of the same width; latents are spread out where there are more,
-    and further positions keep their sinusoids."""
-    old = PerceiverForMaskedLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).state_dict()
-    new = model.state_dict()
-    for name, value in old.items():
-        if name.endswith("embeddings.latents") and value.shape != new[name].shape:
-            new[name] = F.interpolate(value.T[None], len(new[name]), mode="linear", align_corners=True)[0].T
-        elif value.shape == new[name].shape:
-            new[name] = value
+    """Begin with the weights of a finished model of the same width that is as long or shorter.
+
+    Further positions, and latents at the old distance from each other, continue the old sinusoids
+    (whose wavelengths hang on the old length) and have what the old ones have learnt in common.
+    Further layers start as nothing added.
+    """
+    old = PerceiverForMaskedLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    length, latents = old.config.max_position_embeddings, old.config.num_latents
+    longer = model.config.max_position_embeddings
+    table = sinusoids(longer, WIDTH, waves_of=length)
+    spread = (length - 1) / (latents - 1)
+    places = (torch.arange(model.config.num_latents) * spread).round().long().clamp(max=longer - 1)
+    weights = model.state_dict()
+    for name, value in old.state_dict().items():
+        if value.shape == weights[name].shape:
+            weights[name] = value
         else:
-            new[name][: len(value)] = value
-    model.load_state_dict(new)
+            start = table[places] if name.endswith("latents") else table
+            common = (value - start[: len(value)]).mean(0)
+            weights[name] = torch.cat([value, start[len(value) :] + common])
+    model.load_state_dict(weights)
+    for layer in model.perceiver.encoder.self_attends[old.config.num_self_attends_per_block :]:
+        layer.attention.output.dense.weight.zero_()
+        layer.mlp.dense2.weight.zero_()
 
 
 def logits_at(model: PerceiverForMaskedLM, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -219,7 +231,6 @@ def main() -> None:
     ap.add_argument("--sentence-rows", type=float, default=0.2)
     ap.add_argument("--span-rows", type=float, default=0.4)
     ap.add_argument("--span-ramp", type=int, default=800, help="steps until that share of rows is reached")
-    ap.add_argument("--warm", type=Path, metavar="MODEL", help="begin with the weights of this folder")
     args = ap.parse_args()
     if args.heldout_fixture:
         single = dict(sentence_rows=0.0, span_rows=0.0)
