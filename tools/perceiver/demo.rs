@@ -18,7 +18,7 @@ use crate::{Outcome, show};
 /// Size of the generated frames: that of the scenes that the model was trained on.
 const SIZE: (usize, usize) = (128, 96);
 /// Furthest shift of a layer, in pixels, and largest entry of the affine part: those of the training.
-const MOTION: (f64, f64) = (3.0, 0.04);
+const MOTION: (f64, f64) = (4.0, 0.05);
 /// What the language model completes.
 const SENTENCE: &str = "The comp[MASK]ler checks that every re[MASK]erence is val[MASK]d.";
 
