@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use perceiver::graph::{PlanReport, Stage, StageReport};
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::study::{Ceiling, Place, Series, Trial, Widths, exponent, streamed_encode};
-use perceiver::{Engine, Error, Result, Sizes, Tensor};
+use perceiver::{Engine, Error, Result, RunOptions, Sizes, Tensor};
 use serde::Serialize;
 
 use crate::{Outcome, files, scaling_plot, show};
@@ -238,7 +239,7 @@ fn sweep(
             Swept::Stream => streamed(engine, widths, size, options.runs),
             _ => whole(&place, widths, swept.series(), size, options.runs),
         };
-        let (seconds, memory_bytes) = match measured {
+        let figures = match measured {
             Ok(figures) => figures,
             // A device that cannot hold a size ends its series, not the study.
             Err(e @ (Error::OutOfMemory { .. } | Error::Limit { .. })) if !points.is_empty() => {
@@ -247,42 +248,65 @@ fn sweep(
             }
             Err(e) => return Err(e),
         };
-        let bytes = report.stages.iter().map(|s| s.bytes).sum();
         points.push(Point {
             series: swept.name(),
             device: place.name().to_owned(),
             letter: swept.series().letter(),
             size,
-            seconds,
-            flops: report.total_flops,
-            bytes,
-            gflop_per_second: report.total_flops as f64 / seconds / 1e9,
-            roof_seconds: ceiling.seconds(report.total_flops, bytes),
-            memory_bytes,
+            seconds: figures.seconds,
+            flops: figures.flops,
+            bytes: figures.bytes,
+            gflop_per_second: figures.flops as f64 / figures.seconds / 1e9,
+            roof_seconds: ceiling.seconds(figures.flops, figures.bytes),
+            memory_bytes: figures.memory_bytes,
         });
     }
     Ok(points)
 }
 
-/// Seconds of the fastest run of a layer, and bytes allocated for it.
+/// What was measured at one size.
+struct Figures {
+    /// Of the fastest run.
+    seconds: f64,
+    flops: u64,
+    bytes: u64,
+    memory_bytes: u64,
+}
+
+impl Figures {
+    fn new(seconds: f64, report: &PlanReport, stages: &[Stage], memory_bytes: u64) -> Self {
+        let counted = |s: &&StageReport| stages.iter().any(|stage| stage.name() == s.name);
+        Figures {
+            seconds,
+            flops: report.stages.iter().filter(counted).map(|s| s.flops).sum(),
+            bytes: report.stages.iter().filter(counted).map(|s| s.bytes).sum(),
+            memory_bytes,
+        }
+    }
+}
+
+/// A layer, all at once.
 fn whole(
     place: &Place,
     widths: &Widths,
     series: Series,
     size: usize,
     runs: u32,
-) -> Result<(f64, u64)> {
-    let mut trial = Trial::new(place, place.plan(widths, series, size)?)?;
+) -> Result<Figures> {
+    let plan = place.plan(widths, series, size)?;
+    let report = plan.report();
+    let mut trial = Trial::new(place, plan)?;
     trial.compute()?;
     let mut fastest = f64::INFINITY;
     for _ in 0..runs {
         fastest = fastest.min(trial.seconds()?);
     }
-    Ok((fastest, trial.allocated_bytes()))
+    let memory = trial.allocated_bytes();
+    Ok(Figures::new(fastest, &report, &Stage::ALL, memory))
 }
 
-/// The same of an encode whose rows come in chunks.
-fn streamed(engine: &Engine, widths: &Widths, size: usize, runs: u32) -> Result<(f64, u64)> {
+/// An encode whose rows come in chunks.
+fn streamed(engine: &Engine, widths: &Widths, size: usize, runs: u32) -> Result<Figures> {
     let blueprint = streamed_encode(widths, size)?;
     let weights = Arc::new(RandomTensors::new(blueprint.tensors()?, 1));
     let model = engine.load_blueprint(blueprint, weights)?;
@@ -310,7 +334,10 @@ fn streamed(engine: &Engine, widths: &Widths, size: usize, runs: u32) -> Result<
         fastest = fastest.min(start.elapsed().as_secs_f64());
         memory = encoder.allocated_bytes();
     }
-    Ok((fastest, memory))
+    // The operations of the same encode at once, by the same route.
+    let report = model.report(1, Sizes::default(), RunOptions::default())?;
+    let stages = [Stage::Preprocess, Stage::Encode];
+    Ok(Figures::new(fastest, &report, &stages, memory))
 }
 
 fn line(swept: Swept, points: &[Point]) -> Option<Line> {
