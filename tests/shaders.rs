@@ -15,6 +15,9 @@ fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
     // Only shaders that say so may use more than WebGPU's core.
     let capabilities = if text.contains("\nenable wgpu_cooperative_matrix;") {
         Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
+    } else if text.contains("@builtin(subgroup_size)") {
+        // naga has no `enable subgroups` yet.
+        Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32
     } else {
         // pack2x16float is in the core; naga has a flag for browsers that lack it.
         Capabilities::SHADER_FLOAT16_IN_FLOAT32
@@ -67,14 +70,24 @@ fn every_variant_translates_to_every_language() {
             .unwrap_or_else(|| panic!("{label} has no entry point {}", variant.entry));
         let invocations: u32 = entry.workgroup_size.iter().product();
         assert_eq!(invocations, variant.invocations, "{label}");
-        spv::write_vec(&module, &info, &spv::Options::default(), None)
-            .unwrap_or_else(|e| panic!("{label}: {e}"));
+        let options = spv::Options {
+            lang_version: if variant.subgroups { (1, 3) } else { (1, 0) },
+            ..spv::Options::default()
+        };
+        spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("{label}: {e}"));
         // naga writes no cooperative matrices as HLSL, and DX12 lists none.
         if variant.matrices.is_none() {
             let mut text = String::new();
             hlsl::Writer::new(
                 &mut text,
-                &hlsl::Options::default(),
+                &hlsl::Options {
+                    shader_model: if variant.subgroups {
+                        hlsl::ShaderModel::V6_0
+                    } else {
+                        hlsl::ShaderModel::V5_1
+                    },
+                    ..hlsl::Options::default()
+                },
                 &hlsl::PipelineOptions::default(),
             )
             .write(&module, &info, None)
@@ -86,11 +99,7 @@ fn every_variant_translates_to_every_language() {
         }
         let options = msl::Options {
             fake_missing_bindings: true,
-            lang_version: if variant.matrices.is_some() {
-                (2, 3)
-            } else {
-                (1, 0)
-            },
+            lang_version: if variant.subgroups { (2, 3) } else { (1, 0) },
             ..msl::Options::default()
         };
         msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())

@@ -48,6 +48,10 @@ const SOURCES: &[(&str, &str)] = &[
     ("gemm", include_str!("../../shaders/gemm.wgsl")),
     ("gemm_merge", include_str!("../../shaders/gemm_merge.wgsl")),
     ("layer_norm", include_str!("../../shaders/layer_norm.wgsl")),
+    (
+        "subgroup/layer_norm",
+        include_str!("../../shaders/subgroup/layer_norm.wgsl"),
+    ),
     ("attention", include_str!("../../shaders/attention.wgsl")),
     (
         "attention_merge",

@@ -81,6 +81,7 @@ const ROWS: Variant = Variant {
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
     matrices: None,
+    subgroups: false,
     software: false,
 };
 

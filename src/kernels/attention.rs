@@ -201,6 +201,7 @@ const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) ->
         invocations: 256,
         workgroup_bytes: TILED_BYTES,
         matrices: None,
+        subgroups: false,
         software: false,
     }
 }
@@ -231,6 +232,7 @@ const fn matrix(
         // Slices and probabilities, scores, exchanged maxima.
         workgroup_bytes: 8 * 96 * 18 + 8192 + 1024 + 128,
         matrices: Some(side),
+        subgroups: true,
         software: false,
     }
 }
@@ -261,6 +263,7 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
         invocations: 8,
         workgroup_bytes: 0,
         matrices: None,
+        subgroups: false,
         software: true,
     }
 }

@@ -48,6 +48,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
     matrices: None,
+    subgroups: false,
     software: false,
 }];
 

@@ -148,6 +148,7 @@ const PLAIN: Variant = Variant {
     invocations: 128,
     workgroup_bytes: 14 * 1024,
     matrices: None,
+    subgroups: false,
     software: false,
 };
 

@@ -135,6 +135,7 @@ const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)], ki
         invocations: 256,
         workgroup_bytes: kib * 1024,
         matrices: None,
+        subgroups: false,
         software: false,
     }
 }
@@ -200,6 +201,7 @@ const fn matrix(
         invocations,
         workgroup_bytes,
         matrices: Some(side),
+        subgroups: true,
         software: false,
     }
 }
@@ -265,6 +267,7 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
         invocations: 8,
         workgroup_bytes: 0,
         matrices: None,
+        subgroups: false,
         software: true,
     }
 }

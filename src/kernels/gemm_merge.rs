@@ -58,6 +58,7 @@ const VECTORS: Variant = Variant {
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
     matrices: None,
+    subgroups: false,
     software: false,
 };
 

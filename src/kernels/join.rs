@@ -58,6 +58,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
     mode: Mode::PLAIN,
     halves: &[],
     matrices: None,
+    subgroups: false,
 }];
 
 impl Join {

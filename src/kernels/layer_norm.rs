@@ -61,6 +61,7 @@ const GROUP: Variant = Variant {
     invocations: 64,
     workgroup_bytes: 256,
     matrices: None,
+    subgroups: false,
     software: false,
 };
 
@@ -76,7 +77,24 @@ const LANE: Variant = Variant {
     invocations: 8,
     workgroup_bytes: 0,
     matrices: None,
+    subgroups: false,
     software: true,
+};
+
+/// A subgroup per row, whatever its size; eight rows per workgroup.
+const SUBGROUP: Variant = Variant {
+    kernel: "layer_norm",
+    source: "subgroup/layer_norm",
+    name: "subgroup",
+    mode: Mode::PLAIN,
+    halves: &[],
+    entry: "subgroup",
+    constants: &[],
+    invocations: 256,
+    workgroup_bytes: 0,
+    matrices: None,
+    subgroups: true,
+    software: false,
 };
 
 /// Arrays of halves by the types of X and Y, in binary.
@@ -85,7 +103,7 @@ const HALVES: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
 /// All variants.
 #[must_use]
 pub fn variants() -> Vec<Variant> {
-    let each = HALVES.map(|halves| [GROUP, LANE].map(|v| v.halving(halves)));
+    let each = HALVES.map(|halves| [SUBGROUP, GROUP, LANE].map(|v| v.halving(halves)));
     each.concat()
 }
 
@@ -96,16 +114,16 @@ impl LayerNorm {
         let half = |e: Element| usize::from(e == Element::F16);
         let halves = HALVES[2 * half(self.x) + half(self.y)];
         let list = if device.software {
-            [LANE, GROUP]
+            [LANE, GROUP, SUBGROUP]
         } else {
-            [GROUP, LANE]
+            [SUBGROUP, GROUP, LANE]
         };
         list.map(|v| v.halving(halves)).to_vec()
     }
 
     pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {
         let args = *self;
-        let rows_each = if variant.entry == "lane" { 8 } else { 1 };
+        let rows_each = if variant.entry == "group" { 1 } else { 8 };
         let words = move |groups_x: u32| {
             vec![
                 word(args.rows),

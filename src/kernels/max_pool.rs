@@ -73,6 +73,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
     matrices: None,
+    subgroups: false,
     software: false,
 }];
 

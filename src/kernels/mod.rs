@@ -73,7 +73,8 @@ impl Mode {
 pub struct Variant {
     /// The kernel.
     pub kernel: &'static str,
-    /// The shader's path: the kernel's name, or `matrix/NAME` where matrix units multiply.
+    /// The shader's path: the kernel's name, `matrix/NAME` where matrix units multiply,
+    /// `subgroup/NAME` where subgroups add up.
     pub source: &'static str,
     /// Short name, unique among the variants of the kernel that can run one op.
     pub name: &'static str,
@@ -89,6 +90,8 @@ pub struct Variant {
     pub invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Whether it leans on subgroups, of any size.
+    pub subgroups: bool,
     /// Side of the matrices of halves that the device has to multiply; subgroups have 32 invocations
     /// then. `None` where nothing of the kind is needed.
     pub matrices: Option<u32>,
@@ -140,7 +143,7 @@ impl Variant {
     /// on a device before it is used there first.
     #[must_use]
     pub const fn accelerated(&self) -> bool {
-        self.matrices.is_some() || !self.halves.is_empty()
+        self.matrices.is_some() || self.subgroups || !self.halves.is_empty()
     }
 }
 
@@ -200,7 +203,7 @@ impl DeviceTraits {
             (Some(side), Some(device), Some([32, 32])) => side == device,
             _ => false,
         };
-        fits && multiplies
+        fits && multiplies && (!variant.subgroups || self.subgroups.is_some())
     }
 }
 

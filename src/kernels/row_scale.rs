@@ -68,6 +68,7 @@ const PLAIN: Variant = Variant {
     invocations: ELEMENTWISE,
     workgroup_bytes: 0,
     matrices: None,
+    subgroups: false,
     software: false,
 };
 
