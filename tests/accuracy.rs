@@ -1,5 +1,5 @@
-//! The shipped models on held-out examples: what the model cards promise, on both executors and by both
-//! routes of cross-attention.
+//! The shipped models on held-out examples: what the model cards promise, on both executors, by both
+//! routes of cross-attention and, on adapters, in both precisions.
 //!
 //! The examples are in `tests/fixtures/heldout`, made by the training scripts (`--heldout-fixture`)
 //! from draws, or pages, that training never sees. The promises are read from each model's
@@ -12,7 +12,7 @@ use perceiver::checkpoint::read_tensors;
 use perceiver::gpu::ShaderChecks;
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::tasks::{Frame, PerceiverImageProcessor};
-use perceiver::{Engine, Model, NamedTensors, Tensor};
+use perceiver::{Engine, Model, NamedTensors, Precision, Tensor};
 use serde_json::Value;
 
 mod common;
@@ -286,12 +286,13 @@ fn flow(model: &Model, held: &Held, card: &Value) -> Outcome {
     Ok(())
 }
 
-fn check(case: &Case, engine: &Engine, folded: bool, most: usize) -> Outcome {
+fn check(case: &Case, engine: &Engine, folded: bool, precision: Precision, most: usize) -> Outcome {
     let held = Held::read(case, most)?;
     let card = std::fs::read_to_string(held.folder.join("results.json"))?;
     let card: Value = serde_json::from_str(&card)?;
     let mut model = engine.load(&held.folder)?;
     model.set_folded(folded);
+    model.set_precision(precision)?;
     (case.check)(&model, &held, &card)
 }
 
@@ -299,19 +300,25 @@ fn main() {
     let arguments = Arguments::from_args();
     let adapter = common::device(ShaderChecks::Trusted).map(Engine::on);
     let engines = [("cpu", Ok(Engine::cpu())), ("adapter", adapter)];
+    let routes = [
+        ("plain", false, Precision::F32),
+        ("folded", true, Precision::F32),
+        ("folded f16", true, Precision::F16),
+    ];
     let mut trials = Vec::new();
     for case in &CASES {
         for (label, engine) in &engines {
-            for (route, folded) in [("plain", false), ("folded", true)] {
+            let cpu = *label == "cpu";
+            for (route, folded, precision) in routes {
+                // Halves are for adapters.
+                if cpu && precision == Precision::F16 {
+                    continue;
+                }
                 let engine = engine.clone();
-                let most = if *label == "cpu" {
-                    usize::MAX
-                } else {
-                    case.few
-                };
+                let most = if cpu { usize::MAX } else { case.few };
                 trials.push(Trial::test(
                     format!("{} / {label} {route}", case.model),
-                    move || check(case, &engine?, folded, most),
+                    move || check(case, &engine?, folded, precision, most),
                 ));
             }
         }

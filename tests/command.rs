@@ -245,12 +245,12 @@ fn run_writes_what_the_reference_recorded() {
 fn flow_writes_pictures_and_numbers() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| string(&folder.path().join(name)).to_owned();
-    let pair = perceiver::tasks::Scene::pair(1, 40, 30, 1.0, 0.0).expect("a pair");
+    let pair = perceiver::tasks::Scene::pair(1, 140, 100, 1.0, 0.0).expect("a pair");
     perceiver::tasks::picture::write_png(at("a.png"), &pair.first).expect("written");
     perceiver::tasks::picture::write_png(at("b.png"), &pair.second).expect("written");
     let (a, b, flo, png) = (at("a.png"), at("b.png"), at("f.flo"), at("f.png"));
     let report = json(&["flow", &a, &b, "-o", &flo, "--json", "--device", "cpu"]);
-    assert_eq!(report["width"], 40);
+    assert_eq!(report["width"], 140);
     let field = perceiver::tasks::flow_file::read(&flo).expect("a flow");
     let error = field.end_point_error(&pair.truth).expect("same size");
     assert!(error < 0.4, "{error}");
@@ -273,14 +273,11 @@ fn flow_writes_pictures_and_numbers() {
         message.contains("broken.png") && message.contains("Save it again"),
         "{message}"
     );
-    let other = perceiver::tasks::Scene::pair(1, 41, 30, 1.0, 0.0).expect("a pair");
+    let other = perceiver::tasks::Scene::pair(1, 141, 100, 1.0, 0.0).expect("a pair");
     perceiver::tasks::picture::write_png(at("c.png"), &other.first).expect("written");
     let message = refusal(&["flow", &a, &at("c.png"), "-o", &png]);
-    assert!(
-        message.contains("41×30") || message.contains("41"),
-        "{message}"
-    );
-    let message = refusal(&["flow", &a, &b, "-o", &png, "--overlap", "24"]);
+    assert!(message.contains("141×100"), "{message}");
+    let message = refusal(&["flow", &a, &b, "-o", &png, "--overlap", "96"]);
     assert!(message.contains("overlap"), "{message}");
     let message = refusal(&["flow", "--model", "text-tiny", &a, &b, "-o", &png]);
     assert!(

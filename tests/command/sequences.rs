@@ -9,7 +9,8 @@ use super::{json, refusal, string, succeeded, text, with_input};
 
 /// Motion of a frame to the next, in pixels.
 const MOTION: [f32; 2] = [1.0, -1.0];
-const SIZE: (usize, usize) = (32, 24);
+/// Those that flow-tiny was trained on.
+const SIZE: (usize, usize) = (128, 96);
 
 /// A texture that moves by [`MOTION`] each frame.
 fn frames(count: usize) -> Vec<Frame> {
@@ -88,7 +89,7 @@ fn flow_of_a_folder_is_the_known_motion() {
         input, "-o", &out, "--style", "arrows", "--scale", "2",
     ]));
     assert!(
-        said.contains(": 3 pairs of 32×24 pixels, mean motion 1."),
+        said.contains(": 3 pairs of 128×96 pixels, mean motion 1."),
         "{said}"
     );
     assert_eq!(names(Path::new(&out)).len(), 7);
@@ -168,7 +169,7 @@ fn two_pictures_are_drawn_in_every_style() {
     let source = folder_of(&frames(2));
     let at = |name: &str| source.path().join(name);
     let (a, b, out) = (at("frame8.png"), at("frame9.png"), at("out.png"));
-    for (style, width) in [("wheel", 32), ("arrows", 32), ("warp", 96)] {
+    for (style, width) in [("wheel", 128), ("arrows", 128), ("warp", 384)] {
         succeeded(&flow(&[
             string(&a),
             string(&b),
@@ -246,8 +247,8 @@ fn sequences_that_cannot_be_are_refused() {
         );
     }
     refused(
-        &[input, "-o", &folder, "--overlap", "24"],
-        &["input `overlap`: 24 pixels"],
+        &[input, "-o", &folder, "--overlap", "96"],
+        &["input `overlap`: 96 pixels"],
     );
     refused(
         &[&format!("{input}/frame8.png"), "-o", &video],
@@ -268,7 +269,7 @@ fn sequences_that_cannot_be_are_refused() {
     for out in [&video, &folder, &at("out.gif")] {
         refused(
             &[input, "-o", out],
-            &["input `frame11.png`: 33×24 pixels; expected 32×24, as the first frame has"],
+            &["input `frame11.png`: 129×96 pixels; expected 128×96, as the first frame has"],
         );
     }
     std::fs::write(source.path().join("frame10.png"), "broken").expect("written");
@@ -283,7 +284,7 @@ fn sequences_that_cannot_be_are_refused() {
     for out in [&video, &folder, &one] {
         refused(
             &[string(&clip), "-o", out],
-            &["clip.y4m: frame 2 ends after 2295 of 2304 bytes; a whole YUV4MPEG2"],
+            &["clip.y4m: frame 2 ends after 36855 of 36864 bytes; a whole YUV4MPEG2"],
         );
     }
     y4m::write(&clip, None, frames(1).into_iter().map(Ok)).expect("written");
