@@ -298,7 +298,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
             let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
             (groups, a.keys, a.batch * a.heads * a.queries * a.keys)
         }
-        Op::FactoredAttention(a) => (a.groups(), a.keys, a.batch * a.queries * a.keys),
+        Op::FactoredAttention(a) => (a.groups(device), a.keys, a.batch * a.queries * a.keys),
         _ => return 1,
     };
     let busy = device.busy_workgroups as usize;

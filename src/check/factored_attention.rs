@@ -47,6 +47,10 @@ pub(super) fn rows() -> Vec<Row> {
         plain(130, 1000, 0, factors(3, &[25, 40])),
         plain(4, 700, 0, factors(261, &[700])),
         plain(3, 60_013, 0, factors(16, &[60_013])),
+        // More content than one part of workgroup memory holds; lines longer than a tile.
+        plain(70, 2000, 45, factors(100, &[30, 70])),
+        plain(65, 900, 7, factors(200, &[5, 9, 37])),
+        plain(129, 4096, 0, factors(64, &[32, 128])),
     ];
     let base = plain(19, 150, 3, factors(11, &[12, 14]));
     let options = |batch, masked, carry, finish, splits| FactoredAttention {
@@ -70,6 +74,15 @@ pub(super) fn rows() -> Vec<Row> {
         // More splits than keys fill: the last are empty.
         options(1, false, false, true, 140),
     ]);
+    // Parts that begin and end in the middle of lines, and lines longer than parts.
+    for (content, lengths, splits) in [(3, [9, 67], 4), (70, [2, 300], 5)] {
+        let factors = factors(content, &lengths);
+        let keys = lengths.iter().product::<usize>() - 3;
+        list.push(FactoredAttention {
+            splits,
+            ..plain(67, keys, 3, factors)
+        });
+    }
     // The second of three modalities.
     list.push(FactoredAttention {
         columns: 40 + base.factors.columns() + 16,

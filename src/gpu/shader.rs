@@ -42,6 +42,10 @@ const SOURCES: &[(&str, &str)] = &[
         include_str!("../../shaders/matrix/attention.wgsl"),
     ),
     (
+        "common/factored_attention",
+        include_str!("../../shaders/common/factored_attention.wgsl"),
+    ),
+    (
         "common/halves",
         include_str!("../../shaders/common/halves.wgsl"),
     ),
@@ -51,6 +55,10 @@ const SOURCES: &[(&str, &str)] = &[
     (
         "subgroup/layer_norm",
         include_str!("../../shaders/subgroup/layer_norm.wgsl"),
+    ),
+    (
+        "blocked/factored_attention",
+        include_str!("../../shaders/blocked/factored_attention.wgsl"),
     ),
     ("attention", include_str!("../../shaders/attention.wgsl")),
     (

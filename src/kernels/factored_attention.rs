@@ -131,62 +131,135 @@ pub const BINDINGS: Bindings = Bindings {
     writes: 2,
 };
 
-/// Queries of a workgroup.
-const QUERIES: usize = 16;
-/// Keys of a tile.
-const KEYS: usize = 64;
+const fn variant(
+    name: &'static str,
+    source: &'static str,
+    entry: &'static str,
+    constants: &'static [(&'static str, u32)],
+    invocations: u32,
+    kib: u32,
+) -> Variant {
+    Variant {
+        kernel: "factored_attention",
+        source,
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry,
+        constants,
+        invocations,
+        workgroup_bytes: kib * 1024,
+        matrices: None,
+        subgroups: false,
+        software: false,
+    }
+}
 
-/// One variant: 16 queries × 64 keys a tile, 8 KiB. The sums live in y, which the workgroup owns.
-const PLAIN: Variant = Variant {
-    kernel: "factored_attention",
-    source: "factored_attention",
-    name: "tiled-16x64",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "tiled",
-    constants: &[],
-    invocations: 128,
-    workgroup_bytes: 14 * 1024,
-    matrices: None,
-    subgroups: false,
-    software: false,
-};
+/// 16 queries × 64 keys a tile. The sums live in y, which the workgroup owns.
+const TILED: Variant = variant("tiled-16x64", "factored_attention", "tiled", &[], 128, 14);
+
+const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let source = "blocked/factored_attention";
+    variant(name, source, "blocked", constants, 256, 32)
+}
+
+/// 64 queries × 32 keys a tile, sums in registers, for devices with 32 KiB; by the 64 content channels
+/// that an invocation's registers hold.
+const BLOCKED: [Variant; 3] = [
+    blocked("blocked-64", &[("CHUNKS", 1)]),
+    blocked("blocked-128", &[("CHUNKS", 2)]),
+    blocked("blocked-256", &[("CHUNKS", 4)]),
+];
 
 /// All variants: content as f32 or as halves.
-pub const VARIANTS: &[Variant] = &[PLAIN, PLAIN.halving(&["content"])];
+#[must_use]
+pub fn variants() -> Vec<Variant> {
+    let mut list = Vec::new();
+    for halves in HALVES {
+        list.push(TILED.halving(halves));
+        list.extend(BLOCKED.map(|v| v.halving(halves)));
+    }
+    list
+}
+
+/// Arrays of halves by the type of the content.
+const HALVES: [&[&str]; 2] = [&[], &["content"]];
+
+/// Queries of a workgroup, and keys of a tile.
+fn tile(variant: &Variant) -> (usize, usize) {
+    if variant.entry == "blocked" {
+        (64, 32)
+    } else {
+        (16, 64)
+    }
+}
 
 impl FactoredAttention {
     /// Loop iterations of one invocation.
-    pub(super) fn iterations(&self) -> u64 {
-        let tile = 2 * self.factors.content.div_ceil(4) + 80;
-        (self.split_keys().div_ceil(KEYS) * tile + 2 * self.columns / 4) as u64
+    pub(super) fn iterations(&self, variant: &Variant) -> u64 {
+        let (_, keys) = tile(variant);
+        let vectors = self.factors.content.div_ceil(4);
+        // Tiles end where lines do, and blocked ones begin there.
+        let line = self.fast_length().max(1);
+        let lines = self.split_keys().div_ceil(line) + 1;
+        let tiles = if line > self.split_keys() && variant.entry != "blocked" {
+            self.split_keys().div_ceil(keys) + 2
+        } else {
+            lines * line.div_ceil(keys)
+        };
+        let each = if variant.entry == "blocked" {
+            2 + vectors.div_ceil(4) + 8 * variant.constants[0].1 as usize
+        } else {
+            2 * vectors + 80
+        };
+        (tiles * each + 2 * self.columns / 4) as u64
     }
 
-    /// The fewest splits, from `wanted` upwards, with which the kernel can run on a device.
+    /// Length of the fastest axis; all keys where there is none.
+    fn fast_length(&self) -> usize {
+        match self.factors.dimensions {
+            0 => self.keys,
+            n => self.factors.axes[n - 1],
+        }
+    }
+
+    /// The fewest splits, from `wanted` upwards, with which the best variant of a device can run.
     #[must_use]
     pub fn feasible_splits(mut self, wanted: usize, device: &DeviceTraits) -> usize {
         self.splits = wanted.clamp(1, self.keys.max(1));
-        while self.iterations() > device.loop_iterations && self.splits < self.keys {
+        let best = self.best(device);
+        while self.iterations(&best) > device.loop_iterations && self.splits < self.keys {
             self.splits += 1;
         }
         self.splits
     }
 
-    /// Workgroups of one split.
+    /// Workgroups of one split, of the best variant of a device.
     #[must_use]
-    pub fn groups(&self) -> usize {
-        self.batch * self.queries.div_ceil(QUERIES)
+    pub fn groups(&self, device: &DeviceTraits) -> usize {
+        self.batch * self.queries.div_ceil(tile(&self.best(device)).0)
     }
 
-    /// The variant that reads what is wanted.
-    #[must_use]
-    pub fn candidates(&self) -> Vec<Variant> {
-        vec![VARIANTS[usize::from(self.content == Element::F16)]]
+    fn best(&self, device: &DeviceTraits) -> Variant {
+        let list = self.candidates(device);
+        list.into_iter().find(|v| device.allows(v)).unwrap_or(TILED)
     }
 
-    pub(crate) fn geometry(&self) -> Geometry {
+    /// Variants that hold the content, best first: the narrowest registers that do.
+    #[must_use]
+    pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let mut list = BLOCKED.to_vec();
+        list.retain(|v| self.factors.content <= 64 * v.constants[0].1 as usize);
+        let at = if device.software { 0 } else { list.len() };
+        list.insert(at, TILED);
+        let halves = HALVES[usize::from(self.content == Element::F16)];
+        list.into_iter().map(|v| v.halving(halves)).collect()
+    }
+
+    pub(crate) fn geometry(&self, variant: &Variant) -> Geometry {
         let args = *self;
-        let groups = args.groups() * args.splits;
+        let query_tiles = args.queries.div_ceil(tile(variant).0);
+        let groups = args.batch * query_tiles * args.splits;
         let words = move |groups_x: u32| {
             let flags = u32::from(args.masked)
                 | u32::from(args.carry) << 1
@@ -213,7 +286,7 @@ impl FactoredAttention {
                 word(args.keys.next_multiple_of(4)),
                 word(args.split_keys()),
                 flags,
-                word(args.queries.div_ceil(QUERIES)),
+                word(query_tiles),
                 groups_x,
                 word(groups),
                 0,

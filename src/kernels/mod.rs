@@ -74,7 +74,7 @@ pub struct Variant {
     /// The kernel.
     pub kernel: &'static str,
     /// The shader's path: the kernel's name, `matrix/NAME` where matrix units multiply,
-    /// `subgroup/NAME` where subgroups add up.
+    /// `subgroup/NAME` where subgroups add up, `blocked/NAME` where tiles are larger.
     pub source: &'static str,
     /// Short name, unique among the variants of the kernel that can run one op.
     pub name: &'static str,
@@ -261,7 +261,7 @@ pub fn variants() -> Vec<Variant> {
         assemble::VARIANTS,
         convolution::VARIANTS,
         max_pool::VARIANTS,
-        factored_attention::VARIANTS,
+        &factored_attention::variants(),
         row_scale::VARIANTS,
         transpose::VARIANTS,
         join::VARIANTS,
@@ -282,7 +282,7 @@ pub fn candidates(op: &Op, device: &DeviceTraits) -> Vec<Variant> {
         Op::Assemble(a) => a.candidates(),
         Op::Convolution(_) => convolution::VARIANTS.to_vec(),
         Op::MaxPool(_) => max_pool::VARIANTS.to_vec(),
-        Op::FactoredAttention(a) => a.candidates(),
+        Op::FactoredAttention(a) => a.candidates(device),
         Op::RowScale(a) => a.candidates(),
         Op::Transpose(_) => transpose::VARIANTS.to_vec(),
         Op::Join(_) => join::VARIANTS.to_vec(),
@@ -301,7 +301,7 @@ fn iterations(op: &Op, variant: &Variant) -> u64 {
         Op::AttentionMerge(a) => 2 * a.parts as u64,
         Op::Convolution(a) => (a.side * a.side * a.inner) as u64,
         Op::MaxPool(a) => (a.side * a.side) as u64,
-        Op::FactoredAttention(a) => a.iterations(),
+        Op::FactoredAttention(a) => a.iterations(variant),
         Op::RowScale(a) => 2 * vectors(a.factors.content) as u64,
         Op::Embed(_) | Op::Assemble(_) | Op::Transpose(_) | Op::Join(_) => 0,
     }
@@ -322,7 +322,7 @@ pub fn launch(op: &Op, variant: Variant, device: &DeviceTraits) -> Result<Launch
         Op::Assemble(a) => a.geometry(),
         Op::Convolution(a) => a.geometry(),
         Op::MaxPool(a) => a.geometry(),
-        Op::FactoredAttention(a) => a.geometry(),
+        Op::FactoredAttention(a) => a.geometry(&variant),
         Op::RowScale(a) => a.geometry(),
         Op::Transpose(a) => a.geometry(),
         Op::Join(a) => a.geometry(),

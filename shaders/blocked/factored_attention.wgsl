@@ -1,0 +1,456 @@
+// factored_attention in larger blocks, for devices with 32 KiB of workgroup memory.
+//
+// Algorithm. What `factored_attention` computes, arranged so that nothing but slow marginals is added up in
+// memory. 256 invocations own 64 queries of one item and a share of the keys (split); invocation (tx, ty)
+// owns queries ty + 16 i as the components of its vectors, keys tx + 16 j of a tile of 32, and content
+// vectors tx + 16 c. The fastest axis is cut into segments of 32 positions, and each segment is followed
+// along all lines of the grid that the split covers, so that the segment's table entries and marginals
+// stay in registers. For each tile:
+//   1. scores: 64 channels of the content and of the queries are in workgroup memory; 4 × 2 products of
+//      vectors for every six loads; then the tables' entries, the constant and the row's scale;
+//   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum
+//      passes it by 8, since moving it means rescaling all sums of the query;
+//   3. sums of weights times content: four queries × one vector per load of both; the sum of the
+//      weights themselves, which all sixteen tx have then, is the tile's part of the slow marginals.
+// With content of up to 64 channels (CHUNKS 1) the queries stay in workgroup memory throughout and the
+// content is loaded once per tile for both products; with more, once for each.
+// Every element of y has one invocation that reads and writes it; there are no atomics and no storage
+// barriers, and results are deterministic.
+//
+// Bindings: those of `factored_attention`.
+//
+// Workgroup bytes: 16 KiB queries + 8 KiB content + 8 KiB weights (before: exchanged maxima). Rows of
+// the first two are permuted so that neighbouring rows begin in other banks.
+//
+// Numerics: those of `factored_attention`; the content of a tile is summed up before it joins the sums.
+// Content sums stay in registers, the other columns of y in y.
+
+// #import common/factored_attention
+
+// Content vectors of an invocation: 64 channels of a workgroup each.
+const CHUNKS: u32 = 1u;
+
+alias content4 = vec4<f32>;
+fn from_content(v: content4) -> vec4<f32> { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> content: array<content4>;
+@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> scale: array<f32>;
+@group(0) @binding(4) var<storage, read> mask: array<f32>;
+@group(0) @binding(5) var<storage, read> carry: array<f32>;
+@group(0) @binding(6) var<storage, read> carry_stats: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
+@group(0) @binding(8) var<storage, read_write> y_stats: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+// Sixteen vectors each of 64 queries, of 32 keys.
+var<workgroup> query_slice: array<vec4<f32>, 1024>;
+var<workgroup> slice: array<vec4<f32>, 512>;
+// Weights of a ty's four queries, by key.
+var<workgroup> weight: array<vec4<f32>, 512>;
+
+// Where a slice keeps a vector of a row.
+fn place(row: u32, vector: u32) -> u32 {
+    return 16u * row + (vector ^ (row & 7u));
+}
+
+fn query_element(row: u32, column: u32) -> f32 {
+    let at = row * params.columns + column;
+    return queries[at / 4u][at % 4u];
+}
+
+fn load_queries(local: u32, first_query: u32, chunk: u32) {
+    let vector = 16u * chunk + local % 16u;
+    // #unroll
+    for (var i = 0u; i < 4u; i++) {
+        let row = local / 16u + 16u * i;
+        var value = vec4<f32>(0.0);
+        if (vector < params.content) {
+            let query = min(first_query + row, params.queries - 1u);
+            value = queries[(query * params.columns + params.first_column) / 4u + vector];
+        }
+        query_slice[place(row, local % 16u)] = value;
+    }
+}
+
+// Rows of the tile that do not exist repeat others: their weights are zero.
+fn load_content(local: u32, tile_row: u32, first: u32, last: u32, chunk: u32) {
+    let vector = 16u * chunk + local % 16u;
+    // #unroll
+    for (var j = 0u; j < 2u; j++) {
+        let row = local / 16u + 16u * j;
+        var value = vec4<f32>(0.0);
+        if (vector < params.content) {
+            value = from_content(content[(tile_row + clamp(row, first, last)) * params.content + vector]);
+        }
+        slice[place(row, local % 16u)] = value;
+    }
+}
+
+@compute @workgroup_size(256)
+fn blocked(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (index >= params.groups) {
+        return;
+    }
+    let query_tile = index % params.query_tiles;
+    let of_item = index / params.query_tiles;
+    let item = of_item % params.batch;
+    let split = of_item / params.batch;
+
+    let tx = local % 16u;
+    let ty = local / 16u;
+    let first_query = 64u * query_tile;
+    let last_query = params.queries - 1u;
+    let masked = (params.flags & 1u) != 0u;
+    let carried = (params.flags & 2u) != 0u && split == 0u;
+    let store_result = (params.flags & 4u) != 0u;
+    // Keys of the split by their positions in the grid, and the lines that they are in.
+    let from_key = min(split * params.split_keys, params.keys);
+    let to_key = min(from_key + params.split_keys, params.keys);
+    let from_position = params.first_key + from_key;
+    let to_position = params.first_key + to_key;
+    var line_length = max(to_position, 1u);
+    var fast_column = 0u;
+    if (params.dimensions == 1u) {
+        line_length = params.axis_a;
+        fast_column = params.column_a;
+    } else if (params.dimensions == 2u) {
+        line_length = params.axis_b;
+        fast_column = params.column_b;
+    } else if (params.dimensions == 3u) {
+        line_length = params.axis_c;
+        fast_column = params.column_c;
+    }
+    // Columns of the fastest axis with their padding.
+    let fast_columns = select(0u, (line_length + 3u) / 4u * 4u, params.dimensions > 0u);
+    let slow_columns = select(0u, (params.axis_a + 3u) / 4u * 4u, params.dimensions > 1u)
+        + select(0u, (params.axis_b + 3u) / 4u * 4u, params.dimensions > 2u);
+
+    // Of queries ty + 16 i.
+    var query_row: vec4<u32>;
+    var out_row: vec4<u32>;
+    var real: vec4<bool>;
+    var maximum = vec4<f32>(LOWEST);
+    // Sums of tx's own keys.
+    var sum = vec4<f32>(0.0);
+    // Sum of all weights: the same for all tx.
+    var total = vec4<f32>(0.0);
+    var acc: array<vec4<f32>, 4u * CHUNKS>;
+    // #unroll
+    for (var i = 0u; i < 4u; i++) {
+        let wanted = first_query + ty + 16u * i;
+        let query = min(wanted, last_query);
+        query_row[i] = query;
+        out_row[i] = ((split * params.batch + item) * params.queries + query) * params.columns;
+        real[i] = wanted < params.queries;
+        let in_row = item * params.queries + query;
+        let in_at = in_row * params.columns;
+        if (carried) {
+            maximum[i] = carry_stats[in_row].x;
+            sum[i] = select(0.0, carry_stats[in_row].y, tx == 0u);
+            total[i] = carry[in_at + params.constant_column];
+        }
+        // #unroll
+        for (var c = 0u; c < CHUNKS; c++) {
+            acc[4u * c + i] = vec4<f32>(0.0);
+            let at = in_at + params.first_column + 4u * (16u * c + tx);
+            if (carried && 16u * c + tx < params.content) {
+                acc[4u * c + i] = vec4<f32>(carry[at], carry[at + 1u], carry[at + 2u], carry[at + 3u]);
+            }
+        }
+        if (real[i]) {
+            let first = params.first_column + 4u * params.content;
+            for (var c = tx; c < slow_columns; c += 16u) {
+                var start = 0.0;
+                if (carried) {
+                    start = carry[in_at + first + c];
+                }
+                y[out_row[i] + first + c] = start;
+            }
+            for (var c = tx; c < fast_columns; c += 16u) {
+                var start = 0.0;
+                if (carried) {
+                    start = carry[in_at + fast_column + c];
+                }
+                y[out_row[i] + fast_column + c] = start;
+            }
+        }
+    }
+    let first_maximum = maximum;
+    var shift = maximum;
+    if (CHUNKS == 1u) {
+        load_queries(local, first_query, 0u);
+    }
+
+    let chunks = (params.content + 15u) / 16u;
+    let first_line = from_position / line_length;
+    let end_line = (to_position + line_length - 1u) / line_length;
+    var first_segment = 0u;
+    var end_segment = (line_length + 31u) / 32u;
+    if (first_line + 1u == end_line) {
+        first_segment = from_position % line_length / 32u;
+        end_segment = (to_position - first_line * line_length + 31u) / 32u;
+    }
+    if (from_key >= to_key) {
+        end_segment = 0u;
+    }
+    for (var segment = first_segment; segment < end_segment; segment++) {
+        let fast = 32u * segment;
+        // Entries and marginals of the fastest axis at keys tx, tx + 16.
+        var entry_a = vec4<f32>(0.0);
+        var entry_b = vec4<f32>(0.0);
+        var marginal_a = vec4<f32>(0.0);
+        var marginal_b = vec4<f32>(0.0);
+        // #unroll
+        for (var i = 0u; i < 4u; i++) {
+            let constant = query_element(query_row[i], params.constant_column);
+            entry_a[i] = constant;
+            entry_b[i] = constant;
+            if (params.dimensions > 0u) {
+                entry_a[i] += query_element(query_row[i], fast_column + min(fast + tx, line_length - 1u));
+                entry_b[i] += query_element(query_row[i], fast_column + min(fast + tx + 16u, line_length - 1u));
+            }
+        }
+        for (var line = first_line; line < end_line; line++) {
+            // The tile's first position; its rows first ..= last are keys of the split.
+            let tile_position = line * line_length + fast;
+            let begin = max(tile_position, from_position);
+            let end = min(min(tile_position + 32u, (line + 1u) * line_length), to_position);
+            if (begin >= end) {
+                continue;
+            }
+            let first = begin - tile_position;
+            let last = end - tile_position - 1u;
+            // May wrap around below key 0, and back where a row is added.
+            let tile_key = tile_position - params.first_key;
+            let tile_row = item * params.keys + tile_key;
+            var slow_a = 0u;
+            var slow_b = 0u;
+            if (params.dimensions == 2u) {
+                slow_a = line % params.axis_a;
+            }
+            if (params.dimensions == 3u) {
+                slow_b = line % params.axis_b;
+                slow_a = line / params.axis_b % params.axis_a;
+            }
+
+            // 1. scores
+            var score_a = vec4<f32>(0.0);
+            var score_b = vec4<f32>(0.0);
+            for (var chunk = 0u; chunk < chunks; chunk++) {
+                if (CHUNKS > 1u) {
+                    load_queries(local, first_query, chunk);
+                }
+                load_content(local, tile_row, first, last, chunk);
+                workgroupBarrier();
+                let vectors = min(16u, params.content - 16u * chunk);
+                for (var e = 0u; e < vectors; e += 4u) {
+                    // #unroll
+                    for (var u = 0u; u < 4u; u++) {
+                        let a = slice[place(tx, e + u)];
+                        let b = slice[place(tx + 16u, e + u)];
+                        let q0 = query_slice[place(ty, e + u)];
+                        let q1 = query_slice[place(ty + 16u, e + u)];
+                        let q2 = query_slice[place(ty + 32u, e + u)];
+                        let q3 = query_slice[place(ty + 48u, e + u)];
+                        score_a += vec4<f32>(dot(q0, a), dot(q1, a), dot(q2, a), dot(q3, a));
+                        score_b += vec4<f32>(dot(q0, b), dot(q1, b), dot(q2, b), dot(q3, b));
+                    }
+                }
+                if (CHUNKS > 1u) {
+                    workgroupBarrier();
+                }
+            }
+            var slow = vec4<f32>(0.0);
+            if (params.dimensions > 1u) {
+                // #unroll
+                for (var i = 0u; i < 4u; i++) {
+                    slow[i] = query_element(query_row[i], params.column_a + slow_a);
+                    if (params.dimensions > 2u) {
+                        slow[i] += query_element(query_row[i], params.column_b + slow_b);
+                    }
+                }
+            }
+            let scale_row = item * params.mask_row + tile_key;
+            let key_a = scale_row + clamp(tx, first, last);
+            let key_b = scale_row + clamp(tx + 16u, first, last);
+            let scale_a = scale[key_a];
+            let scale_b = scale[key_b];
+            score_a = (score_a + (entry_a + slow)) * scale_a;
+            score_b = (score_b + (entry_b + slow)) * scale_b;
+            if (masked) {
+                score_a = select(vec4<f32>(MASKED), score_a, mask[key_a] != 0.0);
+                score_b = select(vec4<f32>(MASKED), score_b, mask[key_b] != 0.0);
+            }
+            let inside_a = tx >= first && tx <= last;
+            let inside_b = tx + 16u >= first && tx + 16u <= last;
+
+            // 2. maxima
+            weight[32u * ty + tx] = max(
+                select(vec4<f32>(LOWEST), score_a, inside_a),
+                select(vec4<f32>(LOWEST), score_b, inside_b),
+            );
+            workgroupBarrier();
+            // #unroll
+            for (var j = 0u; j < 16u; j++) {
+                maximum = max(maximum, weight[32u * ty + j]);
+            }
+            workgroupBarrier();
+            let moved = maximum > shift + SLACK;
+            if (any(moved)) {
+                let reference = select(shift, maximum, moved);
+                let factor = exp(shift - reference);
+                shift = reference;
+                sum *= factor;
+                total *= factor;
+                marginal_a *= factor;
+                marginal_b *= factor;
+                // #unroll
+                for (var i = 0u; i < 4u; i++) {
+                    // #unroll
+                    for (var c = 0u; c < CHUNKS; c++) {
+                        acc[4u * c + i] *= factor[i];
+                    }
+                    if (moved[i] && real[i]) {
+                        scale_sums(out_row[i], tx, slow_columns, fast_column, fast_columns, factor[i]);
+                    }
+                }
+            }
+            let p_a = select(vec4<f32>(0.0), exp(score_a - shift), inside_a);
+            let p_b = select(vec4<f32>(0.0), exp(score_b - shift), inside_b);
+            sum += p_a + p_b;
+            let w_a = p_a * scale_a;
+            let w_b = p_b * scale_b;
+            marginal_a += w_a;
+            marginal_b += w_b;
+            weight[32u * ty + tx] = w_a;
+            weight[32u * ty + tx + 16u] = w_b;
+
+            // 3. content
+            var line_total = vec4<f32>(0.0);
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (CHUNKS > 1u) {
+                    load_content(local, tile_row, first, last, c);
+                }
+                workgroupBarrier();
+                var a0 = vec4<f32>(0.0);
+                var a1 = vec4<f32>(0.0);
+                var a2 = vec4<f32>(0.0);
+                var a3 = vec4<f32>(0.0);
+                var weights = vec4<f32>(0.0);
+                for (var k = 0u; k < 32u; k += 4u) {
+                    // #unroll
+                    for (var u = 0u; u < 4u; u++) {
+                        let w = weight[32u * ty + k + u];
+                        let value = slice[place(k + u, tx)];
+                        a0 += w.x * value;
+                        a1 += w.y * value;
+                        a2 += w.z * value;
+                        a3 += w.w * value;
+                        weights += w;
+                    }
+                }
+                acc[4u * c] += a0;
+                acc[4u * c + 1u] += a1;
+                acc[4u * c + 2u] += a2;
+                acc[4u * c + 3u] += a3;
+                line_total = weights;
+                workgroupBarrier();
+            }
+            total += line_total;
+            if (params.dimensions > 1u) {
+                // #unroll
+                for (var i = 0u; i < 4u; i++) {
+                    if (real[i] && tx == slow_a % 16u) {
+                        y[out_row[i] + params.column_a + slow_a] += line_total[i];
+                    }
+                    if (real[i] && params.dimensions > 2u) {
+                        // Owners count from the first slow axis.
+                        let column = params.column_b + slow_b;
+                        if (tx == (column - params.column_a) % 16u) {
+                            y[out_row[i] + column] += line_total[i];
+                        }
+                    }
+                }
+            }
+        }
+        if (params.dimensions > 0u) {
+            // #unroll
+            for (var i = 0u; i < 4u; i++) {
+                let at = out_row[i] + fast_column + fast + tx;
+                if (real[i] && fast + tx < line_length) {
+                    y[at] += marginal_a[i];
+                }
+                if (real[i] && fast + tx + 16u < line_length) {
+                    y[at + 16u] += marginal_b[i];
+                }
+            }
+        }
+    }
+
+    // The sums of all tx, in a fixed order.
+    weight[32u * ty + tx] = sum;
+    workgroupBarrier();
+    var all = vec4<f32>(0.0);
+    // #unroll
+    for (var j = 0u; j < 16u; j++) {
+        all += weight[32u * ty + j];
+    }
+    var factor = exp(clamp(shift - maximum, vec4<f32>(-80.0), vec4<f32>(80.0)));
+    if (store_result) {
+        factor = select(vec4<f32>(1.0), 1.0 / all, all > vec4<f32>(0.0));
+    }
+    // What has been carried in other columns is relative to the maximum then.
+    let others = exp(first_maximum - shift) * factor;
+    // #unroll
+    for (var i = 0u; i < 4u; i++) {
+        if (real[i]) {
+            scale_sums(out_row[i], tx, slow_columns, fast_column, fast_columns, factor[i]);
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (16u * c + tx < params.content) {
+                    let at = out_row[i] + params.first_column + 4u * (16u * c + tx);
+                    let value = acc[4u * c + i] * factor[i];
+                    y[at] = value.x;
+                    y[at + 1u] = value.y;
+                    y[at + 2u] = value.z;
+                    y[at + 3u] = value.w;
+                }
+            }
+            if (tx == 0u) {
+                y[out_row[i] + params.constant_column] = total[i] * factor[i];
+            }
+            for (var c = tx; c < params.columns; c += 16u) {
+                if (c < params.first_column || c > params.constant_column) {
+                    var value = 0.0;
+                    if (carried) {
+                        value = carry[(item * params.queries + query_row[i]) * params.columns + c] * others[i];
+                    }
+                    y[out_row[i] + c] = value;
+                }
+            }
+            if (!store_result && tx == 0u) {
+                let row = (split * params.batch + item) * params.queries + query_row[i];
+                y_stats[row] = vec4<f32>(maximum[i], all[i] * factor[i], 0.0, 0.0);
+            }
+        }
+    }
+}
+
+// Multiplies the sums of a row that are in y and this invocation's.
+fn scale_sums(row: u32, tx: u32, slow_columns: u32, fast_column: u32, fast_columns: u32, factor: f32) {
+    let first = row + params.first_column + 4u * params.content;
+    for (var c = tx; c < slow_columns; c += 16u) {
+        y[first + c] *= factor;
+    }
+    for (var c = tx; c < fast_columns; c += 16u) {
+        y[row + fast_column + c] *= factor;
+    }
+}
