@@ -1,4 +1,4 @@
-//! Achieved GFLOP/s of GEMM and attention variants on one adapter, quickly and without statistics.
+//! Achieved GFLOP/s of the variants of products and attentions on one adapter, quickly and without statistics.
 //!
 //! `cargo run --release --example kernel_rate -- [PART OF AN ADAPTER'S NAME]`
 //!
@@ -11,6 +11,7 @@ use perceiver::cpu;
 use perceiver::gpu::{Device, Parameters, Session, ShaderChecks, adapters};
 use perceiver::graph::Op;
 use perceiver::kernels::attention::Attention;
+use perceiver::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::kernels::gemm::Gemm;
 use perceiver::kernels::{self, Variant};
 use perceiver::perceiver::parameters::ParameterStore;
@@ -25,6 +26,20 @@ fn gemm(n: usize) -> Op {
 
 fn attention(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Op {
     Op::Attention(Attention::new(queries, keys, heads, d_qk, d_v))
+}
+
+/// Queries of a folded encoder over a picture of these sides.
+fn factored(queries: usize, content: usize, sides: [usize; 2]) -> Op {
+    let factors = Factors {
+        content,
+        dimensions: 2,
+        axes: [sides[0], sides[1], 1],
+    };
+    Op::FactoredAttention(FactoredAttention::new(
+        queries,
+        sides[0] * sides[1],
+        factors,
+    ))
 }
 
 /// Best of a few runs, in GFLOP/s.
@@ -56,6 +71,8 @@ fn main() -> Result<()> {
         attention(512, 8192, 1, 261, 261),
         attention(256, 2048, 8, 32, 160),
         attention(1024, 1024, 16, 32, 32),
+        factored(512, 3, [112, 224]),
+        factored(512, 64, [64, 128]),
     ];
     for op in ops {
         let flops = op.cost().flops;
@@ -75,8 +92,10 @@ fn main() -> Result<()> {
         );
         let Some(device) = &device else { continue };
         let list: Vec<Variant> = kernels::candidates(&op, device.traits());
+        let software = device.traits().software;
+        let all = std::env::var("ALL").is_ok() || list.iter().all(|v| v.software != software);
         for variant in list {
-            if device.traits().software != variant.software && std::env::var("ALL").is_err() {
+            if variant.software != software && !all {
                 continue;
             }
             let start = Instant::now();

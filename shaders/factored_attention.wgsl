@@ -1,15 +1,21 @@
 // factored_attention: softmax attention over input rows given as content, axis tables and a constant.
 //
-// A workgroup owns 16 queries of one item and a share of the keys (split). For each tile of up to 64
+// Algorithm, two entry points.
+//   tiled   128 invocations. A workgroup owns 16 queries of one item and a share of the keys (split). For each tile of up to 64
 // keys, which lie in one run of the fastest axis:
 //   1. scores: content and queries pass through workgroup memory 32 channels at a time; an invocation
 //      owns four queries and keys tx, tx + 32; then the tables' entries, the constant and the row's scale;
 //   2. the maximum is exchanged. Exponentials are relative to a reference that is moved only when the
-//      maximum passes it by 8, since moving it means rescaling all sums of the query;
+//      maximum passes it by 40, since moving it means rescaling all sums of the query;
 //   3. the weights p·r are added to the marginal of the fastest axis, entry by entry, and their sum to
 //      the marginals of the slow axes and to the constant;
 //   4. content sums: an invocation owns one vector of content and two queries.
 // The sums live in y, which the workgroup owns; there are no atomics, so results are deterministic.
+//   direct  LANES invocations, no workgroup memory, no barrier, for software adapters, whose lanes are
+//           the slots of one CPU vector. A lane owns QUERY_VECTORS times four neighbouring queries, as the
+//           components of its vectors. The fastest axis is cut into segments of KEY_TILE positions, and
+//           each is followed along all lines of the grid that the split covers, so that its table entries
+//           and marginals are variables of the lane; the other sums live in y.
 //
 // Bindings (rows padded with zeros to four)
 //   0 uniform     Params
@@ -22,12 +28,17 @@
 //   7 read_write  y            [splits·batch, queries, columns] as f32
 //   8 read_write  y_stats      [splits·batch, queries, 2] as vectors of four, unless result is stored
 //
-// Workgroup bytes: 8 KiB content (then exchanged maxima and sums) + 2 KiB queries + 4 KiB weights.
+// Workgroup bytes: tiled 8 KiB content (then exchanged maxima and sums) + 2 KiB queries + 4 KiB weights;
+// direct none.
 //
 // Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is
 // stored relative to the true maximum. content may be stored as halves (a variant's choice).
 
 // #import common/factored_attention
+
+// Vectors of four queries of one lane, and keys per tile (direct).
+const QUERY_VECTORS: u32 = 1u;
+const KEY_TILE: u32 = 16u;
 
 alias content4 = vec4<f32>;
 fn from_content(v: content4) -> vec4<f32> { return v; }
@@ -333,6 +344,339 @@ fn tiled(
             if (!store_result && tx == 0u) {
                 let row = (split * params.batch + item) * params.queries + query_row[i];
                 y_stats[row] = vec4<f32>(maximum[i], total * factor, 0.0, 0.0);
+            }
+        }
+    }
+}
+
+// Four neighbouring columns of the queries.
+fn query_vector(row: u32, column: u32) -> vec4<f32> {
+    return queries[(row * params.columns + column) / 4u];
+}
+
+@compute @workgroup_size(8)
+fn direct(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (rest >= params.groups) {
+        return;
+    }
+    let query_tile = rest % params.query_tiles;
+    rest = rest / params.query_tiles;
+    let item = rest % params.batch;
+    let split = rest / params.batch;
+
+    let last_query = params.queries - 1u;
+    let masked = (params.flags & 1u) != 0u;
+    let carried = (params.flags & 2u) != 0u && split == 0u;
+    let store_result = (params.flags & 4u) != 0u;
+    // Keys of the split by their positions in the grid, and the lines that they are in.
+    let from_key = min(split * params.split_keys, params.keys);
+    let to_key = min(from_key + params.split_keys, params.keys);
+    let from_position = params.first_key + from_key;
+    let to_position = params.first_key + to_key;
+    var line_length = max(to_position, 1u);
+    var fast_column = 0u;
+    if (params.dimensions == 1u) {
+        line_length = params.axis_a;
+        fast_column = params.column_a;
+    } else if (params.dimensions == 2u) {
+        line_length = params.axis_b;
+        fast_column = params.column_b;
+    } else if (params.dimensions == 3u) {
+        line_length = params.axis_c;
+        fast_column = params.column_c;
+    }
+
+    // Components are queries.
+    var query_row: array<vec4<u32>, QUERY_VECTORS>;
+    var out_row: array<vec4<u32>, QUERY_VECTORS>;
+    var real: array<vec4<bool>, QUERY_VECTORS>;
+    var maximum: array<vec4<f32>, QUERY_VECTORS>;
+    var shift: array<vec4<f32>, QUERY_VECTORS>;
+    var sum: array<vec4<f32>, QUERY_VECTORS>;
+    var total: array<vec4<f32>, QUERY_VECTORS>;
+    // #unroll
+    for (var i = 0u; i < QUERY_VECTORS; i++) {
+        let wanted = 32u * (QUERY_VECTORS * query_tile + i) + 4u * local + vec4<u32>(0u, 1u, 2u, 3u);
+        query_row[i] = min(wanted, vec4<u32>(last_query));
+        real[i] = wanted < vec4<u32>(params.queries);
+        out_row[i] = ((split * params.batch + item) * params.queries + query_row[i]) * params.columns;
+        maximum[i] = vec4<f32>(LOWEST);
+        sum[i] = vec4<f32>(0.0);
+        total[i] = vec4<f32>(0.0);
+        let in_row = item * params.queries + query_row[i];
+        if (carried) {
+            let a = carry_stats[in_row.x];
+            let b = carry_stats[in_row.y];
+            let c = carry_stats[in_row.z];
+            let e = carry_stats[in_row.w];
+            maximum[i] = vec4<f32>(a.x, b.x, c.x, e.x);
+            sum[i] = vec4<f32>(a.y, b.y, c.y, e.y);
+        }
+        shift[i] = maximum[i];
+        let in_at = in_row * params.columns;
+        for (var c = 0u; c < params.columns; c++) {
+            // #unroll
+            for (var e = 0u; e < 4u; e++) {
+                var start = 0.0;
+                if (carried) {
+                    start = carry[in_at[e] + c];
+                }
+                if (real[i][e]) {
+                    y[out_row[i][e] + c] = start;
+                }
+            }
+        }
+    }
+
+    let first_line = from_position / line_length;
+    let end_line = (to_position + line_length - 1u) / line_length;
+    var first_segment = 0u;
+    var end_segment = (line_length + KEY_TILE - 1u) / KEY_TILE;
+    if (first_line + 1u == end_line) {
+        first_segment = from_position % line_length / KEY_TILE;
+        end_segment = (to_position - first_line * line_length + KEY_TILE - 1u) / KEY_TILE;
+    }
+    if (from_key >= to_key) {
+        end_segment = 0u;
+    }
+    // Entries and marginals of the fastest axis, scores, then probabilities, then weights.
+    var entry: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
+    var marginal: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
+    var s: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
+    for (var segment = first_segment; segment < end_segment; segment++) {
+        let fast = KEY_TILE * segment;
+        // #unroll
+        for (var i = 0u; i < QUERY_VECTORS; i++) {
+            let constant = vec4<f32>(
+                query_element(query_row[i].x, params.constant_column),
+                query_element(query_row[i].y, params.constant_column),
+                query_element(query_row[i].z, params.constant_column),
+                query_element(query_row[i].w, params.constant_column),
+            );
+            // #unroll
+            for (var j = 0u; j < KEY_TILE; j++) {
+                entry[j * QUERY_VECTORS + i] = constant;
+                marginal[j * QUERY_VECTORS + i] = vec4<f32>(0.0);
+                if (params.dimensions > 0u) {
+                    let column = fast_column + min(fast + j, line_length - 1u);
+                    let a = query_vector(query_row[i].x, column)[column % 4u];
+                    let b = query_vector(query_row[i].y, column)[column % 4u];
+                    let c = query_vector(query_row[i].z, column)[column % 4u];
+                    let e = query_vector(query_row[i].w, column)[column % 4u];
+                    entry[j * QUERY_VECTORS + i] += vec4<f32>(a, b, c, e);
+                }
+            }
+        }
+        for (var line = first_line; line < end_line; line++) {
+            let tile_position = line * line_length + fast;
+            let begin = max(tile_position, from_position);
+            let end = min(min(tile_position + KEY_TILE, (line + 1u) * line_length), to_position);
+            if (begin >= end) {
+                continue;
+            }
+            let first = begin - tile_position;
+            let last = end - tile_position - 1u;
+            // May wrap around below key 0, and back where a row is added.
+            let tile_key = tile_position - params.first_key;
+            let tile_row = item * params.keys + tile_key;
+            var slow_a = 0u;
+            var slow_b = 0u;
+            if (params.dimensions == 2u) {
+                slow_a = line % params.axis_a;
+            }
+            if (params.dimensions == 3u) {
+                slow_b = line % params.axis_b;
+                slow_a = line / params.axis_b % params.axis_a;
+            }
+
+            // 1. scores
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                var slow = vec4<f32>(0.0);
+                if (params.dimensions > 1u) {
+                    // #unroll
+                    for (var e = 0u; e < 4u; e++) {
+                        slow[e] = query_element(query_row[i][e], params.column_a + slow_a);
+                        if (params.dimensions > 2u) {
+                            slow[e] += query_element(query_row[i][e], params.column_b + slow_b);
+                        }
+                    }
+                }
+                // #unroll
+                for (var j = 0u; j < KEY_TILE; j++) {
+                    s[j * QUERY_VECTORS + i] = entry[j * QUERY_VECTORS + i] + slow;
+                }
+            }
+            for (var d = 0u; d < params.content; d++) {
+                // Query columns 4 d, 4 d + 1, ..: the transpose costs nothing where components are registers.
+                var columns: array<vec4<f32>, 4u * QUERY_VECTORS>;
+                // #unroll
+                for (var i = 0u; i < QUERY_VECTORS; i++) {
+                    let a = query_vector(query_row[i].x, params.first_column + 4u * d);
+                    let b = query_vector(query_row[i].y, params.first_column + 4u * d);
+                    let c = query_vector(query_row[i].z, params.first_column + 4u * d);
+                    let e = query_vector(query_row[i].w, params.first_column + 4u * d);
+                    columns[4u * i] = vec4<f32>(a.x, b.x, c.x, e.x);
+                    columns[4u * i + 1u] = vec4<f32>(a.y, b.y, c.y, e.y);
+                    columns[4u * i + 2u] = vec4<f32>(a.z, b.z, c.z, e.z);
+                    columns[4u * i + 3u] = vec4<f32>(a.w, b.w, c.w, e.w);
+                }
+                // #unroll
+                for (var j = 0u; j < KEY_TILE; j++) {
+                    let row = from_content(content[(tile_row + clamp(j, first, last)) * params.content + d]);
+                    // #unroll
+                    for (var i = 0u; i < QUERY_VECTORS; i++) {
+                        s[j * QUERY_VECTORS + i] += row.x * columns[4u * i] + row.y * columns[4u * i + 1u]
+                            + row.z * columns[4u * i + 2u] + row.w * columns[4u * i + 3u];
+                    }
+                }
+            }
+            // 2. softmax
+            let scale_row = item * params.mask_row + tile_key;
+            var scales: array<f32, KEY_TILE>;
+            // #unroll
+            for (var j = 0u; j < KEY_TILE; j++) {
+                scales[j] = scale[scale_row + clamp(j, first, last)];
+                var keep = true;
+                if (masked) {
+                    keep = mask[scale_row + clamp(j, first, last)] != 0.0;
+                }
+                let inside = j >= first && j <= last;
+                // #unroll
+                for (var i = 0u; i < QUERY_VECTORS; i++) {
+                    let score = select(vec4<f32>(MASKED), s[j * QUERY_VECTORS + i] * scales[j], keep);
+                    s[j * QUERY_VECTORS + i] = score;
+                    maximum[i] = select(maximum[i], max(maximum[i], score), inside);
+                }
+            }
+            var tile_total: array<vec4<f32>, QUERY_VECTORS>;
+            // #unroll
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
+                let moved = maximum[i] > shift[i] + SLACK;
+                if (any(moved)) {
+                    let reference = select(shift[i], maximum[i], moved);
+                    let factor = exp(shift[i] - reference);
+                    // Before the first key there is nothing to rescale.
+                    let filled = shift[i] > vec4<f32>(LOWEST);
+                    shift[i] = reference;
+                    sum[i] *= factor;
+                    total[i] *= factor;
+                    // #unroll
+                    for (var j = 0u; j < KEY_TILE; j++) {
+                        marginal[j * QUERY_VECTORS + i] *= factor;
+                    }
+                    let wanted = moved & filled & real[i];
+                    if (any(wanted)) {
+                        scale_rows(out_row[i], factor, wanted);
+                    }
+                }
+                var tile_sum = vec4<f32>(0.0);
+                tile_total[i] = vec4<f32>(0.0);
+                // #unroll
+                for (var j = 0u; j < KEY_TILE; j++) {
+                    let inside = j >= first && j <= last;
+                    let p = select(vec4<f32>(0.0), exp(s[j * QUERY_VECTORS + i] - shift[i]), inside);
+                    let w = p * scales[j];
+                    tile_sum += p;
+                    tile_total[i] += w;
+                    marginal[j * QUERY_VECTORS + i] += w;
+                    s[j * QUERY_VECTORS + i] = w;
+                }
+                sum[i] += tile_sum;
+                total[i] += tile_total[i];
+                if (params.dimensions > 1u) {
+                    // #unroll
+                    for (var e = 0u; e < 4u; e++) {
+                        if (real[i][e]) {
+                            y[out_row[i][e] + params.column_a + slow_a] += tile_total[i][e];
+                            if (params.dimensions > 2u) {
+                                y[out_row[i][e] + params.column_b + slow_b] += tile_total[i][e];
+                            }
+                        }
+                    }
+                }
+            }
+            // 3. content
+            for (var d = 0u; d < params.content; d++) {
+                var o: array<vec4<f32>, 4u * QUERY_VECTORS>;
+                // #unroll
+                for (var i = 0u; i < 4u * QUERY_VECTORS; i++) {
+                    o[i] = vec4<f32>(0.0);
+                }
+                // #unroll
+                for (var j = 0u; j < KEY_TILE; j++) {
+                    let row = from_content(content[(tile_row + clamp(j, first, last)) * params.content + d]);
+                    // #unroll
+                    for (var i = 0u; i < QUERY_VECTORS; i++) {
+                        let w = s[j * QUERY_VECTORS + i];
+                        o[4u * i] += row.x * w;
+                        o[4u * i + 1u] += row.y * w;
+                        o[4u * i + 2u] += row.z * w;
+                        o[4u * i + 3u] += row.w * w;
+                    }
+                }
+                // #unroll
+                for (var i = 0u; i < QUERY_VECTORS; i++) {
+                    // #unroll
+                    for (var e = 0u; e < 4u; e++) {
+                        if (real[i][e]) {
+                            let at = out_row[i][e] + params.first_column + 4u * d;
+                            y[at] += o[4u * i][e];
+                            y[at + 1u] += o[4u * i + 1u][e];
+                            y[at + 2u] += o[4u * i + 2u][e];
+                            y[at + 3u] += o[4u * i + 3u][e];
+                        }
+                    }
+                }
+            }
+        }
+        if (params.dimensions > 0u) {
+            // #unroll
+            for (var j = 0u; j < KEY_TILE; j++) {
+                // #unroll
+                for (var i = 0u; i < QUERY_VECTORS; i++) {
+                    // #unroll
+                    for (var e = 0u; e < 4u; e++) {
+                        if (real[i][e] && fast + j < line_length) {
+                            y[out_row[i][e] + fast_column + fast + j] += marginal[j * QUERY_VECTORS + i][e];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // #unroll
+    for (var i = 0u; i < QUERY_VECTORS; i++) {
+        var factor = exp(clamp(shift[i] - maximum[i], vec4<f32>(-80.0), vec4<f32>(80.0)));
+        if (store_result) {
+            factor = select(vec4<f32>(1.0), 1.0 / sum[i], sum[i] > vec4<f32>(0.0));
+        }
+        // #unroll
+        for (var e = 0u; e < 4u; e++) {
+            if (real[i][e]) {
+                y[out_row[i][e] + params.constant_column] += total[i][e];
+                if (!store_result) {
+                    let row = (split * params.batch + item) * params.queries + query_row[i][e];
+                    y_stats[row] = vec4<f32>(maximum[i][e], sum[i][e] * factor[e], 0.0, 0.0);
+                }
+            }
+        }
+        scale_rows(out_row[i], factor, real[i]);
+    }
+}
+
+// Multiplies these rows of y.
+fn scale_rows(row: vec4<u32>, factor: vec4<f32>, wanted: vec4<bool>) {
+    for (var c = 0u; c < params.columns; c++) {
+        // #unroll
+        for (var e = 0u; e < 4u; e++) {
+            if (wanted[e]) {
+                y[row[e] + c] *= factor[e];
             }
         }
     }

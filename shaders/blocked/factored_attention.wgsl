@@ -9,7 +9,7 @@
 //   1. scores: 64 channels of the content and of the queries are in workgroup memory; 4 × 2 products of
 //      vectors for every six loads; then the tables' entries, the constant and the row's scale;
 //   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum
-//      passes it by 8, since moving it means rescaling all sums of the query;
+//      passes it by 40, since moving it means rescaling all sums of the query;
 //   3. sums of weights times content: four queries × one vector per load of both; the sum of the
 //      weights themselves, which all sixteen tx have then, is the tile's part of the slow marginals.
 // With content of up to 64 channels (CHUNKS 1) the queries stay in workgroup memory throughout and the
@@ -127,10 +127,11 @@ fn blocked(
         line_length = params.axis_c;
         fast_column = params.column_c;
     }
-    // Columns of the fastest axis with their padding.
-    let fast_columns = select(0u, (line_length + 3u) / 4u * 4u, params.dimensions > 0u);
-    let slow_columns = select(0u, (params.axis_a + 3u) / 4u * 4u, params.dimensions > 1u)
-        + select(0u, (params.axis_b + 3u) / 4u * 4u, params.dimensions > 2u);
+    // Columns of all axes. The invocation that owns one is the tx of its distance from the fastest axis,
+    // so that each of them begins with this column of them.
+    let table_column = params.first_column + 4u * params.content;
+    let table_columns = params.constant_column - table_column;
+    let own_column = (tx + fast_column - min(table_column, fast_column)) % 16u;
 
     // Of queries ty + 16 i.
     var query_row: vec4<u32>;
@@ -164,21 +165,16 @@ fn blocked(
                 acc[4u * c + i] = vec4<f32>(carry[at], carry[at + 1u], carry[at + 2u], carry[at + 3u]);
             }
         }
-        if (real[i]) {
-            let first = params.first_column + 4u * params.content;
-            for (var c = tx; c < slow_columns; c += 16u) {
-                var start = 0.0;
-                if (carried) {
-                    start = carry[in_at + first + c];
-                }
-                y[out_row[i] + first + c] = start;
+    }
+    for (var c = own_column; c < table_columns; c += 16u) {
+        // #unroll
+        for (var i = 0u; i < 4u; i++) {
+            var start = 0.0;
+            if (carried) {
+                start = carry[(item * params.queries + query_row[i]) * params.columns + table_column + c];
             }
-            for (var c = tx; c < fast_columns; c += 16u) {
-                var start = 0.0;
-                if (carried) {
-                    start = carry[in_at + fast_column + c];
-                }
-                y[out_row[i] + fast_column + c] = start;
+            if (real[i]) {
+                y[out_row[i] + table_column + c] = start;
             }
         }
     }
@@ -306,6 +302,7 @@ fn blocked(
             if (any(moved)) {
                 let reference = select(shift, maximum, moved);
                 let factor = exp(shift - reference);
+                let filled = shift > vec4<f32>(LOWEST);
                 shift = reference;
                 sum *= factor;
                 total *= factor;
@@ -317,10 +314,9 @@ fn blocked(
                     for (var c = 0u; c < CHUNKS; c++) {
                         acc[4u * c + i] *= factor[i];
                     }
-                    if (moved[i] && real[i]) {
-                        scale_sums(out_row[i], tx, slow_columns, fast_column, fast_columns, factor[i]);
-                    }
                 }
+                // Before the first key there is nothing to rescale.
+                scale_sums(out_row + table_column, own_column, table_columns, factor, moved & filled & real);
             }
             let p_a = select(vec4<f32>(0.0), exp(score_a - shift), inside_a);
             let p_b = select(vec4<f32>(0.0), exp(score_b - shift), inside_b);
@@ -366,17 +362,18 @@ fn blocked(
             }
             total += line_total;
             if (params.dimensions > 1u) {
+                // Distances wrap around, which leaves them what they are modulo 16.
+                let column_a = params.column_a + slow_a;
+                let column_b = params.column_b + slow_b;
+                let own_a = tx == (column_a - fast_column) % 16u;
+                let own_b = params.dimensions > 2u && tx == (column_b - fast_column) % 16u;
                 // #unroll
                 for (var i = 0u; i < 4u; i++) {
-                    if (real[i] && tx == slow_a % 16u) {
-                        y[out_row[i] + params.column_a + slow_a] += line_total[i];
+                    if (real[i] && own_a) {
+                        y[out_row[i] + column_a] += line_total[i];
                     }
-                    if (real[i] && params.dimensions > 2u) {
-                        // Owners count from the first slow axis.
-                        let column = params.column_b + slow_b;
-                        if (tx == (column - params.column_a) % 16u) {
-                            y[out_row[i] + column] += line_total[i];
-                        }
+                    if (real[i] && own_b) {
+                        y[out_row[i] + column_b] += line_total[i];
                     }
                 }
             }
@@ -409,10 +406,10 @@ fn blocked(
     }
     // What has been carried in other columns is relative to the maximum then.
     let others = exp(first_maximum - shift) * factor;
+    scale_sums(out_row + table_column, own_column, table_columns, factor, real);
     // #unroll
     for (var i = 0u; i < 4u; i++) {
         if (real[i]) {
-            scale_sums(out_row[i], tx, slow_columns, fast_column, fast_columns, factor[i]);
             // #unroll
             for (var c = 0u; c < CHUNKS; c++) {
                 if (16u * c + tx < params.content) {
@@ -444,13 +441,14 @@ fn blocked(
     }
 }
 
-// Multiplies the sums of a row that are in y and this invocation's.
-fn scale_sums(row: u32, tx: u32, slow_columns: u32, fast_column: u32, fast_columns: u32, factor: f32) {
-    let first = row + params.first_column + 4u * params.content;
-    for (var c = tx; c < slow_columns; c += 16u) {
-        y[first + c] *= factor;
-    }
-    for (var c = tx; c < fast_columns; c += 16u) {
-        y[row + fast_column + c] *= factor;
+// Multiplies the sums from these places on that are this invocation's.
+fn scale_sums(row: vec4<u32>, own_column: u32, table_columns: u32, factor: vec4<f32>, wanted: vec4<bool>) {
+    for (var c = own_column; c < table_columns; c += 16u) {
+        // #unroll
+        for (var i = 0u; i < 4u; i++) {
+            if (wanted[i]) {
+                y[row[i] + c] *= factor[i];
+            }
+        }
     }
 }

@@ -32,5 +32,6 @@ struct Params {
 
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
-// How far the maximum may pass the reference of the exponentials.
-const SLACK: f32 = 8.0;
+// How far the maximum may pass the reference of the exponentials: a few millions of exp(40) times any
+// content are far from the end of f32, and moving the reference means rescaling all sums.
+const SLACK: f32 = 40.0;

@@ -4,7 +4,6 @@
 use super::Row;
 use crate::graph::Op;
 use crate::kernels::factored_attention::{FactoredAttention, Factors};
-use crate::tensor::Element;
 
 /// Factors over these axes.
 pub(super) fn factors(content: usize, lengths: &[usize]) -> Factors {
@@ -19,18 +18,8 @@ pub(super) fn factors(content: usize, lengths: &[usize]) -> Factors {
 
 pub(super) fn rows() -> Vec<Row> {
     let plain = |queries, keys, first_key, factors: Factors| FactoredAttention {
-        batch: 1,
-        queries,
-        keys,
         first_key,
-        factors,
-        columns: factors.columns(),
-        first_column: 0,
-        masked: false,
-        carry: false,
-        finish: true,
-        splits: 1,
-        content: Element::F32,
+        ..FactoredAttention::new(queries, keys, factors)
     };
     let mut list = vec![
         plain(1, 1, 0, factors(1, &[])),
