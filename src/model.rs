@@ -294,9 +294,8 @@ const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
 pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
     let (groups, keys, pairs) = match op {
         Op::Attention(a) => {
-            let queries_each = if device.software { 128 } else { 32 };
-            let groups = a.batch * a.heads * a.queries.div_ceil(queries_each);
-            (groups, a.keys, a.batch * a.heads * a.queries * a.keys)
+            let pairs = a.batch * a.heads * a.queries * a.keys;
+            (a.groups(device), a.keys, pairs)
         }
         Op::FactoredAttention(a) => (a.groups(device), a.keys, a.batch * a.queries * a.keys),
         _ => return 1,

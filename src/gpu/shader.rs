@@ -57,6 +57,10 @@ const SOURCES: &[(&str, &str)] = &[
         include_str!("../../shaders/subgroup/layer_norm.wgsl"),
     ),
     (
+        "blocked/attention",
+        include_str!("../../shaders/blocked/attention.wgsl"),
+    ),
+    (
         "blocked/factored_attention",
         include_str!("../../shaders/blocked/factored_attention.wgsl"),
     ),

@@ -8,6 +8,10 @@
 //! from 16 to 64; two vectors 20; four vectors × 8 keys 13 to 32, × 16 keys 17 to 24, × 32 keys 24 to
 //! 28 and steady over head widths; eight vectors 13 to 28. The last two of these take 3 to 5 s to
 //! compile once per machine.
+//!
+//! For GPUs: `tiled` multiplies four times per load from workgroup memory in the product of the scores and
+//! less than three times in that of the context, `blocked` 5.3 and 8 times. It was made by that count, and has
+//! run on software adapters only.
 
 use super::factored_attention::Factors;
 use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, vectors, word};
@@ -186,9 +190,6 @@ pub const BINDINGS: Bindings = Bindings {
     writes: 2,
 };
 
-/// Workgroup memory of the tiled variants: slices, probabilities, exchanged maxima.
-const TILED_BYTES: u32 = 8 * 1024 + 4 * 1024 + 2 * 1024;
-
 const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     Variant {
         kernel: "attention",
@@ -199,12 +200,32 @@ const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) ->
         entry: "tiled",
         constants,
         invocations: 256,
-        workgroup_bytes: TILED_BYTES,
+        // Slices, probabilities, exchanged maxima.
+        workgroup_bytes: 8 * 1024 + 4 * 1024 + 2 * 1024,
         matrices: None,
         subgroups: false,
         software: false,
     }
 }
+
+const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        source: "blocked/attention",
+        entry: "blocked",
+        // Slices, probabilities.
+        workgroup_bytes: 8 * 1024 + 8 * 1024,
+        ..tiled(name, constants)
+    }
+}
+
+/// 64 queries rather than the 32 of the tiled ones, by value columns.
+const BLOCKED: [Variant; 5] = [
+    blocked("blocked-64", &[("CHUNKS", 1)]),
+    blocked("blocked-128", &[("CHUNKS", 2)]),
+    blocked("blocked-192", &[("CHUNKS", 3)]),
+    blocked("blocked-384", &[("CHUNKS", 6)]),
+    blocked("blocked-512", &[("CHUNKS", 8)]),
+];
 
 /// Tiled variants by the vectors of value columns an invocation holds: 64 columns each.
 const TILED: [Variant; 5] = [
@@ -290,6 +311,7 @@ pub fn variants() -> Vec<Variant> {
     let mut list = Vec::new();
     for halves in [&HALVES[0][..2], &HALVES[1][..]].concat() {
         list.extend(TILED.map(|v| v.halving(halves)));
+        list.extend(BLOCKED.map(|v| v.halving(halves)));
         if halves.contains(&"q") {
             list.extend(MATRIX.map(|v| v.halving(halves)));
         }
@@ -308,10 +330,11 @@ pub fn variants() -> Vec<Variant> {
 
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
-    if variant.entry != "direct" {
-        return 32;
+    match variant.entry {
+        "direct" => 32 * variant.constants[1].1 as usize,
+        "blocked" => 64,
+        _ => 32,
     }
-    32 * variant.constants[1].1 as usize
 }
 
 /// Value columns that one workgroup accumulates; `None` for all.
@@ -334,8 +357,13 @@ impl Attention {
             let groups = self.d_v.div_ceil(width);
             (groups, groups * width)
         };
+        // Larger blocks do more per load, and nothing where there are no queries for them.
+        let mut blocked = BLOCKED.to_vec();
+        blocked.sort_by_key(waste);
         let mut tiled = TILED.to_vec();
         tiled.sort_by_key(waste);
+        let at = if self.queries > 32 { 0 } else { tiled.len() };
+        tiled.splice(at..at, blocked);
         // Matrix units multiply halves.
         let mut matrix = MATRIX.to_vec();
         matrix.sort_by_key(waste);
@@ -368,11 +396,22 @@ impl Attention {
         let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);
         let constant = |i: usize| variant.constants[i].1 as usize;
         let (tile, each, rest) = if variant.entry != "direct" {
-            (32, qk.div_ceil(8) + 16 + 8 * constant(0), 32)
+            (32, qk.div_ceil(4) + 16 + 8 * constant(0), 32)
         } else {
             (constant(0), qk + v, 2 * v * constant(1))
         };
         (self.split_keys().div_ceil(tile) * (each + 1) + rest) as u64
+    }
+
+    /// Workgroups of one split and one group of columns, of the best variant of a device.
+    #[must_use]
+    pub fn groups(&self, device: &DeviceTraits) -> usize {
+        let queries_each = match (device.software, self.queries > 32) {
+            (true, _) => 128,
+            (false, true) => 64,
+            (false, false) => 32,
+        };
+        self.batch * self.heads * self.queries.div_ceil(queries_each)
     }
 
     /// The fewest splits, from `wanted` upwards, with which the best variant of a device can run.
