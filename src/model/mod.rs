@@ -1,0 +1,415 @@
+//! A model: a configuration and weights on an engine, run on named tensors.
+//!
+//! Plans are made for the shapes that come and kept for the next run of the same shapes, so that
+//! only the first run of a shape allocates and compiles.
+
+mod planning;
+mod precision;
+mod run;
+mod session;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use planning::{blueprint, graph, plan, splits};
+use planning::{plan_of, route};
+pub(crate) use planning::{planned, window_bytes};
+pub use precision::Precision;
+pub(crate) use session::{Backend, Session, Store};
+
+use crate::description::Description;
+use crate::error::{Error, Result};
+use crate::gpu;
+use crate::graph::{Graph, Plan, PlanReport, Stage};
+use crate::kernels::DeviceTraits;
+use crate::memory::MemorySize;
+use crate::perceiver::parameters::{ParameterStore, TensorSource};
+use crate::perceiver::stack::{Request, Sizes};
+use crate::perceiver::{Architecture, PerceiverConfig, build};
+use crate::stream::{Decoder, Encoder, Latents};
+use crate::tasks::multimodal;
+
+/// What a run returns beside the model's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RunOptions {
+    /// Also the arrays on the way: encoder input, latents after the cross-attention, after the first
+    /// layer and block, last latents, decoder query, hidden and output.
+    pub intermediates: bool,
+    /// For pictures or frames of another size than a model with learned positions or a flow model was
+    /// trained on: resize the positions (`interpolate_pos_encoding`), or let the training's Fourier
+    /// features lie closer or wider apart.
+    pub resize_positions: bool,
+}
+
+/// A configuration and weights on an engine.
+pub struct Model {
+    pub(crate) description: Description,
+    source: Arc<dyn TensorSource>,
+    pub(crate) store: Store,
+    sessions: Mutex<VecDeque<(Request, Session)>>,
+    pub(crate) window_bytes: usize,
+    pub(crate) budget: Option<MemorySize>,
+    /// Windows that fit the budget, by request with the model's window.
+    fitted: Mutex<HashMap<Request, usize>>,
+    /// Items that go through together, by request with all of them.
+    items: Mutex<HashMap<Request, usize>>,
+    folded: bool,
+    precision: Precision,
+}
+
+impl Model {
+    pub(crate) fn new(
+        backend: Backend,
+        description: Description,
+        source: Arc<dyn TensorSource>,
+    ) -> Self {
+        let traits = match &backend {
+            Backend::Gpu(device) => Some(device.traits()),
+            _ => None,
+        };
+        Model {
+            description,
+            window_bytes: window_bytes(traits),
+            source: Arc::clone(&source),
+            store: match backend {
+                Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
+                Backend::Reference => Store::Reference(ParameterStore::new(source)),
+                Backend::Gpu(device) => Store::Gpu(gpu::Parameters::new(device, source)),
+            },
+            sessions: Mutex::new(VecDeque::new()),
+            budget: None,
+            fitted: Mutex::default(),
+            items: Mutex::default(),
+            folded: true,
+            precision: Precision::F32,
+        }
+    }
+
+    /// Names and shapes of the tensors that a configuration needs.
+    ///
+    /// # Errors
+    /// As [`graph`].
+    pub fn tensors(config: &PerceiverConfig) -> Result<Vec<(String, Vec<usize>)>> {
+        let request = Request {
+            batch: 1,
+            sizes: Sizes {
+                length: 1,
+                points: [1, 1],
+                ..Sizes::usual(config)
+            },
+            window_bytes: usize::MAX / 8,
+            intermediates: true,
+            folded: false,
+        };
+        let graph = graph(config, &request)?;
+        let mut tensors = BTreeMap::new();
+        for (_, recipe) in graph.parameters() {
+            tensors.extend(recipe.tensors());
+        }
+        Ok(tensors.into_iter().collect())
+    }
+
+    /// Names of tensors that Hugging Face's checkpoints have and that change no result.
+    #[must_use]
+    pub fn unused_tensors(config: &PerceiverConfig) -> &'static [&'static str] {
+        match config.architecture {
+            Architecture::ImageConvolution => {
+                &["perceiver.input_preprocessor.convnet.batchnorm.num_batches_tracked"]
+            }
+            Architecture::Multimodal => &multimodal::UNUSED,
+            _ => &[],
+        }
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] when the model is a blueprint, which has none.
+    pub fn config(&self) -> Result<&PerceiverConfig> {
+        self.description.config()
+    }
+
+    /// The class of the model; `None` for a blueprint.
+    #[must_use]
+    pub fn architecture(&self) -> Option<Architecture> {
+        self.description.architecture()
+    }
+
+    /// The name of the device that it runs on.
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        match &self.store {
+            Store::Cpu(_) => "cpu",
+            Store::Reference(_) => "reference",
+            Store::Gpu(parameters) => parameters.device().name(),
+        }
+    }
+
+    /// Bounds the bytes of the widest array of a window of inputs or queries; sessions made before
+    /// are dropped.
+    pub fn set_window_bytes(&mut self, bytes: usize) {
+        self.window_bytes = bytes.max(1);
+        self.forget();
+    }
+
+    /// Bounds what a session of this model allocates: parameters, arrays, and on a GPU transfers. Fewer
+    /// items go through at once and windows become smaller, until the plan fits; where it cannot, runs
+    /// are refused with the least that would do. With a budget one session is kept instead of two.
+    /// The tensors that a caller hands in and gets back are not counted.
+    pub fn set_memory_budget(&mut self, budget: Option<MemorySize>) {
+        self.budget = budget;
+        self.forget();
+    }
+
+    /// The budget, if there is one.
+    #[must_use]
+    pub fn memory_budget(&self) -> Option<MemorySize> {
+        self.budget
+    }
+
+    /// Has later runs make their sessions anew.
+    pub(crate) fn drop_sessions(&self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.clear();
+    }
+
+    /// Drops all sessions, and windows that were found for them.
+    fn forget(&mut self) {
+        let lock = PoisonError::into_inner;
+        self.sessions.get_mut().unwrap_or_else(lock).clear();
+        for known in [&mut self.fitted, &mut self.items] {
+            known
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+        }
+    }
+
+    /// Whether projections and positions of cross-attention are folded into the short side where that
+    /// takes fewer operations, which is so by default; sessions made before are dropped. The result is
+    /// the same but for rounding.
+    pub fn set_folded(&mut self, folded: bool) {
+        self.folded = folded;
+        self.forget();
+    }
+
+    /// How numbers are stored; f32 unless said otherwise. Sessions made before are dropped, and
+    /// weights are uploaded again as they are needed.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for f16 on the CPU executors, which have f32 (and f64) only: precision is
+    /// never other than what was asked for.
+    pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        if precision == Precision::F16 && !matches!(self.store, Store::Gpu(_)) {
+            return Err(Error::input(
+                "precision",
+                "is f16, which the CPU executor does not store numbers in",
+                "f32, or a GPU (--device gpu; `perceiver devices` lists them)",
+            ));
+        }
+        self.precision = precision;
+        self.sessions
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        if let Store::Gpu(parameters) = &self.store {
+            parameters.release();
+        }
+        Ok(())
+    }
+
+    /// How numbers are stored.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Cost of the plan that a run of these sizes replays.
+    ///
+    /// # Errors
+    /// As [`plan`].
+    pub fn report(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Result<PlanReport> {
+        let request = self.request(batch, sizes, options)?;
+        let plan = self.plan(&request)?;
+        let mut report = self.reported(&plan)?;
+        report.windows = build::window_report(&self.description.blueprint(&sizes), &request);
+        if let Store::Gpu(parameters) = &self.store {
+            let submissions = parameters.device().submissions_of(&plan)?;
+            report.submissions = submissions.len() as u64;
+            for stage in &mut report.stages {
+                let has = |nodes: &&std::ops::RangeInclusive<usize>| {
+                    let mut of_stage = plan.graph.nodes[(*nodes).clone()].iter();
+                    of_stage.any(|n| n.stage.name() == stage.name)
+                };
+                stage.submissions = submissions.iter().filter(has).count() as u64;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Bytes allocated by the sessions that are kept, parameters included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = sessions.iter().map(|(_, s)| s.allocated_bytes());
+        each.max().unwrap_or(0)
+    }
+
+    /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
+    /// plan predicts; 0 on the CPU.
+    #[must_use]
+    pub fn staging_bytes(&self) -> u64 {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.front() {
+            Some((_, Session::Gpu(s))) => s.staging_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Plan report of the session that ran last.
+    #[must_use]
+    pub fn last_report(&self) -> Option<PlanReport> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, session) = sessions.front()?;
+        self.reported(session.plan()).ok()
+    }
+
+    /// Seconds of the last run, by node in the order of [`PlanReport::nodes`]; `None` before the first
+    /// run and on a GPU, where nodes share submissions.
+    #[must_use]
+    pub fn last_node_seconds(&self) -> Option<Vec<f64>> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.front() {
+            Some((_, Session::Cpu(s))) => Some(s.node_seconds().to_vec()),
+            Some((_, Session::Reference(s))) => Some(s.node_seconds().to_vec()),
+            _ => None,
+        }
+    }
+
+    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL);
+    /// `None` as [`Model::last_node_seconds`].
+    #[must_use]
+    pub fn last_stage_seconds(&self) -> Option<[f64; 5]> {
+        let (seconds, report) = (self.last_node_seconds()?, self.last_report()?);
+        let mut stages = [0.0; 5];
+        for (stage, sum) in Stage::ALL.iter().zip(&mut stages) {
+            let of_stage = report.nodes.iter().zip(&seconds);
+            *sum = of_stage
+                .filter(|(node, _)| node.stage == stage.name())
+                .map(|(_, seconds)| seconds)
+                .sum();
+        }
+        Some(stages)
+    }
+
+    /// The request for some items, with windows that fit the budget.
+    pub(crate) fn request(
+        &self,
+        batch: usize,
+        sizes: Sizes,
+        options: RunOptions,
+    ) -> Result<Request> {
+        let mut request = self.unfitted(batch, sizes, options);
+        if self.budget.is_some() {
+            let known = |fitted: &HashMap<Request, usize>| fitted.get(&request).copied();
+            let found = known(&self.fitted.lock().unwrap_or_else(PoisonError::into_inner));
+            let window = match found {
+                Some(window) => window,
+                None => self.fit(&|window_bytes| {
+                    let request = Request {
+                        window_bytes,
+                        ..request
+                    };
+                    self.session_bytes(&self.plan(&request)?)
+                })?,
+            };
+            let mut fitted = self.fitted.lock().unwrap_or_else(PoisonError::into_inner);
+            fitted.insert(request, window);
+            request.window_bytes = window;
+        }
+        Ok(request)
+    }
+
+    fn unfitted(&self, batch: usize, sizes: Sizes, options: RunOptions) -> Request {
+        Request {
+            batch,
+            sizes,
+            window_bytes: self.window_bytes,
+            intermediates: options.intermediates,
+            folded: self.folded,
+        }
+    }
+
+    pub(crate) fn plan(&self, request: &Request) -> Result<Plan> {
+        let blueprint = self.description.blueprint(&request.sizes);
+        plan_of(&blueprint, request, self.traits(), self.precision)
+    }
+
+    /// The plan of a graph that is made by one route or the other, and whether it is the folded one.
+    pub(crate) fn route(&self, make: &dyn Fn(bool) -> Result<Graph>) -> Result<(bool, Plan)> {
+        route(self.folded, make, self.traits(), self.precision)
+    }
+
+    /// The plan of a graph on this model's device.
+    pub(crate) fn planned(&self, graph: Graph) -> Result<Plan> {
+        planned(graph, self.traits(), self.precision)
+    }
+
+    /// What plans are made for; `None` on the CPU.
+    fn traits(&self) -> Option<&DeviceTraits> {
+        match &self.store {
+            Store::Gpu(parameters) => Some(parameters.device().traits()),
+            _ => None,
+        }
+    }
+
+    /// Whether cross-attention is folded where that pays.
+    pub(crate) fn folded(&self) -> bool {
+        self.folded
+    }
+
+    /// A tensor of the weights.
+    pub(crate) fn read_tensor(&self, name: &str) -> Result<Vec<f32>> {
+        self.source.read_f32(name)
+    }
+
+    /// An encoder that takes input rows in chunks of any size and order: pixels of a picture, patches
+    /// of frames, blocks and samples of a clip. `sizes` are those of the whole input.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for models that read their inputs more than once.
+    ///
+    /// ```
+    /// # use perceiver::{Architecture, Engine, Model, PerceiverConfig, Sizes, Tensor};
+    /// # use perceiver::perceiver::parameters::RandomTensors;
+    /// # let mut config = PerceiverConfig::new(Architecture::ImageFourier);
+    /// # (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
+    /// # config.num_cross_attention_heads = 1;
+    /// # let weights = RandomTensors::new(Model::tensors(&config)?, 1);
+    /// # let model = Engine::cpu().load_from(config, std::sync::Arc::new(weights))?;
+    /// let sizes = Sizes { image: [8, 8], ..Sizes::default() };
+    /// let mut encoder = model.encoder(&sizes)?;
+    /// encoder.push("pixel", 0, &Tensor::f32(vec![24, 3], vec![0.5; 72])?)?;
+    /// encoder.push("pixel", 24, &Tensor::f32(vec![40, 3], vec![0.1; 120])?)?;
+    /// let latents = encoder.finish()?;
+    /// assert_eq!(latents.shape(), [4, 16]);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder<'_>> {
+        Encoder::new(self, self.description.blueprint(sizes))
+    }
+
+    /// A decoder of any queries over these latents. `sizes` are those that the latents were made with.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] when the latents are of another model.
+    pub fn decoder<'a>(&'a self, sizes: &Sizes, latents: &'a Latents) -> Result<Decoder<'a>> {
+        Decoder::new(self, self.description.blueprint(sizes), latents)
+    }
+}

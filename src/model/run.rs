@@ -1,0 +1,362 @@
+//! Runs of a model: inputs are checked, items go through in turns, sessions are made and kept.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::PoisonError;
+
+use super::{Model, RunOptions, Session, Store};
+use crate::cpu;
+use crate::description::Description;
+use crate::error::{Error, Result};
+use crate::gpu;
+use crate::graph::{Graph, Plan};
+use crate::memory::MemorySize;
+use crate::perceiver::batch::Batch;
+use crate::perceiver::blueprint::Content;
+use crate::perceiver::stack::{Request, Sizes};
+use crate::perceiver::stream::LATENTS;
+use crate::perceiver::{Architecture, PerceiverConfig, blueprint_inputs, build};
+use crate::stream::Latents;
+use crate::tasks::{image_classification, masked_lm, multimodal, optical_flow};
+use crate::tensor::{NamedTensors, Tensor};
+
+/// Sessions kept per model: a caller who alternates between two shapes makes each once.
+const SESSIONS: usize = 2;
+/// Most items in one run; more are run in turns, so that memory does not grow with the batch.
+const ITEMS: usize = 8;
+/// Inputs of an official model, checked.
+fn official_inputs(
+    config: &PerceiverConfig,
+    inputs: &NamedTensors,
+    options: RunOptions,
+) -> Result<Batch> {
+    match config.architecture {
+        Architecture::MaskedLm | Architecture::SequenceClassification => {
+            masked_lm::inputs(config, inputs)
+        }
+        Architecture::ImageLearned
+        | Architecture::ImageFourier
+        | Architecture::ImageConvolution => {
+            image_classification::inputs(config, inputs, options.resize_positions)
+        }
+        Architecture::OpticalFlow => optical_flow::inputs(config, inputs, options.resize_positions),
+        Architecture::Multimodal => multimodal::inputs(config, inputs),
+    }
+}
+
+impl Model {
+    /// As [`Model::run_with`], without intermediates.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    pub fn run(
+        &self,
+        inputs: &NamedTensors,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        self.run_with(inputs, RunOptions::default(), progress)
+    }
+
+    /// Runs the model on named tensors. Texts: `input_ids` and optionally `attention_mask` (i64,
+    /// `[batch, length]`). Pictures: `pixel_values` (f32, `[batch, 3, height, width]`). Optical flow:
+    /// `patches` (f32, `[batch, 2, 27, height, width]`). Multimodal: `image` (f32,
+    /// `[batch, frames, 3, height, width]`), `audio` (f32, `[batch, samples, 1]`), `points.image` and
+    /// `points.audio` (i64, what to decode), optionally `label`. Returns `logits`, or `logits.image`,
+    /// `logits.audio` and `logits.label`. A blueprint names its inputs and outputs itself; see
+    /// [`Blueprint`] for their shapes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for unknown or missing names, wrong shapes and values out of range;
+    /// otherwise what the device or the checkpoint gives.
+    pub fn run_with(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        let batch = self.batch(inputs, options)?;
+        let most = self.most_items(&batch, options)?;
+        self.run_items(batch, most, options, progress)
+    }
+
+    /// Makes what a run of these inputs needs, so that the first run takes no longer than later ones:
+    /// compiles kernels, allocates memory, reads weights. Only the shapes of the inputs matter.
+    /// `progress` hears how many of how many kernels and parameters are done; on the CPU, which compiles
+    /// nothing, only of the end.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    ///
+    /// ```
+    /// # use perceiver::{Engine, NamedTensors, RunOptions, Tensor};
+    /// let model = Engine::cpu().load("models/text-tiny")?;
+    /// let ids = Tensor::i64(vec![1, 64], vec![0; 64])?;
+    /// let inputs = NamedTensors::from([("input_ids".to_owned(), ids)]);
+    /// model.warmup(&inputs, RunOptions::default(), &mut |done, total| {
+    ///     println!("{done} of {total}");
+    /// })?;
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn warmup(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let batch = self.batch(inputs, options)?;
+        let items = self
+            .most_items(&batch, options)?
+            .clamp(1, batch.items.max(1));
+        let request = self.request(items, batch.sizes, options)?;
+        self.with_session(&request, progress, |_| Ok(()))?;
+        progress(1, 1);
+        Ok(())
+    }
+
+    /// Checked inputs in the form that graphs read.
+    pub(crate) fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
+        match &self.description {
+            Description::Config(config) => official_inputs(config, inputs, options),
+            Description::Blueprint(blueprint) => blueprint_inputs::inputs(blueprint, inputs),
+        }
+    }
+
+    /// Encode and process alone: the last latents of every item, and the sizes to decode them with.
+    /// Inputs as for [`Model::run_with`]; points are not needed.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    pub fn encode(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Sizes, Vec<Latents>)> {
+        let batch = self.encoder_batch(inputs, options)?;
+        let blueprint = self.description.blueprint(&batch.sizes);
+        let mut request = self.unfitted(1, batch.sizes, RunOptions::default());
+        let plan = |request: Request| {
+            let make = |folded| build::encoder(&blueprint, &Request { folded, ..request });
+            Ok::<_, Error>(self.route(&make)?.1)
+        };
+        request.window_bytes = self.fit(&|window_bytes| {
+            let request = Request {
+                window_bytes,
+                ..request
+            };
+            self.session_bytes(&plan(request)?)
+        })?;
+        let mut session = self.prepared(plan(request)?, &mut |_, _| {})?;
+        let mut latents = Vec::with_capacity(batch.items);
+        let items = batch.items as u64;
+        // Points are for decoders.
+        let known: Vec<String> = session
+            .plan()
+            .graph
+            .inputs()
+            .map(|(n, ..)| n.to_owned())
+            .collect();
+        for item in 0..batch.items {
+            for array in &batch.arrays {
+                if known.iter().any(|n| *n == array.name) {
+                    session.write(&array.name, array.of_item(item))?;
+                }
+            }
+            session.run(&mut |done, total| progress(item as u64 * total + done, items * total))?;
+            let tensor = session.read(LATENTS)?;
+            let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
+            latents.push(Latents::new(n, d, tensor.as_f32().unwrap_or(&[]).to_vec())?);
+        }
+        Ok((batch.sizes, latents))
+    }
+
+    /// The inputs of one item as rows, `[rows, channels]` by modality: what [`Model::encoder`] takes,
+    /// and what queries bring along that are made of inputs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] as [`Model::run_with`], and for several items.
+    pub fn input_rows(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+    ) -> Result<(Sizes, NamedTensors)> {
+        let batch = self.encoder_batch(inputs, options)?;
+        if batch.items != 1 {
+            let what = format!("hold {} items", batch.items);
+            return Err(Error::input("inputs", what, "one item"));
+        }
+        let mut rows = NamedTensors::new();
+        for array in &self.description.blueprint(&batch.sizes).inputs {
+            let (Content::Given { input, channels }
+            | Content::Linear {
+                input, channels, ..
+            }) = &array.content
+            else {
+                continue;
+            };
+            for given in batch.arrays.iter().filter(|a| a.name == *input) {
+                let tensor = Tensor::f32(vec![array.count, *channels], given.data.clone())?;
+                rows.insert(array.name.clone(), tensor);
+            }
+        }
+        Ok((batch.sizes, rows))
+    }
+
+    /// As [`Model::batch`], without points and what else decoders read.
+    fn encoder_batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
+        if let Description::Blueprint(blueprint) = &self.description {
+            return blueprint_inputs::encoder_inputs(blueprint, inputs);
+        }
+        if self.architecture() != Some(Architecture::Multimodal) {
+            return self.batch(inputs, options);
+        }
+        let mut inputs = inputs.clone();
+        for name in ["points.image", "points.audio"] {
+            inputs.insert(name.to_owned(), Tensor::i64(vec![1], vec![0])?);
+        }
+        self.batch(&inputs, options)
+    }
+
+    /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
+    /// one item; otherwise as many as fit the budget.
+    pub(crate) fn most_items(&self, batch: &Batch, options: RunOptions) -> Result<usize> {
+        // Texts are short.
+        if !self.architecture().is_some_and(Architecture::is_text) {
+            let blueprint = self.description.blueprint(&batch.sizes);
+            let request = self.unfitted(1, batch.sizes, options);
+            if !blueprint.batches() || build::window_count(&blueprint, &request) > 1 {
+                return Ok(1);
+            }
+        }
+        let mut most = ITEMS.min(batch.items.max(1));
+        if most == 1 || (self.budget.is_none() && self.traits().is_none()) {
+            return Ok(most);
+        }
+        let key = self.unfitted(most, batch.sizes, options);
+        let known = |fitted: &HashMap<Request, usize>| fitted.get(&key).copied();
+        if let Some(most) = known(&self.items.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(most);
+        }
+        while most > 1 {
+            let budget = self.budget.map_or(u64::MAX, |MemorySize(bytes)| bytes);
+            let plan = self.plan(&self.unfitted(most, batch.sizes, options));
+            most = match plan {
+                Ok(plan) if self.session_bytes(&plan)? <= budget => break,
+                // Arrays of several items are not divided.
+                Err(Error::Limit { .. }) => 1,
+                Err(error) => return Err(error),
+                Ok(_) => most.div_ceil(2).min(most - 1),
+            };
+        }
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.insert(key, most);
+        Ok(most)
+    }
+
+    /// Runs items, at most `most` at a time, and joins the results.
+    fn run_items(
+        &self,
+        batch: Batch,
+        most: usize,
+        options: RunOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        let turns = batch.items.div_ceil(most.max(1)).max(1) as u64;
+        let mut results: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+        for turn in 0..turns {
+            let first = turn as usize * most;
+            let items = most.min(batch.items - first);
+            let request = self.request(items, batch.sizes, options)?;
+            let mut inner = |done: u64, total: u64| {
+                progress(turn * total + done, turns * total);
+            };
+            let outputs = self.with_session(&request, &mut |_, _| {}, |session| {
+                for array in &batch.arrays {
+                    session.write(&array.name, array.of_items(first, items))?;
+                }
+                session.run(&mut inner)?;
+                let outputs = &session.plan().graph.outputs;
+                let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
+                let read = names
+                    .into_iter()
+                    .map(|n| Ok((n.clone(), session.read(&n)?)));
+                read.collect::<Result<Vec<_>>>()
+            })?;
+            for (name, tensor) in outputs {
+                let (shape, all) = results
+                    .entry(name)
+                    .or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
+                if turn > 0 {
+                    shape[0] += tensor.shape()[0];
+                }
+                all.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
+            }
+        }
+        let mut outputs = NamedTensors::new();
+        for (name, (shape, data)) in results {
+            outputs.insert(name, Tensor::f32(shape, data)?);
+        }
+        if let Description::Blueprint(_) = &self.description {
+            let blueprint = self.description.blueprint(&batch.sizes);
+            blueprint.upsample(&mut outputs)?;
+        }
+        Ok(outputs)
+    }
+
+    /// Lends the session for a request, made now if it is new; `progress` hears of the making.
+    pub(crate) fn with_session<R>(
+        &self,
+        request: &Request,
+        progress: &mut dyn FnMut(u64, u64),
+        work: impl FnOnce(&mut Session) -> Result<R>,
+    ) -> Result<R> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sessions.iter().position(|(r, _)| r == request);
+        let mut session = match known.and_then(|i| sessions.remove(i)) {
+            Some((_, session)) => session,
+            None => {
+                // Make room before allocating, not after.
+                let others = if self.budget.is_some() {
+                    0
+                } else {
+                    SESSIONS - 1
+                };
+                sessions.truncate(others);
+                self.session(request, progress)?
+            }
+        };
+        // A session that failed is dropped: its staging memory may be in any state.
+        let result = work(&mut session)?;
+        sessions.push_front((*request, session));
+        Ok(result)
+    }
+
+    fn session(&self, request: &Request, progress: &mut dyn FnMut(u64, u64)) -> Result<Session> {
+        let plan = self.plan(request)?;
+        tracing::debug!(?request, nodes = plan.graph.nodes.len(), "new session");
+        self.prepared(plan, progress)
+    }
+
+    /// A session of a graph over this model's weights.
+    pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
+        self.prepared(self.planned(graph)?, &mut |_, _| {})
+    }
+
+    pub(crate) fn prepared(
+        &self,
+        plan: Plan,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Session> {
+        if self.budget.is_some() {
+            // What sessions before this one needed is not in its plan.
+            self.store.release();
+        }
+        Ok(match &self.store {
+            Store::Cpu(store) => Session::Cpu(cpu::Session::new(plan, store)?),
+            Store::Reference(store) => Session::Reference(cpu::Session::new(plan, store)?),
+            Store::Gpu(parameters) => {
+                let session = gpu::Session::with_progress(plan, parameters, progress)?;
+                Session::Gpu(Box::new(session))
+            }
+        })
+    }
+}
