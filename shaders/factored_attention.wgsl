@@ -372,23 +372,7 @@ fn direct(
     let masked = (params.flags & 1u) != 0u;
     let carried = (params.flags & 2u) != 0u && split == 0u;
     let store_result = (params.flags & 4u) != 0u;
-    // Keys of the split by their positions in the grid, and the lines that they are in.
-    let from_key = min(split * params.split_keys, params.keys);
-    let to_key = min(from_key + params.split_keys, params.keys);
-    let from_position = params.first_key + from_key;
-    let to_position = params.first_key + to_key;
-    var line_length = max(to_position, 1u);
-    var fast_column = 0u;
-    if (params.dimensions == 1u) {
-        line_length = params.axis_a;
-        fast_column = params.column_a;
-    } else if (params.dimensions == 2u) {
-        line_length = params.axis_b;
-        fast_column = params.column_b;
-    } else if (params.dimensions == 3u) {
-        line_length = params.axis_c;
-        fast_column = params.column_c;
-    }
+    let lines = lines_of(split, KEY_TILE);
 
     // Components are queries.
     var query_row: array<vec4<u32>, QUERY_VECTORS>;
@@ -432,22 +416,11 @@ fn direct(
         }
     }
 
-    let first_line = from_position / line_length;
-    let end_line = (to_position + line_length - 1u) / line_length;
-    var first_segment = 0u;
-    var end_segment = (line_length + KEY_TILE - 1u) / KEY_TILE;
-    if (first_line + 1u == end_line) {
-        first_segment = from_position % line_length / KEY_TILE;
-        end_segment = (to_position - first_line * line_length + KEY_TILE - 1u) / KEY_TILE;
-    }
-    if (from_key >= to_key) {
-        end_segment = 0u;
-    }
     // Entries and marginals of the fastest axis, scores, then probabilities, then weights.
     var entry: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
     var marginal: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
     var s: array<vec4<f32>, KEY_TILE * QUERY_VECTORS>;
-    for (var segment = first_segment; segment < end_segment; segment++) {
+    for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = KEY_TILE * segment;
         // #unroll
         for (var i = 0u; i < QUERY_VECTORS; i++) {
@@ -462,7 +435,7 @@ fn direct(
                 entry[j * QUERY_VECTORS + i] = constant;
                 marginal[j * QUERY_VECTORS + i] = vec4<f32>(0.0);
                 if (params.dimensions > 0u) {
-                    let column = fast_column + min(fast + j, line_length - 1u);
+                    let column = lines.fast_column + min(fast + j, lines.length - 1u);
                     let a = query_vector(query_row[i].x, column)[column % 4u];
                     let b = query_vector(query_row[i].y, column)[column % 4u];
                     let c = query_vector(query_row[i].z, column)[column % 4u];
@@ -471,10 +444,10 @@ fn direct(
                 }
             }
         }
-        for (var line = first_line; line < end_line; line++) {
-            let tile_position = line * line_length + fast;
-            let begin = max(tile_position, from_position);
-            let end = min(min(tile_position + KEY_TILE, (line + 1u) * line_length), to_position);
+        for (var line = lines.first; line < lines.end; line++) {
+            let tile_position = line * lines.length + fast;
+            let begin = max(tile_position, lines.from_position);
+            let end = min(min(tile_position + KEY_TILE, (line + 1u) * lines.length), lines.to_position);
             if (begin >= end) {
                 continue;
             }
@@ -483,15 +456,7 @@ fn direct(
             // May wrap around below key 0, and back where a row is added.
             let tile_key = tile_position - params.first_key;
             let tile_row = item * params.keys + tile_key;
-            var slow_a = 0u;
-            var slow_b = 0u;
-            if (params.dimensions == 2u) {
-                slow_a = line % params.axis_a;
-            }
-            if (params.dimensions == 3u) {
-                slow_b = line % params.axis_b;
-                slow_a = line / params.axis_b % params.axis_a;
-            }
+            let slow_at = slow_of(line);
 
             // 1. scores
             // #unroll
@@ -500,9 +465,9 @@ fn direct(
                 if (params.dimensions > 1u) {
                     // #unroll
                     for (var e = 0u; e < 4u; e++) {
-                        slow[e] = query_element(query_row[i][e], params.column_a + slow_a);
+                        slow[e] = query_element(query_row[i][e], params.column_a + slow_at.x);
                         if (params.dimensions > 2u) {
-                            slow[e] += query_element(query_row[i][e], params.column_b + slow_b);
+                            slow[e] += query_element(query_row[i][e], params.column_b + slow_at.y);
                         }
                     }
                 }
@@ -592,9 +557,9 @@ fn direct(
                     // #unroll
                     for (var e = 0u; e < 4u; e++) {
                         if (real[i][e]) {
-                            y[out_row[i][e] + params.column_a + slow_a] += tile_total[i][e];
+                            y[out_row[i][e] + params.column_a + slow_at.x] += tile_total[i][e];
                             if (params.dimensions > 2u) {
-                                y[out_row[i][e] + params.column_b + slow_b] += tile_total[i][e];
+                                y[out_row[i][e] + params.column_b + slow_at.y] += tile_total[i][e];
                             }
                         }
                     }
@@ -641,8 +606,8 @@ fn direct(
                 for (var i = 0u; i < QUERY_VECTORS; i++) {
                     // #unroll
                     for (var e = 0u; e < 4u; e++) {
-                        if (real[i][e] && fast + j < line_length) {
-                            y[out_row[i][e] + fast_column + fast + j] += marginal[j * QUERY_VECTORS + i][e];
+                        if (real[i][e] && fast + j < lines.length) {
+                            y[out_row[i][e] + lines.fast_column + fast + j] += marginal[j * QUERY_VECTORS + i][e];
                         }
                     }
                 }

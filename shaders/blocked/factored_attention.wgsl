@@ -110,28 +110,12 @@ fn blocked(
     let masked = (params.flags & 1u) != 0u;
     let carried = (params.flags & 2u) != 0u && split == 0u;
     let store_result = (params.flags & 4u) != 0u;
-    // Keys of the split by their positions in the grid, and the lines that they are in.
-    let from_key = min(split * params.split_keys, params.keys);
-    let to_key = min(from_key + params.split_keys, params.keys);
-    let from_position = params.first_key + from_key;
-    let to_position = params.first_key + to_key;
-    var line_length = max(to_position, 1u);
-    var fast_column = 0u;
-    if (params.dimensions == 1u) {
-        line_length = params.axis_a;
-        fast_column = params.column_a;
-    } else if (params.dimensions == 2u) {
-        line_length = params.axis_b;
-        fast_column = params.column_b;
-    } else if (params.dimensions == 3u) {
-        line_length = params.axis_c;
-        fast_column = params.column_c;
-    }
+    let lines = lines_of(split, 32u);
     // Columns of all axes. The invocation that owns one is the tx of its distance from the fastest axis,
     // so that each of them begins with this column of them.
     let table_column = params.first_column + 4u * params.content;
     let table_columns = params.constant_column - table_column;
-    let own_column = (tx + fast_column - min(table_column, fast_column)) % 16u;
+    let own_column = (tx + lines.fast_column - min(table_column, lines.fast_column)) % 16u;
 
     // Of queries ty + 16 i.
     var query_row: vec4<u32>;
@@ -185,18 +169,7 @@ fn blocked(
     }
 
     let chunks = (params.content + 15u) / 16u;
-    let first_line = from_position / line_length;
-    let end_line = (to_position + line_length - 1u) / line_length;
-    var first_segment = 0u;
-    var end_segment = (line_length + 31u) / 32u;
-    if (first_line + 1u == end_line) {
-        first_segment = from_position % line_length / 32u;
-        end_segment = (to_position - first_line * line_length + 31u) / 32u;
-    }
-    if (from_key >= to_key) {
-        end_segment = 0u;
-    }
-    for (var segment = first_segment; segment < end_segment; segment++) {
+    for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = 32u * segment;
         // Entries and marginals of the fastest axis at keys tx, tx + 16.
         var entry_a = vec4<f32>(0.0);
@@ -209,15 +182,15 @@ fn blocked(
             entry_a[i] = constant;
             entry_b[i] = constant;
             if (params.dimensions > 0u) {
-                entry_a[i] += query_element(query_row[i], fast_column + min(fast + tx, line_length - 1u));
-                entry_b[i] += query_element(query_row[i], fast_column + min(fast + tx + 16u, line_length - 1u));
+                entry_a[i] += query_element(query_row[i], lines.fast_column + min(fast + tx, lines.length - 1u));
+                entry_b[i] += query_element(query_row[i], lines.fast_column + min(fast + tx + 16u, lines.length - 1u));
             }
         }
-        for (var line = first_line; line < end_line; line++) {
+        for (var line = lines.first; line < lines.end; line++) {
             // The tile's first position; its rows first ..= last are keys of the split.
-            let tile_position = line * line_length + fast;
-            let begin = max(tile_position, from_position);
-            let end = min(min(tile_position + 32u, (line + 1u) * line_length), to_position);
+            let tile_position = line * lines.length + fast;
+            let begin = max(tile_position, lines.from_position);
+            let end = min(min(tile_position + 32u, (line + 1u) * lines.length), lines.to_position);
             if (begin >= end) {
                 continue;
             }
@@ -226,15 +199,7 @@ fn blocked(
             // May wrap around below key 0, and back where a row is added.
             let tile_key = tile_position - params.first_key;
             let tile_row = item * params.keys + tile_key;
-            var slow_a = 0u;
-            var slow_b = 0u;
-            if (params.dimensions == 2u) {
-                slow_a = line % params.axis_a;
-            }
-            if (params.dimensions == 3u) {
-                slow_b = line % params.axis_b;
-                slow_a = line / params.axis_b % params.axis_a;
-            }
+            let slow_at = slow_of(line);
 
             // 1. scores
             var score_a = vec4<f32>(0.0);
@@ -267,9 +232,9 @@ fn blocked(
             if (params.dimensions > 1u) {
                 // #unroll
                 for (var i = 0u; i < 4u; i++) {
-                    slow[i] = query_element(query_row[i], params.column_a + slow_a);
+                    slow[i] = query_element(query_row[i], params.column_a + slow_at.x);
                     if (params.dimensions > 2u) {
-                        slow[i] += query_element(query_row[i], params.column_b + slow_b);
+                        slow[i] += query_element(query_row[i], params.column_b + slow_at.y);
                     }
                 }
             }
@@ -363,10 +328,10 @@ fn blocked(
             total += line_total;
             if (params.dimensions > 1u) {
                 // Distances wrap around, which leaves them what they are modulo 16.
-                let column_a = params.column_a + slow_a;
-                let column_b = params.column_b + slow_b;
-                let own_a = tx == (column_a - fast_column) % 16u;
-                let own_b = params.dimensions > 2u && tx == (column_b - fast_column) % 16u;
+                let column_a = params.column_a + slow_at.x;
+                let column_b = params.column_b + slow_at.y;
+                let own_a = tx == (column_a - lines.fast_column) % 16u;
+                let own_b = params.dimensions > 2u && tx == (column_b - lines.fast_column) % 16u;
                 // #unroll
                 for (var i = 0u; i < 4u; i++) {
                     if (real[i] && own_a) {
@@ -381,11 +346,11 @@ fn blocked(
         if (params.dimensions > 0u) {
             // #unroll
             for (var i = 0u; i < 4u; i++) {
-                let at = out_row[i] + fast_column + fast + tx;
-                if (real[i] && fast + tx < line_length) {
+                let at = out_row[i] + lines.fast_column + fast + tx;
+                if (real[i] && fast + tx < lines.length) {
                     y[at] += marginal_a[i];
                 }
-                if (real[i] && fast + tx + 16u < line_length) {
+                if (real[i] && fast + tx + 16u < lines.length) {
                     y[at + 16u] += marginal_b[i];
                 }
             }

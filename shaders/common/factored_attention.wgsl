@@ -1,4 +1,5 @@
-// What both factored attentions share: their arguments.
+// What factored attentions share: their arguments, and where the keys of a split lie in the grid.
+// Whoever imports it declares params.
 
 struct Params {
     queries: u32,
@@ -35,3 +36,59 @@ const MASKED: f32 = -1.0e30;
 // How far the maximum may pass the reference of the exponentials: a few millions of exp(40) times any
 // content are far from the end of f32, and moving the reference means rescaling all sums.
 const SLACK: f32 = 40.0;
+
+// The keys of a split by their positions, the lines of the fastest axis that they are in, and the
+// segments of those lines.
+struct Lines {
+    from_position: u32,
+    to_position: u32,
+    // positions of a line, and the fastest axis' first column
+    length: u32,
+    fast_column: u32,
+    first: u32,
+    end: u32,
+    first_segment: u32,
+    end_segment: u32,
+}
+
+// Segments of `tile` positions each. Without an axis all keys are one line.
+fn lines_of(split: u32, tile: u32) -> Lines {
+    let from_key = min(split * params.split_keys, params.keys);
+    let to_key = min(from_key + params.split_keys, params.keys);
+    var lines: Lines;
+    lines.from_position = params.first_key + from_key;
+    lines.to_position = params.first_key + to_key;
+    lines.length = max(lines.to_position, 1u);
+    if (params.dimensions == 1u) {
+        lines.length = params.axis_a;
+        lines.fast_column = params.column_a;
+    } else if (params.dimensions == 2u) {
+        lines.length = params.axis_b;
+        lines.fast_column = params.column_b;
+    } else if (params.dimensions == 3u) {
+        lines.length = params.axis_c;
+        lines.fast_column = params.column_c;
+    }
+    lines.first = lines.from_position / lines.length;
+    lines.end = (lines.to_position + lines.length - 1u) / lines.length;
+    lines.end_segment = (lines.length + tile - 1u) / tile;
+    if (lines.first + 1u == lines.end) {
+        lines.first_segment = lines.from_position % lines.length / tile;
+        lines.end_segment = (lines.to_position - lines.first * lines.length + tile - 1u) / tile;
+    }
+    if (from_key >= to_key) {
+        lines.end_segment = 0u;
+    }
+    return lines;
+}
+
+// Positions on the first and second slow axis of a line, 0 where there is none.
+fn slow_of(line: u32) -> vec2<u32> {
+    if (params.dimensions == 2u) {
+        return vec2<u32>(line % params.axis_a, 0u);
+    }
+    if (params.dimensions == 3u) {
+        return vec2<u32>(line / params.axis_b % params.axis_a, line % params.axis_b);
+    }
+    return vec2<u32>(0u);
+}
