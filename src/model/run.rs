@@ -62,7 +62,7 @@ impl Model {
     /// `[batch, frames, 3, height, width]`), `audio` (f32, `[batch, samples, 1]`), `points.image` and
     /// `points.audio` (i64, what to decode), optionally `label`. Returns `logits`, or `logits.image`,
     /// `logits.audio` and `logits.label`. A blueprint names its inputs and outputs itself; see
-    /// [`Blueprint`] for their shapes.
+    /// [`crate::perceiver::blueprint::Blueprint`] for their shapes.
     ///
     /// # Errors
     /// [`crate::Error::Input`] for unknown or missing names, wrong shapes and values out of range;

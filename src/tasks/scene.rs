@@ -1,6 +1,6 @@
 //! Moving textures with exact flow: pairs of frames to measure a flow network with.
 //!
-//! One texture in one motion; [`super::layered_scene`] puts several before each other. The numbers are the same on
+//! One texture in one motion; `layered_scene` puts several before each other. The numbers are the same on
 //! every machine up to the last bit of `exp`. Texture: three colours, each a sigmoid of smooth noise at four sizes. Motion: a shift and
 //! an affine map about the centre. The flow is known exactly, not measured.
 

@@ -93,7 +93,7 @@ impl Session {
     /// operations are done.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] or [`Error::Device`].
+    /// [`crate::Error::DeviceLost`] or [`crate::Error::Device`].
     pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.device.alive()?;
         self.upload.unmap();
