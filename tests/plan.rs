@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use perceiver::gpu::{Device, ShaderChecks, adapters};
-use perceiver::graph::{Placement, Plan};
-use perceiver::kernels::DeviceTraits;
+use perceiver::graph::{Op, Placement, Plan};
+use perceiver::kernels::factored_attention::{FactoredAttention, Factors};
+use perceiver::kernels::{self, DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
 use perceiver::perceiver::parameters::RandomTensors;
 use perceiver::perceiver::stack::{Request, Sizes};
 use perceiver::{
     Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, Precision, RunOptions,
-    Tensor, model_plan,
+    Tensor, attention_splits, model_plan,
 };
 use proptest::prelude::*;
 
@@ -486,6 +487,30 @@ fn no_two_tenants_at_once(plan: &Plan) {
         if let Some(s) = slot(*piece) {
             assert_eq!(holder[s.0], Some(*piece), "a result was overwritten");
         }
+    }
+}
+
+/// An axis whose sums alone take more loop iterations than a software adapter grants goes to another
+/// variant, not into parts of a few keys.
+#[test]
+fn long_axes_are_not_divided_into_crumbs() {
+    let device = DeviceTraits {
+        software: true,
+        busy_workgroups: 2,
+        loop_iterations: SOFTWARE_LOOP_ITERATIONS,
+        ..DeviceTraits::webgpu_default()
+    };
+    for length in [700, 20_011, 60_013] {
+        let factors = Factors {
+            content: 16,
+            dimensions: 1,
+            axes: [length, 1, 1],
+        };
+        let mut args = FactoredAttention::new(3, length, factors);
+        args.splits = attention_splits(&Op::FactoredAttention(args), &device);
+        assert!(args.splits <= 8, "{length}: {} parts", args.splits);
+        let left = kernels::candidates(&Op::FactoredAttention(args), &device);
+        assert!(!left.is_empty(), "{length}");
     }
 }
 

@@ -268,15 +268,22 @@ impl FactoredAttention {
         }
     }
 
-    /// The fewest splits, from `wanted` upwards, with which the best variant of a device can run.
+    /// The fewest splits, from `wanted` upwards, with which the best variant runs on a device: the best of
+    /// those that need no parts of fewer than 256 keys for that.
     #[must_use]
-    pub fn feasible_splits(mut self, wanted: usize, device: &DeviceTraits) -> usize {
-        self.splits = wanted.clamp(1, self.keys.max(1));
-        let best = self.best(device);
-        while self.iterations(&best) > device.loop_iterations && self.splits < self.keys {
-            self.splits += 1;
+    pub fn feasible_splits(self, wanted: usize, device: &DeviceTraits) -> usize {
+        let wanted = wanted.clamp(1, self.keys.max(1));
+        let most = wanted.max(self.keys / 256);
+        for variant in self.candidates(device) {
+            let within = |&splits: &usize| {
+                let iterations = FactoredAttention { splits, ..self }.iterations(&variant);
+                device.allows(&variant) && iterations <= device.loop_iterations
+            };
+            if let Some(splits) = (wanted..=most).find(within) {
+                return splits;
+            }
         }
-        self.splits
+        most
     }
 
     /// Workgroups of one split, of the best variant of a device.
