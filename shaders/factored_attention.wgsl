@@ -434,7 +434,10 @@ fn direct(
             for (var j = 0u; j < KEY_TILE; j++) {
                 entry[j * QUERY_VECTORS + i] = constant;
                 marginal[j * QUERY_VECTORS + i] = vec4<f32>(0.0);
-                if (params.dimensions > 0u) {
+            }
+            if (params.dimensions > 0u) {
+                // #unroll
+                for (var j = 0u; j < KEY_TILE; j++) {
                     let column = lines.fast_column + min(fast + j, lines.length - 1u);
                     let a = query_vector(query_row[i].x, column)[column % 4u];
                     let b = query_vector(query_row[i].y, column)[column % 4u];
@@ -600,14 +603,16 @@ fn direct(
             }
         }
         if (params.dimensions > 0u) {
+            // Beyond the end of the line, nothing is added to its last position.
             // #unroll
-            for (var j = 0u; j < KEY_TILE; j++) {
+            for (var i = 0u; i < QUERY_VECTORS; i++) {
                 // #unroll
-                for (var i = 0u; i < QUERY_VECTORS; i++) {
-                    // #unroll
-                    for (var e = 0u; e < 4u; e++) {
-                        if (real[i][e] && fast + j < lines.length) {
-                            y[out_row[i][e] + lines.fast_column + fast + j] += marginal[j * QUERY_VECTORS + i][e];
+                for (var e = 0u; e < 4u; e++) {
+                    if (real[i][e]) {
+                        // #unroll
+                        for (var j = 0u; j < KEY_TILE; j++) {
+                            let column = lines.fast_column + min(fast + j, lines.length - 1u);
+                            y[out_row[i][e] + column] += marginal[j * QUERY_VECTORS + i][e];
                         }
                     }
                 }
