@@ -82,22 +82,18 @@ fn tiled(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (rest >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = rest % params.query_tiles;
-    rest = rest / params.query_tiles;
-    let column_group = rest % params.column_groups;
-    rest = rest / params.column_groups;
-    let head = rest % params.heads;
-    rest = rest / params.heads;
-    let item = rest % params.batch;
-    let split = rest / params.batch;
+    let share = share_of(group);
+    let head = share.head;
+    let item = share.item;
+    let split = share.split;
 
     let tx = local % 16u;
     let ty = local / 16u;
-    let first_query = 32u * query_tile;
+    let first_query = 32u * share.query_tile;
     let last_query = params.queries - 1u;
     let first_key = split * params.split_keys;
     let end_key = min(first_key + params.split_keys, params.keys);
@@ -110,7 +106,7 @@ fn tiled(
     let q_head = params.q_column + head * params.qk_vectors;
     let k_head = params.k_column + head * params.qk_vectors;
     let v_head = params.v_column + head * params.v_vectors;
-    let first_vector = column_group * 16u * CHUNKS;
+    let first_vector = share.column_group * 16u * CHUNKS;
 
     // State of queries ty and ty + 16. The sums are partial: each tx has its own keys.
     var maximum = vec2<f32>(LOWEST);
@@ -292,16 +288,8 @@ fn tiled(
                         to_y(acc[2u * c + r] * inverse[r]);
                 }
             }
-            if (!store_result && tx == 0u && column_group == 0u) {
-                let s = (out_item + query) * params.stats_row + 2u * head;
-                y_stats[s] = maximum[r];
-                y_stats[s + 1u] = total[r];
-                // The padding of the statistics' row.
-                if (head == 0u && (2u * params.heads) % 4u != 0u) {
-                    let end = (out_item + query) * params.stats_row + 2u * params.heads;
-                    y_stats[end] = 0.0;
-                    y_stats[end + 1u] = 0.0;
-                }
+            if (!store_result && tx == 0u && share.column_group == 0u) {
+                store_statistics(out_item + query, head, maximum[r], total[r]);
             }
         }
     }
@@ -312,18 +300,16 @@ fn direct(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (rest >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = rest % params.query_tiles;
-    rest = rest / params.query_tiles;
-    let head = rest % params.heads;
-    rest = rest / params.heads;
-    let item = rest % params.batch;
-    let split = rest / params.batch;
+    let share = share_of(group);
+    let head = share.head;
+    let item = share.item;
+    let split = share.split;
 
-    let first_query = 32u * QUERY_VECTORS * query_tile + 4u * local;
+    let first_query = 32u * QUERY_VECTORS * share.query_tile + 4u * local;
     let last_query = params.queries - 1u;
     let first_key = split * params.split_keys;
     let end_key = min(first_key + params.split_keys, params.keys);
@@ -540,17 +526,10 @@ fn direct(
                 );
             }
         } else {
-            let at = out_row[i] * params.stats_row;
             // #unroll
             for (var e = 0u; e < 4u; e++) {
                 if (real[i][e]) {
-                    y_stats[at[e] + 2u * head] = maximum[i][e];
-                    y_stats[at[e] + 2u * head + 1u] = sum[i][e];
-                    // The padding of the statistics' row.
-                    if (head == 0u && (2u * params.heads) % 4u != 0u) {
-                        y_stats[at[e] + 2u * params.heads] = 0.0;
-                        y_stats[at[e] + 2u * params.heads + 1u] = 0.0;
-                    }
+                    store_statistics(out_row[i][e], head, maximum[i][e], sum[i][e]);
                 }
             }
         }

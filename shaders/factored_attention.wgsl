@@ -71,18 +71,17 @@ fn tiled(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (rest >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = rest % params.query_tiles;
-    rest = rest / params.query_tiles;
-    let item = rest % params.batch;
-    let split = rest / params.batch;
+    let share = share_of(group);
+    let item = share.item;
+    let split = share.split;
 
     let tx = local % 32u;
     let ty = local / 32u;
-    let first_query = 16u * query_tile;
+    let first_query = 16u * share.query_tile;
     let last_query = params.queries - 1u;
     let first_key = split * params.split_keys;
     let end_key = min(first_key + params.split_keys, params.keys);
@@ -359,14 +358,13 @@ fn direct(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    var rest = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (rest >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = rest % params.query_tiles;
-    rest = rest / params.query_tiles;
-    let item = rest % params.batch;
-    let split = rest / params.batch;
+    let share = share_of(group);
+    let item = share.item;
+    let split = share.split;
 
     let last_query = params.queries - 1u;
     let masked = (params.flags & 1u) != 0u;
@@ -384,7 +382,7 @@ fn direct(
     var total: array<vec4<f32>, QUERY_VECTORS>;
     // #unroll
     for (var i = 0u; i < QUERY_VECTORS; i++) {
-        let wanted = 32u * (QUERY_VECTORS * query_tile + i) + 4u * local + vec4<u32>(0u, 1u, 2u, 3u);
+        let wanted = 32u * (QUERY_VECTORS * share.query_tile + i) + 4u * local + vec4<u32>(0u, 1u, 2u, 3u);
         query_row[i] = min(wanted, vec4<u32>(last_query));
         real[i] = wanted < vec4<u32>(params.queries);
         out_row[i] = ((split * params.batch + item) * params.queries + query_row[i]) * params.columns;

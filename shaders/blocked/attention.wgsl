@@ -89,25 +89,21 @@ fn blocked(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let index = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (index >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = index % params.query_tiles;
-    let of_column = index / params.query_tiles;
-    let column_group = of_column % params.column_groups;
-    let of_head = of_column / params.column_groups;
-    let head = of_head % params.heads;
-    let of_item = of_head / params.heads;
-    let item = of_item % params.batch;
-    let split = of_item / params.batch;
+    let share = share_of(group);
+    let head = share.head;
+    let item = share.item;
+    let split = share.split;
 
     let tx = local % 16u;
     let ty = local / 16u;
     // As a loader of slices.
     let load_row = local / 4u;
     let load_vector = local % 4u;
-    let first_query = 64u * query_tile;
+    let first_query = 64u * share.query_tile;
     let last_query = params.queries - 1u;
     let first_key = split * params.split_keys;
     let end_key = min(first_key + params.split_keys, params.keys);
@@ -122,7 +118,7 @@ fn blocked(
         + params.q_column + head * params.qk_vectors;
     let k_from = item * params.keys * params.k_row + params.k_column + head * params.qk_vectors;
     let v_from = item * params.keys * params.v_row + params.v_column + head * params.v_vectors;
-    let first_vector = column_group * 16u * CHUNKS;
+    let first_vector = share.column_group * 16u * CHUNKS;
 
     // State of the four queries. The sums are partial: each tx has its own keys.
     let wanted = first_query + ty + vec4<u32>(0u, 16u, 32u, 48u);
@@ -293,16 +289,8 @@ fn blocked(
                         to_y(acc[4u * c + i] * inverse[i]);
                 }
             }
-            if (!store_result && tx == 0u && column_group == 0u) {
-                let s = (out_item + wanted[i]) * params.stats_row + 2u * head;
-                y_stats[s] = maximum[i];
-                y_stats[s + 1u] = total[i];
-                // The padding of the statistics' row.
-                if (head == 0u && (2u * params.heads) % 4u != 0u) {
-                    let end = (out_item + wanted[i]) * params.stats_row + 2u * params.heads;
-                    y_stats[end] = 0.0;
-                    y_stats[end + 1u] = 0.0;
-                }
+            if (!store_result && tx == 0u && share.column_group == 0u) {
+                store_statistics(out_item + wanted[i], head, maximum[i], total[i]);
             }
         }
     }

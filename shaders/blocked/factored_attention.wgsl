@@ -94,18 +94,17 @@ fn blocked(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let index = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (index >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = index % params.query_tiles;
-    let of_item = index / params.query_tiles;
-    let item = of_item % params.batch;
-    let split = of_item / params.batch;
+    let share = share_of(group);
+    let item = share.item;
+    let split = share.split;
 
     let tx = local % 16u;
     let ty = local / 16u;
-    let first_query = 64u * query_tile;
+    let first_query = 64u * share.query_tile;
     let last_query = params.queries - 1u;
     let masked = (params.flags & 1u) != 0u;
     let carried = (params.flags & 2u) != 0u && split == 0u;

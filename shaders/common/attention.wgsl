@@ -1,5 +1,5 @@
-// What both attentions share: arguments and the tables of factored queries. Whoever imports it declares
-// the arrays carry and carry_stats.
+// What all attentions share: arguments, what a workgroup owns, the tables of factored queries, the statistics of
+// a state. Whoever imports it declares params and the arrays carry, carry_stats and y_stats.
 
 struct Params {
     queries: u32,
@@ -49,6 +49,40 @@ struct Params {
 
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
+
+// What a workgroup owns: a tile of queries and a group of value columns of one head of one item, and a
+// part of the keys.
+struct Share {
+    query_tile: u32,
+    column_group: u32,
+    head: u32,
+    item: u32,
+    split: u32,
+}
+
+fn share_of(group: u32) -> Share {
+    let of_column = group / params.query_tiles;
+    let of_head = of_column / params.column_groups;
+    let of_item = of_head / params.heads;
+    return Share(
+        group % params.query_tiles,
+        of_column % params.column_groups,
+        of_head % params.heads,
+        of_item % params.batch,
+        of_item / params.batch,
+    );
+}
+
+// Maximum and sum of a row and head, and with the first head the padding of the row.
+fn store_statistics(row: u32, head: u32, maximum: f32, sum: f32) {
+    let first = row * params.stats_row;
+    y_stats[first + 2u * head] = maximum;
+    y_stats[first + 2u * head + 1u] = sum;
+    if (head == 0u && (2u * params.heads) % 4u != 0u) {
+        y_stats[first + 2u * params.heads] = 0.0;
+        y_stats[first + 2u * params.heads + 1u] = 0.0;
+    }
+}
 
 // Element `key` of a row of the tables.
 fn table(item: u32, row: u32, key: u32) -> f32 {

@@ -1,4 +1,5 @@
-// What factored attentions share: their arguments, and where the keys of a split lie in the grid.
+// What factored attentions share: their arguments, what a workgroup owns, and where the keys of a split lie
+// in the grid.
 // Whoever imports it declares params.
 
 struct Params {
@@ -36,6 +37,18 @@ const MASKED: f32 = -1.0e30;
 // How far the maximum may pass the reference of the exponentials: a few millions of exp(40) times any
 // content are far from the end of f32, and moving the reference means rescaling all sums.
 const SLACK: f32 = 40.0;
+
+// What a workgroup owns: a tile of queries of one item, and a part of the keys.
+struct Share {
+    query_tile: u32,
+    item: u32,
+    split: u32,
+}
+
+fn share_of(group: u32) -> Share {
+    let of_item = group / params.query_tiles;
+    return Share(group % params.query_tiles, of_item % params.batch, of_item / params.batch);
+}
 
 // The keys of a split by their positions, the lines of the fastest axis that they are in, and the
 // segments of those lines.

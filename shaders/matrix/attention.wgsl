@@ -107,18 +107,14 @@ fn matrix(
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
-    let index = first_group + workgroup.y * params.groups_x + workgroup.x;
-    if (index >= params.groups) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
         return;
     }
-    let query_tile = index % params.query_tiles;
-    let of_column = index / params.query_tiles;
-    let column_group = of_column % params.column_groups;
-    let of_head = of_column / params.column_groups;
-    let head = of_head % params.heads;
-    let of_item = of_head / params.heads;
-    let item = of_item % params.batch;
-    let split = of_item / params.batch;
+    let share = share_of(group);
+    let head = share.head;
+    let item = share.item;
+    let split = share.split;
 
     // As the owner of accumulators.
     let tx = local % 16u;
@@ -126,7 +122,7 @@ fn matrix(
     // As one of the eight of a query, and as a loader.
     let own_row = local / 8u;
     let own_part = local % 8u;
-    let first_query = 32u * query_tile;
+    let first_query = 32u * share.query_tile;
     let last_query = params.queries - 1u;
     let last_key = params.keys - 1u;
     let first_key = split * params.split_keys;
@@ -142,7 +138,7 @@ fn matrix(
         + params.q_column + head * params.qk_vectors;
     let k_head = params.k_column + head * params.qk_vectors;
     let v_head = params.v_column + head * params.v_vectors;
-    let first_vector = column_group * 16u * CHUNKS;
+    let first_vector = share.column_group * 16u * CHUNKS;
 
     var maximum = LOWEST;
     var sum = 0.0;
@@ -353,16 +349,8 @@ fn matrix(
                         to_y(acc[2u * c + r] * inverse);
                 }
             }
-            if (!store_result && tx == 0u && column_group == 0u) {
-                let at = (out_item + query) * params.stats_row + 2u * head;
-                y_stats[at] = of_query[row];
-                y_stats[at + 1u] = total;
-                // The padding of the statistics' row.
-                if (head == 0u && (2u * params.heads) % 4u != 0u) {
-                    let end = (out_item + query) * params.stats_row + 2u * params.heads;
-                    y_stats[end] = 0.0;
-                    y_stats[end + 1u] = 0.0;
-                }
+            if (!store_result && tx == 0u && share.column_group == 0u) {
+                store_statistics(out_item + query, head, of_query[row], total);
             }
         }
     }

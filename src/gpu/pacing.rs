@@ -523,6 +523,24 @@ mod tests {
         }
     }
 
+    /// A dispatch of a moment that took half as long again says nothing of a long one of its class.
+    #[test]
+    fn a_short_run_is_no_measurement() {
+        let works = [(1e-5, 1), (0.14, 119)].map(|(cautious, groups)| Work {
+            class: 0,
+            cautious,
+            groups,
+            groups_x: 1000,
+        });
+        let mut pacer = Pacer::new(1, [None]);
+        for _ in 0..3 {
+            let run = simulate(&works, &mut pacer, &[1.5], SubmissionBudget::default());
+            for (parts, seconds) in run {
+                assert!(seconds <= 0.1, "{seconds} s, {parts:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_slower_device_is_noticed() {
         let works = [Work {

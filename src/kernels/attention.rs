@@ -406,19 +406,20 @@ impl Attention {
     /// Workgroups of one split and one group of columns, of the best variant of a device.
     #[must_use]
     pub fn groups(&self, device: &DeviceTraits) -> usize {
-        let queries_each = match (device.software, self.queries > 32) {
-            (true, _) => 128,
-            (false, true) => 64,
-            (false, false) => 32,
-        };
-        self.batch * self.heads * self.queries.div_ceil(queries_each)
+        self.batch * self.heads * self.queries.div_ceil(query_tile(&self.best(device)))
+    }
+
+    fn best(&self, device: &DeviceTraits) -> Variant {
+        let list = self.candidates(device);
+        let found = list.into_iter().find(|v| device.allows(v));
+        found.unwrap_or(TILED[0])
     }
 
     /// The fewest splits, from `wanted` upwards, with which the best variant of a device can run.
     #[must_use]
     pub fn feasible_splits(mut self, wanted: usize, device: &DeviceTraits) -> usize {
         self.splits = wanted.clamp(1, self.keys.max(1));
-        let best = self.candidates(device)[0];
+        let best = self.best(device);
         while self.iterations(&best) > device.loop_iterations && self.splits < self.keys {
             self.splits += 1;
         }

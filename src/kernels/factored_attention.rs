@@ -16,12 +16,14 @@
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
 //! Tried on llvmpipe (Mesa 22.3, two cores; 512 queries, 112 × 224 rows of 3 channels and 64 × 128 of 64,
-//! GFLOP/s of the content alone): `tiled` 0.2 and 1.9, `blocked` 0.3 and 3.7, as each barrier there is a switch of
-//! coroutines; without any (`direct`) 32 queries × 8 keys 2.4 and 7.7, 32 × 16 3.4 and 12, 32 × 28 4.0 and 12.4,
-//! 64 × 16 4.2 and 13, 64 × 28 4.9 and 15, 64 × 32 5.1 and 16, 128 × 8 1.7 and 7, 128 × 16 4.2 and 14. To compile, once
-//! per machine: 32 × 16 3 s, 32 × 28 6 s, 64 × 16 7 s, 64 × 28 19 s, 64 × 32 29 s, 128 × 16 25 s.
-//! `blocked` has run on software adapters only: what it is for, a GPU whose workgroup memory feeds its lanes,
-//! was not at hand.
+//! GFLOP/s of the content alone): `tiled` 0.2 and 1.9, `blocked` 0.3 and 3.7, as each barrier there is a
+//! switch of coroutines; without any (`direct`) 32 queries × 8 keys 2.4 and 7.7, 32 × 16 3.4 and 12, 32 × 28
+//! 4.0 and 11.4 (it does not divide lines of 128), 64 × 16 4.2 and 13, 64 × 28 4.9 and 15, 64 × 32 5.1 and 16,
+//! 128 × 8 1.7 and 7, 128 × 16 4.2 and 14. To compile, once per machine: 32 × 16 3 s, 32 × 28 6 s, 64 × 16
+//! 7 s, 64 × 28 19 s, 64 × 32 29 s, 128 × 16 25 s.
+//!
+//! `blocked` has run on software adapters only: what it is for, a GPU whose workgroup memory feeds its
+//! lanes, was not at hand.
 
 use super::{Bindings, Cost, DeviceTraits, Geometry, Mode, Variant, word};
 use crate::tensor::Element;
