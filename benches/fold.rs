@@ -8,11 +8,12 @@
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use perceiver::perceiver::build;
-use perceiver::perceiver::stack::Request;
+use perceiver::internals::gpu;
+use perceiver::internals::perceiver::build;
+use perceiver::internals::perceiver::stack::Request;
 use perceiver::study::{Place, Trial};
 use perceiver::{
-    Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes, gpu,
+    Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
     model_blueprint,
 };
 

@@ -12,15 +12,18 @@ use std::time::Duration;
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use perceiver::check::{random_operands, single};
-use perceiver::cpu;
-use perceiver::gpu::{Device, Parameters, Session};
-use perceiver::graph::passes::split_attention;
-use perceiver::graph::{Op, Plan};
-use perceiver::kernels::attention::Attention;
-use perceiver::kernels::gemm::{Activation, Gemm};
-use perceiver::perceiver::parameters::ParameterStore;
-use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, NamedTensors, Result, attention_splits};
+use perceiver::internals::cpu;
+use perceiver::internals::gpu::{Device, Parameters, Session};
+use perceiver::internals::graph::Plan;
+use perceiver::internals::graph::passes::split_attention;
+use perceiver::internals::graph::single;
+use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::attention::Attention;
+use perceiver::internals::kernels::gemm::{Activation, Gemm};
+use perceiver::internals::kernels::random_operands;
+use perceiver::internals::model::splits as attention_splits;
+use perceiver::internals::weights::ParameterStore;
+use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, NamedTensors, Result};
 
 /// Largest relative L2 distance between the adapter's result and the CPU's. Both are f32 and sum up
 /// in different orders; the tolerances proper, against f64, are those of `tests/kernels.rs`.

@@ -16,8 +16,9 @@ use criterion::{
     AxisScale, BenchmarkGroup, BenchmarkId, Criterion, PlotConfiguration, SamplingMode, Throughput,
     criterion_group, criterion_main,
 };
+use perceiver::internals::gpu;
 use perceiver::study::{Place, Series, Trial, Widths, exponent};
-use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, gpu};
+use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine};
 
 /// The adapter that `PERCEIVER_DEVICE` names, else the best one, a software one if there is no
 /// other. `None` where there is none or the variable asks for the CPU.

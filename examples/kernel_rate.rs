@@ -6,15 +6,16 @@
 
 use std::time::Instant;
 
-use perceiver::check::{random_operands, single};
-use perceiver::cpu;
-use perceiver::gpu::{Device, Parameters, Session, ShaderChecks, adapters};
-use perceiver::graph::Op;
-use perceiver::kernels::attention::Attention;
-use perceiver::kernels::factored_attention::{FactoredAttention, Factors};
-use perceiver::kernels::gemm::Gemm;
-use perceiver::kernels::{self, Variant};
-use perceiver::perceiver::parameters::ParameterStore;
+use perceiver::internals::cpu;
+use perceiver::internals::gpu::{Device, Parameters, Session, ShaderChecks, adapters};
+use perceiver::internals::graph::single;
+use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::attention::Attention;
+use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
+use perceiver::internals::kernels::gemm::Gemm;
+use perceiver::internals::kernels::random_operands;
+use perceiver::internals::kernels::{self, Variant};
+use perceiver::internals::weights::ParameterStore;
 use perceiver::{NamedTensors, Result};
 
 fn gemm(n: usize) -> Op {
@@ -91,7 +92,7 @@ fn main() -> Result<()> {
                 .collect::<String>()
         );
         let Some(device) = &device else { continue };
-        let list: Vec<Variant> = kernels::candidates(&op, device.traits());
+        let list: Vec<Variant> = op.candidates(device.traits());
         let software = device.traits().software;
         let all = std::env::var("ALL").is_ok() || list.iter().all(|v| v.software != software);
         for variant in list {

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use perceiver::perceiver::builder::{Modality, Output, PerceiverBuilder};
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
+use perceiver::internals::weights::RandomTensors;
 use perceiver::{Engine, Result};
 
 fn main() -> Result<()> {

@@ -1,39 +1,60 @@
 #![doc = include_str!("../README.md")]
 
-mod budget;
-pub mod check;
 pub mod checkpoint;
-mod convert;
-pub mod cpu;
-mod description;
-mod engine;
+mod cpu;
 mod error;
-pub mod gpu;
-pub mod graph;
+mod gpu;
+mod graph;
 #[cfg(feature = "hub")]
 pub mod hub;
-pub mod kernels;
-mod memory;
+mod kernels;
+mod measure;
+pub mod media;
 mod model;
 mod output;
-pub mod perceiver;
-pub mod profile;
+mod perceiver;
 mod random;
 pub mod stream;
-pub mod study;
 pub mod tasks;
 mod tensor;
-pub mod tune;
+mod weights;
 
-pub use convert::{ConvertOptions, Converted, FloatType, convert};
-pub use description::Description;
-pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use error::{Error, Result, TensorReport};
-pub use memory::MemorySize;
+pub use measure::{profile, study, tune};
 pub use model::{
-    Model, Precision, RunOptions, blueprint as model_blueprint, graph as model_graph,
-    plan as model_plan, splits as attention_splits,
+    DEVICE_VARIABLE, DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions, automatic,
 };
 pub use perceiver::stack::Sizes;
-pub use perceiver::{Architecture, PerceiverConfig, ProblemType};
-pub use tensor::{DType, Data, Element, Extent, NamedTensors, Tensor};
+pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType};
+pub use tensor::{DType, Data, NamedTensors, Tensor};
+pub use wgpu;
+
+/// What the project's own tests, benches and command need beside the public surface. It promises
+/// nothing and may change in any release.
+#[doc(hidden)]
+pub mod internals {
+    pub mod cpu {
+        pub use crate::cpu::*;
+    }
+    pub mod gpu {
+        pub use crate::gpu::*;
+    }
+    pub mod graph {
+        pub use crate::graph::*;
+    }
+    pub mod kernels {
+        pub use crate::kernels::*;
+    }
+    pub mod model {
+        pub use crate::model::*;
+    }
+    pub mod perceiver {
+        pub use crate::perceiver::*;
+    }
+    pub mod tensor {
+        pub use crate::tensor::*;
+    }
+    pub mod weights {
+        pub use crate::weights::*;
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use perceiver::gpu::ShaderChecks;
-use perceiver::perceiver::blueprint::{Blueprint, Positions, Step};
-use perceiver::perceiver::builder::{Modality, Output, PerceiverBuilder, Sharing};
-use perceiver::perceiver::parameters::{RandomTensors, TensorSource};
+use perceiver::internals::gpu::ShaderChecks;
+use perceiver::internals::perceiver::blueprint::{Blueprint, Positions, Step};
+use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder, Sharing};
+use perceiver::internals::weights::{RandomTensors, TensorSource};
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
     model_blueprint,
@@ -203,14 +203,15 @@ fn every_key_is_documented() {
         let config = PerceiverConfig::new(architecture);
         model_blueprint(&config, &Sizes::usual(&config))
     });
-    let size = perceiver::perceiver::presets::Size {
+    let size = perceiver::internals::perceiver::presets::Size {
         latents: 4,
         channels: 8,
         layers: 1,
         times: 1,
         heads: 2,
     };
-    let flow = perceiver::perceiver::presets::convolution_flow(size, [32, 32]).expect("good");
+    let flow =
+        perceiver::internals::perceiver::presets::convolution_flow(size, [32, 32]).expect("good");
     let built = [example().build().expect("good"), flow];
     let mut found = std::collections::BTreeSet::new();
     for blueprint in official.chain(built) {

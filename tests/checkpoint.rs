@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use perceiver::checkpoint::{Checkpoint, TensorFile, read_tensors, write_tensors};
-use perceiver::perceiver::parameters::TensorSource;
+use perceiver::internals::weights::TensorSource;
 use perceiver::{Engine, Error, NamedTensors, PerceiverConfig, Tensor};
 use proptest::prelude::*;
 use tempfile::TempDir;

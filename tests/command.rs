@@ -95,7 +95,7 @@ fn demo_computes_flow_and_fills_a_sentence() {
     let files = report["files"].as_array().expect("files");
     assert_eq!(files.len(), 5);
     for file in files {
-        let picture = perceiver::tasks::picture::read(file.as_str().expect("a path"));
+        let picture = perceiver::media::picture::read(file.as_str().expect("a path"));
         assert_eq!(picture.expect("a picture").height(), 96);
     }
 }
@@ -246,8 +246,8 @@ fn flow_writes_pictures_and_numbers() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| string(&folder.path().join(name)).to_owned();
     let pair = perceiver::tasks::Scene::pair(1, 140, 100, 1.0, 0.0).expect("a pair");
-    perceiver::tasks::picture::write_png(at("a.png"), &pair.first).expect("written");
-    perceiver::tasks::picture::write_png(at("b.png"), &pair.second).expect("written");
+    perceiver::media::picture::write_png(at("a.png"), &pair.first).expect("written");
+    perceiver::media::picture::write_png(at("b.png"), &pair.second).expect("written");
     let (a, b, flo, png) = (at("a.png"), at("b.png"), at("f.flo"), at("f.png"));
     let report = json(&["flow", &a, &b, "-o", &flo, "--json", "--device", "cpu"]);
     assert_eq!(report["width"], 140);
@@ -255,7 +255,7 @@ fn flow_writes_pictures_and_numbers() {
     let error = field.end_point_error(&pair.truth).expect("same size");
     assert!(error < 0.4, "{error}");
     succeeded(&["flow", &a, &b, "-o", &png, "--device", "cpu"]);
-    perceiver::tasks::picture::read(&png).expect("a picture");
+    perceiver::media::picture::read(&png).expect("a picture");
 
     let message = refusal(&["flow", &a, &b, "-o", &at("f.bmp")]);
     assert!(
@@ -274,7 +274,7 @@ fn flow_writes_pictures_and_numbers() {
         "{message}"
     );
     let other = perceiver::tasks::Scene::pair(1, 141, 100, 1.0, 0.0).expect("a pair");
-    perceiver::tasks::picture::write_png(at("c.png"), &other.first).expect("written");
+    perceiver::media::picture::write_png(at("c.png"), &other.first).expect("written");
     let message = refusal(&["flow", &a, &at("c.png"), "-o", &png]);
     assert!(message.contains("141×100"), "{message}");
     let message = refusal(&["flow", &a, &b, "-o", &png, "--overlap", "96"]);

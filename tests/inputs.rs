@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::weights::RandomTensors;
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor};
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use perceiver::check::{self, Outcome, Problem};
-use perceiver::gpu::{Device, ShaderChecks};
+use perceiver::internals::gpu::{Device, ShaderChecks};
+use perceiver::internals::kernels::{Outcome, Problem};
 
 mod common;
 

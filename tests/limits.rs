@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use perceiver::checkpoint::read_tensors;
-use perceiver::cpu::Session;
-use perceiver::gpu::{Device, ShaderChecks, adapters};
-use perceiver::graph::passes::limit_arrays;
-use perceiver::graph::{Graph, Placement, Plan};
-use perceiver::perceiver::parameters::{ParameterStore, RandomTensors};
-use perceiver::perceiver::stack::Request;
+use perceiver::internals::cpu::Session;
+use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
+use perceiver::internals::graph::passes::limit_arrays;
+use perceiver::internals::graph::{Graph, Placement, Plan};
+use perceiver::internals::perceiver::stack::Request;
+use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{
@@ -225,13 +225,18 @@ fn what_cannot_be_divided_is_refused() {
 fn run(graph: Graph, weights: Arc<RandomTensors>) -> Vec<(String, Vec<f32>)> {
     let plan = Plan::new(graph).expect("a plan");
     let mut sizes: Vec<(String, usize)> = Vec::new();
-    for (name, _, extent) in plan.graph.inputs() {
+    for (name, _, extent) in plan.graph().inputs() {
         match sizes.iter_mut().find(|(known, _)| known == name) {
             Some((_, size)) => *size += extent.len(),
             None => sizes.push((name.to_owned(), extent.len())),
         }
     }
-    let outputs: Vec<String> = plan.graph.outputs.iter().map(|o| o.name.clone()).collect();
+    let outputs: Vec<String> = plan
+        .graph()
+        .outputs
+        .iter()
+        .map(|o| o.name.clone())
+        .collect();
     let store = ParameterStore::<f64>::new(weights);
     let mut session = Session::new(plan, &store).expect("a session");
     for (name, size) in sizes {
@@ -303,11 +308,11 @@ proptest! {
             }
         };
         let plan = Plan::new(divided.clone()).expect("a plan");
-        for (value, place) in plan.graph.values.iter().zip(&plan.placements) {
+        for (value, place) in plan.graph().values.iter().zip(plan.placements()) {
             let bytes = 4 * value.extent.padded_len() as u64;
             prop_assert!(*place == Placement::Unused || bytes <= limit, "{}", value.label);
         }
-        for view in plan.graph.nodes.iter().flat_map(|n| &n.inputs) {
+        for view in plan.graph().nodes.iter().flat_map(|n| &n.inputs) {
             prop_assert!((view.first_row * view.extent.stride()).is_multiple_of(64));
         }
         let (found, expected) = (run(divided, weights.clone()), run(graph, weights));

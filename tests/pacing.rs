@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use perceiver::check::{random_operands, single};
-use perceiver::gpu::{Device, Parameters, Session, ShaderChecks, Submission, SubmissionBudget};
-use perceiver::graph::Op;
-use perceiver::kernels::attention::Attention;
-use perceiver::kernels::gemm::Gemm;
-use perceiver::kernels::layer_norm::LayerNorm;
-use perceiver::{NamedTensors, check};
+use perceiver::NamedTensors;
+use perceiver::internals::gpu::{
+    Device, Parameters, Session, ShaderChecks, Submission, SubmissionBudget,
+};
+use perceiver::internals::graph::single;
+use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::attention::Attention;
+use perceiver::internals::kernels::gemm::Gemm;
+use perceiver::internals::kernels::layer_norm::LayerNorm;
+use perceiver::internals::kernels::random_operands;
 
 mod common;
 

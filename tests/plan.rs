@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use perceiver::gpu::{Device, ShaderChecks, adapters};
-use perceiver::graph::{Op, Placement, Plan};
-use perceiver::kernels::factored_attention::{FactoredAttention, Factors};
-use perceiver::kernels::{self, DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
-use perceiver::perceiver::parameters::RandomTensors;
-use perceiver::perceiver::stack::{Request, Sizes};
+use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
+use perceiver::internals::graph::{Placement, Plan};
+use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
+use perceiver::internals::kernels::{self, DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
+use perceiver::internals::model::splits as attention_splits;
+use perceiver::internals::perceiver::stack::{Request, Sizes};
+use perceiver::internals::weights::RandomTensors;
 use perceiver::{
     Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, Precision, RunOptions,
-    Tensor, attention_splits, model_plan,
+    Tensor, model_plan,
 };
 use proptest::prelude::*;
 
@@ -205,7 +207,7 @@ fn a_latent_layer_takes_at_most_six_dispatches() {
             assert!(report.dispatches_per_layer <= 6);
             // No LayerNorm is left that a product could have taken in.
             let norms = plan
-                .graph
+                .graph()
                 .nodes
                 .iter()
                 .filter(|n| n.op.kernel() == "layer_norm");
@@ -257,7 +259,8 @@ fn halves_take_half_the_memory() {
         let parameters = share(half.parameter_bytes, full.parameter_bytes);
         assert!(parameters < 0.62, "{parameters}");
         assert!(share(half.peak_bytes, full.peak_bytes) < 0.7);
-        let bytes = |r: &perceiver::graph::PlanReport| r.stages.iter().map(|s| s.bytes).sum();
+        let bytes =
+            |r: &perceiver::internals::graph::PlanReport| r.stages.iter().map(|s| s.bytes).sum();
         assert!(share(bytes(&half), bytes(&full)) < 0.75);
     }
 }
@@ -457,13 +460,13 @@ fn inputs_that_do_not_fit_are_refused() {
 
 /// Values that live at the same time, and a node's results and operands, never share memory.
 fn no_two_tenants_at_once(plan: &Plan) {
-    let graph = &plan.graph;
-    let slot = |id: perceiver::graph::ValueId| match plan.placements[id.index()] {
+    let graph = &plan.graph();
+    let slot = |id: perceiver::internals::graph::ValueId| match plan.placements()[id.index()] {
         Placement::Slot(slot) => Some(slot),
         _ => None,
     };
     // Who holds each slot: what is read later must still be there.
-    let mut holder = vec![None; plan.slots.len()];
+    let mut holder = vec![None; plan.slots().len()];
     for node in &graph.nodes {
         for view in &node.inputs {
             if let Some(s) = slot(view.value) {
@@ -477,7 +480,7 @@ fn no_two_tenants_at_once(plan: &Plan) {
         }
         for &output in &node.outputs {
             if let Some(s) = slot(output) {
-                assert!(plan.slots[s.0] >= graph.value(output).words());
+                assert!(plan.slots()[s.0] >= graph.value(output).words());
                 assert!(node.inputs.iter().all(|v| slot(v.value) != Some(s)));
                 holder[s.0] = Some(output);
             }

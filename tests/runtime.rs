@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perceiver::gpu::{CachePlace, Device, ShaderChecks, Tuning, bucket};
-use perceiver::graph::Op;
-use perceiver::kernels::layer_norm::LayerNorm;
-use perceiver::kernels::{self, Variant};
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::gpu::{CachePlace, Device, ShaderChecks, Tuning, bucket};
+use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::layer_norm::LayerNorm;
+use perceiver::internals::kernels::{self, Variant};
+use perceiver::internals::weights::RandomTensors;
 use perceiver::profile::Timer;
 use perceiver::tune::{TuneOptions, tune};
 use perceiver::{Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor};
@@ -68,7 +68,7 @@ fn deny_slow_ones(device: &Device) {
     let mut tuning = device.tuning();
     for v in kernels::variants() {
         if v.software != device.traits().software && v.kernel != "layer_norm" {
-            tuning.denied.push(perceiver::gpu::Denied {
+            tuning.denied.push(perceiver::internals::gpu::Denied {
                 kernel: v.kernel.to_owned(),
                 variant: v.title(),
                 why: "slow to compile".to_owned(),

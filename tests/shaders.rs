@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use perceiver::gpu::shader;
-use perceiver::kernels::{self, DeviceTraits, bindings};
-use perceiver::{check, cpu};
+use perceiver::internals::gpu::shader;
+use perceiver::internals::kernels::{self, DeviceTraits, bindings};
 
 fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(text)
@@ -161,9 +160,9 @@ fn declared_resources_are_those_of_the_shader() {
 fn every_row_has_a_variant_within_the_default_limits() {
     let device = DeviceTraits::webgpu_default();
     for row in check::table() {
-        let variants = kernels::candidates(&row.op, &device);
+        let variants = row.op.candidates(&device);
         assert!(!variants.is_empty(), "{} {}", row.op.kernel(), row.shape());
-        kernels::launch(&row.op, variants[0], &device).expect("workgroups");
+        row.op.launch(variants[0], &device).expect("workgroups");
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use perceiver::checkpoint::read_tensors;
-use perceiver::gpu::ShaderChecks;
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::gpu::ShaderChecks;
+use perceiver::internals::perceiver::official::optical_flow::patch_rows;
+use perceiver::internals::weights::RandomTensors;
+use perceiver::media::Frame;
 use perceiver::stream::{Encoder, EncoderState, Latents, Queries};
 use perceiver::tasks::flow_tiles::{patches, pixel_rows};
-use perceiver::tasks::optical_flow::patch_rows;
-use perceiver::tasks::{FlowOptions, Frame, OpticalFlow, Scene};
+use perceiver::tasks::{FlowOptions, OpticalFlow, Scene};
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
 };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use perceiver::gpu::ShaderChecks;
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::gpu::ShaderChecks;
+use perceiver::internals::weights::RandomTensors;
 use perceiver::stream::Queries;
 use perceiver::{
     Architecture, Engine, Error, MemorySize, Model, NamedTensors, PerceiverConfig, RunOptions,

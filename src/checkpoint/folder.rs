@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::entry::Entry;
 use super::file::WeightFormat;
 use super::weights::Weights;
-use crate::description::Description;
 use crate::error::{Error, Result, TensorReport};
-use crate::perceiver::parameters::TensorSource;
+use crate::perceiver::Description;
 use crate::tensor::Tensor;
+use crate::weights::TensorSource;
 
 /// An open checkpoint: configuration read, weights memory-mapped.
 ///

@@ -5,6 +5,7 @@
 //! file asks for; no error path allocates more than a small multiple of the file's own size; a file
 //! that is being written appears under its name only when it is complete.
 
+mod convert;
 mod entry;
 mod file;
 mod folder;
@@ -28,6 +29,7 @@ pub(crate) const COMPANIONS: [&str; 6] = [
     "vocab.json",
 ];
 
+pub use convert::{ConvertOptions, Converted, FloatType, convert};
 pub use entry::Entry;
 pub use file::{TensorFile, WeightFormat, read_tensors};
 pub use folder::Checkpoint;

@@ -3,16 +3,32 @@
 //! All memory is allocated when the session is made; a run allocates only the small tiles of the
 //! attention kernel.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::dispatch::Execute;
-use super::real::Real;
-use crate::error::{Error, Result};
-use crate::graph::{Op, Placement, Plan, Source, ValueId, View};
-use crate::perceiver::parameters::ParameterStore;
-use crate::tensor::{Extent, Tensor};
+use crate::error::Result;
+use crate::graph::{Placement, Plan, Source, ValueId, View, input_parts, no_output, repeat_to};
+use crate::kernels::{Op, Real, unpad};
+use crate::tensor::Tensor;
+use crate::weights::ParameterStore;
+
+/// A number type that plans can be run in.
+pub trait Execute: Real {
+    /// Runs one op on the arrays that there are, in the order of its signature.
+    fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]);
+}
+
+impl Execute for f64 {
+    fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]) {
+        op.reference(inputs, outputs);
+    }
+}
+
+impl Execute for f32 {
+    fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]) {
+        op.fast(inputs, outputs);
+    }
+}
 
 /// A plan with its memory, ready to run any number of times.
 pub struct Session<T: Execute> {
@@ -24,8 +40,8 @@ pub struct Session<T: Execute> {
     slots: Vec<Vec<T>>,
     /// Seconds of the last run, by node.
     seconds: Vec<f64>,
-    /// Grid position that factored attentions begin at.
-    first_key: usize,
+    /// Ops of the nodes, with keys where the next run has them.
+    ops: Vec<Op>,
 }
 
 impl<T: Execute> Session<T> {
@@ -34,9 +50,9 @@ impl<T: Execute> Session<T> {
     /// # Errors
     /// Whatever reading a parameter from the checkpoint gives.
     pub fn new(plan: Plan, store: &ParameterStore<T>) -> Result<Self> {
-        let mut parameters = Vec::with_capacity(plan.graph.values.len());
-        let mut own = Vec::with_capacity(plan.graph.values.len());
-        for (value, place) in plan.graph.values.iter().zip(&plan.placements) {
+        let mut parameters = Vec::with_capacity(plan.graph().values.len());
+        let mut own = Vec::with_capacity(plan.graph().values.len());
+        for (value, place) in plan.graph().values.iter().zip(plan.placements()) {
             parameters.push(match (&value.source, place) {
                 (Source::Parameter(recipe), Placement::Parameter) => Some(store.get(recipe)?),
                 _ => None,
@@ -46,14 +62,19 @@ impl<T: Execute> Session<T> {
                 _ => Vec::new(),
             });
         }
-        let slots = plan.slots.iter().map(|&n| vec![T::default(); n]).collect();
+        let slots = plan
+            .slots()
+            .iter()
+            .map(|&n| vec![T::default(); n])
+            .collect();
+        let ops = plan.graph().nodes.iter().map(|n| n.op).collect();
         let mut session = Session {
             plan,
             parameters,
             own,
             slots,
             seconds: Vec::new(),
-            first_key: 0,
+            ops,
         };
         session.prepare();
         Ok(session)
@@ -62,19 +83,23 @@ impl<T: Execute> Session<T> {
     /// Runs the part that runs once, again: for a graph with inputs that are kept, after they have
     /// been written.
     pub fn prepare(&mut self) {
-        for i in 0..self.plan.once {
+        for i in 0..self.plan.once() {
             self.run_node(i);
         }
     }
 
-    /// Grid position of the first key of all factored attentions.
-    pub fn set_first_key(&mut self, first: usize) {
-        for node in &mut self.plan.graph.nodes {
-            if let Op::FactoredAttention(args) = &mut node.op {
-                args.first_key = args.first_key - self.first_key + first;
+    /// Has the first keys of all factored attentions lie further on, by `first` grid positions.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when keys would lie beyond the grid.
+    pub fn set_first_key(&mut self, first: usize) -> Result<()> {
+        for (node, op) in self.plan.graph().nodes.iter().zip(&mut self.ops) {
+            if let Some(moved) = node.op.from_key(first) {
+                moved.check(&node.label)?;
+                *op = moved;
             }
         }
-        self.first_key = first;
+        Ok(())
     }
 
     /// The plan that this session runs.
@@ -121,10 +146,10 @@ impl<T: Execute> Session<T> {
     /// # Errors
     /// None on the CPU; the signature is that of every executor.
     pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        let steps = self.plan.once..self.plan.graph.nodes.len();
+        let steps = self.plan.once()..self.plan.graph().nodes.len();
         let total: u64 = steps
             .clone()
-            .map(|i| self.plan.graph.nodes[i].op.cost().flops)
+            .map(|i| self.plan.graph().nodes[i].op.cost().flops)
             .sum();
         let mut done = 0;
         self.seconds.clear();
@@ -133,7 +158,7 @@ impl<T: Execute> Session<T> {
             let start = Instant::now();
             self.run_node(i);
             self.seconds[i] = start.elapsed().as_secs_f64();
-            done += self.plan.graph.nodes[i].op.cost().flops;
+            done += self.plan.graph().nodes[i].op.cost().flops;
             progress(done, total);
         }
         Ok(())
@@ -152,15 +177,15 @@ impl<T: Execute> Session<T> {
     pub fn read(&self, name: &str) -> Result<Tensor> {
         let output = self
             .plan
-            .graph
+            .graph()
             .outputs
             .iter()
             .find(|o| o.name == name)
             .ok_or_else(|| no_output(&self.plan, name))?;
         let mut data = Vec::new();
         for &piece in &output.pieces {
-            let extent = self.plan.graph.extent(piece);
-            unpad(extent, self.slice(self.plan.graph.view(piece)), &mut data);
+            let extent = self.plan.graph().extent(piece);
+            unpad(extent, self.slice(self.plan.graph().view(piece)), &mut data);
         }
         Tensor::f32(
             output.shape.clone(),
@@ -169,17 +194,17 @@ impl<T: Execute> Session<T> {
     }
 
     fn run_node(&mut self, i: usize) {
-        let outputs = self.plan.graph.nodes[i].outputs.clone();
+        let outputs = self.plan.graph().nodes[i].outputs.clone();
         let mut taken: Vec<Vec<T>> = outputs.iter().map(|&o| self.take(o)).collect();
         {
-            let node = &self.plan.graph.nodes[i];
+            let node = &self.plan.graph().nodes[i];
             let inputs: Vec<&[T]> = node.inputs.iter().map(|&v| self.slice(v)).collect();
             let mut results: Vec<&mut [T]> = taken
                 .iter_mut()
                 .zip(&outputs)
-                .map(|(t, &o)| &mut t[..self.plan.graph.extent(o).padded_len()])
+                .map(|(t, &o)| &mut t[..self.plan.graph().extent(o).padded_len()])
                 .collect();
-            T::execute(&node.op, &inputs, &mut results);
+            T::execute(&self.ops[i], &inputs, &mut results);
         }
         for (o, memory) in outputs.into_iter().zip(taken) {
             self.put_back(o, memory);
@@ -189,18 +214,18 @@ impl<T: Execute> Session<T> {
     /// Memory of a value that a node is about to write. Results never share memory with operands,
     /// so the rest stays readable.
     fn take(&mut self, id: ValueId) -> Vec<T> {
-        match self.plan.placements[id.index()] {
+        match self.plan.placements()[id.index()] {
             Placement::Slot(slot) => std::mem::take(&mut self.slots[slot.0]),
             Placement::Own => std::mem::take(&mut self.own[id.index()]),
             // Nothing reads it, but the op writes it.
             Placement::Parameter | Placement::Unused => {
-                vec![T::default(); self.plan.graph.extent(id).padded_len()]
+                vec![T::default(); self.plan.graph().extent(id).padded_len()]
             }
         }
     }
 
     fn put_back(&mut self, id: ValueId, memory: Vec<T>) {
-        match self.plan.placements[id.index()] {
+        match self.plan.placements()[id.index()] {
             Placement::Slot(slot) => self.slots[slot.0] = memory,
             Placement::Own => self.own[id.index()] = memory,
             Placement::Parameter | Placement::Unused => {}
@@ -208,7 +233,7 @@ impl<T: Execute> Session<T> {
     }
 
     fn slice(&self, view: View) -> &[T] {
-        let memory: &[T] = match self.plan.placements[view.value.index()] {
+        let memory: &[T] = match self.plan.placements()[view.value.index()] {
             Placement::Slot(slot) => &self.slots[slot.0],
             Placement::Own => &self.own[view.value.index()],
             Placement::Parameter => self.parameters[view.value.index()]
@@ -219,73 +244,4 @@ impl<T: Execute> Session<T> {
         let first = view.first_row * view.extent.stride();
         &memory[first..first + view.extent.padded_len()]
     }
-}
-
-/// The arrays that hold input `name` of a plan, each with the elements that it takes, if `elements` is
-/// the input's size.
-pub(crate) fn input_parts(
-    plan: &Plan,
-    name: &str,
-    elements: usize,
-) -> Result<Vec<(ValueId, Extent, Range<usize>)>> {
-    let mut parts = Vec::new();
-    let mut wanted = None;
-    for (known, id, extent) in plan.graph.inputs() {
-        if known != name {
-            continue;
-        }
-        let (first, whole) = match plan.graph.value(id).source {
-            Source::Part { first, whole, .. } => (first, whole),
-            _ => (0, extent.len()),
-        };
-        parts.push((id, extent, first..first + extent.len()));
-        wanted = Some((whole, extent));
-    }
-    let Some((whole, extent)) = wanted else {
-        let mut known: Vec<&str> = plan.graph.inputs().map(|(n, ..)| n).collect();
-        known.dedup();
-        let expected = format!("one of {known:?}");
-        return Err(Error::input(name, "is unknown", expected));
-    };
-    if whole != elements {
-        let expected = match parts.len() {
-            1 => format!("{whole} elements ({extent})"),
-            _ => format!("{whole} elements"),
-        };
-        return Err(Error::input(
-            name,
-            format!("has {elements} elements"),
-            expected,
-        ));
-    }
-    Ok(parts)
-}
-
-/// The error for an output that a plan does not have.
-pub(crate) fn no_output(plan: &Plan, name: &str) -> Error {
-    let known: Vec<&str> = plan.graph.outputs.iter().map(|o| o.name.as_str()).collect();
-    Error::input(
-        name,
-        "is not an output of this plan",
-        format!("one of {known:?}"),
-    )
-}
-
-/// Appends the rows of a padded array without their padding.
-pub(crate) fn unpad<T: Real>(extent: Extent, padded: &[T], data: &mut Vec<f32>) {
-    if extent.is_empty() {
-        return;
-    }
-    data.reserve(extent.len());
-    for row in padded.chunks_exact(extent.stride()).take(extent.all_rows()) {
-        data.extend(row[..extent.cols].iter().map(|&x| x.to_f32()));
-    }
-}
-
-/// Repeats learned arrays, which have one item, to the size of the whole batch.
-pub(crate) fn repeat_to(elements: usize, data: Vec<f32>) -> Vec<f32> {
-    if data.is_empty() || data.len() >= elements || !elements.is_multiple_of(data.len()) {
-        return data;
-    }
-    data.repeat(elements / data.len())
 }

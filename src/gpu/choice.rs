@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::device::{Device, lock};
+use super::trial::try_variant;
 use super::tuning::{Denied, Tuning};
-use crate::check::{self, Problem, Row};
 use crate::error::{Error, Result};
-use crate::graph::Op;
-use crate::kernels::{self, Variant};
+use crate::kernels::Op;
+use crate::kernels::{Problem, Row, Variant};
 
 /// What decides the choice on one device.
 pub(super) struct Choices {
@@ -65,7 +65,7 @@ impl Device {
         let offered = choices.offered.iter().copied();
         let mut list: Vec<Variant> = offered
             .filter(|v| v.kernel == op.kernel())
-            .chain(kernels::candidates(op, self.traits()))
+            .chain(op.candidates(self.traits()))
             .filter(|v| !choices.tuning.denies(v.kernel, &v.title()))
             .collect();
         if let Some(name) = choices.tuning.choice(op)
@@ -88,14 +88,16 @@ impl Device {
 
     /// What is wrong with a variant in a small case of an op, if anything is.
     pub(crate) fn failure(&self, op: &Op, variant: Variant) -> Option<String> {
-        let row = Row::of(check::small(op));
+        let row = Row::of(op.small());
         // What the op alone decides, such as whole tiles, may be otherwise in the small case.
-        let known = kernels::candidates(op, self.traits()).contains(&variant);
-        let variant = kernels::candidates(&row.op, self.traits())
+        let known = op.candidates(self.traits()).contains(&variant);
+        let variant = row
+            .op
+            .candidates(self.traits())
             .into_iter()
             .find(|v| known && v.name == variant.name && v.halves == variant.halves)
             .unwrap_or(variant);
-        let outcome = Problem::new(&row, 0x5e1f).on_gpu(self, variant);
+        let outcome = try_variant(&Problem::new(&row, 0x5e1f), self, variant);
         (!outcome.passed).then(|| {
             outcome.failure.unwrap_or_else(|| {
                 format!(

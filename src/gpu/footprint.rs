@@ -6,7 +6,6 @@ use super::bases;
 use super::device::Device;
 use crate::error::Result;
 use crate::graph::{Plan, ValueId};
-use crate::kernels;
 
 /// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every
 /// launch, where parts of dispatches begin (more where very many are cut), and what absent operands are
@@ -15,7 +14,7 @@ use crate::kernels;
 /// # Errors
 /// [`crate::Error::Limit`] when a node needs more workgroups than the device can count.
 pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
-    let graph = &plan.graph;
+    let graph = &plan.graph();
     let size = |id: ValueId| graph.value(id).bytes();
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
     let upload: u64 = graph.inputs().map(|(_, id, _)| size(id)).sum();
@@ -29,7 +28,7 @@ pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let mut words = 0;
     for node in &graph.nodes {
         if let Ok(variant) = device.variant_for(&node.op) {
-            let launch = kernels::launch(&node.op, variant, device.traits())?;
+            let launch = node.op.launch(variant, device.traits())?;
             words += (4 * launch.params.len() as u64).next_multiple_of(u64::from(align));
         }
     }

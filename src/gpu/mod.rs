@@ -19,6 +19,7 @@ mod session;
 pub mod shader;
 mod staging;
 mod store;
+mod trial;
 mod tuning;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
@@ -28,6 +29,7 @@ pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Submission, SubmissionBudget};
 pub use session::{Choice, Session, Span, Spans};
 pub use store::Parameters;
+pub use trial::try_variant;
 pub use tuning::{Denied, TunedChoice, Tuning, bucket};
 
 /// FNV-1a of some bytes: enough to notice damage and change, not meant against forgery.

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::adapter::AdapterKind;
 use crate::error::Error;
-use crate::graph::Op;
+use crate::kernels::Op;
 use crate::kernels::{Launch, Variant};
 
 /// The longest that one submission may keep a GPU busy.

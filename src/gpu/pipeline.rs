@@ -8,7 +8,7 @@ use super::device::{Device, ShaderChecks, lock};
 use super::pipeline_cache::PipelineCache;
 use super::shader;
 use crate::error::{Error, Result};
-use crate::kernels::{Bindings, Variant, bindings};
+use crate::kernels::{Bindings, Variant};
 
 /// Pipelines by variant.
 pub(super) type Pipelines = HashMap<Variant, Arc<Pipeline>>;
@@ -17,7 +17,6 @@ pub(super) type Pipelines = HashMap<Variant, Arc<Pipeline>>;
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) bindings: Bindings,
 }
 
 impl Device {
@@ -25,12 +24,12 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Shader`] when the driver rejects it.
-    pub(super) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(&self, variant: &Variant, bindings: Bindings) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = lock(self.pipelines()).get(variant) {
             return Ok(pipeline.clone());
         }
         // Not under the lock: others may compile meanwhile.
-        let pipeline = Arc::new(self.compile(variant)?);
+        let pipeline = Arc::new(self.compile(variant, bindings)?);
         let mut known = lock(self.pipelines());
         Ok(known.entry(*variant).or_insert(pipeline).clone())
     }
@@ -42,12 +41,12 @@ impl Device {
     /// [`Error::Shader`] when the driver rejects one.
     pub(super) fn compile_all(
         &self,
-        variants: &[Variant],
+        variants: &[(Variant, Bindings)],
         progress: &mut dyn FnMut(usize),
     ) -> Result<()> {
-        let new: Vec<Variant> = {
+        let new: Vec<(Variant, Bindings)> = {
             let known = lock(self.pipelines());
-            let missing = variants.iter().filter(|v| !known.contains_key(v));
+            let missing = variants.iter().filter(|(v, _)| !known.contains_key(v));
             missing.copied().collect()
         };
         let mut done = variants.len() - new.len();
@@ -62,9 +61,14 @@ impl Device {
             for _ in 0..threads.min(new.len()) {
                 let (sender, next, new) = (sender.clone(), &next, &new);
                 scope.spawn(move || {
-                    while let Some(variant) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some((variant, bindings)) =
+                        new.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
                         // The receiver is gone when another has failed.
-                        if sender.send(self.pipeline(variant).map(|_| ())).is_err() {
+                        if sender
+                            .send(self.pipeline(variant, *bindings).map(|_| ()))
+                            .is_err()
+                        {
                             break;
                         }
                     }
@@ -84,13 +88,9 @@ impl Device {
         Ok(())
     }
 
-    fn compile(&self, variant: &Variant) -> Result<Pipeline> {
+    fn compile(&self, variant: &Variant, bindings: Bindings) -> Result<Pipeline> {
         let label = format!("{}/{}", variant.kernel, variant.title());
         let source = shader::source(variant)?;
-        let bindings = bindings(variant.kernel).ok_or_else(|| Error::Shader {
-            label: label.clone(),
-            message: "has no bindings".to_owned(),
-        })?;
         let cache = self.pipeline_cache();
         let compiled = self.scoped(&label, 0, || {
             let descriptor = wgpu::ShaderModuleDescriptor {
@@ -123,11 +123,7 @@ impl Device {
                 },
                 cache: cache.as_deref().map(PipelineCache::handle),
             });
-            Pipeline {
-                pipeline,
-                layout,
-                bindings,
-            }
+            Pipeline { pipeline, layout }
         });
         if let (Ok(_), Some(cache)) = (&compiled, &cache) {
             cache.made_one();

@@ -38,7 +38,7 @@ impl Staging {
             if parts.iter().any(|known| known.id == id) {
                 continue;
             }
-            let bytes = plan.graph.value(id).bytes();
+            let bytes = plan.graph().value(id).bytes();
             if sizes[sizes.len() - 1] + bytes > most {
                 sizes.push(0);
             }

@@ -8,8 +8,8 @@ use half::slice::HalfFloatSliceExt;
 use super::device::Device;
 use crate::error::Result;
 use crate::graph::Recipe;
-use crate::perceiver::parameters::{TensorSource, evaluate, window};
 use crate::tensor::Element;
+use crate::weights::{TensorSource, evaluate, window};
 
 /// The parameters of a model on a device.
 pub struct Parameters {

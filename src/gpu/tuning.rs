@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shader;
 use crate::error::{Error, Result};
-use crate::graph::{Op, Role};
+use crate::kernels::{Op, Role};
 use crate::output::write_whole;
 use crate::tensor::Element;
 

@@ -1,12 +1,12 @@
 //! Adding ops to a graph, with shape inference and checks.
 
 use super::fold::{Factored, Folded};
+use super::parameter::HeadLayout;
 use super::parameter::{LinearPart, Recipe, Spacing, part_columns};
-use super::{Graph, Node, Op, Output, Source, Stage, Value, ValueId, View};
+use super::{Graph, Node, Output, Source, Stage, Value, ValueId, View, Window};
 use crate::error::{Error, Result};
 use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::Attention;
-use crate::kernels::attention_merge::AttentionMerge;
 use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
 use crate::kernels::factored_attention::FactoredAttention;
@@ -15,10 +15,8 @@ use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
 use crate::kernels::transpose::Transpose;
-use crate::perceiver::encoder::Window;
+use crate::kernels::{Kernel, Op};
 use crate::tensor::{Element, Extent};
-
-use super::parameter::HeadLayout;
 
 /// A linear layer, or several that read the same rows, with an epilogue.
 #[derive(Debug, Clone)]
@@ -273,7 +271,7 @@ impl Graph {
             splits: 1,
             ..Attention::new(qe.rows, ke.rows, heads, d_qk, d_v)
         };
-        let extents = attention_outputs(&args);
+        let extents = args.signature().result_extents();
         Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents))
     }
 
@@ -425,7 +423,7 @@ impl Graph {
             inputs.push(self.view(acc));
             inputs.push(self.view(stats));
         }
-        let extents = factored_outputs(&args);
+        let extents = args.signature().result_extents();
         Ok(self.push_node(stage, label, Op::FactoredAttention(args), inputs, &extents))
     }
 
@@ -446,7 +444,7 @@ impl Graph {
             return Err(Error::graph(label, "the operands do not fit"));
         }
         let inputs: Vec<View> = inputs.into_iter().flatten().collect();
-        let extents = attention_outputs(&args);
+        let extents = args.signature().result_extents();
         Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents)[0])
     }
 
@@ -615,42 +613,4 @@ pub struct Parts<'a> {
     pub points: Option<View>,
     /// Last columns, `[1, 1 or rows, ..]`.
     pub tail: Option<View>,
-}
-
-/// Shapes of what an attention writes.
-pub(crate) fn attention_outputs(a: &Attention) -> Vec<Extent> {
-    let row = a.heads * a.v_stride();
-    if a.stores_result() {
-        // With one head the padding of the row is that of the head.
-        let cols = if a.heads == 1 { a.d_v } else { row };
-        return vec![Extent::new(a.batch, a.queries, cols)];
-    }
-    vec![
-        Extent::new(a.splits * a.batch, a.queries, row),
-        Extent::new(a.splits * a.batch, a.queries, 2 * a.heads),
-    ]
-}
-
-/// Shapes of what a merge writes.
-pub(crate) fn merge_outputs(a: &AttentionMerge) -> Vec<Extent> {
-    let row = a.heads * a.v_stride();
-    if a.finish {
-        let cols = if a.heads == 1 { a.d_v } else { row };
-        return vec![Extent::new(a.batch, a.queries, cols)];
-    }
-    vec![
-        Extent::new(a.batch, a.queries, row),
-        Extent::new(a.batch, a.queries, 2 * a.heads),
-    ]
-}
-
-/// Shapes of what a factored attention writes.
-pub(crate) fn factored_outputs(a: &FactoredAttention) -> Vec<Extent> {
-    if a.stores_result() {
-        return vec![Extent::new(a.batch, a.queries, a.columns)];
-    }
-    vec![
-        Extent::new(a.splits * a.batch, a.queries, a.columns),
-        Extent::new(a.splits * a.batch, a.queries, 2),
-    ]
 }

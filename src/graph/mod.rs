@@ -5,27 +5,29 @@
 //! node, or is an input, or is a parameter.
 
 mod builder;
-mod element;
 mod fold;
-mod op;
 mod parameter;
 pub mod passes;
 mod plan;
 mod report;
+mod single;
+mod stage;
+mod transfer;
 
 pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
-pub(crate) use builder::{attention_outputs, factored_outputs, merge_outputs};
-pub use element::Role;
 pub use fold::{Factored, Fold, Folded, Named};
-pub use op::{Op, Stage};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};
 pub(crate) use plan::WORD_BYTES;
 pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
+pub use single::single;
+pub use stage::Stage;
+pub(crate) use transfer::{input_parts, no_output, repeat_to};
 
 use std::collections::HashMap;
 
+use crate::kernels::Op;
 use crate::tensor::{Element, Extent};
 
 /// Bytes of an element as sizes are bounded, before it is known what will be stored as halves.
@@ -89,6 +91,15 @@ impl Value {
     pub const fn bytes(&self) -> u64 {
         4 * self.words() as u64
     }
+}
+
+/// Rows of the input array that are there at once, and all that is computed of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// First row.
+    pub first: usize,
+    /// Number of rows.
+    pub rows: usize,
 }
 
 /// Some rows of a value, seen as an array of their own.
@@ -165,6 +176,15 @@ impl Graph {
             first_row: 0,
             extent: self.extent(id),
         }
+    }
+
+    /// The whole of a value, if it is one of this graph.
+    pub(crate) fn checked_view(&self, id: ValueId) -> Option<View> {
+        self.values.get(id.index()).map(|value| View {
+            value: id,
+            first_row: 0,
+            extent: value.extent,
+        })
     }
 
     /// Names and shapes of the inputs; one that several arrays hold comes several times.

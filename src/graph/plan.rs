@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::passes::hoist;
-use super::{Graph, Source};
+use super::{Graph, Node, Source};
 use crate::error::{Error, Result};
 
 /// Bytes of a word, in which plans count memory.
@@ -30,17 +30,14 @@ pub enum Placement {
     Unused,
 }
 
-/// A scheduled graph.
+/// A scheduled graph. It cannot be changed, and its ops have been compared with the arrays that they
+/// read and write: executors lean on that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The graph; nodes that run once come first.
-    pub graph: Graph,
-    /// How many of the first nodes run once, when the plan is prepared.
-    pub once: usize,
-    /// Place of each value.
-    pub placements: Vec<Placement>,
-    /// Words of 32 bits of each slot: elements, where they are f32.
-    pub slots: Vec<usize>,
+    graph: Graph,
+    once: usize,
+    placements: Vec<Placement>,
+    slots: Vec<usize>,
 }
 
 impl Plan {
@@ -48,8 +45,12 @@ impl Plan {
     /// first, and shares memory between values that never live together.
     ///
     /// # Errors
-    /// [`Error::Graph`] when a node reads a value before it is written.
+    /// [`Error::Graph`] when a node reads a value before it is written, or an op's signature does not
+    /// fit the arrays that it is given.
     pub fn new(mut graph: Graph) -> Result<Self> {
+        for node in &graph.nodes {
+            check(&graph, node)?;
+        }
         drop_unneeded(&mut graph);
         let once_flags = hoist(&graph);
         let once = once_flags.iter().filter(|&&o| o).count();
@@ -105,6 +106,30 @@ impl Plan {
         })
     }
 
+    /// The graph; nodes that run once come first.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// How many of the first nodes run once, when the plan is prepared.
+    #[must_use]
+    pub fn once(&self) -> usize {
+        self.once
+    }
+
+    /// Place of each value.
+    #[must_use]
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// Words of 32 bits of each slot: elements, where they are f32.
+    #[must_use]
+    pub fn slots(&self) -> &[usize] {
+        &self.slots
+    }
+
     /// Words of values with memory of their own (inputs and results that are kept).
     #[must_use]
     pub fn own_words(&self) -> usize {
@@ -150,6 +175,55 @@ impl Plan {
             .map(|&p| self.graph.value(p).words())
             .sum()
     }
+}
+
+/// Compares an op with its views: each operand and result that the signature names is there, is stored as
+/// the op says, and has at least the words that the op reads or writes.
+fn check(graph: &Graph, node: &Node) -> Result<()> {
+    let refuse = |what: String| Err(Error::graph(&node.label, what));
+    node.op.check(&node.label)?;
+    let signature = node.op.signature();
+    let results = node.outputs.iter().map(|&o| graph.checked_view(o));
+    let inputs = node.inputs.iter().map(|&v| Some(v));
+    let sides = [
+        (
+            signature.present_operands().collect::<Vec<_>>(),
+            inputs.collect::<Vec<_>>(),
+        ),
+        (signature.present_results().collect(), results.collect()),
+    ];
+    for (operands, views) in sides {
+        if operands.len() != views.len() {
+            let (wanted, found) = (operands.len(), views.len());
+            return refuse(format!(
+                "`{}` takes {wanted} arrays, not {found}",
+                node.op.kernel()
+            ));
+        }
+        for (operand, view) in operands.into_iter().zip(views) {
+            let Some((view, value)) =
+                view.and_then(|v| Some((v, graph.values.get(v.value.index())?)))
+            else {
+                return refuse(format!("`{}` is no value of the graph", operand.name));
+            };
+            let element = node.op.element(operand.role);
+            let end = view.first_row * view.extent.stride() + view.extent.padded_len();
+            let needed = operand.extent.padded_len();
+            if value.element != element {
+                return refuse(format!(
+                    "`{}` is {:?}, not {element:?}",
+                    operand.name, value.element
+                ));
+            }
+            if end > value.extent.padded_len() || needed > view.extent.padded_len() {
+                return refuse(format!(
+                    "`{}` is {} of {}, the op needs {}",
+                    operand.name, view.extent, value.extent, operand.extent
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// First and last node that a value must be there for, both included.

@@ -103,7 +103,7 @@ impl Plan {
     /// What this plan will cost. `dispatches` says how many launches a node takes.
     #[must_use]
     pub fn report(&self) -> PlanReport {
-        let graph = &self.graph;
+        let graph = self.graph();
         let lives = lifetimes(graph).unwrap_or_default();
         let parameter_bytes = WORD * self.parameter_words() as u64;
         let kept_bytes = WORD * self.own_words() as u64;
@@ -111,7 +111,7 @@ impl Plan {
         let fixed = parameter_bytes + kept_bytes;
         // Bytes in slots during each node, from what begins and what ends there.
         let mut live = vec![0i64; graph.nodes.len() + 2];
-        for ((life, place), value) in lives.iter().zip(&self.placements).zip(&graph.values) {
+        for ((life, place), value) in lives.iter().zip(self.placements()).zip(&graph.values) {
             if let (Placement::Slot(_), Some(life)) = (place, life) {
                 let bytes = value.bytes() as i64;
                 live[life.from] += bytes;
@@ -141,7 +141,7 @@ impl Plan {
                         .map_or(Element::F32, |&o| graph.value(o).element),
                     flops: cost.flops,
                     bytes: cost.bytes,
-                    once: i < self.once,
+                    once: i < self.once(),
                 }
             })
             .collect();
@@ -171,7 +171,7 @@ impl Plan {
                     report.flops += cost.flops;
                     report.bytes += cost.bytes;
                     report.peak_bytes = report.peak_bytes.max(fixed + live[i] as u64);
-                    if i < self.once {
+                    if i < self.once() {
                         report.flops_once += cost.flops;
                     } else {
                         report.dispatches += 1;
@@ -180,7 +180,7 @@ impl Plan {
                 any.then_some(report)
             })
             .collect::<Vec<_>>();
-        let layers = graph.nodes.iter().skip(self.once);
+        let layers = graph.nodes.iter().skip(self.once());
         let layers = layers
             .filter(|n| n.stage == Stage::Process && matches!(n.op, Op::Attention(_)))
             .count() as u64;

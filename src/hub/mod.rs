@@ -28,8 +28,8 @@ pub use known::{KNOWN, KnownModel};
 pub use name::ModelName;
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Token};
 
-use crate::description::Description;
 use crate::error::{Error, Result};
+use crate::perceiver::Description;
 use cache::Store;
 use client::Client;
 use download::Wanted;

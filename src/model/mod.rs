@@ -3,6 +3,10 @@
 //! Plans are made for the shapes that come and kept for the next run of the same shapes, so that
 //! only the first run of a shape allocates and compiles.
 
+mod budget;
+mod engine;
+mod latents;
+mod memory;
 mod planning;
 mod precision;
 mod run;
@@ -11,23 +15,24 @@ mod session;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
+pub use latents::Latents;
+pub use memory::MemorySize;
 pub use planning::{blueprint, graph, plan, splits};
 use planning::{plan_of, route};
 pub(crate) use planning::{planned, window_bytes};
 pub use precision::Precision;
 pub(crate) use session::{Backend, Session, Store};
 
-use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::graph::{Graph, Plan, PlanReport, Stage};
 use crate::kernels::DeviceTraits;
-use crate::memory::MemorySize;
-use crate::perceiver::parameters::{ParameterStore, TensorSource};
+use crate::perceiver::Description;
+use crate::perceiver::official::multimodal;
 use crate::perceiver::stack::{Request, Sizes};
 use crate::perceiver::{Architecture, PerceiverConfig, build};
-use crate::stream::{Decoder, Encoder, Latents};
-use crate::tasks::multimodal;
+use crate::weights::{ParameterStore, TensorSource};
 
 /// What a run returns beside the model's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -244,7 +249,7 @@ impl Model {
             report.submissions = submissions.len() as u64;
             for stage in &mut report.stages {
                 let has = |nodes: &&std::ops::RangeInclusive<usize>| {
-                    let mut of_stage = plan.graph.nodes[(*nodes).clone()].iter();
+                    let mut of_stage = plan.graph().nodes[(*nodes).clone()].iter();
                     of_stage.any(|n| n.stage.name() == stage.name)
                 };
                 stage.submissions = submissions.iter().filter(has).count() as u64;
@@ -377,39 +382,5 @@ impl Model {
     /// A tensor of the weights.
     pub(crate) fn read_tensor(&self, name: &str) -> Result<Vec<f32>> {
         self.source.read_f32(name)
-    }
-
-    /// An encoder that takes input rows in chunks of any size and order: pixels of a picture, patches
-    /// of frames, blocks and samples of a clip. `sizes` are those of the whole input.
-    ///
-    /// # Errors
-    /// [`crate::Error::Input`] for models that read their inputs more than once.
-    ///
-    /// ```
-    /// # use perceiver::{Architecture, Engine, Model, PerceiverConfig, Sizes, Tensor};
-    /// # use perceiver::perceiver::parameters::RandomTensors;
-    /// # let mut config = PerceiverConfig::new(Architecture::ImageFourier);
-    /// # (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
-    /// # config.num_cross_attention_heads = 1;
-    /// # let weights = RandomTensors::new(Model::tensors(&config)?, 1);
-    /// # let model = Engine::cpu().load_from(config, std::sync::Arc::new(weights))?;
-    /// let sizes = Sizes { image: [8, 8], ..Sizes::default() };
-    /// let mut encoder = model.encoder(&sizes)?;
-    /// encoder.push("pixel", 0, &Tensor::f32(vec![24, 3], vec![0.5; 72])?)?;
-    /// encoder.push("pixel", 24, &Tensor::f32(vec![40, 3], vec![0.1; 120])?)?;
-    /// let latents = encoder.finish()?;
-    /// assert_eq!(latents.shape(), [4, 16]);
-    /// # Ok::<(), perceiver::Error>(())
-    /// ```
-    pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder<'_>> {
-        Encoder::new(self, self.description.blueprint(sizes))
-    }
-
-    /// A decoder of any queries over these latents. `sizes` are those that the latents were made with.
-    ///
-    /// # Errors
-    /// [`crate::Error::Input`] when the latents are of another model.
-    pub fn decoder<'a>(&'a self, sizes: &Sizes, latents: &'a Latents) -> Result<Decoder<'a>> {
-        Decoder::new(self, self.description.blueprint(sizes), latents)
     }
 }

@@ -3,14 +3,14 @@
 use super::Precision;
 use crate::error::{Error, Result};
 use crate::graph::passes::{fuse_norms, halve, limit_arrays, split_attention, split_products};
-use crate::graph::{ELEMENT_BYTES, Graph, Op, Plan};
-use crate::kernels::DeviceTraits;
+use crate::graph::{ELEMENT_BYTES, Graph, Plan};
+use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
-use crate::perceiver::stack::{Request, Sizes};
-use crate::perceiver::{Architecture, PerceiverConfig, build};
-use crate::tasks::{
+use crate::perceiver::official::{
     image_classification, masked_lm, multimodal, optical_flow, text_classification,
 };
+use crate::perceiver::stack::{Request, Sizes};
+use crate::perceiver::{Architecture, PerceiverConfig, build};
 
 /// A model as data, for items of these sizes.
 #[must_use]

@@ -5,18 +5,18 @@ use std::sync::PoisonError;
 
 use super::{Model, RunOptions, Session, Store};
 use crate::cpu;
-use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::graph::{Graph, Plan};
-use crate::memory::MemorySize;
+use crate::model::MemorySize;
+use crate::perceiver::Description;
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::Content;
+use crate::perceiver::official::{image_classification, masked_lm, multimodal, optical_flow};
 use crate::perceiver::stack::{Request, Sizes};
 use crate::perceiver::stream::LATENTS;
 use crate::perceiver::{Architecture, PerceiverConfig, blueprint_inputs, build};
 use crate::stream::Latents;
-use crate::tasks::{image_classification, masked_lm, multimodal, optical_flow};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Sessions kept per model: a caller who alternates between two shapes makes each once.
@@ -151,7 +151,7 @@ impl Model {
         // Points are for decoders.
         let known: Vec<String> = session
             .plan()
-            .graph
+            .graph()
             .inputs()
             .map(|(n, ..)| n.to_owned())
             .collect();
@@ -274,7 +274,7 @@ impl Model {
                     session.write(&array.name, array.of_items(first, items))?;
                 }
                 session.run(&mut inner)?;
-                let outputs = &session.plan().graph.outputs;
+                let outputs = &session.plan().graph().outputs;
                 let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
                 let read = names
                     .into_iter()
@@ -332,7 +332,7 @@ impl Model {
 
     fn session(&self, request: &Request, progress: &mut dyn FnMut(u64, u64)) -> Result<Session> {
         let plan = self.plan(request)?;
-        tracing::debug!(?request, nodes = plan.graph.nodes.len(), "new session");
+        tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
         self.prepared(plan, progress)
     }
 

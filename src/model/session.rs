@@ -4,8 +4,8 @@ use crate::cpu;
 use crate::error::Result;
 use crate::gpu;
 use crate::graph::Plan;
-use crate::perceiver::parameters::ParameterStore;
 use crate::tensor::Tensor;
+use crate::weights::ParameterStore;
 
 /// What executes plans.
 #[derive(Clone)]
@@ -83,9 +83,8 @@ impl Session {
         match self {
             Session::Cpu(s) => s.set_first_key(first),
             Session::Reference(s) => s.set_first_key(first),
-            Session::Gpu(s) => return s.set_first_key(first),
+            Session::Gpu(s) => s.set_first_key(first),
         }
-        Ok(())
     }
 
     pub(super) fn plan(&self) -> &Plan {

@@ -4,12 +4,13 @@ use super::blueprint::{
     Blueprint, Content, Decoder, Head, OutputLinear, Positions, Queries, RowArray, Step,
 };
 use super::decoder::{Decoded, decode};
-use super::encoder::{Window, encode, windows};
+use super::encoder::{encode, windows};
 use super::layer::AttentionLayer;
 use super::processor::process;
 use super::rows::Rows;
 use super::stack::Request;
 use crate::error::{Error, Result};
+use crate::graph::Window;
 use crate::graph::{
     Folded, Graph, HeadLayout, Linear, LinearPart, Named, Recipe, Stage, ValueId, View,
     WindowReport,

@@ -7,16 +7,7 @@
 use super::layer::AttentionLayer;
 use super::rows::Rows;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Stage, ValueId, View};
-
-/// Rows of the input array that are there at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// First row.
-    pub first: usize,
-    /// Number of rows.
-    pub rows: usize,
-}
+use crate::graph::{Graph, Stage, ValueId, View, Window};
 
 /// How cross-attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,10 +12,10 @@
 //! [`decoder_parts`] answer.
 
 use super::decoder::Decoded;
-use super::encoder::Window;
 use super::layer::AttentionLayer;
 use super::rows::Rows;
 use crate::error::{Error, Result};
+use crate::graph::Window;
 use crate::graph::{
     Factored, Fold, Folded, Graph, HeadLayout, Named, Recipe, Stage, ValueId, View,
 };

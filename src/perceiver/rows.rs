@@ -4,8 +4,8 @@
 //! position), each optional. The plain route puts windows of whole rows together; the folded route
 //! reads the factors.
 
-use super::encoder::Window;
 use crate::error::Result;
+use crate::graph::Window;
 use crate::graph::{Folded, FourierPositions, Graph, Parts, Stage, ValueId, View};
 
 /// Makes the content of some rows, as nodes of a stage.

@@ -6,11 +6,11 @@
 
 use super::blueprint::{Blueprint, Content, Decoder, Head, Positions, Queries, RowArray, Step};
 use super::build;
-use super::encoder::Window;
 use super::fold::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
 use super::stack::Request;
 use crate::error::{Error, Result};
+use crate::graph::Window;
 use crate::graph::{Factored, Fold, Graph, Recipe, Stage, View};
 use crate::tensor::Extent;
 

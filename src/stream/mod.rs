@@ -9,10 +9,49 @@
 mod decoder;
 mod encoder;
 mod fingerprint;
-mod latents;
 mod state;
 
 pub use decoder::{Decoded, Decoder, Decoding, Queries};
 pub use encoder::Encoder;
-pub use latents::Latents;
 pub use state::EncoderState;
+
+use crate::error::Result;
+pub use crate::model::Latents;
+use crate::model::Model;
+use crate::perceiver::stack::Sizes;
+
+impl Model {
+    /// An encoder that takes input rows in chunks of any size and order: pixels of a picture, patches
+    /// of frames, blocks and samples of a clip. `sizes` are those of the whole input.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for models that read their inputs more than once.
+    ///
+    /// ```
+    /// # use perceiver::{Architecture, Engine, Model, PerceiverConfig, Sizes, Tensor};
+    /// # use perceiver::internals::weights::RandomTensors;
+    /// # let mut config = PerceiverConfig::new(Architecture::ImageFourier);
+    /// # (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
+    /// # config.num_cross_attention_heads = 1;
+    /// # let weights = RandomTensors::new(Model::tensors(&config)?, 1);
+    /// # let model = Engine::cpu().load_from(config, std::sync::Arc::new(weights))?;
+    /// let sizes = Sizes { image: [8, 8], ..Sizes::default() };
+    /// let mut encoder = model.encoder(&sizes)?;
+    /// encoder.push("pixel", 0, &Tensor::f32(vec![24, 3], vec![0.5; 72])?)?;
+    /// encoder.push("pixel", 24, &Tensor::f32(vec![40, 3], vec![0.1; 120])?)?;
+    /// let latents = encoder.finish()?;
+    /// assert_eq!(latents.shape(), [4, 16]);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder<'_>> {
+        Encoder::new(self, self.description.blueprint(sizes))
+    }
+
+    /// A decoder of any queries over these latents. `sizes` are those that the latents were made with.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] when the latents are of another model.
+    pub fn decoder<'a>(&'a self, sizes: &Sizes, latents: &'a Latents) -> Result<Decoder<'a>> {
+        Decoder::new(self, self.description.blueprint(sizes), latents)
+    }
+}

@@ -16,9 +16,9 @@
 
 use super::Run;
 use super::classes::{ClassScore, top_classes};
-use super::frame::Frame;
-use super::resample::{Resampling, resize};
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
+use crate::media::resample::{Resampling, resize};
 use crate::model::Model;
 use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::{NamedTensors, Tensor};

@@ -15,9 +15,9 @@
 //! ```
 
 use super::classes::{ClassScore, top_classes};
-use super::frame::Frame;
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::{NamedTensors, Tensor};

@@ -18,12 +18,12 @@
 
 use super::Run;
 use super::flow_tiles::{Blend, FLOW_SCALE, Tiles, pixel_rows, same_size};
-use super::frame::Frame;
-use super::image_classification::LONGEST_SIDE;
-use super::optical_flow;
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
 use crate::model::Model;
 use crate::perceiver::Architecture;
+use crate::perceiver::official::image_classification::LONGEST_SIDE;
+use crate::perceiver::official::optical_flow;
 use crate::stream::Queries;
 use crate::tensor::NamedTensors;
 

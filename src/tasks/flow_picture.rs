@@ -5,8 +5,8 @@
 //! the scale are darkened; unknown ones (not finite, or longer than 10⁹) are black.
 
 use super::flow::FlowField;
-use super::frame::Frame;
 use crate::error::Result;
+use crate::media::frame::Frame;
 
 /// Steps of the six parts of the wheel: red to yellow, to green, to cyan, to blue, to magenta, to red.
 const STEPS: [usize; 6] = [15, 6, 4, 11, 13, 6];

@@ -1,8 +1,8 @@
 //! Other pictures of flow than the colour wheel: arrows, and the second frame brought back.
 
 use super::flow::FlowField;
-use super::frame::Frame;
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
 
 /// Vectors beyond this are Middlebury's sign for "unknown".
 const UNKNOWN: f32 = 1e9;

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::frame::Frame;
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
 use crate::tensor::Tensor;
 
 /// Pixels per unit of the network's output.

@@ -7,10 +7,10 @@
 
 use std::path::Path;
 
-use super::frame::Frame;
 use super::processor_file;
-use super::resample::{Resampling, resize};
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
+use crate::media::resample::{Resampling, resize};
 use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::Tensor;
 

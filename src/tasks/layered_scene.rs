@@ -6,11 +6,11 @@
 //! this module's own, the same on every machine up to the last bits of `exp`, `sin` and `cos`.
 
 use super::flow::FlowField;
-use super::frame::Frame;
 use super::scene::{Scene, ScenePair, check};
 use super::scene_figure::Figure;
 use super::scene_paint::{Paint, between, mix};
 use crate::error::Result;
+use crate::media::frame::Frame;
 use crate::random::Random;
 
 /// Figures before the ground.

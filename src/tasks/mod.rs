@@ -8,7 +8,6 @@
 
 pub mod autoencode;
 pub mod classes;
-mod classification;
 pub mod classify_image;
 pub mod classify_text;
 pub mod fill_mask;
@@ -17,32 +16,15 @@ pub mod flow_file;
 pub mod flow_picture;
 pub mod flow_style;
 pub mod flow_tiles;
-pub mod frame;
-#[cfg(feature = "media")]
-pub mod frames;
-#[cfg(feature = "media")]
-pub mod gif;
-pub mod image_classification;
 pub mod image_processor;
 mod layered_scene;
-pub mod masked_lm;
-pub mod multimodal;
-pub mod optical_flow;
-#[cfg(feature = "media")]
-pub mod picture;
 mod processor_file;
-pub mod resample;
 pub mod runner;
 pub mod scene;
 mod scene_figure;
 mod scene_paint;
 pub mod text;
-pub mod text_classification;
 mod text_windows;
-#[cfg(feature = "media")]
-pub mod wav;
-pub mod y4m;
-pub mod ycbcr;
 
 pub use autoencode::{Autoencoder, Reconstruction};
 pub use classes::ClassScore;
@@ -50,9 +32,6 @@ pub use classify_image::ImageClassifier;
 pub use classify_text::TextClassifier;
 pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
-pub use frame::Frame;
-#[cfg(feature = "media")]
-pub use frames::{Frames, NamedFrame};
 pub use image_processor::PerceiverImageProcessor;
 pub use scene::{Scene, ScenePair};
 

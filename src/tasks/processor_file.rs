@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::image_processor::{PerceiverImageProcessor, Size};
-use super::resample::Resampling;
 use crate::error::{Error, Result};
+use crate::media::resample::Resampling;
 
 /// A longer file is no configuration.
 const MOST_BYTES: u64 = 1 << 20;

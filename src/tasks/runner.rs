@@ -6,9 +6,9 @@
 
 use super::flow::{FlowOptions, OpticalFlow};
 use super::flow_tiles;
-use super::frame::Frame;
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
 use crate::tensor::{NamedTensors, Tensor};

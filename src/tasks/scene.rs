@@ -5,8 +5,8 @@
 //! an affine map about the centre. The flow is known exactly, not measured.
 
 use super::flow::FlowField;
-use super::frame::Frame;
 use crate::error::{Error, Result};
+use crate::media::frame::Frame;
 use crate::random::Random;
 
 /// Pixels between the points of the noise lattice, and how much each size weighs.

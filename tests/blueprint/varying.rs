@@ -1,8 +1,8 @@
 //! Rows that vary from run to run, and outputs that are pictures.
 
-use perceiver::perceiver::blueprint::Blueprint;
-use perceiver::perceiver::builder::{Modality, Output, PerceiverBuilder};
-use perceiver::perceiver::presets::{Size, convolution_flow, entity_set, glue};
+use perceiver::internals::perceiver::blueprint::Blueprint;
+use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
+use perceiver::internals::perceiver::presets::{Size, convolution_flow, entity_set, glue};
 use perceiver::{Engine, Model, NamedTensors, Tensor};
 
 use super::{assert_close, folder, model, run};
@@ -91,7 +91,7 @@ fn sets_of_any_size() {
 
 /// Sound and pixels, read per row and by bare positions.
 fn grids(sound: usize, picture: [usize; 2], varies: bool) -> Blueprint {
-    use perceiver::graph::{FourierPositions, Spacing};
+    use perceiver::internals::graph::{FourierPositions, Spacing};
     let positions = |axes: &[usize], most: &[usize]| FourierPositions {
         axes: axes.to_vec(),
         max_resolution: most.to_vec(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use perceiver::NamedTensors;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::tasks::{Frame, gif, picture};
+use perceiver::media::{Frame, gif, picture};
 use serde_json::{Value, json};
 
 use super::{case, json as document, perceiver, refusal, string, succeeded, text};

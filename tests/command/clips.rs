@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use perceiver::checkpoint::read_tensors;
-use perceiver::tasks::wav::{self, SampleKind, Sound};
-use perceiver::tasks::{Frame, Frames, picture, y4m};
+use perceiver::media::wav::{self, SampleKind, Sound};
+use perceiver::media::{Frame, Frames, picture, y4m};
 
 use super::{case, json, refusal, string, succeeded};
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use perceiver::tasks::{FlowField, Frame, Frames, Scene, flow_file, gif, picture, y4m};
+use perceiver::media::{Frame, Frames, gif, picture, y4m};
+use perceiver::tasks::{FlowField, Scene, flow_file};
 use serde_json::Value;
 
 use super::{json, refusal, string, succeeded, text, with_input};

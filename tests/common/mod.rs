@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use perceiver::gpu::{Device, ShaderChecks, adapters};
+use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 
 /// How to get an adapter where there is none.
 pub(crate) const INSTALL: &str = "no Vulkan, Metal or DX12 adapter: install a software one \

@@ -1,8 +1,9 @@
 //! Frames, patches, tiles and blending.
 
+use perceiver::media::Frame;
 use perceiver::tasks::flow::flow_with;
 use perceiver::tasks::flow_tiles::{Blend, Tiles, patches};
-use perceiver::tasks::{FlowField, FlowOptions, Frame, Scene};
+use perceiver::tasks::{FlowField, FlowOptions, Scene};
 use perceiver::{Error, NamedTensors, Result, Tensor};
 
 use super::{message, recorded};

@@ -1,7 +1,8 @@
 //! Flow drawn as arrows, and the second frame brought back.
 
+use perceiver::media::Frame;
 use perceiver::tasks::flow_style::{arrows, longest, warp, warp_and_compare};
-use perceiver::tasks::{FlowField, Frame, Scene};
+use perceiver::tasks::{FlowField, Scene};
 
 use super::message;
 

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use perceiver::tasks::resample::{Resampling, resize};
-use perceiver::tasks::{Frame, PerceiverImageProcessor, picture};
+use perceiver::media::resample::{Resampling, resize};
+use perceiver::media::{Frame, picture};
+use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{Error, NamedTensors};
 use serde_json::Value;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use perceiver::tasks::frames::natural;
-use perceiver::tasks::ycbcr::{Chroma, Range};
-use perceiver::tasks::{Frame, Frames, gif, picture, wav, y4m};
+use perceiver::media::frames::natural;
+use perceiver::media::ycbcr::{Chroma, Range};
+use perceiver::media::{Frame, Frames, gif, picture, wav, y4m};
 use perceiver::{Error, Result};
 use proptest::prelude::*;
 
@@ -142,7 +142,7 @@ fn folder_of(names: &[(&str, Frame)]) -> tempfile::TempDir {
     folder
 }
 
-fn open(path: &Path) -> Result<(Option<usize>, Vec<perceiver::tasks::NamedFrame>)> {
+fn open(path: &Path) -> Result<(Option<usize>, Vec<perceiver::media::NamedFrame>)> {
     let frames = Frames::open(path)?;
     Ok((frames.length(), frames.collect::<Result<_>>()?))
 }

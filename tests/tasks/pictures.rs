@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat};
-use perceiver::tasks::{Frame, picture};
+use perceiver::media::{Frame, picture};
 use proptest::prelude::*;
 
 use super::message;

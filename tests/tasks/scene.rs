@@ -1,6 +1,7 @@
 //! Scenes with known flow.
 
-use perceiver::tasks::{Frame, Scene, ScenePair};
+use perceiver::media::Frame;
+use perceiver::tasks::{Scene, ScenePair};
 
 use super::message;
 

@@ -1,6 +1,6 @@
 //! Sound files.
 
-use perceiver::tasks::wav::{self, SampleKind, Sound};
+use perceiver::media::wav::{self, SampleKind, Sound};
 
 use super::message;
 

@@ -1,8 +1,8 @@
 //! YUV4MPEG2 streams.
 
-use perceiver::tasks::Frame;
-use perceiver::tasks::y4m::{self, Header, Reader, Writer};
-use perceiver::tasks::ycbcr::{Chroma, Range};
+use perceiver::media::Frame;
+use perceiver::media::y4m::{self, Header, Reader, Writer};
+use perceiver::media::ycbcr::{Chroma, Range};
 use perceiver::{Error, Result};
 
 use super::message;

@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use half::{bf16, f16};
+use perceiver::checkpoint::ConvertOptions;
+use perceiver::checkpoint::FloatType;
+use perceiver::checkpoint::convert;
 use perceiver::checkpoint::{TensorFile, read_tensors, write_tensors};
-use perceiver::{ConvertOptions, DType, Engine, FloatType, NamedTensors, Tensor, convert};
+use perceiver::{DType, Engine, NamedTensors, Tensor};
 
 use super::{cases, folder, golden, refusal, write, writer};
 

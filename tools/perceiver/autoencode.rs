@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use perceiver::media::frames::write_folder;
+use perceiver::media::wav::{self, SampleKind, Sound};
+use perceiver::media::{Frames, NamedFrame, gif, picture, y4m};
 use perceiver::tasks::autoencode::SAMPLE_RATE;
-use perceiver::tasks::frames::write_folder;
-use perceiver::tasks::wav::{self, SampleKind, Sound};
-use perceiver::tasks::{Autoencoder, Frames, NamedFrame, Reconstruction, gif, picture, y4m};
+use perceiver::tasks::{Autoencoder, Reconstruction};
 use perceiver::{Error, Result};
 use serde_json::json;
 

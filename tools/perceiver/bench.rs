@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use clap::Args;
 use perceiver::checkpoint::Checkpoint;
-use perceiver::gpu::CachePlace;
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::gpu::CachePlace;
+use perceiver::internals::weights::RandomTensors;
 use perceiver::stream::Queries;
 use perceiver::{
     Architecture, Description, Engine, Error, Model, NamedTensors, Precision, Result, RunOptions,

@@ -4,9 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use perceiver::check::{self, Outcome as Row, Problem};
-use perceiver::gpu::{Device, ShaderChecks};
-use perceiver::{Engine, Precision, gpu};
+use perceiver::internals::gpu;
+use perceiver::internals::gpu::{Device, ShaderChecks};
+use perceiver::internals::kernels::{Outcome as Row, Problem};
+use perceiver::{Engine, Precision};
 use serde_json::json;
 
 use crate::models::DeviceOption;

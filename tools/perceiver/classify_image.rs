@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::tasks::{ClassScore, ImageClassifier, PerceiverImageProcessor, frames, picture};
+use perceiver::media::{frames, picture};
+use perceiver::tasks::{ClassScore, ImageClassifier, PerceiverImageProcessor};
 use perceiver::{Architecture, Error, Result, Tensor};
 use serde_json::json;
 

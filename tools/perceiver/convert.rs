@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use perceiver::{ConvertOptions, FloatType, convert};
+use perceiver::checkpoint::ConvertOptions;
+use perceiver::checkpoint::FloatType;
+use perceiver::checkpoint::convert;
 use serde_json::json;
 
 use crate::{Outcome, models, show};

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use perceiver::graph::Stage;
+use perceiver::internals::graph::Stage;
+use perceiver::media::{Frame, picture};
 use perceiver::tasks::{
-    FillMask, FillOptions, Filling, FlowField, FlowOptions, Frame, OpticalFlow, Scene,
-    flow_picture, picture,
+    FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, Scene, flow_picture,
 };
 use perceiver::{Error, Model, Result};
 use serde_json::json;

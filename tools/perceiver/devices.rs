@@ -1,8 +1,9 @@
 //! `perceiver devices`.
 
 use clap::Args;
-use perceiver::gpu::{Adapter, CachePlace, Tuning};
-use perceiver::{DEVICE_VARIABLE, automatic, gpu};
+use perceiver::internals::gpu;
+use perceiver::internals::gpu::{Adapter, CachePlace, Tuning};
+use perceiver::{DEVICE_VARIABLE, automatic};
 use serde_json::json;
 
 use crate::{Outcome, show};

@@ -4,10 +4,9 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::tasks::frames::{Pairs, write_folder};
-use perceiver::tasks::{
-    FlowField, FlowOptions, Frames, NamedFrame, OpticalFlow, flow_file, gif, picture, y4m,
-};
+use perceiver::media::frames::{Pairs, write_folder};
+use perceiver::media::{Frames, NamedFrame, gif, picture, y4m};
+use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow, flow_file};
 use perceiver::{Error, Result};
 use serde::Serialize;
 use serde_json::json;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use perceiver::tasks::{FlowField, Frame, flow_picture, flow_style};
+use perceiver::media::Frame;
+use perceiver::tasks::{FlowField, flow_picture, flow_style};
 use perceiver::{Error, Result};
 
 /// Files of one pair.

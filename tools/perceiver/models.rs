@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::gpu::SubmissionBudget;
 use perceiver::hub::{Hub, KNOWN};
+use perceiver::internals::gpu::SubmissionBudget;
 use perceiver::{Engine, Error, MemorySize, Model, Precision, Result};
 
 use crate::show;

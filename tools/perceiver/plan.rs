@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use clap::Args;
-use perceiver::gpu::SubmissionBudget;
-use perceiver::graph::PlanReport;
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::gpu::SubmissionBudget;
+use perceiver::internals::graph::PlanReport;
+use perceiver::internals::weights::RandomTensors;
 use perceiver::{Description, Engine, Precision, Result, RunOptions};
 
 use serde_json::json;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use perceiver::graph::{PlanReport, Stage, StageReport};
-use perceiver::perceiver::parameters::RandomTensors;
+use perceiver::internals::graph::{PlanReport, Stage, StageReport};
+use perceiver::internals::weights::RandomTensors;
 use perceiver::study::{Ceiling, Place, Series, Trial, Widths, exponent, streamed_encode};
 use perceiver::{Engine, Error, Result, RunOptions, Sizes, Tensor};
 use serde::Serialize;

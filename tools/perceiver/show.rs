@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
-use perceiver::gpu::Denied;
 use perceiver::hub::Progress;
+use perceiver::internals::gpu::Denied;
 use perceiver::{Error, Result};
 use serde::Serialize;
 

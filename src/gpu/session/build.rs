@@ -7,8 +7,8 @@ use super::super::staging::Staging;
 use super::super::store::{Parameters, write_mapped};
 use super::{Session, Step};
 use crate::error::{Error, Result};
-use crate::graph::{Op, Placement, Plan, Source, ValueId, View};
-use crate::kernels::{self, Launch, Variant};
+use crate::graph::{Placement, Plan, Source, ValueId, View};
+use crate::kernels::{Bindings, Launch, Op, Variant};
 
 /// How the session picks a variant for an op.
 pub type Choice<'a> = &'a dyn Fn(&Op) -> Option<Variant>;
@@ -54,16 +54,17 @@ impl Session {
     ) -> Result<Self> {
         let device = parameters.device().clone();
         device.alive()?;
-        let mut launches: Vec<Launch> = Vec::with_capacity(plan.graph.nodes.len());
-        let mut variants: Vec<Variant> = Vec::new();
-        for node in &plan.graph.nodes {
+        let mut launches: Vec<Launch> = Vec::with_capacity(plan.graph().nodes.len());
+        let mut variants: Vec<(Variant, Bindings)> = Vec::new();
+        for node in &plan.graph().nodes {
             let variant = choice(&node.op)?;
-            launches.push(kernels::launch(&node.op, variant, device.traits())?);
-            if !variants.contains(&variant) {
-                variants.push(variant);
+            let launch = node.op.launch(variant, device.traits())?;
+            if !variants.iter().any(|(known, _)| *known == variant) {
+                variants.push((variant, launch.bindings));
             }
+            launches.push(launch);
         }
-        let uploads = plan.placements.iter();
+        let uploads = plan.placements().iter();
         let uploads = uploads.filter(|p| **p == Placement::Parameter).count();
         let total = (uploads + variants.len()) as u64;
         device.compile_all(&variants, &mut |done| progress(done as u64, total))?;
@@ -80,13 +81,13 @@ impl Session {
             Ok::<_, Error>(buffer)
         };
         let slots = plan
-            .slots
+            .slots()
             .iter()
             .enumerate()
             .map(|(i, &n)| allocate(&format!("slot {i}"), n))
             .collect::<Result<Vec<_>>>()?;
-        let mut buffers = Vec::with_capacity(plan.graph.values.len());
-        for (value, place) in plan.graph.values.iter().zip(&plan.placements) {
+        let mut buffers = Vec::with_capacity(plan.graph().values.len());
+        for (value, place) in plan.graph().values.iter().zip(plan.placements()) {
             buffers.push(match (place, &value.source) {
                 (Placement::Slot(slot), _) => Some(slots[slot.0].clone()),
                 (Placement::Own, _) => Some(allocate(&value.label, value.words())?),
@@ -102,9 +103,9 @@ impl Session {
             });
         }
         parameters.forget_cut();
-        let inputs: Vec<ValueId> = plan.graph.inputs().map(|(_, id, _)| id).collect();
+        let inputs: Vec<ValueId> = plan.graph().inputs().map(|(_, id, _)| id).collect();
         let outputs: Vec<ValueId> = plan
-            .graph
+            .graph()
             .outputs
             .iter()
             .flat_map(|o| o.pieces.iter().copied())
@@ -126,7 +127,6 @@ impl Session {
             submissions: Vec::new(),
             device,
             uniforms: Vec::new(),
-            first_key: 0,
             upload,
             download,
             own_bytes,
@@ -134,7 +134,7 @@ impl Session {
             _held: held,
         };
         session.build_steps(launches)?;
-        let once = session.plan.once;
+        let once = session.plan.once();
         session.submit_steps(0..once, None, &mut |_, _| {})?;
         session.device.wait(None)?;
         Ok(session)
@@ -184,8 +184,8 @@ impl Session {
         let nothing_written = self.device.buffer("nothing to write", 16, storage, false)?;
         self.own_bytes += 32;
         for (i, launch) in launches.into_iter().enumerate() {
-            let pipeline = self.device.pipeline(&launch.variant)?;
-            let node = &self.plan.graph.nodes[i];
+            let pipeline = self.device.pipeline(&launch.variant, launch.bindings)?;
+            let node = &self.plan.graph().nodes[i];
             let whole = |buffer: &wgpu::Buffer| Bound {
                 buffer: buffer.clone(),
                 offset: 0,
@@ -196,21 +196,23 @@ impl Session {
                 offset: places[i].1,
                 size: wgpu::BufferSize::new(4 * launch.params.len() as u64),
             }];
-            for operand in operands(&node.op, &node.inputs) {
-                bound.push(match operand {
+            // Absent operands are bound to something, so that one layout serves all ops of the kernel.
+            let signature = node.op.signature();
+            let results = node.outputs.iter().map(|&o| self.plan.graph().view(o));
+            let (mut inputs, mut outputs) = (node.inputs.iter().copied(), results);
+            for operand in &signature.operands {
+                let view = if operand.present { inputs.next() } else { None };
+                bound.push(match view {
                     Some(view) => self.binding(view).ok_or_else(|| {
                         Error::graph(&node.label, "reads an array that is nowhere")
                     })?,
                     None => whole(&nothing_read),
                 });
             }
-            for k in 0..pipeline.bindings.writes {
-                let output = node.outputs.get(k).map(|&o| self.plan.graph.view(o));
-                bound.push(
-                    output
-                        .and_then(|view| self.binding(view))
-                        .unwrap_or_else(|| whole(&nothing_written)),
-                );
+            for result in &signature.results {
+                let view = if result.present { outputs.next() } else { None };
+                let buffer = view.and_then(|view| self.binding(view));
+                bound.push(buffer.unwrap_or_else(|| whole(&nothing_written)));
             }
             let bindings: Vec<wgpu::BindGroupEntry<'_>> = bound
                 .iter()
@@ -264,7 +266,7 @@ impl Session {
 
     fn binding(&self, view: View) -> Option<Bound> {
         let buffer = self.buffers[view.value.index()].clone()?;
-        let element = self.plan.graph.value(view.value).element;
+        let element = self.plan.graph().value(view.value).element;
         let offset = 4 * element.words(view.first_row * view.extent.stride()) as u64;
         let bytes = 4 * element.words(view.extent.padded_len()) as u64;
         Some(Bound {
@@ -280,40 +282,4 @@ struct Bound {
     buffer: wgpu::Buffer,
     offset: u64,
     size: Option<wgpu::BufferSize>,
-}
-
-/// The operands of an op by binding; `None` where it does without one.
-fn operands(op: &crate::graph::Op, inputs: &[View]) -> Vec<Option<View>> {
-    use crate::kernels::attention::Attention;
-    let mut rest = inputs.iter().copied();
-    let wanted: Vec<bool> = match op {
-        Op::Gemm(a) => vec![true, true, a.bias, a.residual_rows > 0],
-        Op::GemmMerge(a) => vec![true, a.bias, a.residual_rows > 0],
-        Op::Attention(Attention {
-            factors: Some(f),
-            d_qk,
-            ..
-        }) => vec![*d_qk > 0, *d_qk > 0, true, true, true, f.indexed],
-        Op::Attention(a) => vec![true, true, true, a.masked, a.carry, a.carry],
-        Op::Assemble(a) => vec![a.content > 0, a.dimensions > 0, a.tail > 0, a.indexed],
-        Op::LayerNorm(_) | Op::Embed(_) | Op::Convolution(_) => vec![true; 3],
-        Op::AttentionMerge(_) => vec![true; 2],
-        Op::MaxPool(_) | Op::Transpose(_) => vec![true],
-        Op::Join(a) => vec![true, true, a.residual],
-        Op::RowScale(a) => vec![a.factors.content > 0, true, a.indexed],
-        Op::FactoredAttention(a) => {
-            vec![
-                a.factors.content > 0,
-                true,
-                true,
-                a.masked,
-                a.carry,
-                a.carry,
-            ]
-        }
-    };
-    wanted
-        .into_iter()
-        .map(|there| if there { rest.next() } else { None })
-        .collect()
 }

@@ -18,8 +18,8 @@ use super::pacing::{Classes, Pacer, Submission, Work};
 use super::pipeline::Pipeline;
 use super::staging::Staging;
 use crate::error::Result;
-use crate::graph::{Op, Placement, Plan};
-use crate::kernels::{self, Variant};
+use crate::graph::{Placement, Plan};
+use crate::kernels::Variant;
 
 pub use build::Choice;
 pub use profile::{Span, Spans};
@@ -40,8 +40,6 @@ pub struct Session {
     submissions: Vec<Submission>,
     /// Words of all steps' arguments, as the shaders read them.
     uniforms: Vec<wgpu::Buffer>,
-    /// Grid position that factored attentions begin at.
-    first_key: usize,
     /// All inputs, one after the other; mapped for writing between runs.
     upload: Staging,
     /// All outputs, one after the other; mapped for reading between runs.
@@ -104,20 +102,18 @@ impl Session {
     /// Grid position of the first key of all factored attentions.
     ///
     /// # Errors
-    /// None in practice: other words fit where the first ones did.
+    /// [`crate::Error::Graph`] when keys would lie beyond the grid.
     pub fn set_first_key(&mut self, first: usize) -> Result<()> {
         let traits = *self.device.traits();
-        for (node, step) in self.plan.graph.nodes.iter_mut().zip(&self.steps) {
-            if let Op::FactoredAttention(args) = &mut node.op {
-                args.first_key = args.first_key - self.first_key + first;
-                let launch = kernels::launch(&node.op, step.variant, &traits)?;
+        for (node, step) in self.plan.graph().nodes.iter().zip(&self.steps) {
+            if let Some(op) = node.op.from_key(first) {
+                let launch = op.launch(step.variant, &traits)?;
                 let words: &[u8] = bytemuck::cast_slice(&launch.params);
                 let (buffer, offset) = step.words_at;
                 let queue = self.device.wgpu_queue();
                 queue.write_buffer(&self.uniforms[buffer], offset, words);
             }
         }
-        self.first_key = first;
         Ok(())
     }
 
@@ -125,7 +121,7 @@ impl Session {
     pub(crate) fn poison(&self) {
         // A quiet NaN with a payload: it survives any arithmetic and is easy to recognise.
         let pattern = 0x7fc0_dead_u32.to_le_bytes();
-        for (place, buffer) in self.plan.placements.iter().zip(&self.buffers) {
+        for (place, buffer) in self.plan.placements().iter().zip(&self.buffers) {
             if let (Placement::Slot(_), Some(buffer)) = (place, buffer) {
                 let bytes = pattern.repeat(buffer.size() as usize / 4);
                 self.device.wgpu_queue().write_buffer(buffer, 0, &bytes);

@@ -46,7 +46,7 @@ impl Session {
         let now = || begin.elapsed().as_secs_f64();
         // Device time minus host time.
         let mut offset = None;
-        let mut at = Position::at(self.plan.once);
+        let mut at = Position::at(self.plan.once());
         let end = self.steps.len();
         loop {
             let mut parts: Vec<Part> = Vec::new();

@@ -22,7 +22,7 @@ impl Session {
         self.upload.unmap();
         self.download.unmap();
         let encoder = self.copy_inputs()?;
-        self.submit_steps(0..self.plan.once, Some(encoder), &mut |_, _| {})?;
+        self.submit_steps(0..self.plan.once(), Some(encoder), &mut |_, _| {})?;
         self.map_staging()
     }
 
@@ -99,7 +99,7 @@ impl Session {
         self.upload.unmap();
         self.download.unmap();
         let encoder = self.copy_inputs()?;
-        let steps = self.plan.once..self.steps.len();
+        let steps = self.plan.once()..self.steps.len();
         self.submit_steps(steps, Some(encoder), progress)?;
         let encoder = self.copy_outputs()?;
         self.device.wgpu_queue().submit([encoder.finish()]);
@@ -113,7 +113,7 @@ impl Session {
     /// As [`Session::run`].
     pub fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.device.alive()?;
-        self.submit_steps(self.plan.once..self.steps.len(), None, progress)
+        self.submit_steps(self.plan.once()..self.steps.len(), None, progress)
     }
 
     fn map_staging(&mut self) -> Result<()> {

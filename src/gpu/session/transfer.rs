@@ -4,9 +4,9 @@ use half::slice::HalfFloatSliceExt;
 
 use super::super::store::to_halves;
 use super::Session;
-use crate::cpu::{input_parts, no_output, repeat_to, unpad};
 use crate::error::{Error, Result};
-use crate::graph::ValueId;
+use crate::graph::{ValueId, input_parts, no_output, repeat_to};
+use crate::kernels::unpad;
 use crate::tensor::{Element, Extent, Tensor};
 
 impl Session {
@@ -30,7 +30,7 @@ impl Session {
         let mut range = buffer
             .get_mapped_range_mut(offset..offset + bytes)
             .map_err(|e| self.unmappable(name, &e))?;
-        let element = self.plan.graph.value(id).element;
+        let element = self.plan.graph().value(id).element;
         if extent.cols == extent.stride() && element == Element::F32 {
             range.copy_from_slice(bytemuck::cast_slice(data));
             return Ok(());
@@ -75,7 +75,7 @@ impl Session {
     /// # Errors
     /// As [`Session::read`].
     pub(crate) fn read_padded(&self, name: &str) -> Result<Vec<f32>> {
-        let output = self.plan.graph.outputs.iter().find(|o| o.name == name);
+        let output = self.plan.graph().outputs.iter().find(|o| o.name == name);
         let piece = output.and_then(|o| o.pieces.first());
         let piece = piece.ok_or_else(|| no_output(&self.plan, name))?;
         let Some((buffer, offset, bytes)) = self.download.part(*piece) else {
@@ -84,7 +84,7 @@ impl Session {
         let range = buffer
             .get_mapped_range(offset..offset + bytes)
             .map_err(|e| self.unmappable(name, &e))?;
-        Ok(match self.plan.graph.value(*piece).element {
+        Ok(match self.plan.graph().value(*piece).element {
             Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(&range),
             Element::F16 => from_halves(&range),
         })
@@ -97,7 +97,7 @@ impl Session {
     pub fn read(&self, name: &str) -> Result<Tensor> {
         let output = self
             .plan
-            .graph
+            .graph()
             .outputs
             .iter()
             .find(|o| o.name == name)
@@ -110,8 +110,8 @@ impl Session {
             let range = buffer
                 .get_mapped_range(offset..offset + bytes)
                 .map_err(|e| self.unmappable(name, &e))?;
-            let extent = self.plan.graph.extent(piece);
-            if self.plan.graph.value(piece).element == Element::F16 {
+            let extent = self.plan.graph().extent(piece);
+            if self.plan.graph().value(piece).element == Element::F16 {
                 unpad(extent, &from_halves(&range), &mut data);
                 continue;
             }

@@ -5,8 +5,8 @@
 //! attention; row scales, masks, positions; tables of folded scores, whose entries are large and
 //! cancel; and results. No array has two types: one that any reader needs in f32 is f32.
 
-use crate::graph::element::Role;
-use crate::graph::{Folded, Graph, Op, Recipe, Source};
+use crate::graph::{Folded, Graph, Recipe, Source};
+use crate::kernels::{Op, Role};
 use crate::tensor::Element;
 
 /// Chooses the type of every array. On software adapters attention sums up in its result, which is

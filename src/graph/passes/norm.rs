@@ -4,7 +4,8 @@
 //! itself; gain and bias move into its weight and bias when a model is loaded. The normalised rows
 //! are then never stored.
 
-use crate::graph::{Graph, Op, Recipe, Source, ValueId, View};
+use crate::graph::{Graph, Recipe, Source, ValueId, View};
+use crate::kernels::Op;
 
 /// Fuses each LayerNorm into the products that read its result, where nothing else does.
 #[must_use]

@@ -1,7 +1,8 @@
 //! Divides the keys of attentions that have too few queries to fill a device, and adds the merge.
 
-use crate::graph::builder::{attention_outputs, factored_outputs, merge_outputs};
-use crate::graph::{Graph, Node, Op, Source, Value, ValueId, View};
+use crate::graph::{Graph, Node, Source, Value, ValueId, View};
+use crate::kernels::Kernel;
+use crate::kernels::Op;
 use crate::kernels::attention_merge::AttentionMerge;
 use crate::tensor::{Element, Extent};
 
@@ -35,7 +36,7 @@ pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Op) -> usize) -> Graph
                     finish: args.finish,
                     result: Element::F32,
                 };
-                (merge, attention_outputs(args))
+                (merge, args.signature().result_extents())
             }
             Op::FactoredAttention(args) => {
                 args.splits = parts;
@@ -48,12 +49,12 @@ pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Op) -> usize) -> Graph
                     finish: args.finish,
                     result: Element::F32,
                 };
-                (merge, factored_outputs(args))
+                (merge, args.signature().result_extents())
             }
             _ => continue,
         };
         let results = std::mem::take(&mut node.outputs);
-        debug_assert_eq!(merge_outputs(&merge).len(), results.len());
+        debug_assert_eq!(merge.signature().result_extents().len(), results.len());
         let states: Vec<ValueId> = extents
             .into_iter()
             .map(|extent| new_value(&mut graph, format!("{} parts", node.label), extent))

@@ -1,7 +1,8 @@
 //! Divides the inner dimension of products with few rows, which fill no device otherwise, and adds the
 //! merge, which takes over the epilogue.
 
-use crate::graph::{Graph, Node, Op, Source, Value, ValueId, View};
+use crate::graph::{Graph, Node, Source, Value, ValueId, View};
+use crate::kernels::Op;
 use crate::kernels::gemm::{Activation, Gemm};
 use crate::kernels::gemm_merge::GemmMerge;
 use crate::tensor::{Element, Extent};

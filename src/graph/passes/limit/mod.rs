@@ -16,7 +16,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::graph::{ELEMENT_BYTES, Graph, Node, Op, Recipe, Source, Value, ValueId, View};
+use crate::graph::{ELEMENT_BYTES, Graph, Node, Recipe, Source, Value, ValueId, View};
+use crate::kernels::Op;
 use crate::tensor::{Element, Extent};
 
 /// Fewest rows of a piece: this many vectors of four are 256 bytes, in halves too.

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::Pass;
 use crate::error::{Error, Result};
-use crate::graph::builder::{attention_outputs, factored_outputs};
-use crate::graph::{Node, Op, Source, ValueId, View};
+use crate::graph::{Node, Source, ValueId, View};
+use crate::kernels::Kernel;
+use crate::kernels::Op;
 use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::{Attention, QueryFactors};
 use crate::kernels::embed::Embed;
@@ -386,7 +387,7 @@ impl Pass {
                 finish,
                 ..args
             };
-            (Op::Attention(op), attention_outputs(&op))
+            (Op::Attention(op), op.signature().result_extents())
         };
         self.over_keys(
             node,
@@ -416,7 +417,7 @@ impl Pass {
                 finish,
                 ..args
             };
-            (Op::FactoredAttention(op), factored_outputs(&op))
+            (Op::FactoredAttention(op), op.signature().result_extents())
         };
         self.over_keys(
             node,

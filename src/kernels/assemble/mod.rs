@@ -1,0 +1,226 @@
+//! `assemble`: rows put together of content, Fourier position features and a tail.
+//!
+//! The features of a position are a concatenation of per-axis features, so the kernel reads one
+//! short table per axis. The tables are made on the CPU ([`crate::weights::positions`]): WGSL
+//! guarantees `sin` and `cos` to 2⁻¹¹ only.
+
+mod cases;
+mod cpu;
+
+use crate::kernels::{
+    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
+    Signature, Variant, vectors, word,
+};
+use crate::tensor::{Element, Extent};
+
+/// Arguments of `assemble`.
+///
+/// Inputs: content `[batch, rows, content]` unless `content == 0`; tables `[Σ axes, 1 + 2·bands]`
+/// with rows `[position, sines, cosines]`, axis after axis, unless `dimensions == 0`; tail
+/// `[1, tail_rows, tail]`, shared by all items, unless `tail == 0`; points `[1, rows, 1]` (whole
+/// numbers, held as floats, shared by all items) if `indexed`. Output `[batch, rows, cols()]`:
+/// content, positions of all axes, sines of all axes, cosines of all axes, tail. Row r is at grid
+/// position `first_row + r`, or `points[r]`, the last axis fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Assemble {
+    /// Items.
+    pub batch: usize,
+    /// Rows of one item.
+    pub rows: usize,
+    /// Grid position of row 0.
+    pub first_row: usize,
+    /// Content channels.
+    pub content: usize,
+    /// Number of axes, 0 to 3.
+    pub dimensions: usize,
+    /// Lengths of the axes; unused ones are 1.
+    pub axes: [usize; 3],
+    /// Frequency bands per axis.
+    pub bands: usize,
+    /// Tail channels.
+    pub tail: usize,
+    /// Rows of the tail: 1 for the same in every row, or as many as there are rows.
+    pub tail_rows: usize,
+    /// Whether grid positions are given row by row.
+    pub indexed: bool,
+    /// How content lies in memory.
+    pub content_rows: Element,
+    /// How Y does. Tables, tail and points are f32.
+    pub y: Element,
+}
+
+impl Assemble {
+    /// Output channels.
+    #[must_use]
+    pub const fn cols(&self) -> usize {
+        self.content + self.dimensions * (1 + 2 * self.bands) + self.tail
+    }
+}
+
+/// One invocation per vector of four results.
+const ROWS: Variant = Variant {
+    kernel: "assemble",
+    source: "assemble",
+    name: "rows",
+    mode: Mode::PLAIN,
+    halves: &[],
+    entry: "rows",
+    constants: &[],
+    invocations: ELEMENTWISE,
+    workgroup_bytes: 0,
+    matrices: None,
+    subgroups: false,
+    software: false,
+};
+
+/// All variants, by the types of content and Y in binary.
+const VARIANTS: &[Variant] = &[
+    ROWS,
+    ROWS.halving(&["y"]),
+    ROWS.halving(&["content"]),
+    ROWS.halving(&["content", "y"]),
+];
+
+impl Kernel for Assemble {
+    const NAME: &'static str = "assemble";
+
+    fn signature(&self) -> Signature {
+        let axes = &self.axes[..self.dimensions];
+        let rows = |rows, cols| Extent::new(1, rows, cols);
+        let items = |cols| Extent::new(self.batch, self.rows, cols);
+        Signature {
+            operands: vec![
+                Operand::new("content", Role::Rows, items(self.content), Fill::Numbers)
+                    .when(self.content > 0),
+                Operand::new(
+                    "tables",
+                    Role::Wide,
+                    rows(axes.iter().sum(), 1 + 2 * self.bands),
+                    Fill::Numbers,
+                )
+                .when(self.dimensions > 0),
+                Operand::new(
+                    "tail",
+                    Role::Wide,
+                    rows(self.tail_rows, self.tail),
+                    Fill::Numbers,
+                )
+                .when(self.tail > 0),
+                Operand::new(
+                    "points",
+                    Role::Wide,
+                    rows(self.rows, 1),
+                    Fill::Ids(axes.iter().product()),
+                )
+                .when(self.indexed),
+            ],
+            results: vec![Operand::result("y", Role::Result, items(self.cols()))],
+        }
+    }
+
+    fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
+        match role {
+            Role::Rows => Some(&mut self.content_rows),
+            Role::Result => Some(&mut self.y),
+            _ => None,
+        }
+    }
+
+    /// No matrix product.
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 0,
+            bytes: (self.batch
+                * self.rows
+                * (self.content_rows.bytes() * self.content + self.y.bytes() * self.cols()))
+                as u64,
+        }
+    }
+
+    fn terms(&self) -> usize {
+        1
+    }
+
+    fn defect(&self) -> Option<&'static str> {
+        let grid = self.axes[..self.dimensions].iter().product::<usize>();
+        let within = self.dimensions == 0 || self.indexed || self.first_row + self.rows <= grid;
+        (!within).then_some("rows lie beyond their grid")
+    }
+
+    fn describe(&self) -> Vec<String> {
+        vec![
+            format!("{}×{}", self.batch, self.rows),
+            format!("content {}", self.content),
+            format!("axes {:?}", &self.axes[..self.dimensions]),
+            format!("bands {} from {}", self.bands, self.first_row),
+            if self.tail > 0 {
+                format!("tail {}×{}", self.tail_rows, self.tail)
+            } else {
+                String::new()
+            },
+            if self.indexed { "points" } else { "" }.to_owned(),
+        ]
+    }
+
+    fn variants() -> Vec<Variant> {
+        VARIANTS.to_vec()
+    }
+
+    /// The variant that reads and stores what is wanted.
+    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
+        let half = |e: Element| usize::from(e == Element::F16);
+        vec![VARIANTS[2 * half(self.content_rows) + half(self.y)]]
+    }
+
+    fn iterations(&self, _: &Variant) -> u64 {
+        0
+    }
+
+    fn geometry(&self, _: &Variant) -> Geometry {
+        let args = *self;
+        let total = args.batch * args.rows * vectors(args.cols());
+        let words = move |groups_x: u32| {
+            let [a, b, c] = args.axes.map(word);
+            vec![
+                word(args.rows),
+                word(args.first_row),
+                word(args.content),
+                word(4 * vectors(args.content)),
+                word(args.dimensions),
+                // Never zero: the shader divides by it, also where the quotient is not used.
+                word(args.bands.max(1)),
+                word(4 * vectors(1 + 2 * args.bands)),
+                word(vectors(args.cols())),
+                a,
+                b,
+                c,
+                1,
+                0,
+                a,
+                a + b,
+                0,
+                word(total),
+                groups_x * ELEMENTWISE,
+                word(args.tail),
+                word(4 * vectors(args.tail)),
+                word(args.tail_rows.max(1)),
+                u32::from(args.indexed),
+                word(args.dimensions * (1 + 2 * args.bands)),
+                0,
+            ]
+        };
+        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
+    }
+
+    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        cpu::reference(self, inputs, outputs[0]);
+    }
+
+    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        cpu::fast(self, inputs, outputs[0]);
+    }
+
+    fn cases() -> Vec<Row> {
+        cases::rows()
+    }
+}

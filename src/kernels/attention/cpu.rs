@@ -1,0 +1,469 @@
+//! CPU twin of `attention`.
+//!
+//! `fast` is the flash algorithm over cache-sized tiles: a block of query rows meets blocks of keys;
+//! scores and context are matrix products by `faer`, the softmax runs online in between.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{Attention, LOWEST_SCORE, MASKED_SCORE, QueryFactors};
+use crate::kernels::math::vectorised;
+use crate::kernels::real::Real;
+use crate::kernels::simd::softmax_row_in;
+
+/// Operands in the order of [`Attention`].
+struct Operands<'a, T> {
+    q: &'a [T],
+    k: &'a [T],
+    v: &'a [T],
+    mask: Option<&'a [T]>,
+    carry: Option<(&'a [T], &'a [T])>,
+    /// Row scales and tables of factored queries, and their points.
+    factored: Option<(&'a [T], &'a [T], &'a [T])>,
+}
+
+fn operands<'a, T>(a: &Attention, inputs: &[&'a [T]]) -> Operands<'a, T> {
+    if let Some(f) = a.factors {
+        let (qk, rest) = inputs.split_at(if a.d_qk > 0 { 2 } else { 0 });
+        let points = if f.indexed { rest[3] } else { &[] };
+        return Operands {
+            q: qk.first().copied().unwrap_or(&[]),
+            k: qk.get(1).copied().unwrap_or(&[]),
+            v: rest[0],
+            mask: None,
+            carry: None,
+            factored: Some((rest[1], rest[2], points)),
+        };
+    }
+    let mut rest = inputs[3..].iter().copied();
+    let mask = if a.masked { rest.next() } else { None };
+    let carry = if a.carry {
+        rest.next().zip(rest.next())
+    } else {
+        None
+    };
+    Operands {
+        q: inputs[0],
+        k: inputs[1],
+        v: inputs[2],
+        mask,
+        carry,
+        factored: None,
+    }
+}
+
+/// Rows of the tables that the score of query `n` adds up: one per axis, and the constant's.
+fn table_rows<T: Real>(f: &QueryFactors, points: &[T], n: usize) -> ([usize; 3], usize) {
+    let position = if f.indexed {
+        points[4 * n].to_f32().max(0.0) as usize
+    } else {
+        f.first_query + n
+    };
+    let mut rows = f.factors.indices(position);
+    for (axis, row) in rows.iter_mut().enumerate().take(f.factors.dimensions) {
+        *row += f.first_column + f.factors.axis_column(axis);
+    }
+    (rows, f.first_column + f.factors.constant_column())
+}
+
+/// Elements from one row of the accumulators or the result to the next, and of the statistics.
+fn state_rows(a: &Attention) -> (usize, usize) {
+    (a.heads * a.v_stride(), (2 * a.heads).next_multiple_of(4))
+}
+
+/// Plain loops: all scores of a query, their maximum, their exponentials, the weighted sum.
+pub(super) fn reference<T: Real>(a: &Attention, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let o = operands(a, inputs);
+    let (acc_row, stats_row) = state_rows(a);
+    for out in outputs.iter_mut() {
+        out.fill(T::default());
+    }
+    let keys_of_split = a.split_keys();
+    for split in 0..a.splits {
+        let first = (split * keys_of_split).min(a.keys);
+        let last = (first + keys_of_split).min(a.keys);
+        for item in 0..a.batch {
+            for n in 0..a.queries {
+                for head in 0..a.heads {
+                    let carried = o.carry.filter(|_| split == 0).map(|(acc, stats)| {
+                        let row = item * a.queries + n;
+                        (
+                            stats[row * stats_row + 2 * head],
+                            stats[row * stats_row + 2 * head + 1],
+                            &acc[row * acc_row + head * a.v_stride()..][..a.d_v],
+                        )
+                    });
+                    let (maximum, sum, context) = query(a, &o, item, n, head, first..last, carried);
+                    let row = (split * a.batch + item) * a.queries + n;
+                    let acc = &mut outputs[0][row * acc_row + head * a.v_stride()..][..a.d_v];
+                    for (out, &c) in acc.iter_mut().zip(&context) {
+                        *out = if a.stores_result() && sum > T::default() {
+                            c / sum
+                        } else {
+                            c
+                        };
+                    }
+                    if !a.stores_result() {
+                        outputs[1][row * stats_row + 2 * head] = maximum;
+                        outputs[1][row * stats_row + 2 * head + 1] = sum;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// State of one query and head over some keys: maximum, sum, accumulator.
+fn query<T: Real>(
+    a: &Attention,
+    o: &Operands<'_, T>,
+    item: usize,
+    n: usize,
+    head: usize,
+    keys: std::ops::Range<usize>,
+    carried: Option<(T, T, &[T])>,
+) -> (T, T, Vec<T>) {
+    let q_item = if a.shared_queries { 0 } else { item };
+    let q =
+        &o.q[(q_item * a.queries + n) * a.q_row + a.q_column + head * a.qk_stride()..][..a.d_qk];
+    let scores: Vec<T> = keys
+        .clone()
+        .map(|m| {
+            let keep = o
+                .mask
+                .is_none_or(|mask| mask[item * a.keys.next_multiple_of(4) + m] != T::default());
+            if !keep {
+                return T::from_f32(MASKED_SCORE);
+            }
+            let k =
+                &o.k[(item * a.keys + m) * a.k_row + a.k_column + head * a.qk_stride()..][..a.d_qk];
+            let mut dot = T::default();
+            for (&q, &k) in q.iter().zip(k) {
+                dot += q * k;
+            }
+            let (Some(f), Some((scale, tables, points))) = (&a.factors, o.factored) else {
+                return dot * T::from_f32(a.scale);
+            };
+            let row = a.keys.next_multiple_of(4);
+            let at = |r: usize| tables[(item * f.columns + r) * row + m];
+            let (axes, constant) = table_rows(f, points, n);
+            let mut sum = dot + at(constant);
+            for &r in &axes[..f.factors.dimensions] {
+                sum += at(r);
+            }
+            sum * scale[q_item * a.queries.next_multiple_of(4) + n] + at(constant + 1)
+        })
+        .collect();
+    let mut maximum = carried.map_or(T::from_f32(LOWEST_SCORE), |c| c.0);
+    for &s in &scores {
+        if s > maximum {
+            maximum = s;
+        }
+    }
+    let mut sum = T::default();
+    let mut context = vec![T::default(); a.d_v];
+    if let Some((m, l, acc)) = carried {
+        let factor = (m - maximum).exp();
+        sum += l * factor;
+        for (out, &c) in context.iter_mut().zip(acc) {
+            *out += c * factor;
+        }
+    }
+    for (m, &s) in keys.zip(&scores) {
+        let p = (s - maximum).exp();
+        sum += p;
+        let v = &o.v[(item * a.keys + m) * a.v_row + a.v_column + head * a.v_stride()..][..a.d_v];
+        for (out, &v) in context.iter_mut().zip(v) {
+            *out += p * v;
+        }
+    }
+    (maximum, sum, context)
+}
+
+/// Keys per tile.
+const KEY_TILE: usize = 256;
+
+/// Query rows per task: enough to reuse a packed tile of keys, few enough to fill all threads.
+fn query_tile(a: &Attention) -> usize {
+    let tasks = rayon::current_num_threads().max(1) * 2;
+    (a.batch * a.queries)
+        .div_ceil(tasks)
+        .clamp(16, 128)
+        .next_multiple_of(8)
+        .min(a.queries.max(1))
+}
+
+/// Flash attention over tiles, on all threads.
+pub(super) fn fast(a: &Attention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let o = operands(a, inputs);
+    let (acc_row, stats_row) = state_rows(a);
+    if a.queries == 0 || a.batch == 0 || a.heads == 0 {
+        return;
+    }
+    let tile = query_tile(a);
+    let parts = a.splits * a.batch;
+    let (acc, stats) = match outputs {
+        [acc, stats] => (&mut **acc, Some(&mut **stats)),
+        [acc] => (&mut **acc, None),
+        _ => return,
+    };
+    // One task per block of query rows of one item and split.
+    let acc_blocks: Vec<&mut [f32]> = acc[..parts * a.queries * acc_row]
+        .chunks_mut((a.queries * acc_row).max(1))
+        .flat_map(|item| item.chunks_mut((tile * acc_row).max(1)))
+        .collect();
+    let mut stats_blocks: Vec<Option<&mut [f32]>> = match stats {
+        Some(stats) => stats[..parts * a.queries * stats_row]
+            .chunks_mut(a.queries * stats_row)
+            .flat_map(|item| item.chunks_mut(tile * stats_row))
+            .map(Some)
+            .collect(),
+        None => (0..acc_blocks.len()).map(|_| None).collect(),
+    };
+    let blocks_per_item = a.queries.div_ceil(tile);
+    acc_blocks
+        .into_par_iter()
+        .zip(stats_blocks.par_iter_mut())
+        .enumerate()
+        .for_each_init(Scratch::default, |scratch, (i, (acc, stats))| {
+            let part = i / blocks_per_item;
+            let first_query = i % blocks_per_item * tile;
+            let block = Block {
+                item: part % a.batch,
+                split: part / a.batch,
+                first_query,
+                rows: tile.min(a.queries - first_query),
+            };
+            run_block(a, &o, block, scratch, acc, stats.as_deref_mut());
+        });
+}
+
+/// Query rows that one task owns.
+#[derive(Clone, Copy)]
+struct Block {
+    item: usize,
+    split: usize,
+    first_query: usize,
+    rows: usize,
+}
+
+/// Arrays that a thread keeps from task to task.
+#[derive(Default)]
+struct Scratch {
+    q: Vec<f32>,
+    scores: Vec<f32>,
+    acc: Vec<f32>,
+    maxima: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+fn run_block(
+    a: &Attention,
+    o: &Operands<'_, f32>,
+    block: Block,
+    scratch: &mut Scratch,
+    acc: &mut [f32],
+    mut stats: Option<&mut [f32]>,
+) {
+    let (acc_row, stats_row) = state_rows(a);
+    let rows = block.rows;
+    acc.fill(0.0);
+    if let Some(stats) = stats.as_deref_mut() {
+        stats.fill(0.0);
+    }
+    let first = (block.split * a.split_keys()).min(a.keys);
+    let last = (first + a.split_keys()).min(a.keys);
+    let q_item = if a.shared_queries { 0 } else { block.item };
+    let d_v = a.d_v;
+    for head in 0..a.heads {
+        // The scale goes into the queries, once.
+        scratch.q.clear();
+        for r in 0..rows {
+            let at = (q_item * a.queries + block.first_query + r) * a.q_row
+                + a.q_column
+                + head * a.qk_stride();
+            scratch
+                .q
+                .extend(o.q[at..at + a.d_qk].iter().map(|&x| x * a.scale));
+        }
+        scratch.acc.clear();
+        scratch.acc.resize(rows * d_v, 0.0);
+        scratch.maxima.clear();
+        scratch.maxima.resize(rows, LOWEST_SCORE);
+        scratch.sums.clear();
+        scratch.sums.resize(rows, 0.0);
+        if let Some((carry_acc, carry_stats)) = o.carry.filter(|_| block.split == 0) {
+            for r in 0..rows {
+                let row = block.item * a.queries + block.first_query + r;
+                scratch.maxima[r] = carry_stats[row * stats_row + 2 * head];
+                scratch.sums[r] = carry_stats[row * stats_row + 2 * head + 1];
+                scratch.acc[r * d_v..(r + 1) * d_v]
+                    .copy_from_slice(&carry_acc[row * acc_row + head * a.v_stride()..][..d_v]);
+            }
+        }
+        let mut key = first;
+        while key < last {
+            let count = KEY_TILE.min(last - key);
+            run_tile(a, o, block, head, key, count, scratch);
+            key += count;
+        }
+        for r in 0..rows {
+            let out = &mut acc[r * acc_row + head * a.v_stride()..][..d_v];
+            let from = &scratch.acc[r * d_v..(r + 1) * d_v];
+            let sum = scratch.sums[r];
+            let factor = if a.stores_result() && sum > 0.0 {
+                1.0 / sum
+            } else {
+                1.0
+            };
+            for (out, &x) in out.iter_mut().zip(from) {
+                *out = x * factor;
+            }
+            if let Some(stats) = stats.as_deref_mut() {
+                stats[r * stats_row + 2 * head] = scratch.maxima[r];
+                stats[r * stats_row + 2 * head + 1] = sum;
+            }
+        }
+    }
+}
+
+/// Completes the scores of factored queries.
+fn add_tables(
+    a: &Attention,
+    f: &QueryFactors,
+    (scale, tables, points): (&[f32], &[f32], &[f32]),
+    block: Block,
+    key: usize,
+    count: usize,
+    scores: &mut [f32],
+) {
+    let stride = a.keys.next_multiple_of(4);
+    let q_item = if a.shared_queries { 0 } else { block.item };
+    let row = |r: usize| &tables[(block.item * f.columns + r) * stride + key..][..count];
+    vectorised(
+        #[inline(always)]
+        || {
+            for (r, s) in scores.chunks_exact_mut(count).take(block.rows).enumerate() {
+                let n = block.first_query + r;
+                let (axes, constant) = table_rows(f, points, n);
+                let scale = scale[q_item * a.queries.next_multiple_of(4) + n];
+                let (u, key_score) = (row(constant), row(constant + 1));
+                let last = match f.factors.dimensions {
+                    0 => {
+                        for ((s, &u), &k) in s.iter_mut().zip(u).zip(key_score) {
+                            *s = (*s + u) * scale + k;
+                        }
+                        continue;
+                    }
+                    d => row(axes[d - 1]),
+                };
+                for &axis in &axes[..f.factors.dimensions - 1] {
+                    for (s, &t) in s.iter_mut().zip(row(axis)) {
+                        *s += t;
+                    }
+                }
+                for (((s, &t), &u), &k) in s.iter_mut().zip(last).zip(u).zip(key_score) {
+                    *s = (*s + t + u) * scale + k;
+                }
+            }
+        },
+    );
+}
+
+/// Scores, online softmax and context of one tile of keys.
+fn run_tile(
+    a: &Attention,
+    o: &Operands<'_, f32>,
+    block: Block,
+    head: usize,
+    key: usize,
+    count: usize,
+    scratch: &mut Scratch,
+) {
+    let rows = block.rows;
+    let d_v = a.d_v;
+    let k_at = (block.item * a.keys + key) * a.k_row + a.k_column + head * a.qk_stride();
+    let v_at = (block.item * a.keys + key) * a.v_row + a.v_column + head * a.v_stride();
+    scratch.scores.resize(rows * count, 0.0);
+    if a.d_qk > 0 {
+        let q = MatRef::from_row_major_slice(&scratch.q, rows, a.d_qk);
+        let k = MatRef::from_row_major_slice_with_stride(
+            &o.k[k_at..k_at + (count - 1) * a.k_row + a.d_qk],
+            count,
+            a.d_qk,
+            a.k_row,
+        );
+        let scores =
+            MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
+        matmul(scores, Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
+    } else {
+        scratch.scores[..rows * count].fill(0.0);
+    }
+    if let (Some(f), Some(factored)) = (&a.factors, o.factored) {
+        add_tables(a, f, factored, block, key, count, &mut scratch.scores);
+    }
+    let mask = o
+        .mask
+        .map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);
+    Arch::new().dispatch(Softmax {
+        scores: &mut scratch.scores[..rows * count],
+        count,
+        mask,
+        maxima: &mut scratch.maxima,
+        sums: &mut scratch.sums,
+        acc: &mut scratch.acc,
+        d_v,
+    });
+    let p = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
+    let v = MatRef::from_row_major_slice_with_stride(
+        &o.v[v_at..v_at + (count - 1) * a.v_row + d_v],
+        count,
+        d_v,
+        a.v_row,
+    );
+    let acc = MatMut::from_row_major_slice_mut(&mut scratch.acc[..rows * d_v], rows, d_v);
+    matmul(acc, Accum::Add, p, v, 1.0, Par::Seq);
+}
+
+/// Online softmax of the rows of a tile: scores become exponentials, what was summed before is
+/// rescaled.
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    count: usize,
+    mask: Option<&'a [f32]>,
+    maxima: &'a mut [f32],
+    sums: &'a mut [f32],
+    acc: &'a mut [f32],
+    d_v: usize,
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.scores.chunks_exact_mut(self.count);
+        for (r, row) in rows.enumerate() {
+            if let Some(mask) = self.mask {
+                for (s, &keep) in row.iter_mut().zip(mask) {
+                    *s = if keep == 0.0 { MASKED_SCORE } else { *s };
+                }
+            }
+            let before = self.maxima[r];
+            let mut maximum = before;
+            let sum = softmax_row_in(simd, row, &mut maximum);
+            if maximum > before {
+                let factor = crate::kernels::math::exp(before - maximum);
+                self.sums[r] = self.sums[r] * factor + sum;
+                self.maxima[r] = maximum;
+                for x in &mut self.acc[r * self.d_v..(r + 1) * self.d_v] {
+                    *x *= factor;
+                }
+            } else {
+                self.sums[r] += sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,664 @@
+//! `attention`: softmax attention of queries over keys, fused, with an optional running state.
+//!
+//! The state per query and head is (max, Σp, Σp·v). It merges exactly, which is what lets long
+//! inputs be encoded window by window and lets few queries be spread over many workgroups.
+//!
+//! Tried on llvmpipe (Mesa 22.3, two cores, 512 × 8192 × 261, GFLOP/s): its loads go lane by lane, so
+//! what counts is multiplications per load. One vector of four queries per lane 13 at any key tile
+//! from 16 to 64; two vectors 20; four vectors × 8 keys 13 to 32, × 16 keys 17 to 24, × 32 keys 24 to
+//! 28 and steady over head widths; eight vectors 13 to 28. The last two of these take 3 to 5 s to
+//! compile once per machine.
+//!
+//! For GPUs: `tiled` multiplies four times per load from workgroup memory in the product of the scores and
+//! less than three times in that of the context, `blocked` 5.3 and 8 times. It was made by that count, and has
+//! run on software adapters only.
+
+mod cases;
+mod cpu;
+
+use crate::kernels::factored_attention::Factors;
+use crate::kernels::{
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
+    state, vectors, word,
+};
+use crate::tensor::{Element, Extent};
+
+/// The score that a masked key gets. Finite, so that no kernel depends on infinities (Metal's fast
+/// math); far below any real score, so that its weight is exactly zero beside a real key; and the
+/// same for all masked keys, so that a row with no key left is the plain mean, as in Hugging Face.
+pub const MASKED_SCORE: f32 = -1.0e30;
+
+/// The running maximum before any key: lower than [`MASKED_SCORE`].
+pub const LOWEST_SCORE: f32 = -3.0e38;
+
+/// Queries that are given as factors: what `factored_attention` is for keys, for a decoder. The score
+/// of query o and key n is
+///
+/// ```text
+/// S[o,n] = r[o]·(c[o]·k[n] + Σ_a T[a, i_a(o)][n] + T[constant][n]) + T[constant + 1][n]
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QueryFactors {
+    /// What a query is made of; its content are the query channels.
+    pub factors: Factors,
+    /// First row of this modality in the tables.
+    pub first_column: usize,
+    /// Rows of the tables.
+    pub columns: usize,
+    /// Grid position of query 0.
+    pub first_query: usize,
+    /// Whether grid positions are given query by query.
+    pub indexed: bool,
+}
+
+/// Arguments of `attention`.
+///
+/// Inputs: Q `[batch or 1, queries, ..]`, K and V `[batch, keys, ..]` (may be one array), mask
+/// `[batch, 1, keys]` if `masked` (non-zero keeps), and if `carry` the state so far: its
+/// accumulators and statistics.
+///
+/// If `factors` (then there is one head, no mask and no carried state): Q and K unless `d_qk == 0`, V,
+/// row scales `[batch or 1, 1, queries]`, tables `[batch, columns, keys]`, points `[1, queries, 1]` if
+/// indexed.
+///
+/// Head h reads columns `q_column + h·pad(d_qk) ..` of Q and so on, where `pad` rounds up to four;
+/// padding columns are zero.
+///
+/// Outputs: if `finish` and one split, the result `[batch, queries, heads·pad(d_v)]`. Otherwise
+/// accumulators `[splits·batch, queries, heads·pad(d_v)]`, not normalised, and statistics
+/// `[splits·batch, queries, 2·heads]`: maximum and sum of each head. Split s covers keys
+/// `s·split_keys ..`; the carried state joins split 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attention {
+    /// Items that do not see each other.
+    pub batch: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Query rows of one item.
+    pub queries: usize,
+    /// Key rows of one item.
+    pub keys: usize,
+    /// Query and key channels of one head.
+    pub d_qk: usize,
+    /// Value channels of one head.
+    pub d_v: usize,
+    /// Factor of the scores, 1/√d_qk.
+    pub scale: f32,
+    /// Q has one item that serves the whole batch.
+    pub shared_queries: bool,
+    /// Elements from one row of Q to the next.
+    pub q_row: usize,
+    /// Elements from one row of K to the next.
+    pub k_row: usize,
+    /// Elements from one row of V to the next.
+    pub v_row: usize,
+    /// First column of Q in its rows.
+    pub q_column: usize,
+    /// First column of K in its rows.
+    pub k_column: usize,
+    /// First column of V in its rows.
+    pub v_column: usize,
+    /// A key mask is given.
+    pub masked: bool,
+    /// A state so far is given.
+    pub carry: bool,
+    /// Normalise and store the result rather than the state.
+    pub finish: bool,
+    /// Parts that the keys are divided into, merged afterwards by `attention_merge`.
+    pub splits: usize,
+    /// Queries are given as factors.
+    pub factors: Option<QueryFactors>,
+    /// How Q and V lie in memory.
+    pub rows: Element,
+    /// How K does: f32 at least where Q and V are.
+    pub key_rows: Element,
+    /// How the result does. States, masks, scales and tables are f32.
+    pub result: Element,
+}
+
+impl Attention {
+    /// Attention of one item over arrays of its own: no mask, no carried state, one split, the result
+    /// normalised.
+    #[must_use]
+    pub fn new(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Self {
+        let qk_row = heads * d_qk.next_multiple_of(4);
+        Attention {
+            batch: 1,
+            heads,
+            queries,
+            keys,
+            d_qk,
+            d_v,
+            scale: (1.0 / (d_qk as f64).sqrt()) as f32,
+            shared_queries: false,
+            q_row: qk_row,
+            k_row: qk_row,
+            v_row: heads * d_v.next_multiple_of(4),
+            q_column: 0,
+            k_column: 0,
+            v_column: 0,
+            masked: false,
+            carry: false,
+            finish: true,
+            splits: 1,
+            factors: None,
+            rows: Element::F32,
+            key_rows: Element::F32,
+            result: Element::F32,
+        }
+    }
+
+    /// Columns of one head in Q and K.
+    #[must_use]
+    pub const fn qk_stride(&self) -> usize {
+        self.d_qk.next_multiple_of(4)
+    }
+
+    /// Columns of one head in V and in the output.
+    #[must_use]
+    pub const fn v_stride(&self) -> usize {
+        self.d_v.next_multiple_of(4)
+    }
+
+    /// Keys of one split (the last may have fewer).
+    #[must_use]
+    pub fn split_keys(&self) -> usize {
+        self.keys.div_ceil(self.splits.max(1)).max(1)
+    }
+
+    /// True when the result is stored rather than the state.
+    #[must_use]
+    pub const fn stores_result(&self) -> bool {
+        self.finish && self.splits == 1
+    }
+}
+
+const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        kernel: "attention",
+        source: "attention",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "tiled",
+        constants,
+        invocations: 256,
+        // Slices, probabilities, exchanged maxima.
+        workgroup_bytes: 8 * 1024 + 4 * 1024 + 2 * 1024,
+        matrices: None,
+        subgroups: false,
+        software: false,
+    }
+}
+
+const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        source: "blocked/attention",
+        entry: "blocked",
+        // Slices, probabilities.
+        workgroup_bytes: 8 * 1024 + 8 * 1024,
+        ..tiled(name, constants)
+    }
+}
+
+/// 64 queries rather than the 32 of the tiled ones, by value columns.
+const BLOCKED: [Variant; 5] = [
+    blocked("blocked-64", &[("CHUNKS", 1)]),
+    blocked("blocked-128", &[("CHUNKS", 2)]),
+    blocked("blocked-192", &[("CHUNKS", 3)]),
+    blocked("blocked-384", &[("CHUNKS", 6)]),
+    blocked("blocked-512", &[("CHUNKS", 8)]),
+];
+
+/// Tiled variants by the vectors of value columns an invocation holds: 64 columns each.
+const TILED: [Variant; 5] = [
+    tiled("tiled-64", &[("CHUNKS", 1)]),
+    tiled("tiled-128", &[("CHUNKS", 2)]),
+    tiled("tiled-192", &[("CHUNKS", 3)]),
+    tiled("tiled-384", &[("CHUNKS", 6)]),
+    tiled("tiled-512", &[("CHUNKS", 8)]),
+];
+
+const fn matrix(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    side: u32,
+) -> Variant {
+    Variant {
+        kernel: "attention",
+        source: "matrix/attention",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "matrix",
+        constants,
+        invocations: 256,
+        // Slices and probabilities, scores, exchanged maxima.
+        workgroup_bytes: 8 * 96 * 18 + 8192 + 1024 + 128,
+        matrices: Some(side),
+        subgroups: true,
+        software: false,
+    }
+}
+
+/// On matrix units, by side of their matrices and by value columns as the tiled ones.
+const MATRIX: [Variant; 10] = [
+    matrix("matrix-64", &[("CHUNKS", 1), ("FRAGMENT", 16)], 16),
+    matrix("matrix-128", &[("CHUNKS", 2), ("FRAGMENT", 16)], 16),
+    matrix("matrix-192", &[("CHUNKS", 3), ("FRAGMENT", 16)], 16),
+    matrix("matrix-384", &[("CHUNKS", 6), ("FRAGMENT", 16)], 16),
+    matrix("matrix-512", &[("CHUNKS", 8), ("FRAGMENT", 16)], 16),
+    matrix("matrix-64x8", &[("CHUNKS", 1), ("FRAGMENT", 8)], 8),
+    matrix("matrix-128x8", &[("CHUNKS", 2), ("FRAGMENT", 8)], 8),
+    matrix("matrix-192x8", &[("CHUNKS", 3), ("FRAGMENT", 8)], 8),
+    matrix("matrix-384x8", &[("CHUNKS", 6), ("FRAGMENT", 8)], 8),
+    matrix("matrix-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)], 8),
+];
+
+const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        kernel: "attention",
+        source: "attention",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "direct",
+        constants,
+        invocations: 8,
+        workgroup_bytes: 0,
+        matrices: None,
+        subgroups: false,
+        software: true,
+    }
+}
+
+/// 128 queries × 32 keys: sixteen queries share every load of a key or value.
+const DIRECT_128: Variant = direct("direct-128x32", &[("KEY_TILE", 32), ("QUERY_VECTORS", 4)]);
+/// 32 queries × 8 keys, for few queries.
+const DIRECT_32: Variant = direct("direct-32x8", &[("KEY_TILE", 8), ("QUERY_VECTORS", 1)]);
+
+/// Arrays of halves by the types of Q and V, and of K and the result in binary. K is f32 where Q is.
+const HALVES: [[&[&str]; 4]; 2] = [
+    [&[], &["y"], &[], &["y"]],
+    [
+        &["q", "v"],
+        &["q", "v", "y"],
+        &["q", "k", "v"],
+        &["q", "k", "v", "y"],
+    ],
+];
+
+/// All variants.
+fn variants() -> Vec<Variant> {
+    let mut list = Vec::new();
+    for halves in [&HALVES[0][..2], &HALVES[1][..]].concat() {
+        list.extend(TILED.map(|v| v.halving(halves)));
+        list.extend(BLOCKED.map(|v| v.halving(halves)));
+        if halves.contains(&"q") {
+            list.extend(MATRIX.map(|v| v.halving(halves)));
+        }
+        // Their accumulators live in y.
+        if !halves.contains(&"y") {
+            let direct: &[Variant] = if halves.is_empty() {
+                &[DIRECT_128, DIRECT_32]
+            } else {
+                &[DIRECT_32]
+            };
+            list.extend(direct.iter().map(|v| v.halving(halves)));
+        }
+    }
+    list
+}
+
+/// Queries of one workgroup.
+fn query_tile(variant: &Variant) -> usize {
+    match variant.entry {
+        "direct" => 32 * variant.constants[1].1 as usize,
+        "blocked" => 64,
+        _ => 32,
+    }
+}
+
+/// Value columns that one workgroup accumulates; `None` for all.
+fn columns(variant: &Variant) -> Option<usize> {
+    (variant.entry != "direct").then(|| 64 * variant.constants[0].1 as usize)
+}
+
+impl Attention {
+    /// Workgroups of one split and one group of columns, of the best variant of a device.
+    #[must_use]
+    pub fn groups(&self, device: &DeviceTraits) -> usize {
+        self.batch * self.heads * self.queries.div_ceil(query_tile(&self.best(device)))
+    }
+
+    fn best(&self, device: &DeviceTraits) -> Variant {
+        let list = self.candidates(device);
+        let found = list.into_iter().find(|v| device.allows(v));
+        found.unwrap_or(TILED[0])
+    }
+
+    /// The fewest splits, from `wanted` upwards, with which the best variant of a device can run.
+    #[must_use]
+    pub fn feasible_splits(mut self, wanted: usize, device: &DeviceTraits) -> usize {
+        self.splits = wanted.clamp(1, self.keys.max(1));
+        let best = self.best(device);
+        while self.iterations(&best) > device.loop_iterations && self.splits < self.keys {
+            self.splits += 1;
+        }
+        self.splits
+    }
+}
+
+impl Kernel for Attention {
+    const NAME: &'static str = "attention";
+
+    fn signature(&self) -> Signature {
+        let items = if self.shared_queries { 1 } else { self.batch };
+        let queries = |columns| Extent::new(self.batch, self.queries, columns);
+        let keys = |columns| Extent::new(self.batch, self.keys, columns);
+        let acc = queries(self.heads * self.v_stride());
+        let stats = queries(2 * self.heads);
+        // With one head the padding of the row is that of the head.
+        let columns = if self.heads == 1 { self.d_v } else { acc.cols };
+        let mut operands = vec![
+            Operand::new(
+                "q",
+                Role::Rows,
+                Extent::new(items, self.queries, self.q_row),
+                Fill::Heads(self.d_qk),
+            ),
+            Operand::new(
+                "k",
+                Role::Keys,
+                keys(self.k_row),
+                Fill::WeightHeads(self.d_qk),
+            ),
+            Operand::new(
+                "v",
+                Role::Rows,
+                keys(self.v_row),
+                Fill::WeightHeads(self.d_v),
+            ),
+        ];
+        let rest = match self.factors {
+            None => [
+                Operand::new(
+                    "mask",
+                    Role::Wide,
+                    Extent::new(self.batch, 1, self.keys),
+                    Fill::Mask,
+                )
+                .when(self.masked),
+                Operand::new("carry", Role::Wide, acc, Fill::WeightHeads(self.d_v))
+                    .when(self.carry),
+                Operand::new("carry_stats", Role::Wide, stats, Fill::Statistics).when(self.carry),
+            ],
+            Some(f) => {
+                for operand in &mut operands[..2] {
+                    operand.present = self.d_qk > 0;
+                }
+                let grid = f.factors.axes[..f.factors.dimensions].iter().product();
+                [
+                    Operand::new(
+                        "scales",
+                        Role::Wide,
+                        Extent::new(items, 1, self.queries),
+                        Fill::Scales,
+                    ),
+                    Operand::new(
+                        "tables",
+                        Role::Wide,
+                        Extent::new(self.batch, f.columns, self.keys),
+                        Fill::Numbers,
+                    ),
+                    Operand::new(
+                        "points",
+                        Role::Wide,
+                        Extent::new(1, self.queries, 1),
+                        Fill::Ids(grid),
+                    )
+                    .when(f.indexed),
+                ]
+            }
+        };
+        operands.extend(rest);
+        Signature {
+            operands,
+            results: state(
+                self.stores_result().then_some(Role::Result),
+                queries(columns),
+                self.splits,
+                [acc, stats],
+            ),
+        }
+    }
+
+    fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
+        match role {
+            Role::Rows => Some(&mut self.rows),
+            Role::Keys => Some(&mut self.key_rows),
+            Role::Result => Some(&mut self.result),
+            _ => None,
+        }
+    }
+
+    /// Scores and context, with unpadded sizes.
+    fn cost(&self) -> Cost {
+        let pairs = self.batch as u64 * self.heads as u64 * self.queries as u64 * self.keys as u64;
+        let heads = (self.batch * self.heads) as u64;
+        let (q, m) = (self.queries as u64, self.keys as u64);
+        let (d_qk, d_v) = (self.d_qk as u64, self.d_v as u64);
+        Cost {
+            flops: 2 * pairs * (d_qk + d_v),
+            bytes: heads
+                * (self.rows.bytes() as u64 * (q * d_qk + m * d_v)
+                    + self.key_rows.bytes() as u64 * m * d_qk
+                    + self.result.bytes() as u64 * q * d_v),
+        }
+    }
+
+    fn terms(&self) -> usize {
+        self.keys + self.d_qk
+    }
+
+    fn defect(&self) -> Option<&'static str> {
+        let pitches = [self.q_row, self.k_row, self.v_row];
+        let columns = [self.q_column, self.k_column, self.v_column];
+        let heads = [self.qk_stride(), self.qk_stride(), self.v_stride()].map(|n| self.heads * n);
+        let narrow = (0..3).any(|i| columns[i] + heads[i] > pitches[i]);
+        if narrow && self.queries > 0 && self.keys > 0 {
+            return Some("heads are wider than rows");
+        }
+        if pitches.iter().chain(&columns).any(|n| n % 4 != 0) {
+            return Some("columns do not begin at multiples of four");
+        }
+        match self.factors {
+            Some(f) if f.first_column + f.factors.columns() > f.columns => {
+                Some("tables have fewer rows than axes need")
+            }
+            Some(f) if !f.indexed && !f.factors.holds(f.first_query, self.queries) => {
+                Some("queries lie beyond their grid")
+            }
+            Some(_) if self.heads != 1 || self.masked || self.carry => {
+                Some("factored queries have one head, no mask and no carried state")
+            }
+            _ => None,
+        }
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let mut words = vec![
+            format!("{}×{}", self.queries, self.keys),
+            format!("heads {}×{}/{}", self.heads, self.d_qk, self.d_v),
+            format!("batch {}", self.batch),
+        ];
+        if self.splits > 1 {
+            words.push(format!("splits {}", self.splits));
+        }
+        let flags = [
+            (self.masked, "mask"),
+            (self.carry, "carry"),
+            (!self.finish, "state"),
+            (self.shared_queries, "shared queries"),
+            (self.k_column > 0, "columns"),
+            (self.factors.is_some_and(|f| f.indexed), "points"),
+        ];
+        words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
+        if let Some(f) = self.factors {
+            let axes = &f.factors.axes[..f.factors.dimensions];
+            words.push(format!("query axes {axes:?} from {}", f.first_query));
+        }
+        words
+    }
+
+    fn variants() -> Vec<Variant> {
+        variants()
+    }
+
+    /// Variants that fit, best first: the narrowest accumulator that holds all value columns, since
+    /// each further group of columns computes the scores again.
+    fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let direct = if self.queries > 64 {
+            [DIRECT_128, DIRECT_32]
+        } else {
+            [DIRECT_32, DIRECT_128]
+        };
+        let waste = |v: &Variant| {
+            let width = columns(v).unwrap_or(usize::MAX);
+            let groups = self.d_v.div_ceil(width);
+            (groups, groups * width)
+        };
+        // Larger blocks do more per load, and nothing where there are no queries for them.
+        let mut blocked = BLOCKED.to_vec();
+        blocked.sort_by_key(waste);
+        let mut tiled = TILED.to_vec();
+        tiled.sort_by_key(waste);
+        let at = if self.queries > 32 { 0 } else { tiled.len() };
+        tiled.splice(at..at, blocked);
+        // Matrix units multiply halves.
+        let mut matrix = MATRIX.to_vec();
+        matrix.sort_by_key(waste);
+        matrix.retain(|_| self.rows == Element::F16);
+        let half = |e: Element| usize::from(e == Element::F16);
+        let result = half(self.result) * usize::from(self.stores_result());
+        let halves = HALVES[half(self.rows)][2 * half(self.key_rows) + result];
+        // The accumulators of direct variants live in the result. The large one takes software adapters
+        // many seconds to compile, and halves are not for speed there.
+        let direct: &[Variant] = match (result, halves.is_empty()) {
+            (0, true) => &direct,
+            (0, false) => &[DIRECT_32],
+            _ => &[],
+        };
+        let mut list = Vec::new();
+        if device.software {
+            list.extend(direct);
+            list.extend(tiled);
+            list.extend(matrix);
+        } else {
+            list.extend(matrix);
+            list.extend(tiled);
+            list.extend(direct);
+        }
+        list.into_iter().map(|v| v.halving(halves)).collect()
+    }
+
+    /// Loop iterations of one invocation.
+    fn iterations(&self, variant: &Variant) -> u64 {
+        let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);
+        let constant = |i: usize| variant.constants[i].1 as usize;
+        let (tile, each, rest) = if variant.entry != "direct" {
+            (32, qk.div_ceil(4) + 16 + 8 * constant(0), 32)
+        } else {
+            (constant(0), qk + v, 2 * v * constant(1))
+        };
+        (self.split_keys().div_ceil(tile) * (each + 1) + rest) as u64
+    }
+
+    fn geometry(&self, variant: &Variant) -> Geometry {
+        let args = *self;
+        let query_tiles = args.queries.div_ceil(query_tile(variant));
+        let column_groups = columns(variant).map_or(1, |width| args.d_v.div_ceil(width).max(1));
+        let groups = args.batch * args.heads * query_tiles * column_groups * args.splits;
+        let words = move |groups_x: u32| {
+            let flags = u32::from(args.shared_queries)
+                | u32::from(args.masked) << 1
+                | u32::from(args.carry) << 2
+                | u32::from(args.stores_result()) << 3
+                | u32::from(args.factors.is_some()) << 4
+                | u32::from(args.factors.is_some_and(|f| f.indexed)) << 5;
+            let tables = args.factors.map_or([0; 12], |f| {
+                let used = |axis: usize| {
+                    if axis < f.factors.dimensions {
+                        word(f.first_column + f.factors.axis_column(axis))
+                    } else {
+                        0
+                    }
+                };
+                let [a, b, c] = f.factors.axes.map(|n| word(n.max(1)));
+                [
+                    word(f.factors.dimensions),
+                    a,
+                    b,
+                    c,
+                    word(f.first_column + f.factors.constant_column()),
+                    used(0),
+                    used(1),
+                    used(2),
+                    word(f.columns),
+                    word(f.first_query),
+                    word(args.queries.next_multiple_of(4)),
+                    0,
+                ]
+            });
+            let mut words = vec![
+                word(args.queries),
+                word(args.keys),
+                word(args.heads),
+                word(args.batch),
+                word(args.q_row / 4),
+                word(args.k_row / 4),
+                word(args.v_row / 4),
+                word(args.heads * args.v_stride() / 4),
+                word(args.q_column / 4),
+                word(args.k_column / 4),
+                word(args.v_column / 4),
+                word(4 * vectors(args.keys)),
+                word(args.qk_stride() / 4),
+                word(args.v_stride() / 4),
+                word(4 * vectors(2 * args.heads)),
+                word(args.split_keys()),
+                args.scale.to_bits(),
+                flags,
+                word(query_tiles),
+                word(column_groups),
+                groups_x,
+                word(groups),
+                0,
+                0,
+            ];
+            words.extend(tables);
+            words
+        };
+        (groups as u64, Box::new(words))
+    }
+
+    fn small(mut self) -> Self {
+        self.batch = self.batch.min(2);
+        self.queries = self.queries.min(41);
+        self.keys = self.keys.min(83);
+        self.splits = self.splits.min(3);
+        self
+    }
+
+    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        cpu::reference(self, inputs, outputs);
+    }
+
+    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        cpu::fast(self, inputs, outputs);
+    }
+
+    fn cases() -> Vec<Row> {
+        cases::rows()
+    }
+}

@@ -1,0 +1,27 @@
+//! Rows for `embed`.
+
+use super::Embed;
+use crate::kernels::{Op, Row};
+
+pub(super) fn rows() -> Vec<Row> {
+    [
+        (1, 1, 1, 1),
+        (2, 0, 5, 8),
+        (3, 7, 262, 13),
+        (2, 2048, 262, 768),
+        // More than 65,535 workgroups.
+        (1, 300_000, 3, 55),
+    ]
+    .into_iter()
+    .map(|(batch, length, vocabulary, cols)| Row {
+        op: Op::Embed(Embed {
+            batch,
+            length,
+            vocabulary,
+            cols,
+        }),
+        spread: 1.0,
+        terms: 1,
+    })
+    .collect()
+}

@@ -1,0 +1,461 @@
+//! `factored_attention`: softmax attention of a few queries over very many input rows that are given
+//! as factors, so that neither the rows nor their keys and values exist.
+//!
+//! An input row is a sum of simple parts: content c, one table row per axis of its grid position, and
+//! a constant u. Projections, LayerNorm gain and mean are folded into the queries when a model is
+//! loaded, so with the row's LayerNorm scale r the score is
+//!
+//! ```text
+//! S[n,m] = r[m]·(g_c[n]·c[m] + Σ_a g_a[n, i_a(m)] + g_u[n])
+//! ```
+//!
+//! and all that the values need are softmax-weighted sums of r·c, of r along each axis (marginals)
+//! and of r. They are the columns of the result, in the same layout as those of the queries.
+//!
+//! The state is that of `attention` (max, Σp, accumulators), so `attention_merge` merges it, and
+//! modalities follow each other by carrying it: each has columns of its own.
+//!
+//! Tried on llvmpipe (Mesa 22.3, two cores; 512 queries, 112 × 224 rows of 3 channels and 64 × 128 of 64,
+//! GFLOP/s of the content alone): `tiled` 0.2 and 1.9, `blocked` 0.3 and 3.7, as each barrier there is a
+//! switch of coroutines; without any (`direct`) 32 queries × 8 keys 2.4 and 7.7, 32 × 16 3.4 and 12, 32 × 28
+//! 4.0 and 11.4 (it does not divide lines of 128), 64 × 16 4.2 and 13, 64 × 28 4.9 and 15, 64 × 32 5.1 and 16,
+//! 128 × 8 1.7 and 7, 128 × 16 4.2 and 14. To compile, once per machine: 32 × 16 3 s, 32 × 28 6 s, 64 × 16
+//! 7 s, 64 × 28 19 s, 64 × 32 29 s, 128 × 16 25 s.
+//!
+//! `blocked` has run on software adapters only: what it is for, a GPU whose workgroup memory feeds its
+//! lanes, was not at hand.
+
+pub(super) mod cases;
+mod cpu;
+
+use crate::kernels::{
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
+    state, word,
+};
+use crate::tensor::{Element, Extent};
+
+/// The columns of one modality: content, one per position of each axis, and a block of four for the
+/// constant. Each part starts at a multiple of four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Factors {
+    /// Content channels.
+    pub content: usize,
+    /// Number of axes, 0 to 3.
+    pub dimensions: usize,
+    /// Lengths of the axes, slowest first; unused ones are 1.
+    pub axes: [usize; 3],
+}
+
+impl Factors {
+    /// First column of an axis.
+    #[must_use]
+    pub fn axis_column(&self, axis: usize) -> usize {
+        let before = self.axes[..axis].iter().map(|n| n.next_multiple_of(4));
+        self.content.next_multiple_of(4) + before.sum::<usize>()
+    }
+
+    /// Column of the constant. In a decoder's tables the one after it is the score that a key has
+    /// whatever the query.
+    #[must_use]
+    pub fn constant_column(&self) -> usize {
+        self.axis_column(self.dimensions)
+    }
+
+    /// All columns.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.constant_column() + 4
+    }
+
+    /// Whether this many rows from this one on lie on the grid. Without axes all rows are alike.
+    #[must_use]
+    pub fn holds(&self, first: usize, rows: usize) -> bool {
+        let grid = self.axes[..self.dimensions].iter().product();
+        self.dimensions == 0 || first.checked_add(rows).is_some_and(|end| end <= grid)
+    }
+
+    /// Index on each axis of a grid position, the last axis fastest.
+    #[must_use]
+    pub fn indices(&self, mut position: usize) -> [usize; 3] {
+        let mut indices = [0; 3];
+        for axis in (0..self.dimensions).rev() {
+            indices[axis] = position % self.axes[axis];
+            position /= self.axes[axis];
+        }
+        indices
+    }
+}
+
+/// Arguments of `factored_attention`.
+///
+/// Inputs: content `[batch, keys, content]` unless there is none, folded queries
+/// `[1, queries, columns]` (shared by the batch), row scales `[batch, 1, keys]`, mask
+/// `[batch, 1, keys]` if `masked` (non-zero keeps), and if `carry` the state so far. Outputs: if
+/// `finish` and one split, the normalised sums `[batch, queries, columns]`; otherwise accumulators
+/// `[splits·batch, queries, columns]` and statistics `[splits·batch, queries, 2]`. Key m is at grid
+/// position `first_key + m`. The modality has columns `first_column ..`; others are carried along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FactoredAttention {
+    /// Items that do not see each other.
+    pub batch: usize,
+    /// Query rows, heads counted as rows of their own.
+    pub queries: usize,
+    /// Input rows of one item.
+    pub keys: usize,
+    /// Grid position of the first row.
+    pub first_key: usize,
+    /// What a row is made of.
+    pub factors: Factors,
+    /// Columns of all modalities, a multiple of four.
+    pub columns: usize,
+    /// First column of this one, a multiple of four.
+    pub first_column: usize,
+    /// A key mask is given.
+    pub masked: bool,
+    /// A state so far is given.
+    pub carry: bool,
+    /// Normalise and store the result rather than the state.
+    pub finish: bool,
+    /// Parts that the keys are divided into, merged afterwards by `attention_merge`.
+    pub splits: usize,
+    /// How content lies in memory. Everything else is f32.
+    pub content: Element,
+}
+
+impl FactoredAttention {
+    /// Attention of one item to rows of one modality: no mask, no carried state, one split, the result
+    /// normalised.
+    #[must_use]
+    pub fn new(queries: usize, keys: usize, factors: Factors) -> Self {
+        FactoredAttention {
+            batch: 1,
+            queries,
+            keys,
+            first_key: 0,
+            factors,
+            columns: factors.columns(),
+            first_column: 0,
+            masked: false,
+            carry: false,
+            finish: true,
+            splits: 1,
+            content: Element::F32,
+        }
+    }
+
+    /// Keys of one split (the last may have fewer).
+    #[must_use]
+    pub fn split_keys(&self) -> usize {
+        self.keys.div_ceil(self.splits.max(1)).max(1)
+    }
+
+    /// True when the result is stored rather than the state.
+    #[must_use]
+    pub const fn stores_result(&self) -> bool {
+        self.finish && self.splits == 1
+    }
+}
+
+const fn variant(
+    name: &'static str,
+    source: &'static str,
+    entry: &'static str,
+    constants: &'static [(&'static str, u32)],
+    invocations: u32,
+    kib: u32,
+) -> Variant {
+    Variant {
+        kernel: "factored_attention",
+        source,
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry,
+        constants,
+        invocations,
+        workgroup_bytes: kib * 1024,
+        matrices: None,
+        subgroups: false,
+        software: false,
+    }
+}
+
+/// 16 queries × 64 keys a tile. The sums live in y, which the workgroup owns.
+const TILED: Variant = variant("tiled-16x64", "factored_attention", "tiled", &[], 128, 14);
+
+const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let source = "blocked/factored_attention";
+    variant(name, source, "blocked", constants, 256, 32)
+}
+
+/// 64 queries × 32 keys a tile, sums in registers, for devices with 32 KiB; by the 64 content channels
+/// that an invocation's registers hold.
+const BLOCKED: [Variant; 3] = [
+    blocked("blocked-64", &[("CHUNKS", 1)]),
+    blocked("blocked-128", &[("CHUNKS", 2)]),
+    blocked("blocked-256", &[("CHUNKS", 4)]),
+];
+
+const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let plain = variant(name, "factored_attention", "direct", constants, 8, 0);
+    Variant {
+        software: true,
+        ..plain
+    }
+}
+
+/// 64 queries × 16 keys.
+const DIRECT: Variant = direct("direct-64x16", &[("QUERY_VECTORS", 2), ("KEY_TILE", 16)]);
+
+/// All variants: content as f32 or as halves.
+fn variants() -> Vec<Variant> {
+    let mut list = Vec::new();
+    for halves in HALVES {
+        list.push(TILED.halving(halves));
+        list.extend(BLOCKED.map(|v| v.halving(halves)));
+        list.push(DIRECT.halving(halves));
+    }
+    list
+}
+
+/// Arrays of halves by the type of the content.
+const HALVES: [&[&str]; 2] = [&[], &["content"]];
+
+/// Queries of a workgroup, and keys of a tile.
+fn tile(variant: &Variant) -> (usize, usize) {
+    match variant.entry {
+        "blocked" => (64, 32),
+        "direct" => (
+            32 * variant.constants[0].1 as usize,
+            variant.constants[1].1 as usize,
+        ),
+        _ => (16, 64),
+    }
+}
+
+impl FactoredAttention {
+    /// Length of the fastest axis; all keys where there is none.
+    fn fast_length(&self) -> usize {
+        match self.factors.dimensions {
+            0 => self.keys,
+            n => self.factors.axes[n - 1],
+        }
+    }
+
+    /// The fewest splits, from `wanted` upwards, with which the best variant runs on a device: the best of
+    /// those that need no parts of fewer than 256 keys for that.
+    #[must_use]
+    pub fn feasible_splits(self, wanted: usize, device: &DeviceTraits) -> usize {
+        let wanted = wanted.clamp(1, self.keys.max(1));
+        let most = wanted.max(self.keys / 256);
+        for variant in self.candidates(device) {
+            let within = |&splits: &usize| {
+                let iterations = FactoredAttention { splits, ..self }.iterations(&variant);
+                device.allows(&variant) && iterations <= device.loop_iterations
+            };
+            if let Some(splits) = (wanted..=most).find(within) {
+                return splits;
+            }
+        }
+        most
+    }
+
+    /// Workgroups of one split, of the best variant of a device.
+    #[must_use]
+    pub fn groups(&self, device: &DeviceTraits) -> usize {
+        self.batch * self.queries.div_ceil(tile(&self.best(device)).0)
+    }
+
+    fn best(&self, device: &DeviceTraits) -> Variant {
+        let list = self.candidates(device);
+        list.into_iter().find(|v| device.allows(v)).unwrap_or(TILED)
+    }
+}
+
+impl Kernel for FactoredAttention {
+    const NAME: &'static str = "factored_attention";
+
+    fn signature(&self) -> Signature {
+        let keys = Extent::new(self.batch, 1, self.keys);
+        let content = self.factors.content;
+        let acc = Extent::new(self.batch, self.queries, self.columns);
+        let stats = Extent::new(self.batch, self.queries, 2);
+        Signature {
+            operands: vec![
+                Operand::new(
+                    "content",
+                    Role::Rows,
+                    Extent::new(self.batch, self.keys, content),
+                    Fill::Weights,
+                )
+                .when(content > 0),
+                // Padding between the parts is zero in a fold; here it must not matter.
+                Operand::new(
+                    "queries",
+                    Role::Wide,
+                    Extent::new(1, self.queries, self.columns),
+                    Fill::Factors(content),
+                ),
+                Operand::new("scale", Role::Wide, keys, Fill::Scales),
+                Operand::new("mask", Role::Wide, keys, Fill::Mask).when(self.masked),
+                Operand::new("carry", Role::Wide, acc, Fill::Weights).when(self.carry),
+                Operand::new("carry_stats", Role::Wide, stats, Fill::Statistics).when(self.carry),
+            ],
+            results: state(
+                self.stores_result().then_some(Role::Wide),
+                acc,
+                self.splits,
+                [acc, stats],
+            ),
+        }
+    }
+
+    fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
+        match role {
+            Role::Rows => Some(&mut self.content),
+            _ => None,
+        }
+    }
+
+    /// Scores and sums of the content, two for each multiply-add.
+    fn cost(&self) -> Cost {
+        let pairs = (self.batch * self.queries) as u64 * self.keys as u64;
+        let rows = (self.batch * self.keys * (self.factors.content + 1)) as u64;
+        let state = (self.batch * self.queries * self.columns) as u64;
+        Cost {
+            flops: 4 * pairs * self.factors.content as u64,
+            bytes: 4 * (rows + 3 * state),
+        }
+    }
+
+    fn terms(&self) -> usize {
+        self.keys + self.factors.content + 1
+    }
+
+    fn defect(&self) -> Option<&'static str> {
+        let f = self.factors;
+        if self.first_column + f.columns() > self.columns || self.first_column % 4 != 0 {
+            return Some("rows have fewer columns than axes need");
+        }
+        (!f.holds(self.first_key, self.keys)).then_some("keys lie beyond their grid")
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let axes = &self.factors.axes[..self.factors.dimensions];
+        let mut words = vec![
+            format!("{}×{}", self.queries, self.keys),
+            format!("content {} axes {axes:?}", self.factors.content),
+            format!("from {} batch {}", self.first_key, self.batch),
+        ];
+        if self.splits > 1 {
+            words.push(format!("splits {}", self.splits));
+        }
+        let flags = [
+            (self.masked, "mask"),
+            (self.carry, "carry"),
+            (!self.finish, "state"),
+            (self.first_column > 0, "columns"),
+        ];
+        words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
+        words
+    }
+
+    fn variants() -> Vec<Variant> {
+        variants()
+    }
+
+    /// Variants that hold the content, best first: the narrowest registers that do.
+    fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let mut list = BLOCKED.to_vec();
+        list.retain(|v| self.factors.content <= 64 * v.constants[0].1 as usize);
+        list.push(TILED);
+        let at = if device.software { 0 } else { list.len() };
+        list.insert(at, DIRECT);
+        let halves = HALVES[usize::from(self.content == Element::F16)];
+        list.into_iter().map(|v| v.halving(halves)).collect()
+    }
+
+    /// Loop iterations of one invocation.
+    fn iterations(&self, variant: &Variant) -> u64 {
+        let (_, keys) = tile(variant);
+        let vectors = self.factors.content.div_ceil(4);
+        // Tiles end where lines do; but for those of `tiled` they begin there, too.
+        let line = self.fast_length().max(1);
+        let tiles = if line > self.split_keys() && variant.entry == "tiled" {
+            self.split_keys().div_ceil(keys) + 2
+        } else {
+            (self.split_keys().div_ceil(line) + 1) * line.div_ceil(keys)
+        };
+        // Sums are begun, rescaled, which is rare, and ended.
+        let (each, rest) = match variant.entry {
+            "blocked" => {
+                let chunks = variant.constants[0].1 as usize;
+                (2 + vectors.div_ceil(4) + 8 * chunks, self.columns / 4)
+            }
+            "direct" => (2 + 2 * vectors, 4 * self.columns),
+            _ => (2 * vectors + 80, self.columns / 2),
+        };
+        (tiles * each + rest) as u64
+    }
+
+    fn geometry(&self, variant: &Variant) -> Geometry {
+        let args = *self;
+        let query_tiles = args.queries.div_ceil(tile(variant).0);
+        let groups = args.batch * query_tiles * args.splits;
+        let words = move |groups_x: u32| {
+            let flags = u32::from(args.masked)
+                | u32::from(args.carry) << 1
+                | u32::from(args.stores_result()) << 2;
+            let f = args.factors;
+            let axis = |a: usize| word(args.first_column + f.axis_column(a));
+            let used = |a: usize| if a < f.dimensions { axis(a) } else { 0 };
+            vec![
+                word(args.queries),
+                word(args.keys),
+                word(args.batch),
+                word(args.first_key),
+                word(f.content.div_ceil(4)),
+                word(args.columns),
+                word(args.first_column),
+                word(f.dimensions),
+                word(f.axes[0].max(1)),
+                word(f.axes[1].max(1)),
+                word(f.axes[2].max(1)),
+                word(args.first_column + f.constant_column()),
+                used(0),
+                used(1),
+                used(2),
+                word(args.keys.next_multiple_of(4)),
+                word(args.split_keys()),
+                flags,
+                word(query_tiles),
+                groups_x,
+                word(groups),
+                0,
+                0,
+                0,
+            ]
+        };
+        (groups as u64, Box::new(words))
+    }
+
+    fn small(mut self) -> Self {
+        self.batch = self.batch.min(2);
+        self.queries = self.queries.min(21);
+        self.keys = self.keys.min(131);
+        self.splits = self.splits.min(3);
+        self
+    }
+
+    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        cpu::reference(self, inputs, outputs);
+    }
+
+    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        cpu::fast(self, inputs, outputs);
+    }
+
+    fn cases() -> Vec<Row> {
+        cases::rows()
+    }
+}

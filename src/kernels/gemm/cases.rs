@@ -1,0 +1,100 @@
+//! Rows for `gemm`: tile edges, primes, empty and long sides, every epilogue, normalised rows.
+
+use super::{Activation, Gemm};
+use crate::kernels::{Op, Row};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut list = vec![];
+    for (m, k, n) in [
+        (1, 1, 1),
+        (0, 5, 7),
+        (3, 0, 5),
+        (2, 3, 0),
+        (1, 1024, 1),
+        (16, 16, 64),
+        (17, 5, 65),
+        (64, 64, 64),
+        (65, 63, 67),
+        (127, 129, 131),
+        (128, 256, 128),
+        (31, 322, 261),
+        (5, 704, 37),
+        (7, 2053, 11),
+        (257, 37, 9),
+    ] {
+        list.push(Gemm::new(m, k, n));
+    }
+    // More than 65,535 workgroups in all variants, and in one column of tiles.
+    list.push(Gemm::new(1_048_600, 1, 1));
+    for activation in [Activation::None, Activation::GeluErf, Activation::GeluTanh] {
+        for (m, residual_rows) in [(66, 0), (66, 66), (66, 33), (130, 1)] {
+            list.push(Gemm {
+                bias: residual_rows != 33,
+                activation,
+                residual_rows,
+                ..Gemm::new(m, 29, 70)
+            });
+        }
+    }
+    // Whole tiles of every size, and slices of 32.
+    list.push(Gemm::new(256, 96, 256));
+    for (m, k, n) in [
+        (1, 1, 1),
+        (3, 2, 5),
+        (17, 5, 65),
+        (65, 63, 67),
+        (33, 322, 70),
+        (128, 256, 128),
+        (9, 1282, 33),
+        (130, 40, 9),
+    ] {
+        list.push(Gemm {
+            normalise: true,
+            ..Gemm::new(m, k, n)
+        });
+    }
+    list.push(Gemm {
+        normalise: true,
+        bias: true,
+        activation: Activation::GeluErf,
+        residual_rows: 35,
+        ..Gemm::new(70, 100, 66)
+    });
+    // Divided inner dimensions; with more parts than there are slices the last are empty.
+    for (m, k, n, splits) in [
+        (1, 1024, 70, 4),
+        (17, 300, 65, 3),
+        (3, 67, 5, 8),
+        (2, 0, 4, 2),
+    ] {
+        list.push(Gemm {
+            splits,
+            ..Gemm::new(m, k, n)
+        });
+    }
+    // An inner dimension of zero leaves the epilogue.
+    list.push(Gemm {
+        bias: true,
+        activation: Activation::GeluErf,
+        residual_rows: 9,
+        ..Gemm::new(9, 0, 10)
+    });
+    let mut rows: Vec<Row> = list.into_iter().map(|g| row(g, 1.0)).collect();
+    // Arguments that the GELUs clamp.
+    for activation in [Activation::GeluErf, Activation::GeluTanh] {
+        let args = Gemm {
+            activation,
+            ..Gemm::new(33, 8, 40)
+        };
+        rows.push(row(args, 30.0));
+    }
+    rows
+}
+
+fn row(args: Gemm, spread: f32) -> Row {
+    Row {
+        op: Op::Gemm(args),
+        spread,
+        terms: args.inner,
+    }
+}

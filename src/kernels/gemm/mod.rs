@@ -1,0 +1,594 @@
+//! `gemm`: a linear layer with its epilogue, Y = act(X·W + b) + R, after a LayerNorm if wanted.
+//!
+//! Tried on llvmpipe (Mesa 22.3, two cores, 512³ and 1024³, GFLOP/s): 16×64 per workgroup 24 and 26,
+//! 16×128 24 and 30, 32×128 32 and 34, 32×256 25 and 41 but more than a minute to compile the first
+//! time, 8×128 25 and 25. Its loads go lane by lane, so multiplications per load decide.
+
+//!
+//! LayerNorm on the way, alternatives: normalising while slices are stored needs the statistics before
+//! the first product, that is another pass over the rows per workgroup; statistics from the epilogue of the
+//! product before need an array of partial sums per column tile and a tile width that both agree on.
+//! Sums without a pivot lose digits where a row's mean is large, in the variance and in the product.
+//!
+//! The matrix variants have been translated, and never run: no device that lists their shape was at hand.
+//! Choice among tiled variants is by whether tiles fill the device, from the sizes alone.
+
+mod cases;
+pub(super) mod cpu;
+
+use crate::kernels::{
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
+    vectors, word,
+};
+use crate::tensor::{Element, Extent};
+
+/// What happens to X·W + b before it is stored.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// The exact GELU, x/2·(1 + erf(x/√2)), which Hugging Face's checkpoints run with.
+    GeluErf,
+    /// The tanh approximation of GELU, which DeepMind's JAX code uses.
+    GeluTanh,
+}
+
+impl Activation {
+    /// As shaders know it.
+    pub(crate) const fn word(self) -> u32 {
+        match self {
+            Activation::None => 0,
+            Activation::GeluErf => 1,
+            Activation::GeluTanh => 2,
+        }
+    }
+}
+
+/// Arguments of `gemm`.
+///
+/// Inputs: X `[rows, inner]`, W `[inner, cols]` (already transposed from Hugging Face's
+/// `[out, in]`), b `[1, cols]` if `bias`, R `[residual_rows, cols]` if `residual_rows > 0`.
+/// Output: Y `[rows, cols]`. Row r of Y gets row `r % residual_rows` of R, so that one latent array
+/// serves a whole batch.
+///
+/// If `normalise`, each row of X is normalised first, (x − μ)/√(σ² + eps) with the biased variance.
+/// Then every column of W must sum to zero, so that μ need not be known to multiply with W; gain and
+/// bias of a LayerNorm are folded into W and b when a model is loaded.
+///
+/// If `splits > 1`, the inner dimension is divided and Y is `[splits, rows, cols]`: the sums of each
+/// part, without epilogue, for `gemm_merge` to add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gemm {
+    /// Rows of X and Y, all batch items together.
+    pub rows: usize,
+    /// Columns of X, rows of W.
+    pub inner: usize,
+    /// Columns of W and Y.
+    pub cols: usize,
+    /// Whether rows of X are normalised.
+    pub normalise: bool,
+    /// Whether b is given.
+    pub bias: bool,
+    /// Applied to X·W + b.
+    pub activation: Activation,
+    /// Rows of R; 0 when there is none.
+    pub residual_rows: usize,
+    /// Parts that the inner dimension is divided into.
+    pub splits: usize,
+    /// How X lies in memory.
+    pub x: Element,
+    /// How W does.
+    pub weight: Element,
+    /// How Y does. b and R are f32.
+    pub y: Element,
+}
+
+impl Gemm {
+    /// The plain product X·W.
+    #[must_use]
+    pub const fn new(rows: usize, inner: usize, cols: usize) -> Self {
+        Gemm {
+            rows,
+            inner,
+            cols,
+            normalise: false,
+            bias: false,
+            activation: Activation::None,
+            residual_rows: 0,
+            splits: 1,
+            x: Element::F32,
+            weight: Element::F32,
+            y: Element::F32,
+        }
+    }
+}
+
+/// Tiles of 16·rows × 64·vectors, in slices of 16 columns.
+const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)], kib: u32) -> Variant {
+    Variant {
+        kernel: "gemm",
+        source: "gemm",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "tiled",
+        constants,
+        invocations: 256,
+        workgroup_bytes: kib * 1024,
+        matrices: None,
+        subgroups: false,
+        software: false,
+    }
+}
+
+/// 16×64 tiles for few rows.
+const TILED_16: Variant = tiled(
+    "tiled-16x64",
+    &[("ROWS_EACH", 1), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
+    5,
+);
+/// 32×64 tiles.
+const TILED_32: Variant = tiled(
+    "tiled-32x64",
+    &[("ROWS_EACH", 2), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
+    6,
+);
+/// 64×64 tiles: fits the default limits of WebGPU twice.
+const TILED_64: Variant = tiled(
+    "tiled-64x64",
+    &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
+    8,
+);
+/// 128×128 tiles: twice the work per loaded element of 64×64.
+const TILED_128: Variant = tiled(
+    "tiled-128x128",
+    &[
+        ("ROWS_EACH", 8),
+        ("VECTORS_EACH", 2),
+        ("X_LOADS", 2),
+        ("WEIGHT_LOADS", 2),
+    ],
+    16,
+);
+/// 128×128 tiles in slices of 32, for devices with 32 KiB.
+const TILED_128_DEEP: Variant = tiled(
+    "tiled-128x128x32",
+    &[
+        ("ROWS_EACH", 8),
+        ("VECTORS_EACH", 2),
+        ("SLICE", 8),
+        ("X_LOADS", 4),
+        ("WEIGHT_LOADS", 4),
+    ],
+    32,
+);
+
+/// Tiles on matrix units, of fragments of 16 or 8.
+const fn matrix(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    side: u32,
+    invocations: u32,
+    workgroup_bytes: u32,
+) -> Variant {
+    Variant {
+        kernel: "gemm",
+        source: "matrix/gemm",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "matrix",
+        constants,
+        invocations,
+        workgroup_bytes,
+        matrices: Some(side),
+        subgroups: true,
+        software: false,
+    }
+}
+
+/// Bytes of slices, fragments and scales of 128×128 tiles, of 64×64 ones.
+const fn matrix_bytes(tile: u32, subgroups: u32, side: u32) -> u32 {
+    2 * 4 * (tile * 10 + 32 * (tile / 4 + 2)) + 4 * subgroups * side * side + 4 * tile
+}
+
+/// On matrix units, large tiles first: eight subgroups of 32×64 each, or four of 32×32.
+const MATRIX: [Variant; 4] = [
+    matrix(
+        "matrix-128x128",
+        &[("FRAGMENT", 16)],
+        16,
+        256,
+        matrix_bytes(128, 8, 16),
+    ),
+    matrix(
+        "matrix-64x64",
+        &[
+            ("FRAGMENT", 16),
+            ("SUBGROUP_ROWS", 2),
+            ("SUBGROUP_COLS", 2),
+            ("FRAGMENT_ROWS", 2),
+            ("FRAGMENT_COLS", 2),
+        ],
+        16,
+        128,
+        matrix_bytes(64, 4, 16),
+    ),
+    matrix(
+        "matrix-128x128x8",
+        &[("FRAGMENT", 8), ("FRAGMENT_ROWS", 4), ("FRAGMENT_COLS", 8)],
+        8,
+        256,
+        matrix_bytes(128, 8, 8),
+    ),
+    matrix(
+        "matrix-64x64x8",
+        &[
+            ("FRAGMENT", 8),
+            ("SUBGROUP_ROWS", 2),
+            ("SUBGROUP_COLS", 2),
+            ("FRAGMENT_ROWS", 4),
+            ("FRAGMENT_COLS", 4),
+        ],
+        8,
+        128,
+        matrix_bytes(64, 4, 8),
+    ),
+];
+
+const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    Variant {
+        kernel: "gemm",
+        source: "gemm",
+        name,
+        mode: Mode::PLAIN,
+        halves: &[],
+        entry: "direct",
+        constants,
+        invocations: 8,
+        workgroup_bytes: 0,
+        matrices: None,
+        subgroups: false,
+        software: true,
+    }
+}
+
+/// 32 rows × 128 columns per workgroup of eight, no workgroup memory.
+const DIRECT: Variant = direct(
+    "direct-32x128",
+    &[("LANES", 8), ("DIRECT_ROWS", 32), ("DIRECT_COLS", 4)],
+);
+/// 4 rows × 32 columns: less wasted where there are few rows or columns.
+const DIRECT_SMALL: Variant = direct(
+    "direct-4x32",
+    &[("LANES", 8), ("DIRECT_ROWS", 4), ("DIRECT_COLS", 1)],
+);
+
+const TILED: [Variant; 5] = [TILED_16, TILED_32, TILED_64, TILED_128, TILED_128_DEEP];
+
+const fn mode(name: &'static str, constants: &'static [(&'static str, u32)]) -> Mode {
+    Mode { name, constants }
+}
+
+/// Modes by what the op wants (normalised rows) and what its sizes allow (no checks of indices).
+const MODES: [[Mode; 2]; 2] = [
+    [Mode::PLAIN, mode("aligned", &[("ALIGNED", 1)])],
+    [
+        mode("norm", &[("NORM", 1)]),
+        mode("norm aligned", &[("NORM", 1), ("ALIGNED", 1)]),
+    ],
+];
+
+/// All variants.
+fn variants() -> Vec<Variant> {
+    let mut list = Vec::new();
+    for [checked, aligned] in MODES {
+        for halves in HALVES {
+            list.extend(TILED.map(|v| v.with(checked).halving(halves)));
+            list.extend(TILED.map(|v| v.with(aligned).halving(halves)));
+            let direct: &[Variant] = if halves.is_empty() { &[DIRECT] } else { &[] };
+            let direct = direct.iter().chain(&[DIRECT_SMALL]);
+            list.extend(direct.map(|v| v.with(checked).halving(halves)));
+            // Matrix units multiply halves: only where weights are.
+            if halves.contains(&"weight") {
+                list.extend(MATRIX.map(|v| v.with(checked).halving(halves)));
+            }
+        }
+    }
+    list
+}
+
+/// Arrays of halves by the types of X, W and Y, in binary.
+const HALVES: [&[&str]; 8] = [
+    &[],
+    &["y"],
+    &["weight"],
+    &["weight", "y"],
+    &["x"],
+    &["x", "y"],
+    &["x", "weight"],
+    &["x", "weight", "y"],
+];
+
+/// Rows and column vectors of one workgroup's tile.
+fn tile(variant: &Variant) -> (usize, usize) {
+    let constant = |name: &str| variant.constant(name).unwrap_or(1) as usize;
+    if let Some(side) = variant.matrices {
+        let sides = side as usize;
+        let rows = variant.constant("SUBGROUP_ROWS").unwrap_or(4) as usize;
+        let cols = variant.constant("SUBGROUP_COLS").unwrap_or(2) as usize;
+        let fragments = |name: &str, usual| variant.constant(name).unwrap_or(usual) as usize;
+        (
+            rows * fragments("FRAGMENT_ROWS", 2) * sides,
+            cols * fragments("FRAGMENT_COLS", 4) * sides / 4,
+        )
+    } else if variant.entry == "tiled" {
+        (16 * constant("ROWS_EACH"), 16 * constant("VECTORS_EACH"))
+    } else {
+        (
+            constant("DIRECT_ROWS"),
+            constant("LANES") * constant("DIRECT_COLS"),
+        )
+    }
+}
+
+impl Gemm {
+    /// Workgroups with a variant.
+    fn workgroups(&self, variant: &Variant) -> u64 {
+        let (rows, cols) = tile(variant);
+        let tiles = self.rows.div_ceil(rows) as u64 * vectors(self.cols).div_ceil(cols) as u64;
+        tiles * self.splits.max(1) as u64
+    }
+
+    /// Vectors of the inner dimension in each part: whole slices, so that no part reads another's.
+    #[must_use]
+    pub fn split_vectors(&self) -> usize {
+        let all = vectors(self.inner);
+        match self.splits {
+            0 | 1 => all,
+            n => all.div_ceil(n).next_multiple_of(8),
+        }
+    }
+
+    /// Parts to divide the inner dimension into, so that few rows fill the device: one while half of it
+    /// is busy, and never parts of less than 256 channels, which the merge would outweigh. Rows of a tower
+    /// are enough by themselves, and its layers have no dispatch to spare.
+    #[must_use]
+    pub fn wanted_splits(&self, device: &DeviceTraits) -> usize {
+        let groups = self.workgroups(&TILED_16).max(1);
+        let busy = u64::from(device.busy_workgroups);
+        let few = self.rows > 0 && self.rows <= 64 && 2 * groups <= busy;
+        if self.normalise || device.software || !few || self.inner < 512 {
+            return 1;
+        }
+        // The sums of all parts are one array.
+        let part = (4 * self.rows * self.cols.next_multiple_of(4)).max(1) as u64;
+        let fit = usize::try_from(device.array_bytes / part).unwrap_or(usize::MAX);
+        ((busy / groups) as usize)
+            .min(self.inner / 256)
+            .min(fit)
+            .clamp(1, 8)
+    }
+
+    /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.
+    fn aligned(&self, variant: &Variant) -> bool {
+        let (rows, cols) = tile(variant);
+        let slice = 4 * variant.constant("SLICE").unwrap_or(4) as usize;
+        self.rows.is_multiple_of(rows)
+            && self.cols.next_multiple_of(4).is_multiple_of(4 * cols)
+            && self.inner.next_multiple_of(4).is_multiple_of(slice)
+            && self.inner > 0
+            && self.splits <= 1
+    }
+}
+
+impl Kernel for Gemm {
+    const NAME: &'static str = "gemm";
+
+    fn signature(&self) -> Signature {
+        let rows = |rows, cols| Extent::new(1, rows, cols);
+        let x = if self.normalise {
+            Fill::Shifted
+        } else {
+            Fill::Numbers
+        };
+        let weight = if self.normalise {
+            Fill::Centred(self.inner)
+        } else {
+            Fill::Weights
+        };
+        let y = if self.splits > 1 {
+            Role::Wide
+        } else {
+            Role::Result
+        };
+        Signature {
+            operands: vec![
+                Operand::new("x", Role::Rows, rows(self.rows, self.inner), x),
+                Operand::new(
+                    "weight",
+                    Role::Weight,
+                    rows(self.inner.next_multiple_of(4), self.cols),
+                    weight,
+                ),
+                Operand::new("bias", Role::Wide, rows(1, self.cols), Fill::Weights).when(self.bias),
+                Operand::new(
+                    "residual",
+                    Role::Wide,
+                    rows(self.residual_rows, self.cols),
+                    Fill::Numbers,
+                )
+                .when(self.residual_rows > 0),
+            ],
+            results: vec![Operand::result(
+                "y",
+                y,
+                Extent::new(self.splits.max(1), self.rows, self.cols),
+            )],
+        }
+    }
+
+    fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
+        match role {
+            Role::Rows => Some(&mut self.x),
+            Role::Weight => Some(&mut self.weight),
+            Role::Result => Some(&mut self.y),
+            _ => None,
+        }
+    }
+
+    /// Cost with unpadded sizes.
+    fn cost(&self) -> Cost {
+        let (m, k, n) = (self.rows as u64, self.inner as u64, self.cols as u64);
+        let residual = if self.residual_rows > 0 { m * n } else { 0 };
+        Cost {
+            flops: 2 * m * k * n,
+            bytes: self.x.bytes() as u64 * m * k
+                + self.weight.bytes() as u64 * k * n
+                + self.y.bytes() as u64 * m * n
+                + 4 * residual
+                + 4 * m * n * (self.splits.max(1) as u64 - 1),
+        }
+    }
+
+    fn terms(&self) -> usize {
+        self.inner
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let mut words = vec![format!("{}×{}×{}", self.rows, self.inner, self.cols)];
+        if self.normalise {
+            words.push("norm".to_owned());
+        }
+        if self.bias {
+            words.push("bias".to_owned());
+        }
+        match self.activation {
+            Activation::None => {}
+            Activation::GeluErf => words.push("gelu-erf".to_owned()),
+            Activation::GeluTanh => words.push("gelu-tanh".to_owned()),
+        }
+        if self.residual_rows > 0 {
+            words.push(format!("residual {}", self.residual_rows));
+        }
+        if self.splits > 1 {
+            words.push(format!("splits {}", self.splits));
+        }
+        words
+    }
+
+    fn variants() -> Vec<Variant> {
+        variants()
+    }
+
+    /// Variants that fit, best first: large tiles where they fill the device, small ones where not.
+    fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let busy = u64::from(device.busy_workgroups);
+        let mut tiled = if self.workgroups(&TILED_128) >= busy {
+            vec![TILED_128, TILED_128_DEEP, TILED_64]
+        } else if self.rows > 32 && self.workgroups(&TILED_64) >= busy / 2 {
+            vec![TILED_64, TILED_32, TILED_128]
+        } else if self.rows > 16 && self.workgroups(&TILED_32) >= busy / 4 {
+            vec![TILED_32, TILED_16, TILED_64]
+        } else {
+            vec![TILED_16, TILED_32, TILED_64]
+        };
+        let rest: Vec<Variant> = TILED.into_iter().filter(|v| !tiled.contains(v)).collect();
+        tiled.extend(rest);
+        let [checked, aligned] = MODES[usize::from(self.normalise)];
+        let half = |e: Element| usize::from(e == Element::F16);
+        // Parts are f32.
+        let y = if self.splits > 1 { 0 } else { half(self.y) };
+        let halves = HALVES[4 * half(self.x) + 2 * half(self.weight) + y];
+        let tiled = tiled.into_iter().map(|v| {
+            let mode = if self.aligned(&v) { aligned } else { checked };
+            v.with(mode).halving(halves)
+        });
+        // The large one takes software adapters many seconds to compile, and halves are not for speed there.
+        let direct: &[Variant] = if !halves.is_empty() {
+            &[DIRECT_SMALL]
+        } else if self.rows <= 8 || self.cols <= 32 {
+            &[DIRECT_SMALL, DIRECT]
+        } else {
+            &[DIRECT, DIRECT_SMALL]
+        };
+        let direct = direct.iter().map(|v| v.with(checked).halving(halves));
+        // Large tiles where they fill the device; matrix units only for more than a few rows.
+        let mut matrix: Vec<Variant> = MATRIX.to_vec();
+        matrix.sort_by_key(|v| {
+            let (rows, _) = tile(v);
+            let enough = self.workgroups(v) >= busy / 2;
+            if enough {
+                128 - rows.min(128)
+            } else {
+                1000 + rows
+            }
+        });
+        let matrix = matrix
+            .into_iter()
+            .filter(|_| self.weight == Element::F16)
+            .map(|v| v.with(checked).halving(halves));
+        if device.software {
+            direct.chain(tiled).chain(matrix).collect()
+        } else if self.rows > 16 {
+            matrix.chain(tiled).chain(direct).collect()
+        } else {
+            tiled.chain(direct).chain(matrix).collect()
+        }
+    }
+
+    fn iterations(&self, _: &Variant) -> u64 {
+        self.split_vectors() as u64
+    }
+
+    fn geometry(&self, variant: &Variant) -> Geometry {
+        let args = *self;
+        let (rows, cols) = tile(variant);
+        let words = move |groups_x: u32| {
+            vec![
+                word(args.rows),
+                word(vectors(args.inner)),
+                word(vectors(args.cols)),
+                word(args.residual_rows),
+                args.activation.word(),
+                u32::from(args.bias),
+                groups_x,
+                word(vectors(args.cols).div_ceil(cols)),
+                word(args.inner),
+                word(args.split_vectors()),
+                word(args.rows.div_ceil(rows)),
+                word(args.splits.max(1)),
+            ]
+        };
+        (self.workgroups(variant), Box::new(words))
+    }
+
+    fn small(mut self) -> Self {
+        // Whole tiles stay whole: they may have a path of their own.
+        let fewer = |n: usize, odd: usize| match n.is_multiple_of(128) {
+            true => n.min(128),
+            false => n.min(odd),
+        };
+        self.rows = fewer(self.rows, 67);
+        self.inner = fewer(self.inner, 75);
+        self.cols = fewer(self.cols, 53);
+        self.residual_rows = self.residual_rows.min(self.rows);
+        self
+    }
+
+    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        cpu::reference(self, inputs, outputs[0]);
+    }
+
+    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        cpu::fast(self, inputs, outputs[0]);
+    }
+
+    fn cases() -> Vec<Row> {
+        cases::rows()
+    }
+}

@@ -1,0 +1,31 @@
+//! Rows for `layer_norm`.
+
+use super::LayerNorm;
+use crate::kernels::{Op, Row};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (count, cols) in [
+        (1, 1),
+        (0, 8),
+        (1, 4),
+        (3, 5),
+        (7, 261),
+        (2, 322),
+        (5, 704),
+        (9, 1280),
+        (2, 4099),
+        // More than 65,535 workgroups.
+        (65_541, 6),
+    ] {
+        for spread in [1.0, 1000.0] {
+            // With one column the variance is zero and the result is the bias.
+            rows.push(Row {
+                op: Op::LayerNorm(LayerNorm::new(count, cols)),
+                spread,
+                terms: cols,
+            });
+        }
+    }
+    rows
+}

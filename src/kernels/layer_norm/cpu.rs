@@ -1,0 +1,66 @@
+//! CPU twin of `layer_norm`.
+
+use rayon::prelude::*;
+
+use super::{EPS, LayerNorm};
+use crate::kernels::math::{sum, sum_squared_differences, vectorised};
+use crate::kernels::real::Real;
+
+/// Plain loops.
+pub(super) fn reference<T: Real>(a: &LayerNorm, x: &[T], gain: &[T], bias: &[T], y: &mut [T]) {
+    let stride = a.cols.next_multiple_of(4);
+    let count = T::from_f64(a.cols as f64);
+    for r in 0..a.rows {
+        let x = &x[r * stride..][..a.cols];
+        let y = &mut y[r * stride..][..stride];
+        let mut mean = T::default();
+        for &v in x {
+            mean += v;
+        }
+        mean = mean / count;
+        let mut variance = T::default();
+        for &v in x {
+            variance += (v - mean) * (v - mean);
+        }
+        variance = variance / count;
+        let inverse = T::from_f64(1.0) / (variance + T::from_f32(EPS)).sqrt();
+        y.fill(T::default());
+        for c in 0..a.cols {
+            y[c] = (x[c] - mean) * inverse * gain[c] + bias[c];
+        }
+    }
+}
+
+/// Rows on all threads, two passes so that the variance does not cancel.
+pub(super) fn fast(a: &LayerNorm, x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32]) {
+    let stride = a.cols.next_multiple_of(4);
+    if a.rows == 0 || a.cols == 0 {
+        return;
+    }
+    let block = 64;
+    y[..a.rows * stride]
+        .par_chunks_mut(block * stride)
+        .zip(x[..a.rows * stride].par_chunks(block * stride))
+        .for_each(|(y, x)| {
+            for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(stride)) {
+                normalise_row(&x[..a.cols], gain, bias, y);
+            }
+        });
+}
+
+fn normalise_row(x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32]) {
+    let cols = x.len();
+    vectorised(
+        #[inline(always)]
+        || {
+            let mean = sum(x) / cols as f32;
+            let variance = sum_squared_differences(x, mean) / cols as f32;
+            let inverse = 1.0 / (variance + EPS).sqrt();
+            let (y, padding) = y.split_at_mut(cols);
+            for ((y, &x), (&g, &b)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+                *y = (x - mean) * inverse * g + b;
+            }
+            padding.fill(0.0);
+        },
+    );
+}

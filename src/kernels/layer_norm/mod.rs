@@ -1,0 +1,189 @@
+//! `layer_norm`: LayerNorm over the channels of each row, with gain and bias.
+
+mod cases;
+mod cpu;
+
+use crate::kernels::{
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
+    vectors, word,
+};
+use crate::tensor::{Element, Extent};
+
+/// The eps of every LayerNorm in Hugging Face's Perceiver (`config.layer_norm_eps` is not used there).
+pub const EPS: f32 = 1e-5;
+
+/// Arguments of `layer_norm`: Y = (X − μ)/√(σ² + eps) ⊙ g + b, with the biased variance.
+///
+/// Inputs: X `[rows, cols]`, g `[1, cols]`, b `[1, cols]`. Output: Y `[rows, cols]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LayerNorm {
+    /// Rows, all batch items together.
+    pub rows: usize,
+    /// Channels.
+    pub cols: usize,
+    /// How X lies in memory.
+    pub x: Element,
+    /// How Y does. g and b are f32.
+    pub y: Element,
+}
+
+impl LayerNorm {
+    /// LayerNorm of f32 rows.
+    #[must_use]
+    pub const fn new(rows: usize, cols: usize) -> Self {
+        LayerNorm {
+            rows,
+            cols,
+            x: Element::F32,
+            y: Element::F32,
+        }
+    }
+}
+
+/// A workgroup per row.
+const GROUP: Variant = Variant {
+    kernel: "layer_norm",
+    source: "layer_norm",
+    name: "group",
+    mode: Mode::PLAIN,
+    halves: &[],
+    entry: "group",
+    constants: &[],
+    invocations: 64,
+    workgroup_bytes: 256,
+    matrices: None,
+    subgroups: false,
+    software: false,
+};
+
+/// An invocation per row.
+const LANE: Variant = Variant {
+    kernel: "layer_norm",
+    source: "layer_norm",
+    name: "lane",
+    mode: Mode::PLAIN,
+    halves: &[],
+    entry: "lane",
+    constants: &[("LANES", 8)],
+    invocations: 8,
+    workgroup_bytes: 0,
+    matrices: None,
+    subgroups: false,
+    software: true,
+};
+
+/// A subgroup per row, whatever its size; eight rows per workgroup.
+const SUBGROUP: Variant = Variant {
+    kernel: "layer_norm",
+    source: "subgroup/layer_norm",
+    name: "subgroup",
+    mode: Mode::PLAIN,
+    halves: &[],
+    entry: "subgroup",
+    constants: &[],
+    invocations: 256,
+    workgroup_bytes: 0,
+    matrices: None,
+    subgroups: true,
+    software: false,
+};
+
+/// Arrays of halves by the types of X and Y, in binary.
+const HALVES: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
+
+/// All variants.
+fn variants() -> Vec<Variant> {
+    let each = HALVES.map(|halves| [SUBGROUP, GROUP, LANE].map(|v| v.halving(halves)));
+    each.concat()
+}
+
+impl Kernel for LayerNorm {
+    const NAME: &'static str = "layer_norm";
+
+    fn signature(&self) -> Signature {
+        let rows = |rows| Extent::new(1, rows, self.cols);
+        Signature {
+            operands: vec![
+                Operand::new("x", Role::Rows, rows(self.rows), Fill::Numbers),
+                Operand::new("gain", Role::Wide, rows(1), Fill::Weights),
+                Operand::new("bias", Role::Wide, rows(1), Fill::Weights),
+            ],
+            results: vec![Operand::result("y", Role::Result, rows(self.rows))],
+        }
+    }
+
+    fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
+        match role {
+            Role::Rows => Some(&mut self.x),
+            Role::Result => Some(&mut self.y),
+            _ => None,
+        }
+    }
+
+    /// No matrix product; two passes over X at least count as one read and one write.
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 0,
+            bytes: (self.x.bytes() + self.y.bytes()) as u64 * self.rows as u64 * self.cols as u64,
+        }
+    }
+
+    fn terms(&self) -> usize {
+        self.cols
+    }
+
+    fn describe(&self) -> Vec<String> {
+        vec![format!("{}×{}", self.rows, self.cols)]
+    }
+
+    fn variants() -> Vec<Variant> {
+        variants()
+    }
+
+    /// Variants that fit, best first.
+    fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let half = |e: Element| usize::from(e == Element::F16);
+        let halves = HALVES[2 * half(self.x) + half(self.y)];
+        let list = if device.software {
+            [LANE, GROUP, SUBGROUP]
+        } else {
+            [SUBGROUP, GROUP, LANE]
+        };
+        list.map(|v| v.halving(halves)).to_vec()
+    }
+
+    fn iterations(&self, _: &Variant) -> u64 {
+        3 * vectors(self.cols) as u64
+    }
+
+    fn geometry(&self, variant: &Variant) -> Geometry {
+        let args = *self;
+        let rows_each = if variant.entry == "group" { 1 } else { 8 };
+        let words = move |groups_x: u32| {
+            vec![
+                word(args.rows),
+                word(args.cols),
+                word(vectors(args.cols)),
+                groups_x,
+            ]
+        };
+        (self.rows.div_ceil(rows_each) as u64, Box::new(words))
+    }
+
+    fn small(mut self) -> Self {
+        self.rows = self.rows.min(37);
+        self
+    }
+
+    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        cpu::reference(self, inputs[0], inputs[1], inputs[2], outputs[0]);
+    }
+
+    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        cpu::fast(self, inputs[0], inputs[1], inputs[2], outputs[0]);
+    }
+
+    fn cases() -> Vec<Row> {
+        cases::rows()
+    }
+}

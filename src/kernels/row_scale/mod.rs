@@ -1,0 +1,195 @@
+//! `row_scale`: the LayerNorm scale 1/σ of rows that are given as factors.
+//!
+//! Mean and variance of a row follow from those of its parts; those of the tables and of the constant
+//! are sums that are made when a model is loaded.
+
+mod cases;
+mod cpu;
+
+use crate::kernels::factored_attention::Factors;
+use crate::kernels::{
+    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
+    Signature, Variant, vectors, word,
+};
+use crate::tensor::{Element, Extent};
+
+/// Arguments of `row_scale`.
+///
+/// Inputs: content `[batch, rows, content]` unless there is none; sums `[Σ axes + 1, 2]`: for each
+/// table row, axis after axis, and at last for the constant, the sum of its elements and of their
+/// squares; points `[1, rows, 1]` if `indexed`. Output `[batch, 1, rows]`: 1/√(variance + 10⁻⁵). Row
+/// r is at grid position `first_row + r`, or `points[r]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RowScale {
+    /// Items.
+    pub batch: usize,
+    /// Rows of one item.
+    pub rows: usize,
+    /// Grid position of row 0.
+    pub first_row: usize,
+    /// What a row is made of.
+    pub factors: Factors,
+    /// Channels of a table row.
+    pub features: usize,
+    /// Channels of the constant.
+    pub constant: usize,
+    /// Whether grid positions are given row by row.
+    pub indexed: bool,
+    /// How content lies in memory. Everything else is f32.
+    pub content: Element,
+}
+
+impl RowScale {
+    /// Channels of a row.
+    #[must_use]
+    pub const fn channels(&self) -> usize {
+        self.factors.content + self.factors.dimensions * self.features + self.constant
+    }
+}
+
+/// One invocation per row.
+const PLAIN: Variant = Variant {
+    kernel: "row_scale",
+    source: "row_scale",
+    name: "rows",
+    mode: Mode::PLAIN,
+    halves: &[],
+    entry: "rows",
+    constants: &[],
+    invocations: ELEMENTWISE,
+    workgroup_bytes: 0,
+    matrices: None,
+    subgroups: false,
+    software: false,
+};
+
+/// All variants: content as f32 or as halves.
+const VARIANTS: &[Variant] = &[PLAIN, PLAIN.halving(&["content"])];
+
+impl Kernel for RowScale {
+    const NAME: &'static str = "row_scale";
+
+    fn signature(&self) -> Signature {
+        let f = self.factors;
+        let axes = &f.axes[..f.dimensions];
+        let rows = |rows, cols| Extent::new(1, rows, cols);
+        let moments = Fill::Moments(self.features.max(self.constant));
+        Signature {
+            operands: vec![
+                Operand::new(
+                    "content",
+                    Role::Rows,
+                    Extent::new(self.batch, self.rows, f.content),
+                    Fill::Numbers,
+                )
+                .when(f.content > 0),
+                Operand::new(
+                    "sums",
+                    Role::Wide,
+                    rows(axes.iter().sum::<usize>() + 1, 2),
+                    moments,
+                ),
+                Operand::new(
+                    "points",
+                    Role::Wide,
+                    rows(self.rows, 1),
+                    Fill::Ids(axes.iter().product()),
+                )
+                .when(self.indexed),
+            ],
+            results: vec![Operand::result(
+                "y",
+                Role::Wide,
+                Extent::new(self.batch, 1, self.rows),
+            )],
+        }
+    }
+
+    fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
+        match role {
+            Role::Rows => Some(&mut self.content),
+            _ => None,
+        }
+    }
+
+    /// No matrix product.
+    fn cost(&self) -> Cost {
+        Cost {
+            flops: 0,
+            bytes: 4 * (self.batch * self.rows * (self.factors.content + 1)) as u64,
+        }
+    }
+
+    fn terms(&self) -> usize {
+        self.channels()
+    }
+
+    fn defect(&self) -> Option<&'static str> {
+        let lies_within = self.indexed || self.factors.holds(self.first_row, self.rows);
+        (!lies_within).then_some("rows lie beyond their grid")
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let axes = &self.factors.axes[..self.factors.dimensions];
+        vec![
+            format!("{}×{}", self.batch, self.rows),
+            format!("content {} axes {axes:?}", self.factors.content),
+            format!("features {} constant {}", self.features, self.constant),
+            if self.indexed { "points" } else { "" }.to_owned(),
+        ]
+    }
+
+    fn variants() -> Vec<Variant> {
+        VARIANTS.to_vec()
+    }
+
+    /// The variant that reads what is wanted.
+    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
+        vec![VARIANTS[usize::from(self.content == Element::F16)]]
+    }
+
+    fn iterations(&self, _: &Variant) -> u64 {
+        2 * vectors(self.factors.content) as u64
+    }
+
+    fn geometry(&self, _: &Variant) -> Geometry {
+        let args = *self;
+        // Padding of the result is written too.
+        let row = args.rows.next_multiple_of(4);
+        let total = args.batch * row;
+        let words = move |groups_x: u32| {
+            let [a, b, c] = args.factors.axes.map(|n| word(n.max(1)));
+            vec![
+                word(args.rows),
+                word(row),
+                word(args.first_row),
+                word(vectors(args.factors.content)),
+                word(args.factors.content),
+                word(args.factors.dimensions),
+                word(args.features),
+                word(args.constant),
+                a,
+                b,
+                c,
+                word(args.channels()),
+                word(total),
+                groups_x * ELEMENTWISE,
+                u32::from(args.indexed),
+                0,
+            ]
+        };
+        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
+    }
+
+    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        cpu::reference(self, inputs, outputs[0]);
+    }
+
+    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        cpu::fast(self, inputs, outputs[0]);
+    }
+
+    fn cases() -> Vec<Row> {
+        cases::rows()
+    }
+}

@@ -1,0 +1,6 @@
+//! Is it right, where does the time go, which variant is fastest: check, profile, tune.
+
+mod ceiling;
+pub mod profile;
+pub mod study;
+pub mod tune;

@@ -1,0 +1,153 @@
+//! Where a layer is timed, and the timing of one plan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::scaling::{Series, Widths};
+use crate::cpu;
+use crate::error::Result;
+use crate::gpu;
+use crate::graph::{Graph, Plan};
+use crate::model;
+use crate::model::Engine;
+use crate::weights::{ParameterStore, RandomTensors};
+
+/// The CPU executor or a device.
+pub enum Place {
+    /// The CPU executor, f32.
+    Cpu,
+    /// An open device.
+    Gpu(gpu::Device),
+}
+
+impl Place {
+    /// The device of an engine, or the CPU.
+    #[must_use]
+    pub fn of(engine: &Engine) -> Self {
+        engine.device().cloned().map_or(Place::Cpu, Place::Gpu)
+    }
+
+    /// The adapter's name, or "cpu".
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Place::Cpu => "cpu",
+            Place::Gpu(device) => device.name(),
+        }
+    }
+
+    /// Bytes of the widest array of a window, as models have it here.
+    #[must_use]
+    pub fn window_bytes(&self) -> usize {
+        match self {
+            Place::Gpu(device) => model::window_bytes(Some(device.traits())),
+            _ => model::window_bytes(None),
+        }
+    }
+
+    /// The plan of a layer of a series for one size.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when the widths do not hold together.
+    pub fn plan(&self, widths: &Widths, series: Series, size: usize) -> Result<Plan> {
+        self.plan_of(widths.graph(series, size, self.window_bytes())?)
+    }
+
+    /// The plan of any graph.
+    ///
+    /// # Errors
+    /// [`crate::Error::Graph`] when the graph does not hold together.
+    pub fn plan_of(&self, graph: Graph) -> Result<Plan> {
+        model::planned(
+            graph,
+            match self {
+                Place::Cpu => None,
+                Place::Gpu(device) => Some(device.traits()),
+            },
+            model::Precision::F32,
+        )
+    }
+}
+
+/// A plan on random weights with its inputs in place, ready to be timed. On a GPU the inputs lie on the
+/// device and results stay there, so that transfers do not count.
+pub struct Trial {
+    session: Session,
+}
+
+enum Session {
+    Cpu(Box<cpu::Session<f32>>),
+    Gpu(Box<gpu::Session>),
+}
+
+impl Trial {
+    /// Allocates, fills inputs with numbers of about unit size (no kernel is faster or slower for their
+    /// values), and runs what runs once.
+    ///
+    /// # Errors
+    /// What the device gives.
+    pub fn new(place: &Place, plan: Plan) -> Result<Self> {
+        let tensors = plan.graph().parameters().flat_map(|(_, r)| r.tensors());
+        let weights = Arc::new(RandomTensors::new(tensors.collect::<Vec<_>>(), 1));
+        // An input may be held by several arrays.
+        let mut inputs: BTreeMap<String, usize> = BTreeMap::new();
+        for (name, _, extent) in plan.graph().inputs() {
+            *inputs.entry(name.to_owned()).or_default() += extent.len();
+        }
+        let noise = |n: usize| -> Vec<f32> {
+            (0..n)
+                .map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0)
+                .collect()
+        };
+        let session = match place {
+            Place::Cpu => {
+                let mut session = cpu::Session::new(plan, &ParameterStore::new(weights))?;
+                for (name, n) in inputs {
+                    session.write(&name, &noise(n))?;
+                }
+                Session::Cpu(Box::new(session))
+            }
+            Place::Gpu(device) => {
+                let parameters = gpu::Parameters::new(device.clone(), weights);
+                let mut session = gpu::Session::new(plan, &parameters)?;
+                for (name, n) in inputs {
+                    session.write(&name, &noise(n))?;
+                }
+                session.run(&mut |_, _| {})?;
+                Session::Gpu(Box::new(session))
+            }
+        };
+        Ok(Trial { session })
+    }
+
+    /// Runs the plan once.
+    ///
+    /// # Errors
+    /// What the device gives.
+    pub fn compute(&mut self) -> Result<()> {
+        match &mut self.session {
+            Session::Cpu(s) => s.run(&mut |_, _| {}),
+            Session::Gpu(s) => s.compute(&mut |_, _| {}),
+        }
+    }
+
+    /// Seconds of one run.
+    ///
+    /// # Errors
+    /// What the device gives.
+    pub fn seconds(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        self.compute()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// Bytes allocated, weights included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        match &self.session {
+            Session::Cpu(s) => s.allocated_bytes(),
+            Session::Gpu(s) => s.allocated_bytes(),
+        }
+    }
+}

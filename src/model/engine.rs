@@ -1,0 +1,328 @@
+//! Engine: where models run, and how that is chosen.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::gpu::{Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, adapters};
+use crate::model::{Backend, Model};
+use crate::perceiver::Description;
+use crate::perceiver::PerceiverConfig;
+use crate::perceiver::blueprint::Blueprint;
+use crate::weights::TensorSource;
+
+/// The environment variable that automatic choice obeys.
+pub const DEVICE_VARIABLE: &str = "PERCEIVER_DEVICE";
+
+/// A request for a device, as `--device` and `PERCEIVER_DEVICE` spell it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// "auto": a discrete GPU, else an integrated one, else the CPU executor. Never a software
+    /// adapter.
+    #[default]
+    Auto,
+    /// "cpu": the CPU executor.
+    Cpu,
+    /// "reference": the CPU executor in float64, by plain loops. Slow; for checks.
+    Reference,
+    /// "gpu": the best adapter, a software one only if there is no other.
+    Gpu,
+    /// An adapter by its number in `perceiver devices`.
+    Index(usize),
+    /// The first adapter whose name contains this, whatever the case.
+    Name(String),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        Ok(match text.to_lowercase().as_str() {
+            "" | "auto" => DeviceChoice::Auto,
+            "cpu" => DeviceChoice::Cpu,
+            "reference" => DeviceChoice::Reference,
+            "gpu" => DeviceChoice::Gpu,
+            other => match other.parse() {
+                Ok(index) => DeviceChoice::Index(index),
+                Err(_) => DeviceChoice::Name(text.to_owned()),
+            },
+        })
+    }
+}
+
+/// The adapter that automatic choice takes, `None` for the CPU executor, and why.
+#[must_use]
+pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
+    let ranked = adapters.iter().filter_map(|a| Some((a.kind.rank()?, a)));
+    match ranked.min_by_key(|(rank, a)| (*rank, a.index)) {
+        Some((_, adapter)) => {
+            let why = format!("the first {} adapter", adapter.kind.name());
+            (Some(adapter), why)
+        }
+        None if adapters.is_empty() => (None, "no adapter, so the CPU executor".to_owned()),
+        None => (
+            None,
+            "software adapters only, which the CPU executor outruns".to_owned(),
+        ),
+    }
+}
+
+/// Where models run.
+///
+/// ```no_run
+/// let engine = perceiver::Engine::auto()?;
+/// let model = engine.load("models/text-tiny")?;
+/// println!("{} on {}", model.description().name(), engine.device_name());
+/// # Ok::<(), perceiver::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    backend: Backend,
+}
+
+impl Engine {
+    /// What `PERCEIVER_DEVICE` asks for, else the best GPU, else the CPU executor.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when the variable names nothing, [`Error::Device`] when the adapter
+    /// cannot be opened.
+    pub fn auto() -> Result<Self> {
+        Self::choose(&DeviceChoice::Auto)
+    }
+
+    /// By name: "auto", "cpu", "gpu", "reference", an adapter's number or a part of its name.
+    ///
+    /// # Errors
+    /// As [`Engine::choose`].
+    pub fn named(name: &str) -> Result<Self> {
+        match name.parse() {
+            Ok(choice) => Self::choose(&choice),
+            Err(never) => match never {},
+        }
+    }
+
+    /// By request. `Auto` obeys `PERCEIVER_DEVICE`.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when no adapter fits, [`Error::Device`] when it cannot be opened.
+    pub fn choose(choice: &DeviceChoice) -> Result<Self> {
+        let from_variable = match choice {
+            DeviceChoice::Auto => std::env::var(DEVICE_VARIABLE).ok(),
+            _ => None,
+        };
+        let choice = match &from_variable {
+            Some(text) => match text.parse() {
+                Ok(choice) => choice,
+                Err(never) => match never {},
+            },
+            None => choice.clone(),
+        };
+        match choice {
+            DeviceChoice::Cpu => return Ok(Self::cpu()),
+            DeviceChoice::Reference => return Ok(Self::reference()),
+            _ => {}
+        }
+        let all = adapters();
+        let adapter = pick(&choice, &all, from_variable.is_some())?;
+        let Some(adapter) = adapter else {
+            return Ok(Self::cpu());
+        };
+        tracing::info!(adapter = %adapter.name, backend = %adapter.backend, "chosen");
+        let device = Device::open(adapter, ShaderChecks::Trusted)?;
+        device.set_cache(&CachePlace::Usual);
+        Ok(Self::on(device))
+    }
+
+    /// The CPU executor.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Engine {
+            backend: Backend::Cpu,
+        }
+    }
+
+    /// The CPU executor in float64, by plain loops that share no code with anything they check.
+    #[must_use]
+    pub fn reference() -> Self {
+        Engine {
+            backend: Backend::Reference,
+        }
+    }
+
+    /// An open device.
+    #[must_use]
+    pub fn on(device: Device) -> Self {
+        Engine {
+            backend: Backend::Gpu(device),
+        }
+    }
+
+    /// The host app's own device and queue. The engine keeps to the limits that the app asked for
+    /// and leaves its callbacks alone.
+    #[must_use]
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::on(Device::adopt(device, queue))
+    }
+
+    /// The adapter's name, or "cpu".
+    #[must_use]
+    pub fn device_name(&self) -> &str {
+        match &self.backend {
+            Backend::Cpu => "cpu",
+            Backend::Reference => "reference",
+            Backend::Gpu(device) => device.name(),
+        }
+    }
+
+    /// The longest that one submission may keep a GPU busy, for all models of this engine from their
+    /// next run on: 100 ms unless this is called, so that a desktop stays smooth and no driver resets
+    /// the device. On the CPU there are no submissions.
+    ///
+    /// ```
+    /// use perceiver::{Engine, gpu::SubmissionBudget};
+    ///
+    /// let engine = Engine::auto()?;
+    /// engine.set_submission_budget("20ms".parse()?);
+    /// engine.set_submission_budget(SubmissionBudget::Unlimited);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn set_submission_budget(&self, budget: SubmissionBudget) {
+        if let Some(device) = self.device() {
+            device.set_submission_budget(budget);
+        }
+    }
+
+    /// Where compiled kernels and tuned choices are kept between runs of a program. An engine that
+    /// opens its own device keeps them in the user's cache folder, or where `PERCEIVER_CACHE` says
+    /// (`off`: nowhere); one on a device that was handed in keeps nothing unless this is called.
+    pub fn set_cache(&self, place: &CachePlace) {
+        if let Some(device) = self.device() {
+            device.set_cache(place);
+        }
+    }
+
+    /// The device, if it is a GPU.
+    #[must_use]
+    pub fn device(&self) -> Option<&Device> {
+        match &self.backend {
+            Backend::Gpu(device) => Some(device),
+            _ => None,
+        }
+    }
+
+    /// Opens a checkpoint folder and checks that its tensors are those that its configuration asks
+    /// for. Weights are read when a session first needs them.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`] and [`Checkpoint::check`].
+    pub fn load(&self, folder: impl AsRef<Path>) -> Result<Model> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let description = checkpoint.description().clone();
+        checkpoint.check(&description.tensors()?, description.unused_tensors())?;
+        let source = Arc::new(checkpoint);
+        Ok(Model::new(self.backend.clone(), description, source))
+    }
+
+    /// A model from tensors of any origin, under Hugging Face's names.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration does not hold together. Missing tensors are noticed
+    /// when they are first needed.
+    pub fn load_from(
+        &self,
+        config: PerceiverConfig,
+        source: Arc<dyn TensorSource>,
+    ) -> Result<Model> {
+        config.validate("configuration")?;
+        let description = Description::Config(config);
+        Ok(Model::new(self.backend.clone(), description, source))
+    }
+
+    /// Any other Perceiver, from tensors of any origin under the names that the blueprint gives.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the blueprint does not hold together. Missing tensors are noticed when
+    /// they are first needed.
+    pub fn load_blueprint(
+        &self,
+        blueprint: Blueprint,
+        source: Arc<dyn TensorSource>,
+    ) -> Result<Model> {
+        blueprint.validate("blueprint")?;
+        let description = Description::Blueprint(blueprint);
+        Ok(Model::new(self.backend.clone(), description, source))
+    }
+
+    /// A model from what [`Description::read`] found.
+    ///
+    /// # Errors
+    /// As [`Engine::load_from`] and [`Engine::load_blueprint`].
+    pub fn load_description(
+        &self,
+        description: Description,
+        source: Arc<dyn TensorSource>,
+    ) -> Result<Model> {
+        match description {
+            Description::Config(config) => self.load_from(config, source),
+            Description::Blueprint(blueprint) => self.load_blueprint(blueprint, source),
+        }
+    }
+}
+
+/// The adapter that a request means; `None` for the CPU executor.
+fn pick<'a>(
+    choice: &DeviceChoice,
+    all: &'a [Adapter],
+    from_variable: bool,
+) -> Result<Option<&'a Adapter>> {
+    let none = |wanted: String, why: &str| {
+        let found = all
+            .iter()
+            .map(|a| format!("{} {} ({})", a.index, a.name, a.backend))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let hint = if from_variable {
+            format!("correct or unset {DEVICE_VARIABLE}, or choose `cpu`")
+        } else {
+            "`perceiver devices` lists what there is; `cpu` always works".to_owned()
+        };
+        Err(Error::NoDevice {
+            wanted,
+            why: why.to_owned(),
+            found: if found.is_empty() {
+                "no adapter".to_owned()
+            } else {
+                found
+            },
+            hint,
+        })
+    };
+    match choice {
+        DeviceChoice::Auto => Ok(automatic(all).0),
+        DeviceChoice::Cpu | DeviceChoice::Reference => Ok(None),
+        DeviceChoice::Gpu => {
+            let best = all
+                .iter()
+                .min_by_key(|a| (a.kind.rank().unwrap_or(u8::MAX), a.index));
+            match best {
+                Some(adapter) => Ok(Some(adapter)),
+                None => none("gpu".to_owned(), "no driver offers an adapter"),
+            }
+        }
+        DeviceChoice::Index(index) => match all.get(*index) {
+            Some(adapter) => Ok(Some(adapter)),
+            None => none(index.to_string(), "there is no adapter of this number"),
+        },
+        DeviceChoice::Name(name) => {
+            let wanted = name.to_lowercase();
+            let found = all.iter().find(|a| a.name.to_lowercase().contains(&wanted));
+            match found {
+                Some(adapter) => Ok(Some(adapter)),
+                None => none(name.clone(), "no adapter's name contains it"),
+            }
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! From checkpoint tensors to the arrays of a graph: evaluates [`Recipe`]s.
+//!
+//! Each recipe is evaluated once per model and shared by all its plans.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use rayon::prelude::*;
+
+use super::fold as fold_weights;
+use super::positions::{fourier_tables, resized_positions};
+use crate::error::{Error, Result};
+use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
+use crate::kernels::Real;
+use crate::tensor::{Extent, NamedTensors};
+
+/// Where weights come from: a checkpoint on disk, or tensors made in memory.
+pub trait TensorSource: Send + Sync {
+    /// The elements of a tensor as `f32`, row-major.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>>;
+}
+
+impl TensorSource for NamedTensors {
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.get(name)
+            .and_then(|t| t.as_f32())
+            .map(<[f32]>::to_vec)
+            .ok_or_else(|| Error::input(name, "is missing", "a tensor of 32-bit floats"))
+    }
+}
+
+/// Random weights for a configuration, for benchmarks and tests where no checkpoint is at hand: the
+/// same seed and name give the same tensor. Gains are about one, other weights scaled so that
+/// activations keep their size from layer to layer.
+#[derive(Debug, Clone)]
+pub struct RandomTensors {
+    shapes: std::collections::BTreeMap<String, Vec<usize>>,
+    seed: u64,
+}
+
+impl RandomTensors {
+    /// Tensors of these names and shapes.
+    #[must_use]
+    pub fn new(shapes: impl IntoIterator<Item = (String, Vec<usize>)>, seed: u64) -> Self {
+        RandomTensors {
+            shapes: shapes.into_iter().collect(),
+            seed,
+        }
+    }
+}
+
+impl TensorSource for RandomTensors {
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let shape = self
+            .shapes
+            .get(name)
+            .ok_or_else(|| Error::input(name, "is missing", "a tensor of the configuration"))?;
+        let elements = shape.iter().product();
+        let (centre, scale) = match shape.as_slice() {
+            [_] if name.contains("norm") && name.ends_with("weight") => (1.0, 0.1),
+            // A variance is not negative.
+            [_] if name.ends_with("running_var") => (1.0, 0.1),
+            [_] => (0.0, 0.1),
+            [.., inner] => (0.0, (3.0 / *inner as f32).sqrt()),
+            [] => (0.0, 1.0),
+        };
+        // FNV-1a: each tensor has a stream of its own.
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64 ^ self.seed, |h, b| {
+                (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        let mut random = crate::random::Random::new(hash);
+        Ok((0..elements)
+            .map(|_| centre + scale * random.signed())
+            .collect())
+    }
+}
+
+/// The parameters of a model, evaluated on demand.
+pub struct ParameterStore<T> {
+    source: Arc<dyn TensorSource>,
+    known: Mutex<HashMap<Recipe, Arc<Vec<T>>>>,
+}
+
+impl<T: Real> ParameterStore<T> {
+    /// A store over this source.
+    #[must_use]
+    pub fn new(source: Arc<dyn TensorSource>) -> Self {
+        ParameterStore {
+            source,
+            known: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The array of a recipe, rows padded to four elements.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read or has another size than the recipe says.
+    pub fn get(&self, recipe: &Recipe) -> Result<Arc<Vec<T>>> {
+        let mut known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(array) = known.get(recipe) {
+            return Ok(array.clone());
+        }
+        let array = Arc::new(evaluate(recipe, &*self.source)?);
+        known.insert(recipe.clone(), array.clone());
+        Ok(array)
+    }
+
+    /// Drops arrays that nothing else holds; they are evaluated again when they are asked for.
+    pub(crate) fn release(&self) {
+        let mut known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.retain(|_, array| Arc::strong_count(array) > 1);
+    }
+}
+
+/// Evaluates a recipe: rows padded to four elements, padding zero.
+///
+/// # Errors
+/// When a tensor cannot be read or has another size than the recipe says.
+pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+    let extent = recipe.extent();
+    let read = |name: &str, wanted: usize| -> Result<Vec<f32>> {
+        let data = source.read_f32(name)?;
+        if data.len() != wanted {
+            return Err(Error::input(
+                name,
+                format!("has {} elements", data.len()),
+                format!("{wanted} elements"),
+            ));
+        }
+        Ok(data)
+    };
+    match recipe {
+        Recipe::Stored { name, .. } => Ok(pad(extent, &read(name, extent.len())?)),
+        Recipe::LinearWeight {
+            parts,
+            input,
+            divisor,
+        } => {
+            let stride = extent.stride();
+            let mut array = vec![T::default(); extent.padded_len()];
+            let (starts, _) = crate::graph::part_columns(parts);
+            for (part, start) in parts.iter().zip(starts) {
+                let weight = read(&part.weight, part.out.channels() * input.channels())?;
+                transpose(&weight, part, *input, *divisor, start, stride, &mut array);
+            }
+            Ok(array)
+        }
+        Recipe::LinearBias { parts, divisor } => {
+            let mut array = vec![T::default(); extent.padded_len()];
+            let (starts, _) = crate::graph::part_columns(parts);
+            for (part, start) in parts.iter().zip(starts) {
+                let Some(bias) = &part.bias else { continue };
+                let bias = read(bias, part.out.channels())?;
+                for (channel, &b) in bias.iter().enumerate() {
+                    array[start + column(part.out, channel)] = divide(b, *divisor);
+                }
+            }
+            Ok(array)
+        }
+        Recipe::FourierTables {
+            axes,
+            spacing,
+            max_resolution,
+            bands,
+        } => {
+            let tables = fourier_tables(axes, *spacing, max_resolution, *bands);
+            Ok(pad(extent, &tables))
+        }
+        Recipe::ConvolutionWeight {
+            weight,
+            norm,
+            output,
+            input,
+            side,
+        } => {
+            let (scale, _) = batch_norm(norm, *output, &read)?;
+            let stored = read(weight, output * input * side * side)?;
+            let mut array = vec![T::default(); extent.padded_len()];
+            let window = side * side;
+            for (o, scale) in scale.iter().enumerate() {
+                for c in 0..*input {
+                    for at in 0..window {
+                        let w = f64::from(stored[(o * input + c) * window + at]);
+                        array[(at * input + c) * extent.stride() + o] = T::from_f64(w * scale);
+                    }
+                }
+            }
+            Ok(array)
+        }
+        Recipe::BatchNormShift { norm, channels } => {
+            let (_, shift) = batch_norm(norm, *channels, &read)?;
+            let mut array = vec![T::default(); extent.padded_len()];
+            for (to, shift) in array.iter_mut().zip(shift) {
+                *to = T::from_f64(shift);
+            }
+            Ok(array)
+        }
+        Recipe::Folded(folded) => {
+            let dense = fold_weights::evaluate(folded, &read)?;
+            let [_, cols] = folded.shape();
+            let mut array = vec![T::default(); extent.padded_len()];
+            let rows = array.chunks_exact_mut(extent.stride().max(1));
+            for (to, from) in rows.zip(dense.chunks_exact(cols.max(1))) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = T::from_f64(from);
+                }
+            }
+            Ok(array)
+        }
+        Recipe::NormWeight {
+            norm,
+            channels,
+            weight,
+        } => {
+            let gain = read(&format!("{norm}.weight"), *channels)?;
+            let mut wide = evaluate::<f64>(weight, source)?;
+            norm_weight(&mut wide, extent.stride(), &gain);
+            Ok(wide.into_iter().map(T::from_f64).collect())
+        }
+        Recipe::NormBias {
+            norm,
+            channels,
+            weight,
+            bias,
+        } => {
+            let shift = read(&format!("{norm}.bias"), *channels)?;
+            let wide = evaluate::<f64>(weight, source)?;
+            let mut sum = match bias {
+                Some(bias) => evaluate::<f64>(bias, source)?,
+                None => vec![0.0; extent.stride()],
+            };
+            let rows = wide.chunks_exact(extent.stride().max(1));
+            for (row, &shift) in rows.zip(&shift) {
+                for (sum, w) in sum.iter_mut().zip(row) {
+                    *sum += w * f64::from(shift);
+                }
+            }
+            Ok(sum.into_iter().map(T::from_f64).collect())
+        }
+        Recipe::Window { of, rows, columns } => {
+            let whole = evaluate::<T>(of, source)?;
+            Ok(window(&whole, of.extent(), rows, columns))
+        }
+        Recipe::ResizedPositions {
+            name,
+            positions,
+            channels,
+            size,
+        } => {
+            let side = positions.isqrt();
+            let table = read(name, positions * channels)?;
+            let resized = resized_positions(&table[..side * side * channels], *channels, *size);
+            let mut array = vec![T::default(); extent.padded_len()];
+            let rows = array.chunks_exact_mut(extent.stride().max(1));
+            for (to, from) in rows.zip(resized.chunks_exact((*channels).max(1))) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = T::from_f64(from);
+                }
+            }
+            Ok(array)
+        }
+    }
+}
+
+/// Multiplies the rows of a weight with gains and takes the mean off each column. Rows beyond the
+/// gains are padding.
+fn norm_weight(weight: &mut [f64], stride: usize, gain: &[f32]) {
+    let rows = &mut weight[..gain.len() * stride];
+    let mut mean = vec![0.0; stride];
+    for (row, &gain) in rows.chunks_exact_mut(stride.max(1)).zip(gain) {
+        for (w, mean) in row.iter_mut().zip(&mut mean) {
+            *w *= f64::from(gain);
+            *mean += *w;
+        }
+    }
+    for mean in &mut mean {
+        *mean /= gain.len().max(1) as f64;
+    }
+    for row in rows.chunks_exact_mut(stride.max(1)) {
+        for (w, mean) in row.iter_mut().zip(&mean) {
+            *w -= mean;
+        }
+    }
+}
+
+/// Some rows and columns of a padded array, padded again.
+pub(crate) fn window<T: Real>(
+    whole: &[T],
+    extent: Extent,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+) -> Vec<T> {
+    let part = Extent::new(1, rows.len(), columns.len());
+    let mut array = vec![T::default(); part.padded_len()];
+    let from = whole.chunks_exact(extent.stride().max(1)).skip(rows.start);
+    for (to, from) in array.chunks_exact_mut(part.stride().max(1)).zip(from) {
+        to[..columns.len()].copy_from_slice(&from[columns.clone()]);
+    }
+    array
+}
+
+/// Scale and shift per channel of a batch norm at inference.
+fn batch_norm(
+    norm: &str,
+    channels: usize,
+    read: &dyn Fn(&str, usize) -> Result<Vec<f32>>,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    /// PyTorch's default, which Hugging Face keeps.
+    const EPSILON: f64 = 1e-5;
+    let [gain, bias, mean, variance] = batch_norm_tensors(norm);
+    let (gain, bias) = (read(&gain, channels)?, read(&bias, channels)?);
+    let (mean, variance) = (read(&mean, channels)?, read(&variance, channels)?);
+    let scale: Vec<f64> = gain
+        .iter()
+        .zip(&variance)
+        .map(|(&g, &v)| f64::from(g) / (f64::from(v) + EPSILON).sqrt())
+        .collect();
+    let shift = bias
+        .iter()
+        .zip(&mean)
+        .zip(&scale)
+        .map(|((&b, &m), s)| f64::from(b) - f64::from(m) * s)
+        .collect();
+    Ok((scale, shift))
+}
+
+/// Column of a channel in a padded head layout.
+fn column(layout: HeadLayout, channel: usize) -> usize {
+    channel / layout.width.max(1) * layout.stride() + channel % layout.width.max(1)
+}
+
+fn divide<T: Real>(x: f32, divisor: u32) -> T {
+    T::from_f32(x) / T::from_f64(f64::from(divisor))
+}
+
+/// Writes weight `[out, in]` as columns `start..` of a `[in, ..]` array, in blocks that suit caches.
+fn transpose<T: Real>(
+    weight: &[f32],
+    part: &LinearPart,
+    input: HeadLayout,
+    divisor: u32,
+    start: usize,
+    stride: usize,
+    array: &mut [T],
+) {
+    let (outs, ins) = (part.out.channels(), input.channels());
+    if outs == 0 || ins == 0 {
+        return;
+    }
+    const BLOCK: usize = 32;
+    array
+        .par_chunks_mut(BLOCK * stride)
+        .enumerate()
+        .for_each(|(block, rows)| {
+            let first = block * BLOCK;
+            for (r, row) in rows.chunks_exact_mut(stride).enumerate() {
+                let Some(i) = channel_of(input, first + r) else {
+                    continue;
+                };
+                for o in 0..outs {
+                    row[start + column(part.out, o)] = divide(weight[o * ins + i], divisor);
+                }
+            }
+        });
+}
+
+/// Channel of a column in a padded head layout, `None` for padding.
+fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
+    let (head, within) = (
+        column / layout.stride().max(1),
+        column % layout.stride().max(1),
+    );
+    (head < layout.heads && within < layout.width).then(|| head * layout.width + within)
+}
+
+/// A dense array with rows padded to four elements.
+fn pad<T: Real>(extent: Extent, dense: &[f32]) -> Vec<T> {
+    let mut array = vec![T::default(); extent.padded_len()];
+    if extent.cols == 0 {
+        return array;
+    }
+    for (to, from) in array
+        .chunks_exact_mut(extent.stride())
+        .zip(dense.chunks_exact(extent.cols))
+    {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = T::from_f32(from);
+        }
+    }
+    array
+}
