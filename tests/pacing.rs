@@ -84,7 +84,7 @@ fn ops() -> Vec<Op> {
     let mut ops = vec![Op::LayerNorm(LayerNorm::new(540_001, 3))];
     for kernel in kernels::NAMES {
         let rows = kernels::table().into_iter().map(|row| row.op);
-        let of_kernel = rows.filter(|op| op.kernel() == kernel);
+        let of_kernel = rows.filter(|op| op.kernel() == *kernel);
         let mut of_kernel: Vec<Op> = of_kernel
             .filter(|op| op.cost().flops + 10 * op.cost().bytes < 30_000_000)
             .collect();
