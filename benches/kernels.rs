@@ -15,7 +15,7 @@ use criterion::{
 use perceiver::internals::cpu;
 use perceiver::internals::gpu::{Device, Parameters, Session};
 use perceiver::internals::graph::Plan;
-use perceiver::internals::graph::passes::split_attention;
+use perceiver::internals::graph::passes::split;
 use perceiver::internals::graph::single;
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::attention::Attention;
@@ -137,7 +137,7 @@ fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::Session<f32>> {
 }
 
 fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<Session> {
-    let graph = split_attention(single(op)?.graph().clone(), &|a| {
+    let graph = split(single(op)?.graph().clone(), &|a| {
         attention_splits(a, device.traits())
     });
     let nothing = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));

@@ -2,7 +2,7 @@
 
 use super::Precision;
 use crate::error::{Error, Result};
-use crate::graph::passes::{fuse_norms, halve, limit_arrays, split_attention, split_products};
+use crate::graph::passes::{fuse_norms, halve, limit_arrays, split};
 use crate::graph::{ELEMENT_BYTES, Graph, Plan};
 use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
@@ -86,8 +86,7 @@ pub(crate) fn planned(
     let graph = match device {
         Some(traits) => {
             let graph = limit_arrays(graph, traits.array_bytes)?;
-            let graph = split_products(fuse_norms(graph), &|a| a.wanted_splits(traits));
-            split_attention(graph, &|a| splits(a, traits))
+            split(fuse_norms(graph), &|op| splits(op, traits))
         }
         None => graph,
     };
@@ -107,8 +106,9 @@ const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
     }
 }
 
-/// Parts to divide an attention's keys into, so that few queries still fill the device: one while
-/// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
+/// Parts to divide a product's inner dimension or an attention's keys into, so that few rows still fill
+/// the device. Of an attention: one while four fifths of the device are busy, and never parts of less than
+/// 256 keys, which the merge would outweigh.
 /// More where a workgroup would otherwise run for too long.
 #[must_use]
 pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
@@ -118,6 +118,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
             (a.groups(device), a.keys, pairs)
         }
         Op::FactoredAttention(a) => (a.groups(device), a.keys, a.batch * a.queries * a.keys),
+        Op::Gemm(a) => return a.wanted_splits(device),
         _ => return 1,
     };
     let busy = device.busy_workgroups as usize;
