@@ -6,8 +6,9 @@
 
 use std::f64::consts::TAU;
 
-use super::scene_figure::Figure;
-use crate::random::Random;
+use perceiver::internals::random::Random;
+
+use super::figure::Figure;
 
 /// Points of a noise lattice along each side; beyond them it begins again.
 const LATTICE: usize = 64;

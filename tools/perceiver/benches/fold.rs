@@ -11,7 +11,7 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use perceiver::internals::gpu;
 use perceiver::internals::perceiver::build;
 use perceiver::internals::perceiver::stack::Request;
-use perceiver::study::{Place, Trial};
+use perceiver_cli::study::{Place, Trial};
 use perceiver::{
     Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
     model_blueprint,

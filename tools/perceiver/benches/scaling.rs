@@ -17,7 +17,7 @@ use criterion::{
     criterion_group, criterion_main,
 };
 use perceiver::internals::gpu;
-use perceiver::study::{Place, Series, Trial, Widths, exponent};
+use perceiver_cli::study::{Place, Series, Trial, Widths, exponent};
 use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine};
 
 /// The adapter that `PERCEIVER_DEVICE` names, else the best one, a software one if there is no

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 use perceiver::internals::graph::{PlanReport, Stage, StageReport};
 use perceiver::internals::weights::RandomTensors;
-use perceiver::study::{Ceiling, Place, Series, Trial, Widths, exponent, streamed_encode};
+use perceiver::profile::Ceiling;
 use perceiver::{Engine, Error, Result, RunOptions, Sizes, Tensor};
+use perceiver_cli::study::{Place, Series, Trial, Widths, exponent, streamed_encode};
 use serde::Serialize;
 
 use crate::{Outcome, files, scaling_plot, show};
@@ -166,7 +167,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let (mut points, mut lines, mut roofs) = (Vec::new(), Vec::new(), Vec::new());
     for engine in &engines {
         let place = Place::of(engine);
-        let ceiling = Ceiling::of(&place)?;
+        let ceiling = place.ceiling()?;
         roofs.push(Roof {
             device: place.name().to_owned(),
             ceiling,

@@ -7,7 +7,7 @@ use clap::Args;
 use perceiver::internals::graph::Stage;
 use perceiver::media::{Frame, picture};
 use perceiver::tasks::{
-    FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, Scene, flow_picture,
+    FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, flow_picture,
 };
 use perceiver::{Error, Model, Result};
 use serde_json::json;
