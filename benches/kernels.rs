@@ -137,7 +137,9 @@ fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::Session<f32>> {
 }
 
 fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<Session> {
-    let graph = split_attention(single(op)?.graph, &|a| attention_splits(a, device.traits()));
+    let graph = split_attention(single(op)?.graph().clone(), &|a| {
+        attention_splits(a, device.traits())
+    });
     let nothing = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));
     let mut session = Session::new(Plan::new(graph)?, &nothing)?;
     for (i, operand) in operands.iter().enumerate() {

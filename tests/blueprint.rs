@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use perceiver::internals::gpu::ShaderChecks;
+use perceiver::internals::model::blueprint as model_blueprint;
 use perceiver::internals::perceiver::blueprint::{Blueprint, Positions, Step};
 use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder, Sharing};
 use perceiver::internals::weights::{RandomTensors, TensorSource};
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
-    model_blueprint,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

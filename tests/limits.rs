@@ -8,13 +8,14 @@ use perceiver::internals::cpu::Session;
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::passes::limit_arrays;
 use perceiver::internals::graph::{Graph, Placement, Plan};
+use perceiver::internals::model::graph as model_graph;
 use perceiver::internals::perceiver::stack::Request;
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{
     Architecture, Engine, Error, MemorySize, Model, NamedTensors, PerceiverConfig, RunOptions,
-    Sizes, Tensor, model_graph,
+    Sizes, Tensor,
 };
 use proptest::prelude::*;
 

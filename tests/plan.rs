@@ -7,12 +7,13 @@ use perceiver::internals::graph::{Placement, Plan};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::internals::kernels::{self, DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
+use perceiver::internals::model::plan as model_plan;
 use perceiver::internals::model::splits as attention_splits;
 use perceiver::internals::perceiver::stack::{Request, Sizes};
 use perceiver::internals::weights::RandomTensors;
 use perceiver::{
     Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, Precision, RunOptions,
-    Tensor, model_plan,
+    Tensor,
 };
 use proptest::prelude::*;
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use perceiver::internals::gpu;
+use perceiver::internals::model::blueprint as model_blueprint;
 use perceiver::internals::perceiver::build;
 use perceiver::internals::perceiver::stack::Request;
 use perceiver_cli::study::{Place, Trial};
 use perceiver::{
     Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
-    model_blueprint,
 };
 
 /// The models, as published (`docs/performance.md` has the sizes of their inputs).
