@@ -10,7 +10,9 @@ use memmap2::Mmap;
 
 use super::entry::{Entry, Unread};
 use super::pickle::shown;
-use super::{haiku, safetensors_file, torch_legacy, torch_zip};
+#[cfg(feature = "torch")]
+use super::torch_zip;
+use super::{haiku, safetensors_file, torch_legacy};
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
 

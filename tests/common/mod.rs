@@ -32,8 +32,8 @@ pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
 pub(crate) fn noise(seed: u64, width: usize, height: usize) -> [Frame; 2] {
     let mut random = Random::new(seed);
     [(); 2].map(|()| {
-        let mut pixel = |_, _| [(); 3].map(|()| random.below(256) as u8);
-        Frame::from_fn(width, height, &mut pixel).expect("a frame")
+        let bytes = (0..3 * width * height).map(|_| random.below(256) as u8);
+        Frame::new(width, height, bytes.collect()).expect("a frame")
     })
 }
 

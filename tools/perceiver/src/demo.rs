@@ -12,6 +12,8 @@ use perceiver::tasks::{
 use perceiver::{Error, Model, Result};
 use serde_json::json;
 
+use perceiver_cli::scenes::Scene;
+
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, show};
 

@@ -25,14 +25,14 @@ mod scaling;
 mod scenes;
 #[path = "command/sequences.rs"]
 mod sequences;
+#[path = "../../../tests/hub/server.rs"]
+#[allow(dead_code, reason = "the tests of the library use the rest")]
+mod server;
 #[path = "command/texts.rs"]
 mod texts;
 #[path = "../../../tests/weights/writer.rs"]
 #[allow(dead_code, reason = "the tests of the library use the rest")]
 mod torch;
-#[path = "../../../tests/hub/server.rs"]
-#[allow(dead_code, reason = "the tests of the library use the rest")]
-mod server;
 
 /// The folder of the whole project.
 fn project() -> PathBuf {

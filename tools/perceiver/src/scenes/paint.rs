@@ -238,7 +238,7 @@ impl Noise {
 /// Four neighbouring lattice points and their Catmull-Rom weights.
 fn taps(place: f64) -> ([usize; 4], [f64; 4]) {
     let base = place.floor();
-    let weights = super::scene::catmull_rom(place - base);
+    let weights = super::catmull_rom(place - base);
     let first = (base - 1.0).rem_euclid(LATTICE as f64) as usize;
     (std::array::from_fn(|i| (first + i) % LATTICE), weights)
 }

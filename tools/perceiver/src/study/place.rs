@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::scaling::{Series, Widths};
 use perceiver::internals::graph::{Graph, Plan};
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::internals::{cpu, gpu, model};
 use perceiver::profile::Ceiling;
 use perceiver::{Engine, Precision, Result};
+
+use super::scaling::{Series, Widths};
 
 /// The CPU executor or a device.
 pub enum Place {
@@ -32,17 +33,6 @@ impl Place {
         match self {
             Place::Cpu => "cpu",
             Place::Gpu(device) => device.name(),
-        }
-    }
-
-    /// What the place can do at best, measured now.
-    ///
-    /// # Errors
-    /// What the device gives.
-    pub fn ceiling(&self) -> Result<super::Ceiling> {
-        match self {
-            Place::Cpu => Ok(super::Ceiling::of_cpu()),
-            Place::Gpu(device) => super::Ceiling::of_device(device),
         }
     }
 

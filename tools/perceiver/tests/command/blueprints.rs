@@ -169,4 +169,3 @@ fn latents_of_a_blueprint() {
     let said = refusal(&[&decode[..], &["--output", "answer"], &cpu].concat());
     assert!(said.contains("--content"), "{said}");
 }
-
