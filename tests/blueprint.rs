@@ -359,7 +359,7 @@ fn folder(blueprint: &Blueprint) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_folder_is_a_model_for_library_and_command() {
+fn a_folder_is_a_model() {
     let blueprint = example().build().expect("a blueprint");
     let folder = folder(&blueprint);
     let inputs = blueprint.sample_inputs(2, 1).expect("inputs");
@@ -368,61 +368,6 @@ fn a_folder_is_a_model_for_library_and_command() {
     assert_eq!(loaded.architecture(), None);
     let expected = run(&model(&engine, &blueprint, true), &inputs);
     assert_eq!(run(&loaded, &inputs), expected);
-
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let [given, written] = ["inputs.safetensors", "outputs.safetensors"].map(path);
-    perceiver::checkpoint::write_tensors(&given, &inputs).expect("written");
-    let command = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_perceiver"))
-            .args(arguments)
-            .env_remove("PERCEIVER_DEVICE")
-            .output()
-            .expect("the command starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.success(),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
-    };
-    let at = folder.path().display().to_string();
-    let (good, _, said) = command(&[
-        "run",
-        "--model",
-        &at,
-        "--inputs",
-        &given,
-        "--outputs",
-        &written,
-        "--device",
-        "cpu",
-        "--json",
-    ]);
-    assert!(good, "{said}");
-    let found = perceiver::checkpoint::read_tensors(&written).expect("outputs");
-    assert_eq!(found, expected);
-
-    let (good, plan, said) = command(&["plan", &at, "--json"]);
-    assert!(good, "{said}");
-    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
-    let shapes = blueprint.tensors().expect("tensors");
-    let elements: usize = shapes
-        .iter()
-        .map(|(_, s)| s.iter().product::<usize>())
-        .sum();
-    assert_eq!(plan["parameters"], elements);
-    // [3·97 inputs + 14 outputs + 3 layers · 6 latents] · 6 latents · 16 channels, twice.
-    assert_eq!(plan["formula_flops"], 2 * (3 * 97 + 14 + 3 * 6) * 6 * 16);
-
-    let (good, _, said) = command(&["plan", &at, "--length", "5"]);
-    assert!(!good);
-    assert!(
-        said.contains("input `sizes`: are asked for, but this model is a blueprint; expected none"),
-        "{said}"
-    );
-    let (good, _, said) = command(&["fill-mask", "--model", &at, "a text"]);
-    assert!(!good);
-    assert!(said.contains("cannot be used for filling masks"), "{said}");
 }
 
 /// Positions that are learned and padding stand together, on both routes.

@@ -1,10 +1,10 @@
 //! Models by name, against a small hub in the test itself: what is right arrives whole, what is wrong is
 //! refused with a message, and nothing that is not whole ever looks as if it were.
 
+mod common;
+
 #[path = "hub/cache.rs"]
 mod cache;
-#[path = "hub/command.rs"]
-mod command;
 #[path = "hub/download.rs"]
 mod download;
 #[path = "hub/refusals.rs"]
@@ -17,6 +17,7 @@ mod torch;
 
 use std::path::Path;
 
+use common::fixtures;
 use perceiver::Result;
 
 /// The message of an error.

@@ -9,7 +9,7 @@ use perceiver::internals::weights::RandomTensors;
 use perceiver::media::Frame;
 use perceiver::stream::{Encoder, EncoderState, Latents, Queries};
 use perceiver::tasks::flow_tiles::{patches, pixel_rows};
-use perceiver::tasks::{FlowOptions, OpticalFlow, Scene};
+use perceiver::tasks::{FlowOptions, OpticalFlow};
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
 };
@@ -358,17 +358,17 @@ fn frames_of_any_size_go_through_whole() {
 
 #[test]
 fn rows_of_some_pixels_are_those_of_all() {
-    let pair = Scene::pair(3, 19, 11, 2.0, 0.1).expect("a pair");
-    let all = patches(&[(&pair.first, &pair.second)]).expect("patches");
+    let [first, second] = common::noise(3, 19, 11);
+    let all = patches(&[(&first, &second)]).expect("patches");
     let all = patch_rows(all.as_f32().expect("floats"), 19 * 11);
     for range in [0..19 * 11, 0..0, 5..6, 17..100, 208..209] {
-        let rows = pixel_rows(&pair.first, &pair.second, range.clone()).expect("rows");
+        let rows = pixel_rows(&first, &second, range.clone()).expect("rows");
         assert_eq!(rows.shape(), [range.len(), 54]);
         // Bit for bit.
         let wanted = &all[range.start * 54..range.end * 54];
         assert_eq!(rows.as_f32().expect("floats"), wanted);
     }
-    let beyond = pixel_rows(&pair.first, &pair.second, 100..210).expect_err("a refusal");
+    let beyond = pixel_rows(&first, &second, 100..210).expect_err("a refusal");
     assert!(beyond.to_string().contains("0 to 209"), "{beyond}");
 }
 

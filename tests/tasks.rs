@@ -1,29 +1,23 @@
-//! The recipes of `perceiver::tasks` without a model: against recorded results of Hugging Face's and
+//! The pipelines of `perceiver::tasks` without a model: against recorded results of Hugging Face's and
 //! DeepMind's code, against stand-in networks, and against damaged files.
 
+mod common;
 #[path = "tasks/files.rs"]
 mod files;
 #[path = "tasks/flow.rs"]
 mod flow;
 #[path = "tasks/flow_style.rs"]
 mod flow_style;
-#[cfg(feature = "media")]
 #[path = "tasks/images.rs"]
 mod images;
-#[cfg(feature = "media")]
 #[path = "tasks/media.rs"]
 mod media;
-#[cfg(feature = "media")]
 #[path = "tasks/pictures.rs"]
 mod pictures;
-#[path = "tasks/scene.rs"]
-mod scene;
-#[cfg(feature = "media")]
 #[path = "tasks/sound.rs"]
 mod sound;
 #[path = "tasks/text.rs"]
 mod text;
-#[cfg(feature = "media")]
 #[path = "tasks/video.rs"]
 mod video;
 

@@ -26,10 +26,10 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use super::ceiling::Ceiling;
 use crate::error::Result;
 use crate::graph::{NodeReport, Plan, PlanReport};
 use crate::model::{Model, RunOptions, Session};
-use crate::study::Ceiling;
 use crate::tensor::NamedTensors;
 
 /// Whose clock a profile was measured with.

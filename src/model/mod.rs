@@ -18,9 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use latents::Latents;
 pub use memory::MemorySize;
-pub use planning::{blueprint, graph, plan, splits};
+pub use planning::{blueprint, graph, plan, planned, splits, window_bytes};
 use planning::{plan_of, route};
-pub(crate) use planning::{planned, window_bytes};
 pub use precision::Precision;
 pub(crate) use session::{Backend, Session, Store};
 

@@ -78,11 +78,7 @@ pub(super) fn route(
 }
 
 /// The plan of a graph: on a GPU with these traits, or on the CPU.
-pub(crate) fn planned(
-    graph: Graph,
-    device: Option<&DeviceTraits>,
-    precision: Precision,
-) -> Result<Plan> {
+pub fn planned(graph: Graph, device: Option<&DeviceTraits>, precision: Precision) -> Result<Plan> {
     let graph = match device {
         Some(traits) => {
             let graph = limit_arrays(graph, traits.array_bytes)?;
@@ -149,7 +145,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
 
 /// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to
 /// fill it, within what it can bind.
-pub(crate) fn window_bytes(device: Option<&DeviceTraits>) -> usize {
+pub fn window_bytes(device: Option<&DeviceTraits>) -> usize {
     match device {
         Some(traits) => traits.array_bytes.min(32 << 20) as usize,
         None => 8 << 20,

@@ -5,7 +5,7 @@ use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilde
 use perceiver::internals::perceiver::presets::{Size, convolution_flow, entity_set, glue};
 use perceiver::{Engine, Model, NamedTensors, Tensor};
 
-use super::{assert_close, folder, model, run};
+use super::{assert_close, model, run};
 
 const SMALL: Size = Size {
     latents: 5,
@@ -228,59 +228,6 @@ fn questions_of_any_number() {
     let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
     assert!(near(&some.0, &all.0[..4]));
     assert!(near(&some.1[..3], &all.1[87..]) && near(&some.1[3..], &all.1[9..12]));
-}
-
-/// What is asked later is what a run answers, through files and the command.
-#[test]
-fn latents_of_a_blueprint() {
-    let folder = folder(&asking());
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let mask = Tensor::i64(vec![1, 11], (0..11).map(|i| i64::from(i % 3 > 0)).collect());
-    let question = floats(&[1, 7, 6]);
-    let points = Tensor::i64(vec![2], vec![4, 28]).expect("points");
-    let inputs = named(vec![
-        ("set", floats(&[1, 11, 3])),
-        ("set.mask", mask.expect("mask")),
-        ("queries.question", question.clone()),
-        ("points.grid", points),
-    ]);
-    let write = |name: &str, tensors: &NamedTensors| {
-        perceiver::checkpoint::write_tensors(at(name), tensors).expect("written");
-    };
-    write("inputs.safetensors", &inputs);
-    write("question.safetensors", &named(vec![("any", question)]));
-    let command = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_perceiver"))
-            .args(arguments)
-            .args(["--device", "cpu"])
-            .output()
-            .expect("the command starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.success(), said)
-    };
-    let model = folder.path().display().to_string();
-    let [given, latents, out, question] =
-        ["inputs", "latents", "out", "question"].map(|name| at(&format!("{name}.safetensors")));
-    let encode = ["latents", "encode", "--model", &model, "--inputs", &given];
-    let (good, said) = command(&[&encode[..], &["-o", &latents]].concat());
-    assert!(good, "{said}");
-    let engine = Engine::cpu();
-    let wanted = run(&engine.load(folder.path()).expect("model"), &inputs);
-    let decode = ["latents", "decode", "--model", &model, &latents, "-o", &out];
-    for (output, more) in [
-        ("answer", ["--content", &question]),
-        ("pixels", ["--queries", "4,28"]),
-    ] {
-        let (good, said) = command(&[&decode[..], &["--output", output], &more].concat());
-        assert!(good, "{said}");
-        let found = perceiver::checkpoint::read_tensors(&out).expect("rows");
-        let [found, wanted] = [&found, &wanted].map(|t| t[output].as_f32().expect("f32"));
-        assert_eq!(found.len(), wanted.len());
-        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
-        assert!(found.iter().zip(wanted).all(near), "{output}");
-    }
-    let (good, said) = command(&[&decode[..], &["--output", "answer"]].concat());
-    assert!(!good && said.contains("--content"), "{said}");
 }
 
 #[test]

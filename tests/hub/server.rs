@@ -249,5 +249,5 @@ pub(crate) fn etag(file: &str, content: &[u8]) -> String {
 
 /// A recorded model with inputs and outputs.
 pub(crate) fn recorded() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/mlm-v1-s0")
+    super::fixtures().join("golden/mlm-v1-s0")
 }

@@ -3,9 +3,10 @@
 use perceiver::media::Frame;
 use perceiver::tasks::flow::flow_with;
 use perceiver::tasks::flow_tiles::{Blend, Tiles, patches};
-use perceiver::tasks::{FlowField, FlowOptions, Scene};
+use perceiver::tasks::{FlowField, FlowOptions};
 use perceiver::{Error, NamedTensors, Result, Tensor};
 
+use super::common::noise;
 use super::{message, recorded};
 
 /// Frames out of a recorded `u8` array `[.., height, width, 3]`.
@@ -285,12 +286,12 @@ fn blended_flow_is_that_of_the_published_recipe() {
 
 #[test]
 fn small_frames_are_grown_and_cut_out_again() {
-    let pair = Scene::pair(3, 5, 20, 1.0, 0.0).unwrap();
+    let [first, second] = noise(3, 5, 20);
     let options = FlowOptions::default();
     let mut middle = None;
     let found = flow_with(
-        &pair.first,
-        &pair.second,
+        &first,
+        &second,
         [9, 14],
         &options,
         &mut |_, _| (),
@@ -305,7 +306,7 @@ fn small_frames_are_grown_and_cut_out_again() {
     assert_eq!((found.width(), found.height()), (5, 20));
     let row: Vec<f32> = (0..14usize)
         .map(|x| {
-            let [red, _, _] = pair.first.pixel(x.saturating_sub(4).min(4), 0).unwrap();
+            let [red, _, _] = first.pixel(x.saturating_sub(4).min(4), 0).unwrap();
             (f64::from(red) / 255.0 * 2.0 - 1.0) as f32
         })
         .collect();
@@ -314,7 +315,7 @@ fn small_frames_are_grown_and_cut_out_again() {
 
 #[test]
 fn progress_counts_all_tiles() {
-    let pair = Scene::pair(4, 31, 22, 1.0, 0.0).unwrap();
+    let [first, second] = noise(4, 31, 22);
     let options = FlowOptions {
         overlap: Some(3),
         tiles_per_batch: 5,
@@ -322,8 +323,8 @@ fn progress_counts_all_tiles() {
     };
     let mut heard = Vec::new();
     flow_with(
-        &pair.first,
-        &pair.second,
+        &first,
+        &second,
         [9, 13],
         &options,
         &mut |done, total| heard.push((done, total)),

@@ -1,8 +1,8 @@
 //! Flow drawn as arrows, and the second frame brought back.
 
 use perceiver::media::Frame;
+use perceiver::tasks::FlowField;
 use perceiver::tasks::flow_style::{arrows, longest, warp, warp_and_compare};
-use perceiver::tasks::{FlowField, Scene};
 
 use super::message;
 
@@ -43,17 +43,7 @@ fn arrows_point_where_the_flow_goes() {
 }
 
 #[test]
-fn the_second_frame_is_brought_back() {
-    let pair = Scene::pair(5, 48, 40, 2.0, 0.02).unwrap();
-    let shown = warp_and_compare(&pair.first, &pair.second, &pair.truth).unwrap();
-    assert_eq!((shown.width(), shown.height()), (144, 40));
-    assert_eq!(shown.crop(0, 0, 48, 40).unwrap(), pair.first);
-    let back = warp(&pair.second, &pair.truth).unwrap();
-    assert_eq!(shown.crop(48, 0, 48, 40).unwrap(), back);
-    let difference = shown.crop(96, 0, 48, 40).unwrap();
-    let mean =
-        |f: &Frame| f.rgb().iter().map(|&v| f64::from(v)).sum::<f64>() / f.rgb().len() as f64;
-    assert!(mean(&difference) < 2.0, "{}", mean(&difference));
+fn frames_are_read_along_the_flow() {
     // Half a pixel is the mean of two; outside and unknown are black.
     let second = Frame::new(2, 2, [0, 0, 0, 100, 50, 20].repeat(2)).unwrap();
     let vectors = vec![[0.5, 0.5], [0.5, 0.0], [0.0, -1.0], [f32::NAN, 0.0]];

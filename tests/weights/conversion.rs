@@ -1,14 +1,13 @@
-//! `perceiver::convert` and the command over it: whole or not there, and nothing lost.
+//! `perceiver::checkpoint::convert`: whole or not there, and nothing lost.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use half::{bf16, f16};
 use perceiver::checkpoint::ConvertOptions;
 use perceiver::checkpoint::FloatType;
 use perceiver::checkpoint::convert;
-use perceiver::checkpoint::{TensorFile, read_tensors, write_tensors};
+use perceiver::checkpoint::{TensorFile, read_tensors};
 use perceiver::{DType, Engine, NamedTensors, Tensor};
 
 use super::{cases, folder, golden, refusal, write, writer};
@@ -207,71 +206,4 @@ fn what_does_not_fit_its_configuration_is_not_converted() {
         &["missing: embedding_decoder.bias [262]"],
     );
     assert!(names(out.path()).is_empty());
-}
-
-fn perceiver(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_perceiver"))
-        .args(arguments)
-        .output()
-        .expect("the command starts")
-}
-
-#[test]
-fn the_command_converts_and_refuses() {
-    let case = golden("flow-v2-s0");
-    let old = old(&case, |_| {});
-    let out = folder();
-    let target = out.path().join("new");
-    let (from, to) = (
-        old.path().to_str().expect("UTF-8"),
-        target.to_str().expect("UTF-8"),
-    );
-    let done = perceiver(&["convert", from, "-o", to, "--dtype", "bf16", "--json"]);
-    assert!(done.status.success(), "{done:?}");
-    let report: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
-    assert_eq!(report["dtype"], "bf16");
-    assert_eq!(report["converted"]["from"], "torch");
-    assert_eq!(report["converted"]["tensors"], 89);
-    assert_eq!(
-        report["converted"]["files"].as_array().map(Vec::len),
-        Some(2)
-    );
-    let again = perceiver(&["convert", from, "-o", to]);
-    let said = String::from_utf8_lossy(&again.stderr);
-    assert_eq!(again.status.code(), Some(1));
-    assert!(
-        said.contains("is there already") && said.contains("--force"),
-        "{said}"
-    );
-    let forced = perceiver(&["convert", from, "-o", to, "--force"]);
-    let said = String::from_utf8_lossy(&forced.stdout);
-    assert!(
-        said.contains("89 tensors") && said.contains("of torch read"),
-        "{said}"
-    );
-    // Another command on the old folder, and on the new one.
-    let inputs = case.join("inputs.safetensors");
-    let mut tensors = read_tensors(&inputs).expect("inputs");
-    tensors.remove("raw.tiled_frames");
-    let inputs = out.path().join("inputs.safetensors");
-    write_tensors(&inputs, &tensors).expect("written");
-    let outputs = [from, to].map(|model| {
-        let file = out.path().join("outputs.safetensors");
-        let files = [&inputs, &file].map(|p| p.to_str().expect("UTF-8"));
-        let [inputs, outputs] = files;
-        let done = perceiver(&[
-            "run",
-            "--model",
-            model,
-            "--inputs",
-            inputs,
-            "--outputs",
-            outputs,
-            "--device",
-            "cpu",
-        ]);
-        assert!(done.status.success(), "{done:?}");
-        read_tensors(&file).expect("outputs")
-    });
-    assert_eq!(outputs[0], outputs[1]);
 }

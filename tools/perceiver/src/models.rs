@@ -130,7 +130,7 @@ fn places() -> Vec<PathBuf> {
                 .map(|p| p.join("models")),
         );
     }
-    places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
+    places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
     places.retain(|p| p.is_dir());
     places
 }

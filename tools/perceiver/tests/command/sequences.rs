@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use perceiver::media::{Frame, Frames, gif, picture, y4m};
-use perceiver::tasks::{FlowField, Scene, flow_file};
+use perceiver::tasks::{FlowField, flow_file};
+use perceiver_cli::scenes::Scene;
 use serde_json::Value;
 
 use super::{json, refusal, string, succeeded, text, with_input};

@@ -1,16 +1,15 @@
 //! One layer of each kind, for sizes that grow.
 
-use crate::error::{Error, Result};
-use crate::graph::{Graph, Recipe, Stage, ValueId};
-use crate::kernels::gemm::Activation;
-use crate::perceiver::blueprint::Blueprint;
-use crate::perceiver::builder::Output as BuilderOutput;
-use crate::perceiver::builder::{Modality, PerceiverBuilder};
-use crate::perceiver::decoder::decode;
-use crate::perceiver::encoder::{Route, encode};
-use crate::perceiver::layer::AttentionLayer;
-use crate::perceiver::rows::Rows;
-use crate::tensor::Extent;
+use perceiver::internals::graph::{Graph, Recipe, Stage, ValueId};
+use perceiver::internals::kernels::gemm::Activation;
+use perceiver::internals::perceiver::blueprint::Blueprint;
+use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
+use perceiver::internals::perceiver::decoder::decode;
+use perceiver::internals::perceiver::encoder::{Route, encode};
+use perceiver::internals::perceiver::layer::AttentionLayer;
+use perceiver::internals::perceiver::rows::Rows;
+use perceiver::internals::tensor::Extent;
+use perceiver::{Error, Result};
 
 /// What grows, and what is built around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +224,7 @@ impl Widths {
 }
 
 /// A model that encodes `size` rows of the same widths and does nothing else, for
-/// [`Model::encoder`](crate::Model::encoder): its memory should not depend on `size`.
+/// [`Model::encoder`](perceiver::Model::encoder): its memory should not depend on `size`.
 ///
 /// # Errors
 /// As [`Widths::check`], or when `size` is more than a stream takes.
@@ -234,6 +233,6 @@ pub fn streamed_encode(widths: &Widths, size: usize) -> Result<Blueprint> {
     PerceiverBuilder::new(widths.latents, widths.latent_channels)
         .input(Modality::given("x", size, widths.channels))
         .cross("encode", 1)
-        .output(BuilderOutput::new("y", Modality::learned("y", 1, widths.channels)).linear(1))
+        .output(Output::new("y", Modality::learned("y", 1, widths.channels)).linear(1))
         .build()
 }

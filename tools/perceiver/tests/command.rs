@@ -1,32 +1,59 @@
 //! The command as a user meets it: what it prints, its JSON, its files, its refusals.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use perceiver::checkpoint::read_tensors;
+use perceiver_cli::scenes::Scene;
 use serde_json::Value;
 
+#[path = "command/blueprints.rs"]
+mod blueprints;
 #[path = "command/classify.rs"]
 mod classify;
 #[path = "command/clips.rs"]
 mod clips;
-mod common;
+#[path = "command/convert.rs"]
+mod convert;
+#[path = "command/hub.rs"]
+mod hub;
 #[path = "command/latents.rs"]
 mod latents;
 #[path = "command/scaling.rs"]
 mod scaling;
+#[path = "command/scenes.rs"]
+mod scenes;
 #[path = "command/sequences.rs"]
 mod sequences;
+#[path = "../../../tests/hub/server.rs"]
+#[allow(dead_code, reason = "the tests of the library use the rest")]
+mod server;
 #[path = "command/texts.rs"]
 mod texts;
+#[path = "../../../tests/weights/writer.rs"]
+#[allow(dead_code, reason = "the tests of the library use the rest")]
+mod torch;
+
+/// The folder of the whole project.
+fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn fixtures() -> PathBuf {
+    project().join("tests/fixtures")
+}
 
 fn perceiver(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_perceiver"))
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(project())
         .env_remove("PERCEIVER_DEVICE")
         .output()
         .expect("the command starts")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -59,12 +86,28 @@ fn refusal(arguments: &[&str]) -> String {
     line.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
+/// The message of an error.
+#[track_caller]
+fn message<T>(result: perceiver::Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("an error was expected"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[track_caller]
+fn says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message}\nlacks: {part}");
+    }
+}
+
 fn string(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 fn case(name: &str) -> String {
-    string(&common::fixtures().join("golden").join(name)).to_owned()
+    string(&fixtures().join("golden").join(name)).to_owned()
 }
 
 #[test]
@@ -197,7 +240,7 @@ fn with_input(arguments: &[&str], input: &[u8]) -> Output {
     use std::io::Write;
     let mut child = Command::new(env!("CARGO_BIN_EXE_perceiver"))
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(project())
         .env_remove("PERCEIVER_DEVICE")
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -245,7 +288,7 @@ fn run_writes_what_the_reference_recorded() {
 fn flow_writes_pictures_and_numbers() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| string(&folder.path().join(name)).to_owned();
-    let pair = perceiver::tasks::Scene::pair(1, 140, 100, 1.0, 0.0).expect("a pair");
+    let pair = Scene::pair(1, 140, 100, 1.0, 0.0).expect("a pair");
     perceiver::media::picture::write_png(at("a.png"), &pair.first).expect("written");
     perceiver::media::picture::write_png(at("b.png"), &pair.second).expect("written");
     let (a, b, flo, png) = (at("a.png"), at("b.png"), at("f.flo"), at("f.png"));
@@ -273,7 +316,7 @@ fn flow_writes_pictures_and_numbers() {
         message.contains("broken.png") && message.contains("Save it again"),
         "{message}"
     );
-    let other = perceiver::tasks::Scene::pair(1, 141, 100, 1.0, 0.0).expect("a pair");
+    let other = Scene::pair(1, 141, 100, 1.0, 0.0).expect("a pair");
     perceiver::media::picture::write_png(at("c.png"), &other.first).expect("written");
     let message = refusal(&["flow", &a, &at("c.png"), "-o", &png]);
     assert!(message.contains("141×100"), "{message}");
@@ -407,7 +450,7 @@ fn the_device_variable_is_obeyed() {
     let run = |value: &str| {
         Command::new(env!("CARGO_BIN_EXE_perceiver"))
             .args(["fill-mask", "a [MASK]", "--json"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(project())
             .env("PERCEIVER_DEVICE", value)
             .output()
             .expect("the command starts")

@@ -1,7 +1,8 @@
 //! Scenes with known flow.
 
 use perceiver::media::Frame;
-use perceiver::tasks::{Scene, ScenePair};
+use perceiver::tasks::flow_style::{warp, warp_and_compare};
+use perceiver_cli::scenes::{Scene, ScenePair};
 
 use super::message;
 
@@ -187,4 +188,18 @@ fn layers_that_cannot_be_are_refused() {
         message(Scene::layers(1, 4, 4, 1.0, 0.5)),
         "input `scene`: affine 0.5; expected a number from 0 to 0.4, so that no layer folds over"
     );
+}
+
+#[test]
+fn the_second_frame_is_brought_back() {
+    let pair = Scene::pair(5, 48, 40, 2.0, 0.02).unwrap();
+    let shown = warp_and_compare(&pair.first, &pair.second, &pair.truth).unwrap();
+    assert_eq!((shown.width(), shown.height()), (144, 40));
+    assert_eq!(shown.crop(0, 0, 48, 40).unwrap(), pair.first);
+    let back = warp(&pair.second, &pair.truth).unwrap();
+    assert_eq!(shown.crop(48, 0, 48, 40).unwrap(), back);
+    let difference = shown.crop(96, 0, 48, 40).unwrap();
+    let mean =
+        |f: &Frame| f.rgb().iter().map(|&v| f64::from(v)).sum::<f64>() / f.rgb().len() as f64;
+    assert!(mean(&difference) < 2.0, "{}", mean(&difference));
 }

@@ -6,8 +6,9 @@
 
 use std::f64::consts::TAU;
 
-use super::scene_figure::Figure;
-use crate::random::Random;
+use perceiver::internals::random::Random;
+
+use super::figure::Figure;
 
 /// Points of a noise lattice along each side; beyond them it begins again.
 const LATTICE: usize = 64;
@@ -237,7 +238,7 @@ impl Noise {
 /// Four neighbouring lattice points and their Catmull-Rom weights.
 fn taps(place: f64) -> ([usize; 4], [f64; 4]) {
     let base = place.floor();
-    let weights = super::scene::catmull_rom(place - base);
+    let weights = super::catmull_rom(place - base);
     let first = (base - 1.0).rem_euclid(LATTICE as f64) as usize;
     (std::array::from_fn(|i| (first + i) % LATTICE), weights)
 }

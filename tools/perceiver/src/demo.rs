@@ -7,10 +7,12 @@ use clap::Args;
 use perceiver::internals::graph::Stage;
 use perceiver::media::{Frame, picture};
 use perceiver::tasks::{
-    FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, Scene, flow_picture,
+    FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, flow_picture,
 };
 use perceiver::{Error, Model, Result};
 use serde_json::json;
+
+use perceiver_cli::scenes::Scene;
 
 use crate::models::{DeviceOption, load};
 use crate::{Outcome, show};

@@ -12,10 +12,10 @@ use perceiver::internals::gpu;
 use perceiver::internals::model::blueprint as model_blueprint;
 use perceiver::internals::perceiver::build;
 use perceiver::internals::perceiver::stack::Request;
-use perceiver::study::{Place, Trial};
 use perceiver::{
     Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
 };
+use perceiver_cli::study::{Place, Trial};
 
 /// The models, as published (`docs/performance.md` has the sizes of their inputs).
 fn models() -> [(&'static str, PerceiverConfig); 3] {

@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use super::server::{COMMIT, MODEL, Repository, Server, WEIGHTS, recorded};
-use super::{folder, says};
+use super::{folder, project, says, text};
 
 fn perceiver(arguments: &[&str], cache: &Path, endpoint: &str, offline: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_perceiver"));
     command
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(project())
         .env_remove("PERCEIVER_DEVICE")
         .env_remove("HF_TOKEN")
         .env("HF_HOME", cache)
@@ -20,10 +20,6 @@ fn perceiver(arguments: &[&str], cache: &Path, endpoint: &str, offline: &str) ->
         .env("HF_ENDPOINT", endpoint)
         .env("HF_HUB_OFFLINE", offline);
     command.output().expect("the command starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn known(output: &Output) -> Value {

@@ -5,7 +5,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use crate::random::Random;
+use perceiver::internals::random::Random;
 
 /// A line of a letter from (x, y) to (x, y).
 type Stroke = [f64; 4];

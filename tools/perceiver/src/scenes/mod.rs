@@ -1,13 +1,17 @@
 //! Moving textures with exact flow: pairs of frames to measure a flow network with.
 //!
-//! One texture in one motion; `layered_scene` puts several before each other. The numbers are the same on
+//! One texture in one motion; [`Scene::layers`] puts several before each other. The numbers are the same on
 //! every machine up to the last bit of `exp`. Texture: three colours, each a sigmoid of smooth noise at four sizes. Motion: a shift and
 //! an affine map about the centre. The flow is known exactly, not measured.
 
-use super::flow::FlowField;
-use crate::error::{Error, Result};
-use crate::media::frame::Frame;
-use crate::random::Random;
+mod figure;
+mod layers;
+mod paint;
+
+use perceiver::internals::random::Random;
+use perceiver::media::Frame;
+use perceiver::tasks::FlowField;
+use perceiver::{Error, Result};
 
 /// Pixels between the points of the noise lattice, and how much each size weighs.
 const OCTAVES: [(f64, f64); 4] = [(4.0, 1.0), (8.0, 0.7), (16.0, 0.5), (32.0, 0.4)];

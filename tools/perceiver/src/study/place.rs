@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use perceiver::internals::graph::{Graph, Plan};
+use perceiver::internals::weights::{ParameterStore, RandomTensors};
+use perceiver::internals::{cpu, gpu, model};
+use perceiver::profile::Ceiling;
+use perceiver::{Engine, Precision, Result};
+
 use super::scaling::{Series, Widths};
-use crate::cpu;
-use crate::error::Result;
-use crate::gpu;
-use crate::graph::{Graph, Plan};
-use crate::model;
-use crate::model::Engine;
-use crate::weights::{ParameterStore, RandomTensors};
 
 /// The CPU executor or a device.
 pub enum Place {
@@ -37,17 +36,6 @@ impl Place {
         }
     }
 
-    /// What the place can do at best, measured now.
-    ///
-    /// # Errors
-    /// What the device gives.
-    pub fn ceiling(&self) -> Result<super::Ceiling> {
-        match self {
-            Place::Cpu => Ok(super::Ceiling::of_cpu()),
-            Place::Gpu(device) => super::Ceiling::of_device(device),
-        }
-    }
-
     /// Bytes of the widest array of a window, as models have it here.
     #[must_use]
     pub fn window_bytes(&self) -> usize {
@@ -57,10 +45,21 @@ impl Place {
         }
     }
 
+    /// What it does at best, measured now.
+    ///
+    /// # Errors
+    /// What the device gives.
+    pub fn ceiling(&self) -> Result<Ceiling> {
+        match self {
+            Place::Cpu => Ok(Ceiling::of_cpu()),
+            Place::Gpu(device) => Ceiling::of_device(device),
+        }
+    }
+
     /// The plan of a layer of a series for one size.
     ///
     /// # Errors
-    /// [`crate::Error::Graph`] when the widths do not hold together.
+    /// [`perceiver::Error::Graph`] when the widths do not hold together.
     pub fn plan(&self, widths: &Widths, series: Series, size: usize) -> Result<Plan> {
         self.plan_of(widths.graph(series, size, self.window_bytes())?)
     }
@@ -68,7 +67,7 @@ impl Place {
     /// The plan of any graph.
     ///
     /// # Errors
-    /// [`crate::Error::Graph`] when the graph does not hold together.
+    /// [`perceiver::Error::Graph`] when the graph does not hold together.
     pub fn plan_of(&self, graph: Graph) -> Result<Plan> {
         model::planned(
             graph,
@@ -76,7 +75,7 @@ impl Place {
                 Place::Cpu => None,
                 Place::Gpu(device) => Some(device.traits()),
             },
-            model::Precision::F32,
+            Precision::F32,
         )
     }
 }

@@ -7,7 +7,7 @@
 ///
 /// ```
 /// let points = [(1024, 3.0), (2048, 6.0), (4096, 12.0)];
-/// let slope = perceiver::study::exponent(&points, 3).unwrap();
+/// let slope = perceiver_cli::study::exponent(&points, 3).unwrap();
 /// assert!((slope - 1.0).abs() < 1e-9);
 /// ```
 #[must_use]

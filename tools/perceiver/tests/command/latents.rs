@@ -5,10 +5,10 @@ use std::path::Path;
 use perceiver::NamedTensors;
 use perceiver::checkpoint::read_tensors;
 
-use super::{common, json, refusal, string};
+use super::{fixtures, json, refusal, string};
 
 fn golden(case: &str) -> String {
-    string(&common::fixtures().join("golden").join(case)).to_owned()
+    string(&fixtures().join("golden").join(case)).to_owned()
 }
 
 fn floats(tensors: &NamedTensors, name: &str) -> Vec<f32> {

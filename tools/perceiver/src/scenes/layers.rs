@@ -5,13 +5,14 @@
 //! distribution is that of `tools/train/layers.py`, on which `flow-tiny` is trained; the numbers are
 //! this module's own, the same on every machine up to the last bits of `exp`, `sin` and `cos`.
 
-use super::flow::FlowField;
-use super::scene::{Scene, ScenePair, check};
-use super::scene_figure::Figure;
-use super::scene_paint::{Paint, between, mix};
-use crate::error::Result;
-use crate::media::frame::Frame;
-use crate::random::Random;
+use perceiver::Result;
+use perceiver::internals::random::Random;
+use perceiver::media::Frame;
+use perceiver::tasks::FlowField;
+
+use super::figure::Figure;
+use super::paint::{Paint, between, mix};
+use super::{Scene, ScenePair, check};
 
 /// Figures before the ground.
 const FIGURES: (usize, usize) = (1, 4);
@@ -83,14 +84,14 @@ impl Scene {
     /// also where another one hides it in the second.
     ///
     /// ```
-    /// use perceiver::tasks::Scene;
+    /// use perceiver_cli::scenes::Scene;
     /// let pair = Scene::layers(1, 128, 96, 3.0, 0.04)?;
     /// assert_eq!(pair.truth.vectors().len(), 128 * 96);
     /// # Ok::<(), perceiver::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Input`](crate::Error::Input) when a side is zero or above 16384, the shift is not finite,
+    /// [`Error::Input`](perceiver::Error::Input) when a side is zero or above 16384, the shift is not finite,
     /// negative or beyond 16384 pixels, or `affine` is not in [0, 0.4], where a layer could fold over.
     pub fn layers(
         seed: u64,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 use perceiver::internals::graph::{PlanReport, Stage, StageReport};
 use perceiver::internals::weights::RandomTensors;
-use perceiver::study::{Ceiling, Place, Series, Trial, Widths, exponent, streamed_encode};
+use perceiver::profile::Ceiling;
 use perceiver::{Engine, Error, Result, RunOptions, Sizes, Tensor};
+use perceiver_cli::study::{Place, Series, Trial, Widths, exponent, streamed_encode};
 use serde::Serialize;
 
 use crate::{Outcome, files, scaling_plot, show};

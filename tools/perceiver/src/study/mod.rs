@@ -3,7 +3,7 @@
 //! What the benchmarks and `perceiver scaling` share. Nothing here is needed to run a model.
 //!
 //! ```
-//! use perceiver::study::{Place, Series, Trial, Widths};
+//! use perceiver_cli::study::{Place, Series, Trial, Widths};
 //! let place = Place::Cpu;
 //! let plan = place.plan(&Widths::default(), Series::Encode, 1024)?;
 //! let mut trial = Trial::new(&place, plan)?;
@@ -15,7 +15,6 @@ mod fit;
 mod place;
 mod scaling;
 
-pub use super::ceiling::Ceiling;
 pub use fit::exponent;
 pub use place::{Place, Trial};
 pub use scaling::{Series, Widths, streamed_encode};
