@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use perceiver::internals::gpu;
+use perceiver::internals::perceiver::Request;
 use perceiver::internals::perceiver::build;
-use perceiver::internals::perceiver::stack::Request;
 use perceiver::study::{Place, Trial};
 use perceiver::{
     Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
-    model_blueprint,
 };
 
 /// The models, as published (`docs/performance.md` has the sizes of their inputs).
@@ -50,7 +49,7 @@ fn trial(config: &PerceiverConfig, folded: bool, place: &Place) -> Result<Trial>
         intermediates: false,
         folded,
     };
-    let mut blueprint = model_blueprint(config, &request.sizes);
+    let mut blueprint = config.blueprint(&request.sizes);
     blueprint.steps.truncate(1);
     let graph = build::encoder(&blueprint, &request)?;
     Trial::new(place, place.plan_of(graph)?)
