@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use perceiver::blueprint::{Blueprint, Positions, Step};
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder, Sharing};
 use perceiver::internals::gpu::ShaderChecks;
-use perceiver::internals::model::blueprint as model_blueprint;
-use perceiver::internals::perceiver::blueprint::{Blueprint, Positions, Step};
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder, Sharing};
 use perceiver::internals::weights::{RandomTensors, TensorSource};
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
@@ -171,13 +170,13 @@ fn official_models_can_be_written_out() {
             },
         };
         config.validate("test").expect("a configuration");
-        let blueprint = model_blueprint(&config, &Sizes::usual(&config));
+        let blueprint = config.blueprint(&Sizes::usual(&config));
         let text = blueprint.to_json();
         let read = Blueprint::from_json(&text, "written").expect("read");
         assert_eq!(read, blueprint);
         assert_eq!(
             blueprint.tensors().expect("tensors"),
-            Model::tensors(&config).expect("tensors"),
+            config.tensors().expect("tensors"),
             "{}",
             architecture.name()
         );
@@ -201,17 +200,16 @@ fn every_key_is_documented() {
     }
     let official = Architecture::ALL.into_iter().map(|architecture| {
         let config = PerceiverConfig::new(architecture);
-        model_blueprint(&config, &Sizes::usual(&config))
+        config.blueprint(&Sizes::usual(&config))
     });
-    let size = perceiver::internals::perceiver::presets::Size {
+    let size = perceiver::blueprint::presets::Size {
         latents: 4,
         channels: 8,
         layers: 1,
         times: 1,
         heads: 2,
     };
-    let flow =
-        perceiver::internals::perceiver::presets::convolution_flow(size, [32, 32]).expect("good");
+    let flow = perceiver::blueprint::presets::convolution_flow(size, [32, 32]).expect("good");
     let built = [example().build().expect("good"), flow];
     let mut found = std::collections::BTreeSet::new();
     for blueprint in official.chain(built) {
@@ -239,11 +237,8 @@ fn a_written_out_model_is_the_model() {
         max_position_embeddings: 40,
         ..PerceiverConfig::new(Architecture::MaskedLm)
     };
-    let weights = Arc::new(RandomTensors::new(
-        Model::tensors(&config).expect("tensors"),
-        3,
-    ));
-    let blueprint = model_blueprint(&config, &Sizes::usual(&config));
+    let weights = Arc::new(RandomTensors::new(config.tensors().expect("tensors"), 3));
+    let blueprint = config.blueprint(&Sizes::usual(&config));
     let engine = Engine::cpu();
     let official = engine.load_from(config, weights.clone()).expect("model");
     let written = engine.load_blueprint(blueprint, weights).expect("model");

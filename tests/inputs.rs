@@ -24,7 +24,7 @@ fn model(architecture: Architecture) -> Model {
         label_trainable_num_channels: 9,
         ..PerceiverConfig::new(architecture)
     };
-    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 3);
+    let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     let engine = Engine::cpu();
     engine.load_from(config, Arc::new(weights)).expect("model")
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use perceiver::checkpoint::read_tensors;
-use perceiver::internals::cpu::Session;
+use perceiver::internals::cpu::CpuExecutor;
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::passes::limit_arrays;
 use perceiver::internals::graph::{Graph, Placement, Plan};
 use perceiver::internals::model::graph as model_graph;
-use perceiver::internals::perceiver::stack::Request;
+use perceiver::internals::perceiver::Request;
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
 use perceiver::tasks::runner::{self, RunnerOptions};
@@ -119,7 +119,7 @@ fn wide_models_run_within_lowered_limits() {
     let patches = Tensor::f32(vec![1, 2, 27, 40, 50], data.collect()).expect("patches");
     let flow_inputs = NamedTensors::from([("patches".to_owned(), patches)]);
     for (config, inputs) in [(text, text_inputs), (flow, flow_inputs)] {
-        let tensors = Model::tensors(&config).expect("tensors");
+        let tensors = config.tensors().expect("tensors");
         let weights = Arc::new(RandomTensors::new(tensors, 3));
         let name = config.architecture.name();
         let expected = Engine::cpu().load_from(config.clone(), weights.clone());
@@ -158,10 +158,7 @@ fn streams_run_within_lowered_limits() {
         config.num_cross_attention_heads,
     ) = (4, 1);
     config.train_size = [30, 40];
-    let weights = Arc::new(RandomTensors::new(
-        Model::tensors(&config).expect("tensors"),
-        4,
-    ));
+    let weights = Arc::new(RandomTensors::new(config.tensors().expect("tensors"), 4));
     let data = (0..54 * 1200).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0);
     let patches = Tensor::f32(vec![1, 2, 27, 30, 40], data.collect()).expect("patches");
     let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
@@ -205,10 +202,7 @@ fn what_cannot_be_divided_is_refused() {
         config.num_self_attends_per_block,
     ) = (4, 16, 1);
     config.num_cross_attention_heads = 1;
-    let weights = Arc::new(RandomTensors::new(
-        Model::tensors(&config).expect("tensors"),
-        4,
-    ));
+    let weights = Arc::new(RandomTensors::new(config.tensors().expect("tensors"), 4));
     let model = engine(256 << 10)
         .load_from(config, weights)
         .expect("a model");
@@ -239,7 +233,7 @@ fn run(graph: Graph, weights: Arc<RandomTensors>) -> Vec<(String, Vec<f32>)> {
         .map(|o| o.name.clone())
         .collect();
     let store = ParameterStore::<f64>::new(weights);
-    let mut session = Session::new(plan, &store).expect("a session");
+    let mut session = CpuExecutor::new(plan, &store).expect("a session");
     for (name, size) in sizes {
         let value = |i: usize| match name.as_str() {
             "input_ids" => (i * 31 % 262) as f32,
@@ -297,9 +291,9 @@ proptest! {
         let image = [3 * side, 3 * side];
         let sizes = Sizes { length: side * 37, image, ..Sizes::default() };
         let request = Request { batch: 1, sizes, window_bytes: window, intermediates, folded };
-        let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 5);
+        let weights = RandomTensors::new(config.tensors().expect("tensors"), 5);
         let weights = Arc::new(weights);
-        let graph = model_graph(&config, &request).expect("a graph");
+        let graph = perceiver::internals::model::graph(&config, &request).expect("a graph");
         let divided = match limit_arrays(graph.clone(), limit) {
             Ok(divided) => divided,
             // What cannot be divided says so.

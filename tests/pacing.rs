@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use perceiver::NamedTensors;
 use perceiver::internals::gpu::{
-    Device, Parameters, Session, ShaderChecks, Submission, SubmissionBudget,
+    Device, GpuExecutor, Parameters, ShaderChecks, Submission, SubmissionBudget,
 };
 use perceiver::internals::graph::single;
 use perceiver::internals::kernels::attention::Attention;
@@ -24,11 +24,11 @@ fn device() -> Device {
     common::device(ShaderChecks::Trusted).expect(common::INSTALL)
 }
 
-fn session(device: &Device, op: &Op) -> Session {
+fn session(device: &Device, op: &Op) -> GpuExecutor {
     let nothing = Arc::new(NamedTensors::new());
     let parameters = Parameters::new(device.clone(), nothing);
     let plan = single(op).expect("plan");
-    let mut session = Session::new(plan, &parameters).expect("session");
+    let mut session = GpuExecutor::new(plan, &parameters).expect("session");
     for (i, operand) in random_operands(op, 5).iter().enumerate() {
         session
             .write(&format!("operand {i}"), operand)
@@ -37,7 +37,7 @@ fn session(device: &Device, op: &Op) -> Session {
     session
 }
 
-fn bits(session: &Session) -> Vec<u32> {
+fn bits(session: &GpuExecutor) -> Vec<u32> {
     let result = session.read("result 0").expect("result");
     let floats = result.as_f32().expect("floats");
     floats.iter().map(|x| x.to_bits()).collect()

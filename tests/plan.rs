@@ -7,9 +7,8 @@ use perceiver::internals::graph::{Placement, Plan};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::internals::kernels::{self, DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
-use perceiver::internals::model::plan as model_plan;
-use perceiver::internals::model::splits as attention_splits;
-use perceiver::internals::perceiver::stack::{Request, Sizes};
+use perceiver::internals::model::{plan as model_plan, splits as attention_splits};
+use perceiver::internals::perceiver::{Request, Sizes};
 use perceiver::internals::weights::RandomTensors;
 use perceiver::{
     Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, Precision, RunOptions,
@@ -63,7 +62,7 @@ fn multimodal() -> PerceiverConfig {
 }
 
 fn random_model(engine: &Engine, config: PerceiverConfig) -> Model {
-    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 3);
+    let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     engine.load_from(config, Arc::new(weights)).expect("model")
 }
 

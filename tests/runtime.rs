@@ -37,7 +37,7 @@ fn small(engine: &Engine) -> Model {
         max_position_embeddings: 40,
         ..PerceiverConfig::new(Architecture::MaskedLm)
     };
-    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 3);
+    let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     engine.load_from(config, Arc::new(weights)).expect("model")
 }
 

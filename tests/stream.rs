@@ -183,7 +183,7 @@ fn states_of_other_models_are_refused() {
     };
     let model = |engine: &Engine, size, seed| {
         let config = config(size);
-        let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), seed);
+        let weights = RandomTensors::new(config.tensors().expect("tensors"), seed);
         engine
             .load_from(config, Arc::new(weights))
             .expect("a model")

@@ -23,7 +23,7 @@ fn model(engine: &Engine) -> Model {
         train_size: [40, 50],
         ..PerceiverConfig::new(Architecture::OpticalFlow)
     };
-    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 5);
+    let weights = RandomTensors::new(config.tensors().expect("tensors"), 5);
     engine.load_from(config, Arc::new(weights)).expect("model")
 }
 
@@ -98,7 +98,7 @@ fn windows_of_texts_change_nothing() {
         config.num_cross_attention_heads,
         config.max_position_embeddings,
     ) = (2, 300);
-    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 3);
+    let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     let model = Engine::cpu().load_from(config, Arc::new(weights));
     let mut model = model.expect("model");
     let ids = (0..300).map(|i| i * 31 % 262).collect();
@@ -168,7 +168,7 @@ fn budgets_bound_the_items_of_a_run() {
         config.num_cross_attention_heads,
         config.max_position_embeddings,
     ) = (2, 300);
-    let weights = RandomTensors::new(Model::tensors(&config).expect("tensors"), 3);
+    let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     let model = Engine::cpu().load_from(config, Arc::new(weights));
     let mut model = model.expect("model");
     let ids = (0..7 * 300).map(|i| i % 262).collect();

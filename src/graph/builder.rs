@@ -34,6 +34,18 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Layers of the same rows, with nothing after them.
+    #[must_use]
+    pub fn new(parts: Vec<LinearPart>, input: HeadLayout) -> Self {
+        Linear {
+            parts,
+            input,
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        }
+    }
+
     /// First column of each part in the output.
     #[must_use]
     pub fn columns(&self) -> Vec<usize> {

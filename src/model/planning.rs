@@ -6,32 +6,14 @@ use crate::graph::passes::{fuse_norms, halve, limit_arrays, split};
 use crate::graph::{ELEMENT_BYTES, Graph, Plan};
 use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
-use crate::perceiver::official::{
-    image_classification, masked_lm, multimodal, optical_flow, text_classification,
-};
-use crate::perceiver::stack::{Request, Sizes};
-use crate::perceiver::{Architecture, PerceiverConfig, build};
-
-/// A model as data, for items of these sizes.
-#[must_use]
-pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
-    match config.architecture {
-        Architecture::MaskedLm => masked_lm::blueprint(config, sizes),
-        Architecture::SequenceClassification => text_classification::blueprint(config, sizes),
-        Architecture::ImageLearned
-        | Architecture::ImageFourier
-        | Architecture::ImageConvolution => image_classification::blueprint(config, sizes),
-        Architecture::OpticalFlow => optical_flow::blueprint(config, sizes),
-        Architecture::Multimodal => multimodal::blueprint(config, sizes),
-    }
-}
+use crate::perceiver::{PerceiverConfig, Request, build};
 
 /// The graph of a model for some shapes, before any pass.
 ///
 /// # Errors
 /// [`crate::Error::Graph`] when the configuration does not hold together.
 pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    build::graph(&blueprint(config, &request.sizes), request)
+    build::graph(&config.blueprint(&request.sizes), request)
 }
 
 /// The plan of a model for some shapes: on a GPU with these traits, or on the CPU.
@@ -43,12 +25,8 @@ pub fn plan(
     request: &Request,
     device: Option<&DeviceTraits>,
 ) -> Result<Plan> {
-    plan_of(
-        &blueprint(config, &request.sizes),
-        request,
-        device,
-        Precision::F32,
-    )
+    let blueprint = config.blueprint(&request.sizes);
+    plan_of(&blueprint, request, device, Precision::F32)
 }
 
 pub(super) fn plan_of(

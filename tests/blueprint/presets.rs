@@ -1,10 +1,8 @@
 //! Presets: at the papers' sizes they hold together, small ones run alike on all routes.
 
 use perceiver::Engine;
-use perceiver::internals::perceiver::blueprint::Blueprint;
-use perceiver::internals::perceiver::presets::{
-    Size, Sound, audio_set, convolution_flow, entity_set, glue,
-};
+use perceiver::blueprint::Blueprint;
+use perceiver::blueprint::presets::{Size, Sound, audio_set, convolution_flow, entity_set, glue};
 
 use super::{assert_close, model, run};
 

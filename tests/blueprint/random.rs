@@ -1,6 +1,6 @@
 //! Random blueprints: modalities, positions, widths, heads, sharing and kinds of queries.
 
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder, Sharing};
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder, Sharing};
 use proptest::prelude::*;
 
 /// A blueprint in the builder's terms, and how it is run.

@@ -1,7 +1,7 @@
 //! What blueprints, their files and their inputs are refused for, and in which words.
 
-use perceiver::internals::perceiver::blueprint::{Blueprint, Content, Positions, Step};
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
+use perceiver::blueprint::{Blueprint, Content, Positions, Step};
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
 use perceiver::{Description, Engine, NamedTensors, Tensor};
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! Rows that vary from run to run, and outputs that are pictures.
 
-use perceiver::internals::perceiver::blueprint::Blueprint;
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
-use perceiver::internals::perceiver::presets::{Size, convolution_flow, entity_set, glue};
+use perceiver::blueprint::Blueprint;
+use perceiver::blueprint::presets::{Size, convolution_flow, entity_set, glue};
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
 use perceiver::{Engine, Model, NamedTensors, Tensor};
 
 use super::{assert_close, model, run};

@@ -1,9 +1,9 @@
 //! Inputs of a blueprint: named tensors, checked and in the form that its graph reads.
 
-use super::batch::{Array, Batch, finite, planes_to_rows};
-use super::blueprint::{Blueprint, Content, Positions, Queries, RowArray};
-use super::stack::Sizes;
+use super::{Blueprint, Content, Modality, Positions, QuerySource};
 use crate::error::{Error, Result};
+use crate::perceiver::batch::{Array, Batch, finite, planes_to_rows, whole_numbers};
+use crate::perceiver::request::Sizes;
 use crate::random::Random;
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -156,7 +156,7 @@ impl Blueprint {
             push(&mut list, array);
         }
         for head in self.decoders.iter().flat_map(|d| &d.heads) {
-            if let Queries::Array(array) = &head.queries {
+            if let QuerySource::Array(array) = &head.queries {
                 push(&mut list, array);
             }
         }
@@ -169,7 +169,7 @@ impl Blueprint {
     }
 }
 
-fn push(list: &mut Vec<InputShape>, array: &RowArray) {
+fn push(list: &mut Vec<InputShape>, array: &Modality) {
     let rows = array.count;
     let mut add = |name: &str, kind, optional| {
         list.push(InputShape {
@@ -316,40 +316,23 @@ fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
     let expected = || shape.kind.expected();
     let (each, shared) = shape.kind.shape();
     let each: usize = each.iter().product();
+    let place = |at: usize| format!("element {at}");
+    let whole = |limit| whole_numbers(name, tensor, limit, &place, &expected);
     let data = match shape.kind {
         InputKind::Rows { .. } => finite(name, tensor, &expected)?.to_vec(),
         InputKind::Picture { channels, size } => {
             let planes = finite(name, tensor, &expected)?;
             planes_to_rows(planes, channels, size[0] * size[1])
         }
-        InputKind::Tokens { vocabulary, .. } => below(name, tensor, vocabulary, &expected)?,
-        InputKind::Points { cells, .. } => below(name, tensor, cells, &expected)?,
-        InputKind::Mask { .. } => below(name, tensor, 2, &expected)?,
+        InputKind::Tokens {
+            vocabulary: limit, ..
+        }
+        | InputKind::Points { cells: limit, .. } => whole(limit)?,
+        InputKind::Mask { .. } => whole(2)?,
     };
     Ok(Array {
         name: name.clone().into(),
         each: (!shared).then_some(each),
         data,
     })
-}
-
-/// Whole numbers below a limit, as the floats that kernels read; all that fit are below 2²⁴.
-fn below(
-    name: &str,
-    tensor: &Tensor,
-    limit: usize,
-    expected: &dyn Fn() -> String,
-) -> Result<Vec<f32>> {
-    let numbers = tensor
-        .as_i64()
-        .ok_or_else(|| Error::input(name, "holds no 64-bit integers", expected()))?;
-    let fits = |&n: &i64| usize::try_from(n).is_ok_and(|n| n < limit);
-    match numbers.iter().position(|n| !fits(n)) {
-        None => Ok(numbers.iter().map(|&n| n as f32).collect()),
-        Some(at) => Err(Error::input(
-            name,
-            format!("has {} at element {at}", numbers[at]),
-            expected(),
-        )),
-    }
 }

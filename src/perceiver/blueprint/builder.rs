@@ -3,214 +3,12 @@
 //! The builder chooses tensor names and pads rows to a common width; [`PerceiverBuilder::build`] checks
 //! the whole. What it cannot say, a [`Blueprint`] can.
 
-use super::blueprint::{
-    Blueprint, Content, Decoder, Head, Latents, OutputLinear, Positions, Queries, RowArray, Step,
+use super::sizes::Upsampling;
+use super::{
+    Activation, AttentionLayer, Blueprint, DecoderBlueprint, Head, LatentArray, Modality,
+    OutputLinear, Positions, QuerySource, Stage, Step,
 };
-use super::blueprint_check::PICTURE_SIDES;
-use super::blueprint_sizes::Upsampling;
-use super::build::convolution;
-use super::layer::AttentionLayer;
 use crate::error::{Error, Result};
-use crate::graph::{FourierPositions, Spacing, Stage};
-use crate::kernels::gemm::Activation;
-
-/// Rows of an input, or rows that ask for an output: content, positions, and how they are chosen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Modality {
-    name: String,
-    rows: usize,
-    content: Made,
-    positions: Placed,
-    points: bool,
-    mask: bool,
-    varies: bool,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Made {
-    Nothing,
-    Given(usize),
-    Linear(usize, usize),
-    Tokens(usize, usize),
-    Convolution([usize; 2], usize, usize),
-    Learned(usize),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Placed {
-    Nowhere,
-    Fourier(FourierPositions),
-    Trainable(usize),
-}
-
-impl Modality {
-    fn of(name: &str, rows: usize, content: Made) -> Self {
-        Modality {
-            name: name.to_owned(),
-            rows,
-            content,
-            positions: Placed::Nowhere,
-            points: false,
-            mask: false,
-            varies: false,
-        }
-    }
-
-    /// Rows that are nothing but their positions.
-    #[must_use]
-    pub fn bare(name: &str, rows: usize) -> Self {
-        Self::of(name, rows, Made::Nothing)
-    }
-
-    /// An array `[batch, rows, channels]` as it is.
-    #[must_use]
-    pub fn given(name: &str, rows: usize, channels: usize) -> Self {
-        Self::of(name, rows, Made::Given(channels))
-    }
-
-    /// An array `[batch, rows, channels]` through a linear layer to `out` channels.
-    #[must_use]
-    pub fn linear(name: &str, rows: usize, channels: usize, out: usize) -> Self {
-        Self::of(name, rows, Made::Linear(channels, out))
-    }
-
-    /// Numbers `[batch, length]` below `vocabulary`, embedded, with learned positions added.
-    #[must_use]
-    pub fn tokens(name: &str, length: usize, vocabulary: usize, channels: usize) -> Self {
-        Self::of(name, length, Made::Tokens(vocabulary, channels))
-    }
-
-    /// Features of a picture `[batch, channels, height, width]` at a quarter of its size: 7×7
-    /// convolution of stride 2, batch norm, ReLU, 3×3 max pool of stride 2.
-    #[must_use]
-    pub fn convolution(name: &str, image: [usize; 2], channels: usize, out: usize) -> Self {
-        let rows = feature_grid(image).iter().product();
-        Self::of(name, rows, Made::Convolution(image, channels, out))
-    }
-
-    /// A learned vector for each row.
-    #[must_use]
-    pub fn learned(name: &str, rows: usize, channels: usize) -> Self {
-        Self::of(name, rows, Made::Learned(channels))
-    }
-
-    /// With a learned vector per row after the content.
-    #[must_use]
-    pub fn trainable_positions(mut self, channels: usize) -> Self {
-        self.positions = Placed::Trainable(channels);
-        self
-    }
-
-    /// With Fourier features of the row's place on a grid of 1 to 3 axes, slowest first: positions from
-    /// -1 to 1, frequencies up to half of each axis' length (paper, appendix D).
-    #[must_use]
-    pub fn fourier(self, axes: &[usize], bands: usize) -> Self {
-        self.fourier_with(FourierPositions {
-            axes: axes.to_vec(),
-            max_resolution: axes.to_vec(),
-            bands,
-            spacing: Spacing::Ends,
-        })
-    }
-
-    /// With Fourier features of any kind.
-    #[must_use]
-    pub fn fourier_with(mut self, positions: FourierPositions) -> Self {
-        self.positions = Placed::Fourier(positions);
-        self
-    }
-
-    /// Rows are cells of the Fourier grid that the caller chooses: an input `NAME.points` (of an output
-    /// `points.NAME`), i64 `[rows]`.
-    #[must_use]
-    pub fn points(mut self) -> Self {
-        self.points = true;
-        self
-    }
-
-    /// Rows may be missing: an input `NAME.mask`, i64 `[batch, rows]`, 0 where a row does not count.
-    #[must_use]
-    pub fn mask(mut self) -> Self {
-        self.mask = true;
-        self
-    }
-
-    /// A run may have more rows or fewer, as many as its tensor has (tokens: no more than were said).
-    /// Fourier positions then span the grid that there is: rows on a grid of several axes come as
-    /// `[batch, axes.., channels]`, pictures in their size.
-    #[must_use]
-    pub fn varies(mut self) -> Self {
-        self.varies = true;
-        self
-    }
-
-    /// The rows as part of a blueprint, as an input or as queries.
-    fn array(&self, asks: bool) -> RowArray {
-        let name = &self.name;
-        let (prefix, input, points) = if asks {
-            let prefix = format!("outputs.{name}.query");
-            (prefix, format!("queries.{name}"), format!("points.{name}"))
-        } else {
-            let prefix = format!("inputs.{name}");
-            (prefix, name.clone(), format!("{name}.points"))
-        };
-        let content = match &self.content {
-            Made::Nothing => Content::None,
-            &Made::Given(channels) => Content::Given { input, channels },
-            &Made::Linear(channels, out) => Content::Linear {
-                input,
-                channels,
-                layer: format!("{prefix}.linear"),
-                out,
-                unit_window: false,
-            },
-            &Made::Tokens(vocabulary, channels) => Content::Tokens {
-                input,
-                table: format!("{prefix}.embeddings"),
-                vocabulary,
-                positions: format!("{prefix}.added_positions"),
-                most: self.rows,
-                channels,
-            },
-            &Made::Convolution(image, channels, out) => Content::Convolution {
-                input,
-                image,
-                channels,
-                layer: prefix.clone(),
-                out,
-            },
-            &Made::Learned(channels) => Content::Learned {
-                tensor: format!("{prefix}.content"),
-                channels,
-            },
-        };
-        RowArray {
-            content,
-            positions: match &self.positions {
-                Placed::Nowhere => Positions::None,
-                Placed::Fourier(positions) => Positions::Fourier(positions.clone()),
-                &Placed::Trainable(channels) => Positions::Table {
-                    tensor: format!("{prefix}.positions"),
-                    channels,
-                },
-            },
-            points: self.points.then_some(points),
-            mask: self.mask.then(|| format!("{name}.mask")),
-            varies: self.varies,
-            ..RowArray::new(name, self.rows)
-        }
-    }
-}
-
-/// Height and width of the features of [`Modality::convolution`]; 0 for pictures that are too small or
-/// too large to have any.
-#[must_use]
-pub fn feature_grid(image: [usize; 2]) -> [usize; 2] {
-    if image.iter().any(|side| !PICTURE_SIDES.contains(side)) {
-        return [0, 0];
-    }
-    convolution(1, image, 1, 1).1.output()
-}
 
 /// A named output: who asks, and the linear layers that follow.
 #[derive(Debug, Clone, PartialEq)]
@@ -292,7 +90,7 @@ pub enum Sharing {
 /// Builds a [`Blueprint`].
 ///
 /// ```
-/// use perceiver::perceiver::builder::{Modality, Output, PerceiverBuilder};
+/// use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
 /// // Sound and a few sensors in, one of ten classes and a value per sensor out.
 /// let blueprint = PerceiverBuilder::new(16, 32)
 ///     .input(Modality::given("sound", 400, 8).fourier(&[400], 6))
@@ -464,7 +262,7 @@ impl PerceiverBuilder {
     /// # Errors
     /// [`Error::Config`] with the path of the first key of the blueprint that does not fit.
     pub fn build(&self) -> Result<Blueprint> {
-        let mut inputs: Vec<RowArray> = self.inputs.iter().map(|m| m.array(false)).collect();
+        let mut inputs: Vec<Modality> = self.inputs.iter().map(|m| m.named(false)).collect();
         let widest = inputs.iter().map(checked_channels).max().unwrap_or(0);
         let channels = self.channels.unwrap_or(widest);
         for array in &mut inputs {
@@ -476,7 +274,7 @@ impl PerceiverBuilder {
             decoders.push(self.decoded(i, asked, channels)?);
         }
         let blueprint = Blueprint {
-            latents: Latents {
+            latents: LatentArray {
                 tensor: "latents".to_owned(),
                 rows,
                 channels: d,
@@ -533,14 +331,14 @@ impl PerceiverBuilder {
         }
     }
 
-    fn decoded(&self, number: usize, asked: &Asked, channels: usize) -> Result<Decoder> {
+    fn decoded(&self, number: usize, asked: &Asked, channels: usize) -> Result<DecoderBlueprint> {
         let mut arrays = Vec::with_capacity(asked.outputs.len());
         for output in &asked.outputs {
             arrays.push(match &output.asks {
-                Asks::Rows(modality) => Queries::Array(Box::new(modality.array(true))),
+                Asks::Rows(modality) => QuerySource::Array(Box::new(modality.named(true))),
                 Asks::Input(name) => {
                     let index = self.inputs.iter().position(|m| m.name == *name);
-                    Queries::Input(index.ok_or_else(|| Error::Config {
+                    QuerySource::Input(index.ok_or_else(|| Error::Config {
                         origin: "builder".to_owned(),
                         key: format!("output {}", output.name),
                         what: format!("asks with the rows of `{name}`, which is no input"),
@@ -549,24 +347,24 @@ impl PerceiverBuilder {
                 }
             });
         }
-        let width = |q: &Queries| match q {
-            Queries::Array(array) => checked_channels(array),
-            Queries::Input(_) => channels,
+        let width = |q: &QuerySource| match q {
+            QuerySource::Array(array) => checked_channels(array),
+            QuerySource::Input(_) => channels,
         };
         let q_width = arrays.iter().map(width).max().unwrap_or(0);
         let mut heads = Vec::with_capacity(arrays.len());
         let mut rows = 0usize;
         for (mut queries, output) in arrays.into_iter().zip(&asked.outputs) {
             let block = output.upsample;
-            let picture = |array: &RowArray| Some(Upsampling::of(array, block?)?.image);
+            let picture = |array: &Modality| Some(Upsampling::of(array, block?)?.image);
             let (count, picture) = match &mut queries {
-                Queries::Array(array) => {
+                QuerySource::Array(array) => {
                     pad(array, q_width, "outputs");
                     (array.count, picture(array))
                 }
-                Queries::Input(index) => {
-                    let array = self.inputs[*index].array(false);
-                    (array.count, picture(&array))
+                QuerySource::Input(index) => {
+                    let array = &self.inputs[*index];
+                    (array.count, picture(array))
                 }
             };
             let mut input = q_width;
@@ -597,7 +395,7 @@ impl PerceiverBuilder {
         let widths = [q_width, self.latents[1]];
         let mut layer = self.layer(prefix, Stage::Decode, asked.heads, widths);
         layer.residual = asked.residual;
-        Ok(Decoder {
+        Ok(DecoderBlueprint {
             layer,
             heads,
             shape: vec![rows, q_width],
@@ -606,7 +404,7 @@ impl PerceiverBuilder {
 }
 
 /// Columns of rows that nobody has checked yet.
-fn checked_channels(array: &RowArray) -> usize {
+fn checked_channels(array: &Modality) -> usize {
     let positions = match &array.positions {
         Positions::Fourier(f) => f
             .bands
@@ -619,7 +417,7 @@ fn checked_channels(array: &RowArray) -> usize {
 }
 
 /// Fills rows with a learned vector up to a width.
-fn pad(array: &mut RowArray, width: usize, kind: &str) {
+fn pad(array: &mut Modality, width: usize, kind: &str) {
     let missing = width.saturating_sub(checked_channels(array));
     if missing > 0 {
         let name = format!("{kind}.{}.padding", array.name);

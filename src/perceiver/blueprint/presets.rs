@@ -4,10 +4,10 @@
 //! same form can be trained. Papers: Perceiver (Jaegle et al., 2021) and Perceiver IO (Jaegle et al.,
 //! 2022). The example `paper_models` writes any of them as a folder for `perceiver run`.
 
-use super::blueprint::Blueprint;
-use super::builder::{Modality, Output, PerceiverBuilder, feature_grid};
+use super::{
+    Blueprint, FourierPositions, Modality, Output, PerceiverBuilder, Spacing, feature_grid,
+};
 use crate::error::Result;
-use crate::graph::{FourierPositions, Spacing};
 
 /// Latents and tower of a preset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Size {
 ///
 /// ```
 /// # use std::sync::Arc;
-/// use perceiver::perceiver::presets::{Size, glue};
+/// use perceiver::blueprint::presets::{Size, glue};
 /// # use perceiver::internals::weights::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// // The paper's size is 256 latents of 1280 channels, 26 layers of 8 heads.
@@ -108,7 +108,7 @@ pub enum Sound {
 ///
 /// ```
 /// # use std::sync::Arc;
-/// use perceiver::perceiver::presets::{Size, Sound, audio_set};
+/// use perceiver::blueprint::presets::{Size, Sound, audio_set};
 /// # use perceiver::internals::weights::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// let size = Size { latents: 8, channels: 32, layers: 2, times: 1, heads: 4 };
@@ -177,7 +177,7 @@ pub fn audio_set(
 ///
 /// ```
 /// # use std::sync::Arc;
-/// use perceiver::perceiver::presets::{Size, entity_set};
+/// use perceiver::blueprint::presets::{Size, entity_set};
 /// # use perceiver::internals::weights::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// let size = Size { latents: 32, channels: 64, layers: 2, times: 1, heads: 2 };
@@ -216,7 +216,7 @@ pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) ->
 ///
 /// ```
 /// # use std::sync::Arc;
-/// use perceiver::perceiver::presets::{Size, convolution_flow};
+/// use perceiver::blueprint::presets::{Size, convolution_flow};
 /// # use perceiver::internals::weights::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// // The paper's size is 2048 latents of 512 channels, 24 layers of 16 heads, 368×496 pixels.

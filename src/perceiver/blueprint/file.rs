@@ -47,12 +47,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::blueprint::Blueprint;
+use super::Blueprint;
 use crate::error::{Error, Result};
 use crate::output::{open_regular, write_whole};
 
 /// `model_type` of these files.
-pub const MODEL_TYPE: &str = "perceiver-blueprint";
+const MODEL_TYPE: &str = "perceiver-blueprint";
 /// The one version of the form that there is.
 const VERSION: u32 = 1;
 /// A configuration file larger than this is not one.
@@ -127,7 +127,7 @@ impl Blueprint {
             bad(
                 &key,
                 format!("cannot be read: {what}"),
-                "the documentation of `perceiver::perceiver::blueprint` names all keys",
+                "the documentation of `perceiver::blueprint` names all keys",
             )
         })?;
         reader.end().map_err(|e| {

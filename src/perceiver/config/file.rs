@@ -5,9 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::config::{
-    Architecture, AttentionShape, LARGEST, PerceiverConfig, ProblemType, default_labels,
-};
+use super::{Architecture, AttentionShape, LARGEST, PerceiverConfig, ProblemType, default_labels};
 use crate::error::{Error, Result};
 use crate::kernels::gemm::Activation;
 
@@ -18,7 +16,7 @@ impl PerceiverConfig {
     /// [`Error::Io`], [`Error::Checkpoint`] for what is no JSON object, [`Error::Config`] for keys
     /// that ask for something impossible or unknown.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let (text, origin) = super::read_text(path.as_ref())?;
+        let (text, origin) = crate::perceiver::blueprint::read_text(path.as_ref())?;
         Self::from_json(&text, &origin)
     }
 
@@ -52,7 +50,6 @@ impl PerceiverConfig {
             return Err(wrong("is JSON but no object".to_owned()));
         };
         let keys = Keys { map: &map, origin };
-        keys.refuse_unknown()?;
         if let Some(kind) = map.get("model_type").and_then(Value::as_str)
             && kind != "perceiver"
         {
@@ -63,37 +60,18 @@ impl PerceiverConfig {
             ));
         }
         let mut config = Self::new(keys.architecture()?);
-        keys.size("num_latents", &mut config.num_latents)?;
-        keys.size("d_latents", &mut config.d_latents)?;
-        keys.size("d_model", &mut config.d_model)?;
-        keys.size("num_blocks", &mut config.num_blocks)?;
-        keys.size(
-            "num_self_attends_per_block",
-            &mut config.num_self_attends_per_block,
-        )?;
-        keys.size(
-            "num_self_attention_heads",
-            &mut config.num_self_attention_heads,
-        )?;
-        keys.size(
-            "num_cross_attention_heads",
-            &mut config.num_cross_attention_heads,
-        )?;
-        keys.optional_size("qk_channels", &mut config.qk_channels)?;
-        keys.optional_size("v_channels", &mut config.v_channels)?;
-        keys.size(
-            "self_attention_widening_factor",
-            &mut config.self_attention_widening_factor,
-        )?;
-        keys.size(
-            "cross_attention_widening_factor",
-            &mut config.cross_attention_widening_factor,
-        )?;
-        keys.size("vocab_size", &mut config.vocab_size)?;
-        keys.size(
-            "max_position_embeddings",
-            &mut config.max_position_embeddings,
-        )?;
+        keys.refuse_unknown(&config.sizes_mut().map(|(key, _)| key))?;
+        for (key, size) in config.sizes_mut() {
+            if let Some(value) = keys.get(key) {
+                *size = keys.whole(key, value)?;
+            }
+        }
+        for (key, size) in [
+            ("qk_channels", &mut config.qk_channels),
+            ("v_channels", &mut config.v_channels),
+        ] {
+            *size = keys.get(key).map(|v| keys.whole(key, v)).transpose()?;
+        }
         if let Some(shape) = keys.text("cross_attention_shape_for_attention")? {
             config.cross_attention_shape_for_attention = match shape {
                 "kv" => AttentionShape::KeysValues,
@@ -121,54 +99,19 @@ impl PerceiverConfig {
                 }
             };
         }
-        match map.get("use_query_residual") {
-            None | Some(Value::Null) => {}
-            Some(Value::Bool(b)) => config.use_query_residual = *b,
-            Some(other) => {
-                return Err(keys.bad(
+        if let Some(value) = keys.get("use_query_residual") {
+            let wrong = || {
+                keys.bad(
                     "use_query_residual",
-                    format!("is {other}"),
+                    format!("is {value}"),
                     "give true or false",
-                ));
-            }
+                )
+            };
+            config.use_query_residual = value.as_bool().ok_or_else(wrong)?;
         }
-        match map.get("train_size") {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(sides)) if sides.len() == 2 => {
-                for (side, given) in config.train_size.iter_mut().zip(sides) {
-                    *side = keys.whole("train_size", given)?;
-                }
-            }
-            Some(other) => {
-                let what = format!("is {}", shortened(other));
-                return Err(keys.bad("train_size", what, "give [height, width]"));
-            }
-        }
-        keys.size("image_size", &mut config.image_size)?;
-        keys.size("num_frames", &mut config.num_frames)?;
-        keys.size(
-            "audio_samples_per_frame",
-            &mut config.audio_samples_per_frame,
-        )?;
-        keys.size("samples_per_patch", &mut config.samples_per_patch)?;
-        keys.size("output_num_channels", &mut config.output_num_channels)?;
-        keys.size(
-            "_label_trainable_num_channels",
-            &mut config.label_trainable_num_channels,
-        )?;
-        match map.get("output_shape") {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(sides)) if sides.len() == 4 => {
-                for (side, given) in config.output_shape.iter_mut().zip(sides) {
-                    *side = keys.whole("output_shape", given)?;
-                }
-            }
-            Some(other) => {
-                let what = format!("is {}", shortened(other));
-                let hint = "give [1, frames, height, width]";
-                return Err(keys.bad("output_shape", what, hint));
-            }
-        }
+        keys.sides("train_size", &mut config.train_size, "give [height, width]")?;
+        let hint = "give [1, frames, height, width]";
+        keys.sides("output_shape", &mut config.output_shape, hint)?;
         if let Some(labels) = keys.labels()? {
             config.labels = labels;
         }
@@ -191,34 +134,17 @@ impl PerceiverConfig {
     }
 }
 
-/// Keys that are read.
-const READ: [&str; 30] = [
+/// Keys that are read, beside those of plain sizes.
+const READ: [&str; 13] = [
     "model_type",
     "architectures",
-    "num_latents",
-    "d_latents",
-    "d_model",
-    "num_blocks",
-    "num_self_attends_per_block",
-    "num_self_attention_heads",
-    "num_cross_attention_heads",
     "qk_channels",
     "v_channels",
     "cross_attention_shape_for_attention",
-    "self_attention_widening_factor",
-    "cross_attention_widening_factor",
     "hidden_act",
     "use_query_residual",
-    "vocab_size",
-    "max_position_embeddings",
     "train_size",
-    "image_size",
-    "num_frames",
-    "audio_samples_per_frame",
-    "samples_per_patch",
     "output_shape",
-    "output_num_channels",
-    "_label_trainable_num_channels",
     "id2label",
     "label2id",
     "num_labels",
@@ -296,7 +222,7 @@ impl<'a> Keys<'a> {
 
     /// Refuses keys that no Perceiver of Hugging Face has and that, by their names, change the result. Null,
     /// false, zero and nothing ask for nothing.
-    fn refuse_unknown(&self) -> Result<()> {
+    fn refuse_unknown(&self, sizes: &[&str]) -> Result<()> {
         for (key, value) in self.map {
             let nothing = match value {
                 Value::Null | Value::Bool(false) => true,
@@ -306,7 +232,9 @@ impl<'a> Keys<'a> {
                 Value::Object(o) => o.is_empty(),
                 Value::Bool(true) => false,
             };
-            let known = READ.contains(&key.as_str()) || IDLE.contains(&key.as_str());
+            let known = [sizes, &READ, &IDLE]
+                .iter()
+                .any(|keys| keys.contains(&key.as_str()));
             if nothing || known || !TELLING.iter().any(|word| key.contains(word)) {
                 continue;
             }
@@ -345,7 +273,7 @@ impl<'a> Keys<'a> {
     /// Class names of `id2label`, whose keys are the numbers from 0, and `num_labels` beside it.
     fn labels(&self) -> Result<Option<Vec<String>>> {
         let mut count = None;
-        if let Some(value) = self.map.get("num_labels").filter(|v| !v.is_null()) {
+        if let Some(value) = self.get("num_labels") {
             let number = self.whole("num_labels", value)?;
             // Sizes are checked later; this one is allocated now.
             if number > LARGEST {
@@ -387,18 +315,20 @@ impl<'a> Keys<'a> {
         Ok(Some(labels))
     }
 
-    fn size(&self, key: &str, to: &mut usize) -> Result<()> {
-        if let Some(value) = self.map.get(key).filter(|v| !v.is_null()) {
-            *to = self.whole(key, value)?;
-        }
-        Ok(())
+    /// A value that is there and not null.
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|v| !v.is_null())
     }
 
-    fn optional_size(&self, key: &str, to: &mut Option<usize>) -> Result<()> {
-        *to = match self.map.get(key).filter(|v| !v.is_null()) {
-            Some(value) => Some(self.whole(key, value)?),
-            None => None,
+    fn sides(&self, key: &str, to: &mut [usize], hint: &str) -> Result<()> {
+        let Some(value) = self.get(key) else {
+            return Ok(());
         };
+        let given = value.as_array().filter(|sides| sides.len() == to.len());
+        let wrong = || self.bad(key, format!("is {}", shortened(value)), hint);
+        for (side, given) in to.iter_mut().zip(given.ok_or_else(wrong)?) {
+            *side = self.whole(key, given)?;
+        }
         Ok(())
     }
 
@@ -413,14 +343,11 @@ impl<'a> Keys<'a> {
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(s)) => Ok(Some(s)),
-            Some(other) => {
-                let what = format!("is {}", shortened(other));
-                Err(self.bad(key, what, "give a string"))
-            }
-        }
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let wrong = || self.bad(key, format!("is {}", shortened(value)), "give a string");
+        value.as_str().map(Some).ok_or_else(wrong)
     }
 }
 

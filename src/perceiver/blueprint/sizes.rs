@@ -5,13 +5,12 @@
 
 use rayon::prelude::*;
 
-use super::blueprint::{Blueprint, Content, Head, Positions, Queries, RowArray};
-use super::builder::feature_grid;
+use super::{Blueprint, Content, Head, Modality, Positions, QuerySource, feature_grid};
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Arrays of a blueprint that may vary.
-pub const MOST_VARYING: usize = 8;
+pub(super) const MOST_VARYING: usize = 8;
 
 /// Sizes of a blueprint's varying arrays, in the order of inputs and then of heads: rows, or the axes
 /// of their grid, or height and width of a picture. Zeros stand for what the blueprint says.
@@ -28,11 +27,11 @@ impl RowSizes {
 
 impl Blueprint {
     /// All arrays, inputs first.
-    fn arrays(&self) -> impl Iterator<Item = &RowArray> {
+    fn arrays(&self) -> impl Iterator<Item = &Modality> {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);
         let own = heads.filter_map(|h| match &h.queries {
-            Queries::Array(array) => Some(&**array),
-            Queries::Input(_) => None,
+            QuerySource::Array(array) => Some(&**array),
+            QuerySource::Input(_) => None,
         });
         self.inputs.iter().chain(own)
     }
@@ -59,7 +58,7 @@ impl Blueprint {
             return fitted;
         }
         let mut sizes = sizes.0.iter();
-        let mut fit = |array: &mut RowArray| {
+        let mut fit = |array: &mut Modality| {
             if array.varies
                 && let Some(size) = sizes.next()
                 && *size != [0; 3]
@@ -69,7 +68,7 @@ impl Blueprint {
         };
         fitted.inputs.iter_mut().for_each(&mut fit);
         for head in fitted.decoders.iter_mut().flat_map(|d| &mut d.heads) {
-            if let Queries::Array(array) = &mut head.queries {
+            if let QuerySource::Array(array) = &mut head.queries {
                 fit(array);
             }
         }
@@ -122,7 +121,7 @@ impl Blueprint {
 
 /// Rows, axes or sides that an array's tensor has; `None` where it is as the blueprint says, missing or
 /// of a shape that is refused later.
-fn axes_of(array: &RowArray, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> {
+fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> {
     let input = array.content.input().or(array.points.as_deref());
     let Some((name, tensor)) = input.and_then(|n| Some((n, inputs.get(n)?))) else {
         return Ok(None);
@@ -163,7 +162,7 @@ fn axes_of(array: &RowArray, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
 }
 
 /// Gives an array other rows.
-fn set(array: &mut RowArray, size: [u32; 3]) {
+fn set(array: &mut Modality, size: [u32; 3]) {
     let size = size.map(|n| n as usize);
     let mut rows = size[0];
     let mut grid = vec![rows];
@@ -196,7 +195,7 @@ pub(crate) struct Upsampling {
 impl Upsampling {
     /// Blocks of this size in place of an array's rows: features of a picture give the picture's size,
     /// rows of another grid a whole number of blocks. `None` for rows that lie on no grid of two axes.
-    pub(crate) fn of(array: &RowArray, block: [usize; 2]) -> Option<Self> {
+    pub(crate) fn of(array: &Modality, block: [usize; 2]) -> Option<Self> {
         let (grid, image) = match (&array.content, &array.positions, &array.points) {
             (Content::Convolution { image, .. }, ..) => (feature_grid(*image), *image),
             (_, Positions::Fourier(positions), None) => {

@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use super::blueprint::{
-    Blueprint, Content, Decoder, Head, OutputLinear, Positions, Queries, RowArray, Step,
+use super::modality::PICTURE_SIDES;
+use super::sizes::{MOST_VARYING, Upsampling};
+use super::{
+    AttentionLayer, Blueprint, Content, DecoderBlueprint, FourierPositions, Head, Modality,
+    OutputLinear, Positions, QuerySource, Stage, Step, feature_grid,
 };
-use super::blueprint_sizes::{MOST_VARYING, Upsampling};
-use super::config::{LARGEST, MOST_ELEMENTS};
-use super::layer::AttentionLayer;
-use super::stack::{Request, Sizes};
-use super::{build, build::convolution};
 use crate::error::{Error, Result};
-use crate::graph::{FourierPositions, Stage};
+use crate::perceiver::build;
+use crate::perceiver::config::{LARGEST, MOST_ELEMENTS};
+use crate::perceiver::request::{Request, Sizes};
 
 /// Most rows of an array: floats, in which indices travel, hold whole numbers to 2²⁴.
 const MOST_ROWS: usize = 1 << 24;
@@ -26,8 +26,6 @@ const MOST_CROSSES: usize = 64;
 const MOST_LAYERS: usize = 1024;
 /// Most attention layers that are run.
 const MOST_RUNS: usize = 16_384;
-/// Sides of pictures for a convolution.
-pub(super) const PICTURE_SIDES: std::ops::RangeInclusive<usize> = 5..=1 << 14;
 /// Longest name.
 const LONGEST_NAME: usize = 256;
 
@@ -45,13 +43,7 @@ impl Blueprint {
     /// # Errors
     /// [`Error::Graph`] when widths do not fit; [`Error::Config`] when a name stands for two shapes.
     pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>)>> {
-        let request = Request {
-            batch: 1,
-            sizes: Sizes::default(),
-            window_bytes: usize::MAX / 8,
-            intermediates: true,
-            folded: false,
-        };
+        let request = Request::whole(Sizes::default(), true);
         let graph = build::graph(self, &request)?;
         let mut tensors: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (name, shape) in graph.parameters().flat_map(|(_, r)| r.tensors()) {
@@ -124,7 +116,7 @@ impl Check<'_> {
         }
         self.steps(b)?;
         let heads = b.decoders.iter().flat_map(|d| &d.heads);
-        let own = heads.filter(|h| matches!(&h.queries, Queries::Array(a) if a.varies));
+        let own = heads.filter(|h| matches!(&h.queries, QuerySource::Array(a) if a.varies));
         let varying = b.inputs.iter().filter(|a| a.varies).count() + own.count();
         if varying > MOST_VARYING {
             let what = format!("have {varying} arrays that vary");
@@ -200,7 +192,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn array<'a>(&self, key: &str, array: &'a RowArray, inputs: &mut Names<'a>) -> Result<()> {
+    fn array<'a>(&self, key: &str, array: &'a Modality, inputs: &mut Names<'a>) -> Result<()> {
         let at = |leaf: &str| format!("{key}.{leaf}");
         self.name(&at("name"), &array.name)?;
         self.content(&at("content"), array)?;
@@ -235,7 +227,7 @@ impl Check<'_> {
 
     /// An array whose rows vary: something must say how many there are, and nothing may be learned for
     /// each.
-    fn varying(&self, key: &str, array: &RowArray) -> Result<()> {
+    fn varying(&self, key: &str, array: &Modality) -> Result<()> {
         let table = matches!(array.content, Content::Learned { .. })
             || matches!(
                 array.positions,
@@ -257,7 +249,7 @@ impl Check<'_> {
         self.bad(key, what.to_owned(), hint)
     }
 
-    fn content(&self, key: &str, array: &RowArray) -> Result<()> {
+    fn content(&self, key: &str, array: &Modality) -> Result<()> {
         let at = |leaf: &str| format!("{key}.{leaf}");
         match &array.content {
             Content::None => Ok(()),
@@ -323,7 +315,7 @@ impl Check<'_> {
                 self.elements(&at("convolution.channels"), pixels * channels)?;
                 self.elements(&at("convolution.out"), pixels * out)?;
                 self.elements(&at("convolution.out"), 49 * channels * out)?;
-                let rows = convolution(1, *image, *channels, *out).1.output_pixels();
+                let rows: usize = feature_grid(*image).iter().product();
                 if rows != array.count {
                     return self.bad(
                         at("convolution.image"),
@@ -343,7 +335,7 @@ impl Check<'_> {
         }
     }
 
-    fn positions(&self, key: &str, array: &RowArray) -> Result<()> {
+    fn positions(&self, key: &str, array: &Modality) -> Result<()> {
         let at = |leaf: &str| format!("{key}.{leaf}");
         match &array.positions {
             Positions::None => Ok(()),
@@ -383,7 +375,7 @@ impl Check<'_> {
         }
     }
 
-    fn fourier(&self, key: &str, f: &FourierPositions, array: &RowArray) -> Result<()> {
+    fn fourier(&self, key: &str, f: &FourierPositions, array: &Modality) -> Result<()> {
         let at = |leaf: &str| format!("{key}.{leaf}");
         if f.axes.is_empty() || f.axes.len() > 3 {
             let what = format!("has {} axes", f.axes.len());
@@ -463,7 +455,7 @@ impl Check<'_> {
         &self,
         key: &str,
         b: &'a Blueprint,
-        decoder: &'a Decoder,
+        decoder: &'a DecoderBlueprint,
         inputs: &mut Names<'a>,
         outputs: &mut Names<'a>,
     ) -> Result<()> {
@@ -532,7 +524,7 @@ impl Check<'_> {
         &self,
         key: &str,
         head: &Head,
-        (queries, block): (&RowArray, [usize; 2]),
+        (queries, block): (&Modality, [usize; 2]),
         width: usize,
     ) -> Result<()> {
         let at = |leaf: &str| format!("{key}.{leaf}");
@@ -571,10 +563,10 @@ impl Check<'_> {
         b: &'a Blueprint,
         head: &'a Head,
         inputs: &mut Names<'a>,
-    ) -> Result<&'a RowArray> {
+    ) -> Result<&'a Modality> {
         let key = format!("{key}.queries");
         match &head.queries {
-            Queries::Array(array) => {
+            QuerySource::Array(array) => {
                 self.array(&format!("{key}.array"), array, inputs)?;
                 if array.mask.is_some() {
                     return self.bad(
@@ -585,7 +577,7 @@ impl Check<'_> {
                 }
                 Ok(array)
             }
-            Queries::Input(index) => match b.inputs.get(*index) {
+            QuerySource::Input(index) => match b.inputs.get(*index) {
                 Some(array) => Ok(array),
                 None => {
                     let what = format!("is input {index} of {}", b.inputs.len());
