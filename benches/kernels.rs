@@ -14,9 +14,9 @@ use criterion::{
 };
 use perceiver::internals::cpu;
 use perceiver::internals::gpu::{Device, GpuExecutor, Parameters};
-use perceiver::internals::graph::Plan;
 use perceiver::internals::graph::passes::split;
 use perceiver::internals::graph::single;
+use perceiver::internals::graph::{Executor, Plan};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::attention::Attention;
 use perceiver::internals::kernels::gemm::{Activation, Gemm};

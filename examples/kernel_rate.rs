@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use perceiver::internals::cpu;
 use perceiver::internals::gpu::{Device, GpuExecutor, Parameters, ShaderChecks, adapters};
-use perceiver::internals::graph::single;
+use perceiver::internals::graph::{Executor, single};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::Variant;
 use perceiver::internals::kernels::attention::Attention;

@@ -6,8 +6,8 @@ use perceiver::tasks::flow_tiles::{Blend, Tiles, patches};
 use perceiver::tasks::{FlowField, FlowOptions};
 use perceiver::{Error, NamedTensors, Result, Tensor};
 
-use super::common::noise;
 use super::{message, recorded};
+use crate::common::noise;
 
 /// Frames out of a recorded `u8` array `[.., height, width, 3]`.
 fn frames(tensor: &Tensor) -> Vec<Frame> {

@@ -12,14 +12,10 @@ use perceiver::{
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-mod common;
-#[path = "blueprint/presets.rs"]
+use crate::common;
 mod presets;
-#[path = "blueprint/random.rs"]
 mod random;
-#[path = "blueprint/refusals.rs"]
 mod refusals;
-#[path = "blueprint/varying.rs"]
 mod varying;
 
 fn weights(blueprint: &Blueprint) -> RandomTensors {
@@ -217,7 +213,7 @@ fn every_key_is_documented() {
         keys(&file, &mut found);
     }
     assert!(found.len() > 50, "{found:?}");
-    let docs = include_str!("../docs/blueprints.md");
+    let docs = include_str!("../../docs/blueprints.md");
     for key in found {
         let named = docs.contains(&format!("`{key}`")) || docs.contains(&format!("\"{key}\""));
         assert!(named, "{key} is not in docs/blueprints.md");

@@ -16,7 +16,7 @@ use perceiver::{
 };
 use proptest::prelude::*;
 
-mod common;
+use crate::common;
 
 fn language() -> PerceiverConfig {
     PerceiverConfig {
@@ -512,7 +512,7 @@ fn long_axes_are_not_divided_into_crumbs() {
         let mut args = FactoredAttention::new(3, length, factors);
         args.splits = attention_splits(&Op::FactoredAttention(args), &device);
         assert!(args.splits <= 8, "{length}: {} parts", args.splits);
-        let left = kernels::candidates(&Op::FactoredAttention(args), &device);
+        let left = Op::FactoredAttention(args).candidates(&device);
         assert!(!left.is_empty(), "{length}");
     }
 }

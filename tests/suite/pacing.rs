@@ -8,14 +8,14 @@ use perceiver::NamedTensors;
 use perceiver::internals::gpu::{
     Device, GpuExecutor, Parameters, ShaderChecks, Submission, SubmissionBudget,
 };
-use perceiver::internals::graph::single;
+use perceiver::internals::graph::{Executor, single};
 use perceiver::internals::kernels::attention::Attention;
 use perceiver::internals::kernels::gemm::Gemm;
 use perceiver::internals::kernels::layer_norm::LayerNorm;
 use perceiver::internals::kernels::random_operands;
 use perceiver::internals::kernels::{self, Op};
 
-mod common;
+use crate::common;
 
 /// One test at a time: they measure time.
 static ALONE: Mutex<()> = Mutex::new(());

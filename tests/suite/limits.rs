@@ -7,19 +7,18 @@ use perceiver::checkpoint::read_tensors;
 use perceiver::internals::cpu::CpuExecutor;
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::passes::limit_arrays;
-use perceiver::internals::graph::{Graph, Placement, Plan};
-use perceiver::internals::model::graph as model_graph;
+use perceiver::internals::graph::{Executor, Graph, Placement, Plan};
 use perceiver::internals::perceiver::Request;
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{
-    Architecture, Engine, Error, MemorySize, Model, NamedTensors, PerceiverConfig, RunOptions,
-    Sizes, Tensor,
+    Architecture, Engine, Error, MemorySize, NamedTensors, PerceiverConfig, RunOptions, Sizes,
+    Tensor,
 };
 use proptest::prelude::*;
 
-mod common;
+use crate::common;
 
 /// An engine on a host app's device that was asked for no more than this of one buffer.
 fn engine(bytes: u64) -> Engine {

@@ -1,21 +1,14 @@
 //! Weight files beside safetensors: torch's zip and older files and Haiku's pickles are read right, what
 //! is damaged or hostile is an error that names it, and nothing that a file asks for is done.
 
-mod common;
-#[path = "weights/conversion.rs"]
+use crate::common;
 mod conversion;
-#[path = "weights/haiku.rs"]
 mod haiku;
-#[path = "weights/hostile.rs"]
 mod hostile;
-#[path = "weights/mutations.rs"]
 mod mutations;
-#[path = "weights/recorded.rs"]
 mod recorded;
-#[path = "weights/same_model.rs"]
 mod same_model;
-#[path = "weights/writer.rs"]
-mod writer;
+pub(crate) mod writer;
 
 use std::fs;
 use std::path::{Path, PathBuf};

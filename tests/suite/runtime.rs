@@ -14,7 +14,7 @@ use perceiver::profile::Timer;
 use perceiver::tune::{TuneOptions, tune};
 use perceiver::{Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor};
 
-mod common;
+use crate::common;
 
 fn device() -> Device {
     common::device(ShaderChecks::Trusted).expect(common::INSTALL)

@@ -10,7 +10,7 @@ use perceiver::{
     Sizes, Tensor,
 };
 
-mod common;
+use crate::common;
 
 /// A flow model of several windows' size: 40 × 50 pixels.
 fn model(engine: &Engine) -> Model {

@@ -14,7 +14,7 @@ use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
 };
 
-mod common;
+use crate::common;
 
 const CASES: [&str; 3] = ["img-fourier-v2-s0", "flow-v2-s0", "multimodal-v1-s0"];
 

@@ -11,7 +11,7 @@ use perceiver::{Engine, Error, NamedTensors, PerceiverConfig, Tensor};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-mod common;
+use crate::common;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")

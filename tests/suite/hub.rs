@@ -1,24 +1,17 @@
 //! Models by name, against a small hub in the test itself: what is right arrives whole, what is wrong is
 //! refused with a message, and nothing that is not whole ever looks as if it were.
 
-mod common;
-
-#[path = "hub/cache.rs"]
 mod cache;
-#[path = "hub/download.rs"]
 mod download;
-#[path = "hub/refusals.rs"]
 mod refusals;
-#[path = "hub/server.rs"]
 mod server;
-#[path = "weights/writer.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod torch;
 
 use std::path::Path;
 
-use common::fixtures;
 use perceiver::Result;
+
+use crate::common::fixtures;
+use crate::weights::writer as torch;
 
 /// The message of an error.
 #[track_caller]

@@ -1,24 +1,14 @@
 //! The pipelines of `perceiver::tasks` without a model: against recorded results of Hugging Face's and
 //! DeepMind's code, against stand-in networks, and against damaged files.
 
-mod common;
-#[path = "tasks/files.rs"]
 mod files;
-#[path = "tasks/flow.rs"]
 mod flow;
-#[path = "tasks/flow_style.rs"]
 mod flow_style;
-#[path = "tasks/images.rs"]
 mod images;
-#[path = "tasks/media.rs"]
 mod media;
-#[path = "tasks/pictures.rs"]
 mod pictures;
-#[path = "tasks/sound.rs"]
 mod sound;
-#[path = "tasks/text.rs"]
 mod text;
-#[path = "tasks/video.rs"]
 mod video;
 
 use std::path::PathBuf;

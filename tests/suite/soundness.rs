@@ -3,25 +3,25 @@
 
 use std::sync::Arc;
 
-use perceiver::internals::gpu::{Device, Parameters, Session, ShaderChecks};
-use perceiver::internals::graph::{Plan, single};
+use perceiver::internals::gpu::{Device, GpuExecutor, Parameters, ShaderChecks};
+use perceiver::internals::graph::{Executor, Plan, single};
 use perceiver::internals::kernels::attention::{Attention, QueryFactors};
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::internals::kernels::gemm::Gemm;
 use perceiver::internals::kernels::{self, Op, Variant};
 use perceiver::{Error, NamedTensors};
 
-mod common;
+use crate::common;
 
 fn device() -> Device {
     common::device(ShaderChecks::Trusted).expect(common::INSTALL)
 }
 
-fn session(plan: Plan, variant: Option<Variant>) -> Result<Session, Error> {
+fn session(plan: Plan, variant: Option<Variant>) -> Result<GpuExecutor, Error> {
     let parameters = Parameters::new(device(), Arc::new(NamedTensors::new()));
     match variant {
-        Some(v) => Session::with_variants(plan, &parameters, &|_| Some(v)),
-        None => Session::new(plan, &parameters),
+        Some(v) => GpuExecutor::with_variants(plan, &parameters, &|_| Some(v)),
+        None => GpuExecutor::new(plan, &parameters),
     }
 }
 
