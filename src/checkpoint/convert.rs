@@ -238,7 +238,7 @@ fn refuse_existing(target: &Path, small: &[(&str, Vec<u8>)], overwrite: bool) ->
         Some(name) => Err(Error::checkpoint(
             target.join(name),
             "is there already",
-            "give another folder, or ask to overwrite (`--force`)",
+            "give another folder, or ask to overwrite",
         )),
     }
 }

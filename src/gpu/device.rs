@@ -97,8 +97,7 @@ impl Device {
         let (device, queue) = pollster::block_on(request).map_err(|e| Error::Device {
             device: adapter.name.clone(),
             what: format!("cannot be opened: {e}"),
-            hint: "update its driver, choose another device (`perceiver devices`) or the CPU executor (--device cpu)"
-                .to_owned(),
+            hint: "update its driver, choose another device or the CPU executor".to_owned(),
         })?;
         let lost = Arc::new(Mutex::new(None));
         let seen = lost.clone();
@@ -306,7 +305,7 @@ impl Device {
                 what: format!("array `{label}` on `{}`", self.inner.name),
                 needed: format!("{size} bytes"),
                 limit: format!("{limit} bytes"),
-                hint: "use a smaller batch or smaller windows, another device, or the CPU executor (--device cpu)"
+                hint: "use a smaller batch or smaller windows, another device, or the CPU executor"
                     .to_owned(),
             });
         }
@@ -339,7 +338,7 @@ impl Device {
                 other => Error::Device {
                     device: self.inner.name.clone(),
                     what: format!("refused `{label}`: {other}"),
-                    hint: "report this with the output of `perceiver devices`; the CPU executor (--device cpu) is a way round"
+                    hint: "report this with the name and driver of the device; the CPU executor is a way round"
                         .to_owned(),
                 },
             });
