@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use perceiver::internals::cpu;
 use perceiver::internals::gpu::{Device, GpuExecutor, Parameters, ShaderChecks, adapters};
-use perceiver::internals::graph::single;
+use perceiver::internals::graph::{Executor, single};
 use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::Variant;
 use perceiver::internals::kernels::attention::Attention;
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::internals::kernels::gemm::Gemm;
 use perceiver::internals::kernels::random_operands;
-use perceiver::internals::kernels::{self, Variant};
 use perceiver::internals::weights::ParameterStore;
 use perceiver::{NamedTensors, Result};
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use perceiver::internals::gpu::{Device, ShaderChecks};
-use perceiver::internals::kernels::{Outcome, Problem};
+use perceiver::internals::gpu::{Device, ShaderChecks, try_variant};
+use perceiver::internals::kernels::{self, Outcome, Problem};
 
 mod common;
 
@@ -32,7 +32,7 @@ fn main() {
         ("trusted", common::device(ShaderChecks::Trusted)),
         ("checked", common::device(ShaderChecks::Checked)),
     ];
-    for (i, row) in check::table().into_iter().enumerate() {
+    for (i, row) in kernels::table().into_iter().enumerate() {
         let seed = seed.wrapping_add(i as u64);
         let name = format!("{} {}", row.op.kernel(), row.shape());
         // The reference is computed once for all variants, when the first needs it.
@@ -51,7 +51,7 @@ fn main() {
         }));
         for (mode, device) in &devices {
             let Ok(device) = device else { continue };
-            for variant in check::variants(&row, device) {
+            for variant in row.op.candidates(device.traits()) {
                 // How numbers are unpacked has nothing to do with indices.
                 if *mode == "checked" && !variant.halves.is_empty() {
                     continue;
@@ -62,7 +62,7 @@ fn main() {
                     let problem = solved();
                     problem
                         .get()
-                        .map_or(Ok(()), |p| verdict(&p.on_gpu(&device, variant), seed))
+                        .map_or(Ok(()), |p| verdict(&try_variant(p, &device, variant), seed))
                 }));
             }
         }

@@ -7,14 +7,14 @@ use perceiver::checkpoint::read_tensors;
 use perceiver::internals::cpu::CpuExecutor;
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::passes::limit_arrays;
-use perceiver::internals::graph::{Graph, Placement, Plan};
+use perceiver::internals::graph::{Executor, Graph, Placement, Plan};
 use perceiver::internals::perceiver::Request;
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
 use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{
-    Architecture, Engine, Error, MemorySize, Model, NamedTensors, PerceiverConfig, RunOptions,
-    Sizes, Tensor,
+    Architecture, Engine, Error, MemorySize, NamedTensors, PerceiverConfig, RunOptions, Sizes,
+    Tensor,
 };
 use proptest::prelude::*;
 

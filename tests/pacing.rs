@@ -8,12 +8,12 @@ use perceiver::NamedTensors;
 use perceiver::internals::gpu::{
     Device, GpuExecutor, Parameters, ShaderChecks, Submission, SubmissionBudget,
 };
-use perceiver::internals::graph::single;
-use perceiver::internals::kernels::Op;
+use perceiver::internals::graph::{Executor, single};
 use perceiver::internals::kernels::attention::Attention;
 use perceiver::internals::kernels::gemm::Gemm;
 use perceiver::internals::kernels::layer_norm::LayerNorm;
 use perceiver::internals::kernels::random_operands;
+use perceiver::internals::kernels::{self, Op};
 
 mod common;
 
@@ -82,9 +82,9 @@ fn single_dispatches_are_cut_to_the_budget() {
 /// Ops of every kernel, some with more workgroups than a dimension of a dispatch has.
 fn ops() -> Vec<Op> {
     let mut ops = vec![Op::LayerNorm(LayerNorm::new(540_001, 3))];
-    for kernel in check::NAMES {
-        let rows = check::table().into_iter().map(|row| row.op);
-        let of_kernel = rows.filter(|op| op.kernel() == kernel);
+    for kernel in kernels::NAMES {
+        let rows = kernels::table().into_iter().map(|row| row.op);
+        let of_kernel = rows.filter(|op| op.kernel() == *kernel);
         let mut of_kernel: Vec<Op> = of_kernel
             .filter(|op| op.cost().flops + 10 * op.cost().bytes < 30_000_000)
             .collect();

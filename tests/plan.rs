@@ -230,7 +230,7 @@ fn products_of_few_rows_are_divided() {
     let plan = |device: Option<&DeviceTraits>| model_plan(&config, &request, device).expect("plan");
     let (divided, whole) = (plan(Some(&large_gpu())), plan(None));
     let merges = |p: &Plan| {
-        let nodes = p.graph.nodes.iter();
+        let nodes = p.graph().nodes.iter();
         nodes.filter(|n| n.op.kernel() == "gemm_merge").count()
     };
     assert!(merges(&divided) > 0);
@@ -512,7 +512,7 @@ fn long_axes_are_not_divided_into_crumbs() {
         let mut args = FactoredAttention::new(3, length, factors);
         args.splits = attention_splits(&Op::FactoredAttention(args), &device);
         assert!(args.splits <= 8, "{length}: {} parts", args.splits);
-        let left = kernels::candidates(&Op::FactoredAttention(args), &device);
+        let left = Op::FactoredAttention(args).candidates(&device);
         assert!(!left.is_empty(), "{length}");
     }
 }

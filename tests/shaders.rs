@@ -1,12 +1,12 @@
 //! Shaders without a GPU: names, default texts, and the translation of every variant to the
 //! languages of all back ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use perceiver::internals::gpu::shader;
-use perceiver::internals::kernels::{self, DeviceTraits, bindings};
+use perceiver::internals::kernels::{self, Bindings, DeviceTraits};
 
 fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(text)
@@ -28,31 +28,24 @@ fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
     (module, info)
 }
 
-/// One kernel is four files of one name.
+/// Every kernel has its two folders and rows in the table, and every folder is a kernel's.
 #[test]
-fn the_four_sets_of_names_are_equal() {
-    let set = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
-    let shaders = set(&shader::names());
-    assert_eq!(shaders, set(&kernels::NAMES));
-    assert_eq!(shaders, set(&cpu::NAMES));
-    assert_eq!(shaders, set(&check::NAMES));
-    let rows: BTreeSet<_> = check::table().iter().map(|r| r.op.kernel()).collect();
-    assert_eq!(shaders, rows);
+fn every_kernel_has_its_rooms() {
+    let wanted: BTreeSet<&str> = kernels::NAMES.iter().copied().collect();
+    let rows: BTreeSet<_> = kernels::table().iter().map(|r| r.op.kernel()).collect();
+    assert_eq!(rows, wanted);
     let variants: BTreeSet<_> = kernels::variants().iter().map(|v| v.kernel).collect();
-    assert_eq!(shaders, variants);
-    let files = |folder: &str, extension: &str| -> BTreeSet<String> {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        std::fs::read_dir(folder)
+    assert_eq!(variants, wanted);
+    for (parent, others) in [("src/kernels", vec![]), ("shaders", vec!["common"])] {
+        let parent = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(parent);
+        let folders: BTreeSet<String> = std::fs::read_dir(parent)
             .expect("the folder is there")
             .filter_map(|e| Some(e.ok()?.path()))
-            .filter(|p| p.extension().is_some_and(|e| e == extension))
-            .filter_map(|p| Some(p.file_stem()?.to_str()?.to_owned()))
-            .collect()
-    };
-    let wanted: BTreeSet<String> = shaders.iter().map(|n| (*n).to_owned()).collect();
-    assert_eq!(files("shaders", "wgsl"), wanted);
-    for folder in ["src/kernels", "src/cpu", "src/check"] {
-        assert!(files(folder, "rs").is_superset(&wanted), "{folder}");
+            .filter(|p| p.is_dir())
+            .filter_map(|p| Some(p.file_name()?.to_str()?.to_owned()))
+            .collect();
+        let expected = wanted.iter().copied().chain(others);
+        assert_eq!(folders, expected.map(str::to_owned).collect());
     }
 }
 
@@ -109,6 +102,17 @@ fn every_variant_translates_to_every_language() {
 /// What a variant declares of workgroup memory and bindings is what its shader has.
 #[test]
 fn declared_resources_are_those_of_the_shader() {
+    let mut declared: BTreeMap<&str, Bindings> = BTreeMap::new();
+    for row in kernels::table() {
+        let bindings = row.op.signature().bindings();
+        let before = declared.insert(row.op.kernel(), bindings);
+        let same = before.is_none_or(|b| b == bindings);
+        assert!(
+            same,
+            "{}: one layout serves all ops of a kernel",
+            row.shape()
+        );
+    }
     for variant in kernels::variants() {
         let label = format!("{}/{}", variant.kernel, variant.title());
         let text = shader::source(&variant).expect(&label);
@@ -146,7 +150,7 @@ fn declared_resources_are_those_of_the_shader() {
             cuttable,
             "{label}: its workgroups must be counted from `first_group`, so that a dispatch can be cut"
         );
-        let declared = bindings(variant.kernel).expect(&label);
+        let declared = declared[variant.kernel];
         assert_eq!(storage, declared.reads + declared.writes, "{label}");
         assert!(
             storage <= 8,
@@ -159,7 +163,7 @@ fn declared_resources_are_those_of_the_shader() {
 #[test]
 fn every_row_has_a_variant_within_the_default_limits() {
     let device = DeviceTraits::webgpu_default();
-    for row in check::table() {
+    for row in kernels::table() {
         let variants = row.op.candidates(&device);
         assert!(!variants.is_empty(), "{} {}", row.op.kernel(), row.shape());
         row.op.launch(variants[0], &device).expect("workgroups");

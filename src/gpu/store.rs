@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use half::slice::HalfFloatSliceExt;
 
 use super::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Recipe;
 use crate::tensor::Element;
 use crate::weights::{TensorSource, evaluate, window};
@@ -107,12 +107,12 @@ impl Parameters {
 /// Numbers as halves.
 ///
 /// # Errors
-/// [`crate::Error::Input`] for numbers beyond their range: precision is never lost without a word.
+/// [`Error::Input`] for numbers beyond their range: precision is never lost without a word.
 pub(super) fn to_halves(name: &str, numbers: &[f32]) -> Result<Vec<half::f16>> {
     let most = half::f16::MAX.to_f32();
     let beyond = |x: &f32| x.is_finite() && x.abs() > most;
     if let Some(x) = numbers.iter().find(|x| beyond(x)) {
-        return Err(crate::Error::input(
+        return Err(Error::input(
             name,
             format!("has {x}, which f16 cannot hold"),
             format!("numbers within ±{most}, or precision f32"),
@@ -132,7 +132,7 @@ pub(super) fn write_mapped(
 ) -> Result<()> {
     let mut range = buffer
         .get_mapped_range_mut(..bytes.len() as u64)
-        .map_err(|e| crate::Error::Device {
+        .map_err(|e| Error::Device {
             device: device.name().to_owned(),
             what: format!("cannot map `{label}`: {e}"),
             hint: "build a new Engine, or use the CPU executor".to_owned(),

@@ -51,6 +51,14 @@ impl Plan {
         for node in &graph.nodes {
             check(&graph, node)?;
         }
+        for value in &graph.values {
+            if let Source::Parameter(recipe) = &value.source
+                && recipe.extent() != value.extent
+            {
+                let what = format!("is {}, its recipe makes {}", value.extent, recipe.extent());
+                return Err(Error::graph(&value.label, what));
+            }
+        }
         drop_unneeded(&mut graph);
         let once_flags = hoist(&graph);
         let once = once_flags.iter().filter(|&&o| o).count();

@@ -143,6 +143,14 @@ register! {
     join: Join,
 }
 
+impl Variant {
+    /// Whether it is one of the crate's own, which alone are trusted to run without run-time checks.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        variants().contains(self)
+    }
+}
+
 impl Op {
     /// Refuses arguments that would have a shader leave its arrays.
     ///
@@ -219,11 +227,13 @@ impl Op {
     /// The launch of the op with a variant.
     ///
     /// # Errors
-    /// [`Error::Graph`] when the variant is none that can run the op on the device: of another kernel,
-    /// for aligned sizes that these are not, or beyond the device's limits. [`Error::Limit`] when the op
+    /// [`Error::Graph`] when the variant cannot run the op on the device: one of another kernel, for
+    /// aligned sizes that these are not, or beyond the device's limits. [`Error::Limit`] when the op
     /// needs more workgroups than the device can count.
     pub fn launch(&self, variant: Variant, device: &DeviceTraits) -> Result<Launch> {
-        if !self.candidates(device).contains(&variant) {
+        // What a foreign variant does is for the run-time checks to say that it is compiled with.
+        let fits = self.candidates(device).contains(&variant);
+        if variant.kernel != self.kernel() || (variant.is_own() && !fits) {
             let message = format!(
                 "variant {}/{} cannot run {} {} on this device",
                 variant.kernel,

@@ -129,6 +129,16 @@ impl<T: Real> ParameterStore<T> {
 /// # Errors
 /// When a tensor cannot be read or has another size than the recipe says.
 pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+    let array = evaluated(recipe, source)?;
+    let (found, wanted) = (array.len(), recipe.extent().padded_len());
+    if found != wanted {
+        let message = format!("its recipe makes {found} elements, not {wanted}");
+        return Err(Error::graph("parameter", message));
+    }
+    Ok(array)
+}
+
+fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
     let extent = recipe.extent();
     let read = |name: &str, wanted: usize| -> Result<Vec<f32>> {
         let data = source.read_f32(name)?;

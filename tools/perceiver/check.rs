@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use perceiver::internals::gpu;
 use perceiver::internals::gpu::{Device, ShaderChecks};
-use perceiver::internals::kernels::{Outcome as Row, Problem};
+use perceiver::internals::kernels::{self, Outcome as Row, Problem};
 use perceiver::{Engine, Precision};
 use serde_json::json;
 
@@ -45,14 +45,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let seed = options
         .seed
         .unwrap_or_else(|| clock.map_or(1, |t| t.as_nanos() as u64));
-    let mut table = check::table();
+    let mut table = kernels::table();
     if let Some(kernel) = &options.kernel {
         table.retain(|row| row.op.kernel() == kernel);
         if table.is_empty() {
             return Err(perceiver::Error::Input {
                 name: "kernel".to_owned(),
                 what: format!("`{kernel}` has no rows"),
-                expected: format!("one of {:?}", check::NAMES),
+                expected: format!("one of {:?}", kernels::NAMES),
             });
         }
     }
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 expected: "f32, or a GPU (--device gpu)".to_owned(),
             });
         }
-        table.retain(check::Row::has_halves);
+        table.retain(kernels::Row::has_halves);
     }
     let bar = ProgressBar::new(table.len() as u64);
     let mut results: Vec<Row> = Vec::new();
@@ -74,8 +74,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
         match &device {
             None => results.push(problem.on_cpu()),
             Some(device) => {
-                let variants = check::variants(row, device);
-                results.extend(variants.into_iter().map(|v| problem.on_gpu(device, v)));
+                let variants = row.op.candidates(device.traits());
+                results.extend(
+                    variants
+                        .into_iter()
+                        .map(|v| gpu::try_variant(&problem, device, v)),
+                );
             }
         }
         bar.inc(1);

@@ -166,7 +166,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let (mut points, mut lines, mut roofs) = (Vec::new(), Vec::new(), Vec::new());
     for engine in &engines {
         let place = Place::of(engine);
-        let ceiling = Ceiling::of(&place)?;
+        let ceiling = place.ceiling()?;
         roofs.push(Roof {
             device: place.name().to_owned(),
             ceiling,

@@ -37,6 +37,17 @@ impl Place {
         }
     }
 
+    /// What the place can do at best, measured now.
+    ///
+    /// # Errors
+    /// What the device gives.
+    pub fn ceiling(&self) -> Result<super::Ceiling> {
+        match self {
+            Place::Cpu => Ok(super::Ceiling::of_cpu()),
+            Place::Gpu(device) => super::Ceiling::of_device(device),
+        }
+    }
+
     /// Bytes of the widest array of a window, as models have it here.
     #[must_use]
     pub fn window_bytes(&self) -> usize {
