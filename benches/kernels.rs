@@ -14,7 +14,7 @@ use criterion::{
 };
 use perceiver::internals::cpu;
 use perceiver::internals::gpu::{Device, GpuExecutor, Parameters};
-use perceiver::internals::graph::passes::split_attention;
+use perceiver::internals::graph::passes::split;
 use perceiver::internals::graph::single;
 use perceiver::internals::graph::{Executor, Plan};
 use perceiver::internals::kernels::Op;
@@ -137,7 +137,7 @@ fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::CpuExecutor<f32>> 
 }
 
 fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<GpuExecutor> {
-    let graph = split_attention(single(op)?.graph().clone(), &|a| {
+    let graph = split(single(op)?.graph().clone(), &|a| {
         attention_splits(a, device.traits())
     });
     let nothing = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));

@@ -20,7 +20,7 @@ mod tensor;
 mod weights;
 
 pub use error::{Error, Result, TensorReport};
-pub use measure::{profile, study, tune};
+pub use measure::{profile, tune};
 pub use model::{
     DEVICE_VARIABLE, DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions, automatic,
 };
@@ -50,6 +50,9 @@ pub mod internals {
     }
     pub mod perceiver {
         pub use crate::perceiver::*;
+    }
+    pub mod random {
+        pub use crate::random::*;
     }
     pub mod tensor {
         pub use crate::tensor::*;

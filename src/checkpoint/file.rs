@@ -10,7 +10,9 @@ use memmap2::Mmap;
 
 use super::entry::{Entry, Unread};
 use super::pickle::shown;
-use super::{haiku, safetensors_file, torch_legacy, torch_zip};
+#[cfg(feature = "torch")]
+use super::torch_zip;
+use super::{haiku, safetensors_file, torch_legacy};
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -100,7 +102,15 @@ impl TensorFile {
         let format = WeightFormat::of(&map);
         let entries = match format {
             WeightFormat::Safetensors => safetensors_file::parse(path, &map)?,
+            #[cfg(feature = "torch")]
             WeightFormat::Torch => torch_zip::parse(path, &map)?,
+            #[cfg(not(feature = "torch"))]
+            WeightFormat::Torch => {
+                return wrong(
+                    "is a zip archive of torch.save, which this build does not read",
+                    "build `perceiver` with its feature `torch`, or give the weights as safetensors",
+                );
+            }
             WeightFormat::TorchLegacy => torch_legacy::parse(path, &map)?,
             WeightFormat::Haiku => haiku::parse(path, &map)?,
         };

@@ -15,6 +15,7 @@ mod pickle;
 mod safetensors_file;
 mod torch;
 mod torch_legacy;
+#[cfg(feature = "torch")]
 mod torch_zip;
 mod weights;
 mod write;

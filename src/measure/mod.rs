@@ -2,5 +2,4 @@
 
 mod ceiling;
 pub mod profile;
-pub mod study;
 pub mod tune;

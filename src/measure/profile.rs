@@ -26,11 +26,11 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use super::ceiling::Ceiling;
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::graph::{Executor, NodeReport, Span};
 use crate::model::{Model, RunOptions};
-use crate::study::Ceiling;
 use crate::tensor::NamedTensors;
 
 /// Whose clock a profile was measured with.

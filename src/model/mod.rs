@@ -20,9 +20,8 @@ pub(crate) use backend::{Backend, Prepared, Store};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use latents::Latents;
 pub use memory::MemorySize;
-pub use planning::{graph, plan, splits};
+pub use planning::{graph, plan, planned, splits, window_bytes};
 use planning::{plan_of, route};
-pub(crate) use planning::{planned, window_bytes};
 pub use precision::Precision;
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use super::Precision;
 use crate::error::{Error, Result};
-use crate::graph::passes::{fuse_norms, halve, limit_arrays, split_attention, split_products};
+use crate::graph::passes::{fuse_norms, halve, limit_arrays, split};
 use crate::graph::{ELEMENT_BYTES, Graph, Plan};
 use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
@@ -56,16 +56,11 @@ pub(super) fn route(
 }
 
 /// The plan of a graph: on a GPU with these traits, or on the CPU.
-pub(crate) fn planned(
-    graph: Graph,
-    device: Option<&DeviceTraits>,
-    precision: Precision,
-) -> Result<Plan> {
+pub fn planned(graph: Graph, device: Option<&DeviceTraits>, precision: Precision) -> Result<Plan> {
     let graph = match device {
         Some(traits) => {
             let graph = limit_arrays(graph, traits.array_bytes)?;
-            let graph = split_products(fuse_norms(graph), &|a| a.wanted_splits(traits));
-            split_attention(graph, &|a| splits(a, traits))
+            split(fuse_norms(graph), &|op| splits(op, traits))
         }
         None => graph,
     };
@@ -85,8 +80,9 @@ const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
     }
 }
 
-/// Parts to divide an attention's keys into, so that few queries still fill the device: one while
-/// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
+/// Parts to divide a product's inner dimension or an attention's keys into, so that few rows still fill
+/// the device. Of an attention: one while four fifths of the device are busy, and never parts of less than
+/// 256 keys, which the merge would outweigh.
 /// More where a workgroup would otherwise run for too long.
 #[must_use]
 pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
@@ -96,6 +92,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
             (a.groups(device), a.keys, pairs)
         }
         Op::FactoredAttention(a) => (a.groups(device), a.keys, a.batch * a.queries * a.keys),
+        Op::Gemm(a) => return a.wanted_splits(device),
         _ => return 1,
     };
     let busy = device.busy_workgroups as usize;
@@ -126,7 +123,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
 
 /// Bytes of the widest array of a window: on the CPU about what its caches hold, on a GPU enough to
 /// fill it, within what it can bind.
-pub(crate) fn window_bytes(device: Option<&DeviceTraits>) -> usize {
+pub fn window_bytes(device: Option<&DeviceTraits>) -> usize {
     match device {
         Some(traits) => traits.array_bytes.min(32 << 20) as usize,
         None => 8 << 20,

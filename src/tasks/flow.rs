@@ -2,17 +2,19 @@
 //!
 //! `flow(x, y)` is where the point at (x, y) of the first frame has gone, in pixels to the right and
 //! down: `first(p) = second(p + flow(p))`. Frames larger than the network's size are run in tiles
-//! ([`super::flow_tiles`]). Frames smaller than it, which the published recipe does not allow, are
+//! ([`super::flow_tiles`]). Frames smaller than it, which the published pipeline does not allow, are
 //! put in the middle of a frame of that size with their border pixels repeated outwards, and the
 //! flow is cut out again. With [`FlowOptions::one_pass`] frames of any size go through whole.
 //!
 //! ```no_run
 //! # fn example(model: &perceiver::Model) -> perceiver::Result<()> {
-//! use perceiver::tasks::{FlowOptions, OpticalFlow, Scene};
-//! let pair = Scene::pair(1, 64, 48, 2.0, 0.02)?;
+//! use perceiver::media::Frame;
+//! use perceiver::tasks::{FlowOptions, OpticalFlow};
+//! let first = Frame::from_fn(64, 48, |x, y| [(4 * x) as u8, (5 * y) as u8, 90])?;
+//! let second = Frame::from_fn(64, 48, |x, y| [(4 * x + 4) as u8, (5 * y) as u8, 90])?;
 //! let flow = OpticalFlow::new(model)?;
-//! let found = flow.flow(&pair.first, &pair.second, &FlowOptions::default(), &mut |_, _| ())?;
-//! println!("mean end-point error: {} pixels", found.end_point_error(&pair.truth)?);
+//! let found = flow.flow(&first, &second, &FlowOptions::default(), &mut |_, _| ())?;
+//! println!("the corner moved by {:?} pixels", found.vectors()[0]);
 //! # Ok(()) }
 //! ```
 

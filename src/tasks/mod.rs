@@ -17,12 +17,8 @@ pub mod flow_picture;
 pub mod flow_style;
 pub mod flow_tiles;
 pub mod image_processor;
-mod layered_scene;
 mod processor_file;
 pub mod runner;
-pub mod scene;
-mod scene_figure;
-mod scene_paint;
 pub mod text;
 mod text_windows;
 
@@ -33,7 +29,6 @@ pub use classify_text::TextClassifier;
 pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
 pub use image_processor::PerceiverImageProcessor;
-pub use scene::{Scene, ScenePair};
 
 use crate::error::{Error, Result};
 use crate::model::Model;

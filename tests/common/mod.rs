@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
+use perceiver::internals::random::Random;
+use perceiver::media::Frame;
 
 /// How to get an adapter where there is none.
 pub(crate) const INSTALL: &str = "no Vulkan, Metal or DX12 adapter: install a software one \
@@ -24,6 +26,15 @@ pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
     };
     let adapter = adapter.ok_or_else(|| INSTALL.to_owned())?;
     Device::open(adapter, checks).map_err(|e| e.to_string())
+}
+
+/// Two frames of noise.
+pub(crate) fn noise(seed: u64, width: usize, height: usize) -> [Frame; 2] {
+    let mut random = Random::new(seed);
+    [(); 2].map(|()| {
+        let bytes = (0..3 * width * height).map(|_| random.below(256) as u8);
+        Frame::new(width, height, bytes.collect()).expect("a frame")
+    })
 }
 
 /// Folder of the recorded cases.

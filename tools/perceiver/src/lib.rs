@@ -1,0 +1,4 @@
+//! What the `perceiver` command shares with its tests and benchmarks. It promises nothing.
+
+pub mod scenes;
+pub mod study;

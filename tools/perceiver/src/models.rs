@@ -1,0 +1,145 @@
+//! From what the user calls a model to an open one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use perceiver::hub::{Hub, KNOWN};
+use perceiver::internals::gpu::SubmissionBudget;
+use perceiver::{Engine, Error, MemorySize, Model, Precision, Result};
+
+use crate::show;
+
+/// Which device, for every command that runs something.
+#[derive(Args)]
+pub(crate) struct DeviceOption {
+    /// auto, cpu, gpu, reference, an adapter's number, or a part of its name
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    /// Do not fold projections and positions of cross-attention: the plain route, for comparison
+    #[arg(long)]
+    pub(crate) no_fold: bool,
+    /// The longest that one submission may keep a GPU busy: a time such as 100ms, or unlimited
+    #[arg(long, value_name = "TIME", default_value = "100ms")]
+    pub(crate) submission_budget: SubmissionBudget,
+    /// How numbers are stored: f32, or f16, which needs a GPU, half the memory, and gives results
+    /// that are right to 5e-3 rather than 1e-5
+    #[arg(long, default_value_t)]
+    pub(crate) precision: Precision,
+    #[command(flatten)]
+    pub(crate) memory: MemoryOption,
+}
+
+/// A budget of memory.
+#[derive(Args)]
+pub(crate) struct MemoryOption {
+    /// Most memory that parameters, arrays and transfers of a run may take, as 512MiB or 2G: inputs and
+    /// outputs are cut into smaller parts until they fit
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<MemorySize>,
+}
+
+impl DeviceOption {
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        let engine = Engine::named(&self.device)?;
+        engine.set_submission_budget(self.submission_budget);
+        Ok(engine)
+    }
+}
+
+/// The folder of a model: a path, the name of one that ships with the command, or one on the hub,
+/// which is downloaded when it is not here yet.
+pub(crate) fn folder(model: &str) -> Result<PathBuf> {
+    find(model, |hub, bar| hub.snapshot(model, &mut bar.progress()))
+}
+
+/// As [`folder`], for those who need the configuration alone.
+pub(crate) fn description(model: &str) -> Result<PathBuf> {
+    find(model, |hub, bar| {
+        hub.description(model, &mut bar.progress())
+    })
+}
+
+fn find(
+    model: &str,
+    download: impl FnOnce(&Hub, &show::Download) -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    let path = PathBuf::from(model);
+    if path.exists() {
+        return Ok(path);
+    }
+    let shipped = shipped();
+    if let Some(folder) = shipped.get(model) {
+        return Ok(folder.clone());
+    }
+    if is_hub_name(model) {
+        let found = download(&Hub::from_env()?, &show::Download::new());
+        return found.map_err(|error| match error {
+            // It may have been meant as a path.
+            Error::Hub { model, what, hint } => {
+                let what = format!("is no folder here; as a name on the hub: {what}");
+                Error::Hub { model, what, hint }
+            }
+            other => other,
+        });
+    }
+    let names: Vec<&String> = shipped.keys().collect();
+    Err(Error::checkpoint(
+        path,
+        "is neither a folder nor a shipped model nor a name on the hub",
+        format!(
+            "give a folder with config.json and model.safetensors, one of {names:?}, or a name such as \
+             {}; `perceiver models` lists all",
+            KNOWN[0].name
+        ),
+    ))
+}
+
+/// True for `ORGANISATION/NAME[@REVISION]`; a path that starts at a folder is none.
+fn is_hub_name(model: &str) -> bool {
+    let repository = model.split('@').next().unwrap_or_default();
+    !model.starts_with(['.', '/', '~']) && repository.matches('/').count() == 1
+}
+
+/// The models that ship with the command, by name.
+pub(crate) fn shipped() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for place in places() {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            let folder = entry.path();
+            if let Ok(name) = entry.file_name().into_string()
+                && folder.join("config.json").is_file()
+            {
+                found.entry(name).or_insert(folder);
+            }
+        }
+    }
+    found
+}
+
+/// Folders named `models` that may hold the shipped ones: here, beside the command or above it
+/// (`target/release` lies within the project), and where the command was built.
+fn places() -> Vec<PathBuf> {
+    let mut places = vec![PathBuf::from("models")];
+    if let Ok(command) = std::env::current_exe() {
+        places.extend(
+            command
+                .ancestors()
+                .skip(1)
+                .take(4)
+                .map(|p| p.join("models")),
+        );
+    }
+    places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    places.retain(|p| p.is_dir());
+    places
+}
+
+/// Opens a model.
+pub(crate) fn load(engine: &Engine, device: &DeviceOption, model: &str) -> Result<Model> {
+    let mut model = engine.load(folder(model)?)?;
+    model.set_folded(!device.no_fold);
+    model.set_memory_budget(device.memory.memory);
+    model.set_precision(device.precision)?;
+    Ok(model)
+}
