@@ -14,8 +14,10 @@ pub(super) struct Class {
     /// then; so it is measured again before that is believed.
     doubtful: bool,
     line: Line,
-    /// Cautious seconds of the least part that is known to exceed the budget.
-    too_long: f64,
+    /// The smallest part that was too long: cautious and measured seconds.
+    too_long: [f64; 2],
+    /// Parts in a row of one workgroup, or two, of which twice as many may be too long.
+    stuck: u32,
 }
 
 impl Class {
@@ -27,7 +29,8 @@ impl Class {
             certain: false,
             doubtful: false,
             line: Line::default(),
-            too_long: f64::INFINITY,
+            too_long: [f64::INFINITY; 2],
+            stuck: 0,
         }
     }
 
@@ -35,18 +38,31 @@ impl Class {
     /// hardly less, because a submission costs that by itself or the workgroups run side by side.
     pub(super) fn target(&self, budget: f64) -> f64 {
         let least = self.line.least;
-        let worth = if least > budget {
-            1.25 * least
-        } else {
-            least / Line::MOST
+        let most = 0.9 * budget;
+        let worth = match least > most {
+            true => 1.25 * least,
+            false => (least / Line::MOST).min(most),
         };
         worth.max(FILL * budget)
+    }
+
+    /// The fewest workgroups of the next part: one, but now and then, and ever more rarely, two, since
+    /// only that tells whether two take longer. Twice in a row, because the first may have to end where
+    /// parts of two do.
+    pub(super) fn fewest(&self) -> u64 {
+        let due = self.stuck >= 14
+            && ((self.stuck + 1).is_power_of_two() || (self.stuck + 2).is_power_of_two());
+        if due { 2 } else { 1 }
     }
 
     /// Takes into account how long a submission of this class alone ran.
     pub(super) fn learn(&mut self, parts: &[Part], predicted: f64, seconds: f64, budget: f64) {
         let part = match parts {
-            [part] if !part.whole => Some(part.predicted / self.factor),
+            [part] if !part.whole => {
+                let stuck = part.groups <= 2 && 2.0 * seconds > FILL * budget;
+                self.stuck = if stuck { self.stuck + 1 } else { 0 };
+                Some(part.predicted / self.factor)
+            }
             _ => None,
         };
         let ratio = (seconds / predicted).clamp(1e-6, 1e6);
@@ -64,12 +80,15 @@ impl Class {
             self.line.add(cautious, seconds);
             let target = self.target(budget);
             excess = seconds / predicted.max(target);
-            let limit = budget.max(1.25 * target);
+            let limit = budget.max(1.1 * target);
+            // What was too long once need not be for ever. That n times as much takes at most n times
+            // as long is certain.
+            let fine = cautious * (limit / seconds).floor();
+            let [x, y] = self.too_long;
             self.too_long = match seconds > limit {
-                true => self.too_long.min(cautious),
-                // What was too long once need not be for ever. That n times as much takes at most n
-                // times as long is certain.
-                false => (1.005 * self.too_long).max(cautious * (limit / seconds).floor()),
+                true if cautious < x || y <= limit => [cautious, seconds],
+                false if fine > x || y <= limit => [f64::INFINITY; 2],
+                _ => [1.005 * x, y],
             };
         }
         if !self.measured && (!small || ratio < 1.0) {
@@ -81,12 +100,15 @@ impl Class {
             // that all run in two turns.
             self.factor *= (1.0 + ratio) / 2.0;
         } else if part.is_some() {
-            // A little larger where there is room, or where that takes hardly longer.
+            // A little larger where there is room, or more where that takes hardly longer.
             let target = self.target(budget);
-            let larger = 0.95 * self.factor;
-            let room = ratio < 0.9 || target > FILL * budget;
-            if room && target / larger < 0.8 * self.too_long {
-                self.factor = larger;
+            let step = match self.line.least > 0.5 * seconds {
+                true => 0.9,
+                false if ratio < 0.9 => 0.95,
+                false => 1.0,
+            };
+            if target / (step * self.factor) < 0.8 * self.too_long[0] {
+                self.factor *= step;
             }
         }
         self.factor = self.factor.clamp(1e-9, 1e9);
@@ -114,10 +136,11 @@ impl Line {
     const MOST: f64 = 0.9;
 
     fn add(&mut self, x: f64, y: f64) {
-        let near = |a: f64, b: f64| a < 1.5 * b && b < 1.5 * a;
+        // What is n times as large takes n times as long at most, and no less. Where that does not hold,
+        // give or take a half, the device's load has changed, and what was measured before is void.
         let [x_last, y_last] = self.last;
-        if near(x, x_last) && !near(y, y_last) {
-            // Not the size has changed but the device's load: what was measured before is void.
+        let at_most = |x: f64, [x0, y0]: [f64; 2]| 1.5 * y0 * (x / x0).ceil();
+        if y > at_most(x, [x_last, y_last]) || y_last > at_most(x_last, [x, y]) {
             *self = Line::default();
         }
         self.last = [x, y];
@@ -148,7 +171,7 @@ impl Line {
         } else {
             // Parts of one size tell nothing. What was known is doubted more and more, so that sizes
             // change, and it is seen whether smaller parts take less.
-            self.least *= 0.97;
+            self.least *= 0.98;
         }
     }
 }

@@ -169,7 +169,7 @@ impl Pacer {
             let groups = if probe {
                 self.size((PROBE * budget / each) as u64, work).min(left)
             } else {
-                self.cut(work, at.group, each, class.target(budget))
+                self.cut(work, at.group, each, class, budget)
             };
             parts.extend(at.take(work, groups, each));
             return probe;
@@ -177,13 +177,15 @@ impl Pacer {
         false
     }
 
-    /// Workgroups of the part that begins at `first` of a dispatch whose parts are to take `target`
-    /// seconds. Parts are equal and of few sizes, so that later runs cut at the same places.
-    fn cut(&self, work: &Work, first: u64, each: f64, target: f64) -> u64 {
+    /// Workgroups of the part that begins at `first` of a dispatch that does not fit. Parts are equal
+    /// and of few sizes, so that later runs cut at the same places.
+    fn cut(&self, work: &Work, first: u64, each: f64, class: &Class, budget: f64) -> u64 {
+        let target = class.target(budget);
         let pieces = (work.groups as f64 * each / target).ceil() as u64;
         let even = work.groups.div_ceil(steps_of(pieces.min(work.groups)));
         // Of few workgroups each, rounding up may add half as much again.
-        let size = self.size(even.min((target / each) as u64), work);
+        let most = ((target / each) as u64).max(class.fewest());
+        let size = self.size(even.min(most).max(class.fewest()), work);
         let to = (first / size + 1) * size;
         if to < work.groups {
             self.size(to - first, work).min(to - first)
