@@ -1,6 +1,6 @@
 //! What is known of how long the dispatches of a class take.
 
-use super::{FILL, Part, SMALL};
+use super::{FILL, Part, SLACK, SMALL};
 
 /// Dispatches of one op with one variant.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ impl Class {
     /// hardly less, because a submission costs that by itself or the workgroups run side by side.
     pub(super) fn target(&self, budget: f64) -> f64 {
         let least = self.line.least;
-        let most = 0.9 * budget;
+        let most = budget / SLACK;
         let worth = match least > most {
             true => 1.25 * least,
             false => (least / Line::MOST).min(most),
@@ -93,7 +93,7 @@ impl Class {
         }
         if !self.measured && (!small || ratio < 1.0) {
             self.factor *= ratio;
-        } else if excess > 1.15 && !small {
+        } else if excess > SLACK && !small {
             self.factor *= excess.min(4.0);
         } else if ratio < 0.6 {
             // From less than this, twice as long is within the budget, if one workgroup more means

@@ -27,6 +27,8 @@ pub(super) use work::{Classes, Work};
 
 /// Share of the budget that predictions fill.
 const FILL: f64 = 0.8;
+/// How many times the prediction a submission may take before the prediction is raised.
+const SLACK: f64 = 1.15;
 /// Share of the budget that a class gets before it has been measured.
 const PROBE: f64 = 0.25;
 /// Share of the budget below which a dispatch needs no measurement, and a measured time says little,
@@ -223,7 +225,7 @@ impl Pacer {
         }
         let ratio = seconds / predicted;
         let small = seconds < SMALL * budget;
-        let step = if ratio > 1.15 && !small {
+        let step = if ratio > SLACK && !small {
             ratio.min(4.0) - 1.0
         } else if ratio < 0.7 {
             (ratio - 1.0) / 2.0
