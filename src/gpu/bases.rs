@@ -54,8 +54,10 @@ pub(super) struct Bases {
 impl Bases {
     pub(super) fn new(device: &Device) -> Result<Self> {
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        // Memory is zero until it is written.
-        let buffer = device.buffer("first groups", bytes(device.limits()), usage, false)?;
+        let size = bytes(device.limits());
+        let buffer = device.buffer("first groups", size, usage, false)?;
+        let zeros = vec![0; size as usize];
+        device.wgpu_queue().write_buffer(&buffer, 0, &zeros);
         let bind_group = device.scoped("first groups", 0, || {
             let wgpu_device = device.wgpu_device();
             wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {

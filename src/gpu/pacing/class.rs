@@ -61,7 +61,7 @@ impl Class {
             [part] if !part.whole => {
                 let stuck = part.groups <= 2 && 2.0 * seconds > FILL * budget;
                 self.stuck = if stuck { self.stuck + 1 } else { 0 };
-                Some(part.predicted / self.factor)
+                Some(part.cautious)
             }
             _ => None,
         };
@@ -88,7 +88,7 @@ impl Class {
             self.too_long = match seconds > limit {
                 true if cautious < x || y <= limit => [cautious, seconds],
                 false if fine > x || y <= limit => [f64::INFINITY; 2],
-                _ => [1.005 * x, y],
+                _ => [1.002 * x, y],
             };
         }
         if !self.measured && (!small || ratio < 1.0) {

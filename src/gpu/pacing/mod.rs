@@ -52,7 +52,9 @@ pub(super) struct Part {
     /// Whether these are all workgroups of the dispatch.
     whole: bool,
     class: usize,
-    /// Predicted seconds.
+    /// Seconds at the cautious rate.
+    cautious: f64,
+    /// Seconds that were predicted when it was submitted.
     predicted: f64,
 }
 
@@ -92,6 +94,7 @@ impl Position {
             groups,
             whole: groups == work.groups,
             class: work.class,
+            cautious: groups as f64 * work.cautious / work.groups.max(1) as f64,
             predicted: groups as f64 * each,
         };
         self.group += groups;
@@ -215,7 +218,9 @@ impl Pacer {
         let Some(budget) = budget.seconds() else {
             return;
         };
-        let predicted: f64 = parts.iter().map(|p| p.predicted).sum();
+        // As it would be predicted by now: while this ran, what ran before may have changed that.
+        let now = |p: &Part| self.classes[p.class].factor * p.cautious;
+        let predicted: f64 = parts.iter().map(now).sum();
         if predicted <= 0.0 || !seconds.is_finite() {
             return;
         }
@@ -236,7 +241,7 @@ impl Pacer {
         // taken to be faster because others are.
         let mut shares = vec![0.0; self.classes.len()];
         for part in parts {
-            shares[part.class] += part.predicted / predicted;
+            shares[part.class] += now(part) / predicted;
         }
         for (class, share) in self.classes.iter_mut().zip(shares) {
             if step > 0.0 || !class.certain {
