@@ -1,25 +1,25 @@
 //! The first workgroups of parts of dispatches, where shaders read them.
 //!
 //! A part begins at a workgroup that only the run knows. Every shader reads that number from a uniform
-//! of its own, `first_group`, which is bound at an offset into one table: equal numbers share an entry,
-//! and entries are never changed, since work in flight may read them. Zero is the first. Runs that cut
-//! where earlier ones did find all their entries, and create nothing.
-
-use std::collections::HashMap;
+//! of its own, `first_group`, which is bound at an offset into one table of fixed size, so that what a
+//! session allocates does not depend on how its work is cut. Zero is the first entry and stays; the
+//! others keep the numbers used last, so that runs which cut where earlier ones did write nothing. An
+//! entry is written in the queue's order: after work submitted before has read it.
 
 use super::device::Device;
 use crate::error::Result;
 
-/// Entries that a table has room for at first.
-const ENTRIES: u64 = 64;
+/// Entries of a table. One would do beside zero, since a submission has one part at most that begins
+/// elsewhere; more save writes.
+const ENTRIES: usize = 64;
 
 fn stride(limits: &wgpu::Limits) -> u64 {
     u64::from(limits.min_uniform_buffer_offset_alignment.max(16))
 }
 
-/// Bytes of a table before it grows.
-pub(super) fn first_bytes(limits: &wgpu::Limits) -> u64 {
-    stride(limits) * ENTRIES
+/// Bytes of a table.
+pub(super) fn bytes(limits: &wgpu::Limits) -> u64 {
+    stride(limits) * ENTRIES as u64
 }
 
 /// The layout of bind group 1 of every pipeline.
@@ -43,62 +43,58 @@ pub(super) fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
 pub(super) struct Bases {
     /// Bytes from one entry to the next.
     stride: u64,
-    capacity: u64,
     buffer: wgpu::Buffer,
     bind_group: wgpu::BindGroup,
-    /// Entry of each number.
-    known: HashMap<u64, u64>,
     /// The table as the device has it or will have it.
-    words: Vec<u32>,
+    firsts: [u64; ENTRIES],
+    /// The entry that is written next.
+    next: usize,
 }
 
 impl Bases {
     pub(super) fn new(device: &Device) -> Result<Self> {
-        let stride = stride(device.limits());
-        let (buffer, bind_group) = make(device, stride * ENTRIES)?;
-        let mut bases = Bases {
-            stride,
-            capacity: ENTRIES,
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let size = bytes(device.limits());
+        let buffer = device.buffer("first groups", size, usage, false)?;
+        let zeros = vec![0; size as usize];
+        device.wgpu_queue().write_buffer(&buffer, 0, &zeros);
+        let bind_group = device.scoped("first groups", 0, || {
+            let wgpu_device = device.wgpu_device();
+            wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("first groups"),
+                layout: device.bases_layout(),
+                entries: &[wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &buffer,
+                        offset: 0,
+                        size: wgpu::BufferSize::new(16),
+                    }),
+                }],
+            })
+        })?;
+        Ok(Bases {
+            stride: stride(device.limits()),
             buffer,
             bind_group,
-            known: HashMap::new(),
-            words: Vec::new(),
-        };
-        bases.prepare(device, [0])?;
-        Ok(bases)
+            firsts: [0; ENTRIES],
+            next: 1,
+        })
     }
 
-    /// Sees to it that all these numbers have entries by the time the next submission runs.
-    pub(super) fn prepare(
-        &mut self,
-        device: &Device,
-        firsts: impl IntoIterator<Item = u64>,
-    ) -> Result<()> {
-        let words = (self.stride / 4) as usize;
-        let before = self.words.len();
-        for first in firsts {
-            if !self.known.contains_key(&first) {
-                self.known.insert(first, self.known.len() as u64);
-                let at = self.words.len();
-                self.words.resize(at + words, 0);
-                self.words[at] = first as u32;
-            }
-        }
-        if self.words.len() == before {
-            return Ok(());
-        }
-        let entries = self.known.len() as u64;
-        let mut from = before;
-        if entries > self.capacity {
-            self.capacity = entries.next_power_of_two();
-            (self.buffer, self.bind_group) = make(device, self.stride * self.capacity)?;
-            from = 0;
-        }
-        let bytes: &[u8] = bytemuck::cast_slice(&self.words[from..]);
-        device
-            .wgpu_queue()
-            .write_buffer(&self.buffer, 4 * from as u64, bytes);
-        Ok(())
+    /// Where the entry of a number is, by the time the next submission runs.
+    pub(super) fn offset(&mut self, device: &Device, first: u64) -> u32 {
+        let known = self.firsts.iter().position(|&f| f == first);
+        let entry = known.unwrap_or_else(|| {
+            let entry = self.next;
+            self.firsts[entry] = first;
+            self.next = if entry + 1 < ENTRIES { entry + 1 } else { 1 };
+            let word = (first as u32).to_le_bytes();
+            let at = entry as u64 * self.stride;
+            device.wgpu_queue().write_buffer(&self.buffer, at, &word);
+            entry
+        });
+        (entry as u64 * self.stride) as u32
     }
 
     /// The bind group.
@@ -106,35 +102,8 @@ impl Bases {
         &self.bind_group
     }
 
-    /// Where the entry of a number is that has been prepared.
-    pub(super) fn offset(&self, first: u64) -> u32 {
-        let entry = self.known.get(&first).copied().unwrap_or(0);
-        (entry * self.stride) as u32
-    }
-
     /// Bytes on the device.
     pub(super) fn bytes(&self) -> u64 {
         self.buffer.size()
     }
-}
-
-fn make(device: &Device, bytes: u64) -> Result<(wgpu::Buffer, wgpu::BindGroup)> {
-    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-    let buffer = device.buffer("first groups", bytes, usage, false)?;
-    let bind_group = device.scoped("first groups", 0, || {
-        let wgpu_device = device.wgpu_device();
-        wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("first groups"),
-            layout: device.bases_layout(),
-            entries: &[wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &buffer,
-                    offset: 0,
-                    size: wgpu::BufferSize::new(16),
-                }),
-            }],
-        })
-    })?;
-    Ok((buffer, bind_group))
 }

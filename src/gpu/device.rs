@@ -7,7 +7,7 @@ use super::adapter::{Adapter, AdapterKind};
 use super::bases;
 use super::cache_place::CachePlace;
 use super::choice::Choices;
-use super::pacing::SubmissionBudget;
+use super::pacing::{Ran, SubmissionBudget};
 use super::pipeline::Pipelines;
 use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
@@ -26,6 +26,9 @@ pub enum ShaderChecks {
 /// What the engine can make use of beside its kernels.
 const USEFUL_FEATURES: wgpu::Features =
     wgpu::Features::PIPELINE_CACHE.union(wgpu::Features::TIMESTAMP_QUERY);
+
+/// Says how many seconds a submission took.
+pub(super) type Stopwatch = dyn Fn(&[Ran]) -> f64 + Send + Sync;
 
 /// A device with the pipelines compiled on it so far. Clones share everything.
 #[derive(Clone)]
@@ -49,6 +52,7 @@ struct Inner {
     /// Layout of bind group 1, which all pipelines have in common.
     bases_layout: wgpu::BindGroupLayout,
     budget: Mutex<SubmissionBudget>,
+    stopwatch: Mutex<Option<Arc<Stopwatch>>>,
     /// Measured over cautious time of each variant, from sessions before.
     factors: Mutex<HashMap<Variant, f64>>,
     /// Why the device was lost, once it was.
@@ -172,6 +176,7 @@ impl Device {
                 cache: Mutex::default(),
                 bases_layout,
                 budget: Mutex::default(),
+                stopwatch: Mutex::default(),
                 factors: Mutex::default(),
                 lost,
             }),
@@ -224,6 +229,18 @@ impl Device {
     #[must_use]
     pub fn submission_budget(&self) -> SubmissionBudget {
         *lock(&self.inner.budget)
+    }
+
+    /// From now on submissions count as having taken what `seconds` says of what they had, instead of
+    /// what a clock says: for tests, which thereby see a device of any speed.
+    #[doc(hidden)]
+    pub fn simulate_time(&self, seconds: impl Fn(&[Ran]) -> f64 + Send + Sync + 'static) {
+        *lock(&self.inner.stopwatch) = Some(Arc::new(seconds));
+    }
+
+    /// What takes the place of the clock, if anything does.
+    pub(super) fn stopwatch(&self) -> Option<Arc<Stopwatch>> {
+        lock(&self.inner.stopwatch).clone()
     }
 
     /// Where compiled pipelines and tuned choices are kept between runs of a program: nowhere, unless

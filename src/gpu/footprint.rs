@@ -8,8 +8,7 @@ use crate::error::Result;
 use crate::graph::{Plan, ValueId};
 
 /// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every
-/// launch, where parts of dispatches begin (more where very many are cut), and what absent operands are
-/// bound to.
+/// launch, where parts of dispatches begin, and what absent operands are bound to.
 ///
 /// # Errors
 /// [`crate::Error::Limit`] when a node needs more workgroups than the device can count.
@@ -32,6 +31,6 @@ pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
             words += (4 * launch.params.len() as u64).next_multiple_of(u64::from(align));
         }
     }
-    let bases = buffer(bases::first_bytes(device.limits()));
+    let bases = buffer(bases::bytes(device.limits()));
     Ok(buffer(upload) + buffer(download) + buffer(words) + bases + 32)
 }

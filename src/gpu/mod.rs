@@ -26,7 +26,7 @@ pub use adapter::{Adapter, AdapterKind, adapters};
 pub use cache_place::{CACHE_VARIABLE, CachePlace};
 pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
-pub use pacing::{Submission, SubmissionBudget};
+pub use pacing::{Ran, Submission, SubmissionBudget};
 pub use session::{Choice, GpuExecutor};
 pub use store::Parameters;
 pub use trial::try_variant;

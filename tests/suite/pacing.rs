@@ -1,12 +1,13 @@
-//! No submission runs longer than its budget, and cutting work up changes no bit of the result.
+//! No submission runs longer than its budget, and cutting work up changes no bit of the result. The device
+//! is real, but how long it takes is simulated: nothing here depends on how busy the machine is.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use perceiver::NamedTensors;
 use perceiver::internals::gpu::{
-    Device, GpuExecutor, Parameters, ShaderChecks, Submission, SubmissionBudget,
+    Device, GpuExecutor, Parameters, Ran, ShaderChecks, SubmissionBudget,
 };
 use perceiver::internals::graph::{Executor, single};
 use perceiver::internals::kernels::attention::Attention;
@@ -17,11 +18,34 @@ use perceiver::internals::kernels::{self, Op};
 
 use crate::common;
 
-/// One test at a time: they measure time.
-static ALONE: Mutex<()> = Mutex::new(());
-
 fn device() -> Device {
     common::device(ShaderChecks::Trusted).expect(common::INSTALL)
+}
+
+/// What each submission had.
+type Log = Arc<Mutex<Vec<Vec<Ran>>>>;
+
+/// Submissions take a millisecond by themselves, and what they run is the share of a whole op that takes
+/// `seconds`, two workgroups at a time.
+fn simulate(device: &Device, seconds: f64) -> Log {
+    let log = Log::default();
+    let to = log.clone();
+    device.simulate_time(move |parts: &[Ran]| {
+        to.lock().expect("the log").push(parts.to_vec());
+        let turns = |n: u64| n.div_ceil(2) as f64;
+        let share = |p: &Ran| turns(p.workgroups) / turns(p.of);
+        1e-3 + parts.iter().map(|p| seconds * share(p)).sum::<f64>()
+    });
+    log
+}
+
+/// Runs some times, enough for the pacer to learn; what the submissions of the last one had.
+fn run(session: &mut GpuExecutor, times: usize, log: &Log) -> Vec<Vec<Ran>> {
+    for _ in 0..times {
+        log.lock().expect("the log").clear();
+        session.run(&mut |_, _| {}).expect("run");
+    }
+    log.lock().expect("the log").clone()
 }
 
 fn session(device: &Device, op: &Op) -> GpuExecutor {
@@ -43,39 +67,42 @@ fn bits(session: &GpuExecutor) -> Vec<u32> {
     floats.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Single dispatches that take far longer than the budget are cut, and none of their submissions takes
-/// longer. The machine may be busy with other things: what counts is the median over many.
+/// Single dispatches that take far longer than the budget are cut, on devices of any speed, and once that
+/// is known none of their submissions takes longer, unless it is a single workgroup.
 #[test]
 fn single_dispatches_are_cut_to_the_budget() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let device = device();
-    let budget = Duration::from_millis(40);
-    device.set_submission_budget(SubmissionBudget::Bounded(budget));
+    let budget = 0.04;
     for op in [
         Op::Gemm(Gemm::new(16_001, 1021, 32)),
         Op::Attention(Attention::new(61, 4001, 19, 64, 96)),
     ] {
-        let mut session = session(&device, &op);
-        let mut times = Vec::new();
-        let mut sum: f64 = 0.0;
-        for _ in 0..5 {
-            session.run(&mut |_, _| {}).expect("run");
-            let all: &[Submission] = session.submissions();
-            sum = all.iter().map(|s| s.seconds).sum();
-            times.extend(all.iter().map(|s| s.seconds));
+        let device = device();
+        let mut whole = self::session(&device, &op);
+        device.set_submission_budget(SubmissionBudget::Unlimited);
+        whole.run(&mut |_, _| {}).expect("run");
+        let expected = bits(&whole);
+        let bounded = SubmissionBudget::Bounded(Duration::from_secs_f64(budget));
+        device.set_submission_budget(bounded);
+        // Slower and slower without a word, and fast again.
+        for seconds in [0.1, 0.4, 3.0, 1000.0, 0.2] {
+            let log = simulate(&device, seconds);
+            let mut session = self::session(&device, &op);
+            let allocated = session.allocated_bytes();
+            let parts = run(&mut session, 6, &log).concat();
+            let all = session.submissions();
+            let sum: f64 = all.iter().map(|s| s.seconds).sum();
+            assert!(sum > 2.0 * budget, "{seconds}: {sum} s");
+            assert!(all.len() > 2, "{seconds}: {all:?}");
+            let longest = all.iter().map(|s| s.seconds).fold(0.0, f64::max);
+            let least = parts.iter().all(|p| p.workgroups == 1);
+            assert!(
+                longest <= budget || least,
+                "{seconds}: {longest} s, {all:?}"
+            );
+            assert_eq!(bits(&session), expected, "{op:?}");
+            // Whatever is cut, no memory is taken for it.
+            assert_eq!(session.allocated_bytes(), allocated);
         }
-        times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2];
-        assert!(
-            sum > 2.0 * budget.as_secs_f64(),
-            "the test needs an op that takes longer than {sum} s"
-        );
-        assert!(
-            session.submissions().len() > 2,
-            "{:?}",
-            session.submissions()
-        );
-        assert!(median <= budget.as_secs_f64(), "{median} s, {times:?}");
     }
 }
 
@@ -95,11 +122,12 @@ fn ops() -> Vec<Op> {
     ops
 }
 
-/// The smallest budget cuts whatever can be cut, and the bits are those of one submission.
+/// A budget far below what they take cuts all dispatches that can be cut, and the bits are those of one
+/// submission.
 #[test]
 fn cut_dispatches_give_the_same_bits() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let device = device();
+    let log = simulate(&device, 2.0);
     let mut cut = BTreeSet::new();
     for op in ops() {
         device.set_submission_budget(SubmissionBudget::Unlimited);
@@ -107,9 +135,11 @@ fn cut_dispatches_give_the_same_bits() {
         session.run(&mut |_, _| {}).expect("run");
         let whole = bits(&session);
         assert!(session.submissions().len() <= 1);
-        device.set_submission_budget(SubmissionBudget::Bounded(Duration::from_micros(100)));
-        session.run(&mut |_, _| {}).expect("run");
-        if session.submissions().len() > 1 {
+        device.set_submission_budget(SubmissionBudget::default());
+        let parts = run(&mut session, 3, &log).concat();
+        let whole_ones = parts.iter().filter(|p| p.workgroups == p.of);
+        assert!(whole_ones.clone().all(|p| p.of <= 1), "{op:?}: {parts:?}");
+        if whole_ones.count() < parts.len() {
             cut.insert(op.kernel());
         }
         assert_eq!(bits(&session), whole, "{op:?}");

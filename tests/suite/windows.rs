@@ -1,8 +1,9 @@
 //! Inputs and queries in windows give what they give at once, and plans say what sessions allocate.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
-use perceiver::internals::gpu::ShaderChecks;
+use perceiver::internals::gpu::{Ran, ShaderChecks};
 use perceiver::internals::weights::RandomTensors;
 use perceiver::stream::Queries;
 use perceiver::{
@@ -126,9 +127,20 @@ fn least(refusal: &Error) -> MemorySize {
     size.parse().expect(&text)
 }
 
+/// However slow the device is, and however finely its work is cut for that.
 #[test]
 fn budgets_are_kept_and_change_nothing() {
-    let adapter = Engine::on(common::device(ShaderChecks::Trusted).expect(common::INSTALL));
+    let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
+    let firsts = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = firsts.clone();
+    // Every op takes half a second: five times what a submission may take.
+    device.simulate_time(move |parts: &[Ran]| {
+        let mut seen = seen.lock().expect("a set");
+        seen.extend(parts.iter().map(|p| p.first_workgroup));
+        let share = |p: &Ran| p.workgroups as f64 / p.of as f64;
+        0.5 * parts.iter().map(share).sum::<f64>()
+    });
+    let adapter = Engine::on(device);
     for engine in [Engine::cpu(), adapter] {
         let on = engine.device_name();
         let mut model = model(&engine);
@@ -153,6 +165,8 @@ fn budgets_are_kept_and_change_nothing() {
             assert!(least.0 - allocated.min(least.0) <= least.0 / 10 || budget != least);
         }
     }
+    let firsts = firsts.lock().expect("a set").len();
+    assert!(firsts > 64, "cut at {firsts} places only");
 }
 
 /// Items go through in turns where they do not fit together.

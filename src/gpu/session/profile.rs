@@ -31,8 +31,6 @@ impl GpuExecutor {
             if parts.is_empty() {
                 return Ok(spans);
             }
-            self.bases
-                .prepare(&self.device, parts.iter().map(|p| p.first))?;
             // Without timestamps a submission is one dispatch, so that the host's clock can tell.
             let most = clock.as_ref().map_or(1, |_| PASSES as usize);
             for parts in parts.chunks(most) {

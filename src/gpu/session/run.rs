@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use super::super::device::lock;
-use super::super::pacing::{Part, Position, Submission, SubmissionBudget, copy_bytes};
+use super::super::pacing::{Part, Position, Ran, Submission, SubmissionBudget, copy_bytes};
 use super::super::store::unmappable;
 use super::GpuExecutor;
 use crate::error::Result;
@@ -151,7 +151,7 @@ impl GpuExecutor {
                 break;
             }
             let mut commands = encoder.take().unwrap_or_else(|| self.encoder("steps"));
-            self.record(&parts, &mut commands)?;
+            self.record(&parts, &mut commands);
             let submitted = Instant::now();
             let flight = Flight {
                 index: self.device.wgpu_queue().submit([commands.finish()]),
@@ -188,28 +188,36 @@ impl GpuExecutor {
     }
 
     /// One compute pass with these parts.
-    fn record(&mut self, parts: &[Part], commands: &mut wgpu::CommandEncoder) -> Result<()> {
+    fn record(&mut self, parts: &[Part], commands: &mut wgpu::CommandEncoder) {
         if parts.is_empty() {
-            return Ok(());
+            return;
         }
-        let firsts = parts.iter().map(|p| p.first);
-        self.bases.prepare(&self.device, firsts)?;
         let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for part in parts {
             self.record_part(part, &mut pass);
         }
-        Ok(())
     }
 
-    /// The dispatch of a part whose first workgroup has been prepared.
-    pub(super) fn record_part(&self, part: &Part, pass: &mut wgpu::ComputePass<'_>) {
+    /// The dispatch of a part.
+    pub(super) fn record_part(&mut self, part: &Part, pass: &mut wgpu::ComputePass<'_>) {
+        let offset = self.bases.offset(&self.device, part.first);
         let (step, work) = (&self.steps[part.step], &self.works[part.step]);
         pass.set_pipeline(&step.pipeline.pipeline);
         pass.set_bind_group(0, &step.bind_group, &[]);
-        let offset = self.bases.offset(part.first);
         pass.set_bind_group(1, self.bases.bind_group(), &[offset]);
         let [x, y] = part.grid(work);
         pass.dispatch_workgroups(x, y, 1);
+    }
+
+    /// What a submission had.
+    fn ran(&self, parts: &[Part]) -> Vec<Ran> {
+        let ran = parts.iter().map(|part| Ran {
+            node: part.step,
+            first_workgroup: part.first,
+            workgroups: part.groups,
+            of: self.works[part.step].groups,
+        });
+        ran.collect()
     }
 
     /// Waits for a submission and notes how long it took.
@@ -217,7 +225,10 @@ impl GpuExecutor {
         self.device.wait(Some(flight.index))?;
         let now = Instant::now();
         let began = flight.submitted.max(done.at);
-        let seconds = (now - began).as_secs_f64();
+        let seconds = match self.device.stopwatch() {
+            Some(stopwatch) => stopwatch(&self.ran(&flight.parts)),
+            None => (now - began).as_secs_f64(),
+        };
         done.at = now;
         for part in &flight.parts {
             let share = part.groups as f64 / self.works[part.step].groups as f64;
