@@ -99,7 +99,7 @@ pub struct Converted {
 /// tokenizer and image processor if it has them. `progress` is told bytes done and in all.
 ///
 /// ```no_run
-/// use perceiver::{ConvertOptions, FloatType, convert};
+/// use perceiver::checkpoint::{ConvertOptions, FloatType, convert};
 /// let options = ConvertOptions { dtype: Some(FloatType::F16), ..ConvertOptions::default() };
 /// let written = convert("old-model", "new-model", &options, &mut |_, _| {})?;
 /// println!("{} tensors", written.tensors);

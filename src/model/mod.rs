@@ -219,6 +219,7 @@ impl Model {
 
     /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
     /// plan predicts; 0 on the CPU.
+    #[doc(hidden)]
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
         lock(&self.sessions)
@@ -236,6 +237,7 @@ impl Model {
 
     /// Seconds of the last run, by node in the order of [`PlanReport::nodes`]; `None` before the first
     /// run and on a GPU, where nodes share submissions.
+    #[doc(hidden)]
     #[must_use]
     pub fn last_node_seconds(&self) -> Option<Vec<f64>> {
         let sessions = lock(&self.sessions);
@@ -244,6 +246,7 @@ impl Model {
 
     /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL);
     /// `None` as [`Model::last_node_seconds`].
+    #[doc(hidden)]
     #[must_use]
     pub fn last_stage_seconds(&self) -> Option<[f64; 5]> {
         let (seconds, report) = (self.last_node_seconds()?, self.last_report()?);
