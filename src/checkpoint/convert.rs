@@ -30,7 +30,6 @@ const LARGEST_COMPANION: u64 = 64 << 20;
 /// An element type that weights can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum FloatType {
     /// 32-bit float.
     F32,
@@ -240,7 +239,7 @@ fn refuse_existing(target: &Path, small: &[(&str, Vec<u8>)], overwrite: bool) ->
         Some(name) => Err(Error::checkpoint(
             target.join(name),
             "is there already",
-            "give another folder, or ask to overwrite (`--force`)",
+            "give another folder, or ask to overwrite",
         )),
     }
 }

@@ -191,7 +191,7 @@ impl Device {
                 traits.workgroup_bytes,
                 self.name()
             ),
-            hint: "use another device or the CPU executor (--device cpu)".to_owned(),
+            hint: "use another device or the CPU executor".to_owned(),
         }
     }
 }

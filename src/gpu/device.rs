@@ -95,7 +95,7 @@ impl Device {
             ..Default::default()
         });
         let (device, queue) = pollster::block_on(request).map_err(|e| {
-            let hint = "update its driver, choose another device (`perceiver devices`) or the CPU executor (--device cpu)";
+            let hint = "update its driver, choose another device or the CPU executor";
             Error::device(&adapter.name, "cannot be opened", e, hint)
         })?;
         let lost = Arc::new(Mutex::new(None));
@@ -304,7 +304,7 @@ impl Device {
                 what: format!("array `{label}` on `{}`", self.inner.name),
                 needed: format!("{size} bytes"),
                 limit: format!("{limit} bytes"),
-                hint: "use a smaller batch or smaller windows, another device, or the CPU executor (--device cpu)"
+                hint: "use a smaller batch or smaller windows, another device, or the CPU executor"
                     .to_owned(),
             });
         }
@@ -338,7 +338,7 @@ impl Device {
                     &self.inner.name,
                     format!("refused `{label}`"),
                     other,
-                    "report this with the output of `perceiver devices`; the CPU executor (--device cpu) is a way round",
+                    "report this with the name and driver of the device; the CPU executor is a way round",
                 ),
             });
         }

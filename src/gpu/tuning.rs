@@ -98,7 +98,11 @@ impl Tuning {
         let failed = |e| Error::io("read", file, e);
         let wrong = |what: String| {
             let name = file.display().to_string();
-            Error::input(name, what, "a file that `perceiver tune` wrote")
+            Error::input(
+                name,
+                what,
+                "a file of tuned variants, as `Tuning::save` writes it",
+            )
         };
         let bytes = std::fs::metadata(file).map_err(failed)?.len();
         if bytes > MOST_BYTES {

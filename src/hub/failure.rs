@@ -129,7 +129,7 @@ fn refusal(status: u16, code: &str, model: &ModelName, page: &str) -> (String, S
         ),
         (404, _) => (
             "is unknown to the hub, or has not this revision: ".to_owned(),
-            format!("check name and revision at {page}; `perceiver models` lists known ones"),
+            format!("check name and revision at {page}"),
         ),
         (429, _) => (
             "was asked for too often: ".to_owned(),

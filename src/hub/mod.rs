@@ -226,7 +226,7 @@ impl Hub {
             return Err(Error::hub(
                 model.to_string(),
                 "holds no model: it needs config.json, and model.safetensors or pytorch_model.bin",
-                "is this the right name? `perceiver models` lists known ones",
+                "is this the right name?",
             ));
         };
         let mut small: Vec<String> = listing.small().map(str::to_owned).collect();

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 pub use super::ceiling::Ceiling;
 use crate::error::Result;
 use crate::gpu::Device;
-use crate::graph::{Executor, NodeReport, Span};
+use crate::graph::{Executor, NodeReport, Span, Stage};
 use crate::model::{Model, RunOptions};
 use crate::tensor::NamedTensors;
 
@@ -287,6 +287,20 @@ impl Profile {
         }
         totals.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         totals
+    }
+
+    /// Seconds by stage ("preprocess", "encode", "process", "decode", "postprocess"): those that have
+    /// launches, in the order of a run.
+    #[must_use]
+    pub fn stages(&self) -> Vec<(&'static str, f64)> {
+        let each = Stage::ALL.iter().map(|stage| {
+            let launches = self.launches.iter().filter(|l| l.stage == stage.name());
+            let seconds: Vec<f64> = launches.map(|l| l.seconds).collect();
+            (stage.name(), seconds)
+        });
+        each.filter(|(_, seconds)| !seconds.is_empty())
+            .map(|(stage, seconds)| (stage, seconds.iter().sum()))
+            .collect()
     }
 
     /// The run as a Chrome trace, which <https://ui.perfetto.dev> opens: a lane of the device with every

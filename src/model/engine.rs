@@ -295,7 +295,7 @@ fn pick<'a>(
         let hint = if from_variable {
             format!("correct or unset {DEVICE_VARIABLE}, or choose `cpu`")
         } else {
-            "`perceiver devices` lists what there is; `cpu` always works".to_owned()
+            "choose one of these, or `cpu`, which always works".to_owned()
         };
         Error::NoDevice {
             wanted,

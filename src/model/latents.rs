@@ -76,7 +76,7 @@ impl Latents {
             _ => Err(Error::input(
                 LATENTS,
                 "is missing or has another shape or type",
-                "f32 [1, latents, channels], as `perceiver latents` and `run --intermediates` write it",
+                "f32 [1, latents, channels], as `Latents::write` and a run with intermediates give them",
             )),
         }
     }

@@ -26,7 +26,7 @@ pub use precision::Precision;
 
 use crate::error::{Error, Result};
 use crate::gpu::{self, Device};
-use crate::graph::{Graph, Plan, PlanReport, Stage};
+use crate::graph::{Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
 use crate::perceiver::{Architecture, Description, PerceiverConfig, Request, Sizes, build};
 use crate::weights::{ParameterStore, TensorSource};
@@ -171,7 +171,7 @@ impl Model {
             return Err(Error::input(
                 "precision",
                 "is f16, which the CPU executor does not store numbers in",
-                "f32, or a GPU (--device gpu; `perceiver devices` lists them)",
+                "f32, or a GPU",
             ));
         }
         self.precision = precision;
@@ -233,32 +233,6 @@ impl Model {
         let sessions = lock(&self.sessions);
         let (_, session) = sessions.front()?;
         self.reported(session.plan()).ok()
-    }
-
-    /// Seconds of the last run, by node in the order of [`PlanReport::nodes`]; `None` before the first
-    /// run and on a GPU, where nodes share submissions.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn last_node_seconds(&self) -> Option<Vec<f64>> {
-        let sessions = lock(&self.sessions);
-        sessions.front()?.1.node_seconds().map(<[f64]>::to_vec)
-    }
-
-    /// Seconds of the last run, by stage in the order of [`Stage::ALL`](crate::graph::Stage::ALL);
-    /// `None` as [`Model::last_node_seconds`].
-    #[doc(hidden)]
-    #[must_use]
-    pub fn last_stage_seconds(&self) -> Option<[f64; 5]> {
-        let (seconds, report) = (self.last_node_seconds()?, self.last_report()?);
-        let mut stages = [0.0; 5];
-        for (stage, sum) in Stage::ALL.iter().zip(&mut stages) {
-            let of_stage = report.nodes.iter().zip(&seconds);
-            *sum = of_stage
-                .filter(|(node, _)| node.stage == stage.name())
-                .map(|(_, seconds)| seconds)
-                .sum();
-        }
-        Some(stages)
     }
 
     /// The request for some items, with windows that fit the budget.

@@ -50,7 +50,7 @@ fn unknown_models_and_revisions() {
         &["has no revision `v9`", "404", "/tiny/model/tree/main"],
     );
     let said = refused(MODEL, |r| is_listing(r).then(|| Reply::new(404, "")));
-    says(&said, &["unknown to the hub", "perceiver models"]);
+    says(&said, &["unknown to the hub", "check name and revision"]);
 }
 
 #[test]

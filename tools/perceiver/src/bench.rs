@@ -8,6 +8,7 @@ use clap::Args;
 use perceiver::checkpoint::Checkpoint;
 use perceiver::internals::gpu::CachePlace;
 use perceiver::internals::weights::RandomTensors;
+use perceiver::profile::Launch;
 use perceiver::stream::Queries;
 use perceiver::{
     Architecture, Description, Engine, Error, Model, NamedTensors, Precision, Result, RunOptions,
@@ -15,7 +16,7 @@ use perceiver::{
 };
 use serde::Serialize;
 
-use crate::{Outcome, models, show};
+use crate::{Outcome, models, profile, show};
 
 /// Times whole models.
 #[derive(Args)]
@@ -44,7 +45,7 @@ pub(crate) struct Options {
     /// Also: encode one item once, then decode every query of every output as a stream
     #[arg(long)]
     streams: bool,
-    /// Also the time of every kernel launch, on the CPU
+    /// Also the time of every kernel launch
     #[arg(long)]
     kernels: bool,
     /// One JSON document instead of a table
@@ -81,16 +82,23 @@ struct Row {
     gflops: f64,
     gflop_per_second: f64,
     allocated_bytes: u64,
-    /// Median seconds of preprocess, encode, process, decode, postprocess; on the CPU only.
-    stage_seconds: Option<[f64; 5]>,
+    /// Seconds of the stages that the model has, in one run: on the CPU, on a GPU with `--kernels`.
+    stages: Vec<StageSeconds>,
     /// Time over that of the first row of the model.
     ratio: f64,
     /// With `--streams`.
     #[serde(skip_serializing_if = "Option::is_none")]
     streams: Option<Streams>,
-    /// Of the last run, with `--kernels`.
+    /// Of that run, with `--kernels`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    kernels: Vec<KernelRow>,
+    kernels: Vec<Launch>,
+}
+
+/// A stage's part of a run.
+#[derive(Serialize)]
+struct StageSeconds {
+    stage: &'static str,
+    seconds: f64,
 }
 
 /// Encoded once, decoded whole: medians.
@@ -102,17 +110,6 @@ struct Streams {
     seconds: f64,
     /// Queries of all outputs.
     queries: usize,
-}
-
-/// One kernel launch.
-#[derive(Serialize)]
-struct KernelRow {
-    stage: &'static str,
-    label: String,
-    kernel: &'static str,
-    output: String,
-    seconds: f64,
-    gflop_per_second: f64,
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
@@ -156,8 +153,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
             format!("{:.2}", r.gflops),
             format!("{:.1}", r.gflop_per_second),
             show::bytes(r.allocated_bytes),
-            r.stage_seconds
-                .map_or_else(String::new, |s| s.map(|s| format!("{s:.3}")).join(" ")),
+            r.stages
+                .iter()
+                .map(|s| format!("{} {}", s.stage, show::seconds(s.seconds)))
+                .collect::<Vec<_>>()
+                .join(", "),
             format!("{:.2}", r.ratio),
         ]
     });
@@ -175,24 +175,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "GFLOP",
         "GFLOP/s",
         "memory",
-        "stages, s",
+        "stages",
         "ratio",
     ];
     show::table(&heading, cells.collect())?;
     streams(&rows)?;
     for row in rows.iter().filter(|r| !r.kernels.is_empty()) {
-        let cells = row.kernels.iter().map(|k| {
-            vec![
-                k.stage.to_owned(),
-                k.label.clone(),
-                k.kernel.to_owned(),
-                k.output.clone(),
-                format!("{:.3} ms", k.seconds * 1e3),
-                format!("{:.1}", k.gflop_per_second),
-            ]
-        });
-        let heading = ["stage", "node", "kernel", "result", "time", "GFLOP/s"];
-        show::table(&heading, cells.collect())?;
+        profile::launches(&row.kernels)?;
     }
     Ok(true)
 }
@@ -271,25 +260,6 @@ fn time_streams(model: &Model, runs: usize) -> Result<Streams> {
     })
 }
 
-/// Launches of the last run, without those that took no time.
-fn kernels(model: &Model) -> Vec<KernelRow> {
-    let (Some(seconds), Some(report)) = (model.last_node_seconds(), model.last_report()) else {
-        return Vec::new();
-    };
-    let launched = report.nodes.into_iter().zip(seconds);
-    launched
-        .filter(|(node, seconds)| !node.once && *seconds > 0.0)
-        .map(|(node, seconds)| KernelRow {
-            stage: node.stage,
-            label: node.label,
-            kernel: node.kernel,
-            output: node.output,
-            seconds,
-            gflop_per_second: node.flops as f64 / 1e9 / seconds,
-        })
-        .collect()
-}
-
 /// An engine that keeps compiled kernels in this folder alone.
 fn fresh(device: &str, cache: &Path) -> Result<Engine> {
     let engine = Engine::named(device)?;
@@ -357,25 +327,9 @@ fn time(
     };
     let first_seconds = run()?;
     let mut times = Vec::new();
-    let mut stages: [Vec<f64>; 5] = Default::default();
     for _ in 0..options.runs.max(1) {
         times.push(run()?);
-        for (all, now) in stages
-            .iter_mut()
-            .zip(model.last_stage_seconds().iter().flatten())
-        {
-            all.push(*now);
-        }
     }
-    let median = |all: &mut Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
-    };
-    let stages = stages.each_mut().map(median);
-    let stage_seconds = stages
-        .iter()
-        .all(Option::is_some)
-        .then(|| stages.map(Option::unwrap_or_default));
     times.sort_by(f64::total_cmp);
     let seconds = times[times.len() / 2];
     // What a run computes: load-time work is done. Sessions run some items at a time.
@@ -387,6 +341,16 @@ fn time(
         .sum();
     let planned = report.as_ref().map_or(1, |r| r.batch.max(1));
     let gflops = once as f64 / 1e9 * options.batch.max(1) as f64 / planned as f64;
+    let allocated_bytes = model.allocated_bytes();
+    let (mut stages, mut kernels) = (Vec::new(), Vec::new());
+    if options.kernels || engine.device().is_none() {
+        let profile = model.profile(&inputs, RunOptions::default())?;
+        let each = profile.stages().into_iter();
+        stages.extend(each.map(|(stage, seconds)| StageSeconds { stage, seconds }));
+        if options.kernels {
+            kernels = profile.launches;
+        }
+    }
     Ok(Row {
         model: name.to_owned(),
         device: engine.device_name().to_owned(),
@@ -400,18 +364,14 @@ fn time(
         fastest_seconds: times[0],
         gflops,
         gflop_per_second: gflops / seconds,
-        allocated_bytes: model.allocated_bytes(),
-        stage_seconds,
+        allocated_bytes,
+        stages,
         ratio: 1.0,
         streams: match options.streams {
             true => Some(time_streams(&model, options.runs.max(1))?),
             false => None,
         },
-        kernels: if options.kernels {
-            kernels(&model)
-        } else {
-            Vec::new()
-        },
+        kernels,
     })
 }
 

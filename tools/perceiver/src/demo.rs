@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use perceiver::internals::graph::Stage;
 use perceiver::media::{Frame, picture};
 use perceiver::tasks::{
     FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, flow_picture,
 };
-use perceiver::{Error, Model, Result};
+use perceiver::{Error, Model, Result, RunOptions};
 use serde_json::json;
 
 use perceiver_cli::scenes::Scene;
 
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, show};
+use crate::{Outcome, bench, show};
 
 /// Size of the generated frames: that of the scenes that the model was trained on.
 const SIZE: (usize, usize) = (128, 96);
@@ -134,17 +133,16 @@ fn pictures(
     Ok(files)
 }
 
-/// Time and memory of the last run, by stage.
+/// Time and memory of one more run, by stage.
 fn stages(model: &Model) -> Result<()> {
+    let profile = model.profile(&bench::inputs(model, 1)?, RunOptions::default())?;
     let Some(report) = model.last_report() else {
         return Ok(());
     };
-    let seconds = model.last_stage_seconds();
+    let seconds = profile.stages();
     let rows = report.stages.iter().map(|stage| {
-        let at = Stage::ALL.iter().position(|s| s.name() == stage.name);
-        let time = seconds
-            .zip(at)
-            .map_or_else(|| "–".to_owned(), |(s, i)| format!("{:.2} ms", 1e3 * s[i]));
+        let time = seconds.iter().find(|(name, _)| *name == stage.name);
+        let time = time.map_or_else(|| "–".to_owned(), |(_, s)| format!("{:.2} ms", 1e3 * s));
         vec![
             stage.name.to_owned(),
             show::flops(stage.flops),

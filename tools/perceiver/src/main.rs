@@ -18,6 +18,7 @@ mod files;
 mod fill_mask;
 mod flow;
 mod flow_output;
+mod hints;
 mod latents;
 mod models;
 mod plan;

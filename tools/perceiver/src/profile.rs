@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::profile::{Profile, Timer};
+use perceiver::profile::{Launch, Profile, Timer};
 use perceiver::{Result, RunOptions};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     kernels(&profile)?;
     if options.launches {
-        launches(&profile)?;
+        launches(&profile.launches)?;
     }
     show::text(&format!(
         "{}: start {}, run {}, its kernels {}; at best {:.1} GFLOP/s (product) and {:.1} GB/s (copy), measured now",
@@ -106,8 +106,9 @@ fn kernels(profile: &Profile) -> Result<()> {
     show::table(&heading, rows.collect())
 }
 
-fn launches(profile: &Profile) -> Result<()> {
-    let rows = profile.launches.iter().map(|l| {
+/// A table of every launch.
+pub(crate) fn launches(launches: &[Launch]) -> Result<()> {
+    let rows = launches.iter().map(|l| {
         vec![
             l.stage.to_owned(),
             l.label.clone(),

@@ -65,11 +65,12 @@ fn drawn(
         .light_line_style(RGBColor(235, 235, 235))
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let of_line: Vec<(f64, f64)> = points
+        let of_line = points
             .iter()
-            .filter(|p| p.series == line.series && p.device == line.device)
-            .map(|p| (p.size as f64, p.seconds))
-            .collect();
+            .filter(|p| p.series == line.series && p.device == line.device);
+        let roof = of_line.clone().map(|p| (p.size as f64, p.roof_seconds));
+        chart.draw_series(DashedLineSeries::new(roof, 6, 4, colour.stroke_width(1)))?;
+        let of_line: Vec<(f64, f64)> = of_line.map(|p| (p.size as f64, p.seconds)).collect();
         let slope = line
             .time_slope
             .map_or_else(String::new, |s| format!(", slope {s:.2}"));

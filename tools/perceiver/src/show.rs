@@ -9,6 +9,8 @@ use perceiver::internals::gpu::Denied;
 use perceiver::{Error, Result};
 use serde::Serialize;
 
+use crate::hints;
+
 /// Writes text to standard output. A reader that went away (`| head`) is no error.
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -52,11 +54,12 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::io("write", "standard output", source)
 }
 
-/// Says on standard error what went wrong.
+/// Says on standard error what went wrong, and which option may help.
 pub(crate) fn error(error: &Error) {
+    let hint = hints::of(error).map_or_else(String::new, |hint| format!(" ({hint})"));
     // Nobody is left to tell if this fails too.
     // One write, since standard error has no buffer.
-    let _ = std::io::stderr().write_all(format!("error: {error}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("error: {error}{hint}\n").as_bytes());
 }
 
 /// A table with a heading.

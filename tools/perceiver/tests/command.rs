@@ -344,7 +344,14 @@ fn check_passes_and_names_its_kernels() {
 
 #[test]
 fn bench_compares_devices() {
-    let report = json(&["bench", "text-tiny", "--runs", "1", "--json"]);
+    let report = json(&["bench", "text-tiny", "--runs", "1", "--kernels", "--json"]);
+    let stages = report[0]["stages"].as_array().expect("stages");
+    let names: Vec<_> = stages.iter().filter_map(|s| s["stage"].as_str()).collect();
+    assert_eq!(
+        names,
+        ["preprocess", "encode", "process", "decode", "postprocess"]
+    );
+    assert!(report[0]["kernels"].as_array().expect("launches").len() > 30);
     assert!(report[0]["seconds"].as_f64() > Some(0.0));
     assert_eq!(report[0]["ratio"], 1.0);
 }
@@ -381,6 +388,9 @@ fn refusals_say_what_where_and_what_to_try() {
         message.contains("no adapter's name contains it"),
         "{message}"
     );
+    let f16 = ["--device", "cpu", "--precision", "f16"];
+    let message = refusal(&[&["fill-mask", "a [MASK]"], &f16[..]].concat());
+    assert!(message.contains("--device gpu"), "{message}");
     let message = refusal(&["plan", "text-tiny", "--length", "99999"]);
     assert!(
         message.contains("input `length`: is 99999; expected 1 to"),

@@ -114,9 +114,7 @@ impl Pass {
             what: what.to_owned(),
             needed,
             limit: format!("{} bytes", self.most as u64 * ELEMENT_BYTES),
-            hint:
-                "use another device, the plain route (--no-fold) or the CPU executor (--device cpu)"
-                    .to_owned(),
+            hint: "use another device, the plain route or the CPU executor".to_owned(),
         }
     }
 
