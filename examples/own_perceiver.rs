@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use perceiver::RandomTensors;
 use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
-use perceiver::internals::weights::RandomTensors;
 use perceiver::{Engine, Result};
 
 fn main() -> Result<()> {

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use perceiver::blueprint::Blueprint;
 use perceiver::blueprint::presets::{Size, Sound, audio_set, convolution_flow, entity_set, glue};
 use perceiver::checkpoint::write_tensors;
-use perceiver::internals::weights::{RandomTensors, TensorSource};
 use perceiver::{Engine, Error, NamedTensors, Result, Tensor};
+use perceiver::{RandomTensors, TensorSource};
 
 const NAMES: &str = "glue, audio-set, audio-set-mel, entities or flow";
 

@@ -20,6 +20,8 @@ mod tensor;
 mod weights;
 
 pub use error::{Error, Result, TensorReport};
+pub use gpu::{Adapter, AdapterKind, CachePlace, SubmissionBudget};
+pub use graph::{NodeReport, PlanReport, StageReport, WindowReport};
 pub use measure::{profile, tune};
 pub use model::{
     DEVICE_VARIABLE, DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions, automatic,
@@ -27,6 +29,7 @@ pub use model::{
 pub use perceiver::blueprint;
 pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
 pub use tensor::{DType, Data, NamedTensors, Tensor};
+pub use weights::{RandomTensors, TensorSource};
 pub use wgpu;
 
 /// What the project's own tests, benches and command need beside the public surface. It promises

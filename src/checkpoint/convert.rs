@@ -30,7 +30,6 @@ const LARGEST_COMPANION: u64 = 64 << 20;
 /// An element type that weights can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum FloatType {
     /// 32-bit float.
     F32,
@@ -99,7 +98,7 @@ pub struct Converted {
 /// tokenizer and image processor if it has them. `progress` is told bytes done and in all.
 ///
 /// ```no_run
-/// use perceiver::{ConvertOptions, FloatType, convert};
+/// use perceiver::checkpoint::{ConvertOptions, FloatType, convert};
 /// let options = ConvertOptions { dtype: Some(FloatType::F16), ..ConvertOptions::default() };
 /// let written = convert("old-model", "new-model", &options, &mut |_, _| {})?;
 /// println!("{} tensors", written.tensors);

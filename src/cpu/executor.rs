@@ -226,10 +226,6 @@ impl<T: Execute> Executor for CpuExecutor<T> {
         0
     }
 
-    fn node_seconds(&self) -> Option<&[f64]> {
-        Some(&self.seconds)
-    }
-
     fn profile(&mut self) -> Result<Spans> {
         self.run(&mut |_, _| {})?;
         let mut at = 0.0;

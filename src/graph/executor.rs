@@ -60,10 +60,6 @@ pub trait Executor: sealed::Sealed + Send + Sync {
     /// The part of [`Executor::allocated_bytes`] that holds transfers and uniforms; 0 on the CPU.
     fn staging_bytes(&self) -> u64;
 
-    /// Seconds of the last run by node, zero for nodes that run once; `None` on a GPU, where nodes share
-    /// submissions.
-    fn node_seconds(&self) -> Option<&[f64]>;
-
     /// As [`Executor::compute`], with a clock on every launch.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! A fold is algebra on trained weights, done once when a model is loaded (docs/architecture.md, "The
 //! fold"). What is here says which tensors take part; the arithmetic is in
-//! `crate::perceiver::fold_weights`.
+//! the layer of weights.
 
 use super::builder::FourierPositions;
 use super::parameter::HeadLayout;

@@ -1,7 +1,7 @@
 //! Parameters as recipes: how an array of the graph is made from the tensors of a checkpoint.
 //!
 //! A recipe knows its shape and which tensors it needs before any weight is read, so that a plan
-//! can be made from a `config.json` alone. Evaluation is in `crate::perceiver::parameters`.
+//! can be made from a `config.json` alone. Evaluation is in the layer of weights.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! How runs and streams are cut so that they fit a budget of memory.
 //!
 //! A plan's memory is known before anything is allocated. A budget is met by fewer items at a time and
-//! by smaller windows, in halves, until the plan fits. What it covers is what a session allocates:
+//! by windows that are halved until the plan fits. What it covers is what a session allocates:
 //! parameters, arrays, and on a GPU transfers. Tensors that a caller hands in or gets back are the
 //! caller's.
 

@@ -100,10 +100,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::choose`].
     pub fn named(name: &str) -> Result<Self> {
-        match name.parse() {
-            Ok(choice) => Self::choose(&choice),
-            Err(never) => match never {},
-        }
+        let Ok(choice) = name.parse();
+        Self::choose(&choice)
     }
 
     /// By request. `Auto` obeys `PERCEIVER_DEVICE`.
@@ -116,10 +114,10 @@ impl Engine {
             _ => None,
         };
         let choice = match &from_variable {
-            Some(text) => match text.parse() {
-                Ok(choice) => choice,
-                Err(never) => match never {},
-            },
+            Some(text) => {
+                let Ok(choice) = text.parse();
+                choice
+            }
             None => choice.clone(),
         };
         match choice {
@@ -155,6 +153,7 @@ impl Engine {
     }
 
     /// An open device.
+    #[doc(hidden)]
     #[must_use]
     pub fn on(device: Device) -> Self {
         Engine {
@@ -184,7 +183,7 @@ impl Engine {
     /// the device. On the CPU there are no submissions.
     ///
     /// ```
-    /// use perceiver::{Engine, gpu::SubmissionBudget};
+    /// use perceiver::{Engine, SubmissionBudget};
     ///
     /// let engine = Engine::auto()?;
     /// engine.set_submission_budget("20ms".parse()?);
@@ -207,6 +206,7 @@ impl Engine {
     }
 
     /// The device, if it is a GPU.
+    #[doc(hidden)]
     #[must_use]
     pub fn device(&self) -> Option<&Device> {
         match &self.backend {
@@ -297,7 +297,7 @@ fn pick<'a>(
         } else {
             "choose one of these, or `cpu`, which always works".to_owned()
         };
-        Err(Error::NoDevice {
+        Error::NoDevice {
             wanted,
             why: why.to_owned(),
             found: if found.is_empty() {
@@ -306,7 +306,7 @@ fn pick<'a>(
                 found
             },
             hint,
-        })
+        }
     };
     match choice {
         DeviceChoice::Auto => Ok(automatic(all).0),
@@ -315,22 +315,19 @@ fn pick<'a>(
             let best = all
                 .iter()
                 .min_by_key(|a| (a.kind.rank().unwrap_or(u8::MAX), a.index));
-            match best {
-                Some(adapter) => Ok(Some(adapter)),
-                None => none("gpu".to_owned(), "no driver offers an adapter"),
-            }
+            let why = "no driver offers an adapter";
+            best.map(Some).ok_or_else(|| none("gpu".to_owned(), why))
         }
-        DeviceChoice::Index(index) => match all.get(*index) {
-            Some(adapter) => Ok(Some(adapter)),
-            None => none(index.to_string(), "there is no adapter of this number"),
-        },
+        DeviceChoice::Index(index) => {
+            let why = "there is no adapter of this number";
+            let found = all.get(*index);
+            found.map(Some).ok_or_else(|| none(index.to_string(), why))
+        }
         DeviceChoice::Name(name) => {
             let wanted = name.to_lowercase();
             let found = all.iter().find(|a| a.name.to_lowercase().contains(&wanted));
-            match found {
-                Some(adapter) => Ok(Some(adapter)),
-                None => none(name.clone(), "no adapter's name contains it"),
-            }
+            let why = "no adapter's name contains it";
+            found.map(Some).ok_or_else(|| none(name.clone(), why))
         }
     }
 }

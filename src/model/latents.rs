@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::checkpoint::{read_tensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::perceiver::stream::LATENTS;
+use crate::perceiver::chunks::LATENTS;
 use crate::tensor::{NamedTensors, Tensor};
 
 /// The last latents `[N, D]` of one item.

@@ -219,6 +219,7 @@ impl Model {
 
     /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
     /// plan predicts; 0 on the CPU.
+    #[doc(hidden)]
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
         lock(&self.sessions)

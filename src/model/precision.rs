@@ -9,7 +9,7 @@ pub enum Precision {
     #[default]
     F32,
     /// Weights and most arrays as 16-bit floats, which halves memory and what is read of it, and lets
-    /// matrix units multiply. Sums, statistics, softmax, the states of attention and the residual
+    /// cooperative matrices multiply. Sums, statistics, softmax, the states of attention and the residual
     /// stream are f32. Whole models are right to 5·10⁻³ instead of 10⁻⁵.
     F16,
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Executor, Graph, Plan};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
-use crate::perceiver::stream::LATENTS;
+use crate::perceiver::chunks::LATENTS;
 use crate::perceiver::{Architecture, Description, Request, Sizes, build};
 use crate::tensor::{NamedTensors, Tensor};
 

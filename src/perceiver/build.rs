@@ -46,7 +46,7 @@ pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let (last, _) = latents(&mut g, blueprint, request, &inputs)?;
     let e = g.extent(last);
     let shape = vec![request.batch, e.rows, e.cols];
-    g.output(super::stream::LATENTS, vec![last], shape);
+    g.output(super::chunks::LATENTS, vec![last], shape);
     Ok(g)
 }
 
@@ -191,10 +191,7 @@ pub(super) fn outputs(
     )?;
     // Blocks of pixels become a picture when they are read.
     let shape_of = |head: &Head| match head.upsample {
-        Some(_) => {
-            let columns = head.layers.last().map_or(decoder.layer.q_width, |l| l.out);
-            vec![blueprint.queries(head).count, columns]
-        }
+        Some(_) => vec![blueprint.queries(head).count, decoder.columns(head)],
         None => head.shape.clone(),
     };
     let with_batch = |shape: &[usize]| {

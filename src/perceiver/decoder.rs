@@ -39,10 +39,19 @@ pub fn decode(
 ) -> Result<()> {
     if route.folded {
         let modalities: Vec<_> = queries.iter().map(|q| q.modality()).collect();
-        let parts = super::fold::decoder_parts(layer, g.extent(latents).rows, &modalities);
+        let parts = super::folded::decoder_parts(layer, g.extent(latents).rows, &modalities);
         if parts.queries || parts.values {
             let keep = route.keep_rows;
-            return super::fold::decode(g, layer, latents, queries, window_rows, parts, keep, rest);
+            return super::folded::decode(
+                g,
+                layer,
+                latents,
+                queries,
+                window_rows,
+                parts,
+                keep,
+                rest,
+            );
         }
     }
     let view = g.view(latents);

@@ -58,9 +58,9 @@ pub fn encode(
     // Factored keys follow each other on their grid.
     let in_order = inputs.iter().all(Rows::in_order);
     let modalities: Vec<_> = inputs.iter().map(Rows::modality).collect();
-    let pays = super::fold::encoder_pays(layer, latents.extent.rows, &modalities);
+    let pays = super::folded::encoder_pays(layer, latents.extent.rows, &modalities);
     if route.folded && shared && in_order && pays {
-        let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
+        let crossed = super::folded::encode(g, layer, latents, inputs, window_rows)?;
         let mut assembled = Vec::new();
         if route.keep_rows {
             for rows in inputs {

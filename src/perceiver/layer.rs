@@ -220,6 +220,7 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
+    #[doc(hidden)]
     pub fn self_attention(&self, g: &mut Graph, x: View) -> Result<ValueId> {
         let norm = self.name("attention.self.layernorm1");
         let xn = g.layer_norm(self.stage, &self.node("norm"), x, &norm);

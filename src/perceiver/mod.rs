@@ -3,17 +3,17 @@
 pub(crate) mod batch;
 pub mod blueprint;
 pub mod build;
+pub(crate) mod chunks;
 mod config;
 pub mod decoder;
 mod description;
 pub mod encoder;
-mod fold;
+mod folded;
 pub mod layer;
 pub mod official;
 mod processor;
 mod request;
 pub mod rows;
-pub(crate) mod stream;
 
 pub use config::{AttentionShape, PerceiverConfig, ProblemType};
 pub use description::Description;

@@ -20,7 +20,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// What the published recipes run a model with: the longest text, pictures of the training's
+    /// What the published examples run a model with: the longest text, pictures of the training's
     /// size, one of 128 chunks of a clip.
     #[must_use]
     pub fn usual(config: &PerceiverConfig) -> Self {

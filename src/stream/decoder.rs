@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::graph::WORD_BYTES;
 use crate::model::{Model, Prepared};
 use crate::perceiver::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Positions};
-use crate::perceiver::stream::{
+use crate::perceiver::chunks::{
     CONTENT, LATENTS, MOST_POINTS, POINTS, ROWS, chunk_size, decode, decode_rows,
 };
 use crate::tensor::Tensor;
@@ -141,8 +141,7 @@ impl<'a> Decoder<'a> {
                     Positions::None if array.varies && given(array) > 0 => MOST_POINTS,
                     _ => array.count,
                 };
-                let columns = h.layers.last().map_or(d.layer.q_width, |l| l.out);
-                (h.output.as_str(), grid, given(array), columns)
+                (h.output.as_str(), grid, given(array), d.columns(h))
             })
             .collect()
     }
@@ -361,7 +360,7 @@ impl Decoding<'_, '_> {
         let asked = |i: usize| queries.get(first + i.min(rows - 1));
         let (d, h) = self.decoder.layer(self.head)?;
         let array = self.decoder.blueprint.queries(h).clone();
-        let columns = h.layers.last().map_or(d.layer.q_width, |l| l.out);
+        let columns = d.columns(h);
         if let Content::Learned { tensor, channels } = &array.content {
             if !self.decoder.tables.contains_key(tensor) {
                 let table = self.decoder.model.read_tensor(tensor)?;

@@ -8,7 +8,7 @@ use super::{EncoderState, Latents};
 use crate::error::{Error, Result};
 use crate::model::{Model, Prepared};
 use crate::perceiver::blueprint::{Blueprint, Content, Modality, Positions};
-use crate::perceiver::stream::{
+use crate::perceiver::chunks::{
     CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder, chunk_size,
 };
 use crate::tensor::Tensor;

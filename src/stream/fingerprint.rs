@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::model::Model;
-use crate::perceiver::stream::{SMALLEST, StreamEncoder};
+use crate::perceiver::chunks::{SMALLEST, StreamEncoder};
 
 /// FNV-1a over words.
 struct Hash(u64);

@@ -29,7 +29,7 @@ impl Model {
     ///
     /// ```
     /// # use perceiver::{Architecture, Engine, Model, PerceiverConfig, Sizes, Tensor};
-    /// # use perceiver::internals::weights::RandomTensors;
+    /// # use perceiver::RandomTensors;
     /// # let mut config = PerceiverConfig::new(Architecture::ImageFourier);
     /// # (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
     /// # config.num_cross_attention_heads = 1;

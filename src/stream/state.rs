@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::checkpoint::{read_tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::kernels::attention::LOWEST_SCORE;
-use crate::perceiver::stream::{STATISTICS, SUMS, StateShape};
+use crate::perceiver::chunks::{STATISTICS, SUMS, StateShape};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Tensor of a state's file: which model it is of.

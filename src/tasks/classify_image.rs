@@ -19,6 +19,7 @@ use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
 use crate::media::frame::Frame;
 use crate::model::{Model, RunOptions};
+use crate::perceiver::official::Item;
 use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -172,12 +173,12 @@ impl<'m> ImageClassifier<'m> {
 /// Whether a model takes pictures of this size, or what it takes.
 fn fits(config: &PerceiverConfig, height: usize, width: usize) -> std::result::Result<(), String> {
     let side = config.image_size;
-    match config.architecture {
-        Architecture::ImageLearned if [height, width] != [side; 2] => Err(format!(
+    match config.architecture.class().item {
+        Item::Picture { learned: true, .. } if [height, width] != [side; 2] => Err(format!(
             "{side}×{side} pixels, for which its positions were learned"
         )),
-        Architecture::ImageConvolution if height.min(width) < 5 => {
-            Err("sides of at least 5 pixels".to_owned())
+        Item::Picture { least, .. } if height.min(width) < least => {
+            Err(format!("sides of at least {least} pixels"))
         }
         _ => Ok(()),
     }

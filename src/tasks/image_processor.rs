@@ -11,7 +11,8 @@ use super::processor_file;
 use crate::error::{Error, Result};
 use crate::media::frame::Frame;
 use crate::media::resample::{Resampling, resize};
-use crate::perceiver::{Architecture, PerceiverConfig};
+use crate::perceiver::PerceiverConfig;
+use crate::perceiver::official::Item;
 use crate::tensor::Tensor;
 
 /// Pixels of the largest crop.
@@ -108,8 +109,8 @@ impl PerceiverImageProcessor {
             height: side,
             width: side,
         };
-        match config.architecture {
-            Architecture::ImageLearned => PerceiverImageProcessor {
+        match config.architecture.class().item {
+            Item::Picture { learned: true, .. } => PerceiverImageProcessor {
                 size: square(config.image_size),
                 crop_size: square((config.image_size * 8).div_ceil(7)),
                 ..PerceiverImageProcessor::default()

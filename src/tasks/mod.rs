@@ -1,10 +1,9 @@
-//! What the models are for: recipes that take texts, pictures, frames and sound, and give filled
+//! What the models are for: pipelines that take texts, pictures, frames and sound, and give filled
 //! texts, classes, flow and reconstructed clips.
 //!
-//! Each class of model has a graph builder ([`masked_lm`], [`text_classification`],
-//! [`image_classification`], [`optical_flow`], [`multimodal`]) and a recipe around it ([`fill_mask`],
-//! [`classify_text`], [`classify_image`], [`flow`], [`autoencode`]). The recipes do what the published ones do and leave all arithmetic of
-//! the network to [`Model::run`], or to anything else that answers as a model would ([`Run`]).
+//! Each kind of model has one ([`fill_mask`], [`classify_text`], [`classify_image`], [`flow`],
+//! [`autoencode`]). They do what the published ones do and leave all arithmetic of the network to
+//! [`Model::run`], or to anything else that answers as a model would ([`Run`]).
 
 pub mod autoencode;
 pub mod classes;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::media::frame::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
+use crate::perceiver::official::Item;
 use crate::tensor::{NamedTensors, Tensor};
 
 /// What to compute beside the model's outputs.
@@ -168,13 +169,11 @@ fn runs(
     processor: Option<&PerceiverImageProcessor>,
     full: Option<bool>,
 ) -> Result<Runs> {
-    match architecture {
-        Architecture::MaskedLm | Architecture::SequenceClassification => text(model, inputs),
-        Architecture::ImageLearned
-        | Architecture::ImageFourier
-        | Architecture::ImageConvolution => pictures(model, inputs, processor),
-        Architecture::OpticalFlow => optical_flow(inputs),
-        Architecture::Multimodal => multimodal(model, inputs, full),
+    match architecture.class().item {
+        Item::Text => text(model, inputs),
+        Item::Picture { .. } => pictures(model, inputs, processor),
+        Item::Frames => optical_flow(inputs),
+        Item::Clip => multimodal(model, inputs, full),
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use super::fold as fold_weights;
+use super::fold;
 use super::positions::{fourier_tables, resized_positions};
 use crate::error::{Error, Result};
 use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
@@ -102,10 +102,7 @@ impl<T: Real> ParameterStore<T> {
     /// # Errors
     /// When a tensor cannot be read or has another size than the recipe says.
     pub fn get(&self, recipe: &Recipe) -> Result<Arc<Vec<T>>> {
-        let mut known = self
-            .known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self.known();
         if let Some(array) = known.get(recipe) {
             return Ok(array.clone());
         }
@@ -116,11 +113,11 @@ impl<T: Real> ParameterStore<T> {
 
     /// Drops arrays that nothing else holds; they are evaluated again when they are asked for.
     pub(crate) fn release(&self) {
-        let mut known = self
-            .known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.retain(|_, array| Arc::strong_count(array) > 1);
+        self.known().retain(|_, array| Arc::strong_count(array) > 1);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Recipe, Arc<Vec<T>>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +149,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
         Ok(data)
     };
     match recipe {
-        Recipe::Stored { name, .. } => Ok(pad(extent, &read(name, extent.len())?)),
+        Recipe::Stored { name, .. } => Ok(pad(extent, &read(name, extent.len())?, T::from_f32)),
         Recipe::LinearWeight {
             parts,
             input,
@@ -186,7 +183,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             bands,
         } => {
             let tables = fourier_tables(axes, *spacing, max_resolution, *bands);
-            Ok(pad(extent, &tables))
+            Ok(pad(extent, &tables, T::from_f32))
         }
         Recipe::ConvolutionWeight {
             weight,
@@ -218,16 +215,8 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             Ok(array)
         }
         Recipe::Folded(folded) => {
-            let dense = fold_weights::evaluate(folded, &read)?;
-            let [_, cols] = folded.shape();
-            let mut array = vec![T::default(); extent.padded_len()];
-            let rows = array.chunks_exact_mut(extent.stride().max(1));
-            for (to, from) in rows.zip(dense.chunks_exact(cols.max(1))) {
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = T::from_f64(from);
-                }
-            }
-            Ok(array)
+            let dense = fold::evaluate(folded, &read)?;
+            Ok(pad(extent, &dense, T::from_f64))
         }
         Recipe::NormWeight {
             norm,
@@ -272,14 +261,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let side = positions.isqrt();
             let table = read(name, positions * channels)?;
             let resized = resized_positions(&table[..side * side * channels], *channels, *size);
-            let mut array = vec![T::default(); extent.padded_len()];
-            let rows = array.chunks_exact_mut(extent.stride().max(1));
-            for (to, from) in rows.zip(resized.chunks_exact((*channels).max(1))) {
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = T::from_f64(from);
-                }
-            }
-            Ok(array)
+            Ok(pad(extent, &resized, T::from_f64))
         }
     }
 }
@@ -396,17 +378,12 @@ fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
 }
 
 /// A dense array with rows padded to four elements.
-fn pad<T: Real>(extent: Extent, dense: &[f32]) -> Vec<T> {
+fn pad<S: Copy, T: Real>(extent: Extent, dense: &[S], convert: impl Fn(S) -> T) -> Vec<T> {
     let mut array = vec![T::default(); extent.padded_len()];
-    if extent.cols == 0 {
-        return array;
-    }
-    for (to, from) in array
-        .chunks_exact_mut(extent.stride())
-        .zip(dense.chunks_exact(extent.cols))
-    {
+    let rows = array.chunks_exact_mut(extent.stride().max(1));
+    for (to, from) in rows.zip(dense.chunks_exact(extent.cols.max(1))) {
         for (to, &from) in to.iter_mut().zip(from) {
-            *to = T::from_f32(from);
+            *to = convert(from);
         }
     }
     array

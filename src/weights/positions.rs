@@ -44,8 +44,8 @@ pub fn cells(n: usize) -> Vec<f32> {
 /// Tables `[Σ axes, 1 + 2·bands]` for grid positions in [-1, 1] on each axis, with frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
 ///
 /// ```
-/// use perceiver::graph::Spacing;
-/// use perceiver::perceiver::positions::fourier_tables;
+/// use perceiver::internals::graph::Spacing;
+/// use perceiver::internals::weights::positions::fourier_tables;
 /// let table = fourier_tables(&[3], Spacing::Ends, &[8], 2);
 /// assert_eq!(table.len(), 3 * 5);
 /// assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);

@@ -250,7 +250,7 @@ fn a_built_model_runs_everywhere_alike() {
     assert_eq!(blueprint.channels, 11);
     let crosses = blueprint.steps.iter().filter_map(|s| match s {
         Step::Cross(layer) => Some(layer.prefix.as_str()),
-        Step::Tower { .. } => None,
+        _ => None,
     });
     assert!(crosses.eq(["cross.0", "cross.1", "cross.1"]));
     let inputs = blueprint.sample_inputs(2, 1).expect("inputs");

@@ -147,10 +147,6 @@ impl Executor for GpuExecutor {
         (self.own_bytes + self.bases.bytes()).saturating_sub(arrays)
     }
 
-    fn node_seconds(&self) -> Option<&[f64]> {
-        None
-    }
-
     fn profile(&mut self) -> Result<Spans> {
         self.timed()
     }

@@ -31,21 +31,19 @@ impl Output {
     /// the modality's.
     #[must_use]
     pub fn new(name: &str, queries: Modality) -> Self {
-        Output {
-            name: name.to_owned(),
-            asks: Asks::Rows(queries),
-            layers: Vec::new(),
-            shape: None,
-            upsample: None,
-        }
+        Self::of(name, Asks::Rows(queries))
     }
 
     /// The rows of an input modality ask, one result for each.
     #[must_use]
     pub fn per_row(name: &str, modality: &str) -> Self {
+        Self::of(name, Asks::Input(modality.to_owned()))
+    }
+
+    fn of(name: &str, asks: Asks) -> Self {
         Output {
             name: name.to_owned(),
-            asks: Asks::Input(modality.to_owned()),
+            asks,
             layers: Vec::new(),
             shape: None,
             upsample: None,

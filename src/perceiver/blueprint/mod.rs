@@ -151,6 +151,13 @@ impl OutputLinear {
     }
 }
 
+impl DecoderBlueprint {
+    /// Columns of the rows of one of its heads.
+    pub(crate) fn columns(&self, head: &Head) -> usize {
+        head.layers.last().map_or(self.layer.q_width, |l| l.out)
+    }
+}
+
 impl Blueprint {
     /// The rows that a head asks with.
     #[must_use]

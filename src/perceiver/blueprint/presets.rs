@@ -46,7 +46,7 @@ impl Size {
 /// ```
 /// # use std::sync::Arc;
 /// use perceiver::blueprint::presets::{Size, glue};
-/// # use perceiver::internals::weights::RandomTensors;
+/// # use perceiver::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// // The paper's size is 256 latents of 1280 channels, 26 layers of 8 heads.
 /// let size = Size { latents: 8, channels: 32, layers: 2, times: 1, heads: 4 };
@@ -109,7 +109,7 @@ pub enum Sound {
 /// ```
 /// # use std::sync::Arc;
 /// use perceiver::blueprint::presets::{Size, Sound, audio_set};
-/// # use perceiver::internals::weights::RandomTensors;
+/// # use perceiver::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// let size = Size { latents: 8, channels: 32, layers: 2, times: 1, heads: 4 };
 /// // Four times of 2×2 patches of 24 numbers, and 20 times of 16 mel bands.
@@ -178,7 +178,7 @@ pub fn audio_set(
 /// ```
 /// # use std::sync::Arc;
 /// use perceiver::blueprint::presets::{Size, entity_set};
-/// # use perceiver::internals::weights::RandomTensors;
+/// # use perceiver::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// let size = Size { latents: 32, channels: 64, layers: 2, times: 1, heads: 2 };
 /// let blueprint = entity_set(size, 512, 10, 48)?;
@@ -217,7 +217,7 @@ pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) ->
 /// ```
 /// # use std::sync::Arc;
 /// use perceiver::blueprint::presets::{Size, convolution_flow};
-/// # use perceiver::internals::weights::RandomTensors;
+/// # use perceiver::RandomTensors;
 /// use perceiver::{Engine, NamedTensors, Tensor};
 /// // The paper's size is 2048 latents of 512 channels, 24 layers of 16 heads, 368×496 pixels.
 /// let size = Size { latents: 16, channels: 32, layers: 2, times: 1, heads: 4 };

@@ -135,74 +135,26 @@ impl PerceiverConfig {
 }
 
 /// Keys that are read, beside those of plain sizes.
-const READ: [&str; 13] = [
-    "model_type",
-    "architectures",
-    "qk_channels",
-    "v_channels",
-    "cross_attention_shape_for_attention",
-    "hidden_act",
-    "use_query_residual",
-    "train_size",
-    "output_shape",
-    "id2label",
-    "label2id",
-    "num_labels",
-    "problem_type",
-];
+const READ: &str = "\
+    model_type architectures qk_channels v_channels cross_attention_shape_for_attention \
+    hidden_act use_query_residual train_size output_shape id2label label2id num_labels \
+    problem_type";
 
 /// Keys that sound as if they changed a result, and do not: of training, of other tasks, and those that
 /// Hugging Face's Perceiver classes leave alone.
-const IDLE: [&str; 18] = [
-    "layer_norm_eps",
-    "attention_probs_dropout_prob",
-    "hidden_dropout_prob",
-    "initializer_range",
-    "position_encoding_init_scale",
-    "output_attentions",
-    "output_hidden_states",
-    "chunk_size_feed_forward",
-    "cross_attention_hidden_size",
-    "tie_word_embeddings",
-    "tie_encoder_decoder",
-    "attn_implementation",
-    "_attn_implementation",
-    "_attn_implementation_internal",
-    "_attn_implementation_autoset",
-    "num_beam_groups",
-    "mask_token_id",
-    "experts_implementation",
-];
+const IDLE: &str = "\
+    layer_norm_eps attention_probs_dropout_prob hidden_dropout_prob initializer_range \
+    position_encoding_init_scale output_attentions output_hidden_states \
+    chunk_size_feed_forward cross_attention_hidden_size tie_word_embeddings \
+    tie_encoder_decoder attn_implementation _attn_implementation \
+    _attn_implementation_internal _attn_implementation_autoset num_beam_groups mask_token_id \
+    experts_implementation";
 
 /// A key with one of these in its name says something about the arithmetic.
-const TELLING: [&str; 26] = [
-    "attention",
-    "attend",
-    "latent",
-    "channel",
-    "head",
-    "layer",
-    "block",
-    "widening",
-    "activation",
-    "hidden",
-    "norm",
-    "residual",
-    "position",
-    "embedding",
-    "rotary",
-    "causal",
-    "band",
-    "fourier",
-    "conv",
-    "kernel",
-    "bias",
-    "quant",
-    "lora",
-    "expert",
-    "is_decoder",
-    "preprocess",
-];
+const TELLING: &str = "\
+    attention attend latent channel head layer block widening activation hidden norm \
+    residual position embedding rotary causal band fourier conv kernel bias quant lora \
+    expert is_decoder preprocess";
 
 /// Keys of a JSON object, with errors that say where.
 struct Keys<'a> {
@@ -232,10 +184,9 @@ impl<'a> Keys<'a> {
                 Value::Object(o) => o.is_empty(),
                 Value::Bool(true) => false,
             };
-            let known = [sizes, &READ, &IDLE]
-                .iter()
-                .any(|keys| keys.contains(&key.as_str()));
-            if nothing || known || !TELLING.iter().any(|word| key.contains(word)) {
+            let mut words = READ.split(' ').chain(IDLE.split(' '));
+            let known = sizes.contains(&key.as_str()) || words.any(|word| word == key.as_str());
+            if nothing || known || !TELLING.split(' ').any(|word| key.contains(word)) {
                 continue;
             }
             let shown: String = key.chars().take(80).flat_map(char::escape_debug).collect();

@@ -133,43 +133,18 @@ impl PerceiverConfig {
 
     /// Sizes that are plain numbers, by key.
     fn sizes_mut(&mut self) -> [(&'static str, &mut usize); 17] {
-        [
-            ("num_latents", &mut self.num_latents),
-            ("d_latents", &mut self.d_latents),
-            ("d_model", &mut self.d_model),
-            ("num_blocks", &mut self.num_blocks),
-            (
-                "num_self_attends_per_block",
-                &mut self.num_self_attends_per_block,
-            ),
-            (
-                "num_self_attention_heads",
-                &mut self.num_self_attention_heads,
-            ),
-            (
-                "num_cross_attention_heads",
-                &mut self.num_cross_attention_heads,
-            ),
-            (
-                "self_attention_widening_factor",
-                &mut self.self_attention_widening_factor,
-            ),
-            (
-                "cross_attention_widening_factor",
-                &mut self.cross_attention_widening_factor,
-            ),
-            ("vocab_size", &mut self.vocab_size),
-            ("max_position_embeddings", &mut self.max_position_embeddings),
-            ("image_size", &mut self.image_size),
-            ("num_frames", &mut self.num_frames),
-            ("audio_samples_per_frame", &mut self.audio_samples_per_frame),
-            ("samples_per_patch", &mut self.samples_per_patch),
-            ("output_num_channels", &mut self.output_num_channels),
-            (
-                "_label_trainable_num_channels",
-                &mut self.label_trainable_num_channels,
-            ),
-        ]
+        macro_rules! by_key {
+            ($($field:ident)*; $key:literal: $other:ident) => {
+                [$((stringify!($field), &mut self.$field),)* ($key, &mut self.$other)]
+            };
+        }
+        by_key!(
+            num_latents d_latents d_model num_blocks num_self_attends_per_block
+            num_self_attention_heads num_cross_attention_heads self_attention_widening_factor
+            cross_attention_widening_factor vocab_size max_position_embeddings image_size num_frames
+            audio_samples_per_frame samples_per_patch output_num_channels;
+            "_label_trainable_num_channels": label_trainable_num_channels
+        )
     }
 
     /// Checks that the sizes fit each other and are within reason.

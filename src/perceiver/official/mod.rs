@@ -25,7 +25,12 @@ pub(crate) use pictures::LONGEST_SIDE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Item {
     Text,
-    Picture,
+    Picture {
+        /// Whether positions are learned for squares of side `image_size`.
+        learned: bool,
+        /// The smallest side.
+        least: usize,
+    },
     /// Two frames of a video.
     Frames,
     /// Frames of a video and their sound.
@@ -44,7 +49,7 @@ pub(crate) struct Class {
     /// Checks what concerns this class alone; returns elements of its largest arrays by the key that
     /// decides them.
     pub(crate) check: fn(&PerceiverConfig) -> Result<Vec<(&'static str, usize)>, Misfit>,
-    /// What the published recipes run a model with.
+    /// What the published examples run a model with.
     pub(crate) usual_sizes: fn(&PerceiverConfig) -> Sizes,
     /// The model as data.
     pub(crate) blueprint: fn(&PerceiverConfig, &Sizes) -> Blueprint,
@@ -141,7 +146,7 @@ impl Architecture {
     /// Whether single pictures come in.
     #[must_use]
     pub const fn is_image(self) -> bool {
-        matches!(self.class().item, Item::Picture)
+        matches!(self.class().item, Item::Picture { .. })
     }
 
     pub(super) fn names() -> String {

@@ -8,7 +8,7 @@ use super::blueprint::{
     Blueprint, Content, DecoderBlueprint, Head, Modality, Positions, QuerySource, Step,
 };
 use super::build;
-use super::fold::{FoldedEncoder, encoder_fold, encoder_pays};
+use super::folded::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
 use super::request::{Request, Sizes};
 use super::rows::Rows;
@@ -251,7 +251,7 @@ pub(crate) fn decode(
     let value = g.input(LATENTS, Extent::new(1, latents.rows, latents.channels));
     g.kept.push(value);
     let array = chunk_of(blueprint.queries(head), rows)?;
-    let columns = head.layers.last().map_or(decoder.layer.q_width, |l| l.out);
+    let columns = decoder.columns(head);
     let head = Head {
         output: ROWS.to_owned(),
         queries: QuerySource::Array(Box::new(array)),
