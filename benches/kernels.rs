@@ -13,10 +13,10 @@ use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use perceiver::internals::cpu;
-use perceiver::internals::gpu::{Device, Parameters, Session};
-use perceiver::internals::graph::Plan;
-use perceiver::internals::graph::passes::split_attention;
+use perceiver::internals::gpu::{Device, GpuExecutor, Parameters};
+use perceiver::internals::graph::passes::split;
 use perceiver::internals::graph::single;
+use perceiver::internals::graph::{Executor, Plan};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::attention::Attention;
 use perceiver::internals::kernels::gemm::{Activation, Gemm};
@@ -127,21 +127,21 @@ fn device() -> Option<&'static Device> {
     DEVICE.get_or_init(open).as_ref()
 }
 
-fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::Session<f32>> {
+fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::CpuExecutor<f32>> {
     let nothing = ParameterStore::new(Arc::new(NamedTensors::new()));
-    let mut session = cpu::Session::new(single(op)?, &nothing)?;
+    let mut session = cpu::CpuExecutor::new(single(op)?, &nothing)?;
     for (i, operand) in operands.iter().enumerate() {
         session.write(&format!("operand {i}"), operand)?;
     }
     Ok(session)
 }
 
-fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<Session> {
-    let graph = split_attention(single(op)?.graph().clone(), &|a| {
+fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<GpuExecutor> {
+    let graph = split(single(op)?.graph().clone(), &|a| {
         attention_splits(a, device.traits())
     });
     let nothing = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));
-    let mut session = Session::new(Plan::new(graph)?, &nothing)?;
+    let mut session = GpuExecutor::new(Plan::new(graph)?, &nothing)?;
     for (i, operand) in operands.iter().enumerate() {
         session.write(&format!("operand {i}"), operand)?;
     }
@@ -162,7 +162,7 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 /// A session on the device, after a look at its result.
-fn checked_gpu_session(case: &Case, device: &Device) -> Result<Session> {
+fn checked_gpu_session(case: &Case, device: &Device) -> Result<GpuExecutor> {
     let operands = random_operands(&case.op, 1);
     let session = gpu_session(&case.op, &operands, device)?;
     let mut twin = cpu_session(&case.op, &operands)?;
@@ -195,7 +195,7 @@ fn group(c: &mut Criterion, name: &str, cases: &[Case]) {
         group.throughput(Throughput::Elements(case.op.cost().flops));
         // Sessions are made when criterion first asks for a measurement, so that a filter on the
         // command line also saves the checks.
-        let mut session: Option<cpu::Session<f32>> = None;
+        let mut session: Option<cpu::CpuExecutor<f32>> = None;
         group.bench_function(BenchmarkId::new(case.name, "cpu"), |b| {
             let session = session.get_or_insert_with(|| {
                 cpu_session(&case.op, &random_operands(&case.op, 1))
@@ -208,7 +208,7 @@ fn group(c: &mut Criterion, name: &str, cases: &[Case]) {
             });
         });
         let Some(device) = device else { continue };
-        let mut session: Option<Session> = None;
+        let mut session: Option<GpuExecutor> = None;
         group.bench_function(BenchmarkId::new(case.name, device.name()), |b| {
             let session = session.get_or_insert_with(|| {
                 checked_gpu_session(case, device).unwrap_or_else(|e| panic!("{e}"))

@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use perceiver::internals::cpu;
-use perceiver::internals::gpu::{Device, Parameters, Session, ShaderChecks, adapters};
-use perceiver::internals::graph::single;
+use perceiver::internals::gpu::{Device, GpuExecutor, Parameters, ShaderChecks, adapters};
+use perceiver::internals::graph::{Executor, single};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::Variant;
 use perceiver::internals::kernels::attention::Attention;
@@ -79,7 +79,7 @@ fn main() -> Result<()> {
         let flops = op.cost().flops;
         let operands = random_operands(&op, 1);
         let store = ParameterStore::<f32>::new(std::sync::Arc::new(NamedTensors::new()));
-        let mut session = cpu::Session::new(single(&op)?, &store)?;
+        let mut session = cpu::CpuExecutor::new(single(&op)?, &store)?;
         for (i, operand) in operands.iter().enumerate() {
             session.write(&format!("operand {i}"), operand)?;
         }
@@ -103,7 +103,7 @@ fn main() -> Result<()> {
             let nothing = std::sync::Arc::new(NamedTensors::new());
             let parameters = Parameters::new(device.clone(), nothing);
             let mut session =
-                Session::with_variants(single(&op)?, &parameters, &|_| Some(variant))?;
+                GpuExecutor::with_variants(single(&op)?, &parameters, &|_| Some(variant))?;
             for (i, operand) in operands.iter().enumerate() {
                 session.write(&format!("operand {i}"), operand)?;
             }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
 use perceiver::internals::weights::RandomTensors;
 use perceiver::{Engine, Result};
 

@@ -3,15 +3,13 @@
 //! `cargo run --release --example paper_models -- flow my-flow` writes `config.json`, random weights and
 //! some inputs; then `perceiver run --model my-flow --inputs my-flow/inputs.safetensors --outputs
 //! out.safetensors` runs it. The others are `glue`, `audio-set`, `audio-set-mel` and `entities`. Sizes are
-//! small here; the documentation of `perceiver::internals::perceiver::presets` has the papers'.
+//! small here; the documentation of `perceiver::blueprint::presets` has the papers'.
 
 use std::path::PathBuf;
 
+use perceiver::blueprint::Blueprint;
+use perceiver::blueprint::presets::{Size, Sound, audio_set, convolution_flow, entity_set, glue};
 use perceiver::checkpoint::write_tensors;
-use perceiver::internals::perceiver::blueprint::Blueprint;
-use perceiver::internals::perceiver::presets::{
-    Size, Sound, audio_set, convolution_flow, entity_set, glue,
-};
 use perceiver::internals::weights::{RandomTensors, TensorSource};
 use perceiver::{Engine, Error, NamedTensors, Result, Tensor};
 

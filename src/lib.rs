@@ -24,8 +24,8 @@ pub use measure::{profile, tune};
 pub use model::{
     DEVICE_VARIABLE, DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions, automatic,
 };
-pub use perceiver::stack::Sizes;
-pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType};
+pub use perceiver::blueprint;
+pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
 pub use tensor::{DType, Data, NamedTensors, Tensor};
 pub use wgpu;
 

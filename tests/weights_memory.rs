@@ -1,7 +1,7 @@
 //! Memory that reading a weight file takes, measured: never more than a small multiple of its length,
 //! whatever it promises. One test alone in its program, since the allocator counts all threads.
 
-#[path = "weights/writer.rs"]
+#[path = "suite/weights/writer.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod writer;
 

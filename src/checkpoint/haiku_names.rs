@@ -112,12 +112,7 @@ fn decoder(architecture: Architecture, module: &str, name: &str) -> Name {
     match inner {
         "output" => linear(&format!("{outer}.final_layer"), name),
         "~/trainable_position_encoding" if name == "pos_embs" => {
-            // There the classification decoder is that of one modality.
-            let outer = if architecture == Architecture::Multimodal {
-                "decoder.modalities.label.decoder"
-            } else {
-                outer
-            };
+            let outer = architecture.class().query_module.unwrap_or(outer);
             kept(format!(
                 "{outer}.output_position_encodings.position_embeddings"
             ))

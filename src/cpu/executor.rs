@@ -7,31 +7,41 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Result;
-use crate::graph::{Placement, Plan, Source, ValueId, View, input_parts, no_output, repeat_to};
+use crate::graph::{
+    Executor, Placement, Plan, Source, Span, Spans, ValueId, View, input_parts, no_output,
+    repeat_to, sealed,
+};
 use crate::kernels::{Op, Real, unpad};
 use crate::tensor::Tensor;
 use crate::weights::ParameterStore;
 
 /// A number type that plans can be run in.
-pub trait Execute: Real {
+pub trait Execute: Real + Send + Sync {
+    /// What runs in it are called.
+    const NAME: &'static str;
+
     /// Runs one op on the arrays that there are, in the order of its signature.
     fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]);
 }
 
 impl Execute for f64 {
+    const NAME: &'static str = "reference";
+
     fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]) {
         op.reference(inputs, outputs);
     }
 }
 
 impl Execute for f32 {
+    const NAME: &'static str = "cpu";
+
     fn execute(op: &Op, inputs: &[&[Self]], outputs: &mut [&mut [Self]]) {
         op.fast(inputs, outputs);
     }
 }
 
 /// A plan with its memory, ready to run any number of times.
-pub struct Session<T: Execute> {
+pub struct CpuExecutor<T: Execute> {
     plan: Plan,
     /// Parameters by value.
     parameters: Vec<Option<Arc<Vec<T>>>>,
@@ -44,7 +54,7 @@ pub struct Session<T: Execute> {
     ops: Vec<Op>,
 }
 
-impl<T: Execute> Session<T> {
+impl<T: Execute> CpuExecutor<T> {
     /// Allocates the plan's memory and runs the part that runs once.
     ///
     /// # Errors
@@ -68,7 +78,7 @@ impl<T: Execute> Session<T> {
             .map(|&n| vec![T::default(); n])
             .collect();
         let ops = plan.graph().nodes.iter().map(|n| n.op).collect();
-        let mut session = Session {
+        let mut session = CpuExecutor {
             plan,
             parameters,
             own,
@@ -76,121 +86,8 @@ impl<T: Execute> Session<T> {
             seconds: Vec::new(),
             ops,
         };
-        session.prepare();
+        session.prepare()?;
         Ok(session)
-    }
-
-    /// Runs the part that runs once, again: for a graph with inputs that are kept, after they have
-    /// been written.
-    pub fn prepare(&mut self) {
-        for i in 0..self.plan.once() {
-            self.run_node(i);
-        }
-    }
-
-    /// Has the first keys of all factored attentions lie further on, by `first` grid positions.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when keys would lie beyond the grid.
-    pub fn set_first_key(&mut self, first: usize) -> Result<()> {
-        for (node, op) in self.plan.graph().nodes.iter().zip(&mut self.ops) {
-            if let Some(moved) = node.op.from_key(first) {
-                moved.check(&node.label)?;
-                *op = moved;
-            }
-        }
-        Ok(())
-    }
-
-    /// The plan that this session runs.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// Bytes allocated, parameters included.
-    #[must_use]
-    pub fn allocated_bytes(&self) -> u64 {
-        let elements = self.own.iter().map(Vec::len).sum::<usize>()
-            + self.slots.iter().map(Vec::len).sum::<usize>()
-            + self
-                .parameters
-                .iter()
-                .flatten()
-                .map(|p| p.len())
-                .sum::<usize>();
-        (elements * size_of::<T>()) as u64
-    }
-
-    /// Sets an input: `data` is dense, batch × rows × columns.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when there is no such input or the size is wrong.
-    pub fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
-        for (id, extent, elements) in input_parts(&self.plan, name, data.len())? {
-            if extent.cols == 0 {
-                continue;
-            }
-            let own = self.own[id.index()].chunks_exact_mut(extent.stride());
-            for (to, from) in own.zip(data[elements].chunks_exact(extent.cols)) {
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = T::from_f32(from);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs the plan. `progress` hears how many of how many floating-point operations are done.
-    ///
-    /// # Errors
-    /// None on the CPU; the signature is that of every executor.
-    pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        let steps = self.plan.once()..self.plan.graph().nodes.len();
-        let total: u64 = steps
-            .clone()
-            .map(|i| self.plan.graph().nodes[i].op.cost().flops)
-            .sum();
-        let mut done = 0;
-        self.seconds.clear();
-        self.seconds.resize(steps.end, 0.0);
-        for i in steps {
-            let start = Instant::now();
-            self.run_node(i);
-            self.seconds[i] = start.elapsed().as_secs_f64();
-            done += self.plan.graph().nodes[i].op.cost().flops;
-            progress(done, total);
-        }
-        Ok(())
-    }
-
-    /// Seconds of the last run, by node; zero for nodes that run once, at load.
-    #[must_use]
-    pub fn node_seconds(&self) -> &[f64] {
-        &self.seconds
-    }
-
-    /// The result `name` of the last run, dense.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when the plan has no such output.
-    pub fn read(&self, name: &str) -> Result<Tensor> {
-        let output = self
-            .plan
-            .graph()
-            .outputs
-            .iter()
-            .find(|o| o.name == name)
-            .ok_or_else(|| no_output(&self.plan, name))?;
-        let mut data = Vec::new();
-        for &piece in &output.pieces {
-            let extent = self.plan.graph().extent(piece);
-            unpad(extent, self.slice(self.plan.graph().view(piece)), &mut data);
-        }
-        Tensor::f32(
-            output.shape.clone(),
-            repeat_to(output.shape.iter().product(), data),
-        )
     }
 
     fn run_node(&mut self, i: usize) {
@@ -243,5 +140,116 @@ impl<T: Execute> Session<T> {
         };
         let first = view.first_row * view.extent.stride();
         &memory[first..first + view.extent.padded_len()]
+    }
+}
+
+impl<T: Execute> sealed::Sealed for CpuExecutor<T> {}
+
+impl<T: Execute> Executor for CpuExecutor<T> {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        for (id, extent, elements) in input_parts(&self.plan, name, data.len())? {
+            if extent.cols == 0 {
+                continue;
+            }
+            let own = self.own[id.index()].chunks_exact_mut(extent.stride());
+            for (to, from) in own.zip(data[elements].chunks_exact(extent.cols)) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = T::from_f32(from);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let steps = self.plan.once()..self.plan.graph().nodes.len();
+        let flops = |i: usize| self.plan.graph().nodes[i].op.cost().flops;
+        let total: u64 = steps.clone().map(flops).sum();
+        let mut done = 0;
+        self.seconds.clear();
+        self.seconds.resize(steps.end, 0.0);
+        for i in steps {
+            let start = Instant::now();
+            self.run_node(i);
+            self.seconds[i] = start.elapsed().as_secs_f64();
+            done += self.plan.graph().nodes[i].op.cost().flops;
+            progress(done, total);
+        }
+        Ok(())
+    }
+
+    fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.run(progress)
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        let output = self.plan.graph().outputs.iter().find(|o| o.name == name);
+        let output = output.ok_or_else(|| no_output(&self.plan, name))?;
+        let mut data = Vec::new();
+        for &piece in &output.pieces {
+            let extent = self.plan.graph().extent(piece);
+            unpad(extent, self.slice(self.plan.graph().view(piece)), &mut data);
+        }
+        let elements = output.shape.iter().product();
+        Tensor::f32(output.shape.clone(), repeat_to(elements, data))
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        for i in 0..self.plan.once() {
+            self.run_node(i);
+        }
+        Ok(())
+    }
+
+    fn set_first_key(&mut self, first: usize) -> Result<()> {
+        for (node, op) in self.plan.graph().nodes.iter().zip(&mut self.ops) {
+            if let Some(moved) = node.op.from_key(first) {
+                moved.check(&node.label)?;
+                *op = moved;
+            }
+        }
+        Ok(())
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        let arrays = self.own.iter().chain(&self.slots);
+        let parameters = self.parameters.iter().flatten().map(|p| p.len());
+        let elements = arrays.map(Vec::len).chain(parameters).sum::<usize>();
+        (elements * size_of::<T>()) as u64
+    }
+
+    fn staging_bytes(&self) -> u64 {
+        0
+    }
+
+    fn node_seconds(&self) -> Option<&[f64]> {
+        Some(&self.seconds)
+    }
+
+    fn profile(&mut self) -> Result<Spans> {
+        self.run(&mut |_, _| {})?;
+        let mut at = 0.0;
+        let nodes = self.seconds.iter().enumerate().skip(self.plan.once());
+        let device = nodes.map(|(node, &seconds)| {
+            let start = at;
+            at += seconds;
+            Span {
+                node,
+                start,
+                seconds,
+            }
+        });
+        Ok(Spans {
+            device: device.collect(),
+            ..Spans::default()
+        })
+    }
+
+    fn variant_names(&self) -> Vec<&'static str> {
+        vec![T::NAME; self.ops.len()]
     }
 }

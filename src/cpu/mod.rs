@@ -3,4 +3,4 @@
 
 mod executor;
 
-pub use executor::{Execute, Session};
+pub use executor::{CpuExecutor, Execute};

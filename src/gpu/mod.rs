@@ -27,7 +27,7 @@ pub use cache_place::{CACHE_VARIABLE, CachePlace};
 pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Submission, SubmissionBudget};
-pub use session::{Choice, Session, Span, Spans};
+pub use session::{Choice, GpuExecutor};
 pub use store::Parameters;
 pub use trial::try_variant;
 pub use tuning::{Denied, TunedChoice, Tuning, bucket};

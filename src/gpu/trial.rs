@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Device, Parameters, Session};
+use super::{Device, GpuExecutor, Parameters};
 use crate::error::Result;
-use crate::graph::single;
+use crate::graph::{Executor, single};
 use crate::kernels::{Outcome, Problem, Variant};
 use crate::tensor::NamedTensors;
 
@@ -20,7 +20,7 @@ pub fn try_variant(problem: &Problem, device: &Device, variant: Variant) -> Outc
 fn found(problem: &Problem, device: &Device, variant: Variant) -> Result<Vec<Vec<f32>>> {
     let plan = single(problem.op())?;
     let parameters = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));
-    let mut session = Session::with_variants(plan, &parameters, &|_| Some(variant))?;
+    let mut session = GpuExecutor::with_variants(plan, &parameters, &|_| Some(variant))?;
     let operands = problem.dense_operands();
     for (i, operand) in operands.iter().enumerate() {
         session.write(&format!("operand {i}"), operand)?;

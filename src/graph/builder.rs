@@ -5,6 +5,7 @@ use super::parameter::HeadLayout;
 use super::parameter::{LinearPart, Recipe, Spacing, part_columns};
 use super::{Graph, Node, Output, Source, Stage, Value, ValueId, View, Window};
 use crate::error::{Error, Result};
+use crate::kernels::Op;
 use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::Attention;
 use crate::kernels::convolution::Convolution;
@@ -15,7 +16,6 @@ use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
 use crate::kernels::transpose::Transpose;
-use crate::kernels::{Kernel, Op};
 use crate::tensor::{Element, Extent};
 
 /// A linear layer, or several that read the same rows, with an epilogue.
@@ -34,6 +34,18 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Layers of the same rows, with nothing after them.
+    #[must_use]
+    pub fn new(parts: Vec<LinearPart>, input: HeadLayout) -> Self {
+        Linear {
+            parts,
+            input,
+            divisor: 1,
+            activation: Activation::None,
+            residual: None,
+        }
+    }
+
     /// First column of each part in the output.
     #[must_use]
     pub fn columns(&self) -> Vec<usize> {
@@ -51,7 +63,7 @@ pub struct AttentionSource {
 }
 
 impl Graph {
-    fn push_value(&mut self, label: String, extent: Extent, source: Source) -> ValueId {
+    pub(super) fn push_value(&mut self, label: String, extent: Extent, source: Source) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).expect("fewer than 2^32 values"));
         self.values.push(Value {
             label,
@@ -62,17 +74,18 @@ impl Graph {
         id
     }
 
-    fn push_node(
+    /// Adds an op; its results have the extents of its signature.
+    pub(super) fn push_node(
         &mut self,
         stage: Stage,
         label: &str,
-        op: Op,
+        op: impl Into<Op>,
         inputs: Vec<View>,
-        extents: &[Extent],
     ) -> Vec<ValueId> {
+        let op = op.into();
+        let extents = op.signature().result_extents().into_iter();
         let outputs: Vec<ValueId> = extents
-            .iter()
-            .map(|&e| self.push_value(label.to_owned(), e, Source::Node))
+            .map(|e| self.push_value(label.to_owned(), e, Source::Node))
             .collect();
         self.nodes.push(Node {
             label: label.to_owned(),
@@ -82,6 +95,21 @@ impl Graph {
             outputs: outputs.clone(),
         });
         outputs
+    }
+
+    /// As `push_node`, for an op of one result whose rows are those of `x`, item by item.
+    fn push_rows(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        op: impl Into<Op>,
+        inputs: Vec<View>,
+    ) -> ValueId {
+        let x = inputs[0].extent;
+        let id = self.push_node(stage, label, op, inputs)[0];
+        let extent = &mut self.values[id.index()].extent;
+        *extent = Extent::new(x.batch, x.rows, extent.cols);
+        id
     }
 
     /// An array that the host writes before each run.
@@ -186,14 +214,13 @@ impl Graph {
             }
             inputs.push(r);
         }
-        let op = Op::Gemm(Gemm {
+        let op = Gemm {
             bias,
             activation: linear.activation,
             residual_rows,
             ..Gemm::new(rows, inner, cols)
-        });
-        let extent = Extent::new(x.extent.batch, x.extent.rows, cols);
-        Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
+        };
+        Ok(self.push_rows(stage, label, op, inputs))
     }
 
     /// LayerNorm with gain `NAME.weight` and bias `NAME.bias` of the checkpoint.
@@ -206,8 +233,8 @@ impl Graph {
         let gain = self.parameter(stored("weight"));
         let bias = self.parameter(stored("bias"));
         let inputs = vec![x, self.view(gain), self.view(bias)];
-        let op = Op::LayerNorm(LayerNorm::new(x.extent.all_rows(), cols));
-        self.push_node(stage, label, op, inputs, &[x.extent])[0]
+        let op = LayerNorm::new(x.extent.all_rows(), cols);
+        self.push_rows(stage, label, op, inputs)
     }
 
     /// Attention of queries over keys. `carry` is the state of the keys so far; the result is
@@ -271,8 +298,7 @@ impl Graph {
             splits: 1,
             ..Attention::new(qe.rows, ke.rows, heads, d_qk, d_v)
         };
-        let extents = args.signature().result_extents();
-        Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents))
+        Ok(self.push_node(stage, label, args, inputs))
     }
 
     /// Token embedding plus positions.
@@ -290,14 +316,7 @@ impl Graph {
             vocabulary: table.extent.rows,
             cols: table.extent.cols,
         };
-        let extent = Extent::new(args.batch, args.length, args.cols);
-        self.push_node(
-            stage,
-            label,
-            Op::Embed(args),
-            vec![ids, table, positions],
-            &[extent],
-        )[0]
+        self.push_node(stage, label, args, vec![ids, table, positions])[0]
     }
 
     /// Rows times a folded weight, plus a folded bias and a residual.
@@ -333,25 +352,23 @@ impl Graph {
             inputs.push(self.view(bias));
         }
         inputs.extend(residual);
-        let op = Op::Gemm(Gemm {
+        let op = Gemm {
             bias: has_bias,
             residual_rows,
             ..Gemm::new(rows, inner, cols)
-        });
-        let extent = Extent::new(x.extent.batch, x.extent.rows, cols);
-        Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
+        };
+        Ok(self.push_rows(stage, label, op, inputs))
     }
 
     /// Columns become rows, item by item.
     pub fn transpose(&mut self, stage: Stage, label: &str, x: View) -> ValueId {
         let e = x.extent;
-        let op = Op::Transpose(Transpose {
+        let op = Transpose {
             batch: e.batch,
             rows: e.rows,
             cols: e.cols,
-        });
-        let extent = Extent::new(e.batch, e.cols, e.rows);
-        self.push_node(stage, label, op, vec![x], &[extent])[0]
+        };
+        self.push_node(stage, label, op, vec![x])[0]
     }
 
     /// LayerNorm scales `[batch, 1, rows]` of the rows of a window that are given as factors.
@@ -380,7 +397,7 @@ impl Graph {
         let mut inputs: Vec<View> = content.into_iter().collect();
         inputs.push(self.view(moments));
         inputs.extend(points);
-        let op = Op::RowScale(RowScale {
+        let op = RowScale {
             batch,
             rows: window.rows,
             first_row: if points.is_some() { 0 } else { window.first },
@@ -389,9 +406,8 @@ impl Graph {
             constant: rows.constant_channels(),
             indexed: points.is_some(),
             content: Element::F32,
-        });
-        let extent = Extent::new(batch, 1, window.rows);
-        Ok(self.push_node(stage, label, op, inputs, &[extent])[0])
+        };
+        Ok(self.push_node(stage, label, op, inputs)[0])
     }
 
     /// Attention over rows given as factors; `inputs` are content, folded queries, scales and mask.
@@ -423,8 +439,7 @@ impl Graph {
             inputs.push(self.view(acc));
             inputs.push(self.view(stats));
         }
-        let extents = args.signature().result_extents();
-        Ok(self.push_node(stage, label, Op::FactoredAttention(args), inputs, &extents))
+        Ok(self.push_node(stage, label, args, inputs))
     }
 
     /// Attention whose arguments are made already: queries, keys, values, and for factored queries
@@ -444,8 +459,7 @@ impl Graph {
             return Err(Error::graph(label, "the operands do not fit"));
         }
         let inputs: Vec<View> = inputs.into_iter().flatten().collect();
-        let extents = args.signature().result_extents();
-        Ok(self.push_node(stage, label, Op::Attention(args), inputs, &extents)[0])
+        Ok(self.push_node(stage, label, args, inputs)[0])
     }
 
     /// Rows of content, Fourier features and tail, each optional.
@@ -503,8 +517,7 @@ impl Graph {
             args.first_row = 0;
             inputs.push(points);
         }
-        let extent = Extent::new(args.batch, args.rows, args.cols());
-        Ok(self.push_node(stage, label, Op::Assemble(args), inputs, &[extent])[0])
+        Ok(self.push_node(stage, label, args, inputs)[0])
     }
 
     /// Convolution of pictures `[batch, height·width, inner]`, batch norm `norm` and ReLU.
@@ -538,8 +551,7 @@ impl Graph {
             channels: args.cols,
         });
         let inputs = vec![x, self.view(w), self.view(b)];
-        let extent = Extent::new(args.batch, args.output_pixels(), args.cols);
-        Ok(self.push_node(stage, label, Op::Convolution(args), inputs, &[extent])[0])
+        Ok(self.push_node(stage, label, args, inputs)[0])
     }
 
     /// Largest values in windows of pictures `[batch, height·width, cols]`.
@@ -560,8 +572,7 @@ impl Graph {
                 format!("the input is {}, expected {wanted}", x.extent),
             ));
         }
-        let extent = Extent::new(args.batch, args.output_pixels(), args.cols);
-        Ok(self.push_node(stage, label, Op::MaxPool(args), vec![x], &[extent])[0])
+        Ok(self.push_node(stage, label, args, vec![x])[0])
     }
 }
 

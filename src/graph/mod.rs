@@ -5,6 +5,7 @@
 //! node, or is an input, or is a parameter.
 
 mod builder;
+mod executor;
 mod fold;
 mod parameter;
 pub mod passes;
@@ -15,6 +16,8 @@ mod stage;
 mod transfer;
 
 pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
+pub(crate) use executor::sealed;
+pub use executor::{Executor, Span, Spans};
 pub use fold::{Factored, Fold, Folded, Named};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};

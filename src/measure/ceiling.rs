@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::gpu::{self, AdapterKind, Device};
-use crate::graph::single;
+use crate::graph::{Executor, single};
 use crate::kernels::gemm::Gemm;
 use crate::kernels::{Op, random_operands};
 use crate::tensor::NamedTensors;
@@ -47,7 +47,7 @@ impl Ceiling {
         let op = Op::Gemm(Gemm::new(n, n, n));
         let nothing = Arc::new(NamedTensors::new());
         let parameters = gpu::Parameters::new(device.clone(), nothing);
-        let mut session = gpu::Session::new(single(&op)?, &parameters)?;
+        let mut session = gpu::GpuExecutor::new(single(&op)?, &parameters)?;
         for (i, operand) in random_operands(&op, 1).iter().enumerate() {
             session.write(&format!("operand {i}"), operand)?;
         }

@@ -28,8 +28,9 @@ use serde_json::{Value, json};
 
 pub use super::ceiling::Ceiling;
 use crate::error::Result;
-use crate::graph::{NodeReport, Plan, PlanReport, Stage};
-use crate::model::{Model, RunOptions, Session};
+use crate::gpu::Device;
+use crate::graph::{Executor, NodeReport, Span, Stage};
+use crate::model::{Model, RunOptions};
 use crate::tensor::NamedTensors;
 
 /// Whose clock a profile was measured with.
@@ -151,61 +152,47 @@ impl Model {
             let start = Instant::now();
             session.run(&mut |_, _| {})?;
             let run_seconds = start.elapsed().as_secs_f64();
-            measure(session, run_seconds)
+            measure(session, self.store.device(), run_seconds)
         })?;
         measured.device = self.device_name().to_owned();
         Ok(measured)
     }
 }
 
-fn measure(session: &mut Session, run_seconds: f64) -> Result<Profile> {
+fn measure(
+    session: &mut dyn Executor,
+    device: Option<&Device>,
+    run_seconds: f64,
+) -> Result<Profile> {
+    let measured = session.profile()?;
+    let (timer, ceiling) = match device {
+        Some(device) if measured.timestamps => (Timer::Timestamps, Ceiling::of_device(device)?),
+        Some(device) => (Timer::Host, Ceiling::of_device(device)?),
+        None => (Timer::Cpu, Ceiling::of_cpu()),
+    };
+    let host = measured.host.into_iter();
     let mut profile = Profile {
         device: String::new(),
-        timer: Timer::Cpu,
-        ceiling: Ceiling {
-            gflop_per_second: 0.0,
-            gigabytes_per_second: 0.0,
-        },
+        timer,
+        ceiling,
         run_seconds,
         kernel_seconds: 0.0,
         launches: Vec::new(),
-        host: Vec::new(),
+        host: host
+            .map(|(name, start_seconds, seconds)| HostSpan {
+                name,
+                start_seconds,
+                seconds,
+            })
+            .collect(),
     };
-    // Node, start, seconds.
-    let mut spans: Vec<(usize, f64, f64)> = Vec::new();
-    let (report, variants): (PlanReport, Vec<String>) = match session {
-        Session::Gpu(session) => {
-            let measured = session.profile()?;
-            profile.timer = if measured.timestamps {
-                Timer::Timestamps
-            } else {
-                Timer::Host
-            };
-            profile.ceiling = Ceiling::of_device(session.device())?;
-            spans.extend(measured.device.iter().map(|s| (s.node, s.start, s.seconds)));
-            let host = measured.host.into_iter();
-            profile.host = host
-                .map(|(name, start_seconds, seconds)| HostSpan {
-                    name,
-                    start_seconds,
-                    seconds,
-                })
-                .collect();
-            let variants = session.variants().map(|v| v.name.to_owned());
-            (session.plan().report(), variants.collect())
-        }
-        Session::Cpu(session) => {
-            spans = one_after_the_other(session.node_seconds(), session.plan());
-            profile.ceiling = Ceiling::of_cpu();
-            named(session.plan(), "cpu")
-        }
-        Session::Reference(session) => {
-            spans = one_after_the_other(session.node_seconds(), session.plan());
-            profile.ceiling = Ceiling::of_cpu();
-            named(session.plan(), "reference")
-        }
-    };
-    for (node, start, seconds) in spans {
+    let (report, variants) = (session.plan().report(), session.variant_names());
+    for Span {
+        node,
+        start,
+        seconds,
+    } in measured.device
+    {
         let of = &report.nodes[node];
         match profile.launches.last_mut() {
             Some(last) if last.parts > 0 && last.label == of.label => {
@@ -214,7 +201,7 @@ fn measure(session: &mut Session, run_seconds: f64) -> Result<Profile> {
             }
             _ => profile
                 .launches
-                .push(launch(of, &variants[node], start, seconds)),
+                .push(launch(of, variants[node], start, seconds)),
         }
     }
     for launch in &mut profile.launches {
@@ -225,25 +212,6 @@ fn measure(session: &mut Session, run_seconds: f64) -> Result<Profile> {
     }
     profile.kernel_seconds = profile.launches.iter().map(|l| l.seconds).sum();
     Ok(profile)
-}
-
-fn named(plan: &Plan, variant: &str) -> (PlanReport, Vec<String>) {
-    (
-        plan.report(),
-        vec![variant.to_owned(); plan.graph().nodes.len()],
-    )
-}
-
-fn one_after_the_other(seconds: &[f64], plan: &Plan) -> Vec<(usize, f64, f64)> {
-    let mut at = 0.0;
-    let nodes = seconds.iter().enumerate().skip(plan.once());
-    nodes
-        .map(|(node, &seconds)| {
-            let start = at;
-            at += seconds;
-            (node, start, seconds)
-        })
-        .collect()
 }
 
 fn launch(node: &NodeReport, variant: &str, start_seconds: f64, seconds: f64) -> Launch {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Denied, Device, Parameters, Session, TunedChoice, bucket};
-use crate::graph::single;
+use crate::gpu::{Denied, Device, GpuExecutor, Parameters, TunedChoice, bucket};
+use crate::graph::{Executor, single};
 use crate::kernels::Op;
 use crate::kernels::Variant;
 use crate::kernels::random_operands;
@@ -290,7 +290,7 @@ fn seconds(
     let nothing = Arc::new(NamedTensors::new());
     let parameters = Parameters::new(device.clone(), nothing);
     let plan = single(op)?;
-    let mut session = Session::with_variants(plan, &parameters, &|_| Some(variant))?;
+    let mut session = GpuExecutor::with_variants(plan, &parameters, &|_| Some(variant))?;
     for (i, operand) in operands.iter().enumerate() {
         session.write(&format!("operand {i}"), operand)?;
     }

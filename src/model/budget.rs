@@ -6,10 +6,8 @@
 //! caller's.
 
 use crate::error::{Error, Result};
-use crate::gpu;
 use crate::graph::{Graph, Plan, PlanReport};
-use crate::model::MemorySize;
-use crate::model::{Model, Store};
+use crate::model::{MemorySize, Model};
 
 /// Windows are not made smaller than this: rows do not go below 64 anyway.
 const LEAST_WINDOW: usize = 1 << 16;
@@ -19,14 +17,7 @@ const LARGE_WINDOW: usize = 1 << 28;
 impl Model {
     /// Bytes that a session of a plan allocates.
     pub(crate) fn session_bytes(&self, plan: &Plan) -> Result<u64> {
-        Ok(match &self.store {
-            Store::Cpu(_) => plan.array_bytes(),
-            // In float64.
-            Store::Reference(_) => 2 * plan.array_bytes(),
-            Store::Gpu(parameters) => {
-                plan.array_bytes() + gpu::transfer_bytes(plan, parameters.device())?
-            }
-        })
+        Ok(self.store.bytes(plan)?.iter().sum())
     }
 
     /// Bytes that a session of a graph would allocate.
@@ -37,10 +28,7 @@ impl Model {
     /// A plan's report, with what it takes on this model's device.
     pub(crate) fn reported(&self, plan: &Plan) -> Result<PlanReport> {
         let mut report = plan.report();
-        report.transfer_bytes = match &self.store {
-            Store::Gpu(parameters) => gpu::transfer_bytes(plan, parameters.device())?,
-            _ => 0,
-        };
+        report.transfer_bytes = self.store.bytes(plan)?[1];
         report.peak_bytes += report.transfer_bytes;
         Ok(report)
     }

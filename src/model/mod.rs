@@ -3,6 +3,7 @@
 //! Plans are made for the shapes that come and kept for the next run of the same shapes, so that
 //! only the first run of a shape allocates and compiles.
 
+mod backend;
 mod budget;
 mod engine;
 mod latents;
@@ -10,27 +11,23 @@ mod memory;
 mod planning;
 mod precision;
 mod run;
-mod session;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(crate) use backend::{Backend, Prepared, Store};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
 pub use latents::Latents;
 pub use memory::MemorySize;
-pub use planning::{blueprint, graph, plan, planned, splits, window_bytes};
+pub use planning::{graph, plan, planned, splits, window_bytes};
 use planning::{plan_of, route};
 pub use precision::Precision;
-pub(crate) use session::{Backend, Session, Store};
 
 use crate::error::{Error, Result};
-use crate::gpu;
+use crate::gpu::{self, Device};
 use crate::graph::{Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
-use crate::perceiver::Description;
-use crate::perceiver::official::multimodal;
-use crate::perceiver::stack::{Request, Sizes};
-use crate::perceiver::{Architecture, PerceiverConfig, build};
+use crate::perceiver::{Architecture, Description, PerceiverConfig, Request, Sizes, build};
 use crate::weights::{ParameterStore, TensorSource};
 
 /// What a run returns beside the model's outputs.
@@ -50,7 +47,7 @@ pub struct Model {
     pub(crate) description: Description,
     source: Arc<dyn TensorSource>,
     pub(crate) store: Store,
-    sessions: Mutex<VecDeque<(Request, Session)>>,
+    sessions: Mutex<VecDeque<(Request, Prepared)>>,
     pub(crate) window_bytes: usize,
     pub(crate) budget: Option<MemorySize>,
     /// Windows that fit the budget, by request with the model's window.
@@ -86,42 +83,6 @@ impl Model {
             items: Mutex::default(),
             folded: true,
             precision: Precision::F32,
-        }
-    }
-
-    /// Names and shapes of the tensors that a configuration needs.
-    ///
-    /// # Errors
-    /// As [`graph`].
-    pub fn tensors(config: &PerceiverConfig) -> Result<Vec<(String, Vec<usize>)>> {
-        let request = Request {
-            batch: 1,
-            sizes: Sizes {
-                length: 1,
-                points: [1, 1],
-                ..Sizes::usual(config)
-            },
-            window_bytes: usize::MAX / 8,
-            intermediates: true,
-            folded: false,
-        };
-        let graph = graph(config, &request)?;
-        let mut tensors = BTreeMap::new();
-        for (_, recipe) in graph.parameters() {
-            tensors.extend(recipe.tensors());
-        }
-        Ok(tensors.into_iter().collect())
-    }
-
-    /// Names of tensors that Hugging Face's checkpoints have and that change no result.
-    #[must_use]
-    pub fn unused_tensors(config: &PerceiverConfig) -> &'static [&'static str] {
-        match config.architecture {
-            Architecture::ImageConvolution => {
-                &["perceiver.input_preprocessor.convnet.batchnorm.num_batches_tracked"]
-            }
-            Architecture::Multimodal => &multimodal::UNUSED,
-            _ => &[],
         }
     }
 
@@ -210,7 +171,7 @@ impl Model {
     /// [`Error::Input`] for f16 on the CPU executors, which have f32 (and f64) only: precision is
     /// never other than what was asked for.
     pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
-        if precision == Precision::F16 && !matches!(self.store, Store::Gpu(_)) {
+        if precision == Precision::F16 && self.store.device().is_none() {
             return Err(Error::input(
                 "precision",
                 "is f16, which the CPU executor does not store numbers in",
@@ -218,13 +179,8 @@ impl Model {
             ));
         }
         self.precision = precision;
-        self.sessions
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-        if let Store::Gpu(parameters) = &self.store {
-            parameters.release();
-        }
+        self.forget();
+        self.store.release();
         Ok(())
     }
 
@@ -243,8 +199,8 @@ impl Model {
         let plan = self.plan(&request)?;
         let mut report = self.reported(&plan)?;
         report.windows = build::window_report(&self.description.blueprint(&sizes), &request);
-        if let Store::Gpu(parameters) = &self.store {
-            let submissions = parameters.device().submissions_of(&plan)?;
+        if let Some(device) = self.store.device() {
+            let submissions = device.submissions_of(&plan)?;
             report.submissions = submissions.len() as u64;
             for stage in &mut report.stages {
                 let has = |nodes: &&std::ops::RangeInclusive<usize>| {
@@ -270,10 +226,7 @@ impl Model {
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        match sessions.front() {
-            Some((_, Session::Gpu(s))) => s.staging_bytes(),
-            _ => 0,
-        }
+        sessions.front().map_or(0, |(_, s)| s.staging_bytes())
     }
 
     /// Plan report of the session that ran last.
@@ -339,10 +292,7 @@ impl Model {
 
     /// What plans are made for; `None` on the CPU.
     fn traits(&self) -> Option<&DeviceTraits> {
-        match &self.store {
-            Store::Gpu(parameters) => Some(parameters.device().traits()),
-            _ => None,
-        }
+        self.store.device().map(Device::traits)
     }
 
     /// Whether cross-attention is folded where that pays.

@@ -2,36 +2,18 @@
 
 use super::Precision;
 use crate::error::{Error, Result};
-use crate::graph::passes::{fuse_norms, halve, limit_arrays, split_attention, split_products};
+use crate::graph::passes::{fuse_norms, halve, limit_arrays, split};
 use crate::graph::{ELEMENT_BYTES, Graph, Plan};
 use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
-use crate::perceiver::official::{
-    image_classification, masked_lm, multimodal, optical_flow, text_classification,
-};
-use crate::perceiver::stack::{Request, Sizes};
-use crate::perceiver::{Architecture, PerceiverConfig, build};
-
-/// A model as data, for items of these sizes.
-#[must_use]
-pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
-    match config.architecture {
-        Architecture::MaskedLm => masked_lm::blueprint(config, sizes),
-        Architecture::SequenceClassification => text_classification::blueprint(config, sizes),
-        Architecture::ImageLearned
-        | Architecture::ImageFourier
-        | Architecture::ImageConvolution => image_classification::blueprint(config, sizes),
-        Architecture::OpticalFlow => optical_flow::blueprint(config, sizes),
-        Architecture::Multimodal => multimodal::blueprint(config, sizes),
-    }
-}
+use crate::perceiver::{PerceiverConfig, Request, build};
 
 /// The graph of a model for some shapes, before any pass.
 ///
 /// # Errors
 /// [`crate::Error::Graph`] when the configuration does not hold together.
 pub fn graph(config: &PerceiverConfig, request: &Request) -> Result<Graph> {
-    build::graph(&blueprint(config, &request.sizes), request)
+    build::graph(&config.blueprint(&request.sizes), request)
 }
 
 /// The plan of a model for some shapes: on a GPU with these traits, or on the CPU.
@@ -43,12 +25,8 @@ pub fn plan(
     request: &Request,
     device: Option<&DeviceTraits>,
 ) -> Result<Plan> {
-    plan_of(
-        &blueprint(config, &request.sizes),
-        request,
-        device,
-        Precision::F32,
-    )
+    let blueprint = config.blueprint(&request.sizes);
+    plan_of(&blueprint, request, device, Precision::F32)
 }
 
 pub(super) fn plan_of(
@@ -82,8 +60,7 @@ pub fn planned(graph: Graph, device: Option<&DeviceTraits>, precision: Precision
     let graph = match device {
         Some(traits) => {
             let graph = limit_arrays(graph, traits.array_bytes)?;
-            let graph = split_products(fuse_norms(graph), &|a| a.wanted_splits(traits));
-            split_attention(graph, &|a| splits(a, traits))
+            split(fuse_norms(graph), &|op| splits(op, traits))
         }
         None => graph,
     };
@@ -103,8 +80,9 @@ const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
     }
 }
 
-/// Parts to divide an attention's keys into, so that few queries still fill the device: one while
-/// four fifths of it are busy, and never parts of less than 256 keys, which the merge would outweigh.
+/// Parts to divide a product's inner dimension or an attention's keys into, so that few rows still fill
+/// the device. Of an attention: one while four fifths of the device are busy, and never parts of less than
+/// 256 keys, which the merge would outweigh.
 /// More where a workgroup would otherwise run for too long.
 #[must_use]
 pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
@@ -114,6 +92,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
             (a.groups(device), a.keys, pairs)
         }
         Op::FactoredAttention(a) => (a.groups(device), a.keys, a.batch * a.queries * a.keys),
+        Op::Gemm(a) => return a.wanted_splits(device),
         _ => return 1,
     };
     let busy = device.busy_workgroups as usize;

@@ -3,45 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
-use super::{Model, RunOptions, Session, Store};
-use crate::cpu;
+use super::{Latents, MemorySize, Model, Prepared, RunOptions};
 use crate::error::{Error, Result};
-use crate::gpu;
-use crate::graph::{Graph, Plan};
-use crate::model::MemorySize;
-use crate::perceiver::Description;
+use crate::graph::{Executor, Graph, Plan};
 use crate::perceiver::batch::Batch;
-use crate::perceiver::blueprint::Content;
-use crate::perceiver::official::{image_classification, masked_lm, multimodal, optical_flow};
-use crate::perceiver::stack::{Request, Sizes};
+use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::stream::LATENTS;
-use crate::perceiver::{Architecture, PerceiverConfig, blueprint_inputs, build};
-use crate::stream::Latents;
+use crate::perceiver::{Architecture, Description, Request, Sizes, build};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Sessions kept per model: a caller who alternates between two shapes makes each once.
 const SESSIONS: usize = 2;
 /// Most items in one run; more are run in turns, so that memory does not grow with the batch.
 const ITEMS: usize = 8;
-/// Inputs of an official model, checked.
-fn official_inputs(
-    config: &PerceiverConfig,
-    inputs: &NamedTensors,
-    options: RunOptions,
-) -> Result<Batch> {
-    match config.architecture {
-        Architecture::MaskedLm | Architecture::SequenceClassification => {
-            masked_lm::inputs(config, inputs)
-        }
-        Architecture::ImageLearned
-        | Architecture::ImageFourier
-        | Architecture::ImageConvolution => {
-            image_classification::inputs(config, inputs, options.resize_positions)
-        }
-        Architecture::OpticalFlow => optical_flow::inputs(config, inputs, options.resize_positions),
-        Architecture::Multimodal => multimodal::inputs(config, inputs),
-    }
-}
 
 impl Model {
     /// As [`Model::run_with`], without intermediates.
@@ -115,8 +89,10 @@ impl Model {
     /// Checked inputs in the form that graphs read.
     pub(crate) fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
         match &self.description {
-            Description::Config(config) => official_inputs(config, inputs, options),
-            Description::Blueprint(blueprint) => blueprint_inputs::inputs(blueprint, inputs),
+            Description::Config(config) => {
+                (config.architecture.class().inputs)(config, inputs, options.resize_positions)
+            }
+            Description::Blueprint(blueprint) => blueprint::inputs(blueprint, inputs),
         }
     }
 
@@ -158,7 +134,7 @@ impl Model {
         for item in 0..batch.items {
             for array in &batch.arrays {
                 if known.iter().any(|n| *n == array.name) {
-                    session.write(&array.name, array.of_item(item))?;
+                    session.write(&array.name, array.of_items(item, 1))?;
                 }
             }
             session.run(&mut |done, total| progress(item as u64 * total + done, items * total))?;
@@ -204,14 +180,12 @@ impl Model {
     /// As [`Model::batch`], without points and what else decoders read.
     fn encoder_batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
         if let Description::Blueprint(blueprint) = &self.description {
-            return blueprint_inputs::encoder_inputs(blueprint, inputs);
+            return blueprint::encoder_inputs(blueprint, inputs);
         }
-        if self.architecture() != Some(Architecture::Multimodal) {
-            return self.batch(inputs, options);
-        }
+        let points = self.architecture().map_or(&[][..], |a| a.class().points);
         let mut inputs = inputs.clone();
-        for name in ["points.image", "points.audio"] {
-            inputs.insert(name.to_owned(), Tensor::i64(vec![1], vec![0])?);
+        for name in points {
+            inputs.insert((*name).to_owned(), Tensor::i64(vec![1], vec![0])?);
         }
         self.batch(&inputs, options)
     }
@@ -307,7 +281,7 @@ impl Model {
         &self,
         request: &Request,
         progress: &mut dyn FnMut(u64, u64),
-        work: impl FnOnce(&mut Session) -> Result<R>,
+        work: impl FnOnce(&mut dyn Executor) -> Result<R>,
     ) -> Result<R> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let known = sessions.iter().position(|(r, _)| r == request);
@@ -325,19 +299,19 @@ impl Model {
             }
         };
         // A session that failed is dropped: its staging memory may be in any state.
-        let result = work(&mut session)?;
+        let result = work(session.as_mut())?;
         sessions.push_front((*request, session));
         Ok(result)
     }
 
-    fn session(&self, request: &Request, progress: &mut dyn FnMut(u64, u64)) -> Result<Session> {
+    fn session(&self, request: &Request, progress: &mut dyn FnMut(u64, u64)) -> Result<Prepared> {
         let plan = self.plan(request)?;
         tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
         self.prepared(plan, progress)
     }
 
     /// A session of a graph over this model's weights.
-    pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
+    pub(crate) fn open(&self, graph: Graph) -> Result<Prepared> {
         self.prepared(self.planned(graph)?, &mut |_, _| {})
     }
 
@@ -345,18 +319,11 @@ impl Model {
         &self,
         plan: Plan,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Session> {
+    ) -> Result<Prepared> {
         if self.budget.is_some() {
             // What sessions before this one needed is not in its plan.
             self.store.release();
         }
-        Ok(match &self.store {
-            Store::Cpu(store) => Session::Cpu(cpu::Session::new(plan, store)?),
-            Store::Reference(store) => Session::Reference(cpu::Session::new(plan, store)?),
-            Store::Gpu(parameters) => {
-                let session = gpu::Session::with_progress(plan, parameters, progress)?;
-                Session::Gpu(Box::new(session))
-            }
-        })
+        self.store.prepare(plan, progress)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::stack::Sizes;
+use super::request::Sizes;
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -30,17 +30,21 @@ impl Array {
         }
     }
 
+    /// An array that all items share.
+    pub(crate) fn shared(name: &'static str, data: Vec<f32>) -> Self {
+        Array {
+            name: name.into(),
+            each: None,
+            data,
+        }
+    }
+
     /// Elements of some items.
     pub(crate) fn of_items(&self, first: usize, items: usize) -> &[f32] {
         match self.each {
             Some(each) => &self.data[first * each..(first + items) * each],
             None => &self.data,
         }
-    }
-
-    /// Elements of one item.
-    pub(crate) fn of_item(&self, item: usize) -> &[f32] {
-        self.of_items(item, 1)
     }
 }
 
@@ -79,6 +83,31 @@ pub(crate) fn named<'a, const N: usize>(
     found
         .try_into()
         .map_err(|_| Error::input("inputs", "are incomplete", known()))
+}
+
+/// The error for a tensor of the wrong shape.
+pub(crate) fn wrong_shape(name: &str, tensor: &Tensor, expected: impl Into<String>) -> Error {
+    Error::input(name, format!("has shape {:?}", tensor.shape()), expected)
+}
+
+/// Whole numbers from 0 to below `limit`, as the floats that kernels read; they hold whole numbers to
+/// 2²⁴. `place` names an element.
+pub(crate) fn whole_numbers(
+    name: &str,
+    tensor: &Tensor,
+    limit: usize,
+    place: &dyn Fn(usize) -> String,
+    expected: &dyn Fn() -> String,
+) -> Result<Vec<f32>> {
+    let numbers = tensor
+        .as_i64()
+        .ok_or_else(|| Error::input(name, "holds no 64-bit integers", expected()))?;
+    let fits = |&n: &i64| usize::try_from(n).is_ok_and(|n| n < limit);
+    if let Some(at) = numbers.iter().position(|n| !fits(n)) {
+        let what = format!("has {} at {}", numbers[at], place(at));
+        return Err(Error::input(name, what, expected()));
+    }
+    Ok(numbers.iter().map(|&n| n as f32).collect())
 }
 
 /// The floats of a tensor, all finite.

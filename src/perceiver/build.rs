@@ -1,24 +1,19 @@
 //! Graphs of blueprints.
 
 use super::blueprint::{
-    Blueprint, Content, Decoder, Head, OutputLinear, Positions, Queries, RowArray, Step,
+    Blueprint, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource, Step,
 };
 use super::decoder::{Decoded, decode};
 use super::encoder::{encode, windows};
 use super::layer::AttentionLayer;
 use super::processor::process;
+use super::request::Request;
 use super::rows::Rows;
-use super::stack::Request;
 use crate::error::{Error, Result};
-use crate::graph::Window;
 use crate::graph::{
     Folded, Graph, HeadLayout, Linear, LinearPart, Named, Recipe, Stage, ValueId, View,
     WindowReport,
 };
-use crate::kernels::convolution::Convolution;
-use crate::kernels::gemm::Activation;
-use crate::kernels::max_pool::MaxPool;
-use crate::tensor::Extent;
 
 /// The graph that takes a blueprint's inputs to its outputs.
 ///
@@ -55,11 +50,7 @@ pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     Ok(g)
 }
 
-fn input_rows<'a>(
-    g: &mut Graph,
-    blueprint: &Blueprint,
-    request: &Request,
-) -> Result<Vec<Rows<'a>>> {
+fn input_rows(g: &mut Graph, blueprint: &Blueprint, request: &Request) -> Result<Vec<Rows>> {
     let mut inputs = Vec::with_capacity(blueprint.inputs.len());
     for array in &blueprint.inputs {
         let channels = array.channels();
@@ -72,7 +63,7 @@ fn input_rows<'a>(
                 ),
             ));
         }
-        inputs.push(rows(g, array, request.batch)?);
+        inputs.push(Rows::new(g, array, request.batch)?);
     }
     Ok(inputs)
 }
@@ -82,7 +73,7 @@ fn latents(
     g: &mut Graph,
     blueprint: &Blueprint,
     request: &Request,
-    inputs: &[Rows<'_>],
+    inputs: &[Rows],
 ) -> Result<(ValueId, Vec<View>)> {
     let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
     let mut last = g.parameter(Recipe::Stored {
@@ -111,7 +102,7 @@ fn latents(
         }
     }
     if request.intermediates {
-        let rows = inputs.iter().map(|m| m.count).sum();
+        let rows = inputs.iter().map(|m| m.modality().count).sum();
         // Windows of one array are that array.
         let mut pieces: Vec<ValueId> = assembled.iter().map(|v| v.value).collect();
         pieces.dedup();
@@ -148,27 +139,27 @@ pub(super) fn towers(g: &mut Graph, steps: &[Step], latents: ValueId) -> Result<
 pub(super) fn outputs(
     g: &mut Graph,
     blueprint: &Blueprint,
-    decoder: &Decoder,
+    decoder: &DecoderBlueprint,
     request: &Request,
-    inputs: &[Rows<'_>],
+    inputs: &[Rows],
     (latents, assembled): (ValueId, &[View]),
 ) -> Result<()> {
     let batch = request.batch;
     let mut own = Vec::new();
     for head in &decoder.heads {
-        if let Queries::Array(array) = &head.queries {
-            own.push(rows(g, array, batch)?);
+        if let QuerySource::Array(array) = &head.queries {
+            own.push(Rows::new(g, array, batch)?);
         }
     }
     let mut own = own.iter();
-    let mut queries: Vec<&Rows<'_>> = Vec::with_capacity(decoder.heads.len());
+    let mut queries: Vec<&Rows> = Vec::with_capacity(decoder.heads.len());
     // One window: queries that are the encoder's input are still at hand. Several: they are made
     // again, which costs less than keeping them.
     let mut known = None;
     for head in &decoder.heads {
         match head.queries {
-            Queries::Array(_) => queries.extend(own.next()),
-            Queries::Input(index) => {
+            QuerySource::Array(_) => queries.extend(own.next()),
+            QuerySource::Input(index) => {
                 queries.extend(inputs.get(index));
                 if inputs.len() == 1 && assembled.len() == 1 && decoder.heads.len() == 1 {
                     known = assembled.first().copied();
@@ -176,7 +167,7 @@ pub(super) fn outputs(
             }
         }
     }
-    let rows: usize = queries.iter().map(|q| q.count).sum();
+    let rows: usize = queries.iter().map(|q| q.modality().count).sum();
     let mut pieces: Vec<Vec<ValueId>> = vec![Vec::new(); decoder.heads.len()];
     let (mut all_queries, mut hiddens, mut decoded_rows) = (Vec::new(), Vec::new(), Vec::new());
     let window_rows = decode_window_rows(&decoder.layer, request);
@@ -271,17 +262,15 @@ fn named(layer: &OutputLinear) -> Option<Named> {
 }
 
 fn linear(layer: &OutputLinear) -> Linear {
+    let part = LinearPart {
+        weight: layer.weight.clone(),
+        bias: Some(layer.bias.clone()),
+        out: HeadLayout::plain(layer.out),
+        unit_window: false,
+    };
     Linear {
-        parts: vec![LinearPart {
-            weight: layer.weight.clone(),
-            bias: Some(layer.bias.clone()),
-            out: HeadLayout::plain(layer.out),
-            unit_window: false,
-        }],
-        input: HeadLayout::plain(layer.input),
         divisor: layer.divisor,
-        activation: Activation::None,
-        residual: None,
+        ..Linear::new(vec![part], HeadLayout::plain(layer.input))
     }
 }
 
@@ -296,8 +285,7 @@ fn decode_window_rows(layer: &AttentionLayer, request: &Request) -> usize {
 }
 
 /// The largest number of windows that one item's inputs or queries need.
-#[must_use]
-pub fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
+pub(crate) fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
     let one = Request {
         batch: 1,
         ..*request
@@ -320,15 +308,9 @@ pub fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
 }
 
 /// How one item's inputs and queries are divided.
-#[must_use]
-pub fn window_report(blueprint: &Blueprint, request: &Request) -> Vec<WindowReport> {
-    let report = |stage, name: &str, array: &RowArray, most: usize| {
-        let most = if array.mask.is_some() {
-            usize::MAX / 2
-        } else {
-            most
-        };
-        let windows = windows(array.count, most);
+pub(crate) fn window_report(blueprint: &Blueprint, request: &Request) -> Vec<WindowReport> {
+    let report = |stage, name: &str, array: &Modality, most: usize| {
+        let windows = array.windows(most);
         WindowReport {
             stage,
             name: name.to_owned(),
@@ -355,156 +337,4 @@ pub fn window_report(blueprint: &Blueprint, request: &Request) -> Vec<WindowRepo
         }));
     }
     reports
-}
-
-/// Adds what an array is made of.
-pub(super) fn rows<'a>(g: &mut Graph, array: &RowArray, batch: usize) -> Result<Rows<'a>> {
-    let count = array.count;
-    let plain = |input: usize, part: LinearPart| Linear {
-        parts: vec![part],
-        input: HeadLayout::plain(input),
-        divisor: 1,
-        activation: Activation::None,
-        residual: None,
-    };
-    let mut rows = match &array.content {
-        Content::None => Rows::new(&array.name, count),
-        Content::Given { input, channels } => {
-            let input = g.input(input, Extent::new(batch, count, *channels));
-            Rows::of_array(&array.name, count, *channels, input)
-        }
-        Content::Linear {
-            input,
-            channels,
-            layer,
-            out,
-            unit_window,
-        } => {
-            let input = g.input(input, Extent::new(batch, count, *channels));
-            let mut part = LinearPart::plain(layer, *out);
-            part.unit_window = *unit_window;
-            let layer = plain(*channels, part);
-            let label = format!("{} content", array.name);
-            let content = move |g: &mut Graph, w: Window, stage: Stage| {
-                let window = g.rows(input, w.first, w.rows)?;
-                let content = g.linear(stage, &label, window, layer.clone())?;
-                Ok(g.view(content))
-            };
-            Rows::of_content(&array.name, count, *out, content)
-        }
-        Content::Tokens {
-            input,
-            table,
-            vocabulary,
-            positions,
-            most,
-            channels,
-        } => {
-            let table = learned(g, table, *vocabulary, *channels);
-            let positions = learned(g, positions, *most, *channels);
-            let ids = g.input(input, Extent::new(batch, 1, count));
-            let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
-            let rows = g.embed(Stage::Preprocess, "embed", ids, table, positions);
-            Rows::of_array(&array.name, count, *channels, rows)
-        }
-        Content::Convolution {
-            input,
-            image,
-            channels,
-            layer,
-            out,
-        } => {
-            let (args, pool) = convolution(batch, *image, *channels, *out);
-            let pixels = image[0] * image[1];
-            let input = g.input(input, Extent::new(batch, pixels, *channels));
-            let view = g.view(input);
-            let (weight, norm) = (format!("{layer}.conv.weight"), format!("{layer}.batchnorm"));
-            let stage = Stage::Preprocess;
-            let features = g.convolution(stage, "convolution", view, args, (&weight, &norm))?;
-            let view = g.view(features);
-            let pooled = g.max_pool(stage, "max pool", view, pool)?;
-            Rows::of_array(&array.name, count, *out, pooled)
-        }
-        Content::Learned { tensor, channels } => {
-            let table = learned(g, tensor, count, *channels);
-            Rows::of_array(&array.name, count, *channels, table)
-        }
-    };
-    match &array.positions {
-        Positions::None => {}
-        Positions::Fourier(positions) => rows.positions = Some(positions.clone()),
-        Positions::Table { tensor, channels } => {
-            rows.per_row = Some((learned(g, tensor, count, *channels), *channels));
-        }
-        Positions::Learned {
-            tensor,
-            stored,
-            channels,
-            resized,
-            layer,
-            out,
-        } => {
-            let table = match resized {
-                Some(size) => g.parameter(Recipe::ResizedPositions {
-                    name: tensor.clone(),
-                    positions: *stored,
-                    channels: *channels,
-                    size: *size,
-                }),
-                None => learned(g, tensor, *stored, *channels),
-            };
-            let view = g.view(table);
-            let layer = plain(*channels, LinearPart::plain(layer, *out));
-            let projected = g.linear(Stage::Preprocess, "positions", view, layer)?;
-            rows.per_row = Some((projected, *out));
-        }
-    }
-    rows.constant.clone_from(&array.constant);
-    if let Some(points) = &array.points {
-        rows.points = Some(g.input(points, Extent::new(1, count, 1)));
-    }
-    if let Some(mask) = &array.mask {
-        let mask = g.input(mask, Extent::new(batch, 1, count));
-        rows.mask = Some(g.view(mask));
-    }
-    Ok(rows)
-}
-
-/// A learned table of the checkpoint.
-fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
-    g.parameter(Recipe::Stored {
-        name: name.to_owned(),
-        shape: vec![rows, cols],
-    })
-}
-
-/// Arguments of [`Content::Convolution`].
-#[must_use]
-pub fn convolution(
-    batch: usize,
-    [height, width]: [usize; 2],
-    inner: usize,
-    cols: usize,
-) -> (Convolution, MaxPool) {
-    let args = Convolution {
-        batch,
-        height,
-        width,
-        inner,
-        cols,
-        side: 7,
-        stride: 2,
-        padding: 3,
-        relu: true,
-    };
-    let [height, width] = args.output();
-    let pool = MaxPool {
-        batch,
-        height,
-        width,
-        cols,
-        side: 3,
-        stride: 2,
-    };
-    (args, pool)
 }

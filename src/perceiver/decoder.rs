@@ -31,14 +31,15 @@ pub fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    queries: &[&Rows<'_>],
+    queries: &[&Rows],
     window_rows: usize,
     known: Option<View>,
     route: Route,
     rest: &mut dyn FnMut(&mut Graph, Decoded) -> Result<()>,
 ) -> Result<()> {
     if route.folded {
-        let parts = super::fold::decoder_parts(layer, g.extent(latents).rows, queries);
+        let modalities: Vec<_> = queries.iter().map(|q| q.modality()).collect();
+        let parts = super::fold::decoder_parts(layer, g.extent(latents).rows, &modalities);
         if parts.queries || parts.values {
             let keep = route.keep_rows;
             return super::fold::decode(g, layer, latents, queries, window_rows, parts, keep, rest);
@@ -49,7 +50,8 @@ pub fn decode(
     for (modality, rows) in queries.iter().enumerate() {
         let all = rows.windows(window_rows);
         for &w in &all {
-            let x = match known.filter(|v| all.len() == 1 && v.extent.rows == rows.count) {
+            let x = match known.filter(|v| all.len() == 1 && v.extent.rows == rows.modality().count)
+            {
                 Some(x) => x,
                 None => rows.assemble(g, w, Stage::Decode)?,
             };

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
+use super::blueprint::{Blueprint, is_blueprint, read_text};
+use super::{Architecture, PerceiverConfig, Sizes};
 use crate::error::{Error, Result};
-use crate::model::{self, Model};
-use crate::perceiver::blueprint::Blueprint;
-use crate::perceiver::stack::Sizes;
-use crate::perceiver::{Architecture, PerceiverConfig, is_blueprint, read_text};
 
 /// A model without its weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +65,7 @@ impl Description {
     #[must_use]
     pub fn blueprint(&self, sizes: &Sizes) -> Blueprint {
         match self {
-            Description::Config(config) => model::blueprint(config, sizes),
+            Description::Config(config) => config.blueprint(sizes),
             Description::Blueprint(blueprint) => blueprint.fitted(&sizes.rows),
         }
     }
@@ -87,7 +85,7 @@ impl Description {
     /// [`Error::Graph`] or [`Error::Config`] when it does not hold together.
     pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>)>> {
         match self {
-            Description::Config(config) => Model::tensors(config),
+            Description::Config(config) => config.tensors(),
             Description::Blueprint(blueprint) => blueprint.tensors(),
         }
     }
@@ -96,7 +94,7 @@ impl Description {
     #[must_use]
     pub fn unused_tensors(&self) -> &'static [&'static str] {
         match self {
-            Description::Config(config) => Model::unused_tensors(config),
+            Description::Config(config) => config.architecture.class().unused_tensors,
             Description::Blueprint(_) => &[],
         }
     }

@@ -49,15 +49,15 @@ pub fn encode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: View,
-    inputs: &[Rows<'_>],
+    inputs: &[Rows],
     window_rows: usize,
     route: Route,
 ) -> Result<(ValueId, Vec<View>)> {
     // Items with latents of their own have queries of their own, which the fold would repeat.
     let shared = latents.extent.batch == 1;
     // Factored keys follow each other on their grid.
-    let in_order = inputs.iter().all(|rows| rows.points.is_none());
-    let modalities: Vec<_> = inputs.iter().map(|r| (r.count, r.factored())).collect();
+    let in_order = inputs.iter().all(Rows::in_order);
+    let modalities: Vec<_> = inputs.iter().map(Rows::modality).collect();
     let pays = super::fold::encoder_pays(layer, latents.extent.rows, &modalities);
     if route.folded && shared && in_order && pays {
         let crossed = super::fold::encode(g, layer, latents, inputs, window_rows)?;
@@ -72,7 +72,7 @@ pub fn encode(
         return Ok((crossed, assembled));
     }
     let q = layer.queries(g, latents)?;
-    let all: Vec<(&Rows<'_>, Window)> = inputs
+    let all: Vec<(&Rows, Window)> = inputs
         .iter()
         .flat_map(|rows| {
             rows.windows(window_rows)

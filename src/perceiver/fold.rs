@@ -11,29 +11,18 @@
 //! Both are exact. Whether they pay is a question of widths, which [`encoder_pays`] and
 //! [`decoder_parts`] answer.
 
+use super::blueprint::Modality;
 use super::decoder::Decoded;
 use super::layer::AttentionLayer;
 use super::rows::Rows;
 use crate::error::{Error, Result};
-use crate::graph::Window;
-use crate::graph::{
-    Factored, Fold, Folded, Graph, HeadLayout, Named, Recipe, Stage, ValueId, View,
-};
+use crate::graph::{Fold, Folded, Graph, HeadLayout, Named, Recipe, Stage, ValueId, View, Window};
 use crate::kernels::attention::{Attention, QueryFactors};
 use crate::kernels::factored_attention::FactoredAttention;
 use crate::tensor::{Element, Extent};
 
 /// Multiply-adds that a pair of query and row costs beside its content: tables and exponential.
 const PAIR: u64 = 6;
-
-/// The rows of a decoder's queries as factors.
-fn fold_of(layer: &AttentionLayer, norm: &str, modalities: &[&Rows<'_>], channels: usize) -> Fold {
-    Fold {
-        norm: format!("{}.attention.self.{norm}", layer.prefix),
-        channels,
-        modalities: modalities.iter().map(|rows| rows.factored()).collect(),
-    }
-}
 
 fn named(layer: &AttentionLayer, leaf: &str, input: usize, output: usize) -> Named {
     Named {
@@ -43,28 +32,32 @@ fn named(layer: &AttentionLayer, leaf: &str, input: usize, output: usize) -> Nam
     }
 }
 
+fn padded_content(modality: &Modality) -> u64 {
+    modality.factored().content.next_multiple_of(4) as u64
+}
+
+/// Columns that stand for the rows of all modalities.
+fn factor_columns(modalities: &[&Modality]) -> u64 {
+    let columns = modalities.iter().map(|m| m.factored().factors().columns());
+    columns.sum::<usize>() as u64
+}
+
 /// Whether the folded encoder takes fewer operations than the plain one, over modalities of so many
 /// rows.
 pub(super) fn encoder_pays(
     layer: &AttentionLayer,
     latents: usize,
-    modalities: &[(usize, Factored)],
+    modalities: &[&Modality],
 ) -> bool {
     let (n, h) = (latents as u64, layer.heads as u64);
     let widths = (layer.qk + layer.v) as u64;
-    let rows: u64 = modalities.iter().map(|(count, _)| *count as u64).sum();
+    let rows: u64 = modalities.iter().map(|m| m.count as u64).sum();
     let plain = rows * widths * (layer.kv_width as u64 + n);
     let folded: u64 = modalities
         .iter()
-        .map(|(count, factored)| {
-            let content = factored.content.next_multiple_of(4) as u64;
-            n * h * *count as u64 * (2 * content + PAIR)
-        })
+        .map(|m| n * h * m.count as u64 * (2 * padded_content(m) + PAIR))
         .sum();
-    let columns: u64 = modalities
-        .iter()
-        .map(|(_, factored)| factored.factors().columns() as u64)
-        .sum();
+    let columns = factor_columns(modalities);
     // The exponentials of the plain route, and the product with the folded values.
     let plain = plain + n * h * rows * PAIR;
     let folded = folded + n * h * columns * layer.q_width as u64;
@@ -79,12 +72,12 @@ pub(super) fn encode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: View,
-    inputs: &[Rows<'_>],
+    inputs: &[Rows],
     window_rows: usize,
 ) -> Result<ValueId> {
     let encoder = FoldedEncoder {
         layer,
-        fold: encoder_fold(layer, inputs.iter().map(Rows::factored).collect()),
+        fold: encoder_fold(layer, inputs.iter().map(Rows::modality)),
         latents,
     };
     let folded = encoder.queries(g)?;
@@ -107,11 +100,14 @@ pub(super) fn encode(
 }
 
 /// The fold of an encoder over these modalities.
-pub(super) fn encoder_fold(layer: &AttentionLayer, modalities: Vec<Factored>) -> Fold {
+pub(super) fn encoder_fold<'a>(
+    layer: &AttentionLayer,
+    modalities: impl Iterator<Item = &'a Modality>,
+) -> Fold {
     Fold {
         norm: format!("{}.attention.self.layernorm2", layer.prefix),
         channels: layer.kv_width,
-        modalities,
+        modalities: modalities.map(Modality::factored).collect(),
     }
 }
 
@@ -169,7 +165,7 @@ impl FoldedEncoder<'_> {
     pub(super) fn attend(
         &self,
         g: &mut Graph,
-        (source, modality): (&Rows<'_>, usize),
+        (source, modality): (&Rows, usize),
         w: Window,
         folded: View,
         carry: Option<(ValueId, ValueId)>,
@@ -178,10 +174,7 @@ impl FoldedEncoder<'_> {
         let (layer, factored) = (self.layer, &self.fold.modalities[modality]);
         let stage = layer.stage;
         let content = source.factor(g, w, Stage::Preprocess)?;
-        let points = match source.points {
-            Some(points) => Some(g.rows(points, w.first, w.rows)?),
-            None => None,
-        };
+        let points = source.points(g, w)?;
         let label = self.label("scale");
         let scale = g.row_scale(stage, &label, factored, content, w, points)?;
         let args = FactoredAttention {
@@ -248,7 +241,7 @@ pub(super) struct DecoderParts {
 pub(super) fn decoder_parts(
     layer: &AttentionLayer,
     latents: usize,
-    queries: &[&Rows<'_>],
+    queries: &[&Modality],
 ) -> DecoderParts {
     let nothing = DecoderParts {
         queries: false,
@@ -262,17 +255,11 @@ pub(super) fn decoder_parts(
     let (e, qk, v) = (layer.q_width as u64, layer.qk as u64, layer.v as u64);
     let d = layer.kv_width as u64;
     let rows: u64 = queries.iter().map(|r| r.count as u64).sum();
-    let columns: u64 = queries
-        .iter()
-        .map(|r| r.factored().factors().columns() as u64)
-        .sum();
+    let columns = factor_columns(queries);
     let plain = rows * qk * (e + n) + n * d * qk;
     let folded: u64 = queries
         .iter()
-        .map(|r| {
-            let content = r.factored().content.next_multiple_of(4) as u64;
-            n * r.count as u64 * (content + PAIR)
-        })
+        .map(|m| n * m.count as u64 * (padded_content(m) + PAIR))
         .sum();
     let folded = folded + n * d * columns;
     DecoderParts {
@@ -293,7 +280,7 @@ pub(super) fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    queries: &[&Rows<'_>],
+    queries: &[&Rows],
     window_rows: usize,
     parts: DecoderParts,
     keep_queries: bool,
@@ -304,7 +291,11 @@ pub(super) fn decode(
     let view = g.view(latents);
     let normalised = layer.input_norm(g, view);
     let z = g.view(normalised);
-    let fold = fold_of(layer, "layernorm1", queries, layer.q_width);
+    let fold = Fold {
+        norm: format!("{}.attention.self.layernorm1", layer.prefix),
+        channels: layer.q_width,
+        modalities: queries.iter().map(|q| q.modality().factored()).collect(),
+    };
     let (starts, columns) = fold.columns();
     let key = named(layer, "self.key", layer.kv_width, layer.qk);
     let value = named(layer, "self.value", layer.kv_width, layer.v);
@@ -359,10 +350,7 @@ pub(super) fn decode(
                 Some(tables) => {
                     let factored = &fold.modalities[modality];
                     let content = rows.factor(g, w, stage)?;
-                    let points = match rows.points {
-                        Some(points) => Some(g.rows(points, w.first, w.rows)?),
-                        None => None,
-                    };
+                    let points = rows.points(g, w)?;
                     let scale =
                         g.row_scale(stage, &label("scale"), factored, content, w, points)?;
                     let factors = factored.factors();
@@ -425,33 +413,6 @@ pub(super) fn decode(
         }
     }
     Ok(())
-}
-
-impl Rows<'_> {
-    /// What the rows are made of on the folded route. Rows with a tail of their own count as content.
-    pub(super) fn factored(&self) -> Factored {
-        match self.per_row {
-            Some(_) => Factored {
-                content: self.channels(),
-                positions: None,
-                constant: Vec::new(),
-            },
-            None => Factored {
-                content: self.content_channels,
-                positions: self.positions.clone(),
-                constant: self.constant.clone(),
-            },
-        }
-    }
-
-    /// The content that the folded route reads, if there is any.
-    fn factor(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<Option<View>> {
-        match (&self.content, self.per_row) {
-            (_, Some(_)) => Ok(Some(self.assemble(g, w, stage)?)),
-            (Some(make), None) => Ok(Some(make(g, w, stage)?)),
-            (None, None) => Ok(None),
-        }
-    }
 }
 
 impl From<Folded> for Recipe {

@@ -40,7 +40,7 @@ pub struct AttentionLayer {
 
 /// Keys and values of some rows: one array, two first columns.
 #[derive(Debug, Clone, Copy)]
-pub struct KeysValues {
+pub(super) struct KeysValues {
     rows: View,
     k_column: usize,
     v_column: usize,
@@ -72,13 +72,7 @@ impl AttentionLayer {
     }
 
     fn plain(&self, leaf: &str, input: HeadLayout, out: usize) -> Linear {
-        Linear {
-            parts: vec![self.part(leaf, HeadLayout::plain(out))],
-            input,
-            divisor: 1,
-            activation: Activation::None,
-            residual: None,
-        }
+        Linear::new(vec![self.part(leaf, HeadLayout::plain(out))], input)
     }
 
     /// Channels of one head: of queries and keys, of values.
@@ -90,16 +84,13 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
-    pub fn queries(&self, g: &mut Graph, x: View) -> Result<AttentionSource> {
+    pub(super) fn queries(&self, g: &mut Graph, x: View) -> Result<AttentionSource> {
         let norm = self.name("attention.self.layernorm1");
         let xn = g.layer_norm(self.stage, &self.node("query norm"), x, &norm);
-        let linear = Linear {
-            parts: vec![self.part("attention.self.query", self.heads_of(self.qk))],
-            input: HeadLayout::plain(self.q_width),
-            divisor: 1,
-            activation: Activation::None,
-            residual: None,
-        };
+        let linear = Linear::new(
+            vec![self.part("attention.self.query", self.heads_of(self.qk))],
+            HeadLayout::plain(self.q_width),
+        );
         let view = g.view(xn);
         let q = g.linear(self.stage, &self.node("query"), view, linear)?;
         Ok(AttentionSource {
@@ -109,7 +100,7 @@ impl AttentionLayer {
     }
 
     /// Normalised rows `y` of the keys' and values' side.
-    pub fn input_norm(&self, g: &mut Graph, y: View) -> ValueId {
+    pub(super) fn input_norm(&self, g: &mut Graph, y: View) -> ValueId {
         let norm = self.name("attention.self.layernorm2");
         g.layer_norm(self.stage, &self.node("input norm"), y, &norm)
     }
@@ -118,16 +109,10 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
-    pub fn project(&self, g: &mut Graph, yn: View, leaf: &str) -> Result<ValueId> {
+    pub(super) fn project(&self, g: &mut Graph, yn: View, leaf: &str) -> Result<ValueId> {
         let channels = if leaf == "key" { self.qk } else { self.v };
         let part = self.part(&format!("attention.self.{leaf}"), self.heads_of(channels));
-        let linear = Linear {
-            parts: vec![part],
-            input: HeadLayout::plain(self.kv_width),
-            divisor: 1,
-            activation: Activation::None,
-            residual: None,
-        };
+        let linear = Linear::new(vec![part], HeadLayout::plain(self.kv_width));
         g.linear(self.stage, &self.node(leaf), yn, linear)
     }
 
@@ -135,18 +120,15 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
-    pub fn keys_values(&self, g: &mut Graph, y: View) -> Result<KeysValues> {
+    pub(super) fn keys_values(&self, g: &mut Graph, y: View) -> Result<KeysValues> {
         let yn = self.input_norm(g, y);
-        let linear = Linear {
-            parts: vec![
+        let linear = Linear::new(
+            vec![
                 self.part("attention.self.key", self.heads_of(self.qk)),
                 self.part("attention.self.value", self.heads_of(self.v)),
             ],
-            input: HeadLayout::plain(self.kv_width),
-            divisor: 1,
-            activation: Activation::None,
-            residual: None,
-        };
+            HeadLayout::plain(self.kv_width),
+        );
         let columns = linear.columns();
         let view = g.view(yn);
         let kv = g.linear(self.stage, &self.node("key value"), view, linear)?;
@@ -161,7 +143,7 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when shapes do not fit.
-    pub fn attend(
+    pub(super) fn attend(
         &self,
         g: &mut Graph,
         q: AttentionSource,
@@ -190,7 +172,7 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
-    pub fn finish(&self, g: &mut Graph, context: ValueId, x: View) -> Result<ValueId> {
+    pub(super) fn finish(&self, g: &mut Graph, context: ValueId, x: View) -> Result<ValueId> {
         let a = self.output(g, context, self.residual.then_some(x))?;
         self.feed_forward(g, a)
     }
@@ -199,7 +181,7 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
-    pub fn output(
+    pub(super) fn output(
         &self,
         g: &mut Graph,
         context: ValueId,
@@ -219,7 +201,7 @@ impl AttentionLayer {
     ///
     /// # Errors
     /// [`crate::Error::Graph`] when widths do not fit.
-    pub fn feed_forward(&self, g: &mut Graph, a: ValueId) -> Result<ValueId> {
+    pub(super) fn feed_forward(&self, g: &mut Graph, a: ValueId) -> Result<ValueId> {
         let a = g.view(a);
         let norm = self.name("layernorm");
         let an = g.layer_norm(self.stage, &self.node("mlp norm"), a, &norm);
@@ -241,17 +223,14 @@ impl AttentionLayer {
     pub fn self_attention(&self, g: &mut Graph, x: View) -> Result<ValueId> {
         let norm = self.name("attention.self.layernorm1");
         let xn = g.layer_norm(self.stage, &self.node("norm"), x, &norm);
-        let linear = Linear {
-            parts: vec![
+        let linear = Linear::new(
+            vec![
                 self.part("attention.self.query", self.heads_of(self.qk)),
                 self.part("attention.self.key", self.heads_of(self.qk)),
                 self.part("attention.self.value", self.heads_of(self.v)),
             ],
-            input: HeadLayout::plain(self.q_width),
-            divisor: 1,
-            activation: Activation::None,
-            residual: None,
-        };
+            HeadLayout::plain(self.q_width),
+        );
         let columns = linear.columns();
         let view = g.view(xn);
         let qkv = g.linear(self.stage, &self.node("query key value"), view, linear)?;

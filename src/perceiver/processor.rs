@@ -6,20 +6,20 @@ use crate::graph::{Graph, ValueId};
 
 /// The latents after each layer and each block that a caller may want to look at.
 #[derive(Debug, Clone, Copy)]
-pub struct Processed {
+pub(super) struct Processed {
     /// After the first layer of the first block.
-    pub after_layer1: ValueId,
+    pub(super) after_layer1: ValueId,
     /// After the first block.
-    pub after_block1: ValueId,
+    pub(super) after_block1: ValueId,
     /// After the last block.
-    pub last: ValueId,
+    pub(super) last: ValueId,
 }
 
 /// Runs `latents` through `layers`, `blocks` times with shared weights.
 ///
 /// # Errors
 /// [`crate::Error::Graph`] when widths do not fit.
-pub fn process(
+pub(super) fn process(
     g: &mut Graph,
     layers: &[AttentionLayer],
     blocks: usize,

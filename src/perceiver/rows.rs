@@ -1,140 +1,217 @@
-//! Arrays of input rows or output queries, as the factors that they are made of.
+//! Modalities bound to the arrays of a graph.
 //!
-//! A row is content, then Fourier features of its position, then a tail (learned padding or a learned
-//! position), each optional. The plain route puts windows of whole rows together; the folded route
-//! reads the factors.
+//! The plain route puts windows of whole rows together; the folded route reads what they are made of.
 
+use super::blueprint::{Content, Modality, Positions, convolution};
 use crate::error::Result;
-use crate::graph::Window;
-use crate::graph::{Folded, FourierPositions, Graph, Parts, Stage, ValueId, View};
+use crate::graph::{
+    Folded, FourierPositions, Graph, HeadLayout, Linear, LinearPart, Parts, Recipe, Stage, ValueId,
+    View, Window,
+};
+use crate::tensor::Extent;
 
-/// Makes the content of some rows, as nodes of a stage.
-pub type MakeContent<'a> = dyn Fn(&mut Graph, Window, Stage) -> Result<View> + 'a;
-
-/// Rows of one modality.
-pub struct Rows<'a> {
-    /// For labels.
-    pub name: String,
-    /// Rows of one item.
-    pub count: usize,
-    /// First columns.
-    pub content: Option<Box<MakeContent<'a>>>,
-    /// How many they are.
-    pub content_channels: usize,
-    /// Grid of the features that follow.
-    pub positions: Option<FourierPositions>,
+/// Rows of a modality, ready to be read.
+pub struct Rows {
+    modality: Modality,
+    content: Source,
     /// Grid position of each row, `[1, count, 1]`, in place of one after the other.
-    pub points: Option<ValueId>,
-    /// Learned vectors at the end, the same in every row: tensor names (`[1, channels]`) and channels.
-    pub constant: Vec<(String, usize)>,
-    /// Columns before `constant` of which every row has its own, `[1, count, ..]`, and how many they
-    /// are.
-    pub per_row: Option<(ValueId, usize)>,
+    points: Option<ValueId>,
+    /// Columns after the content of which every row has its own, `[1, count, ..]`.
+    per_row: Option<ValueId>,
     /// 1 keeps a row, 0 removes it, `[batch, 1, count]`. Such rows are one window.
-    pub mask: Option<View>,
+    pub(super) mask: Option<View>,
 }
 
-impl<'a> Rows<'a> {
-    /// Rows of nothing yet.
+/// Where the content comes from.
+enum Source {
+    Nothing,
+    Array(ValueId),
+    /// An array through a layer, window by window.
+    Projected(ValueId, Linear),
+}
+
+impl Rows {
+    /// Rows of an array that is there.
     #[must_use]
-    pub fn new(name: &str, count: usize) -> Self {
+    pub fn of_array(name: &str, count: usize, channels: usize, value: ValueId) -> Self {
         Rows {
-            name: name.to_owned(),
-            count,
-            content: None,
-            content_channels: 0,
-            positions: None,
+            modality: Modality::given(name, count, channels),
+            content: Source::Array(value),
             points: None,
-            constant: Vec::new(),
             per_row: None,
             mask: None,
         }
     }
 
-    /// Rows of content alone.
-    pub fn of_content(
-        name: &str,
-        count: usize,
-        channels: usize,
-        content: impl Fn(&mut Graph, Window, Stage) -> Result<View> + 'a,
-    ) -> Self {
-        Rows {
-            content: Some(Box::new(content)),
-            content_channels: channels,
-            ..Self::new(name, count)
-        }
-    }
-
-    /// Rows of an array that is there.
-    #[must_use]
-    pub fn of_array(name: &str, count: usize, channels: usize, value: ValueId) -> Self {
-        Self::of_content(name, count, channels, move |g, w, _| {
-            g.rows(value, w.first, w.rows)
+    /// Adds what a modality is made of to a graph.
+    pub(super) fn new(g: &mut Graph, modality: &Modality, batch: usize) -> Result<Self> {
+        let count = modality.count;
+        let content = match &modality.content {
+            Content::None => Source::Nothing,
+            Content::Given { input, channels } => {
+                Source::Array(g.input(input, Extent::new(batch, count, *channels)))
+            }
+            Content::Linear {
+                input,
+                channels,
+                layer,
+                out,
+                unit_window,
+            } => {
+                let input = g.input(input, Extent::new(batch, count, *channels));
+                let mut part = LinearPart::plain(layer, *out);
+                part.unit_window = *unit_window;
+                Source::Projected(input, Linear::new(vec![part], HeadLayout::plain(*channels)))
+            }
+            Content::Tokens {
+                input,
+                table,
+                vocabulary,
+                positions,
+                most,
+                channels,
+            } => {
+                let table = learned(g, table, *vocabulary, *channels);
+                let positions = learned(g, positions, *most, *channels);
+                let ids = g.input(input, Extent::new(batch, 1, count));
+                let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
+                Source::Array(g.embed(Stage::Preprocess, "embed", ids, table, positions))
+            }
+            Content::Convolution {
+                input,
+                image,
+                channels,
+                layer,
+                out,
+            } => {
+                let (args, pool) = convolution(batch, *image, *channels, *out);
+                let pixels = image[0] * image[1];
+                let input = g.input(input, Extent::new(batch, pixels, *channels));
+                let view = g.view(input);
+                let (weight, norm) = (format!("{layer}.conv.weight"), format!("{layer}.batchnorm"));
+                let stage = Stage::Preprocess;
+                let features = g.convolution(stage, "convolution", view, args, (&weight, &norm))?;
+                let view = g.view(features);
+                Source::Array(g.max_pool(stage, "max pool", view, pool)?)
+            }
+            Content::Learned { tensor, channels } => {
+                Source::Array(learned(g, tensor, count, *channels))
+            }
+        };
+        let per_row = match &modality.positions {
+            Positions::None | Positions::Fourier(_) => None,
+            Positions::Table { tensor, channels } => Some(learned(g, tensor, count, *channels)),
+            Positions::Learned {
+                tensor,
+                stored,
+                channels,
+                resized,
+                layer,
+                out,
+            } => {
+                let table = match resized {
+                    Some(size) => g.parameter(Recipe::ResizedPositions {
+                        name: tensor.clone(),
+                        positions: *stored,
+                        channels: *channels,
+                        size: *size,
+                    }),
+                    None => learned(g, tensor, *stored, *channels),
+                };
+                let view = g.view(table);
+                let part = LinearPart::plain(layer, *out);
+                let layer = Linear::new(vec![part], HeadLayout::plain(*channels));
+                Some(g.linear(Stage::Preprocess, "positions", view, layer)?)
+            }
+        };
+        let points = modality.points.as_ref();
+        let points = points.map(|name| g.input(name, Extent::new(1, count, 1)));
+        let mask = modality.mask.as_ref().map(|name| {
+            let mask = g.input(name, Extent::new(batch, 1, count));
+            g.view(mask)
+        });
+        Ok(Rows {
+            modality: modality.clone(),
+            content,
+            points,
+            per_row,
+            mask,
         })
     }
 
-    /// With features after the content.
-    #[must_use]
-    pub fn with_positions(mut self, positions: FourierPositions) -> Self {
-        self.positions = Some(positions);
-        self
+    /// What the rows are of.
+    pub(super) fn modality(&self) -> &Modality {
+        &self.modality
     }
 
-    /// With a learned vector after content and features.
-    #[must_use]
-    pub fn with_constant(mut self, name: &str, channels: usize) -> Self {
-        self.constant.push((name.to_owned(), channels));
-        self
+    /// Whether the rows follow each other on their grid.
+    pub(super) fn in_order(&self) -> bool {
+        self.points.is_none()
     }
 
-    /// Channels of a row.
-    #[must_use]
-    pub fn channels(&self) -> usize {
-        let features = self
-            .positions
-            .as_ref()
-            .map_or(0, FourierPositions::channels);
-        let constant: usize = self.constant.iter().map(|(_, n)| n).sum();
-        self.content_channels + features + constant + self.per_row.map_or(0, |(_, n)| n)
+    fn positions(&self) -> Option<&FourierPositions> {
+        match &self.modality.positions {
+            Positions::Fourier(positions) => Some(positions),
+            Positions::None | Positions::Table { .. } | Positions::Learned { .. } => None,
+        }
+    }
+
+    /// Grid positions of a window's rows, where they are not one after the other.
+    pub(super) fn points(&self, g: &Graph, w: Window) -> Result<Option<View>> {
+        self.points.map(|v| g.rows(v, w.first, w.rows)).transpose()
+    }
+
+    fn content(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<Option<View>> {
+        Ok(match &self.content {
+            Source::Nothing => None,
+            Source::Array(value) => Some(g.rows(*value, w.first, w.rows)?),
+            Source::Projected(input, layer) => {
+                let window = g.rows(*input, w.first, w.rows)?;
+                let label = format!("{} content", self.modality.name);
+                let content = g.linear(stage, &label, window, layer.clone())?;
+                Some(g.view(content))
+            }
+        })
+    }
+
+    /// The content that the folded route reads, if there is any: whole rows where
+    /// [`Modality::factored`] counts them as content.
+    pub(super) fn factor(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<Option<View>> {
+        match self.per_row {
+            Some(_) => self.assemble(g, w, stage).map(Some),
+            None => self.content(g, w, stage),
+        }
     }
 
     /// Whole rows of a window, each with all its columns.
     ///
     /// # Errors
-    /// [`crate::Error::Graph`] when shapes do not fit, or what making the content gives.
-    pub fn assemble(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<View> {
-        let content = match &self.content {
-            Some(make) => Some(make(g, w, stage)?),
-            None => None,
-        };
-        let constant = if self.constant.is_empty() {
-            None
-        } else {
-            let parts = self.constant.clone();
+    /// [`crate::Error::Graph`] when shapes do not fit.
+    pub(super) fn assemble(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<View> {
+        let content = self.content(g, w, stage)?;
+        let parts = &self.modality.constant;
+        let constant = (!parts.is_empty()).then(|| {
+            let parts = parts.clone();
             let constant = g.parameter(Folded::Constant { parts }.into());
-            Some(g.view(constant))
-        };
-        let own = match self.per_row {
-            Some((value, _)) => Some(g.rows(value, w.first, w.rows)?),
-            None => None,
-        };
+            g.view(constant)
+        });
+        let own = self
+            .per_row
+            .map(|v| g.rows(v, w.first, w.rows))
+            .transpose()?;
         let tail = own.or(constant);
-        if let (Some(content), None, None) = (content, &self.positions, tail) {
+        if let (Some(content), None, None) = (content, self.positions(), tail) {
             return Ok(content);
         }
-        let points = match self.points {
-            Some(points) => Some(g.rows(points, w.first, w.rows)?),
-            None => None,
-        };
         let parts = Parts {
             rows: w.rows,
             content,
-            positions: self.positions.as_ref(),
+            positions: self.positions(),
             first_row: w.first,
-            points,
+            points: self.points(g, w)?,
             tail,
         };
-        let label = format!("{} rows", self.name);
+        let label = format!("{} rows", self.modality.name);
         let rows = g.assemble(stage, &label, parts)?;
         let rows = g.view(rows);
         let (Some(_), Some(constant)) = (own, constant) else {
@@ -153,13 +230,25 @@ impl<'a> Rows<'a> {
     }
 
     /// Windows of at most this many rows.
-    #[must_use]
-    pub fn windows(&self, most: usize) -> Vec<Window> {
-        let most = if self.mask.is_some() {
-            usize::MAX / 2
-        } else {
-            most
-        };
-        super::encoder::windows(self.count, most)
+    pub(super) fn windows(&self, most: usize) -> Vec<Window> {
+        self.modality.windows(most)
     }
+}
+
+impl Modality {
+    /// Windows of at most this many rows: masked rows are one.
+    pub(super) fn windows(&self, most: usize) -> Vec<Window> {
+        match self.mask {
+            Some(_) => super::encoder::windows(self.count, usize::MAX / 2),
+            None => super::encoder::windows(self.count, most),
+        }
+    }
+}
+
+/// A learned table of the checkpoint.
+fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
+    g.parameter(Recipe::Stored {
+        name: name.to_owned(),
+        shape: vec![rows, cols],
+    })
 }

@@ -4,14 +4,16 @@
 //! Every chunk of an array has the same graph: where its rows lie is data. The state between two
 //! chunks is one row per latent (and head), whatever the number of rows.
 
-use super::blueprint::{Blueprint, Content, Decoder, Head, Positions, Queries, RowArray, Step};
+use super::blueprint::{
+    Blueprint, Content, DecoderBlueprint, Head, Modality, Positions, QuerySource, Step,
+};
 use super::build;
 use super::fold::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
-use super::stack::Request;
+use super::request::{Request, Sizes};
+use super::rows::Rows;
 use crate::error::{Error, Result};
-use crate::graph::Window;
-use crate::graph::{Factored, Fold, Graph, Recipe, Stage, View};
+use crate::graph::{Fold, Graph, Recipe, Stage, View, Window};
 use crate::tensor::Extent;
 
 /// Input: the rows' content.
@@ -99,11 +101,7 @@ impl StreamEncoder {
                 return Err(Error::input(&array.name, what, expected));
             }
         }
-        let modalities: Vec<_> = blueprint
-            .inputs
-            .iter()
-            .map(|a| (a.count, a.factored()))
-            .collect();
+        let modalities: Vec<_> = blueprint.inputs.iter().collect();
         let folded = folded && encoder_pays(&layer, blueprint.latents.rows, &modalities);
         Ok(StreamEncoder {
             blueprint,
@@ -137,8 +135,7 @@ impl StreamEncoder {
     }
 
     fn fold(&self) -> Fold {
-        let modalities = self.blueprint.inputs.iter().map(RowArray::factored);
-        encoder_fold(&self.layer, modalities.collect())
+        encoder_fold(&self.layer, self.blueprint.inputs.iter())
     }
 
     fn folded(&self, latents: View) -> FoldedEncoder<'_> {
@@ -191,7 +188,7 @@ impl StreamEncoder {
         let mut g = Graph::default();
         let mut array = chunk_of(&self.blueprint.inputs[modality], rows)?;
         array.mask = Some(MASK.to_owned());
-        let source = build::rows(&mut g, &array, 1)?;
+        let source = Rows::new(&mut g, &array, 1)?;
         let latents = self.latents(&mut g);
         let shape = self.state();
         let sums = g.input(SUMS, Extent::new(1, shape.rows, shape.columns));
@@ -244,7 +241,7 @@ pub(crate) fn decode_rows(layer: &AttentionLayer, bytes: usize) -> usize {
 /// `rows` queries of one head of a decoder: the latents in, which are kept, rows out.
 pub(crate) fn decode(
     blueprint: &Blueprint,
-    decoder: &Decoder,
+    decoder: &DecoderBlueprint,
     head: &Head,
     rows: usize,
     folded: bool,
@@ -257,29 +254,26 @@ pub(crate) fn decode(
     let columns = head.layers.last().map_or(decoder.layer.q_width, |l| l.out);
     let head = Head {
         output: ROWS.to_owned(),
-        queries: Queries::Array(Box::new(array)),
+        queries: QuerySource::Array(Box::new(array)),
         layers: head.layers.clone(),
         shape: vec![rows, columns],
         upsample: None,
     };
-    let one = Decoder {
+    let one = DecoderBlueprint {
         layer: decoder.layer.clone(),
         heads: vec![head],
         shape: vec![rows, columns],
     };
     let request = Request {
-        batch: 1,
-        sizes: super::stack::Sizes::default(),
-        window_bytes: usize::MAX / 8,
-        intermediates: false,
         folded,
+        ..Request::whole(Sizes::default(), false)
     };
     build::outputs(&mut g, blueprint, &one, &request, &[], (value, &[]))?;
     Ok(g)
 }
 
 /// Some rows of an array, wherever they are: positions and learned content become inputs.
-fn chunk_of(array: &RowArray, rows: usize) -> Result<RowArray> {
+fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
     let whole = |what: &str| {
         Err(Error::input(
             &array.name,
@@ -312,26 +306,4 @@ fn chunk_of(array: &RowArray, rows: usize) -> Result<RowArray> {
     }
     chunk.mask = None;
     Ok(chunk)
-}
-
-impl RowArray {
-    /// What the rows are made of on the folded route, as [`super::rows::Rows`] says it.
-    pub(crate) fn factored(&self) -> Factored {
-        let positions = match &self.positions {
-            Positions::None => None,
-            Positions::Fourier(positions) => Some(positions.clone()),
-            Positions::Learned { .. } | Positions::Table { .. } => {
-                return Factored {
-                    content: self.channels(),
-                    positions: None,
-                    constant: Vec::new(),
-                };
-            }
-        };
-        Factored {
-            content: self.content.channels(),
-            positions,
-            constant: self.constant.clone(),
-        }
-    }
 }

@@ -7,8 +7,8 @@ use super::Latents;
 use super::encoder::given;
 use crate::error::{Error, Result};
 use crate::graph::WORD_BYTES;
-use crate::model::{Model, Session};
-use crate::perceiver::blueprint::{Blueprint, Content, Decoder as Layer, Head, Positions};
+use crate::model::{Model, Prepared};
+use crate::perceiver::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Positions};
 use crate::perceiver::stream::{
     CONTENT, LATENTS, MOST_POINTS, POINTS, ROWS, chunk_size, decode, decode_rows,
 };
@@ -20,7 +20,7 @@ pub struct Decoder<'a> {
     blueprint: Blueprint,
     latents: &'a Latents,
     /// By head and rows.
-    sessions: BTreeMap<(usize, usize), Session>,
+    sessions: BTreeMap<(usize, usize), Prepared>,
     /// Learned queries by tensor name.
     tables: BTreeMap<String, Vec<f32>>,
 }
@@ -111,7 +111,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    fn heads(&self) -> impl Iterator<Item = (&Layer, &Head)> {
+    fn heads(&self) -> impl Iterator<Item = (&DecoderBlueprint, &Head)> {
         let decoders = self.blueprint.decoders.iter();
         decoders.flat_map(|d| d.heads.iter().map(move |h| (d, h)))
     }
@@ -244,7 +244,7 @@ impl<'a> Decoder<'a> {
         Ok(rows(window))
     }
 
-    fn layer(&self, head: usize) -> Result<(&Layer, &Head)> {
+    fn layer(&self, head: usize) -> Result<(&DecoderBlueprint, &Head)> {
         let found = self.heads().nth(head);
         found.ok_or_else(|| Error::graph("decoder", "has no such head"))
     }
@@ -252,7 +252,7 @@ impl<'a> Decoder<'a> {
     /// Bytes that sessions and learned queries take, parameters included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        let sessions: u64 = self.sessions.values().map(Session::allocated_bytes).sum();
+        let sessions: u64 = self.sessions.values().map(|s| s.allocated_bytes()).sum();
         let tables: u64 = self.tables.values().map(|t| t.len() as u64).sum();
         sessions + WORD_BYTES * tables
     }
@@ -281,7 +281,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A session for so many queries of a head, told about the latents.
-    fn session(&mut self, head: usize, rows: usize) -> Result<Session> {
+    fn session(&mut self, head: usize, rows: usize) -> Result<Prepared> {
         if let Some(session) = self.sessions.remove(&(head, rows)) {
             return Ok(session);
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::fingerprint::fingerprint;
 use super::{EncoderState, Latents};
 use crate::error::{Error, Result};
-use crate::model::{Model, Session};
-use crate::perceiver::blueprint::{Blueprint, Content, Positions, RowArray};
+use crate::model::{Model, Prepared};
+use crate::perceiver::blueprint::{Blueprint, Content, Modality, Positions};
 use crate::perceiver::stream::{
     CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder, chunk_size,
 };
@@ -20,7 +20,7 @@ pub struct Encoder<'a> {
     model: &'a Model,
     parts: StreamEncoder,
     /// By modality and rows.
-    sessions: BTreeMap<(usize, usize), Session>,
+    sessions: BTreeMap<(usize, usize), Prepared>,
     state: EncoderState,
     /// Most bytes of the widest array of a chunk.
     window: usize,
@@ -61,7 +61,7 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    fn inputs(&self) -> &[RowArray] {
+    fn inputs(&self) -> &[Modality] {
         &self.parts.blueprint().inputs
     }
 
@@ -187,7 +187,7 @@ impl<'a> Encoder<'a> {
     /// Bytes that sessions and state take, parameters included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        let sessions: u64 = self.sessions.values().map(Session::allocated_bytes).sum();
+        let sessions: u64 = self.sessions.values().map(|s| s.allocated_bytes()).sum();
         sessions + self.state.bytes() as u64
     }
 
@@ -226,12 +226,12 @@ impl<'a> Encoder<'a> {
 }
 
 /// Whether a caller gives the rows of a modality, if only by saying that they are there.
-fn is_pushed(array: &RowArray) -> bool {
+fn is_pushed(array: &Modality) -> bool {
     array.content != Content::None || array.positions != Positions::None
 }
 
 /// Channels of the rows that a caller gives.
-pub(super) fn given(array: &RowArray) -> usize {
+pub(super) fn given(array: &Modality) -> usize {
     match &array.content {
         Content::Given { channels, .. } | Content::Linear { channels, .. } => *channels,
         _ => 0,

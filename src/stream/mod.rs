@@ -18,7 +18,7 @@ pub use state::EncoderState;
 use crate::error::Result;
 pub use crate::model::Latents;
 use crate::model::Model;
-use crate::perceiver::stack::Sizes;
+use crate::perceiver::Sizes;
 
 impl Model {
     /// An encoder that takes input rows in chunks of any size and order: pixels of a picture, patches
@@ -33,7 +33,7 @@ impl Model {
     /// # let mut config = PerceiverConfig::new(Architecture::ImageFourier);
     /// # (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
     /// # config.num_cross_attention_heads = 1;
-    /// # let weights = RandomTensors::new(Model::tensors(&config)?, 1);
+    /// # let weights = RandomTensors::new(config.tensors()?, 1);
     /// # let model = Engine::cpu().load_from(config, std::sync::Arc::new(weights))?;
     /// let sizes = Sizes { image: [8, 8], ..Sizes::default() };
     /// let mut encoder = model.encoder(&sizes)?;

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::media::frame::Frame;
 use crate::model::Model;
 use crate::perceiver::Architecture;
-use crate::perceiver::official::image_classification::LONGEST_SIDE;
+use crate::perceiver::official::LONGEST_SIDE;
 use crate::perceiver::official::optical_flow;
 use crate::stream::Queries;
 use crate::tensor::NamedTensors;

@@ -31,29 +31,7 @@ pub struct RunnerOptions {
 /// Names of inputs that an architecture's files may hold; `N` stands for a number.
 #[must_use]
 pub fn input_names(architecture: Architecture) -> &'static [&'static str] {
-    match architecture {
-        Architecture::MaskedLm => &[
-            "input_ids",
-            "attention_mask",
-            "unpadded.input_ids",
-            "raw.text.N",
-        ],
-        Architecture::SequenceClassification => &["input_ids", "attention_mask", "raw.text.N"],
-        Architecture::ImageLearned => &["pixel_values", "interp.pixel_values", "raw.image.N"],
-        Architecture::ImageFourier | Architecture::ImageConvolution => {
-            &["pixel_values", "raw.image.N"]
-        }
-        Architecture::OpticalFlow => &["patches", "raw.frames", "raw.tiled_frames"],
-        Architecture::Multimodal => &[
-            "image",
-            "audio",
-            "label",
-            "points.image",
-            "points.audio",
-            "raw.video",
-            "raw.audio",
-        ],
-    }
+    architecture.class().file_inputs
 }
 
 /// Runs a model on what a file holds. Returns `logits`; `unpadded.logits` for `unpadded.input_ids`,

@@ -5,7 +5,7 @@ use super::super::device::lock;
 use super::super::pacing::{Classes, Pacer, Work};
 use super::super::staging::Staging;
 use super::super::store::{Parameters, write_mapped};
-use super::{Session, Step};
+use super::{GpuExecutor, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Placement, Plan, Source, ValueId, View};
 use crate::kernels::{Bindings, Launch, Op, Variant};
@@ -13,7 +13,7 @@ use crate::kernels::{Bindings, Launch, Op, Variant};
 /// How the session picks a variant for an op.
 pub type Choice<'a> = &'a dyn Fn(&Op) -> Option<Variant>;
 
-impl Session {
+impl GpuExecutor {
     /// Allocates the plan's memory, compiles what it needs and runs the part that runs once.
     ///
     /// # Errors
@@ -23,11 +23,11 @@ impl Session {
         Self::with_progress(plan, parameters, &mut |_, _| {})
     }
 
-    /// As [`Session::new`]; `progress` hears how many of how many kernels have been compiled and
+    /// As [`GpuExecutor::new`]; `progress` hears how many of how many kernels have been compiled and
     /// parameters uploaded.
     ///
     /// # Errors
-    /// As [`Session::new`].
+    /// As [`GpuExecutor::new`].
     pub fn with_progress(
         plan: Plan,
         parameters: &Parameters,
@@ -37,10 +37,10 @@ impl Session {
         Self::make(plan, parameters, &choice, progress)
     }
 
-    /// As [`Session::new`], with a variant for each op from `choice`.
+    /// As [`GpuExecutor::new`], with a variant for each op from `choice`.
     ///
     /// # Errors
-    /// As [`Session::new`].
+    /// As [`GpuExecutor::new`].
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
         let choice = |op: &Op| choice(op).ok_or_else(|| parameters.device().no_variant(op));
         Self::make(plan, parameters, &choice, &mut |_, _| {})
@@ -116,7 +116,7 @@ impl Session {
         let download = Staging::new(&device, &plan, "download", &outputs, read)?;
         own_bytes += upload.size() + download.size();
 
-        let mut session = Session {
+        let mut session = GpuExecutor {
             plan,
             buffers,
             steps: Vec::new(),

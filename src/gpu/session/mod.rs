@@ -18,14 +18,14 @@ use super::pacing::{Classes, Pacer, Submission, Work};
 use super::pipeline::Pipeline;
 use super::staging::Staging;
 use crate::error::Result;
-use crate::graph::{Placement, Plan};
+use crate::graph::{Executor, Placement, Plan, Spans, input_parts, sealed};
 use crate::kernels::Variant;
+use crate::tensor::Tensor;
 
 pub use build::Choice;
-pub use profile::{Span, Spans};
 
 /// A plan with its memory and bind groups, ready to run any number of times.
-pub struct Session {
+pub struct GpuExecutor {
     plan: Plan,
     device: Device,
     /// Memory of each value; `None` where nothing reads it.
@@ -62,27 +62,10 @@ struct Step {
     words_at: (usize, u64),
 }
 
-impl Session {
-    /// The plan that this session runs.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// The device.
-    pub(crate) fn device(&self) -> &Device {
-        &self.device
-    }
-
+impl GpuExecutor {
     /// The variant of every node, in order.
     pub fn variants(&self) -> impl Iterator<Item = &Variant> {
         self.steps.iter().map(|step| &step.variant)
-    }
-
-    /// Bytes allocated on the device: parameters, arrays, staging memory, uniforms.
-    #[must_use]
-    pub fn allocated_bytes(&self) -> u64 {
-        self.own_bytes + self.bases.bytes() + self.parameter_bytes
     }
 
     /// The submissions of the last run, in order.
@@ -91,19 +74,57 @@ impl Session {
         &self.submissions
     }
 
-    /// The part of [`Session::allocated_bytes`] that holds transfers and uniforms.
-    #[must_use]
-    pub fn staging_bytes(&self) -> u64 {
-        let arrays = 4 * (self.plan.own_words() + self.plan.slot_words()) as u64;
-        let own_bytes = self.own_bytes + self.bases.bytes();
-        own_bytes - arrays.min(own_bytes)
+    /// Fills all shared memory with a pattern that no kernel may leave behind.
+    pub(crate) fn poison(&self) {
+        // A quiet NaN with a payload: it survives any arithmetic and is easy to recognise.
+        let pattern = 0x7fc0_dead_u32.to_le_bytes();
+        for (place, buffer) in self.plan.placements().iter().zip(&self.buffers) {
+            if let (Placement::Slot(_), Some(buffer)) = (place, buffer) {
+                let bytes = pattern.repeat(buffer.size() as usize / 4);
+                self.device.wgpu_queue().write_buffer(buffer, 0, &bytes);
+            }
+        }
+    }
+}
+
+impl sealed::Sealed for GpuExecutor {}
+
+impl Executor for GpuExecutor {
+    fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Grid position of the first key of all factored attentions.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when keys would lie beyond the grid.
-    pub fn set_first_key(&mut self, first: usize) -> Result<()> {
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
+        let parts = input_parts(&self.plan, name, data.len())?;
+        self.device.alive()?;
+        for (id, extent, elements) in parts {
+            self.write_part(name, id, extent, &data[elements])?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.run_steps(self.plan.once()..self.steps.len(), progress)?;
+        let encoder = self.copy_outputs()?;
+        self.device.wgpu_queue().submit([encoder.finish()]);
+        self.map_staging()
+    }
+
+    fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.device.alive()?;
+        self.submit_steps(self.plan.once()..self.steps.len(), None, progress)
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        self.read_output(name)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.run_steps(0..self.plan.once(), &mut |_, _| {})?;
+        self.map_staging()
+    }
+
+    fn set_first_key(&mut self, first: usize) -> Result<()> {
         let traits = *self.device.traits();
         for (node, step) in self.plan.graph().nodes.iter().zip(&self.steps) {
             if let Some(op) = node.op.from_key(first) {
@@ -117,15 +138,24 @@ impl Session {
         Ok(())
     }
 
-    /// Fills all shared memory with a pattern that no kernel may leave behind.
-    pub(crate) fn poison(&self) {
-        // A quiet NaN with a payload: it survives any arithmetic and is easy to recognise.
-        let pattern = 0x7fc0_dead_u32.to_le_bytes();
-        for (place, buffer) in self.plan.placements().iter().zip(&self.buffers) {
-            if let (Placement::Slot(_), Some(buffer)) = (place, buffer) {
-                let bytes = pattern.repeat(buffer.size() as usize / 4);
-                self.device.wgpu_queue().write_buffer(buffer, 0, &bytes);
-            }
-        }
+    fn allocated_bytes(&self) -> u64 {
+        self.own_bytes + self.bases.bytes() + self.parameter_bytes
+    }
+
+    fn staging_bytes(&self) -> u64 {
+        let arrays = 4 * (self.plan.own_words() + self.plan.slot_words()) as u64;
+        (self.own_bytes + self.bases.bytes()).saturating_sub(arrays)
+    }
+
+    fn node_seconds(&self) -> Option<&[f64]> {
+        None
+    }
+
+    fn profile(&mut self) -> Result<Spans> {
+        self.timed()
+    }
+
+    fn variant_names(&self) -> Vec<&'static str> {
+        self.variants().map(|v| v.name).collect()
     }
 }

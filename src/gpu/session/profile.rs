@@ -4,37 +4,13 @@ use std::time::Instant;
 
 use super::super::clock::{Clock, PASSES};
 use super::super::pacing::{Part, Position};
-use super::Session;
+use super::GpuExecutor;
 use crate::error::Result;
+use crate::graph::{Span, Spans};
 
-/// When a part of a node ran.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Span {
-    /// Index of the node.
-    pub node: usize,
-    /// Seconds since the run began, on the device's clock if it has one.
-    pub start: f64,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-/// A run, dispatch by dispatch.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Spans {
-    /// On the device, in order; a dispatch that was cut has several.
-    pub device: Vec<Span>,
-    /// On the host: what it did, start and duration in seconds.
-    pub host: Vec<(&'static str, f64, f64)>,
-    /// Whether the device's times are its own; else they are the host's, submission by submission.
-    pub timestamps: bool,
-}
-
-impl Session {
+impl GpuExecutor {
     /// Runs the steps on what inputs are on the device, each dispatch in a pass of its own.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub fn profile(&mut self) -> Result<Spans> {
+    pub(super) fn timed(&mut self) -> Result<Spans> {
         self.device.alive()?;
         let clock = Clock::new(&self.device)?;
         let budget = self.device.submission_budget();

@@ -3,27 +3,27 @@
 //! Work is cut into submissions of bounded cost, so that a desktop stays smooth and no driver
 //! watchdog fires, and so that progress can be told.
 
+use std::ops::Range;
 use std::sync::mpsc;
 use std::time::Instant;
 
 use super::super::device::lock;
 use super::super::pacing::{Part, Position, Submission, SubmissionBudget, copy_bytes};
-use super::Session;
+use super::GpuExecutor;
 use crate::error::Result;
 
-impl Session {
-    /// Runs the part that runs once, again: for a graph with inputs that are kept, after they have
-    /// been written.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub fn prepare(&mut self) -> Result<()> {
+impl GpuExecutor {
+    /// Copies inputs to the device and runs some steps.
+    pub(super) fn run_steps(
+        &mut self,
+        steps: Range<usize>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
         self.device.alive()?;
         self.upload.unmap();
         self.download.unmap();
         let encoder = self.copy_inputs()?;
-        self.submit_steps(0..self.plan.once(), Some(encoder), &mut |_, _| {})?;
-        self.map_staging()
+        self.submit_steps(steps, Some(encoder), progress)
     }
 
     /// Copies inputs to where kernels read them. What crosses in a small part of the budget is left to
@@ -40,7 +40,7 @@ impl Session {
         self.copies("inputs", copies)
     }
 
-    fn copy_outputs(&self) -> Result<wgpu::CommandEncoder> {
+    pub(super) fn copy_outputs(&self) -> Result<wgpu::CommandEncoder> {
         let copies = self.download.parts.iter().filter_map(|part| {
             let buffer = self.buffers[part.id.index()].as_ref()?;
             Some(Copy {
@@ -89,34 +89,7 @@ impl Session {
         self.device.wait(Some(index))
     }
 
-    /// Runs the plan and waits for it. `progress` hears how many of how many floating-point
-    /// operations are done.
-    ///
-    /// # Errors
-    /// [`crate::Error::DeviceLost`] or [`crate::Error::Device`].
-    pub fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        self.device.alive()?;
-        self.upload.unmap();
-        self.download.unmap();
-        let encoder = self.copy_inputs()?;
-        let steps = self.plan.once()..self.steps.len();
-        self.submit_steps(steps, Some(encoder), progress)?;
-        let encoder = self.copy_outputs()?;
-        self.device.wgpu_queue().submit([encoder.finish()]);
-        self.map_staging()
-    }
-
-    /// Runs the steps alone, on what inputs are on the device, and leaves results there: for
-    /// benchmarks, which want the kernels' time and not that of transfers.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        self.device.alive()?;
-        self.submit_steps(self.plan.once()..self.steps.len(), None, progress)
-    }
-
-    fn map_staging(&mut self) -> Result<()> {
+    pub(super) fn map_staging(&mut self) -> Result<()> {
         let (done, results) = mpsc::channel();
         let upload = self
             .upload
@@ -153,7 +126,7 @@ impl Session {
     /// flight, so that the device never waits for the host.
     pub(super) fn submit_steps(
         &mut self,
-        steps: std::ops::Range<usize>,
+        steps: Range<usize>,
         first: Option<wgpu::CommandEncoder>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<()> {

@@ -3,27 +3,20 @@
 use half::slice::HalfFloatSliceExt;
 
 use super::super::store::to_halves;
-use super::Session;
+use super::GpuExecutor;
 use crate::error::{Error, Result};
-use crate::graph::{ValueId, input_parts, no_output, repeat_to};
+use crate::graph::{ValueId, no_output, repeat_to};
 use crate::kernels::unpad;
 use crate::tensor::{Element, Extent, Tensor};
 
-impl Session {
-    /// Sets an input: `data` is dense, batch × rows × columns.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when there is no such input or the size is wrong.
-    pub fn write(&mut self, name: &str, data: &[f32]) -> Result<()> {
-        let parts = input_parts(&self.plan, name, data.len())?;
-        self.device.alive()?;
-        for (id, extent, elements) in parts {
-            self.write_part(name, id, extent, &data[elements])?;
-        }
-        Ok(())
-    }
-
-    fn write_part(&self, name: &str, id: ValueId, extent: Extent, data: &[f32]) -> Result<()> {
+impl GpuExecutor {
+    pub(super) fn write_part(
+        &self,
+        name: &str,
+        id: ValueId,
+        extent: Extent,
+        data: &[f32],
+    ) -> Result<()> {
         let Some((buffer, offset, bytes)) = self.upload.part(id) else {
             return Ok(());
         };
@@ -71,9 +64,6 @@ impl Session {
     }
 
     /// The first array of result `name` as it lies in memory, padding included.
-    ///
-    /// # Errors
-    /// As [`Session::read`].
     pub(crate) fn read_padded(&self, name: &str) -> Result<Vec<f32>> {
         let output = self.plan.graph().outputs.iter().find(|o| o.name == name);
         let piece = output.and_then(|o| o.pieces.first());
@@ -91,10 +81,7 @@ impl Session {
     }
 
     /// The result `name` of the last run, dense.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when the plan has no such output or has not run.
-    pub fn read(&self, name: &str) -> Result<Tensor> {
+    pub(super) fn read_output(&self, name: &str) -> Result<Tensor> {
         let output = self
             .plan
             .graph()

@@ -5,11 +5,9 @@ mod hoist;
 mod limit;
 mod norm;
 mod split;
-mod split_products;
 
 pub use halve::halve;
 pub use hoist::hoist;
 pub use limit::limit_arrays;
 pub use norm::fuse_norms;
-pub use split::split_attention;
-pub use split_products::split_products;
+pub use split::split;

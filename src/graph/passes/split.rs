@@ -1,87 +1,76 @@
-//! Divides the keys of attentions that have too few queries to fill a device, and adds the merge.
+//! Split-K and split-KV: divides what has too few rows to fill a device along the dimension that it sums
+//! over, and adds the merge, in a fixed order.
 
-use crate::graph::{Graph, Node, Source, Value, ValueId, View};
-use crate::kernels::Kernel;
+use crate::graph::{Graph, Node, Source, View};
 use crate::kernels::Op;
 use crate::kernels::attention_merge::AttentionMerge;
-use crate::tensor::{Element, Extent};
+use crate::kernels::gemm::Activation;
+use crate::kernels::gemm_merge::GemmMerge;
+use crate::tensor::Element;
 
-/// Splits each attention into as many parts as `splits` says and merges them in a fixed order.
+/// Splits the inner dimension of each product and the keys of each attention into as many parts as
+/// `parts` says. The merge of a product takes over its epilogue; products that normalise their rows stay
+/// whole.
 #[must_use]
-pub fn split_attention(mut graph: Graph, splits: &dyn Fn(&Op) -> usize) -> Graph {
-    let nodes = std::mem::take(&mut graph.nodes);
-    for mut node in nodes {
-        let keys = match &node.op {
-            Op::Attention(a) => a.keys,
-            Op::FactoredAttention(a) => a.keys,
-            _ => 1,
+pub fn split(mut graph: Graph, parts: &dyn Fn(&Op) -> usize) -> Graph {
+    for mut node in std::mem::take(&mut graph.nodes) {
+        let parts = parts(&node.op);
+        let states = |heads, queries, d_v, batch, finish| AttentionMerge {
+            parts,
+            batch,
+            heads,
+            queries,
+            d_v,
+            finish,
+            result: Element::F32,
         };
-        let parts = match &node.op {
-            Op::Attention(_) | Op::FactoredAttention(_) => splits(&node.op).clamp(1, keys.max(1)),
-            _ => 1,
-        };
-        if parts <= 1 {
-            graph.nodes.push(node);
-            continue;
-        }
-        let (merge, extents) = match &mut node.op {
-            Op::Attention(args) => {
-                args.splits = parts;
-                let merge = AttentionMerge {
-                    parts,
-                    batch: args.batch,
-                    heads: args.heads,
-                    queries: args.queries,
-                    d_v: args.d_v,
-                    finish: args.finish,
-                    result: Element::F32,
-                };
-                (merge, args.signature().result_extents())
+        let mut epilogue = Vec::new();
+        let merge: Op = match &mut node.op {
+            Op::Attention(a) if parts > 1 => {
+                a.splits = parts;
+                states(a.heads, a.queries, a.d_v, a.batch, a.finish).into()
             }
-            Op::FactoredAttention(args) => {
-                args.splits = parts;
-                let merge = AttentionMerge {
-                    parts,
-                    batch: args.batch,
-                    heads: 1,
-                    queries: args.queries,
-                    d_v: args.columns,
-                    finish: args.finish,
-                    result: Element::F32,
-                };
-                (merge, args.signature().result_extents())
+            Op::FactoredAttention(a) if parts > 1 => {
+                a.splits = parts;
+                states(1, a.queries, a.columns, a.batch, a.finish).into()
             }
-            _ => continue,
+            Op::Gemm(a) if parts > 1 && !a.normalise => {
+                let merge = GemmMerge {
+                    parts,
+                    rows: a.rows,
+                    cols: a.cols,
+                    bias: a.bias,
+                    activation: a.activation,
+                    residual_rows: a.residual_rows,
+                    y: Element::F32,
+                };
+                a.splits = parts;
+                (a.bias, a.residual_rows) = (false, 0);
+                a.activation = Activation::None;
+                epilogue = node.inputs.split_off(2);
+                merge.into()
+            }
+            _ => {
+                graph.nodes.push(node);
+                continue;
+            }
         };
-        let results = std::mem::take(&mut node.outputs);
-        debug_assert_eq!(merge.signature().result_extents().len(), results.len());
-        let states: Vec<ValueId> = extents
-            .into_iter()
-            .map(|extent| new_value(&mut graph, format!("{} parts", node.label), extent))
+        let extents = node.op.signature().result_extents().into_iter();
+        let sums = extents
+            .map(|e| graph.push_value(format!("{} parts", node.label), e, Source::Node))
             .collect();
-        let inputs: Vec<View> = states.iter().map(|&s| graph.view(s)).collect();
-        let label = format!("{} merge", node.label);
-        let stage = node.stage;
-        node.outputs = states;
+        let (label, stage) = (format!("{} merge", node.label), node.stage);
+        let outputs = std::mem::replace(&mut node.outputs, sums);
+        let sums = node.outputs.iter().map(|&s| graph.view(s));
+        let inputs: Vec<View> = sums.chain(epilogue).collect();
         graph.nodes.push(node);
         graph.nodes.push(Node {
             label,
             stage,
-            op: Op::AttentionMerge(merge),
+            op: merge,
             inputs,
-            outputs: results,
+            outputs,
         });
     }
     graph
-}
-
-fn new_value(graph: &mut Graph, label: String, extent: Extent) -> ValueId {
-    let id = ValueId(graph.values.len() as u32);
-    graph.values.push(Value {
-        label,
-        extent,
-        element: Element::F32,
-        source: Source::Node,
-    });
-    id
 }

@@ -1,35 +1,52 @@
-//! The decoder of every classifier: one learned query, one score per class.
+//! What every classifier shares: one learned query, decoded into one score per class.
 
+use super::stack;
 use crate::graph::Stage;
-use crate::perceiver::blueprint::{Content, Decoder, Head, OutputLinear, Queries, RowArray};
-use crate::perceiver::stack::Stack;
+use crate::perceiver::PerceiverConfig;
+use crate::perceiver::blueprint::{
+    Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
+};
 
-/// One learned query, decoded into `logits` `[batch, classes]`.
-pub(super) fn decoder(stack: &Stack<'_>) -> Decoder {
-    let config = stack.config;
+pub(super) fn query_channels(config: &PerceiverConfig) -> usize {
+    config.d_latents
+}
+
+/// Elements of the last layer's weight.
+pub(super) fn labels(config: &PerceiverConfig) -> (&'static str, usize) {
+    ("id2label", config.labels.len() * config.d_latents)
+}
+
+/// From one modality to `logits` `[batch, classes]`.
+pub(super) fn blueprint(config: &PerceiverConfig, rows: Modality) -> Blueprint {
     let channels = config.query_channels();
     let classes = config.labels.len();
     let name = "perceiver.decoder.decoder.output_position_encodings.position_embeddings";
-    let query = RowArray::new("class", 1).with_content(Content::Learned {
+    let query = Modality::bare("class", 1).with_content(Content::Learned {
         tensor: name.to_owned(),
         channels,
     });
     let last = "perceiver.decoder.decoder.final_layer";
-    Decoder {
-        layer: stack.decoder_layer(true),
-        heads: vec![Head {
-            output: "logits".to_owned(),
-            queries: Queries::Array(Box::new(query)),
-            layers: vec![OutputLinear::plain(
-                "classes",
-                Stage::Decode,
-                last,
-                channels,
-                classes,
-            )],
+    Blueprint {
+        latents: stack::latents(config),
+        channels: config.input_channels(),
+        inputs: vec![rows],
+        steps: stack::steps(config),
+        decoders: vec![DecoderBlueprint {
+            layer: stack::decoder_layer(config, true),
+            heads: vec![Head {
+                output: "logits".to_owned(),
+                queries: QuerySource::Array(Box::new(query)),
+                layers: vec![OutputLinear::plain(
+                    "classes",
+                    Stage::Decode,
+                    last,
+                    channels,
+                    classes,
+                )],
+                shape: vec![classes],
+                upsample: None,
+            }],
             shape: vec![classes],
-            upsample: None,
         }],
-        shape: vec![classes],
     }
 }

@@ -4,13 +4,15 @@
 //! Three modalities share one attention: audio patches, blocks of 1×4×4 pixels, and one row for the
 //! class, which is always masked, so that the model has to find it.
 
+use super::{Class, Item, Misfit, stack};
 use crate::error::{Error, Result};
 use crate::graph::{FourierPositions, Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
-use crate::perceiver::batch::{Array, Batch, finite, named};
-use crate::perceiver::blueprint::{Blueprint, Decoder, Head, OutputLinear, Queries, RowArray};
-use crate::perceiver::config::{AUDIO_FEATURES, VIDEO_FEATURES, VIDEO_PATCH};
-use crate::perceiver::stack::{Sizes, Stack};
+use crate::perceiver::batch::{Array, Batch, finite, named, whole_numbers, wrong_shape};
+use crate::perceiver::blueprint::{
+    Blueprint, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
+};
+use crate::perceiver::request::Sizes;
 use crate::tensor::{NamedTensors, Tensor};
 
 /// Bands of the audio's features, fixed in Hugging Face's class.
@@ -22,13 +24,108 @@ const BLOCK: usize = 4;
 /// Colours of a pixel.
 const COLOURS: usize = 3;
 
+/// Fourier features of the audio, on one axis.
+const AUDIO_FEATURES: usize = 1 + 2 * AUDIO_BANDS;
+/// Fourier features of the video, on three axes.
+const VIDEO_FEATURES: usize = 3 * (1 + 2 * VIDEO_BANDS);
+/// Channels of a block of pixels.
+const VIDEO_PATCH: usize = BLOCK * BLOCK * COLOURS;
+/// Columns of learned padding that even the widest modality's input rows have.
+const LEAST_INPUT_PADDING: usize = 4;
+/// The same for output queries.
+const LEAST_QUERY_PADDING: usize = 2;
+
+pub(super) const CLASS: Class = Class {
+    name: "PerceiverForMultimodalAutoencoding",
+    item: Item::Clip,
+    input_channels: |c| {
+        (c.samples_per_patch + AUDIO_FEATURES)
+            .max(VIDEO_PATCH + VIDEO_FEATURES)
+            .max(c.labels.len())
+            + LEAST_INPUT_PADDING
+    },
+    query_channels: |c| {
+        AUDIO_FEATURES
+            .max(VIDEO_FEATURES)
+            .max(c.label_trainable_num_channels)
+            + LEAST_QUERY_PADDING
+    },
+    check,
+    usual_sizes,
+    blueprint,
+    inputs,
+    points: &["points.image", "points.audio"],
+    unused_tensors: &[
+        "perceiver.input_preprocessor.mask.audio",
+        "perceiver.input_preprocessor.mask.image",
+        "perceiver.input_preprocessor.padding.label",
+    ],
+    // There the classification decoder is that of one modality.
+    query_module: Some("decoder.modalities.label.decoder"),
+    file_inputs: &[
+        "image",
+        "audio",
+        "label",
+        "points.image",
+        "points.audio",
+        "raw.video",
+        "raw.audio",
+    ],
+};
+
+fn check(c: &PerceiverConfig) -> Result<Vec<(&'static str, usize)>, Misfit> {
+    let samples = samples(c);
+    if !samples.is_multiple_of(c.samples_per_patch) {
+        return Err((
+            "samples_per_patch",
+            format!("is {} for {samples} samples", c.samples_per_patch),
+            "it must divide num_frames times audio_samples_per_frame".to_owned(),
+        ));
+    }
+    let side = BLOCK * c.image_size;
+    let wanted = [1, c.num_frames, side, side];
+    if c.output_shape != wanted {
+        return Err((
+            "output_shape",
+            format!("is {:?}", c.output_shape),
+            format!("num_frames and image_size (in patches of 4) make it {wanted:?}"),
+        ));
+    }
+    let product = |factors: &[usize]| factors.iter().fold(1usize, |a, &n| a.saturating_mul(n));
+    let channels = c.input_channels();
+    let hidden = c.output_num_channels;
+    Ok(vec![
+        (
+            "image_size",
+            product(&[c.num_frames, c.image_size, c.image_size, channels]),
+        ),
+        (
+            "audio_samples_per_frame",
+            product(&[c.audio_patches(), channels]),
+        ),
+        (
+            "output_num_channels",
+            product(&[c.query_channels(), hidden]),
+        ),
+        ("id2label", product(&[c.labels.len(), hidden])),
+    ])
+}
+
+/// One of 128 chunks of a clip.
+fn usual_sizes(c: &PerceiverConfig) -> Sizes {
+    const CHUNKS: usize = 128;
+    let pixels: usize = c.output_shape.iter().product();
+    Sizes {
+        points: [c.audio_patches(), pixels].map(|n| n.div_ceil(CHUNKS)),
+        ..Sizes::default()
+    }
+}
+
 /// Inputs `audio` `[1, patches, samples]`, `image` `[1, blocks, 48]`, and the points to decode,
 /// `points.audio` and `points.image` `[1, points, 1]`. Outputs `logits.audio`, `logits.image` and
 /// `logits.label`.
-#[must_use]
-pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
+fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let channels = config.input_channels();
-    let stack = Stack { config, channels };
     let queries = queries(config, sizes);
     let rows: usize = queries.iter().map(|q| q.count).sum();
     let (query_channels, hidden) = (config.query_channels(), config.output_num_channels);
@@ -53,18 +150,18 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
                 OutputLinear::plain("decoded", Stage::Decode, last, query_channels, hidden),
                 OutputLinear::plain(name, Stage::Postprocess, &classifier, hidden, columns),
             ],
-            queries: Queries::Array(Box::new(queries)),
+            queries: QuerySource::Array(Box::new(queries)),
             shape,
             upsample: None,
         }
     });
     Blueprint {
-        latents: stack.latents(),
+        latents: stack::latents(config),
         channels,
         inputs: inputs_of(config, channels).to_vec(),
-        steps: stack.steps(),
-        decoders: vec![Decoder {
-            layer: stack.decoder_layer(false),
+        steps: stack::steps(config),
+        decoders: vec![DecoderBlueprint {
+            layer: stack::decoder_layer(config, false),
             heads: heads.collect(),
             shape: vec![rows, hidden],
         }],
@@ -72,13 +169,13 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
 }
 
 /// Rows of the three modalities, in the order of their names.
-fn inputs_of(config: &PerceiverConfig, channels: usize) -> [RowArray; 3] {
+fn inputs_of(config: &PerceiverConfig, channels: usize) -> [Modality; 3] {
     const PREFIX: &str = "perceiver.input_preprocessor";
     let patches = config.audio_patches();
     let patch = config.samples_per_patch;
-    let audio = RowArray::new("audio", patches)
+    let audio = Modality::bare("audio", patches)
         .with_input("audio", patch)
-        .with_fourier(FourierPositions {
+        .fourier_with(FourierPositions {
             axes: vec![patches],
             max_resolution: vec![samples(config)],
             bands: AUDIO_BANDS,
@@ -89,9 +186,9 @@ fn inputs_of(config: &PerceiverConfig, channels: usize) -> [RowArray; 3] {
             channels - patch - AUDIO_FEATURES,
         );
     let grid = video_grid(config);
-    let image = RowArray::new("image", grid.iter().product())
+    let image = Modality::bare("image", grid.iter().product())
         .with_input("image", VIDEO_PATCH)
-        .with_fourier(FourierPositions {
+        .fourier_with(FourierPositions {
             axes: grid.to_vec(),
             max_resolution: grid.to_vec(),
             bands: VIDEO_BANDS,
@@ -101,17 +198,17 @@ fn inputs_of(config: &PerceiverConfig, channels: usize) -> [RowArray; 3] {
             &format!("{PREFIX}.padding.image"),
             channels - VIDEO_PATCH - VIDEO_FEATURES,
         );
-    let label = RowArray::new("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
+    let label = Modality::bare("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
     [audio, image, label]
 }
 
 /// Queries of the chosen points, and the one of the class.
-fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [RowArray; 3] {
+fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [Modality; 3] {
     const PREFIX: &str = "perceiver.decoder";
     let channels = config.query_channels();
     let [audio, image] = sizes.points;
-    let mut audio = RowArray::new("audio", audio)
-        .with_fourier(FourierPositions {
+    let mut audio = Modality::bare("audio", audio)
+        .fourier_with(FourierPositions {
             axes: vec![config.audio_patches()],
             max_resolution: vec![samples(config)],
             bands: AUDIO_BANDS,
@@ -122,8 +219,8 @@ fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [RowArray; 3] {
             channels - AUDIO_FEATURES,
         );
     audio.points = Some("points.audio".to_owned());
-    let mut image = RowArray::new("image", image)
-        .with_fourier(FourierPositions {
+    let mut image = Modality::bare("image", image)
+        .fourier_with(FourierPositions {
             axes: config.output_shape[1..].to_vec(),
             max_resolution: video_grid(config).to_vec(),
             bands: VIDEO_BANDS,
@@ -136,7 +233,7 @@ fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [RowArray; 3] {
     image.points = Some("points.image".to_owned());
     let trainable = config.label_trainable_num_channels;
     let position = "modalities.label.decoder.output_position_encodings.position_embeddings";
-    let label = RowArray::new("label", 1)
+    let label = Modality::bare("label", 1)
         .with_constant(&format!("{PREFIX}.{position}"), trainable)
         .with_constant(&format!("{PREFIX}.padding.label"), channels - trainable);
     [audio, image, label]
@@ -152,42 +249,28 @@ fn video_grid(config: &PerceiverConfig) -> [usize; 3] {
     [config.num_frames, config.image_size, config.image_size]
 }
 
-/// Tensors of Hugging Face's checkpoints that have no effect at inference.
-pub(crate) const UNUSED: [&str; 3] = [
-    "perceiver.input_preprocessor.mask.audio",
-    "perceiver.input_preprocessor.mask.image",
-    "perceiver.input_preprocessor.padding.label",
-];
-
 /// Checks `image`, `audio`, `label` and the points, and makes rows of them.
-pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<Batch> {
+fn inputs(config: &PerceiverConfig, inputs: &NamedTensors, _: bool) -> Result<Batch> {
     let names = ["image", "audio", "points.image", "points.audio"];
     let [image, audio, image_points, audio_points] = named(inputs, names, &["label"])?;
     let (frames, side) = (config.num_frames, BLOCK * config.image_size);
     let (samples, patches) = (samples(config), config.audio_patches());
     let classes = config.labels.len();
-    let wrong = |name: &str, t: &Tensor, expected: String| {
-        Err(Error::input(
-            name,
-            format!("has shape {:?}", t.shape()),
-            expected,
-        ))
-    };
     let image_shape = || format!("f32 [batch, {frames}, 3, {side}, {side}]");
     let shape = image.shape();
     if shape.len() != 5 || shape[0] == 0 || shape[1..] != [frames, COLOURS, side, side] {
-        return wrong("image", image, image_shape());
+        return Err(wrong_shape("image", image, image_shape()));
     }
     let items = shape[0];
     let audio_shape = || format!("f32 [{items}, {samples}, 1]");
     if audio.shape() != [items, samples, 1] {
-        return wrong("audio", audio, audio_shape());
+        return Err(wrong_shape("audio", audio, audio_shape()));
     }
     if let Some(label) = inputs.get("label") {
         // It has no effect, but a wrong one means that something else is wrong.
         let expected = || format!("f32 [{items}, {classes}]");
         if label.shape() != [items, classes] {
-            return wrong("label", label, expected());
+            return Err(wrong_shape("label", label, expected()));
         }
         finite("label", label, &expected)?;
     }
@@ -205,16 +288,8 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
         arrays: vec![
             Array::per_item("audio", samples, audio),
             Array::per_item("image", frames * side * side * COLOURS, blocks),
-            Array {
-                name: "points.audio".into(),
-                each: None,
-                data: audio_points,
-            },
-            Array {
-                name: "points.image".into(),
-                each: None,
-                data: image_points,
-            },
+            Array::shared("points.audio", audio_points),
+            Array::shared("points.image", image_points),
         ],
     })
 }
@@ -222,26 +297,16 @@ pub(crate) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors) -> Result<
 /// Indices as the floats that kernels read.
 fn points(name: &str, tensor: &Tensor, grid: usize) -> Result<Vec<f32>> {
     let expected = || format!("i64 [points], each from 0 to {}", grid.saturating_sub(1));
-    let indices = match (tensor.shape(), tensor.as_i64()) {
-        ([count], Some(indices)) if *count > 0 => indices,
-        (shape, _) => {
+    match tensor.shape() {
+        [count] if *count > 0 && tensor.as_i64().is_some() => {}
+        shape => {
             let what = format!("has shape {shape:?} or another type");
             return Err(Error::input(name, what, expected()));
         }
-    };
+    }
     // Floats hold whole numbers to 2²⁴.
     let limit = grid.min(1 << 24);
-    match indices
-        .iter()
-        .position(|&i| usize::try_from(i).map_or(true, |i| i >= limit))
-    {
-        None => Ok(indices.iter().map(|&i| i as f32).collect()),
-        Some(at) => Err(Error::input(
-            name,
-            format!("has {} at {at}", indices[at]),
-            expected(),
-        )),
-    }
+    whole_numbers(name, tensor, limit, &|at| at.to_string(), &expected)
 }
 
 /// Reorders frames `[items, frames, 3, side, side]` to rows of 1×4×4 blocks, channel

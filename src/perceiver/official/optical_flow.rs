@@ -1,16 +1,15 @@
 //! `PerceiverForOpticalFlow`: 3×3 neighbourhoods of two frames in, one flow vector per
 //! pixel out.
 
-use super::image_classification::LONGEST_SIDE;
-use crate::error::{Error, Result};
+use super::{Class, Item, LONGEST_SIDE, stack};
+use crate::error::Result;
 use crate::graph::{FourierPositions, Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
-use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows};
+use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows, wrong_shape};
 use crate::perceiver::blueprint::{
-    Blueprint, Content, Decoder, Head, OutputLinear, Queries, RowArray,
+    Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
 };
-use crate::perceiver::config::FLOW_CHANNELS;
-use crate::perceiver::stack::{Sizes, Stack};
+use crate::perceiver::request::Sizes;
 use crate::tensor::NamedTensors;
 
 /// Channels of a pixel's neighbourhood in both frames.
@@ -20,24 +19,36 @@ const CONTENT: usize = 64;
 /// Fourier bands, fixed in Hugging Face's class.
 const BANDS: usize = 64;
 /// Content, two positions, and sines and cosines of both axes.
-const CHANNELS: usize = FLOW_CHANNELS;
-const _: () = assert!(CHANNELS == CONTENT + 2 * (1 + 2 * BANDS));
+const CHANNELS: usize = CONTENT + 2 * (1 + 2 * BANDS);
 /// Name of the one modality.
 pub(crate) const FRAME: &str = "frame";
 /// The class divides its output by this.
 const RESCALE: u32 = 100;
 
+pub(super) const CLASS: Class = Class {
+    name: "PerceiverForOpticalFlow",
+    item: Item::Frames,
+    input_channels: |_| CHANNELS,
+    query_channels: |_| CHANNELS,
+    check: |c| {
+        let pixels = c.train_size[0] * c.train_size[1];
+        Ok(vec![("train_size", pixels.saturating_mul(CHANNELS))])
+    },
+    usual_sizes: |c| sizes_of(c, c.train_size),
+    blueprint,
+    inputs,
+    points: &[],
+    unused_tensors: &[],
+    query_module: None,
+    file_inputs: &["patches", "raw.frames", "raw.tiled_frames"],
+};
+
 /// Input `patches` `[batch, pixels, 54]` (frame 1's 27 channels, then frame 2's); output `logits`
 /// `[batch, height, width, 2]`, flow in pixels divided by 20. The queries are the input's rows. Frames
 /// are of the training's size, or with [`Sizes::resize_positions`] of [`Sizes::image`]: positions then
 /// lie closer or wider apart in the same [-1, 1], with the training's frequencies.
-#[must_use]
-pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
+fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let [height, width] = frame_size(config, sizes);
-    let stack = Stack {
-        config,
-        channels: CHANNELS,
-    };
     let content = Content::Linear {
         input: "patches".to_owned(),
         channels: PATCH_CHANNELS,
@@ -45,9 +56,9 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         out: CONTENT,
         unit_window: false,
     };
-    let rows = RowArray::new(FRAME, height * width)
+    let rows = Modality::bare(FRAME, height * width)
         .with_content(content)
-        .with_fourier(FourierPositions {
+        .fourier_with(FourierPositions {
             axes: vec![height, width],
             max_resolution: config.train_size.to_vec(),
             bands: BANDS,
@@ -56,15 +67,15 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let last = "perceiver.decoder.decoder.final_layer";
     let shape = vec![height, width, 2];
     Blueprint {
-        latents: stack.latents(),
+        latents: stack::latents(config),
         channels: CHANNELS,
         inputs: vec![rows],
-        steps: stack.steps(),
-        decoders: vec![Decoder {
-            layer: stack.decoder_layer(false),
+        steps: stack::steps(config),
+        decoders: vec![DecoderBlueprint {
+            layer: stack::decoder_layer(config, false),
             heads: vec![Head {
                 output: "logits".to_owned(),
-                queries: Queries::Input(0),
+                queries: QuerySource::Input(0),
                 layers: vec![OutputLinear {
                     divisor: RESCALE,
                     ..OutputLinear::plain("flow", Stage::Decode, last, CHANNELS, 2)
@@ -78,8 +89,7 @@ pub fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
 }
 
 /// Height and width of the frames that these sizes mean.
-#[must_use]
-pub fn frame_size(config: &PerceiverConfig, sizes: &Sizes) -> [usize; 2] {
+fn frame_size(config: &PerceiverConfig, sizes: &Sizes) -> [usize; 2] {
     if sizes.resize_positions {
         sizes.image
     } else {
@@ -98,13 +108,12 @@ pub fn sizes_of(config: &PerceiverConfig, size: [usize; 2]) -> Sizes {
 }
 
 /// Checks `patches` and makes rows of them.
-pub(crate) fn inputs(
+fn inputs(
     config: &PerceiverConfig,
     inputs: &NamedTensors,
     resize_positions: bool,
 ) -> Result<Batch> {
     let [patches] = named(inputs, ["patches"], &[])?;
-    let shape = patches.shape();
     let expected = || match (config.train_size, resize_positions) {
         (_, true) => format!("f32 [batch, 2, 27, height, width], sides to {LONGEST_SIDE}"),
         ([height, width], false) => format!("f32 [batch, 2, 27, {height}, {width}]"),
@@ -113,14 +122,11 @@ pub(crate) fn inputs(
         let sides = 1..=LONGEST_SIDE;
         size == config.train_size || (resize_positions && size.iter().all(|n| sides.contains(n)))
     };
-    let (items, size) = match *shape {
+    let (items, size) = match *patches.shape() {
         [items, 2, 27, height, width] if items > 0 && fits([height, width]) => {
             (items, [height, width])
         }
-        _ => {
-            let what = format!("has shape {shape:?}");
-            return Err(Error::input("patches", what, expected()));
-        }
+        _ => return Err(wrong_shape("patches", patches, expected())),
     };
     let data = finite("patches", patches, &expected)?;
     let pixels = size[0] * size[1];

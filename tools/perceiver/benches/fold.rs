@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use perceiver::internals::gpu;
-use perceiver::internals::model::blueprint as model_blueprint;
-use perceiver::internals::perceiver::build;
-use perceiver::internals::perceiver::stack::Request;
+use perceiver::internals::perceiver::{Request, build};
 use perceiver::{
     Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
 };
@@ -50,7 +48,7 @@ fn trial(config: &PerceiverConfig, folded: bool, place: &Place) -> Result<Trial>
         intermediates: false,
         folded,
     };
-    let mut blueprint = model_blueprint(config, &request.sizes);
+    let mut blueprint = config.blueprint(&request.sizes);
     blueprint.steps.truncate(1);
     let graph = build::encoder(&blueprint, &request)?;
     Trial::new(place, place.plan_of(graph)?)

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use perceiver::blueprint::RowSizes;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::internals::perceiver::blueprint_sizes::RowSizes;
 use perceiver::stream::{Latents, Queries};
 use perceiver::tasks::{PerceiverImageProcessor, runner};
 use perceiver::{Architecture, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};

@@ -25,12 +25,12 @@ mod scaling;
 mod scenes;
 #[path = "command/sequences.rs"]
 mod sequences;
-#[path = "../../../tests/hub/server.rs"]
+#[path = "../../../tests/suite/hub/server.rs"]
 #[allow(dead_code, reason = "the tests of the library use the rest")]
 mod server;
 #[path = "command/texts.rs"]
 mod texts;
-#[path = "../../../tests/weights/writer.rs"]
+#[path = "../../../tests/suite/weights/writer.rs"]
 #[allow(dead_code, reason = "the tests of the library use the rest")]
 mod torch;
 

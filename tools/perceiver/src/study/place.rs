@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perceiver::internals::graph::{Graph, Plan};
+use perceiver::internals::cpu::CpuExecutor;
+use perceiver::internals::graph::{Executor, Graph, Plan};
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
-use perceiver::internals::{cpu, gpu, model};
+use perceiver::internals::{gpu, model};
 use perceiver::profile::Ceiling;
 use perceiver::{Engine, Precision, Result};
 
@@ -83,12 +84,7 @@ impl Place {
 /// A plan on random weights with its inputs in place, ready to be timed. On a GPU the inputs lie on the
 /// device and results stay there, so that transfers do not count.
 pub struct Trial {
-    session: Session,
-}
-
-enum Session {
-    Cpu(Box<cpu::Session<f32>>),
-    Gpu(Box<gpu::Session>),
+    session: Box<dyn Executor>,
 }
 
 impl Trial {
@@ -110,24 +106,22 @@ impl Trial {
                 .map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0)
                 .collect()
         };
-        let session = match place {
+        let mut session: Box<dyn Executor> = match place {
             Place::Cpu => {
-                let mut session = cpu::Session::new(plan, &ParameterStore::new(weights))?;
-                for (name, n) in inputs {
-                    session.write(&name, &noise(n))?;
-                }
-                Session::Cpu(Box::new(session))
+                let store = ParameterStore::<f32>::new(weights);
+                Box::new(CpuExecutor::new(plan, &store)?)
             }
             Place::Gpu(device) => {
                 let parameters = gpu::Parameters::new(device.clone(), weights);
-                let mut session = gpu::Session::new(plan, &parameters)?;
-                for (name, n) in inputs {
-                    session.write(&name, &noise(n))?;
-                }
-                session.run(&mut |_, _| {})?;
-                Session::Gpu(Box::new(session))
+                Box::new(gpu::GpuExecutor::new(plan, &parameters)?)
             }
         };
+        for (name, n) in inputs {
+            session.write(&name, &noise(n))?;
+        }
+        if let Place::Gpu(_) = place {
+            session.run(&mut |_, _| {})?;
+        }
         Ok(Trial { session })
     }
 
@@ -136,10 +130,7 @@ impl Trial {
     /// # Errors
     /// What the device gives.
     pub fn compute(&mut self) -> Result<()> {
-        match &mut self.session {
-            Session::Cpu(s) => s.run(&mut |_, _| {}),
-            Session::Gpu(s) => s.compute(&mut |_, _| {}),
-        }
+        self.session.compute(&mut |_, _| {})
     }
 
     /// Seconds of one run.
@@ -155,9 +146,6 @@ impl Trial {
     /// Bytes allocated, weights included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        match &self.session {
-            Session::Cpu(s) => s.allocated_bytes(),
-            Session::Gpu(s) => s.allocated_bytes(),
-        }
+        self.session.allocated_bytes()
     }
 }

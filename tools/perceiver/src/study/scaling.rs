@@ -1,9 +1,8 @@
 //! One layer of each kind, for sizes that grow.
 
+use perceiver::blueprint::{Blueprint, Modality, Output, PerceiverBuilder};
 use perceiver::internals::graph::{Graph, Recipe, Stage, ValueId};
 use perceiver::internals::kernels::gemm::Activation;
-use perceiver::internals::perceiver::blueprint::Blueprint;
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder};
 use perceiver::internals::perceiver::decoder::decode;
 use perceiver::internals::perceiver::encoder::{Route, encode};
 use perceiver::internals::perceiver::layer::AttentionLayer;

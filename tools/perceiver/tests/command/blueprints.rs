@@ -1,7 +1,7 @@
 //! Blueprints as folders, given to the command.
 
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder, Sharing};
 use perceiver::internals::perceiver::blueprint::Blueprint;
-use perceiver::internals::perceiver::builder::{Modality, Output, PerceiverBuilder, Sharing};
 use perceiver::internals::weights::{RandomTensors, TensorSource};
 use perceiver::{Engine, NamedTensors, Tensor};
 

@@ -1,0 +1,97 @@
+//! What the two executors have in common: a plan with its memory, ready to run any number of times.
+
+use super::Plan;
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+pub(crate) mod sealed {
+    /// Only the crate's own executors are executors.
+    pub trait Sealed {}
+}
+
+/// A plan with its memory, on the CPU or on a GPU.
+pub trait Executor: sealed::Sealed + Send {
+    /// The plan that it runs.
+    fn plan(&self) -> &Plan;
+
+    /// Sets an input: `data` is dense, batch × rows × columns.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) when there is no such input or the size is wrong.
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<()>;
+
+    /// Runs the plan and waits for it. `progress` hears how many of how many floating-point operations
+    /// are done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost) or [`Error::Device`](crate::Error::Device); none on
+    /// the CPU.
+    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
+
+    /// As [`Executor::run`], on what inputs are on the device, and leaves results there: for benchmarks,
+    /// which want the kernels' time and not that of transfers.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
+
+    /// The result `name` of the last run, dense.
+    ///
+    /// # Errors
+    /// [`Error::Input`](crate::Error::Input) when the plan has no such output.
+    fn read(&self, name: &str) -> Result<Tensor>;
+
+    /// Runs the part that runs once, again: for a graph with inputs that are kept, after they have been
+    /// written.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn prepare(&mut self) -> Result<()>;
+
+    /// Has the first keys of all factored attentions lie further on, by `first` grid positions.
+    ///
+    /// # Errors
+    /// [`Error::Graph`](crate::Error::Graph) when keys would lie beyond the grid.
+    fn set_first_key(&mut self, first: usize) -> Result<()>;
+
+    /// Bytes allocated: parameters, arrays, and on a GPU transfers and uniforms.
+    fn allocated_bytes(&self) -> u64;
+
+    /// The part of [`Executor::allocated_bytes`] that holds transfers and uniforms; 0 on the CPU.
+    fn staging_bytes(&self) -> u64;
+
+    /// Seconds of the last run by node, zero for nodes that run once; `None` on a GPU, where nodes share
+    /// submissions.
+    fn node_seconds(&self) -> Option<&[f64]>;
+
+    /// As [`Executor::compute`], with a clock on every launch.
+    ///
+    /// # Errors
+    /// As [`Executor::run`].
+    fn profile(&mut self) -> Result<Spans>;
+
+    /// How every node is run, in order: the name of its shader variant, or "cpu" or "reference".
+    fn variant_names(&self) -> Vec<&'static str>;
+}
+
+/// When a part of a node ran.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Index of the node.
+    pub node: usize,
+    /// Seconds since the run began, on the device's clock if it has one.
+    pub start: f64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A run, launch by launch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Spans {
+    /// On the device, in order; a dispatch that was cut has several.
+    pub device: Vec<Span>,
+    /// On a GPU's host: what it did, start and duration in seconds.
+    pub host: Vec<(&'static str, f64, f64)>,
+    /// Whether the device's times are its own; else they are the host's, submission by submission.
+    pub timestamps: bool,
+}

@@ -1,0 +1,73 @@
+//! Where a model runs: the executor of its plans and the store of its parameters.
+
+use crate::cpu::CpuExecutor;
+use crate::error::Result;
+use crate::gpu::{self, GpuExecutor, transfer_bytes};
+use crate::graph::{Executor, Plan};
+use crate::weights::ParameterStore;
+
+/// What executes plans.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    /// f32 on all threads.
+    Cpu,
+    /// f64 by plain loops.
+    Reference,
+    /// A GPU.
+    Gpu(gpu::Device),
+}
+
+/// Parameters where the engine wants them.
+pub(crate) enum Store {
+    Cpu(ParameterStore<f32>),
+    Reference(ParameterStore<f64>),
+    Gpu(gpu::Parameters),
+}
+
+/// A plan that is ready to run.
+pub(crate) type Prepared = Box<dyn Executor>;
+
+impl Store {
+    /// Drops parameters that no executor holds.
+    pub(super) fn release(&self) {
+        match self {
+            Store::Cpu(store) => store.release(),
+            Store::Reference(store) => store.release(),
+            Store::Gpu(parameters) => parameters.release(),
+        }
+    }
+
+    /// The device, if it is a GPU.
+    pub(crate) fn device(&self) -> Option<&gpu::Device> {
+        match self {
+            Store::Gpu(parameters) => Some(parameters.device()),
+            Store::Cpu(_) | Store::Reference(_) => None,
+        }
+    }
+
+    /// Bytes that an executor of a plan allocates: arrays, and those of transfers.
+    pub(super) fn bytes(&self, plan: &Plan) -> Result<[u64; 2]> {
+        let arrays = plan.array_bytes();
+        Ok(match self {
+            Store::Cpu(_) => [arrays, 0],
+            // In float64.
+            Store::Reference(_) => [2 * arrays, 0],
+            Store::Gpu(parameters) => [arrays, transfer_bytes(plan, parameters.device())?],
+        })
+    }
+
+    /// An executor of a plan; `progress` hears of its making.
+    pub(super) fn prepare(
+        &self,
+        plan: Plan,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Prepared> {
+        Ok(match self {
+            Store::Cpu(store) => Box::new(CpuExecutor::new(plan, store)?),
+            Store::Reference(store) => Box::new(CpuExecutor::new(plan, store)?),
+            Store::Gpu(parameters) => {
+                Box::new(GpuExecutor::with_progress(plan, parameters, progress)?)
+            }
+        })
+    }
+}

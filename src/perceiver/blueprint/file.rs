@@ -1,0 +1,180 @@
+//! Blueprints as JSON: the `config.json` of a model that is none of the official ones.
+//!
+//! ```json
+//! {
+//!   "model_type": "perceiver-blueprint",
+//!   "version": 1,
+//!   "blueprint": {
+//!     "latents": {"tensor": "latents", "rows": 8, "channels": 16},
+//!     "channels": 9,
+//!     "inputs": [{
+//!       "name": "sound",
+//!       "count": 100,
+//!       "content": {"given": {"input": "sound", "channels": 4}},
+//!       "positions": {"fourier": {"axes": [100], "max_resolution": [100], "bands": 2, "spacing": "ends"}}
+//!     }],
+//!     "steps": [{"cross": {
+//!       "prefix": "cross", "stage": "encode", "label": "encode", "heads": 1, "qk": 9, "v": 9,
+//!       "q_width": 16, "kv_width": 9, "widening": 1, "residual": true, "activation": "gelu_erf"
+//!     }}],
+//!     "decoders": [{
+//!       "layer": {
+//!         "prefix": "decode", "stage": "decode", "label": "decode", "heads": 2, "qk": 16, "v": 16,
+//!         "q_width": 12, "kv_width": 16, "widening": 1, "residual": false, "activation": "gelu_erf"
+//!       },
+//!       "heads": [{
+//!         "output": "class",
+//!         "queries": {"array": {
+//!           "name": "class", "count": 1, "content": {"learned": {"tensor": "class.query", "channels": 12}}
+//!         }},
+//!         "layers": [{
+//!           "label": "scores", "stage": "postprocess", "weight": "class.weight", "bias": "class.bias",
+//!           "input": 12, "out": 3
+//!         }],
+//!         "shape": [3]
+//!       }],
+//!       "shape": [1, 12]
+//!     }]
+//!   }
+//! }
+//! ```
+//!
+//! Keys are the fields of [`Blueprint`]; unknown keys are refused, because each would change the
+//! mathematics. The weights lie beside it, under the names that the file gives.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Blueprint;
+use crate::error::{Error, Result};
+use crate::output::{open_regular, write_whole};
+
+/// `model_type` of these files.
+const MODEL_TYPE: &str = "perceiver-blueprint";
+/// The one version of the form that there is.
+const VERSION: u32 = 1;
+/// A configuration file larger than this is not one.
+pub(crate) const MOST_BYTES: u64 = 4 << 20;
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    model_type: String,
+    version: u32,
+    blueprint: Blueprint,
+}
+
+/// True for the text of a file whose `model_type` says that it is a blueprint.
+pub(crate) fn is_blueprint(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        model_type: Option<serde_json::Value>,
+    }
+    serde_json::from_str::<Kind>(text)
+        .is_ok_and(|k| k.model_type.as_ref().and_then(|v| v.as_str()) == Some(MODEL_TYPE))
+}
+
+/// The text of a `config.json`, or of that file in a folder, and its path.
+pub(crate) fn read_text(given: &Path) -> Result<(String, String)> {
+    let path = if given.is_dir() {
+        given.join("config.json")
+    } else {
+        given.to_path_buf()
+    };
+    let mut text = String::new();
+    let file = open_regular(&path)?;
+    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|e| Error::io("read", &path, e))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(Error::checkpoint(
+            &path,
+            format!("is longer than {MOST_BYTES} bytes"),
+            "give the config.json of a Perceiver checkpoint",
+        ));
+    }
+    Ok((text, path.display().to_string()))
+}
+
+impl Blueprint {
+    /// Reads a file of the form that [`Blueprint::to_json`] writes, or `config.json` in a folder, and
+    /// checks it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; as [`Blueprint::from_json`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let (text, origin) = read_text(path.as_ref())?;
+        Self::from_json(&text, &origin)
+    }
+
+    /// Reads and checks the text of a file; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the path of the key at fault.
+    pub fn from_json(text: &str, origin: &str) -> Result<Self> {
+        let bad = |key: &str, what: String, hint: &str| Error::Config {
+            origin: origin.to_owned(),
+            key: key.to_owned(),
+            what,
+            hint: hint.to_owned(),
+        };
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let file: File = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+            let key: String = e.path().to_string().chars().take(200).collect();
+            let what: String = e.inner().to_string().chars().take(400).collect();
+            bad(
+                &key,
+                format!("cannot be read: {what}"),
+                "the documentation of `perceiver::blueprint` names all keys",
+            )
+        })?;
+        reader.end().map_err(|e| {
+            let what = format!("is followed by something else: {e}");
+            bad(".", what, "give one JSON object")
+        })?;
+        if file.model_type != MODEL_TYPE {
+            let kind: String = file.model_type.chars().take(60).collect();
+            let what = format!("is {kind:?}");
+            return Err(bad(
+                "model_type",
+                what,
+                "only \"perceiver-blueprint\" is read here",
+            ));
+        }
+        if file.version != VERSION {
+            let what = format!("is {}", file.version);
+            return Err(bad("version", what, "this version of perceiver reads 1"));
+        }
+        file.blueprint.validate(origin)?;
+        Ok(file.blueprint)
+    }
+
+    /// The blueprint as the text of a `config.json`, which [`Blueprint::from_json`] reads.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let file = File {
+            model_type: MODEL_TYPE.to_owned(),
+            version: VERSION,
+            blueprint: self.clone(),
+        };
+        // Numbers, strings and lists: nothing that JSON could not hold.
+        let mut text = serde_json::to_string_pretty(&file).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Writes `config.json` into a folder that is there.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`Blueprint::validate`]; [`Error::Io`], with nothing left behind.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
+        self.validate("blueprint")?;
+        let path = folder.as_ref().join("config.json");
+        write_whole(&path, |file| {
+            let written = file.write_all(self.to_json().as_bytes());
+            written.map_err(|e| Error::io("write", &path, e))
+        })
+    }
+}

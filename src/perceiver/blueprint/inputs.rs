@@ -1,0 +1,338 @@
+//! Inputs of a blueprint: named tensors, checked and in the form that its graph reads.
+
+use super::{Blueprint, Content, Modality, Positions, QuerySource};
+use crate::error::{Error, Result};
+use crate::perceiver::batch::{Array, Batch, finite, planes_to_rows, whole_numbers};
+use crate::perceiver::request::Sizes;
+use crate::random::Random;
+use crate::tensor::{NamedTensors, Tensor};
+
+/// One named input and what it must look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputShape {
+    /// Name.
+    pub name: String,
+    /// Type and shape.
+    pub kind: InputKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// Whether a run may have more rows or fewer.
+    pub varies: bool,
+}
+
+/// Type and shape of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputKind {
+    /// f32 `[batch, rows, channels]`.
+    Rows {
+        /// Rows of one item.
+        rows: usize,
+        /// Channels of a row.
+        channels: usize,
+    },
+    /// f32 `[batch, channels, height, width]`.
+    Picture {
+        /// Channels.
+        channels: usize,
+        /// Height and width.
+        size: [usize; 2],
+    },
+    /// i64 `[batch, length]`, each below `vocabulary`.
+    Tokens {
+        /// Tokens of one item.
+        length: usize,
+        /// Tokens that there are.
+        vocabulary: usize,
+    },
+    /// i64 `[rows]`, which all items share: each a cell of a grid.
+    Points {
+        /// Rows.
+        rows: usize,
+        /// Cells of the grid.
+        cells: usize,
+    },
+    /// i64 `[batch, rows]`: 1 keeps a row, 0 removes it. Left out: all are kept.
+    Mask {
+        /// Rows of one item.
+        rows: usize,
+    },
+}
+
+impl InputKind {
+    /// Shape of one item, or the whole shape where all items share it; and whether they do.
+    fn shape(self) -> (Vec<usize>, bool) {
+        match self {
+            InputKind::Rows { rows, channels } => (vec![rows, channels], false),
+            InputKind::Picture {
+                channels,
+                size: [height, width],
+            } => (vec![channels, height, width], false),
+            InputKind::Tokens { length, .. } => (vec![length], false),
+            InputKind::Points { rows, .. } => (vec![rows], true),
+            InputKind::Mask { rows } => (vec![rows], false),
+        }
+    }
+
+    /// As a message says it.
+    fn expected(self) -> String {
+        let (shape, shared) = self.shape();
+        let mut words: Vec<String> = shape.iter().map(usize::to_string).collect();
+        if !shared {
+            words.insert(0, "batch".to_owned());
+        }
+        let shape = words.join(", ");
+        match self {
+            InputKind::Rows { .. } | InputKind::Picture { .. } => format!("f32 [{shape}]"),
+            InputKind::Tokens { vocabulary, .. } => {
+                format!("i64 [{shape}], each from 0 to {}", vocabulary - 1)
+            }
+            InputKind::Points { cells, .. } => {
+                format!("i64 [{shape}], each from 0 to {}", cells - 1)
+            }
+            InputKind::Mask { .. } => format!("i64 [{shape}], 0 (removed) or 1"),
+        }
+    }
+}
+
+impl InputShape {
+    /// Whether the shape of an item is this one; rows that vary may come with the axes of their grid.
+    fn fits(&self, found: &[usize], wanted: &[usize]) -> bool {
+        if found == wanted {
+            return true;
+        }
+        let (InputKind::Rows { rows, channels }, true) = (self.kind, self.varies) else {
+            return false;
+        };
+        let product = |axes: &[usize]| axes.iter().fold(1usize, |a, &n| a.saturating_mul(n));
+        matches!(found, [axes @ .., c] if *c == channels && product(axes) == rows)
+    }
+
+    /// Numbers of this shape that a seed repeats: floats uniform in [-1, 1), whole numbers over all
+    /// that are possible, points one after the other where the grid has as many cells.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the shape has too many elements.
+    pub fn sample(&self, batch: usize, seed: u64) -> Result<Tensor> {
+        let (mut shape, shared) = self.kind.shape();
+        if !shared {
+            shape.insert(0, batch);
+        }
+        let elements = shape.iter().product();
+        let mut random = Random::new(seed);
+        let mut below = |n: usize| (0..elements).map(|_| random.below(n) as i64).collect();
+        match self.kind {
+            InputKind::Rows { .. } | InputKind::Picture { .. } => {
+                let data = (0..elements).map(|_| random.signed()).collect();
+                Tensor::f32(shape, data)
+            }
+            InputKind::Tokens { vocabulary, .. } => Tensor::i64(shape, below(vocabulary)),
+            InputKind::Points { cells, .. } if cells == elements => {
+                Tensor::i64(shape, (0..elements as i64).collect())
+            }
+            InputKind::Points { cells, .. } => Tensor::i64(shape, below(cells)),
+            InputKind::Mask { .. } => Tensor::i64(shape, below(2)),
+        }
+    }
+}
+
+impl Blueprint {
+    /// Inputs of a run that a seed repeats, for timing and tests.
+    ///
+    /// # Errors
+    /// As [`InputShape::sample`].
+    pub fn sample_inputs(&self, batch: usize, seed: u64) -> Result<NamedTensors> {
+        let shapes = self.input_shapes().into_iter().zip(seed..);
+        shapes
+            .map(|(shape, seed)| Ok((shape.name.clone(), shape.sample(batch, seed)?)))
+            .collect()
+    }
+
+    /// The inputs of a run, in the order of their modalities and heads.
+    #[must_use]
+    pub fn input_shapes(&self) -> Vec<InputShape> {
+        let mut list = Vec::new();
+        for array in &self.inputs {
+            push(&mut list, array);
+        }
+        for head in self.decoders.iter().flat_map(|d| &d.heads) {
+            if let QuerySource::Array(array) = &head.queries {
+                push(&mut list, array);
+            }
+        }
+        list
+    }
+
+    /// Whether several items can go through one graph: every modality differs from item to item.
+    pub(crate) fn batches(&self) -> bool {
+        self.inputs.iter().all(|a| a.content.input().is_some())
+    }
+}
+
+fn push(list: &mut Vec<InputShape>, array: &Modality) {
+    let rows = array.count;
+    let mut add = |name: &str, kind, optional| {
+        list.push(InputShape {
+            name: name.to_owned(),
+            kind,
+            optional,
+            varies: array.varies,
+        });
+    };
+    match &array.content {
+        Content::None | Content::Learned { .. } => {}
+        Content::Given { input, channels }
+        | Content::Linear {
+            input, channels, ..
+        } => {
+            let channels = *channels;
+            add(input, InputKind::Rows { rows, channels }, false);
+        }
+        Content::Tokens {
+            input, vocabulary, ..
+        } => {
+            let kind = InputKind::Tokens {
+                length: rows,
+                vocabulary: *vocabulary,
+            };
+            add(input, kind, false);
+        }
+        Content::Convolution {
+            input,
+            image,
+            channels,
+            ..
+        } => {
+            let kind = InputKind::Picture {
+                channels: *channels,
+                size: *image,
+            };
+            add(input, kind, false);
+        }
+    }
+    if let (Some(points), Positions::Fourier(grid)) = (&array.points, &array.positions) {
+        let cells = grid.axes.iter().product();
+        add(points, InputKind::Points { rows, cells }, false);
+    }
+    if let Some(mask) = &array.mask {
+        add(mask, InputKind::Mask { rows }, true);
+    }
+}
+
+/// Checks what an encoder of a blueprint is given. What decoders read may be there or not.
+pub(crate) fn encoder_inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    let mut encoder = blueprint.clone();
+    encoder.decoders.clear();
+    let read = encoder.input_shapes();
+    let decoded = blueprint.input_shapes();
+    let of_decoder =
+        |name: &str| decoded.iter().any(|s| s.name == name) && read.iter().all(|s| s.name != name);
+    let own = given.iter().filter(|(name, _)| !of_decoder(name));
+    let own = own.map(|(name, t)| (name.clone(), t.clone())).collect();
+    checked(&encoder, blueprint, &own)
+}
+
+/// Checks what a run of a blueprint is given.
+pub(crate) fn inputs(blueprint: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    checked(blueprint, blueprint, given)
+}
+
+/// Checks the inputs of a part of a model; rows that vary must suit the whole.
+fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<Batch> {
+    let rows = part.row_sizes(given)?;
+    if !rows.is_usual() {
+        whole.fitted(&rows).validate("inputs")?;
+    }
+    let fitted = part.fitted(&rows);
+    let blueprint = &fitted;
+    let shapes = blueprint.input_shapes();
+    let known = || {
+        let names = shapes.iter().map(|s| {
+            let optional = if s.optional { " (optional)" } else { "" };
+            format!("`{}`{optional}", s.name)
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    if let Some(name) = given.keys().find(|n| shapes.iter().all(|s| s.name != **n)) {
+        return Err(Error::input(name, "is unknown to this model", known()));
+    }
+    let mut items: Option<(&str, usize)> = None;
+    let mut found = Vec::new();
+    for shape in &shapes {
+        let Some(tensor) = given.get(&shape.name) else {
+            if shape.optional {
+                continue;
+            }
+            return Err(Error::input(&shape.name, "is missing", known()));
+        };
+        let (wanted, shared) = shape.kind.shape();
+        let wrong = |mut expected: String| {
+            if shape.varies {
+                expected.push_str("; the number of rows may vary");
+            }
+            let what = format!("has shape {:?}", tensor.shape());
+            Err(Error::input(&shape.name, what, expected))
+        };
+        match tensor.shape() {
+            whole if shared && *whole == wanted => {}
+            [n, rest @ ..] if !shared && *n > 0 && shape.fits(rest, &wanted) => match items {
+                Some((first, items)) if items != *n => {
+                    let as_many = format!("as many items as `{first}`, {items}");
+                    return wrong(format!("{}, {as_many}", shape.kind.expected()));
+                }
+                Some(_) => {}
+                None => items = Some((&shape.name, *n)),
+            },
+            _ => return wrong(shape.kind.expected()),
+        }
+        found.push((shape, tensor));
+    }
+    let items = items.map_or(1, |(_, n)| n);
+    let mut arrays = Vec::with_capacity(shapes.len());
+    for (shape, tensor) in found {
+        arrays.push(array(shape, tensor)?);
+    }
+    for shape in &shapes {
+        if let InputKind::Mask { rows } = shape.kind
+            && !given.contains_key(&shape.name)
+        {
+            let ones = vec![1.0; items * rows];
+            arrays.push(Array::per_item(shape.name.clone(), rows, ones));
+        }
+    }
+    Ok(Batch {
+        items,
+        sizes: Sizes {
+            rows,
+            ..Sizes::default()
+        },
+        arrays,
+    })
+}
+
+/// The elements of a tensor whose shape is right.
+fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
+    let name = &shape.name;
+    let expected = || shape.kind.expected();
+    let (each, shared) = shape.kind.shape();
+    let each: usize = each.iter().product();
+    let place = |at: usize| format!("element {at}");
+    let whole = |limit| whole_numbers(name, tensor, limit, &place, &expected);
+    let data = match shape.kind {
+        InputKind::Rows { .. } => finite(name, tensor, &expected)?.to_vec(),
+        InputKind::Picture { channels, size } => {
+            let planes = finite(name, tensor, &expected)?;
+            planes_to_rows(planes, channels, size[0] * size[1])
+        }
+        InputKind::Tokens {
+            vocabulary: limit, ..
+        }
+        | InputKind::Points { cells: limit, .. } => whole(limit)?,
+        InputKind::Mask { .. } => whole(2)?,
+    };
+    Ok(Array {
+        name: name.clone().into(),
+        each: (!shared).then_some(each),
+        data,
+    })
+}

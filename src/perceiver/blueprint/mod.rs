@@ -1,0 +1,187 @@
+//! A model as data: what its rows are made of, which layers follow each other, what comes out.
+//!
+//! Every published model is a [`Blueprint`], made from its configuration, and graphs are made of any
+//! blueprint. All sizes are those of one item.
+
+mod builder;
+mod check;
+mod file;
+mod inputs;
+mod modality;
+pub mod presets;
+mod sizes;
+
+use serde::{Deserialize, Serialize};
+
+pub use builder::{Output, PerceiverBuilder, Sharing};
+pub(super) use file::{is_blueprint, read_text};
+pub use inputs::{InputKind, InputShape};
+pub(crate) use inputs::{encoder_inputs, inputs};
+pub(super) use modality::convolution;
+pub use modality::{Content, Modality, Positions, feature_grid};
+pub use sizes::RowSizes;
+
+pub use super::layer::AttentionLayer;
+pub use crate::graph::{FourierPositions, Spacing, Stage};
+pub use crate::kernels::gemm::Activation;
+
+/// A whole model for items of known sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blueprint {
+    /// The learned latents.
+    pub latents: LatentArray,
+    /// Channels C of every input row.
+    pub channels: usize,
+    /// Modalities of the input array, one after the other.
+    pub inputs: Vec<Modality>,
+    /// What happens to the latents, in order; the first is a cross-attention.
+    pub steps: Vec<Step>,
+    /// What is decoded from the last latents.
+    pub decoders: Vec<DecoderBlueprint>,
+}
+
+/// The learned latent array.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatentArray {
+    /// Tensor name.
+    pub tensor: String,
+    /// Latents N.
+    pub rows: usize,
+    /// Channels D.
+    pub channels: usize,
+}
+
+/// A step of encode and process. Layers with the same tensor names share their weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Cross-attention from all inputs to the latents.
+    Cross(AttentionLayer),
+    /// Self-attention layers of the latents, run this many times.
+    Tower {
+        /// The layers.
+        layers: Vec<AttentionLayer>,
+        /// Times.
+        times: usize,
+    },
+}
+
+/// A cross-attention from queries to the last latents, and what becomes of its rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderBlueprint {
+    /// The layer.
+    pub layer: AttentionLayer,
+    /// What is asked, one after the other.
+    pub heads: Vec<Head>,
+    /// Shape of the decoder's result over all heads, without the batch.
+    pub shape: Vec<usize>,
+}
+
+/// A named output and its queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Name of the output.
+    pub output: String,
+    /// What is asked.
+    pub queries: QuerySource,
+    /// Linear layers after the decoder's layer.
+    pub layers: Vec<OutputLinear>,
+    /// Shape of the output, without the batch.
+    pub shape: Vec<usize>,
+    /// Height and width of the block of pixels that a row stands for, if its channels are those of such a
+    /// block, line by line: the output is then the picture `[height, width, channels]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsample: Option<[usize; 2]>,
+}
+
+/// Rows that ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum QuerySource {
+    /// Rows of their own.
+    Array(Box<Modality>),
+    /// The rows of the input of this index.
+    Input(usize),
+}
+
+/// A linear layer of an output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputLinear {
+    /// For labels.
+    pub label: String,
+    /// Decode, if it belongs to the decoder, or postprocess.
+    pub stage: Stage,
+    /// Tensor name of the weight `[out, input]`.
+    pub weight: String,
+    /// Tensor name of the bias `[out]`.
+    pub bias: String,
+    /// Channels before.
+    pub input: usize,
+    /// Channels after.
+    pub out: usize,
+    /// Weight and bias are divided by this.
+    #[serde(default = "one")]
+    pub divisor: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl OutputLinear {
+    /// Tensors `NAME.weight` and `NAME.bias`.
+    #[must_use]
+    pub fn plain(label: &str, stage: Stage, name: &str, input: usize, out: usize) -> Self {
+        OutputLinear {
+            label: label.to_owned(),
+            stage,
+            weight: format!("{name}.weight"),
+            bias: format!("{name}.bias"),
+            input,
+            out,
+            divisor: 1,
+        }
+    }
+}
+
+impl Blueprint {
+    /// The rows that a head asks with.
+    #[must_use]
+    pub fn queries<'a>(&'a self, head: &'a Head) -> &'a Modality {
+        match &head.queries {
+            QuerySource::Array(array) => array,
+            QuerySource::Input(index) => &self.inputs[*index],
+        }
+    }
+
+    /// The paper's cost [M + O + LN]·N·F (section 3.1) of one item with F the latent channels, two
+    /// operations each.
+    #[must_use]
+    pub fn formula_flops(&self) -> u64 {
+        let [inputs, outputs] = self.elements().map(|n| n as u64);
+        let (n, f) = (self.latents.rows as u64, self.latents.channels as u64);
+        let (mut crosses, mut layers) = (0, 0);
+        for step in &self.steps {
+            match step {
+                Step::Cross(_) => crosses += 1,
+                Step::Tower { layers: all, times } => layers += (all.len() * times) as u64,
+            }
+        }
+        2 * (crosses * inputs + outputs + layers * n) * n * f
+    }
+
+    /// Input rows M and output rows O of one item.
+    #[must_use]
+    pub fn elements(&self) -> [usize; 2] {
+        let heads = self.decoders.iter().flat_map(|d| &d.heads);
+        [
+            self.inputs.iter().map(|a| a.count).sum(),
+            heads.map(|h| self.queries(h).count).sum(),
+        ]
+    }
+}

@@ -1,0 +1,277 @@
+//! No safe call can make an unchecked shader leave its buffers: what does not fit is an error when a plan
+//! or a session is made, and indices that are data are clamped.
+
+use std::sync::Arc;
+
+use perceiver::internals::gpu::{Device, GpuExecutor, Parameters, ShaderChecks};
+use perceiver::internals::graph::{Executor, Plan, single};
+use perceiver::internals::kernels::attention::{Attention, QueryFactors};
+use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
+use perceiver::internals::kernels::gemm::Gemm;
+use perceiver::internals::kernels::{self, Op, Variant};
+use perceiver::{Error, NamedTensors};
+
+use crate::common;
+
+fn device() -> Device {
+    common::device(ShaderChecks::Trusted).expect(common::INSTALL)
+}
+
+fn session(plan: Plan, variant: Option<Variant>) -> Result<GpuExecutor, Error> {
+    let parameters = Parameters::new(device(), Arc::new(NamedTensors::new()));
+    match variant {
+        Some(v) => GpuExecutor::with_variants(plan, &parameters, &|_| Some(v)),
+        None => GpuExecutor::new(plan, &parameters),
+    }
+}
+
+/// The graph of a plan again with another op: all that a caller can do, since plans do not change.
+fn replaced(op: &Op, by: Op) -> Result<Plan, Error> {
+    let mut graph = single(op)?.graph().clone();
+    graph.nodes[0].op = by;
+    Plan::new(graph)
+}
+
+fn refused<T>(result: Result<T, Error>, what: &str) {
+    match result {
+        Err(Error::Graph { .. }) => {}
+        Err(other) => panic!("{what}: {other}"),
+        Ok(_) => panic!("{what} was taken"),
+    }
+}
+
+#[test]
+fn ops_larger_than_their_arrays_are_refused() {
+    for row in kernels::table() {
+        let signature = row.op.signature();
+        let plan = single(&row.op).expect("rows of the table are sound");
+        // Every array in turn is one row short.
+        for i in 0..plan.graph().values.len() {
+            let mut graph = plan.graph().clone();
+            let extent = &mut graph.values[i].extent;
+            if extent.is_empty() {
+                continue;
+            }
+            extent.rows -= 1;
+            let short = *extent;
+            for view in &mut graph.nodes[0].inputs {
+                if view.value.index() == i {
+                    view.extent = short;
+                }
+            }
+            refused(
+                Plan::new(graph),
+                &format!("{} {}", row.op.kernel(), row.shape()),
+            );
+        }
+        // One array too few.
+        let mut graph = plan.graph().clone();
+        if graph.nodes[0].inputs.pop().is_some() {
+            refused(Plan::new(graph), signature.operands[0].name);
+        }
+    }
+    let small = Op::Gemm(Gemm::new(8, 8, 8));
+    refused(
+        replaced(&small, Op::Gemm(Gemm::new(8, 8, 800))),
+        "an enlarged product",
+    );
+}
+
+#[test]
+fn views_beyond_their_value_are_refused() {
+    let mut graph = single(&Op::Gemm(Gemm::new(8, 8, 8)))
+        .expect("a plan")
+        .graph()
+        .clone();
+    graph.nodes[0].inputs[0].first_row = 1;
+    refused(Plan::new(graph), "a view that ends beyond its value");
+}
+
+#[test]
+fn arguments_that_leave_their_rows_are_refused() {
+    let attention = Attention::new(9, 9, 2, 8, 8);
+    let factors = Factors {
+        content: 3,
+        dimensions: 2,
+        axes: [4, 5, 1],
+    };
+    let keys = FactoredAttention::new(5, 20, factors);
+    let queries = QueryFactors {
+        factors,
+        first_column: 0,
+        columns: factors.columns(),
+        first_query: 0,
+        indexed: false,
+    };
+    let folded = Attention {
+        factors: Some(queries),
+        ..Attention::new(20, 9, 1, 3, 8)
+    };
+    let beyond = QueryFactors {
+        first_query: 1,
+        ..queries
+    };
+    let few = QueryFactors {
+        columns: factors.columns() - 4,
+        ..queries
+    };
+    let cases = [
+        (
+            attention.into(),
+            Attention {
+                k_column: 4,
+                ..attention
+            }
+            .into(),
+        ),
+        (
+            attention.into(),
+            Attention {
+                v_column: 8,
+                ..attention
+            }
+            .into(),
+        ),
+        (
+            attention.into(),
+            Attention {
+                q_row: 8,
+                ..attention
+            }
+            .into(),
+        ),
+        (
+            keys.into(),
+            FactoredAttention {
+                first_key: 1,
+                ..keys
+            }
+            .into(),
+        ),
+        (
+            keys.into(),
+            FactoredAttention {
+                first_column: 4,
+                ..keys
+            }
+            .into(),
+        ),
+        (
+            folded.into(),
+            Attention {
+                factors: Some(beyond),
+                ..folded
+            }
+            .into(),
+        ),
+        (
+            folded.into(),
+            Attention {
+                factors: Some(few),
+                ..folded
+            }
+            .into(),
+        ),
+    ];
+    for (op, by) in cases {
+        let op: Op = op;
+        let by: Op = by;
+        refused(replaced(&op, by), &format!("{by:?}"));
+    }
+    let mut moved = session(single(&keys.into()).expect("a plan"), None).expect("a session");
+    refused(moved.set_first_key(1), "keys moved beyond their grid");
+}
+
+#[test]
+fn variants_run_where_their_conditions_hold() {
+    let device = device();
+    let aligned = Op::Gemm(Gemm::new(128, 64, 128));
+    let odd = Op::Gemm(Gemm::new(127, 63, 127));
+    let variants = aligned.candidates(device.traits());
+    let fast = variants.iter().find(|v| v.mode.name == "aligned");
+    let fast = *fast.expect("whole tiles have a variant of their own");
+    let session_of = |op: &Op, v| session(single(op).expect("a plan"), Some(v));
+    session_of(&aligned, fast).expect("whole tiles");
+    refused(
+        session_of(&odd, fast).map(|_| ()),
+        "an aligned variant on odd sizes",
+    );
+    let other = kernels::variants()
+        .into_iter()
+        .find(|v| v.kernel == "embed");
+    let other = other.expect("a variant of another kernel");
+    refused(
+        session_of(&odd, other).map(|_| ()),
+        "a variant of another kernel",
+    );
+    let mut lesser = *device.traits();
+    lesser.workgroup_bytes = 1024;
+    let tiled = kernels::variants().into_iter();
+    let large = tiled.filter(|v| v.kernel == "gemm" && v.workgroup_bytes > 1024);
+    for variant in large {
+        refused(
+            odd.launch(variant, &lesser).map(|_| ()),
+            "a variant beyond the limits",
+        );
+    }
+}
+
+/// A variant that the crate does not have is compiled with run-time checks: here one whose workgroups
+/// mostly lie beyond the end of the result.
+#[test]
+fn foreign_variants_are_checked() {
+    let op = Op::Gemm(Gemm::new(5, 9, 7));
+    let own = op.candidates(device().traits())[0];
+    assert!(own.is_own());
+    let foreign = Variant {
+        name: "foreign",
+        ..own
+    };
+    assert!(!foreign.is_own());
+    let mut session = session(single(&op).expect("a plan"), Some(foreign)).expect("a session");
+    session.write("operand 0", &[1.0; 45]).expect("x");
+    session.write("operand 1", &[1.0; 84]).expect("weight");
+    session.run(&mut |_, _| {}).expect("run");
+    assert_eq!(
+        session.read("result 0").expect("y").as_f32(),
+        Some(&[9.0; 35][..])
+    );
+}
+
+/// Points and token ids beyond their tables read the last row, on a device and on the CPU.
+#[test]
+fn indices_that_are_data_stay_within_their_tables() {
+    for row in kernels::table() {
+        let signature = row.op.signature();
+        let mut present = signature.present_operands().enumerate();
+        let index = present.find(|(_, o)| matches!(o.fill, kernels::Fill::Ids(n) if n > 0));
+        let Some((at, operand)) = index.filter(|(_, o)| !o.extent.is_empty()) else {
+            continue;
+        };
+        if operand.extent.len() > 10_000 {
+            continue;
+        }
+        let kernels::Fill::Ids(n) = operand.fill else {
+            continue;
+        };
+        let run = |id: f32| -> Vec<f32> {
+            let mut s = session(single(&row.op).expect("a plan"), None).expect("a session");
+            let operands = kernels::random_operands(&row.op, 7);
+            for (i, data) in operands.iter().enumerate() {
+                let ids = vec![id; data.len()];
+                s.write(&format!("operand {i}"), if i == at { &ids } else { data })
+                    .expect("write");
+            }
+            s.run(&mut |_, _| {}).expect("run");
+            s.read("result 0")
+                .expect("read")
+                .as_f32()
+                .expect("f32")
+                .to_vec()
+        };
+        let last = run((n - 1) as f32);
+        for id in [n as f32, 1e9, 4e9, f32::MAX, f32::INFINITY] {
+            assert_eq!(run(id), last, "{} {} at {id}", row.op.kernel(), row.shape());
+        }
+    }
+}
