@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What a library below this one said, kept for [`std::error::Error::source`].
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Everything that can go wrong, each with its place and a way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +36,8 @@ pub enum Error {
         what: String,
         /// What to try.
         hint: String,
+        /// What a parser said.
+        source: Option<Cause>,
     },
 
     /// The tensors of a checkpoint are not those that its configuration asks for.
@@ -90,6 +95,8 @@ pub enum Error {
         what: String,
         /// What to try.
         hint: String,
+        /// What wgpu said.
+        source: Option<Cause>,
     },
 
     /// The device was lost (driver reset, unplugged, destroyed by its owner).
@@ -192,7 +199,33 @@ impl Error {
             path: path.as_ref().to_path_buf(),
             what: what.into(),
             hint: hint.into(),
+            source: None,
         }
+    }
+
+    /// An [`Error::Device`] with what wgpu said.
+    pub(crate) fn device(
+        device: &str,
+        what: impl fmt::Display,
+        cause: impl Into<Cause>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let cause = cause.into();
+        Error::Device {
+            device: device.to_owned(),
+            what: format!("{what}: {cause}"),
+            hint: hint.into(),
+            source: Some(cause),
+        }
+    }
+
+    /// The same error with its cause, if it is of a kind that keeps one.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
+        if let Error::Checkpoint { source, .. } | Error::Device { source, .. } = &mut self {
+            *source = Some(cause.into());
+        }
+        self
     }
 
     /// An [`Error::Hub`].
@@ -228,6 +261,7 @@ impl Error {
 
 /// All differences between the tensors of a checkpoint and those its configuration asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TensorReport {
     /// Names and shapes that the configuration asks for and the checkpoint lacks.
     pub missing: Vec<(String, Vec<usize>)>,

@@ -61,3 +61,43 @@ pub mod internals {
         pub use crate::weights::*;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    fn shared<T: Debug + Send + Sync>() {}
+
+    #[test]
+    fn public_types_can_be_shown_and_shared() {
+        shared::<Engine>();
+        shared::<Model>();
+        shared::<Description>();
+        shared::<PerceiverConfig>();
+        shared::<Architecture>();
+        shared::<RunOptions>();
+        shared::<Precision>();
+        shared::<DeviceChoice>();
+        shared::<MemorySize>();
+        shared::<Sizes>();
+        shared::<Tensor>();
+        shared::<Error>();
+        shared::<TensorReport>();
+        shared::<blueprint::Blueprint>();
+        shared::<blueprint::PerceiverBuilder>();
+        shared::<blueprint::InputShape>();
+        shared::<checkpoint::Checkpoint>();
+        shared::<checkpoint::TensorFile>();
+        shared::<checkpoint::Converted>();
+        shared::<stream::Encoder<'_>>();
+        shared::<stream::Decoder<'_>>();
+        shared::<stream::EncoderState>();
+        shared::<stream::Latents>();
+        #[cfg(feature = "hub")]
+        shared::<hub::Hub>();
+        #[cfg(feature = "hub")]
+        shared::<hub::HubOptions>();
+    }
+}

@@ -30,6 +30,7 @@ const LARGEST_COMPANION: u64 = 64 << 20;
 /// An element type that weights can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FloatType {
     /// 32-bit float.
     F32,
@@ -78,6 +79,7 @@ pub struct ConvertOptions {
 
 /// What [`convert`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Converted {
     /// How the weights were kept.
     pub from: WeightFormat,

@@ -46,8 +46,9 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     // Not longer than the file, which is in memory.
     let data = LENGTH + length as usize;
     let header = &file[LENGTH..data];
-    let metadata: Metadata = serde_json::from_slice(header)
-        .map_err(|e| damaged(path, format!("has a header that makes no sense: {e}")))?;
+    let metadata: Metadata = serde_json::from_slice(header).map_err(|e| {
+        damaged(path, format!("has a header that makes no sense: {e}")).caused_by(e)
+    })?;
     let available = file.len() - data;
     let mut entries = BTreeMap::new();
     let mut end = 0;

@@ -180,7 +180,7 @@ fn read_index(index: &Path, wrong: &dyn Fn(String) -> Error) -> Result<Index> {
     if text.len() as u64 > LONGEST_INDEX {
         return Err(wrong(format!("is longer than {LONGEST_INDEX} bytes")));
     }
-    serde_json::from_str(&text).map_err(|e| wrong(format!("makes no sense: {e}")))
+    serde_json::from_str(&text).map_err(|e| wrong(format!("makes no sense: {e}")).caused_by(e))
 }
 
 /// Files of a folder that end as DeepMind's do, by name.

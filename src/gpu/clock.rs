@@ -6,8 +6,8 @@
 
 use std::sync::mpsc;
 
-use super::device::Device;
-use crate::error::{Error, Result};
+use super::device::{Device, REBUILD};
+use crate::error::{Cause, Error, Result};
 
 /// Most passes of one [`Clock`]: WebGPU allows 4096 queries in a set.
 pub(super) const PASSES: u32 = 2048;
@@ -78,18 +78,15 @@ impl Clock {
                 let _ = sender.send(mapped);
             });
         device.wait(None)?;
-        let failed = |what: String| Error::Device {
-            device: device.name().to_owned(),
-            what: format!("cannot read timestamps: {what}"),
-            hint: "build a new Engine, or use the CPU executor".to_owned(),
-        };
-        let mapped = result.recv().map_err(|e| failed(e.to_string()))?;
-        mapped.map_err(|e| failed(e.to_string()))?;
+        let failed =
+            |cause: Cause| Error::device(device.name(), "cannot read timestamps", cause, REBUILD);
+        let mapped = result.recv().map_err(|e| failed(e.into()))?;
+        mapped.map_err(|e| failed(e.into()))?;
         let ticks: Vec<u64> = {
             let bytes = self
                 .readable
                 .get_mapped_range(range)
-                .map_err(|e| failed(e.to_string()))?;
+                .map_err(|e| failed(e.into()))?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
         self.readable.unmap();

@@ -94,10 +94,9 @@ impl Device {
             },
             ..Default::default()
         });
-        let (device, queue) = pollster::block_on(request).map_err(|e| Error::Device {
-            device: adapter.name.clone(),
-            what: format!("cannot be opened: {e}"),
-            hint: "update its driver, choose another device or the CPU executor".to_owned(),
+        let (device, queue) = pollster::block_on(request).map_err(|e| {
+            let hint = "update its driver, choose another device or the CPU executor";
+            Error::device(&adapter.name, "cannot be opened", e, hint)
         })?;
         let lost = Arc::new(Mutex::new(None));
         let seen = lost.clone();
@@ -335,12 +334,12 @@ impl Device {
                     bytes,
                     what: label.to_owned(),
                 },
-                other => Error::Device {
-                    device: self.inner.name.clone(),
-                    what: format!("refused `{label}`: {other}"),
-                    hint: "report this with the name and driver of the device; the CPU executor is a way round"
-                        .to_owned(),
-                },
+                other => Error::device(
+                    &self.inner.name,
+                    format!("refused `{label}`"),
+                    other,
+                    "report this with the name and driver of the device; the CPU executor is a way round",
+                ),
             });
         }
         Ok(made)
@@ -353,13 +352,13 @@ impl Device {
             timeout: None,
         });
         self.alive()?;
-        waited.map(|_| ()).map_err(|e| Error::Device {
-            device: self.inner.name.clone(),
-            what: format!("does not answer: {e}"),
-            hint: "build a new Engine, or use the CPU executor".to_owned(),
-        })
+        let failed = |e| Error::device(&self.inner.name, "does not answer", e, REBUILD);
+        waited.map(|_| ()).map_err(failed)
     }
 }
+
+/// What to try when a device no longer does what it did.
+pub(super) const REBUILD: &str = "build a new Engine, or use the CPU executor";
 
 /// What a mutex holds, whatever happened to the thread that held it last.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

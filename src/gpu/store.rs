@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use half::slice::HalfFloatSliceExt;
 
-use super::device::Device;
-use crate::error::{Error, Result};
+use super::device::{Device, REBUILD};
+use crate::error::{Cause, Error, Result};
 use crate::graph::Recipe;
 use crate::tensor::Element;
 use crate::weights::{TensorSource, evaluate, window};
@@ -123,6 +123,12 @@ pub(super) fn to_halves(name: &str, numbers: &[f32]) -> Result<Vec<half::f16>> {
     Ok(halves)
 }
 
+/// The error for memory that cannot be mapped.
+pub(super) fn unmappable(device: &Device, label: &str, cause: impl Into<Cause>) -> Error {
+    let what = format!("cannot map `{label}`");
+    Error::device(device.name(), what, cause, REBUILD)
+}
+
 /// Copies bytes into a buffer that is mapped for writing.
 pub(super) fn write_mapped(
     device: &Device,
@@ -132,11 +138,7 @@ pub(super) fn write_mapped(
 ) -> Result<()> {
     let mut range = buffer
         .get_mapped_range_mut(..bytes.len() as u64)
-        .map_err(|e| Error::Device {
-            device: device.name().to_owned(),
-            what: format!("cannot map `{label}`: {e}"),
-            hint: "build a new Engine, or use the CPU executor".to_owned(),
-        })?;
+        .map_err(|e| unmappable(device, label, e))?;
     range.copy_from_slice(bytes);
     Ok(())
 }

@@ -10,7 +10,7 @@ pub(crate) mod sealed {
 }
 
 /// A plan with its memory, on the CPU or on a GPU.
-pub trait Executor: sealed::Sealed + Send {
+pub trait Executor: sealed::Sealed + Send + Sync {
     /// The plan that it runs.
     fn plan(&self) -> &Plan;
 

@@ -24,6 +24,7 @@ const LONGEST_REFERENCE: u64 = 256;
 
 /// A model that the cache holds whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cached {
     /// The commit.
     pub commit: String,

@@ -2,6 +2,7 @@
 
 /// A published checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KnownModel {
     /// Name on the hub.
     pub name: &'static str,

@@ -38,6 +38,7 @@ use listing::{LARGEST_SMALL, LARGEST_WEIGHTS, Listing, Weights};
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress<'a> {
     /// The file that is being downloaded.
     pub file: &'a str,

@@ -1,5 +1,6 @@
 //! Engine: where models run, and how that is chosen.
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub const DEVICE_VARIABLE: &str = "PERCEIVER_DEVICE";
 
 /// A request for a device, as `--device` and `PERCEIVER_DEVICE` spell it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum DeviceChoice {
     /// "auto": a discrete GPU, else an integrated one, else the CPU executor. Never a software
     /// adapter.
@@ -269,6 +271,12 @@ impl Engine {
             Description::Config(config) => self.load_from(config, source),
             Description::Blueprint(blueprint) => self.load_blueprint(blueprint, source),
         }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.device_name()).finish()
     }
 }
 

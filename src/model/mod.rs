@@ -13,7 +13,8 @@ mod precision;
 mod run;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use backend::{Backend, Prepared, Store};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
@@ -140,19 +141,14 @@ impl Model {
 
     /// Has later runs make their sessions anew.
     pub(crate) fn drop_sessions(&self) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.clear();
+        lock(&self.sessions).clear();
     }
 
     /// Drops all sessions, and windows that were found for them.
     fn forget(&mut self) {
-        let lock = PoisonError::into_inner;
-        self.sessions.get_mut().unwrap_or_else(lock).clear();
-        for known in [&mut self.fitted, &mut self.items] {
-            known
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+        lock(&self.sessions).clear();
+        for known in [&self.fitted, &self.items] {
+            lock(known).clear();
         }
     }
 
@@ -216,7 +212,7 @@ impl Model {
     /// Bytes allocated by the sessions that are kept, parameters included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = lock(&self.sessions);
         let each = sessions.iter().map(|(_, s)| s.allocated_bytes());
         each.max().unwrap_or(0)
     }
@@ -225,14 +221,15 @@ impl Model {
     /// plan predicts; 0 on the CPU.
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.front().map_or(0, |(_, s)| s.staging_bytes())
+        lock(&self.sessions)
+            .front()
+            .map_or(0, |(_, s)| s.staging_bytes())
     }
 
     /// Plan report of the session that ran last.
     #[must_use]
     pub fn last_report(&self) -> Option<PlanReport> {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = lock(&self.sessions);
         let (_, session) = sessions.front()?;
         self.reported(session.plan()).ok()
     }
@@ -246,9 +243,8 @@ impl Model {
     ) -> Result<Request> {
         let mut request = self.unfitted(batch, sizes, options);
         if self.budget.is_some() {
-            let known = |fitted: &HashMap<Request, usize>| fitted.get(&request).copied();
-            let found = known(&self.fitted.lock().unwrap_or_else(PoisonError::into_inner));
-            let window = match found {
+            let known = lock(&self.fitted).get(&request).copied();
+            let window = match known {
                 Some(window) => window,
                 None => self.fit(&|window_bytes| {
                     let request = Request {
@@ -258,8 +254,7 @@ impl Model {
                     self.session_bytes(&self.plan(&request)?)
                 })?,
             };
-            let mut fitted = self.fitted.lock().unwrap_or_else(PoisonError::into_inner);
-            fitted.insert(request, window);
+            lock(&self.fitted).insert(request, window);
             request.window_bytes = window;
         }
         Ok(request)
@@ -303,5 +298,20 @@ impl Model {
     /// A tensor of the weights.
     pub(crate) fn read_tensor(&self, name: &str) -> Result<Vec<f32>> {
         self.source.read_f32(name)
+    }
+}
+
+/// What a mutex holds, whatever happened to the thread that held it last.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.description.name())
+            .field("device", &self.device_name())
+            .field("precision", &self.precision)
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,8 @@
 //! Runs of a model: inputs are checked, items go through in turns, sessions are made and kept.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 
-use super::{Latents, MemorySize, Model, Prepared, RunOptions};
+use super::{Latents, MemorySize, Model, Prepared, RunOptions, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Executor, Graph, Plan};
 use crate::perceiver::batch::Batch;
@@ -206,8 +205,7 @@ impl Model {
             return Ok(most);
         }
         let key = self.unfitted(most, batch.sizes, options);
-        let known = |fitted: &HashMap<Request, usize>| fitted.get(&key).copied();
-        if let Some(most) = known(&self.items.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(&most) = lock(&self.items).get(&key) {
             return Ok(most);
         }
         while most > 1 {
@@ -221,8 +219,7 @@ impl Model {
                 Ok(_) => most.div_ceil(2).min(most - 1),
             };
         }
-        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        items.insert(key, most);
+        lock(&self.items).insert(key, most);
         Ok(most)
     }
 
@@ -283,7 +280,7 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
         work: impl FnOnce(&mut dyn Executor) -> Result<R>,
     ) -> Result<R> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = lock(&self.sessions);
         let known = sessions.iter().position(|(r, _)| r == request);
         let mut session = match known.and_then(|i| sessions.remove(i)) {
             Some((_, session)) => session,

@@ -1,6 +1,7 @@
 //! Decode any queries, chunk by chunk.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 
 use super::Latents;
@@ -25,8 +26,18 @@ pub struct Decoder<'a> {
     tables: BTreeMap<String, Vec<f32>>,
 }
 
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("model", self.model)
+            .field("outputs", &self.outputs())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Which queries of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Queries {
     /// One after the other.
     Range(Range<usize>),
@@ -80,6 +91,7 @@ impl Queries {
 
 /// A chunk of decoded rows.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// Which of the queries, counted from the first that was asked.
     pub queries: Range<usize>,
@@ -330,6 +342,15 @@ pub struct Decoding<'d, 'a> {
     content: Given<'d>,
     chunk: usize,
     done: usize,
+}
+
+impl fmt::Debug for Decoding<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoding")
+            .field("done", &self.done)
+            .field("queries", &self.queries.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Decoding<'_, '_> {

@@ -1,6 +1,7 @@
 //! Encode, chunk by chunk.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::fingerprint::fingerprint;
 use super::{EncoderState, Latents};
@@ -24,6 +25,15 @@ pub struct Encoder<'a> {
     state: EncoderState,
     /// Most bytes of the widest array of a chunk.
     window: usize,
+}
+
+impl fmt::Debug for Encoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("model", self.model)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Encoder<'a> {

@@ -6,7 +6,7 @@ use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::{Placement, Plan};
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
-use perceiver::internals::kernels::{self, DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
+use perceiver::internals::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
 use perceiver::internals::model::{plan as model_plan, splits as attention_splits};
 use perceiver::internals::perceiver::{Request, Sizes};
 use perceiver::internals::weights::RandomTensors;
@@ -230,7 +230,7 @@ fn products_of_few_rows_are_divided() {
     let plan = |device: Option<&DeviceTraits>| model_plan(&config, &request, device).expect("plan");
     let (divided, whole) = (plan(Some(&large_gpu())), plan(None));
     let merges = |p: &Plan| {
-        let nodes = p.graph.nodes.iter();
+        let nodes = p.graph().nodes.iter();
         nodes.filter(|n| n.op.kernel() == "gemm_merge").count()
     };
     assert!(merges(&divided) > 0);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::super::device::lock;
 use super::super::pacing::{Part, Position, Submission, SubmissionBudget, copy_bytes};
+use super::super::store::unmappable;
 use super::GpuExecutor;
 use crate::error::Result;
 
@@ -114,8 +115,8 @@ impl GpuExecutor {
         for _ in 0..mapped {
             results
                 .recv()
-                .map_err(|e| self.unmappable("staging", &e))?
-                .map_err(|e| self.unmappable("staging", &e))?;
+                .map_err(|e| unmappable(&self.device, "staging", e))?
+                .map_err(|e| unmappable(&self.device, "staging", e))?;
         }
         self.upload.mapped = true;
         self.download.mapped = true;

@@ -2,9 +2,9 @@
 
 use half::slice::HalfFloatSliceExt;
 
-use super::super::store::to_halves;
+use super::super::store::{to_halves, unmappable};
 use super::GpuExecutor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{ValueId, no_output, repeat_to};
 use crate::kernels::unpad;
 use crate::tensor::{Element, Extent, Tensor};
@@ -22,7 +22,7 @@ impl GpuExecutor {
         };
         let mut range = buffer
             .get_mapped_range_mut(offset..offset + bytes)
-            .map_err(|e| self.unmappable(name, &e))?;
+            .map_err(|e| unmappable(&self.device, name, e))?;
         let element = self.plan.graph().value(id).element;
         if extent.cols == extent.stride() && element == Element::F32 {
             range.copy_from_slice(bytemuck::cast_slice(data));
@@ -55,14 +55,6 @@ impl GpuExecutor {
         Ok(())
     }
 
-    pub(super) fn unmappable(&self, name: &str, why: &dyn std::fmt::Display) -> Error {
-        Error::Device {
-            device: self.device.name().to_owned(),
-            what: format!("cannot map `{name}`: {why}"),
-            hint: "build a new Engine, or use the CPU executor".to_owned(),
-        }
-    }
-
     /// The first array of result `name` as it lies in memory, padding included.
     pub(crate) fn read_padded(&self, name: &str) -> Result<Vec<f32>> {
         let output = self.plan.graph().outputs.iter().find(|o| o.name == name);
@@ -73,7 +65,7 @@ impl GpuExecutor {
         };
         let range = buffer
             .get_mapped_range(offset..offset + bytes)
-            .map_err(|e| self.unmappable(name, &e))?;
+            .map_err(|e| unmappable(&self.device, name, e))?;
         Ok(match self.plan.graph().value(*piece).element {
             Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(&range),
             Element::F16 => from_halves(&range),
@@ -96,7 +88,7 @@ impl GpuExecutor {
             };
             let range = buffer
                 .get_mapped_range(offset..offset + bytes)
-                .map_err(|e| self.unmappable(name, &e))?;
+                .map_err(|e| unmappable(&self.device, name, e))?;
             let extent = self.plan.graph().extent(piece);
             if self.plan.graph().value(piece).element == Element::F16 {
                 unpad(extent, &from_halves(&range), &mut data);

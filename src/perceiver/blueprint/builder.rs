@@ -78,6 +78,7 @@ impl Output {
 
 /// Which layers of [`PerceiverBuilder::repeated`] share their weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Sharing {
     /// Every repetition has weights of its own.
     Nothing,

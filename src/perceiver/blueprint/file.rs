@@ -127,7 +127,7 @@ impl Blueprint {
             bad(
                 &key,
                 format!("cannot be read: {what}"),
-                "the documentation of `perceiver::blueprint` names all keys",
+                "docs/blueprints.md names all keys",
             )
         })?;
         reader.end().map_err(|e| {

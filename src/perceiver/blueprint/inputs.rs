@@ -9,6 +9,7 @@ use crate::tensor::{NamedTensors, Tensor};
 
 /// One named input and what it must look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InputShape {
     /// Name.
     pub name: String,

@@ -56,6 +56,7 @@ pub struct LatentArray {
 /// A step of encode and process. Layers with the same tensor names share their weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Step {
     /// Cross-attention from all inputs to the latents.
     Cross(AttentionLayer),
@@ -101,6 +102,7 @@ pub struct Head {
 /// Rows that ask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum QuerySource {
     /// Rows of their own.
     Array(Box<Modality>),

@@ -45,6 +45,7 @@ pub struct Modality {
 /// What a row begins with.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Content {
     /// Nothing.
     #[default]
@@ -136,6 +137,7 @@ impl Content {
 /// How a row says where it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Positions {
     /// Not at all.
     #[default]

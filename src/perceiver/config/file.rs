@@ -44,8 +44,8 @@ impl PerceiverConfig {
                 "give the config.json that save_pretrained wrote beside the weights",
             )
         };
-        let value: Value =
-            serde_json::from_str(text).map_err(|e| wrong(format!("is not JSON: {e}")))?;
+        let value: Value = serde_json::from_str(text)
+            .map_err(|e| wrong(format!("is not JSON: {e}")).caused_by(e))?;
         let Value::Object(map) = value else {
             return Err(wrong("is JSON but no object".to_owned()));
         };

@@ -11,6 +11,7 @@ use crate::kernels::gemm::Activation;
 
 /// Which side of a cross-attention gives the width of queries and keys where `qk_channels` does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AttentionShape {
     /// The keys' and values' side.
     KeysValues,
@@ -20,6 +21,7 @@ pub enum AttentionShape {
 
 /// What the scores of a classifier mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ProblemType {
     /// Scores are quantities.
     Regression,

@@ -84,15 +84,15 @@ fn find(
         });
     }
     let names: Vec<&String> = shipped.keys().collect();
-    Err(Error::Checkpoint {
+    Err(Error::checkpoint(
         path,
-        what: "is neither a folder nor a shipped model nor a name on the hub".to_owned(),
-        hint: format!(
+        "is neither a folder nor a shipped model nor a name on the hub",
+        format!(
             "give a folder with config.json and model.safetensors, one of {names:?}, or a name such as \
              {}; `perceiver models` lists all",
             KNOWN[0].name
         ),
-    })
+    ))
 }
 
 /// True for `ORGANISATION/NAME[@REVISION]`; a path that starts at a folder is none.
