@@ -48,6 +48,19 @@ pub mod internals {
     pub mod kernels {
         pub use crate::kernels::*;
     }
+    pub mod measure {
+        pub use crate::measure::ceiling::ceiling;
+        pub use crate::measure::tune::tune;
+    }
+    pub mod media {
+        #[cfg(feature = "media")]
+        pub use crate::media::frames::{natural, pictures_of};
+        pub use crate::media::resample::resize;
+        pub use crate::media::ycbcr::{Chroma, Range};
+        pub mod y4m {
+            pub use crate::media::y4m::*;
+        }
+    }
     pub mod model {
         pub use crate::model::*;
     }
@@ -56,6 +69,22 @@ pub mod internals {
     }
     pub mod random {
         pub use crate::random::*;
+    }
+    pub mod tasks {
+        pub use crate::tasks::fill_mask::fill_with;
+        pub use crate::tasks::flow::flow_with;
+        pub mod flow_style {
+            pub use crate::tasks::flow_style::*;
+        }
+        pub mod flow_tiles {
+            pub use crate::tasks::flow_tiles::*;
+        }
+        pub mod runner {
+            pub use crate::tasks::runner::*;
+        }
+        pub mod text {
+            pub use crate::tasks::text::*;
+        }
     }
     pub mod tensor {
         pub use crate::tensor::*;

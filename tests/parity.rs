@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::checkpoint::read_tensors;
 use perceiver::internals::gpu::ShaderChecks;
-use perceiver::tasks::runner::{self, RunnerOptions};
+use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::{Engine, NamedTensors, Precision};
 
 mod common;

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 pub use cache::Cached;
 pub use known::{KNOWN, KnownModel};
 pub use name::ModelName;
-pub use options::{DEFAULT_ENDPOINT, HubOptions, Token};
+pub use options::{HubOptions, Token};
 
 use crate::error::{Error, Result};
 use crate::perceiver::Description;

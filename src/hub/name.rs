@@ -29,13 +29,13 @@ pub struct ModelName {
 impl ModelName {
     /// `organisation/name`, as in addresses.
     #[must_use]
-    pub fn repository(&self) -> String {
+    pub(super) fn repository(&self) -> String {
         format!("{}/{}", self.organisation, self.name)
     }
 
     /// The folder in the cache.
     #[must_use]
-    pub fn folder(&self) -> String {
+    pub(super) fn folder(&self) -> String {
         format!("models--{}--{}", self.organisation, self.name)
     }
 
@@ -46,7 +46,7 @@ impl ModelName {
 
     /// True when the revision is a whole commit, which never changes.
     #[must_use]
-    pub fn is_commit(&self) -> bool {
+    pub(super) fn is_commit(&self) -> bool {
         is_commit(&self.revision)
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The hub itself.
-pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+pub(super) const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
 /// An access token, which shows itself to nobody but the endpoint.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl HubOptions {
     ///
     /// # Errors
     /// As there.
-    pub fn from_variables(
+    pub(super) fn from_variables(
         variable: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
     ) -> Result<Self> {

@@ -32,55 +32,62 @@ impl Ceiling {
         let products = flops as f64 / (1e9 * self.gflop_per_second);
         products.max(bytes as f64 / (1e9 * self.gigabytes_per_second))
     }
+}
 
-    /// What a device reaches now: a large product by the variant that it would run with, and a kernel that
-    /// copies.
-    ///
-    /// # Errors
-    /// What the device gives.
-    pub fn of_device(device: &Device) -> Result<Self> {
-        let n = match device.kind() {
-            AdapterKind::Software => 512,
-            AdapterKind::Integrated | AdapterKind::Other => 1024,
-            _ => 4096,
-        };
-        let op = Op::Gemm(Gemm::new(n, n, n));
-        let nothing = Arc::new(NamedTensors::new());
-        let parameters = gpu::Parameters::new(device.clone(), nothing);
-        let mut session = gpu::GpuExecutor::new(single(&op)?, &parameters)?;
-        for (i, operand) in random_operands(&op, 1).iter().enumerate() {
-            session.write(&format!("operand {i}"), operand)?;
-        }
-        session.run(&mut |_, _| {})?;
-        let mut best = f64::INFINITY;
-        for _ in 0..TIMES {
-            let spans = session.profile()?;
-            best = best.min(spans.device.iter().map(|s| s.seconds).sum());
-        }
-        Ok(Ceiling {
-            gflop_per_second: op.cost().flops as f64 / 1e9 / best.max(1e-9),
-            gigabytes_per_second: device.copy_rate()? / 1e9,
-        })
+/// What a device can do at best, or the CPU, measured now.
+///
+/// # Errors
+/// What the device gives.
+pub fn ceiling(device: Option<&Device>) -> Result<Ceiling> {
+    match device {
+        Some(device) => of_device(device),
+        None => Ok(of_cpu()),
     }
+}
 
-    /// What the CPU executor reaches now, on all threads.
-    #[must_use]
-    pub fn of_cpu() -> Self {
-        let op = Op::Gemm(Gemm::new(768, 768, 768));
-        let operands = random_operands(&op, 1);
-        let inputs: Vec<&[f32]> = operands.iter().map(Vec::as_slice).collect();
-        let mut result = vec![0.0; 768 * 768];
-        let product = fastest(|| op.fast(&inputs, &mut [&mut result]));
-        let from = vec![1.0f32; 16 << 20];
-        let mut to = vec![0.0f32; from.len()];
-        let copy = fastest(|| {
-            let blocks = to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16));
-            blocks.for_each(|(to, from)| to.copy_from_slice(from));
-        });
-        Ceiling {
-            gflop_per_second: op.cost().flops as f64 / 1e9 / product,
-            gigabytes_per_second: 8.0 * from.len() as f64 / 1e9 / copy,
-        }
+/// What a device reaches now: a large product by the variant that it would run with, and a kernel that
+/// copies.
+fn of_device(device: &Device) -> Result<Ceiling> {
+    let n = match device.kind() {
+        AdapterKind::Software => 512,
+        AdapterKind::Integrated | AdapterKind::Other => 1024,
+        _ => 4096,
+    };
+    let op = Op::Gemm(Gemm::new(n, n, n));
+    let nothing = Arc::new(NamedTensors::new());
+    let parameters = gpu::Parameters::new(device.clone(), nothing);
+    let mut session = gpu::GpuExecutor::new(single(&op)?, &parameters)?;
+    for (i, operand) in random_operands(&op, 1).iter().enumerate() {
+        session.write(&format!("operand {i}"), operand)?;
+    }
+    session.run(&mut |_, _| {})?;
+    let mut best = f64::INFINITY;
+    for _ in 0..TIMES {
+        let spans = session.profile()?;
+        best = best.min(spans.device.iter().map(|s| s.seconds).sum());
+    }
+    Ok(Ceiling {
+        gflop_per_second: op.cost().flops as f64 / 1e9 / best.max(1e-9),
+        gigabytes_per_second: device.copy_rate()? / 1e9,
+    })
+}
+
+/// What the CPU executor reaches now, on all threads.
+fn of_cpu() -> Ceiling {
+    let op = Op::Gemm(Gemm::new(768, 768, 768));
+    let operands = random_operands(&op, 1);
+    let inputs: Vec<&[f32]> = operands.iter().map(Vec::as_slice).collect();
+    let mut result = vec![0.0; 768 * 768];
+    let product = fastest(|| op.fast(&inputs, &mut [&mut result]));
+    let from = vec![1.0f32; 16 << 20];
+    let mut to = vec![0.0f32; from.len()];
+    let copy = fastest(|| {
+        let blocks = to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16));
+        blocks.for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    Ceiling {
+        gflop_per_second: op.cost().flops as f64 / 1e9 / product,
+        gigabytes_per_second: 8.0 * from.len() as f64 / 1e9 / copy,
     }
 }
 

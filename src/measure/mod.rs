@@ -1,5 +1,5 @@
 //! Is it right, where does the time go, which variant is fastest: check, profile, tune.
 
-mod ceiling;
+pub(crate) mod ceiling;
 pub mod profile;
 pub mod tune;

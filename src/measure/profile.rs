@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use super::ceiling::Ceiling;
+use super::ceiling::ceiling;
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::graph::{Executor, NodeReport, Span, Stage};
@@ -165,16 +166,16 @@ fn measure(
     run_seconds: f64,
 ) -> Result<Profile> {
     let measured = session.profile()?;
-    let (timer, ceiling) = match device {
-        Some(device) if measured.timestamps => (Timer::Timestamps, Ceiling::of_device(device)?),
-        Some(device) => (Timer::Host, Ceiling::of_device(device)?),
-        None => (Timer::Cpu, Ceiling::of_cpu()),
+    let timer = match device {
+        Some(_) if measured.timestamps => Timer::Timestamps,
+        Some(_) => Timer::Host,
+        None => Timer::Cpu,
     };
     let host = measured.host.into_iter();
     let mut profile = Profile {
         device: String::new(),
         timer,
-        ceiling,
+        ceiling: ceiling(device)?,
         run_seconds,
         kernel_seconds: 0.0,
         launches: Vec::new(),

@@ -157,6 +157,7 @@ struct Group {
 ///
 /// # Errors
 /// What the device gives.
+#[doc(hidden)]
 pub fn tune(
     device: &Device,
     ops: impl IntoIterator<Item = Op>,

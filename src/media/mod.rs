@@ -1,18 +1,19 @@
 //! Pictures, sequences of frames and sound, read, written and resized. Nothing here knows a model.
 
-pub mod frame;
+mod frame;
 #[cfg(feature = "media")]
-pub mod frames;
+pub(crate) mod frames;
 #[cfg(feature = "media")]
 pub mod gif;
 #[cfg(feature = "media")]
 pub mod picture;
-pub mod resample;
+pub(crate) mod resample;
 #[cfg(feature = "media")]
 pub mod wav;
-pub mod y4m;
-pub mod ycbcr;
+pub(crate) mod y4m;
+pub(crate) mod ycbcr;
 
 pub use frame::Frame;
 #[cfg(feature = "media")]
-pub use frames::{Frames, NamedFrame};
+pub use frames::{Frames, NamedFrame, Pairs, write_folder};
+pub use resample::Resampling;

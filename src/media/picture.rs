@@ -17,7 +17,7 @@ use crate::output::write_whole;
 /// The longest side that is read, in pixels.
 pub const MAX_SIDE: u32 = 16384;
 /// The largest file that is read, and the most memory that decoding may take.
-pub const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// Reads a PNG, JPEG or WebP picture, whichever the content says it is.
 ///

@@ -15,7 +15,7 @@ use crate::output::whole_file;
 use crate::tensor::Tensor;
 
 /// The most samples of all channels that are read: 1 GiB of floats.
-pub const MAX_SAMPLES: usize = 1 << 28;
+pub(crate) const MAX_SAMPLES: usize = 1 << 28;
 
 /// A sound in memory.
 ///

@@ -1,13 +1,13 @@
 //! Encodes a clip of video and sound into latents, and decodes it again with its class.
 //!
-//! The recipe is the published one: frames are cut to the middle square and resized, samples are
+//! The pipeline is the published one: frames are cut to the middle square and resized, samples are
 //! 48 000 a second, and the class is masked, so that the model has to find it. The clip is encoded
 //! once; all its points are decoded from the same latents, window by window, so that memory does not
 //! grow with their number. Frames are resized with Pillow's bicubic filter where the published
 //! notebook uses OpenCV's bilinear one.
 //!
 //! ```no_run
-//! # fn example(model: &perceiver::Model, frames: &[perceiver::tasks::Frame]) -> perceiver::Result<()> {
+//! # fn example(model: &perceiver::Model, frames: &[perceiver::media::Frame]) -> perceiver::Result<()> {
 //! use perceiver::tasks::Autoencoder;
 //! let found = Autoencoder::new(model)?.run(frames, None, 5, &mut |_, _| ())?;
 //! println!("{}: PSNR {:?} dB", found.classes[0].label, found.video_psnr);
@@ -17,7 +17,7 @@
 use super::Run;
 use super::classes::{ClassScore, top_classes};
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 use crate::media::resample::{Resampling, resize};
 use crate::model::Model;
 use crate::perceiver::{Architecture, PerceiverConfig};
@@ -44,7 +44,7 @@ pub struct Reconstruction {
     pub audio_snr: Option<f64>,
 }
 
-/// The recipe: a multimodal autoencoder that takes frames and sound.
+/// The pipeline: a multimodal autoencoder that takes frames and sound.
 #[derive(Clone, Copy)]
 pub struct Autoencoder<'m> {
     model: &'m Model,
@@ -52,7 +52,7 @@ pub struct Autoencoder<'m> {
 }
 
 impl<'m> Autoencoder<'m> {
-    /// The recipe with a model.
+    /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture.
@@ -124,7 +124,7 @@ impl<'m> Autoencoder<'m> {
 ///
 /// # Errors
 /// As [`Autoencoder::run`].
-pub fn autoencode_with(
+fn autoencode_with(
     frames: &[Frame],
     audio: Option<&[f32]>,
     config: &PerceiverConfig,

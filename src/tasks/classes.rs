@@ -47,21 +47,9 @@ fn scale(config: &PerceiverConfig) -> Scale {
 /// The `top` best classes of one item, best first; `logits` has one score for each class of the
 /// configuration.
 ///
-/// ```
-/// use perceiver::{Architecture, PerceiverConfig, tasks::classes::top_classes};
-/// let config = PerceiverConfig {
-///     labels: vec!["cat".to_owned(), "dog".to_owned()],
-///     ..PerceiverConfig::new(Architecture::ImageFourier)
-/// };
-/// let best = top_classes(&config, &[0.0, 3f32.ln()], 1)?;
-/// assert_eq!(best[0].label, "dog");
-/// assert!((best[0].probability.unwrap() - 0.75).abs() < 1e-6);
-/// # Ok::<(), perceiver::Error>(())
-/// ```
-///
 /// # Errors
 /// [`Error::Input`] when there are not as many scores as classes, or one is not finite.
-pub fn top_classes(
+pub(super) fn top_classes(
     config: &PerceiverConfig,
     logits: &[f32],
     top: usize,
@@ -104,4 +92,21 @@ pub fn top_classes(
             probability: probability(logit),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perceiver::Architecture;
+
+    #[test]
+    fn the_best_comes_first() {
+        let config = PerceiverConfig {
+            labels: vec!["cat".to_owned(), "dog".to_owned()],
+            ..PerceiverConfig::new(Architecture::ImageFourier)
+        };
+        let best = top_classes(&config, &[0.0, 3f32.ln()], 1).expect("classes");
+        assert_eq!(best[0].label, "dog");
+        assert!((best[0].probability.expect("a probability") - 0.75).abs() < 1e-6);
+    }
 }

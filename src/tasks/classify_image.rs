@@ -1,7 +1,7 @@
 //! Classifies pictures with an image classifier.
 //!
 //! Pictures are cropped, resized and normalised as the checkpoint's `preprocessor_config.json` says
-//! ([`super::image_processor`]). Preparing a picture and running the network are two steps, so that a
+//! ([`PerceiverImageProcessor`](super::PerceiverImageProcessor)). Preparing a picture and running the network are two steps, so that a
 //! picture that cannot be used is known before others run beside it.
 //!
 //! ```no_run
@@ -17,13 +17,13 @@
 use super::classes::{ClassScore, top_classes};
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::official::Item;
 use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::{NamedTensors, Tensor};
 
-/// The recipe: an image classifier that takes pictures of any size.
+/// The pipeline: an image classifier that takes pictures of any size.
 #[derive(Clone)]
 pub struct ImageClassifier<'m> {
     model: &'m Model,
@@ -33,7 +33,7 @@ pub struct ImageClassifier<'m> {
 }
 
 impl<'m> ImageClassifier<'m> {
-    /// The recipe with a model, and what prepares its pictures.
+    /// The pipeline with a model, and what prepares its pictures.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture, [`Error::Config`] when the

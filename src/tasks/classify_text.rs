@@ -1,6 +1,6 @@
 //! Classifies texts with a sequence classifier.
 //!
-//! A text is its bytes between `[CLS]` and `[SEP]` ([`super::text`]). Texts that run together are
+//! A text is its bytes between `[CLS]` and `[SEP]`. Texts that run together are
 //! padded to the longest one given; padding is masked and changes no result. A text longer than the
 //! model's positions is an error: nothing is cut off, since what was cut might have decided.
 //!
@@ -23,7 +23,7 @@ use crate::perceiver::{Architecture, PerceiverConfig};
 /// Texts that run together.
 const BATCH: usize = 16;
 
-/// The recipe: a sequence classifier that takes texts.
+/// The pipeline: a sequence classifier that takes texts.
 #[derive(Clone, Copy)]
 pub struct TextClassifier<'m> {
     model: &'m Model,
@@ -31,7 +31,7 @@ pub struct TextClassifier<'m> {
 }
 
 impl<'m> TextClassifier<'m> {
-    /// The recipe with a model.
+    /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) when the model is of another architecture,
@@ -72,7 +72,7 @@ impl<'m> TextClassifier<'m> {
 ///
 /// # Errors
 /// As [`TextClassifier::classify`].
-pub fn classify_with(
+fn classify_with(
     texts: &[&str],
     config: &PerceiverConfig,
     top: usize,

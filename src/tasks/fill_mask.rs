@@ -104,7 +104,7 @@ pub struct Candidate {
     pub probability: f64,
 }
 
-/// The recipe: a masked language model that fills texts.
+/// The pipeline: a masked language model that fills texts.
 #[derive(Clone, Copy)]
 pub struct FillMask<'m> {
     model: &'m Model,
@@ -112,7 +112,7 @@ pub struct FillMask<'m> {
 }
 
 impl<'m> FillMask<'m> {
-    /// The recipe with a model.
+    /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture, [`Error::Config`] when its

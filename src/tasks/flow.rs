@@ -2,7 +2,7 @@
 //!
 //! `flow(x, y)` is where the point at (x, y) of the first frame has gone, in pixels to the right and
 //! down: `first(p) = second(p + flow(p))`. Frames larger than the network's size are run in tiles
-//! ([`super::flow_tiles`]). Frames smaller than it, which the published pipeline does not allow, are
+//! that overlap. Frames smaller than it, which the published pipeline does not allow, are
 //! put in the middle of a frame of that size with their border pixels repeated outwards, and the
 //! flow is cut out again. With [`FlowOptions::one_pass`] frames of any size go through whole.
 //!
@@ -21,7 +21,7 @@
 use super::Run;
 use super::flow_tiles::{Blend, FLOW_SCALE, Tiles, pixel_rows, same_size};
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 use crate::model::Model;
 use crate::perceiver::Architecture;
 use crate::perceiver::official::LONGEST_SIDE;
@@ -130,7 +130,7 @@ impl FlowField {
 /// How to compute flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowOptions {
-    /// How many pixels neighbouring tiles share; `None` is the recipe's 20, or a quarter of the
+    /// How many pixels neighbouring tiles share; `None` is the pipeline's 20, or a quarter of the
     /// tile's shorter side where that is less. More is smoother and slower.
     pub overlap: Option<usize>,
     /// How many tiles go through the network together. More need more memory.
@@ -151,14 +151,14 @@ impl Default for FlowOptions {
     }
 }
 
-/// The recipe: a flow network that takes frames of any size.
+/// The pipeline: a flow network that takes frames of any size.
 #[derive(Clone, Copy)]
 pub struct OpticalFlow<'m> {
     model: &'m Model,
 }
 
 impl<'m> OpticalFlow<'m> {
-    /// The recipe with a model.
+    /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture.

@@ -6,7 +6,7 @@
 
 use super::flow::FlowField;
 use crate::error::Result;
-use crate::media::frame::Frame;
+use crate::media::Frame;
 
 /// Steps of the six parts of the wheel: red to yellow, to green, to cyan, to blue, to magenta, to red.
 const STEPS: [usize; 6] = [15, 6, 4, 11, 13, 6];

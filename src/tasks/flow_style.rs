@@ -2,7 +2,7 @@
 
 use super::flow::FlowField;
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 
 /// Vectors beyond this are Middlebury's sign for "unknown".
 const UNKNOWN: f32 = 1e9;

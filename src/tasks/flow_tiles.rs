@@ -1,6 +1,6 @@
 //! Tiles: how frames of any size go through a network of one size, and how the results are joined.
 //!
-//! This is the recipe of DeepMind's notebook (Perceiver IO, arXiv 2107.14795, appendix on optical
+//! This is the pipeline of DeepMind's notebook (Perceiver IO, arXiv 2107.14795, appendix on optical
 //! flow): overlapping tiles, each weighted by the distance to its own border. Invariants: tiles lie
 //! inside the frame and cover it; every pixel's weights are positive.
 
@@ -9,12 +9,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 use crate::tensor::Tensor;
 
 /// Pixels per unit of the network's output.
 pub const FLOW_SCALE: f64 = 20.0;
-/// The overlap of the published recipe, in pixels.
+/// The overlap of the published pipeline, in pixels.
 pub const OVERLAP: usize = 20;
 /// Channels of a pixel's 3×3 neighbourhood in one frame.
 const CHANNELS: usize = 27;
@@ -26,7 +26,7 @@ pub struct Tile {
     pub left: usize,
     /// First row.
     pub top: usize,
-    /// How often the tile counts. The recipe's last step back to the border may land on another
+    /// How often the tile counts. The pipeline's last step back to the border may land on another
     /// tile; such tiles count twice there, and are run once here.
     pub count: usize,
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::processor_file;
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 use crate::media::resample::{Resampling, resize};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::official::Item;

@@ -1,33 +1,33 @@
 //! What the models are for: pipelines that take texts, pictures, frames and sound, and give filled
 //! texts, classes, flow and reconstructed clips.
 //!
-//! Each kind of model has one ([`fill_mask`], [`classify_text`], [`classify_image`], [`flow`],
-//! [`autoencode`]). They do what the published ones do and leave all arithmetic of the network to
-//! [`Model::run`], or to anything else that answers as a model would ([`Run`]).
+//! One pipeline for each class of model: [`FillMask`], [`TextClassifier`], [`ImageClassifier`],
+//! [`OpticalFlow`] and [`Autoencoder`]. They do what the published ones do before and after the network,
+//! and leave all arithmetic of the network to [`Model::run`].
 
-pub mod autoencode;
-pub mod classes;
-pub mod classify_image;
-pub mod classify_text;
-pub mod fill_mask;
-pub mod flow;
+mod autoencode;
+mod classes;
+mod classify_image;
+mod classify_text;
+pub(crate) mod fill_mask;
+pub(crate) mod flow;
 pub mod flow_file;
 pub mod flow_picture;
-pub mod flow_style;
-pub mod flow_tiles;
-pub mod image_processor;
+pub(crate) mod flow_style;
+pub(crate) mod flow_tiles;
+mod image_processor;
 mod processor_file;
-pub mod runner;
-pub mod text;
+pub(crate) mod runner;
+pub(crate) mod text;
 mod text_windows;
 
-pub use autoencode::{Autoencoder, Reconstruction};
+pub use autoencode::{Autoencoder, Reconstruction, SAMPLE_RATE};
 pub use classes::ClassScore;
 pub use classify_image::ImageClassifier;
 pub use classify_text::TextClassifier;
-pub use fill_mask::{FillMask, FillOptions, Filled, Filling};
+pub use fill_mask::{BytePrediction, Candidate, FillMask, FillOptions, Filled, Filling, Span};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
-pub use image_processor::PerceiverImageProcessor;
+pub use image_processor::{PerceiverImageProcessor, Size};
 
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -35,7 +35,8 @@ use crate::perceiver::Architecture;
 use crate::tensor::NamedTensors;
 
 /// Runs inputs as [`Model::run`] does: a model, or a stand-in for one.
-pub type Run<'a> = dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + 'a;
+pub(crate) type Run<'a> =
+    dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + 'a;
 
 /// An error unless the model is of the architecture that a task needs.
 fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Result<()> {

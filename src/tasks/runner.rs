@@ -8,7 +8,7 @@ use super::flow::{FlowOptions, OpticalFlow};
 use super::flow_tiles;
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
-use crate::media::frame::Frame;
+use crate::media::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
 use crate::perceiver::official::Item;
@@ -101,8 +101,8 @@ pub fn run(
         let mut last = |done: u64, total: u64| {
             progress((parts - 1) * total + done, parts * total);
         };
-        let recipe = OpticalFlow::new(model)?;
-        let field = recipe.flow(&pair[0], &pair[1], &options.flow, &mut last)?;
+        let pipeline = OpticalFlow::new(model)?;
+        let field = pipeline.flow(&pair[0], &pair[1], &options.flow, &mut last)?;
         let data = field.vectors().iter().flatten().copied().collect();
         outputs.insert(
             "tiled.flow".to_owned(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::internals::weights::RandomTensors;
-use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor};
 
 fn model(architecture: Architecture) -> Model {

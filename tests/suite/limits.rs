@@ -9,9 +9,9 @@ use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::passes::limit_arrays;
 use perceiver::internals::graph::{Executor, Graph, Placement, Plan};
 use perceiver::internals::perceiver::Request;
+use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
-use perceiver::tasks::runner::{self, RunnerOptions};
 use perceiver::{
     Architecture, Engine, Error, MemorySize, NamedTensors, PerceiverConfig, RunOptions, Sizes,
     Tensor,

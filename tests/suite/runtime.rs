@@ -9,9 +9,10 @@ use perceiver::internals::gpu::{CachePlace, Device, ShaderChecks, Tuning, bucket
 use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::layer_norm::LayerNorm;
 use perceiver::internals::kernels::{self, Variant};
+use perceiver::internals::measure::tune;
 use perceiver::internals::weights::RandomTensors;
 use perceiver::profile::Timer;
-use perceiver::tune::{TuneOptions, tune};
+use perceiver::tune::TuneOptions;
 use perceiver::{Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor};
 
 use crate::common;

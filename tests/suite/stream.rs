@@ -5,10 +5,10 @@ use std::sync::Arc;
 use perceiver::checkpoint::read_tensors;
 use perceiver::internals::gpu::ShaderChecks;
 use perceiver::internals::perceiver::official::optical_flow::patch_rows;
+use perceiver::internals::tasks::flow_tiles::{patches, pixel_rows};
 use perceiver::internals::weights::RandomTensors;
 use perceiver::media::Frame;
 use perceiver::stream::{Encoder, EncoderState, Latents, Queries};
-use perceiver::tasks::flow_tiles::{patches, pixel_rows};
 use perceiver::tasks::{FlowOptions, OpticalFlow};
 use perceiver::{
     Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,

@@ -1,8 +1,8 @@
 //! Frames, patches, tiles and blending.
 
+use perceiver::internals::tasks::flow_tiles::{Blend, Tiles, patches};
+use perceiver::internals::tasks::flow_with;
 use perceiver::media::Frame;
-use perceiver::tasks::flow::flow_with;
-use perceiver::tasks::flow_tiles::{Blend, Tiles, patches};
 use perceiver::tasks::{FlowField, FlowOptions};
 use perceiver::{Error, NamedTensors, Result, Tensor};
 

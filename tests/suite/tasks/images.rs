@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use perceiver::media::resample::{Resampling, resize};
+use perceiver::internals::media::resize;
+use perceiver::media::Resampling;
 use perceiver::media::{Frame, picture};
 use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{Error, NamedTensors};

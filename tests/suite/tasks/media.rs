@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use perceiver::media::frames::natural;
-use perceiver::media::ycbcr::{Chroma, Range};
-use perceiver::media::{Frame, Frames, gif, picture, wav, y4m};
+use perceiver::internals::media::natural;
+use perceiver::internals::media::y4m;
+use perceiver::internals::media::{Chroma, Range};
+use perceiver::media::{Frame, Frames, gif, picture, wav};
 use perceiver::{Error, Result};
 use proptest::prelude::*;
 

@@ -1,9 +1,10 @@
 //! The byte tokenizer and the filling of masks.
 
-use perceiver::tasks::text::{
+use perceiver::internals::tasks::fill_with;
+use perceiver::internals::tasks::text::{
     CLS, FIRST_BYTE, MASK, PAD, SEP, Specials, VOCABULARY, byte_name, decode, encode, encode_padded,
 };
-use perceiver::tasks::{FillOptions, Filled, Filling, fill_mask::fill_with};
+use perceiver::tasks::{FillOptions, Filled, Filling};
 use perceiver::{NamedTensors, Result, Tensor};
 use proptest::prelude::*;
 

@@ -1,8 +1,8 @@
 //! YUV4MPEG2 streams.
 
+use perceiver::internals::media::y4m::{self, Header, Reader, Writer};
+use perceiver::internals::media::{Chroma, Range};
 use perceiver::media::Frame;
-use perceiver::media::y4m::{self, Header, Reader, Writer};
-use perceiver::media::ycbcr::{Chroma, Range};
 use perceiver::{Error, Result};
 
 use super::message;

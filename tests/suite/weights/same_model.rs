@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use perceiver::checkpoint::{Checkpoint, WeightFormat, read_tensors};
-use perceiver::tasks::runner::{self, RunnerOptions};
+use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::{Engine, NamedTensors, PerceiverConfig};
 
 use super::{cases, folder, golden, haiku, refusal, write, writer};

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::media::frames::write_folder;
+use perceiver::internals::media::y4m;
 use perceiver::media::wav::{self, SampleKind, Sound};
-use perceiver::media::{Frames, NamedFrame, gif, picture, y4m};
-use perceiver::tasks::autoencode::SAMPLE_RATE;
+use perceiver::media::write_folder;
+use perceiver::media::{Frames, NamedFrame, gif, picture};
+use perceiver::tasks::SAMPLE_RATE;
 use perceiver::tasks::{Autoencoder, Reconstruction};
 use perceiver::{Error, Result};
 use serde_json::json;
@@ -90,36 +91,36 @@ pub(crate) fn run(options: &Options) -> Outcome {
         .collect::<Result<Vec<_>>>()?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
-    let recipe = Autoencoder::new(&model)?;
+    let pipeline = Autoencoder::new(&model)?;
     let start = options.start.unwrap_or(0);
     let audio = match &options.audio {
-        Some(path) => Some(samples(path, &recipe, start)?),
+        Some(path) => Some(samples(path, &pipeline, start)?),
         None => None,
     };
     let frames = Frames::open(&options.clip)?;
     let known_rate = frames.rate();
-    let clip = clip(frames, &recipe, options)?;
+    let clip = clip(frames, &pipeline, options)?;
     if audio.is_some() {
-        warn_of_rate(&recipe, known_rate);
+        warn_of_rate(&pipeline, known_rate);
     }
     let fitted = clip
         .iter()
-        .map(|f| recipe.fit(&f.frame))
+        .map(|f| pipeline.fit(&f.frame))
         .collect::<Result<Vec<_>>>()?;
     let bar = show::Bar::new("autoencoding");
-    let found = recipe.run(&fitted, audio.as_deref(), options.top, &mut bar.progress())?;
+    let found = pipeline.run(&fitted, audio.as_deref(), options.top, &mut bar.progress())?;
     drop(bar);
     for (path, target) in &targets {
         write(path, target, &found, &clip, known_rate)?;
     }
-    let (frames, side) = (recipe.frames(), recipe.side());
+    let (frames, side) = (pipeline.frames(), pipeline.side());
     if options.json {
         show::json(&json!({
             "files": options.out,
             "frames": frames,
             "width": side,
             "height": side,
-            "samples": recipe.samples(),
+            "samples": pipeline.samples(),
             "video_psnr": found.video_psnr,
             "audio_snr": found.audio_snr,
             "classes": found.classes,
@@ -133,7 +134,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     show::text(&format!(
         "{frames} frames of {side}×{side} pixels, PSNR {}; {} samples, SNR {}; on {}",
         ratio(found.video_psnr),
-        recipe.samples(),
+        pipeline.samples(),
         ratio(found.audio_snr),
         engine.device_name()
     ))?;
@@ -141,8 +142,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 /// The frames that the model takes.
-fn clip(frames: Frames, recipe: &Autoencoder<'_>, options: &Options) -> Result<Vec<NamedFrame>> {
-    let (wanted, start) = (recipe.frames(), options.start.unwrap_or(0));
+fn clip(frames: Frames, pipeline: &Autoencoder<'_>, options: &Options) -> Result<Vec<NamedFrame>> {
+    let (wanted, start) = (pipeline.frames(), options.start.unwrap_or(0));
     let length = frames.length();
     let mut clip = Vec::with_capacity(wanted);
     let mut read = 0;
@@ -187,7 +188,7 @@ fn clip(frames: Frames, recipe: &Autoencoder<'_>, options: &Options) -> Result<V
 }
 
 /// The samples that belong to the clip.
-fn samples(path: &Path, recipe: &Autoencoder<'_>, start: usize) -> Result<Vec<f32>> {
+fn samples(path: &Path, pipeline: &Autoencoder<'_>, start: usize) -> Result<Vec<f32>> {
     let sound = wav::read(path)?;
     let media = |what: String, hint: String| Error::Media {
         path: path.to_path_buf(),
@@ -204,16 +205,16 @@ fn samples(path: &Path, recipe: &Autoencoder<'_>, start: usize) -> Result<Vec<f3
             ),
         ));
     }
-    let first = start.saturating_mul(recipe.samples_per_frame());
+    let first = start.saturating_mul(pipeline.samples_per_frame());
     let part: Vec<f32> = sound
         .samples()
         .iter()
         .step_by(sound.channels())
         .skip(first)
-        .take(recipe.samples())
+        .take(pipeline.samples())
         .copied()
         .collect();
-    if part.len() < recipe.samples() {
+    if part.len() < pipeline.samples() {
         let from = match first {
             0 => String::new(),
             first => format!(", {} from sample {first} on", part.len()),
@@ -223,9 +224,9 @@ fn samples(path: &Path, recipe: &Autoencoder<'_>, start: usize) -> Result<Vec<f3
             format!(
                 "the clip takes {}, {} for each of {} frames: lengthen it with `ffmpeg -i {} -af apad \
                  -t SECONDS OUTPUT.wav`",
-                recipe.samples(),
-                recipe.samples_per_frame(),
-                recipe.frames(),
+                pipeline.samples(),
+                pipeline.samples_per_frame(),
+                pipeline.frames(),
                 path.display()
             ),
         ));
@@ -234,12 +235,12 @@ fn samples(path: &Path, recipe: &Autoencoder<'_>, start: usize) -> Result<Vec<f3
 }
 
 /// Says so when pictures and sound of the clip are not of the same moments.
-fn warn_of_rate(recipe: &Autoencoder<'_>, known: Option<(u32, u32)>) {
+fn warn_of_rate(pipeline: &Autoencoder<'_>, known: Option<(u32, u32)>) {
     let Some((count, seconds)) = known else {
         return;
     };
     let found = f64::from(count) / f64::from(seconds.max(1));
-    let made_for = f64::from(SAMPLE_RATE) / recipe.samples_per_frame() as f64;
+    let made_for = f64::from(SAMPLE_RATE) / pipeline.samples_per_frame() as f64;
     if (found / made_for - 1.0).abs() > 0.01 {
         tracing::warn!(
             "the video has {found:.2} frames a second, the model is made for {made_for:.2}: sound and \

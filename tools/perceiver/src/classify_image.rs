@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::media::{frames, picture};
+use perceiver::internals::media::pictures_of;
+use perceiver::media::picture;
 use perceiver::tasks::{ClassScore, ImageClassifier, PerceiverImageProcessor};
 use perceiver::{Architecture, Error, Result, Tensor};
 use serde_json::json;
@@ -118,7 +119,7 @@ fn expanded(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in given {
         if path.is_dir() {
-            files.extend(frames::pictures_of(path)?);
+            files.extend(pictures_of(path)?);
         } else {
             files.push(path.clone());
         }

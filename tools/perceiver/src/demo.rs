@@ -51,8 +51,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let pair = Scene::layers(seed, SIZE.0, SIZE.1, MOTION.0, MOTION.1)?;
     let how = FlowOptions::default();
     let bar = show::Bar::new("flow");
-    let recipe = OpticalFlow::new(&model)?;
-    let field = recipe.flow(&pair.first, &pair.second, &how, &mut bar.progress())?;
+    let pipeline = OpticalFlow::new(&model)?;
+    let field = pipeline.flow(&pair.first, &pair.second, &how, &mut bar.progress())?;
     drop(bar);
     let nothing = FlowField::new(SIZE.0, SIZE.1, vec![[0.0; 2]; SIZE.0 * SIZE.1])?;
     let error = field.end_point_error(&pair.truth)?;

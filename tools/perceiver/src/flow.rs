@@ -4,8 +4,8 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::media::frames::{Pairs, write_folder};
 use perceiver::media::{Frames, NamedFrame, gif, picture, y4m};
+use perceiver::media::{Pairs, write_folder};
 use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow, flow_file};
 use perceiver::{Error, Result};
 use serde::Serialize;
@@ -64,14 +64,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
     files::check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
-    let recipe = OpticalFlow::new(&model)?;
+    let pipeline = OpticalFlow::new(&model)?;
     let frames = match options.frames.as_slice() {
         [sequence] => Frames::open(sequence)?,
         pictures => Frames::pictures(pictures.to_vec()),
     };
     let pairs = frames.pairs();
     let mut flows = Flows {
-        recipe,
+        pipeline,
         how: FlowOptions {
             overlap: options.overlap,
             tiles_per_batch: options.tiles_per_batch,
@@ -134,7 +134,7 @@ struct Flow {
 
 /// The flows of all pairs, computed when they are asked for.
 struct Flows<'m> {
-    recipe: OpticalFlow<'m>,
+    pipeline: OpticalFlow<'m>,
     how: FlowOptions,
     count: Option<usize>,
     rate: Option<(u32, u32)>,
@@ -154,7 +154,9 @@ impl Flows<'_> {
         let index = self.reports.len();
         let mut progress = self.bar.progress_of("flow", index, self.count);
         let pair = (&first.frame, &second.frame);
-        let field = self.recipe.flow(pair.0, pair.1, &self.how, &mut progress)?;
+        let field = self
+            .pipeline
+            .flow(pair.0, pair.1, &self.how, &mut progress)?;
         let lengths = field.vectors().iter().map(|[x, y]| x.hypot(*y));
         let sum: f64 = lengths.clone().map(f64::from).sum();
         self.reports.push(Report {

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use perceiver::internals::tasks::flow_style;
 use perceiver::media::Frame;
-use perceiver::tasks::{FlowField, flow_picture, flow_style};
+use perceiver::tasks::{FlowField, flow_picture};
 use perceiver::{Error, Result};
 
 /// Files of one pair.

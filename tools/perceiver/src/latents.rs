@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use perceiver::blueprint::RowSizes;
 use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::internals::tasks::runner;
 use perceiver::stream::{Latents, Queries};
-use perceiver::tasks::{PerceiverImageProcessor, runner};
+use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{Architecture, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};
 use serde_json::json;
 

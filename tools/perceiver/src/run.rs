@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use perceiver::Architecture;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::tasks::runner::{self, RunnerOptions};
+use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::tasks::{FlowOptions, PerceiverImageProcessor};
 use serde_json::json;
 

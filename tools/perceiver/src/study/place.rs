@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use perceiver::internals::cpu::CpuExecutor;
 use perceiver::internals::graph::{Executor, Graph, Plan};
+use perceiver::internals::measure::ceiling;
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::internals::{gpu, model};
 use perceiver::profile::Ceiling;
@@ -52,8 +53,8 @@ impl Place {
     /// What the device gives.
     pub fn ceiling(&self) -> Result<Ceiling> {
         match self {
-            Place::Cpu => Ok(Ceiling::of_cpu()),
-            Place::Gpu(device) => Ceiling::of_device(device),
+            Place::Cpu => ceiling(None),
+            Place::Gpu(device) => ceiling(Some(device)),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use perceiver::checkpoint::read_tensors;
+use perceiver::internals::media::y4m;
 use perceiver::media::wav::{self, SampleKind, Sound};
-use perceiver::media::{Frame, Frames, picture, y4m};
+use perceiver::media::{Frame, Frames, picture};
 
 use super::{case, json, refusal, string, succeeded};
 

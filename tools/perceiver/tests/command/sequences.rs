@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use perceiver::media::{Frame, Frames, gif, picture, y4m};
+use perceiver::internals::media::y4m;
+use perceiver::media::{Frame, Frames, gif, picture};
 use perceiver::tasks::{FlowField, flow_file};
 use perceiver_cli::scenes::Scene;
 use serde_json::Value;
