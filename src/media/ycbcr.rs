@@ -134,7 +134,7 @@ fn byte(value: f32) -> u8 {
 /// # Errors
 /// [`crate::Error::Input`] when a side is zero, [`crate::Error::Limit`] when there is no memory for
 /// the frame.
-pub fn to_rgb(
+pub(crate) fn to_rgb(
     planes: &[u8],
     width: usize,
     height: usize,
@@ -177,7 +177,7 @@ pub fn to_rgb(
 
 /// The planes of a frame.
 #[must_use]
-pub fn from_rgb(frame: &Frame, chroma: Chroma, range: Range) -> Vec<u8> {
+pub(crate) fn from_rgb(frame: &Frame, chroma: Chroma, range: Range) -> Vec<u8> {
     let (black, step, colour_step) = scales(range);
     let (width, height) = (frame.width(), frame.height());
     let luma = |[red, green, blue]: [f32; 3]| RED * red + GREEN * green + BLUE * blue;
