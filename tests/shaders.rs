@@ -15,7 +15,7 @@ fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
     // Only shaders that say so may use more than WebGPU's core.
     let capabilities = if text.contains("\nenable wgpu_cooperative_matrix;") {
         Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
-    } else if text.contains("@builtin(subgroup_size)") {
+    } else if text.contains("@builtin(subgroup_size)") || text.contains("subgroupBroadcast(") {
         // naga has no `enable subgroups` yet.
         Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32
     } else {
@@ -41,20 +41,37 @@ fn the_four_sets_of_names_are_equal() {
     assert_eq!(shaders, rows);
     let variants: BTreeSet<_> = kernels::variants().iter().map(|v| v.kernel).collect();
     assert_eq!(shaders, variants);
-    let files = |folder: &str, extension: &str| -> BTreeSet<String> {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        std::fs::read_dir(folder)
-            .expect("the folder is there")
-            .filter_map(|e| Some(e.ok()?.path()))
-            .filter(|p| p.extension().is_some_and(|e| e == extension))
-            .filter_map(|p| Some(p.file_stem()?.to_str()?.to_owned()))
-            .collect()
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: BTreeSet<String> = ["src/kernels", "src/cpu", "src/check"]
+        .iter()
+        .flat_map(|f| std::fs::read_dir(folder.join(f)).expect("the folder is there"))
+        .filter_map(|e| Some(e.ok()?.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    assert!(shaders.iter().all(|&n| files.contains(n)));
+    let mut rooms = shaders.clone();
+    rooms.insert("common");
+    let of_files: BTreeSet<String> = files_of_shaders();
+    let folders = of_files.iter().filter_map(|f| Some(f.split_once('/')?.0));
+    assert_eq!(folders.collect::<BTreeSet<_>>(), rooms);
+}
+
+/// Paths of all shaders under `shaders/`, without extension.
+fn files_of_shaders() -> BTreeSet<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let list = |folder: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("the folder is there");
+        entries.filter_map(|e| Some(e.ok()?.path())).collect()
     };
-    let wanted: BTreeSet<String> = shaders.iter().map(|n| (*n).to_owned()).collect();
-    assert_eq!(files("shaders", "wgsl"), wanted);
-    for folder in ["src/kernels", "src/cpu", "src/check"] {
-        assert!(files(folder, "rs").is_superset(&wanted), "{folder}");
-    }
+    let files = list(&root).into_iter().flat_map(|room| list(&room));
+    files
+        .map(|f| {
+            let path = f
+                .strip_prefix(&root)
+                .expect("a path below")
+                .with_extension("");
+            path.to_str().expect("a name").replace('\\', "/")
+        })
+        .collect()
 }
 
 #[test]
@@ -167,14 +184,11 @@ fn every_row_has_a_variant_within_the_default_limits() {
     }
 }
 
-/// Each file is valid WGSL as it stands, so that editors and tools accept it.
+/// Every file is valid WGSL with its imports, at its constants' own values.
 #[test]
-fn files_without_imports_are_valid_as_they_stand() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    for name in shader::names() {
-        let text = std::fs::read_to_string(folder.join(name).with_extension("wgsl")).expect(name);
-        if !text.contains("#import") {
-            validate(&text, name);
-        }
+fn every_file_is_valid_as_it_stands() {
+    for path in files_of_shaders() {
+        let text = shader::standing(&path).expect(&path);
+        validate(&text, &path);
     }
 }

@@ -72,7 +72,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 const ROWS: Variant = Variant {
     kernel: "assemble",
-    source: "assemble",
+    source: "assemble/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],

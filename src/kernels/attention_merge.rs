@@ -54,7 +54,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 const ROWS: Variant = Variant {
     kernel: "attention_merge",
-    source: "attention_merge",
+    source: "attention_merge/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],

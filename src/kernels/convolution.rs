@@ -82,7 +82,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// costs 0.24 of 370 GFLOP, so nothing cleverer pays.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "convolution",
-    source: "convolution",
+    source: "convolution/plain",
     name: "direct",
     mode: Mode::PLAIN,
     halves: &[],

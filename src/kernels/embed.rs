@@ -39,7 +39,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "embed",
-    source: "embed",
+    source: "embed/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],

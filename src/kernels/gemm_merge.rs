@@ -49,7 +49,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 const VECTORS: Variant = Variant {
     kernel: "gemm_merge",
-    source: "gemm_merge",
+    source: "gemm_merge/plain",
     name: "vectors",
     mode: Mode::PLAIN,
     halves: &[],

@@ -48,7 +48,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "join",
-    source: "join",
+    source: "join/plain",
     name: "vectors",
     entry: "vectors",
     constants: &[],

@@ -52,7 +52,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// A workgroup per row.
 const GROUP: Variant = Variant {
     kernel: "layer_norm",
-    source: "layer_norm",
+    source: "layer_norm/plain",
     name: "group",
     mode: Mode::PLAIN,
     halves: &[],
@@ -68,7 +68,7 @@ const GROUP: Variant = Variant {
 /// An invocation per row.
 const LANE: Variant = Variant {
     kernel: "layer_norm",
-    source: "layer_norm",
+    source: "layer_norm/direct",
     name: "lane",
     mode: Mode::PLAIN,
     halves: &[],
@@ -84,7 +84,7 @@ const LANE: Variant = Variant {
 /// A subgroup per row, whatever its size; eight rows per workgroup.
 const SUBGROUP: Variant = Variant {
     kernel: "layer_norm",
-    source: "subgroup/layer_norm",
+    source: "layer_norm/subgroup",
     name: "subgroup",
     mode: Mode::PLAIN,
     halves: &[],
@@ -97,7 +97,7 @@ const SUBGROUP: Variant = Variant {
     software: false,
 };
 
-/// Arrays of halves by the types of X and Y, in binary.
+/// Arrays of f16 by the types of X and Y, in binary.
 const HALVES: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
 
 /// All variants.

@@ -64,7 +64,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "max_pool",
-    source: "max_pool",
+    source: "max_pool/plain",
     name: "windows",
     mode: Mode::PLAIN,
     halves: &[],

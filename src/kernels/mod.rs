@@ -1,6 +1,6 @@
 //! Host side of every kernel: its arguments, its cost, its variants and dispatch geometry.
 //!
-//! One kernel is four files of one name: `shaders/NAME.wgsl`, `src/kernels/NAME.rs` (this folder),
+//! One kernel is a folder and three files of one name: `shaders/NAME/`, `src/kernels/NAME.rs` (this folder),
 //! `src/cpu/NAME.rs` (the twin with the same argument struct) and rows in the table that
 //! `src/check/NAME.rs` holds. A test keeps the four sets of names equal.
 //!
@@ -73,8 +73,7 @@ impl Mode {
 pub struct Variant {
     /// The kernel.
     pub kernel: &'static str,
-    /// The shader's path: the kernel's name, `matrix/NAME` where matrix units multiply,
-    /// `subgroup/NAME` where subgroups add up, `blocked/NAME` where tiles are larger.
+    /// The shader's path below `shaders/`: KERNEL/TECHNIQUE.
     pub source: &'static str,
     /// Short name, unique among the variants of the kernel that can run one op.
     pub name: &'static str,

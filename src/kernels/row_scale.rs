@@ -59,7 +59,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per row.
 const PLAIN: Variant = Variant {
     kernel: "row_scale",
-    source: "row_scale",
+    source: "row_scale/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],

@@ -35,7 +35,7 @@ pub const BINDINGS: Bindings = Bindings {
 /// One invocation per vector of four results; neighbours read neighbouring columns.
 pub const VARIANTS: &[Variant] = &[Variant {
     kernel: "transpose",
-    source: "transpose",
+    source: "transpose/plain",
     name: "vectors",
     mode: Mode::PLAIN,
     halves: &[],
