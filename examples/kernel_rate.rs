@@ -3,18 +3,25 @@
 //! `cargo run --release --example kernel_rate -- [PART OF AN ADAPTER'S NAME]`
 //!
 //! For figures to keep, use `cargo bench --bench kernels`.
+//!
+//! `cargo run --release --example kernel_rate -- --compile [PART OF A VARIANT'S NAME]`
+//!
+//! lists the seconds from a variant's text to its first result on the adapter whose name contains
+//! `ADAPTER`, over those of its second: what its driver needs to compile it. `MESA_SHADER_CACHE_DISABLE=1`
+//! keeps Mesa from remembering.
 
 use std::time::Instant;
 
 use perceiver::internals::cpu;
-use perceiver::internals::gpu::{Device, GpuExecutor, Parameters, ShaderChecks, adapters};
+use perceiver::internals::gpu::{
+    Device, GpuExecutor, Parameters, ShaderChecks, adapters, try_variant,
+};
 use perceiver::internals::graph::{Executor, single};
-use perceiver::internals::kernels::Op;
-use perceiver::internals::kernels::Variant;
-use perceiver::internals::kernels::attention::Attention;
+use perceiver::internals::kernels::attention::{Attention, QueryFactors};
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::internals::kernels::gemm::Gemm;
 use perceiver::internals::kernels::random_operands;
+use perceiver::internals::kernels::{self, Op, Variant};
 use perceiver::internals::weights::ParameterStore;
 use perceiver::{NamedTensors, Result};
 
@@ -27,6 +34,26 @@ fn gemm(n: usize) -> Op {
 
 fn attention(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Op {
     Op::Attention(Attention::new(queries, keys, heads, d_qk, d_v))
+}
+
+/// Attention of a folded decoder, whose queries are a picture of these sides.
+fn decoder(sides: [usize; 2], keys: usize, content: usize, d_v: usize) -> Op {
+    let factors = Factors {
+        content,
+        dimensions: 2,
+        axes: [sides[0], sides[1], 1],
+    };
+    Op::Attention(Attention {
+        scale: 1.0,
+        factors: Some(QueryFactors {
+            factors,
+            first_column: 0,
+            columns: factors.columns(),
+            first_query: 0,
+            indexed: false,
+        }),
+        ..Attention::new(sides[0] * sides[1], keys, 1, content, d_v)
+    })
 }
 
 /// Queries of a folded encoder over a picture of these sides.
@@ -58,8 +85,46 @@ fn rate(flops: u64, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(flops as f64 / best / 1e9)
 }
 
+/// Seconds to compile each variant whose title contains `part`, measured with the smallest row of the
+/// kernel table that it can run.
+fn compile(part: &str) -> Result<()> {
+    let wanted = std::env::var("ADAPTER").unwrap_or_default().to_lowercase();
+    let found = adapters()
+        .into_iter()
+        .find(|a| a.name.to_lowercase().contains(&wanted));
+    let Some(adapter) = found else { return Ok(()) };
+    let device = Device::open(&adapter, ShaderChecks::Trusted)?;
+    let mut table = kernels::table();
+    table.retain(|r| r.op.cost().bytes > 0);
+    table.sort_by_key(|r| r.op.cost().bytes);
+    for variant in kernels::variants() {
+        let title = format!("{}/{}", variant.kernel, variant.title());
+        let row = table
+            .iter()
+            .find(|r| r.op.candidates(device.traits()).contains(&variant));
+        let Some(row) = row.filter(|_| title.contains(part)) else {
+            continue;
+        };
+        let problem = kernels::Problem::new(row, 1);
+        let time = || {
+            let start = Instant::now();
+            let outcome = try_variant(&problem, &device, variant);
+            (start.elapsed().as_secs_f64(), outcome.passed)
+        };
+        let ((first, passed), (second, _)) = (time(), time());
+        let verdict = if passed { "" } else { " FAILED" };
+        println!("{:7.2} s {title}{verdict}", first - second);
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
-    let wanted = std::env::args().nth(1).unwrap_or_default().to_lowercase();
+    let mut arguments = std::env::args().skip(1);
+    let first = arguments.next().unwrap_or_default();
+    if first == "--compile" {
+        return compile(&arguments.next().unwrap_or_default());
+    }
+    let wanted = first.to_lowercase();
     let found = adapters()
         .into_iter()
         .find(|a| a.name.to_lowercase().contains(&wanted));
@@ -72,6 +137,7 @@ fn main() -> Result<()> {
         attention(512, 8192, 1, 261, 261),
         attention(256, 2048, 8, 32, 160),
         attention(1024, 1024, 16, 32, 32),
+        decoder([64, 128], 512, 64, 512),
         factored(512, 3, [112, 224]),
         factored(512, 64, [64, 128]),
     ];

@@ -1,106 +1,44 @@
 //! Shader sources and the small preprocessor that makes variants of them.
 //!
-//! WGSL has no preprocessor. Every file under `shaders/` is valid WGSL as it stands, so editors and
-//! `naga` accept it; directives are comments:
+//! WGSL has no preprocessor. Directives are comments:
 //!
-//! * `// #import common/NAME` inserts `shaders/common/NAME.wgsl`;
+//! * `// #import PATH` inserts `shaders/PATH.wgsl`;
+//! * `const NAME: u32 = VALUE;` at the beginning of a line gets the value that a variant sets; otherwise
+//!   VALUE may be sums of products and quotients of literals and constants above;
+//! * `// #if NAME == VALUE`, `// #else`, `// #endif` keep the lines between them or drop them;
 //! * `// #unroll` on the line above `for (var i = 0u; i < BOUND; i++) {` writes the body once per
-//!   index, where BOUND is a product or sum of constants. naga never asks a driver to unroll, and
-//!   register arrays need constant indices to stay in registers;
-//! * `const NAME: u32 = 1u;` at the beginning of a line gets the value that a variant sets;
-//! * `// #when NAME VALUE: TEXT` puts TEXT in place of the line before where a variant sets constant
-//!   NAME to VALUE;
-//! * `alias NAME4 = vec4<f32>;` becomes two words of halves where a variant stores array NAME so, and
+//!   index, where BOUND is made of constants. naga never asks a driver to unroll, and register arrays
+//!   need constant indices to stay in registers;
+//! * `alias NAME4 = vec4<f32>;` becomes two words of f16 where a variant stores array NAME so, and
 //!   the functions `from_NAME` and `to_NAME`, one line each, then unpack and pack. Shaders that
-//!   enable f16 anyway get native halves.
+//!   enable f16 anyway get native f16.
+//!
+//! With its imports inserted, every file is valid WGSL as it stands, at the constants' own values.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::kernels::Variant;
+use crate::kernels::{self, Variant, shader_text};
 
 /// Shader texts by path under `shaders/`, without extension.
-const SOURCES: &[(&str, &str)] = &[
-    (
-        "common/gelu",
-        include_str!("../../shaders/common/gelu.wgsl"),
-    ),
-    (
-        "common/gemm",
-        include_str!("../../shaders/common/gemm.wgsl"),
-    ),
-    (
-        "matrix/gemm",
-        include_str!("../../shaders/matrix/gemm.wgsl"),
-    ),
-    (
-        "common/attention",
-        include_str!("../../shaders/common/attention.wgsl"),
-    ),
-    (
-        "matrix/attention",
-        include_str!("../../shaders/matrix/attention.wgsl"),
-    ),
-    (
-        "common/factored_attention",
-        include_str!("../../shaders/common/factored_attention.wgsl"),
-    ),
-    (
-        "common/halves",
-        include_str!("../../shaders/common/halves.wgsl"),
-    ),
-    ("gemm", include_str!("../../shaders/gemm.wgsl")),
-    ("gemm_merge", include_str!("../../shaders/gemm_merge.wgsl")),
-    ("layer_norm", include_str!("../../shaders/layer_norm.wgsl")),
-    (
-        "subgroup/layer_norm",
-        include_str!("../../shaders/subgroup/layer_norm.wgsl"),
-    ),
-    (
-        "blocked/attention",
-        include_str!("../../shaders/blocked/attention.wgsl"),
-    ),
-    (
-        "blocked/factored_attention",
-        include_str!("../../shaders/blocked/factored_attention.wgsl"),
-    ),
-    ("attention", include_str!("../../shaders/attention.wgsl")),
-    (
-        "attention_merge",
-        include_str!("../../shaders/attention_merge.wgsl"),
-    ),
-    ("embed", include_str!("../../shaders/embed.wgsl")),
-    ("assemble", include_str!("../../shaders/assemble.wgsl")),
-    (
-        "convolution",
-        include_str!("../../shaders/convolution.wgsl"),
-    ),
-    ("max_pool", include_str!("../../shaders/max_pool.wgsl")),
-    (
-        "factored_attention",
-        include_str!("../../shaders/factored_attention.wgsl"),
-    ),
-    ("row_scale", include_str!("../../shaders/row_scale.wgsl")),
-    ("transpose", include_str!("../../shaders/transpose.wgsl")),
-    ("join", include_str!("../../shaders/join.wgsl")),
-];
-
-/// Names of all shaders that are kernels.
-#[must_use]
-pub fn names() -> Vec<&'static str> {
-    let all = SOURCES.iter().map(|(name, _)| *name);
-    all.filter(|n| !n.contains('/')).collect()
+fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let common = [
+        shader_text!("common/copy"),
+        shader_text!("common/f16"),
+        shader_text!("common/gelu"),
+    ];
+    common.into_iter().chain(kernels::shaders())
 }
 
 /// Changes whenever a shader or a variant does.
 #[must_use]
 pub fn fingerprint() -> u64 {
     let mut text = String::new();
-    for (name, source) in SOURCES {
+    for (name, source) in sources() {
         text.push_str(name);
         text.push_str(source);
     }
-    for variant in crate::kernels::variants() {
+    for variant in kernels::variants() {
         text.push_str(&format!("{variant:?}"));
     }
     super::fingerprint(text.as_bytes())
@@ -113,17 +51,26 @@ pub fn fingerprint() -> u64 {
 pub fn source(variant: &Variant) -> Result<String> {
     let label = format!("{}/{}", variant.kernel, variant.title());
     let constants: Vec<(&str, u32)> = variant.all_constants().collect();
-    let text = halve(&label, text(&label, variant.source)?, variant.halves)?;
+    let text = imported(&label, text(&label, variant.source)?)?;
+    let text = narrow(&label, &text, variant.halves)?;
     preprocess(&label, &text, &constants)
 }
 
-/// Makes arrays of `names` arrays of halves.
-fn halve(label: &str, text: &str, names: &[&str]) -> Result<String> {
+/// The WGSL text of a file with its imports, at its constants' own values.
+///
+/// # Errors
+/// [`Error::Shader`] when there is no such file, or a directive does not make sense.
+pub fn standing(path: &str) -> Result<String> {
+    preprocess(path, &imported(path, text(path, path)?)?, &[])
+}
+
+/// Stores the arrays of these names as f16.
+fn narrow(label: &str, text: &str, names: &[&str]) -> Result<String> {
     let native = text.contains("\nenable f16;");
     let [stored, unpacked, packed] = if native {
         ["vec4<f16>", "vec4<f32>(v)", "to_f16(v)"]
     } else {
-        ["vec2<u32>", "from_halves(v)", "to_halves(v)"]
+        ["vec2<u32>", "from_f16(v)", "to_f16(v)"]
     };
     let mut text = text.to_owned();
     for name in names {
@@ -138,16 +85,15 @@ fn halve(label: &str, text: &str, names: &[&str]) -> Result<String> {
         text = text.replace(&format!("{to}v; }}"), &format!("{to}{packed}; }}"));
     }
     if !names.is_empty() && !native {
-        text.push_str("\n// #import common/halves\n");
+        text.push_str(self::text(label, "common/f16")?);
     }
     Ok(text)
 }
 
 fn text(label: &str, name: &str) -> Result<&'static str> {
-    SOURCES
-        .iter()
+    sources()
         .find(|(n, _)| *n == name)
-        .map(|(_, text)| *text)
+        .map(|(_, text)| text)
         .ok_or_else(|| defect(label, format!("there is no shader `{name}`")))
 }
 
@@ -158,37 +104,36 @@ fn defect(label: &str, message: String) -> Error {
     }
 }
 
-/// Imports, constants, unrolled loops.
+/// Constants, conditional blocks, unrolled loops.
 fn preprocess(label: &str, text: &str, constants: &[(&str, u32)]) -> Result<String> {
     let mut lines: Vec<String> = Vec::new();
-    for line in imported(label, text)?.lines() {
-        match line.trim().strip_prefix("// #when ") {
-            Some(rest) => {
-                let replacement = alternative(rest, constants)
-                    .ok_or_else(|| defect(label, format!("cannot read `{line}`")))?;
-                if let (Some(text), Some(before)) = (replacement, lines.last_mut()) {
-                    *before = text.to_owned();
-                }
-            }
-            None => lines.push(line.to_owned()),
+    let mut values: BTreeMap<String, u32> = BTreeMap::new();
+    // Whether the lines of each open block are wanted.
+    let mut wanted: Vec<bool> = Vec::new();
+    for line in text.lines() {
+        let cannot = |what: &str| defect(label, format!("cannot {what} `{line}`"));
+        let directive = line.trim();
+        if let Some(condition) = directive.strip_prefix("// #if ") {
+            wanted.push(holds(condition, &values).ok_or_else(|| cannot("evaluate"))?);
+        } else if directive == "// #else" {
+            let last = wanted.last_mut().ok_or_else(|| cannot("place"))?;
+            *last = !*last;
+        } else if directive == "// #endif" {
+            wanted.pop().ok_or_else(|| cannot("place"))?;
+        } else if wanted.iter().all(|&w| w) {
+            let Some((name, default)) = constant(line) else {
+                lines.push(line.to_owned());
+                continue;
+            };
+            let set = constants.iter().find(|(n, _)| *n == name).map(|c| c.1);
+            let value = set.or_else(|| evaluate(default, &values));
+            let value = value.ok_or_else(|| cannot("evaluate"))?;
+            lines.push(format!("const {name}: u32 = {value}u;"));
+            values.insert(name.to_owned(), value);
         }
     }
-    let mut values: BTreeMap<String, u32> = BTreeMap::new();
-    for line in &mut lines {
-        let Some((name, value)) = constant(line) else {
-            continue;
-        };
-        let name = name.to_owned();
-        let set = constants.iter().find(|(n, _)| *n == name).map(|c| c.1);
-        let value = match set {
-            Some(value) => {
-                *line = format!("const {name}: u32 = {value}u;");
-                value
-            }
-            None => evaluate(value, &values)
-                .ok_or_else(|| defect(label, format!("cannot evaluate `{line}`")))?,
-        };
-        values.insert(name, value);
+    if !wanted.is_empty() {
+        return Err(defect(label, "has an #if without #endif".to_owned()));
     }
     for (name, _) in constants {
         if !values.contains_key(*name) {
@@ -196,6 +141,12 @@ fn preprocess(label: &str, text: &str, constants: &[(&str, u32)]) -> Result<Stri
         }
     }
     unroll(label, &lines, &values).map(|lines| lines.join("\n") + "\n")
+}
+
+/// Whether `NAME == VALUE` is true.
+fn holds(condition: &str, values: &BTreeMap<String, u32>) -> Option<bool> {
+    let (left, right) = condition.split_once(" == ")?;
+    Some(evaluate(left, values)? == evaluate(right, values)?)
 }
 
 /// A text with its imports, and theirs.
@@ -213,14 +164,6 @@ fn imported(label: &str, text: &str) -> Result<String> {
     Ok(whole)
 }
 
-/// What `NAME VALUE: TEXT` puts in place of the line before, if these constants say so.
-fn alternative<'a>(rest: &'a str, constants: &[(&str, u32)]) -> Option<Option<&'a str>> {
-    let (condition, text) = rest.split_once(": ")?;
-    let (name, value) = condition.split_once(' ')?;
-    let value: u32 = value.parse().ok()?;
-    Some(constants.contains(&(name, value)).then_some(text))
-}
-
 /// Name and value of `const NAME: u32 = VALUE;`.
 fn constant(line: &str) -> Option<(&str, &str)> {
     let rest = line.strip_prefix("const ")?;
@@ -228,15 +171,26 @@ fn constant(line: &str) -> Option<(&str, &str)> {
     Some((name, rest.strip_suffix(';')?))
 }
 
-/// Value of sums of products of literals and constants.
+/// Value of sums of products and quotients of literals and constants, from left to right.
 fn evaluate(expression: &str, values: &BTreeMap<String, u32>) -> Option<u32> {
+    let operand = |text: &str| -> Option<u32> {
+        let text = text.trim();
+        let literal = text.strip_suffix('u').unwrap_or(text).parse().ok();
+        literal.or_else(|| values.get(text).copied())
+    };
     expression.split('+').try_fold(0u32, |sum, term| {
-        let product = term.split('*').try_fold(1u32, |product, factor| {
-            let factor = factor.trim();
-            let literal = factor.strip_suffix('u').unwrap_or(factor).parse().ok();
-            product.checked_mul(literal.or_else(|| values.get(factor).copied())?)
-        })?;
-        sum.checked_add(product)
+        let mut value = 1u32;
+        let mut divides = false;
+        for factor in term.split_inclusive(['*', '/']) {
+            let n = operand(factor.trim_end_matches(['*', '/']))?;
+            value = if divides {
+                value.checked_div(n)?
+            } else {
+                value.checked_mul(n)?
+            };
+            divides = factor.ends_with('/');
+        }
+        sum.checked_add(value)
     })
 }
 
@@ -321,7 +275,7 @@ mod tests {
     fn loops_are_written_out_with_inner_ones() {
         let text = "const A: u32 = 1u;\nconst B: u32 = 2u * A;\n// #unroll\nfor (var i = 0u; i < A; i++) {\n  // #unroll\n  for (var j = 0u; j < B; j++) {\n    x[i * B + j] += hit.i;\n  }\n}";
         let got = preprocess("t", text, &[("A", 2)]).unwrap();
-        assert!(got.starts_with("const A: u32 = 2u;\nconst B: u32 = 2u * A;\n"));
+        assert!(got.starts_with("const A: u32 = 2u;\nconst B: u32 = 4u;\n"));
         for (i, j) in [(0, 0), (0, 3), (1, 0), (1, 3)] {
             assert!(
                 got.contains(&format!("x[{i}u * B + {j}u] += hit.i;")),
@@ -332,17 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_alternatives_and_arrays_are_halved() {
-        let text = "alias x4 = vec4<f32>;\nfn from_x(v: x4) -> vec4<f32> { return v; }\nconst N: u32 = 1u;\nlet a = 1;\n// #when N 2: let b = 2;";
-        let got = preprocess("t", text, &[("N", 2)]).unwrap();
-        assert!(got.ends_with("const N: u32 = 2u;\nlet b = 2;\n"), "{got}");
+    fn blocks_are_kept_by_constants_and_arrays_are_narrowed() {
+        let text = "const N: u32 = 12u / 4u * 2u + 1u;\n// #if N == 7u\nlet a = 1;\n// #else\nlet b = 2;\n// #endif";
         let got = preprocess("t", text, &[]).unwrap();
-        assert!(got.ends_with("let a = 1;\n"), "{got}");
-        let got = halve("t", text, &["x"]).unwrap();
+        assert_eq!(got, "const N: u32 = 7u;\nlet a = 1;\n");
+        let got = preprocess("t", text, &[("N", 2)]).unwrap();
+        assert_eq!(got, "const N: u32 = 2u;\nlet b = 2;\n");
+        let text = "alias x4 = vec4<f32>;\nfn from_x(v: x4) -> vec4<f32> { return v; }\n";
+        let got = narrow("t", text, &["x"]).unwrap();
         assert!(got.starts_with(
-            "alias x4 = vec2<u32>;\nfn from_x(v: x4) -> vec4<f32> { return from_halves(v); }\n"
+            "alias x4 = vec2<u32>;\nfn from_x(v: x4) -> vec4<f32> { return from_f16(v); }\n"
         ));
-        let error = halve("k/v", text, &["y"]).unwrap_err();
+        let error = narrow("k/v", text, &["y"]).unwrap_err();
         assert!(error.to_string().contains("has no `alias y4"));
     }
 
@@ -360,7 +315,9 @@ mod tests {
                 .to_string()
                 .contains("no plain loop after #unroll in line 1")
         );
-        let error = preprocess("k/v", "// #import common/none", &[]).unwrap_err();
+        let error = preprocess("k/v", "// #if A == 1u", &[]).unwrap_err();
+        assert!(error.to_string().contains("cannot evaluate `// #if A"));
+        let error = imported("k/v", "// #import common/none").unwrap_err();
         assert!(
             error
                 .to_string()

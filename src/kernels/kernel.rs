@@ -15,6 +15,9 @@ pub trait Kernel: Copy + Debug + PartialEq {
     /// Name of the kernel: that of its two folders, `src/kernels/NAME` and `shaders/NAME`.
     const NAME: &'static str;
 
+    /// Its shaders: path below `shaders/` without extension, and text.
+    const SHADERS: &'static [(&'static str, &'static str)];
+
     /// Operands and results, present or not, in the order of the shader's bindings.
     fn signature(&self) -> Signature;
 
@@ -65,6 +68,22 @@ pub trait Kernel: Copy + Debug + PartialEq {
     /// Rows of the kernel table.
     fn cases() -> Vec<Row>;
 }
+
+/// Path and text of a shader.
+macro_rules! shader_text {
+    ($path:literal) => {
+        (
+            $path,
+            include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/shaders/",
+                $path,
+                ".wgsl"
+            )),
+        )
+    };
+}
+pub(crate) use shader_text;
 
 /// Workgroups in all, and the uniform words once the workgroups per grid row are known.
 pub(crate) type Geometry = (u64, Box<dyn Fn(u32) -> Vec<u32>>);

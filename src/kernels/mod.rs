@@ -15,7 +15,7 @@ mod table;
 mod variant;
 
 pub use kernel::{Bindings, Cost, Fill, Kernel, Operand, Role, Signature};
-pub(crate) use kernel::{Geometry, state};
+pub(crate) use kernel::{Geometry, shader_text, state};
 pub use real::Real;
 pub use table::{Outcome, Problem, Row, Worst, random_operands, table};
 pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
@@ -49,6 +49,11 @@ macro_rules! register {
         #[must_use]
         pub fn variants() -> Vec<Variant> {
             [$(<$folder::$kernel>::variants()),*].concat()
+        }
+
+        /// Shaders of all kernels: path below `shaders/` without extension, and text.
+        pub(crate) fn shaders() -> Vec<(&'static str, &'static str)> {
+            [$(<$folder::$kernel>::SHADERS),*].concat()
         }
 
         /// Rows of all kernels, in f32.

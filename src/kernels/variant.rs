@@ -25,8 +25,7 @@ impl Mode {
 pub struct Variant {
     /// The kernel.
     pub kernel: &'static str,
-    /// The shader's path: the kernel's name, `matrix/NAME` where matrix units multiply,
-    /// `subgroup/NAME` where subgroups add up, `blocked/NAME` where tiles are larger.
+    /// The shader's path below `shaders/`: KERNEL/TECHNIQUE.
     pub source: &'static str,
     /// Short name, unique among the variants of the kernel that can run one op.
     pub name: &'static str,

@@ -287,7 +287,7 @@ fn times_of_nothing_are_no_end() {
     let device = Simulated::new(&[1.0]);
     device.run_with(&works, &mut pacer, SubmissionBudget::default(), &mut || 0.0);
     for _ in 0..20 {
-        let run = device.run(&works, &mut pacer);
+        let _ = device.run(&works, &mut pacer);
     }
     assert!(longest(&device.run(&works, &mut pacer)) <= 0.1);
 }

@@ -9,7 +9,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -60,7 +60,7 @@ impl Assemble {
 /// One invocation per vector of four results.
 const ROWS: Variant = Variant {
     kernel: "assemble",
-    source: "assemble",
+    source: "assemble/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],
@@ -83,6 +83,7 @@ const VARIANTS: &[Variant] = &[
 
 impl Kernel for Assemble {
     const NAME: &'static str = "assemble";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("assemble/plain")];
 
     fn signature(&self) -> Signature {
         let axes = &self.axes[..self.dimensions];

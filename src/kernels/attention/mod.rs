@@ -3,11 +3,10 @@
 //! The state per query and head is (max, Σp, Σp·v). It merges exactly, which is what lets long
 //! inputs be encoded window by window and lets few queries be spread over many workgroups.
 //!
-//! Tried on llvmpipe (Mesa 22.3, two cores, 512 × 8192 × 261, GFLOP/s): its loads go lane by lane, so
-//! what counts is multiplications per load. One vector of four queries per lane 13 at any key tile
-//! from 16 to 64; two vectors 20; four vectors × 8 keys 13 to 32, × 16 keys 17 to 24, × 32 keys 24 to
-//! 28 and steady over head widths; eight vectors 13 to 28. The last two of these take 3 to 5 s to
-//! compile once per machine.
+//! Software adapters load element by element and lane by lane, so multiplications per load decide, and their
+//! compilers need time that grows faster than the number of loads in the text. So `direct` lets each
+//! lane of a subgroup of eight load one key and hand it to the others, which costs an eighth of the loads;
+//! where subgroups are of other sizes, all lanes load every key.
 //!
 //! For GPUs: `tiled` multiplies four times per load from workgroup memory in the product of the scores and
 //! less than three times in that of the context, `blocked` 5.3 and 8 times. It was made by that count, and has
@@ -19,7 +18,7 @@ mod cpu;
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    state, vectors, word,
+    shader_text, state, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -176,7 +175,7 @@ impl Attention {
 const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     Variant {
         kernel: "attention",
-        source: "attention",
+        source: "attention/tiled",
         name,
         mode: Mode::PLAIN,
         halves: &[],
@@ -193,7 +192,7 @@ const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) ->
 
 const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     Variant {
-        source: "blocked/attention",
+        source: "attention/blocked",
         entry: "blocked",
         // Slices, probabilities.
         workgroup_bytes: 8 * 1024 + 8 * 1024,
@@ -226,7 +225,7 @@ const fn matrix(
 ) -> Variant {
     Variant {
         kernel: "attention",
-        source: "matrix/attention",
+        source: "attention/coop",
         name,
         mode: Mode::PLAIN,
         halves: &[],
@@ -241,7 +240,7 @@ const fn matrix(
     }
 }
 
-/// On matrix units, by side of their matrices and by value columns as the tiled ones.
+/// With cooperative matrices, by their side and by value columns as the tiled ones.
 const MATRIX: [Variant; 10] = [
     matrix("matrix-64", &[("CHUNKS", 1), ("FRAGMENT", 16)], 16),
     matrix("matrix-128", &[("CHUNKS", 2), ("FRAGMENT", 16)], 16),
@@ -255,10 +254,14 @@ const MATRIX: [Variant; 10] = [
     matrix("matrix-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)], 8),
 ];
 
-const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+const fn direct(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    subgroups: bool,
+) -> Variant {
     Variant {
         kernel: "attention",
-        source: "attention",
+        source: "attention/direct",
         name,
         mode: Mode::PLAIN,
         halves: &[],
@@ -267,17 +270,17 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
         invocations: 8,
         workgroup_bytes: 0,
         matrices: None,
-        subgroups: false,
+        subgroups,
         software: true,
     }
 }
 
-/// 128 queries × 32 keys: sixteen queries share every load of a key or value.
-const DIRECT_128: Variant = direct("direct-128x32", &[("KEY_TILE", 32), ("QUERY_VECTORS", 4)]);
-/// 32 queries × 8 keys, for few queries.
-const DIRECT_32: Variant = direct("direct-32x8", &[("KEY_TILE", 8), ("QUERY_VECTORS", 1)]);
+/// 32 queries × 8 keys, for any device.
+const DIRECT: Variant = direct("direct-32x8", &[("KEY_TILE", 8)], false);
+/// 32 queries × 32 keys, for subgroups of eight.
+const BROADCAST: Variant = direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
 
-/// Arrays of halves by the types of Q and V, and of K and the result in binary. K is f32 where Q is.
+/// Arrays of f16 by the types of Q and V, and of K and the result in binary. K is f32 where Q is.
 const HALVES: [[&[&str]; 4]; 2] = [
     [&[], &["y"], &[], &["y"]],
     [
@@ -288,8 +291,21 @@ const HALVES: [[&[&str]; 4]; 2] = [
     ],
 ];
 
+/// By whether queries are given as factors.
+const MODES: [Mode; 2] = [
+    Mode::PLAIN,
+    Mode {
+        name: "factored",
+        constants: &[("FACTORED", 1)],
+    },
+];
+
 /// All variants.
 fn variants() -> Vec<Variant> {
+    MODES.iter().flat_map(|&mode| variants_of(mode)).collect()
+}
+
+fn variants_of(mode: Mode) -> Vec<Variant> {
     let mut list = Vec::new();
     for halves in [&HALVES[0][..2], &HALVES[1][..]].concat() {
         list.extend(TILED.map(|v| v.halving(halves)));
@@ -299,21 +315,15 @@ fn variants() -> Vec<Variant> {
         }
         // Their accumulators live in y.
         if !halves.contains(&"y") {
-            let direct: &[Variant] = if halves.is_empty() {
-                &[DIRECT_128, DIRECT_32]
-            } else {
-                &[DIRECT_32]
-            };
-            list.extend(direct.iter().map(|v| v.halving(halves)));
+            list.extend([BROADCAST, DIRECT].map(|v| v.halving(halves)));
         }
     }
-    list
+    list.into_iter().map(|v| v.with(mode)).collect()
 }
 
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
     match variant.entry {
-        "direct" => 32 * variant.constants[1].1 as usize,
         "blocked" => 64,
         _ => 32,
     }
@@ -351,6 +361,13 @@ impl Attention {
 
 impl Kernel for Attention {
     const NAME: &'static str = "attention";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[
+        shader_text!("attention/blocked"),
+        shader_text!("attention/common"),
+        shader_text!("attention/coop"),
+        shader_text!("attention/direct"),
+        shader_text!("attention/tiled"),
+    ];
 
     fn signature(&self) -> Signature {
         let items = if self.shared_queries { 1 } else { self.batch };
@@ -518,11 +535,6 @@ impl Kernel for Attention {
     /// Variants that fit, best first: the narrowest accumulator that holds all value columns, since
     /// each further group of columns computes the scores again.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let direct = if self.queries > 64 {
-            [DIRECT_128, DIRECT_32]
-        } else {
-            [DIRECT_32, DIRECT_128]
-        };
         let waste = |v: &Variant| {
             let width = columns(v).unwrap_or(usize::MAX);
             let groups = self.d_v.div_ceil(width);
@@ -535,18 +547,17 @@ impl Kernel for Attention {
         tiled.sort_by_key(waste);
         let at = if self.queries > 32 { 0 } else { tiled.len() };
         tiled.splice(at..at, blocked);
-        // Matrix units multiply halves.
+        // Cooperative matrices multiply f16.
         let mut matrix = MATRIX.to_vec();
         matrix.sort_by_key(waste);
         matrix.retain(|_| self.rows == Element::F16);
         let half = |e: Element| usize::from(e == Element::F16);
         let result = half(self.result) * usize::from(self.stores_result());
         let halves = HALVES[half(self.rows)][2 * half(self.key_rows) + result];
-        // The accumulators of direct variants live in the result. The large one takes software adapters
-        // many seconds to compile, and halves are not for speed there.
-        let direct: &[Variant] = match (result, halves.is_empty()) {
-            (0, true) => &direct,
-            (0, false) => &[DIRECT_32],
+        // The accumulators of direct variants are in the result.
+        let direct: &[Variant] = match (result, device.subgroups) {
+            (0, Some([8, 8])) => &[BROADCAST, DIRECT],
+            (0, _) => &[DIRECT],
             _ => &[],
         };
         let mut list = Vec::new();
@@ -559,7 +570,9 @@ impl Kernel for Attention {
             list.extend(tiled);
             list.extend(direct);
         }
-        list.into_iter().map(|v| v.halving(halves)).collect()
+        let mode = MODES[usize::from(self.factors.is_some())];
+        let list = list.into_iter();
+        list.map(|v| v.with(mode).halving(halves)).collect()
     }
 
     /// Loop iterations of one invocation.
@@ -569,7 +582,8 @@ impl Kernel for Attention {
         let (tile, each, rest) = if variant.entry != "direct" {
             (32, qk.div_ceil(4) + 16 + 8 * constant(0), 32)
         } else {
-            (constant(0), qk + v, 2 * v * constant(1))
+            // Step 2 takes two loops over groups of eight keys, the first with one over axes.
+            (constant(0), qk + v + 5 * constant(0) / 8, 8)
         };
         (self.split_keys().div_ceil(tile) * (each + 1) + rest) as u64
     }
@@ -584,8 +598,7 @@ impl Kernel for Attention {
                 | u32::from(args.masked) << 1
                 | u32::from(args.carry) << 2
                 | u32::from(args.stores_result()) << 3
-                | u32::from(args.factors.is_some()) << 4
-                | u32::from(args.factors.is_some_and(|f| f.indexed)) << 5;
+                | u32::from(args.factors.is_some_and(|f| f.indexed)) << 4;
             let tables = args.factors.map_or([0; 12], |f| {
                 let used = |axis: usize| {
                     if axis < f.factors.dimensions {

@@ -5,7 +5,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, state, vectors, word,
+    Signature, Variant, shader_text, state, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -44,7 +44,7 @@ impl AttentionMerge {
 /// One invocation per vector of four results.
 const ROWS: Variant = Variant {
     kernel: "attention_merge",
-    source: "attention_merge",
+    source: "attention_merge/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],
@@ -62,6 +62,8 @@ const VARIANTS: &[Variant] = &[ROWS, ROWS.halving(&["y"])];
 
 impl Kernel for AttentionMerge {
     const NAME: &'static str = "attention_merge";
+    const SHADERS: &'static [(&'static str, &'static str)] =
+        &[shader_text!("attention_merge/plain")];
 
     fn signature(&self) -> Signature {
         let columns = self.heads * self.v_stride();

@@ -9,7 +9,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -69,7 +69,7 @@ impl Convolution {
 /// costs 0.24 of 370 GFLOP, so nothing cleverer pays.
 const VARIANTS: &[Variant] = &[Variant {
     kernel: "convolution",
-    source: "convolution",
+    source: "convolution/plain",
     name: "direct",
     mode: Mode::PLAIN,
     halves: &[],
@@ -84,6 +84,7 @@ const VARIANTS: &[Variant] = &[Variant {
 
 impl Kernel for Convolution {
     const NAME: &'static str = "convolution";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("convolution/plain")];
 
     fn signature(&self) -> Signature {
         let rows = |rows, cols| Extent::new(1, rows, cols);

@@ -5,7 +5,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -29,7 +29,7 @@ pub struct Embed {
 /// One invocation per vector of four results.
 const VARIANTS: &[Variant] = &[Variant {
     kernel: "embed",
-    source: "embed",
+    source: "embed/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],
@@ -44,6 +44,7 @@ const VARIANTS: &[Variant] = &[Variant {
 
 impl Kernel for Embed {
     const NAME: &'static str = "embed";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("embed/plain")];
 
     fn signature(&self) -> Signature {
         Signature {

@@ -15,12 +15,7 @@
 //! The state is that of `attention` (max, Σp, accumulators), so `attention_merge` merges it, and
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
-//! Tried on llvmpipe (Mesa 22.3, two cores; 512 queries, 112 × 224 rows of 3 channels and 64 × 128 of 64,
-//! GFLOP/s of the content alone): `tiled` 0.2 and 1.9, `blocked` 0.3 and 3.7, as each barrier there is a
-//! switch of coroutines; without any (`direct`) 32 queries × 8 keys 2.4 and 7.7, 32 × 16 3.4 and 12, 32 × 28
-//! 4.0 and 11.4 (it does not divide lines of 128), 64 × 16 4.2 and 13, 64 × 28 4.9 and 15, 64 × 32 5.1 and 16,
-//! 128 × 8 1.7 and 7, 128 × 16 4.2 and 14. To compile, once per machine: 32 × 16 3 s, 32 × 28 6 s, 64 × 16
-//! 7 s, 64 × 28 19 s, 64 × 32 29 s, 128 × 16 25 s.
+//! What `attention` says of software adapters and `direct` is true here.
 //!
 //! `blocked` has run on software adapters only: what it is for, a GPU whose workgroup memory feeds its
 //! lanes, was not at hand.
@@ -30,7 +25,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    state, word,
+    shader_text, state, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -180,11 +175,18 @@ const fn variant(
     }
 }
 
-/// 16 queries × 64 keys a tile. The sums live in y, which the workgroup owns.
-const TILED: Variant = variant("tiled-16x64", "factored_attention", "tiled", &[], 128, 14);
+/// 16 queries × 64 keys a tile. The sums are in y, where no other workgroup writes them.
+const TILED: Variant = variant(
+    "tiled-16x64",
+    "factored_attention/tiled",
+    "tiled",
+    &[],
+    128,
+    14,
+);
 
 const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let source = "blocked/factored_attention";
+    let source = "factored_attention/blocked";
     variant(name, source, "blocked", constants, 256, 32)
 }
 
@@ -196,39 +198,43 @@ const BLOCKED: [Variant; 3] = [
     blocked("blocked-256", &[("CHUNKS", 4)]),
 ];
 
-const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let plain = variant(name, "factored_attention", "direct", constants, 8, 0);
+const fn direct(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    subgroups: bool,
+) -> Variant {
+    let plain = variant(name, "factored_attention/direct", "direct", constants, 8, 0);
     Variant {
+        subgroups,
         software: true,
         ..plain
     }
 }
 
-/// 64 queries × 16 keys.
-const DIRECT: Variant = direct("direct-64x16", &[("QUERY_VECTORS", 2), ("KEY_TILE", 16)]);
+/// 32 queries × 8 keys, for any device.
+const DIRECT: Variant = direct("direct-32x8", &[("KEY_TILE", 8)], false);
+/// 32 queries × 32 keys, for subgroups of eight.
+const BROADCAST: Variant = direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
 
-/// All variants: content as f32 or as halves.
+/// All variants: content as f32 or as f16.
 fn variants() -> Vec<Variant> {
     let mut list = Vec::new();
     for halves in HALVES {
         list.push(TILED.halving(halves));
         list.extend(BLOCKED.map(|v| v.halving(halves)));
-        list.push(DIRECT.halving(halves));
+        list.extend([BROADCAST, DIRECT].map(|v| v.halving(halves)));
     }
     list
 }
 
-/// Arrays of halves by the type of the content.
+/// Arrays of f16 by the type of the content.
 const HALVES: [&[&str]; 2] = [&[], &["content"]];
 
 /// Queries of a workgroup, and keys of a tile.
 fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
         "blocked" => (64, 32),
-        "direct" => (
-            32 * variant.constants[0].1 as usize,
-            variant.constants[1].1 as usize,
-        ),
+        "direct" => (32, variant.constants[0].1 as usize),
         _ => (16, 64),
     }
 }
@@ -274,6 +280,12 @@ impl FactoredAttention {
 
 impl Kernel for FactoredAttention {
     const NAME: &'static str = "factored_attention";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[
+        shader_text!("factored_attention/blocked"),
+        shader_text!("factored_attention/common"),
+        shader_text!("factored_attention/direct"),
+        shader_text!("factored_attention/tiled"),
+    ];
 
     fn signature(&self) -> Signature {
         let keys = Extent::new(self.batch, 1, self.keys);
@@ -369,8 +381,12 @@ impl Kernel for FactoredAttention {
         let mut list = BLOCKED.to_vec();
         list.retain(|v| self.factors.content <= 64 * v.constants[0].1 as usize);
         list.push(TILED);
+        let direct: &[Variant] = match device.subgroups {
+            Some([8, 8]) => &[BROADCAST, DIRECT],
+            _ => &[DIRECT],
+        };
         let at = if device.software { 0 } else { list.len() };
-        list.insert(at, DIRECT);
+        list.splice(at..at, direct.iter().copied());
         let halves = HALVES[usize::from(self.content == Element::F16)];
         list.into_iter().map(|v| v.halving(halves)).collect()
     }
@@ -392,7 +408,12 @@ impl Kernel for FactoredAttention {
                 let chunks = variant.constants[0].1 as usize;
                 (2 + vectors.div_ceil(4) + 8 * chunks, self.columns / 4)
             }
-            "direct" => (2 + 2 * vectors, 4 * self.columns),
+            // Loops over axes, groups of eight keys and columns of a vector; over the tile's keys where a
+            // segment begins and ends.
+            "direct" => (
+                5 + 6 * vectors + keys / 4 + 2 * (keys + 1),
+                3 * self.columns,
+            ),
             _ => (2 * vectors + 80, self.columns / 2),
         };
         (tiles * each + rest) as u64

@@ -1,16 +1,14 @@
 //! `gemm`: a linear layer with its epilogue, Y = act(X·W + b) + R, after a LayerNorm if wanted.
 //!
-//! Tried on llvmpipe (Mesa 22.3, two cores, 512³ and 1024³, GFLOP/s): 16×64 per workgroup 24 and 26,
-//! 16×128 24 and 30, 32×128 32 and 34, 32×256 25 and 41 but more than a minute to compile the first
-//! time, 8×128 25 and 25. Its loads go lane by lane, so multiplications per load decide.
-
+//! Software adapters load element by element and lane by lane, so multiplications per load decide: with
+//! `direct`, each lane of a subgroup of eight loads rows of X for all of them.
 //!
 //! LayerNorm on the way, alternatives: normalising while slices are stored needs the statistics before
 //! the first product, that is another pass over the rows per workgroup; statistics from the epilogue of the
 //! product before need an array of partial sums per column tile and a tile width that both agree on.
 //! Sums without a pivot lose digits where a row's mean is large, in the variance and in the product.
 //!
-//! The matrix variants have been translated, and never run: no device that lists their shape was at hand.
+//! The cooperative variants have been translated, and never run: no device that lists their shape was at hand.
 //! Choice among tiled variants is by whether tiles fill the device, from the sizes alone.
 
 mod cases;
@@ -18,7 +16,7 @@ pub(super) mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    vectors, word,
+    shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -111,7 +109,7 @@ impl Gemm {
 const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)], kib: u32) -> Variant {
     Variant {
         kernel: "gemm",
-        source: "gemm",
+        source: "gemm/tiled",
         name,
         mode: Mode::PLAIN,
         halves: &[],
@@ -151,6 +149,7 @@ const TILED_128: Variant = tiled(
         ("VECTORS_EACH", 2),
         ("X_LOADS", 2),
         ("WEIGHT_LOADS", 2),
+        ("DEPTH", 1),
     ],
     16,
 );
@@ -161,13 +160,14 @@ const TILED_128_DEEP: Variant = tiled(
         ("ROWS_EACH", 8),
         ("VECTORS_EACH", 2),
         ("SLICE", 8),
+        ("DEPTH", 1),
         ("X_LOADS", 4),
         ("WEIGHT_LOADS", 4),
     ],
     32,
 );
 
-/// Tiles on matrix units, of fragments of 16 or 8.
+/// Tiles with cooperative matrices, of fragments of 16 or 8.
 const fn matrix(
     name: &'static str,
     constants: &'static [(&'static str, u32)],
@@ -177,7 +177,7 @@ const fn matrix(
 ) -> Variant {
     Variant {
         kernel: "gemm",
-        source: "matrix/gemm",
+        source: "gemm/coop",
         name,
         mode: Mode::PLAIN,
         halves: &[],
@@ -196,7 +196,7 @@ const fn matrix_bytes(tile: u32, subgroups: u32, side: u32) -> u32 {
     2 * 4 * (tile * 10 + 32 * (tile / 4 + 2)) + 4 * subgroups * side * side + 4 * tile
 }
 
-/// On matrix units, large tiles first: eight subgroups of 32×64 each, or four of 32×32.
+/// With cooperative matrices, large tiles first: eight subgroups of 32×64 each, or four of 32×32.
 const MATRIX: [Variant; 4] = [
     matrix(
         "matrix-128x128",
@@ -240,10 +240,14 @@ const MATRIX: [Variant; 4] = [
     ),
 ];
 
-const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+const fn direct(
+    name: &'static str,
+    constants: &'static [(&'static str, u32)],
+    subgroups: bool,
+) -> Variant {
     Variant {
         kernel: "gemm",
-        source: "gemm",
+        source: "gemm/direct",
         name,
         mode: Mode::PLAIN,
         halves: &[],
@@ -252,20 +256,22 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
         invocations: 8,
         workgroup_bytes: 0,
         matrices: None,
-        subgroups: false,
+        subgroups,
         software: true,
     }
 }
 
-/// 32 rows × 128 columns per workgroup of eight, no workgroup memory.
-const DIRECT: Variant = direct(
-    "direct-32x128",
-    &[("LANES", 8), ("DIRECT_ROWS", 32), ("DIRECT_COLS", 4)],
+/// 32 rows × 64 columns, for subgroups of eight.
+const BROADCAST: Variant = direct(
+    "direct-32x64",
+    &[("LANES", 8), ("ROWS", 32), ("COLS", 2), ("BROADCAST", 1)],
+    true,
 );
-/// 4 rows × 32 columns: less wasted where there are few rows or columns.
-const DIRECT_SMALL: Variant = direct(
+/// 4 rows × 32 columns, for any device: less wasted where there are few rows or columns.
+const DIRECT: Variant = direct(
     "direct-4x32",
-    &[("LANES", 8), ("DIRECT_ROWS", 4), ("DIRECT_COLS", 1)],
+    &[("LANES", 8), ("ROWS", 4), ("COLS", 1)],
+    false,
 );
 
 const TILED: [Variant; 5] = [TILED_16, TILED_32, TILED_64, TILED_128, TILED_128_DEEP];
@@ -290,10 +296,8 @@ fn variants() -> Vec<Variant> {
         for halves in HALVES {
             list.extend(TILED.map(|v| v.with(checked).halving(halves)));
             list.extend(TILED.map(|v| v.with(aligned).halving(halves)));
-            let direct: &[Variant] = if halves.is_empty() { &[DIRECT] } else { &[] };
-            let direct = direct.iter().chain(&[DIRECT_SMALL]);
-            list.extend(direct.map(|v| v.with(checked).halving(halves)));
-            // Matrix units multiply halves: only where weights are.
+            list.extend([BROADCAST, DIRECT].map(|v| v.with(checked).halving(halves)));
+            // Cooperative matrices multiply f16: only where weights are.
             if halves.contains(&"weight") {
                 list.extend(MATRIX.map(|v| v.with(checked).halving(halves)));
             }
@@ -302,7 +306,7 @@ fn variants() -> Vec<Variant> {
     list
 }
 
-/// Arrays of halves by the types of X, W and Y, in binary.
+/// Arrays of f16 by the types of X, W and Y, in binary.
 const HALVES: [&[&str]; 8] = [
     &[],
     &["y"],
@@ -329,10 +333,7 @@ fn tile(variant: &Variant) -> (usize, usize) {
     } else if variant.entry == "tiled" {
         (16 * constant("ROWS_EACH"), 16 * constant("VECTORS_EACH"))
     } else {
-        (
-            constant("DIRECT_ROWS"),
-            constant("LANES") * constant("DIRECT_COLS"),
-        )
+        (constant("ROWS"), constant("LANES") * constant("COLS"))
     }
 }
 
@@ -388,6 +389,12 @@ impl Gemm {
 
 impl Kernel for Gemm {
     const NAME: &'static str = "gemm";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[
+        shader_text!("gemm/common"),
+        shader_text!("gemm/coop"),
+        shader_text!("gemm/direct"),
+        shader_text!("gemm/tiled"),
+    ];
 
     fn signature(&self) -> Signature {
         let rows = |rows, cols| Extent::new(1, rows, cols);
@@ -508,16 +515,15 @@ impl Kernel for Gemm {
             let mode = if self.aligned(&v) { aligned } else { checked };
             v.with(mode).halving(halves)
         });
-        // The large one takes software adapters many seconds to compile, and halves are not for speed there.
-        let direct: &[Variant] = if !halves.is_empty() {
-            &[DIRECT_SMALL]
+        let direct: &[Variant] = if device.subgroups != Some([8, 8]) {
+            &[DIRECT]
         } else if self.rows <= 8 || self.cols <= 32 {
-            &[DIRECT_SMALL, DIRECT]
+            &[DIRECT, BROADCAST]
         } else {
-            &[DIRECT, DIRECT_SMALL]
+            &[BROADCAST, DIRECT]
         };
         let direct = direct.iter().map(|v| v.with(checked).halving(halves));
-        // Large tiles where they fill the device; matrix units only for more than a few rows.
+        // Large tiles where they fill the device; cooperative matrices only for more than a few rows.
         let mut matrix: Vec<Variant> = MATRIX.to_vec();
         matrix.sort_by_key(|v| {
             let (rows, _) = tile(v);

@@ -6,7 +6,7 @@ mod cpu;
 use crate::kernels::gemm::Activation;
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -36,7 +36,7 @@ pub struct GemmMerge {
 /// One invocation per vector of four results.
 const VECTORS: Variant = Variant {
     kernel: "gemm_merge",
-    source: "gemm_merge",
+    source: "gemm_merge/plain",
     name: "vectors",
     mode: Mode::PLAIN,
     halves: &[],
@@ -54,6 +54,7 @@ const VARIANTS: &[Variant] = &[VECTORS, VECTORS.halving(&["y"])];
 
 impl Kernel for GemmMerge {
     const NAME: &'static str = "gemm_merge";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("gemm_merge/plain")];
 
     fn signature(&self) -> Signature {
         let rows = |rows| Extent::new(1, rows, self.cols);

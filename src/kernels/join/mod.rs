@@ -8,7 +8,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -39,7 +39,7 @@ impl Join {
 /// One invocation per vector of four results.
 const VARIANTS: &[Variant] = &[Variant {
     kernel: "join",
-    source: "join",
+    source: "join/plain",
     name: "vectors",
     entry: "vectors",
     constants: &[],
@@ -54,6 +54,7 @@ const VARIANTS: &[Variant] = &[Variant {
 
 impl Kernel for Join {
     const NAME: &'static str = "join";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("join/plain")];
 
     fn signature(&self) -> Signature {
         let rows = |cols| Extent::new(1, self.rows, cols);

@@ -5,7 +5,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    vectors, word,
+    shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -43,7 +43,7 @@ impl LayerNorm {
 /// A workgroup per row.
 const GROUP: Variant = Variant {
     kernel: "layer_norm",
-    source: "layer_norm",
+    source: "layer_norm/plain",
     name: "group",
     mode: Mode::PLAIN,
     halves: &[],
@@ -59,7 +59,7 @@ const GROUP: Variant = Variant {
 /// An invocation per row.
 const LANE: Variant = Variant {
     kernel: "layer_norm",
-    source: "layer_norm",
+    source: "layer_norm/direct",
     name: "lane",
     mode: Mode::PLAIN,
     halves: &[],
@@ -75,7 +75,7 @@ const LANE: Variant = Variant {
 /// A subgroup per row, whatever its size; eight rows per workgroup.
 const SUBGROUP: Variant = Variant {
     kernel: "layer_norm",
-    source: "subgroup/layer_norm",
+    source: "layer_norm/subgroup",
     name: "subgroup",
     mode: Mode::PLAIN,
     halves: &[],
@@ -88,7 +88,7 @@ const SUBGROUP: Variant = Variant {
     software: false,
 };
 
-/// Arrays of halves by the types of X and Y, in binary.
+/// Arrays of f16 by the types of X and Y, in binary.
 const HALVES: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
 
 /// All variants.
@@ -99,6 +99,12 @@ fn variants() -> Vec<Variant> {
 
 impl Kernel for LayerNorm {
     const NAME: &'static str = "layer_norm";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[
+        shader_text!("layer_norm/common"),
+        shader_text!("layer_norm/direct"),
+        shader_text!("layer_norm/plain"),
+        shader_text!("layer_norm/subgroup"),
+    ];
 
     fn signature(&self) -> Signature {
         let rows = |rows| Extent::new(1, rows, self.cols);

@@ -5,7 +5,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -55,7 +55,7 @@ impl MaxPool {
 /// One invocation per vector of four results.
 const VARIANTS: &[Variant] = &[Variant {
     kernel: "max_pool",
-    source: "max_pool",
+    source: "max_pool/plain",
     name: "windows",
     mode: Mode::PLAIN,
     halves: &[],
@@ -70,6 +70,7 @@ const VARIANTS: &[Variant] = &[Variant {
 
 impl Kernel for MaxPool {
     const NAME: &'static str = "max_pool";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("max_pool/plain")];
 
     fn signature(&self) -> Signature {
         let pictures = |pixels| Extent::new(self.batch, pixels, self.cols);

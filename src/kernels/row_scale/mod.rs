@@ -9,7 +9,7 @@ mod cpu;
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -50,7 +50,7 @@ impl RowScale {
 /// One invocation per row.
 const PLAIN: Variant = Variant {
     kernel: "row_scale",
-    source: "row_scale",
+    source: "row_scale/plain",
     name: "rows",
     mode: Mode::PLAIN,
     halves: &[],
@@ -68,6 +68,7 @@ const VARIANTS: &[Variant] = &[PLAIN, PLAIN.halving(&["content"])];
 
 impl Kernel for RowScale {
     const NAME: &'static str = "row_scale";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("row_scale/plain")];
 
     fn signature(&self) -> Signature {
         let f = self.factors;

@@ -5,7 +5,7 @@ mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, vectors, word,
+    Signature, Variant, shader_text, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -25,7 +25,7 @@ pub struct Transpose {
 /// One invocation per vector of four results; neighbours read neighbouring columns.
 const VARIANTS: &[Variant] = &[Variant {
     kernel: "transpose",
-    source: "transpose",
+    source: "transpose/plain",
     name: "vectors",
     mode: Mode::PLAIN,
     halves: &[],
@@ -40,6 +40,7 @@ const VARIANTS: &[Variant] = &[Variant {
 
 impl Kernel for Transpose {
     const NAME: &'static str = "transpose";
+    const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("transpose/plain")];
 
     fn signature(&self) -> Signature {
         Signature {

@@ -1,6 +1,6 @@
 // attention in larger blocks: 64 queries × 32 keys, within the default limit of workgroup memory.
 //
-// Algorithm. That of `tiled` in `attention`, with 256 invocations; invocation (tx, ty) owns queries
+// Algorithm. That of `attention/tiled`, with 256 invocations; invocation (tx, ty) computes queries
 // ty + 16 i as the components of its vectors, keys tx and tx + 16 of a tile, and column vectors tx + 16 c:
 //   1. scores: 16 channels of queries and keys at a time are in workgroup memory, the next 16 (at the end,
 //      the first 16 of the next tile of keys) on their way in registers; 4 × 2 products of vectors for
@@ -9,15 +9,15 @@
 //   3. context: 64 value columns at a time, the next 64 on their way in registers; four queries × one vector
 //      for every load of a value and of the four queries' probabilities, which are one vector.
 //
-// Bindings: those of `attention`.
+// Bindings: see `attention/common`.
 //
 // Workgroup bytes: 8 KiB (query and key slices, or value slice) + 8 KiB probabilities (before: maxima).
 // Slices are kept channel by channel, rows of 66 and 34 vectors, so that neither the stores nor the
 // loads of eight neighbouring invocations meet in a bank.
 //
-// Numerics: those of `attention`.
+// Numerics: those of `attention/tiled`.
 
-// #import common/attention
+// #import attention/common
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
 const CHUNKS: u32 = 1u;
@@ -25,27 +25,6 @@ const CHUNKS: u32 = 1u;
 const QUERY_ROW: u32 = 66u;
 const KEY_ROW: u32 = 34u;
 const KEYS_AT: u32 = 264u;
-
-alias q4 = vec4<f32>;
-alias k4 = vec4<f32>;
-alias v4 = vec4<f32>;
-alias y4 = vec4<f32>;
-fn from_q(v: q4) -> vec4<f32> { return v; }
-fn from_k(v: k4) -> vec4<f32> { return v; }
-fn from_v(v: v4) -> vec4<f32> { return v; }
-fn to_y(v: vec4<f32>) -> y4 { return v; }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<q4>;
-@group(0) @binding(2) var<storage, read> k: array<k4>;
-@group(0) @binding(3) var<storage, read> v: array<v4>;
-@group(0) @binding(4) var<storage, read> mask: array<f32>;
-@group(0) @binding(5) var<storage, read> carry: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
-@group(0) @binding(7) var<storage, read_write> y: array<y4>;
-@group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Four vectors of 64 queries and of 32 keys, by vector; or 16 vectors of 32 values, by row.
 var<workgroup> slice: array<vec4<f32>, 512>;
@@ -111,7 +90,6 @@ fn blocked(
     let masked = (params.flags & 2u) != 0u;
     let carried = (params.flags & 4u) != 0u && split == 0u;
     let store_result = (params.flags & 8u) != 0u;
-    let factored = (params.flags & 16u) != 0u;
 
     let q_item = select(item, 0u, shared_queries) * params.queries;
     let q_from = (q_item + min(first_query + load_row, last_query)) * params.q_row
@@ -119,6 +97,8 @@ fn blocked(
     let k_from = item * params.keys * params.k_row + params.k_column + head * params.qk_vectors;
     let v_from = item * params.keys * params.v_row + params.v_column + head * params.v_vectors;
     let first_vector = share.column_group * 16u * CHUNKS;
+    // Chunks that there are: compilers do not know how many, so they do not write loops over them out.
+    let chunks = min(CHUNKS, (params.v_vectors - first_vector + 15u) / 16u);
 
     // State of the four queries. The sums are partial: each tx has its own keys.
     let wanted = first_query + ty + vec4<u32>(0u, 16u, 32u, 48u);
@@ -131,17 +111,21 @@ fn blocked(
         acc[c] = vec4<f32>(0.0);
     }
     if (carried) {
-        // #unroll
-        for (var i = 0u; i < 4u; i++) {
+        for (var i = 0u; i < min(4u, 4u * params.queries); i++) {
             let row = item * params.queries + query[i];
             let at = row * params.stats_row + 2u * head;
             maximum[i] = carry_stats[at];
             sum[i] = select(0.0, carry_stats[at + 1u], tx == 0u);
-            // #unroll
-            for (var c = 0u; c < CHUNKS; c++) {
+            for (var c = 0u; c < chunks; c++) {
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
-                    acc[4u * c + i] = carry[row * params.y_row + head * params.v_vectors + vector];
+                    let value = carry[row * params.y_row + head * params.v_vectors + vector];
+                    // #unroll
+                    for (var n = 0u; n < 4u * CHUNKS; n++) {
+                        if (4u * c + i == n) {
+                            acc[n] = value;
+                        }
+                    }
                 }
             }
         }
@@ -151,7 +135,7 @@ fn blocked(
     var tables_c = vec3<u32>(0u);
     var tables_d = vec3<u32>(0u);
     var scales = vec4<f32>(params.scale);
-    if (factored) {
+    if (FACTORED == 1u) {
         tables_a = table_rows(query.x);
         tables_b = table_rows(query.y);
         tables_c = table_rows(query.z);
@@ -164,6 +148,8 @@ fn blocked(
     var next_q = load_q(q_from, load_vector);
     var next_k = load_k(k_from, first_key + load_row, load_vector);
     for (var key = first_key; key < end_key; key += 32u) {
+        // Keys of this tile: compilers do not know how many, so they do not write loops over them out.
+        let keys = min(32u, end_key - key);
         // 1. scores
         var score_a = vec4<f32>(0.0);
         var score_b = vec4<f32>(0.0);
@@ -179,8 +165,7 @@ fn blocked(
             if (load_row < 32u) {
                 next_k = load_k(k_from, select(key, key + 32u, ends) + load_row, vector);
             }
-            // #unroll
-            for (var e = 0u; e < 4u; e++) {
+            for (var e = 0u; e < min(4u, params.qk_vectors - 4u * s); e++) {
                 let a = slice[KEYS_AT + e * KEY_ROW + tx];
                 let b = slice[KEYS_AT + e * KEY_ROW + tx + 16u];
                 let q0 = slice[e * QUERY_ROW + ty];
@@ -195,7 +180,7 @@ fn blocked(
         // 2. softmax
         let key_a = min(key + tx, params.keys - 1u);
         let key_b = min(key + tx + 16u, params.keys - 1u);
-        if (factored) {
+        if (FACTORED == 1u) {
             score_a += table_scores(item, tables_a, tables_b, tables_c, tables_d, key_a);
             score_b += table_scores(item, tables_a, tables_b, tables_c, tables_d, key_b);
             score_a = score_a * scales + table(item, params.constant_row + 1u, key_a);
@@ -219,8 +204,7 @@ fn blocked(
         var next_b = load_v(v_from, key + ty + 16u, first_vector + tx);
         workgroupBarrier();
         var new_maximum = maximum;
-        // #unroll
-        for (var j = 0u; j < 16u; j++) {
+        for (var j = 0u; j < min(16u, keys); j++) {
             new_maximum = max(new_maximum, probability[32u * ty + j]);
         }
         workgroupBarrier();
@@ -232,12 +216,11 @@ fn blocked(
         probability[32u * ty + tx] = p_a;
         probability[32u * ty + tx + 16u] = p_b;
         // 3. context
-        // #unroll
-        for (var c = 0u; c < CHUNKS; c++) {
+        for (var c = 0u; c < chunks; c++) {
             slice[16u * ty + tx] = next_a;
             slice[16u * ty + 256u + tx] = next_b;
             workgroupBarrier();
-            if (c + 1u < CHUNKS) {
+            if (c + 1u < chunks) {
                 let vector = first_vector + 16u * c + 16u + tx;
                 next_a = load_v(v_from, key + ty, vector);
                 next_b = load_v(v_from, key + ty + 16u, vector);
@@ -246,7 +229,7 @@ fn blocked(
             var a1 = vec4<f32>(0.0);
             var a2 = vec4<f32>(0.0);
             var a3 = vec4<f32>(0.0);
-            for (var j = 0u; j < 32u; j += 4u) {
+            for (var j = 0u; j < keys; j += 4u) {
                 // #unroll
                 for (var u = 0u; u < 4u; u++) {
                     let p = probability[32u * ty + j + u];
@@ -257,10 +240,15 @@ fn blocked(
                     a3 += p.w * value;
                 }
             }
-            acc[4u * c] = acc[4u * c] * factor.x + a0;
-            acc[4u * c + 1u] = acc[4u * c + 1u] * factor.y + a1;
-            acc[4u * c + 2u] = acc[4u * c + 2u] * factor.z + a2;
-            acc[4u * c + 3u] = acc[4u * c + 3u] * factor.w + a3;
+            // #unroll
+            for (var n = 0u; n < CHUNKS; n++) {
+                if (c == n) {
+                    acc[4u * n] = acc[4u * n] * factor.x + a0;
+                    acc[4u * n + 1u] = acc[4u * n + 1u] * factor.y + a1;
+                    acc[4u * n + 2u] = acc[4u * n + 2u] * factor.z + a2;
+                    acc[4u * n + 3u] = acc[4u * n + 3u] * factor.w + a3;
+                }
+            }
             workgroupBarrier();
         }
     }
@@ -269,8 +257,7 @@ fn blocked(
     probability[32u * ty + tx] = sum;
     workgroupBarrier();
     var total = vec4<f32>(0.0);
-    // #unroll
-    for (var j = 0u; j < 16u; j++) {
+    for (var j = 0u; j < min(16u, 16u * params.queries); j++) {
         total += probability[32u * ty + j];
     }
     var inverse = vec4<f32>(1.0);
@@ -278,15 +265,20 @@ fn blocked(
         inverse = select(vec4<f32>(0.0), 1.0 / total, total > vec4<f32>(0.0));
     }
     let out_item = (split * params.batch + item) * params.queries;
-    // #unroll
-    for (var i = 0u; i < 4u; i++) {
+    for (var i = 0u; i < min(4u, 4u * params.queries); i++) {
         if (wanted[i] < params.queries) {
-            // #unroll
-            for (var c = 0u; c < CHUNKS; c++) {
+            for (var c = 0u; c < chunks; c++) {
+                var sums = vec4<f32>(0.0);
+                // #unroll
+                for (var n = 0u; n < 4u * CHUNKS; n++) {
+                    if (4u * c + i == n) {
+                        sums = acc[n];
+                    }
+                }
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
                     y[(out_item + wanted[i]) * params.y_row + head * params.v_vectors + vector] =
-                        to_y(acc[4u * c + i] * inverse[i]);
+                        to_y(sums * inverse[i]);
                 }
             }
             if (!store_result && tx == 0u && share.column_group == 0u) {

@@ -13,7 +13,7 @@
 //   4 read_write  y_stats    [batch, queries, 2·heads] as f32, written when finish is 0
 //
 // Workgroup bytes: none. Numerics: f32; the order of the parts is fixed, so the bits are too. The
-// result may be stored as halves (a variant's choice), a state never.
+// result may be stored as f16 (a variant's choice), a state never.
 
 struct Params {
     parts: u32,

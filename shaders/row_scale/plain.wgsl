@@ -11,7 +11,7 @@
 //   4 read_write  y        [batch, 1, rows] as f32
 //
 // Workgroup bytes: none. Numerics: f32; squares are taken around the mean, as the difference of large
-// sums would lose digits. content may be stored as halves (a variant's choice).
+// sums would lose digits. content may be stored as f16 (a variant's choice).
 
 struct Params {
     rows: u32,

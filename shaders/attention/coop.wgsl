@@ -1,20 +1,20 @@
-// attention on matrix units: both products of softmax attention with cooperative matrices of halves.
+// attention on cooperative matrices: both products of softmax attention with cooperative matrices of f16.
 //
-// Algorithm. That of `tiled` in `attention`, with tiles of 32 queries × 64 keys and eight subgroups:
-//   1. scores: 32 channels of queries and keys at a time pass through workgroup memory as halves; each
+// Algorithm. That of `attention/tiled`, with tiles of 32 queries × 64 keys and eight subgroups:
+//   1. scores: 32 channels of queries and keys at a time pass through workgroup memory as f16; each
 //      subgroup multiplies a part of the tile and stores it as f32;
-//   2. softmax: eight invocations a query; probabilities become halves, and it is those that are
+//   2. softmax: eight invocations a query; probabilities become f16, and it is those that are
 //      summed up, so that their rounding cancels in the quotient;
 //   3. context: 64 value columns at a time, the product of the tile alone; the accumulators, which have
 //      to be rescaled element by element, stay in the registers of the invocations: rows ty and ty + 16,
 //      vector tx.
 //
-// Bindings: those of `attention`; arrays of halves are native ones here.
+// Bindings: see `attention/common`; arrays of f16 are native ones here.
 //
 // Workgroup bytes: 9 KiB slices + 8 KiB scores + 4.5 KiB probabilities + 1.1 KiB maxima. Rows of slices
 // are padded so that eight rows of a fragment begin in different banks.
 //
-// Numerics: products of halves are exact in f32; scores, statistics and accumulators are f32.
+// Numerics: products of f16 numbers are exact in f32; scores, statistics and accumulators are f32.
 //
 // Needs subgroups of exactly 32. Control flow around matrix operations is uniform. No device has run
 // this yet.
@@ -22,62 +22,53 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// #import common/attention
+// #import attention/common
 
 // Elements of a fragment's side: 16 where drivers speak of 16×16×16, 8 on Metal.
 const FRAGMENT: u32 = 16u;
 // Vectors of a fragment's row.
+// #if FRAGMENT == 8
+const FRAGMENT_VECTORS: u32 = 2u;
+alias Left = coop_mat8x8<f16, A>;
+alias Right = coop_mat8x8<f16, B>;
+alias Sums = coop_mat8x8<f32, C>;
+// #else
 const FRAGMENT_VECTORS: u32 = 4u;
-// #when FRAGMENT 8: const FRAGMENT_VECTORS: u32 = 2u;
 alias Left = coop_mat16x16<f16, A>;
-// #when FRAGMENT 8: alias Left = coop_mat8x8<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
-// #when FRAGMENT 8: alias Right = coop_mat8x8<f16, B>;
 alias Sums = coop_mat16x16<f32, C>;
-// #when FRAGMENT 8: alias Sums = coop_mat8x8<f32, C>;
+// #endif
 // Fragments of a subgroup, side by side, and subgroups side by side.
+// #if FRAGMENT == 8
+const FRAGMENTS: u32 = 4u;
+const SUBGROUP_COLS: u32 = 2u;
+// #else
 const FRAGMENTS: u32 = 1u;
-// #when FRAGMENT 8: const FRAGMENTS: u32 = 4u;
 const SUBGROUP_COLS: u32 = 4u;
-// #when FRAGMENT 8: const SUBGROUP_COLS: u32 = 2u;
+// #endif
 // Fragments along 32 channels, and along 64 keys.
+// #if FRAGMENT == 8
+const CHANNEL_STEPS: u32 = 4u;
+const KEY_STEPS: u32 = 8u;
+// #else
 const CHANNEL_STEPS: u32 = 2u;
-// #when FRAGMENT 8: const CHANNEL_STEPS: u32 = 4u;
 const KEY_STEPS: u32 = 4u;
-// #when FRAGMENT 8: const KEY_STEPS: u32 = 8u;
+// #endif
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
 const CHUNKS: u32 = 1u;
 // Vectors from one row to the next: of queries and keys, of probabilities and values.
 const NARROW_ROW: u32 = 10u;
 const WIDE_ROW: u32 = 18u;
 
-alias q4 = vec4<f32>;
-alias k4 = vec4<f32>;
-alias v4 = vec4<f32>;
-alias y4 = vec4<f32>;
-fn from_q(v: q4) -> vec4<f32> { return v; }
-fn from_k(v: k4) -> vec4<f32> { return v; }
-fn from_v(v: v4) -> vec4<f32> { return v; }
-fn to_y(v: vec4<f32>) -> y4 { return v; }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<q4>;
-@group(0) @binding(2) var<storage, read> k: array<k4>;
-@group(0) @binding(3) var<storage, read> v: array<v4>;
-@group(0) @binding(4) var<storage, read> mask: array<f32>;
-@group(0) @binding(5) var<storage, read> carry: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
-@group(0) @binding(7) var<storage, read_write> y: array<y4>;
-@group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
-
-// What workgroup memory of halves is made of, and how many make a vector: Metal loads matrices from
+// What workgroup memory of f16 is made of, and how many make a vector: Metal loads matrices from
 // scalars alone.
+// #if FRAGMENT == 8
+alias Unit = f16;
+const UNITS: u32 = 4u;
+// #else
 alias Unit = vec4<f16>;
-// #when FRAGMENT 8: alias Unit = f16;
 const UNITS: u32 = 1u;
-// #when FRAGMENT 8: const UNITS: u32 = 4u;
+// #endif
 // 32 queries, then 64 keys; or 64 rows of values.
 var<workgroup> slice: array<Unit, UNITS * 64u * WIDE_ROW>;
 var<workgroup> probability: array<Unit, UNITS * 32u * WIDE_ROW>;
@@ -88,13 +79,25 @@ var<workgroup> exchange: array<f32, 256>;
 var<workgroup> of_query: array<f32, 32>;
 
 fn put(at: u32, v: vec4<f16>) {
+    // #if FRAGMENT == 8
+    slice[4u * at] = v.x;
+    slice[4u * at + 1u] = v.y;
+    slice[4u * at + 2u] = v.z;
+    slice[4u * at + 3u] = v.w;
+    // #else
     slice[at] = v;
-    // #when FRAGMENT 8: slice[4u * at] = v.x; slice[4u * at + 1u] = v.y; slice[4u * at + 2u] = v.z; slice[4u * at + 3u] = v.w;
+    // #endif
 }
 
 fn put_probability(at: u32, v: vec4<f16>) {
+    // #if FRAGMENT == 8
+    probability[4u * at] = v.x;
+    probability[4u * at + 1u] = v.y;
+    probability[4u * at + 2u] = v.z;
+    probability[4u * at + 3u] = v.w;
+    // #else
     probability[at] = v;
-    // #when FRAGMENT 8: probability[4u * at] = v.x; probability[4u * at + 1u] = v.y; probability[4u * at + 2u] = v.z; probability[4u * at + 3u] = v.w;
+    // #endif
 }
 
 fn to_f16(v: vec4<f32>) -> vec4<f16> {
@@ -131,7 +134,6 @@ fn matrix(
     let masked = (params.flags & 2u) != 0u;
     let carried = (params.flags & 4u) != 0u && split == 0u;
     let store_result = (params.flags & 8u) != 0u;
-    let factored = (params.flags & 16u) != 0u;
 
     let own_query = min(first_query + own_row, last_query);
     let q_from = (select(item, 0u, shared_queries) * params.queries + own_query) * params.q_row
@@ -167,7 +169,7 @@ fn matrix(
     }
     var tables = vec3<u32>(0u);
     var scale = params.scale;
-    if (factored) {
+    if (FACTORED == 1u) {
         tables = table_rows(own_query);
         scale = mask[select(item, 0u, shared_queries) * params.scale_row + own_query];
     }
@@ -233,7 +235,7 @@ fn matrix(
             let wanted = key + 8u * own_part + e;
             let real_key = min(wanted, last_key);
             var score = scores[own_row * 64u + 8u * own_part + e];
-            if (factored) {
+            if (FACTORED == 1u) {
                 score = (score + table_score(item, tables, real_key)) * scale
                     + table(item, params.constant_row + 1u, real_key);
             } else {

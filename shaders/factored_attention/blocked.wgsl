@@ -1,8 +1,8 @@
 // factored_attention in larger blocks, for devices with 32 KiB of workgroup memory.
 //
-// Algorithm. What `factored_attention` computes, arranged so that nothing but slow marginals is added up in
-// memory. 256 invocations own 64 queries of one item and a share of the keys (split); invocation (tx, ty)
-// owns queries ty + 16 i as the components of its vectors, keys tx + 16 j of a tile of 32, and content
+// Algorithm. What `factored_attention/tiled` computes, arranged so that nothing but slow marginals is added up in
+// memory. 256 invocations compute 64 queries of one item and a share of the keys (split); invocation (tx, ty)
+// computes queries ty + 16 i as the components of its vectors, keys tx + 16 j of a tile of 32, and content
 // vectors tx + 16 c. The fastest axis is cut into segments of 32 positions, and each segment is followed
 // along all lines of the grid that the split covers, so that the segment's table entries and marginals
 // stay in registers. For each tile:
@@ -17,33 +17,18 @@
 // Every element of y has one invocation that reads and writes it; there are no atomics and no storage
 // barriers, and results are deterministic.
 //
-// Bindings: those of `factored_attention`.
+// Bindings: see `factored_attention/common`.
 //
 // Workgroup bytes: 16 KiB queries + 8 KiB content + 8 KiB weights (before: exchanged maxima). Rows of
 // the first two are permuted so that neighbouring rows begin in other banks.
 //
-// Numerics: those of `factored_attention`; the content of a tile is summed up before it joins the sums.
+// Numerics: those of `factored_attention/tiled`; the content of a tile is summed up before it joins the sums.
 // Content sums stay in registers, the other columns of y in y.
 
-// #import common/factored_attention
+// #import factored_attention/common
 
 // Content vectors of an invocation: 64 channels of a workgroup each.
 const CHUNKS: u32 = 1u;
-
-alias content4 = vec4<f32>;
-fn from_content(v: content4) -> vec4<f32> { return v; }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> content: array<content4>;
-@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> scale: array<f32>;
-@group(0) @binding(4) var<storage, read> mask: array<f32>;
-@group(0) @binding(5) var<storage, read> carry: array<f32>;
-@group(0) @binding(6) var<storage, read> carry_stats: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;
-@group(0) @binding(8) var<storage, read_write> y_stats: array<vec4<f32>>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Sixteen vectors each of 64 queries, of 32 keys.
 var<workgroup> query_slice: array<vec4<f32>, 1024>;
@@ -54,11 +39,6 @@ var<workgroup> weight: array<vec4<f32>, 512>;
 // Where a slice keeps a vector of a row.
 fn place(row: u32, vector: u32) -> u32 {
     return 16u * row + (vector ^ (row & 7u));
-}
-
-fn query_element(row: u32, column: u32) -> f32 {
-    let at = row * params.columns + column;
-    return queries[at / 4u][at % 4u];
 }
 
 fn load_queries(local: u32, first_query: u32, chunk: u32) {
@@ -257,8 +237,7 @@ fn blocked(
                 select(vec4<f32>(LOWEST), score_b, inside_b),
             );
             workgroupBarrier();
-            // #unroll
-            for (var j = 0u; j < 16u; j++) {
+            for (var j = 0u; j < min(16u, last + 1u); j++) {
                 maximum = max(maximum, weight[32u * ty + j]);
             }
             workgroupBarrier();
@@ -305,7 +284,7 @@ fn blocked(
                 var a2 = vec4<f32>(0.0);
                 var a3 = vec4<f32>(0.0);
                 var weights = vec4<f32>(0.0);
-                for (var k = 0u; k < 32u; k += 4u) {
+                for (var k = 0u; k <= last; k += 4u) {
                     // #unroll
                     for (var u = 0u; u < 4u; u++) {
                         let w = weight[32u * ty + k + u];
@@ -360,8 +339,7 @@ fn blocked(
     weight[32u * ty + tx] = sum;
     workgroupBarrier();
     var all = vec4<f32>(0.0);
-    // #unroll
-    for (var j = 0u; j < 16u; j++) {
+    for (var j = 0u; j < min(16u, 16u * params.queries); j++) {
         all += weight[32u * ty + j];
     }
     var factor = exp(clamp(shift - maximum, vec4<f32>(-80.0), vec4<f32>(80.0)));

@@ -11,7 +11,7 @@
 //   4 read_write  y         [rows, cols]
 //
 // Workgroup bytes: none. Numerics: f32; parts are added in rising order, so the bits are fixed. y may be
-// stored as halves (a variant's choice).
+// stored as f16 (a variant's choice).
 
 // #import common/gelu
 

@@ -12,7 +12,7 @@
 //   5 read_write  y        [batch, rows, cols] as vectors of four
 //
 // Workgroup bytes: none. Numerics: copies only; grid positions up to 2^24 are exact. Padding columns
-// are written as zero. content and y may be stored as halves (a variant's choice).
+// are written as zero. content and y may be stored as f16 (a variant's choice).
 
 struct Params {
     rows: u32,

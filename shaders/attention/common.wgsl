@@ -1,5 +1,23 @@
-// What all attentions share: arguments, what a workgroup owns, the tables of factored queries, the statistics of
-// a state. Whoever imports it declares params and the arrays carry, carry_stats and y_stats.
+// What all attentions share: bindings, the work of one workgroup, the tables of factored queries, the
+// statistics of a state.
+//
+// Factored queries (decoders whose queries are content, table rows of a grid position and a constant):
+// scores get one table entry per axis and key, the row's scale and a number per key.
+// Head widths need not be powers of two: rows are padded with zeros to four, channels beyond are
+// loaded as zeros.
+//
+// Bindings (rows padded with zeros to four)
+//   0 uniform     Params
+//   1 read        q            [batch or 1, queries, ..] as vectors of four
+//   2 read        k            [batch, keys, ..] as vectors of four
+//   3 read        v            [batch, keys, ..] as vectors of four
+//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent;
+//                              factored queries: their row scales [batch, 1, queries]
+//   5 read        carry        accumulators so far [batch, queries, heads·pad(d_v)] as vectors of four;
+//                              factored queries: tables [batch, table_rows, keys]
+//   6 read        carry_stats  [batch, queries, 2·heads] as f32; factored queries: points [queries, 1]
+//   7 read_write  y            [splits·batch, queries, heads·pad(d_v)] as vectors of four
+//   8 read_write  y_stats      [splits·batch, queries, 2·heads] as f32, written unless result is stored
 
 struct Params {
     queries: u32,
@@ -22,8 +40,7 @@ struct Params {
     stats_row: u32,
     split_keys: u32,
     scale: f32,
-    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result, 4 factored queries,
-    // 5 points
+    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result, 4 points
     flags: u32,
     query_tiles: u32,
     column_groups: u32,
@@ -47,10 +64,35 @@ struct Params {
     unused_c: u32,
 }
 
+alias q4 = vec4<f32>;
+alias k4 = vec4<f32>;
+alias v4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_q(v: q4) -> vec4<f32> { return v; }
+fn from_k(v: k4) -> vec4<f32> { return v; }
+fn from_v(v: v4) -> vec4<f32> { return v; }
+fn from_y(v: y4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<q4>;
+@group(0) @binding(2) var<storage, read> k: array<k4>;
+@group(0) @binding(3) var<storage, read> v: array<v4>;
+@group(0) @binding(4) var<storage, read> mask: array<f32>;
+@group(0) @binding(5) var<storage, read> carry: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> carry_stats: array<f32>;
+@group(0) @binding(7) var<storage, read_write> y: array<y4>;
+@group(0) @binding(8) var<storage, read_write> y_stats: array<f32>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+// Whether queries are given as factors. Where they are not, registers and compilers are spared the tables.
+const FACTORED: u32 = 0u;
+
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
 
-// What a workgroup owns: a tile of queries and a group of value columns of one head of one item, and a
+// The work of one workgroup: a tile of queries and a group of value columns of one head of one item, and a
 // part of the keys.
 struct Share {
     query_tile: u32,
@@ -93,7 +135,7 @@ fn table(item: u32, row: u32, key: u32) -> f32 {
 // Rows of the tables of a query: one per axis.
 fn table_rows(query: u32) -> vec3<u32> {
     var position = params.first_position + query;
-    if ((params.flags & 32u) != 0u) {
+    if ((params.flags & 16u) != 0u) {
         position = u32(max(carry_stats[4u * query], 0.0));
     }
     var index = vec3<u32>(position % params.axis_a, 0u, 0u);

@@ -1,20 +1,20 @@
-// gemm on matrix units: Y = act(X·W + b) + R with cooperative matrices of halves and sums in f32.
+// gemm on cooperative matrices: Y = act(X·W + b) + R with cooperative matrices of f16 and sums in f32.
 //
 // Algorithm. A workgroup of SUBGROUPS subgroups computes a tile of TILE_ROWS × TILE_COLS of Y, each
 // subgroup a part of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 32 columns
-// of X and rows of W pass through workgroup memory as halves; the next slice is loaded into registers
+// of X and rows of W pass through workgroup memory as f16; the next slice is loaded into registers
 // while the present one is multiplied. Elements of fragments cannot be touched, so they pass through
-// workgroup memory, one per subgroup at a time, to the epilogue of `gemm`.
+// workgroup memory, one per subgroup at a time, to the epilogue of `gemm/common`.
 // Rows beyond the end are zeros, so that edges need no fragments of their own.
 //
-// LayerNorm on the way as in `gemm`; x less its pivot is what is rounded to halves.
+// LayerNorm on the way as in `gemm/tiled`; x less its pivot is what is rounded to f16.
 //
-// Bindings: those of `gemm`; arrays of halves are native ones here.
+// Bindings: see `gemm/common`; arrays of f16 are native ones here.
 //
 // Workgroup bytes: 128×128 (2·10 + 2·8.5 + 8 KiB of padded slices and fragments), see WORKGROUP below.
 // Rows are padded so that eight rows of a fragment begin in different banks.
 //
-// Numerics: products of halves are exact in f32, sums are f32. x in f32 is rounded to halves, numbers
+// Numerics: products of f16 numbers are exact in f32, sums are f32. x in f32 is rounded to f16, numbers
 // beyond their range to the largest.
 //
 // Needs subgroups of exactly 32, since fragments are distributed over SUBGROUPS of them. Control flow
@@ -23,20 +23,23 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// #import common/gemm
+// #import gemm/common
 
 const NORM: u32 = 0u;
 // Elements of a fragment's side: 16 where drivers speak of 16×16×16, 8 on Metal.
 const FRAGMENT: u32 = 16u;
 // Vectors of a fragment's row.
+// #if FRAGMENT == 8
+const FRAGMENT_VECTORS: u32 = 2u;
+alias Left = coop_mat8x8<f16, A>;
+alias Right = coop_mat8x8<f16, B>;
+alias Sums = coop_mat8x8<f32, C>;
+// #else
 const FRAGMENT_VECTORS: u32 = 4u;
-// #when FRAGMENT 8: const FRAGMENT_VECTORS: u32 = 2u;
 alias Left = coop_mat16x16<f16, A>;
-// #when FRAGMENT 8: alias Left = coop_mat8x8<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
-// #when FRAGMENT 8: alias Right = coop_mat8x8<f16, B>;
 alias Sums = coop_mat16x16<f32, C>;
-// #when FRAGMENT 8: alias Sums = coop_mat8x8<f32, C>;
+// #endif
 // Subgroups along the rows and columns of a tile, and fragments of each.
 const SUBGROUP_ROWS: u32 = 4u;
 const SUBGROUP_COLS: u32 = 2u;
@@ -52,34 +55,24 @@ const TILE_VECTORS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT_VECTORS;
 const X_LOADS: u32 = 4u;
 const WEIGHT_LOADS: u32 = 4u;
 // Fragments along the 32 columns of a slice.
+// #if FRAGMENT == 8
+const STEPS: u32 = 4u;
+// #else
 const STEPS: u32 = 2u;
-// #when FRAGMENT 8: const STEPS: u32 = 4u;
+// #endif
 // Vectors from one row of a slice to the next.
 const X_ROW: u32 = 10u;
 const WEIGHT_ROW: u32 = TILE_VECTORS + 2u;
 
-alias x4 = vec4<f32>;
-alias weight4 = vec4<f32>;
-alias y4 = vec4<f32>;
-fn from_x(v: x4) -> vec4<f32> { return v; }
-fn from_weight(v: weight4) -> vec4<f32> { return v; }
-fn to_y(v: vec4<f32>) -> y4 { return v; }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<x4>;
-@group(0) @binding(2) var<storage, read> weight: array<weight4>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<y4>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
-
 // What workgroup memory of slices is made of, and how many make a vector: Metal loads matrices from
 // scalars alone.
+// #if FRAGMENT == 8
+alias Unit = f16;
+const UNITS: u32 = 4u;
+// #else
 alias Unit = vec4<f16>;
-// #when FRAGMENT 8: alias Unit = f16;
 const UNITS: u32 = 1u;
-// #when FRAGMENT 8: const UNITS: u32 = 4u;
+// #endif
 var<workgroup> x_slice: array<Unit, UNITS * TILE_ROWS * X_ROW>;
 var<workgroup> weight_slice: array<Unit, UNITS * 32u * WEIGHT_ROW>;
 // Moments of rows, then one fragment per subgroup.
@@ -88,13 +81,25 @@ var<workgroup> fragments: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
 var<workgroup> row_scales: array<f32, TILE_ROWS>;
 
 fn put_x(at: u32, v: vec4<f16>) {
+    // #if FRAGMENT == 8
+    x_slice[4u * at] = v.x;
+    x_slice[4u * at + 1u] = v.y;
+    x_slice[4u * at + 2u] = v.z;
+    x_slice[4u * at + 3u] = v.w;
+    // #else
     x_slice[at] = v;
-    // #when FRAGMENT 8: x_slice[4u * at] = v.x; x_slice[4u * at + 1u] = v.y; x_slice[4u * at + 2u] = v.z; x_slice[4u * at + 3u] = v.w;
+    // #endif
 }
 
 fn put_weight(at: u32, v: vec4<f16>) {
+    // #if FRAGMENT == 8
+    weight_slice[4u * at] = v.x;
+    weight_slice[4u * at + 1u] = v.y;
+    weight_slice[4u * at + 2u] = v.z;
+    weight_slice[4u * at + 3u] = v.w;
+    // #else
     weight_slice[at] = v;
-    // #when FRAGMENT 8: weight_slice[4u * at] = v.x; weight_slice[4u * at + 1u] = v.y; weight_slice[4u * at + 2u] = v.z; weight_slice[4u * at + 3u] = v.w;
+    // #endif
 }
 
 fn to_f16(v: vec4<f32>) -> vec4<f16> {

@@ -1,5 +1,21 @@
-// What all products share: arguments, the LayerNorm on the way, the epilogue. Whoever imports it
-// declares the arrays x, bias, residual and y, and how x and y are unpacked and packed.
+// What all products share: bindings, the LayerNorm on the way, the epilogue.
+//
+// LayerNorm (NORM). Every workgroup reads whole rows of X anyway, so it sums up what the LayerNorm
+// needs on the way: with r = 1/sqrt(variance + eps), and W with the gain folded in and its columns
+// centred, LN(x)·W = r·(x - p)·W for any number p, so that only r has to be known, and not before the
+// end. p is the mean of the row's first 16 channels: near enough to the row's mean that neither the
+// product nor the variance cancels, whatever the mean.
+//
+// Splits. Where few rows meet a long inner dimension, each workgroup sums up a part of it, and
+// `gemm_merge` adds up the parts.
+//
+// Bindings (all arrays hold vectors of four; rows are padded with zeros to four elements)
+//   0 uniform     Params
+//   1 read        x         [rows, inner]
+//   2 read        weight    [inner, cols]
+//   3 read        bias      [1, cols], or anything when absent
+//   4 read        residual  [residual_rows, cols], or anything when absent
+//   5 read_write  y         [rows, cols], or [splits, rows, cols] without epilogue
 
 // #import common/gelu
 
@@ -23,6 +39,22 @@ struct Params {
     row_tiles: u32,
     splits: u32,
 }
+
+alias x4 = vec4<f32>;
+alias weight4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_x(v: x4) -> vec4<f32> { return v; }
+fn from_weight(v: weight4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<x4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<y4>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
 
 fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);

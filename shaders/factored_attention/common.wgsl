@@ -1,6 +1,16 @@
-// What factored attentions share: their arguments, what a workgroup owns, and where the keys of a split lie
-// in the grid.
-// Whoever imports it declares params.
+// What factored attentions share: bindings, the work of one workgroup, and where the keys of a split lie in
+// the grid.
+//
+// Bindings (rows padded with zeros to four)
+//   0 uniform     Params
+//   1 read        content      [batch, keys, content] as vectors of four, or anything when content is 0
+//   2 read        queries      [queries, columns] as vectors of four
+//   3 read        scale        [batch, 1, keys] as f32
+//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent
+//   5 read        carry        sums so far [batch, queries, columns] as f32
+//   6 read        carry_stats  [batch, queries, 2] as vectors of four
+//   7 read_write  y            [splits·batch, queries, columns] as f32
+//   8 read_write  y_stats      [splits·batch, queries, 2] as vectors of four, unless result is stored
 
 struct Params {
     queries: u32,
@@ -32,13 +42,28 @@ struct Params {
     unused_c: u32,
 }
 
+alias content4 = vec4<f32>;
+fn from_content(v: content4) -> vec4<f32> { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> content: array<content4>;
+@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> scale: array<f32>;
+@group(0) @binding(4) var<storage, read> mask: array<f32>;
+@group(0) @binding(5) var<storage, read> carry: array<f32>;
+@group(0) @binding(6) var<storage, read> carry_stats: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
+@group(0) @binding(8) var<storage, read_write> y_stats: array<vec4<f32>>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
 // How far the maximum may pass the reference of the exponentials: a few millions of exp(40) times any
 // content are far from the end of f32, and moving the reference means rescaling all sums.
 const SLACK: f32 = 40.0;
 
-// What a workgroup owns: a tile of queries of one item, and a part of the keys.
+// The work of one workgroup: a tile of queries of one item, and a part of the keys.
 struct Share {
     query_tile: u32,
     item: u32,
@@ -104,4 +129,9 @@ fn slow_of(line: u32) -> vec2<u32> {
         return vec2<u32>(line / params.axis_b % params.axis_a, line % params.axis_b);
     }
     return vec2<u32>(0u);
+}
+
+fn query_element(row: u32, column: u32) -> f32 {
+    let at = row * params.columns + column;
+    return queries[at / 4u][at % 4u];
 }

@@ -1,0 +1,41 @@
+// What all of layer_norm's shaders share: bindings, and sums of vectors.
+//
+// Bindings (arrays of vectors of four, rows padded with zeros)
+//   0 uniform     Params
+//   1 read        x     [rows, cols]
+//   2 read        gain  [1, cols]
+//   3 read        bias  [1, cols]
+//   4 read_write  y     [rows, cols]
+
+struct Params {
+    rows: u32,
+    cols: u32,
+    vectors: u32,
+    // workgroups per grid row
+    groups_x: u32,
+}
+
+const EPS: f32 = 1e-5;
+
+alias x4 = vec4<f32>;
+alias y4 = vec4<f32>;
+fn from_x(v: x4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<x4>;
+@group(0) @binding(2) var<storage, read> gain: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<y4>;
+// The first workgroup of the part of a dispatch that is to be computed.
+@group(1) @binding(0) var<uniform> first_group: u32;
+
+// 1 in real columns of a vector, 0 in padding.
+fn real(vector: u32) -> vec4<f32> {
+    let column = 4u * vector + vec4<u32>(0u, 1u, 2u, 3u);
+    return select(vec4<f32>(0.0), vec4<f32>(1.0), column < vec4<u32>(params.cols));
+}
+
+fn sum4(v: vec4<f32>) -> f32 {
+    return (v.x + v.y) + (v.z + v.w);
+}
