@@ -44,6 +44,7 @@ fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {
     let row = at / params.vectors;
     let t = row % params.length;
     let item = row / params.length;
-    let id = u32(clamp(ids[item * params.ids_row + t], 0.0, f32(params.vocabulary - 1u)));
+    // The smaller of two integers, whatever a number beyond the range of u32 becomes.
+    let id = min(u32(max(ids[item * params.ids_row + t], 0.0)), params.vocabulary - 1u);
     y[at] = table[id * params.vectors + vector] + positions[t * params.vectors + vector];
 }

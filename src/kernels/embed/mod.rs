@@ -92,6 +92,10 @@ impl Kernel for Embed {
         1
     }
 
+    fn defect(&self) -> Option<&'static str> {
+        (self.vocabulary == 0 && self.batch * self.length > 0).then_some("the table has no rows")
+    }
+
     fn describe(&self) -> Vec<String> {
         vec![
             format!("{}×{}×{}", self.batch, self.length, self.cols),
