@@ -155,7 +155,7 @@ fn differing_tensors_are_all_named_at_once() {
         bent,
     );
     write_tensors(&path, &tensors).expect("written");
-    let error = Engine::cpu().load(folder.path()).err().expect("refused");
+    let error = Engine::cpu().load(folder.path()).expect_err("refused");
     assert!(matches!(error, Error::Tensors { .. }));
     let text = error.to_string();
     for part in [
@@ -261,7 +261,7 @@ fn reports_are_short() {
         tensors.insert(name, Tensor::f32(vec![1], vec![0.0]).expect("t"));
     }
     write_tensors(folder.path().join("model.safetensors"), &tensors).expect("written");
-    let error = Engine::cpu().load(folder.path()).err().expect("refused");
+    let error = Engine::cpu().load(folder.path()).expect_err("refused");
     let text = error.to_string();
     assert!(
         text.contains("5000 unexpected, 0 of another shape"),

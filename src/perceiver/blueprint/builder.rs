@@ -22,7 +22,7 @@ pub struct Output {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Asks {
-    Rows(Modality),
+    Rows(Box<Modality>),
     Input(String),
 }
 
@@ -31,7 +31,7 @@ impl Output {
     /// the modality's.
     #[must_use]
     pub fn new(name: &str, queries: Modality) -> Self {
-        Self::of(name, Asks::Rows(queries))
+        Self::of(name, Asks::Rows(Box::new(queries)))
     }
 
     /// The rows of an input modality ask, one result for each.

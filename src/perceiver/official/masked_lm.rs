@@ -1,6 +1,6 @@
 //! `PerceiverForMaskedLM`: token ids in, logits over 262 bytes and special tokens out.
 
-use super::{Class, Item, Misfit, stack, text};
+use super::{Arrays, Class, Item, Misfit, stack, text};
 use crate::graph::Stage;
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::blueprint::{
@@ -34,7 +34,7 @@ pub(super) const CLASS: Class = Class {
     ],
 };
 
-fn check(c: &PerceiverConfig) -> Result<Vec<(&'static str, usize)>, Misfit> {
+fn check(c: &PerceiverConfig) -> Result<Arrays, Misfit> {
     let embeddings = text::check(c)?;
     if !c.d_model.is_multiple_of(DECODER_HEADS) {
         let what = format!("is {}", c.d_model);

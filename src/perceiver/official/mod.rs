@@ -48,7 +48,7 @@ pub(crate) struct Class {
     pub(crate) query_channels: fn(&PerceiverConfig) -> usize,
     /// Checks what concerns this class alone; returns elements of its largest arrays by the key that
     /// decides them.
-    pub(crate) check: fn(&PerceiverConfig) -> Result<Vec<(&'static str, usize)>, Misfit>,
+    pub(crate) check: fn(&PerceiverConfig) -> Result<Arrays, Misfit>,
     /// What the published examples run a model with.
     pub(crate) usual_sizes: fn(&PerceiverConfig) -> Sizes,
     /// The model as data.
@@ -64,6 +64,9 @@ pub(crate) struct Class {
     /// Names of inputs that a file of inputs may hold; `N` stands for a number.
     pub(crate) file_inputs: &'static [&'static str],
 }
+
+/// Keys of a configuration and the elements of the arrays that they decide.
+pub(crate) type Arrays = Vec<(&'static str, usize)>;
 
 /// A key of a configuration, what is wrong with it, and what would be right.
 pub(crate) type Misfit = (&'static str, String, String);

@@ -4,7 +4,7 @@
 //! Three modalities share one attention: audio patches, blocks of 1×4×4 pixels, and one row for the
 //! class, which is always masked, so that the model has to find it.
 
-use super::{Class, Item, Misfit, stack};
+use super::{Arrays, Class, Item, Misfit, stack};
 use crate::error::{Error, Result};
 use crate::graph::{FourierPositions, Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
@@ -73,7 +73,7 @@ pub(super) const CLASS: Class = Class {
     ],
 };
 
-fn check(c: &PerceiverConfig) -> Result<Vec<(&'static str, usize)>, Misfit> {
+fn check(c: &PerceiverConfig) -> Result<Arrays, Misfit> {
     let samples = samples(c);
     if !samples.is_multiple_of(c.samples_per_patch) {
         return Err((

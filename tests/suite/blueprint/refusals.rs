@@ -427,8 +427,7 @@ fn folders_that_do_not_fit() {
     smaller.write(folder.path()).expect("written");
     let said = Engine::cpu()
         .load(folder.path())
-        .err()
-        .expect("refused")
+        .expect_err("refused")
         .to_string();
     assert!(
         said.contains("the tensors do not fit the configuration ("),
@@ -457,7 +456,7 @@ fn folders_that_do_not_fit() {
         },
         std::sync::Arc::new(NamedTensors::new()),
     );
-    let said = said.err().expect("refused").to_string();
+    let said = said.expect_err("refused").to_string();
     assert!(
         said.starts_with("blueprint: `inputs[0]` has rows of 4 channels"),
         "{said}"
