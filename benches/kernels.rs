@@ -43,11 +43,7 @@ fn gemm(
     [rows, inner, cols]: [usize; 3],
     activation: Activation,
 ) -> Case {
-    let op = Op::Gemm(Gemm {
-        bias: true,
-        activation,
-        ..Gemm::new(rows, inner, cols)
-    });
+    let op = Op::Gemm(Gemm { bias: true, activation, ..Gemm::new(rows, inner, cols) });
     Case { name, op, quick }
 }
 
@@ -137,9 +133,7 @@ fn cpu_session(op: &Op, operands: &[Vec<f32>]) -> Result<cpu::CpuExecutor<f32>> 
 }
 
 fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<GpuExecutor> {
-    let graph = split(single(op)?.graph().clone(), &|a| {
-        attention_splits(a, device.traits())
-    });
+    let graph = split(single(op)?.graph().clone(), &|a| attention_splits(a, device.traits()));
     let nothing = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));
     let mut session = GpuExecutor::new(Plan::new(graph)?, &nothing)?;
     for (i, operand) in operands.iter().enumerate() {
@@ -154,9 +148,7 @@ fn gpu_session(op: &Op, operands: &[Vec<f32>], device: &Device) -> Result<GpuExe
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
     let square = |x: f64| x * x;
     let pairs = found.iter().zip(expected);
-    let difference: f64 = pairs
-        .map(|(&f, &e)| square(f64::from(f) - f64::from(e)))
-        .sum();
+    let difference: f64 = pairs.map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
     let norm: f64 = expected.iter().map(|&e| square(f64::from(e))).sum();
     (difference / norm).sqrt()
 }
@@ -201,11 +193,7 @@ fn group(c: &mut Criterion, name: &str, cases: &[Case]) {
                 cpu_session(&case.op, &random_operands(&case.op, 1))
                     .unwrap_or_else(|e| panic!("{e}"))
             });
-            b.iter(|| {
-                session
-                    .run(&mut |_, _| {})
-                    .unwrap_or_else(|e| panic!("{e}"))
-            });
+            b.iter(|| session.run(&mut |_, _| {}).unwrap_or_else(|e| panic!("{e}")));
         });
         let Some(device) = device else { continue };
         let mut session: Option<GpuExecutor> = None;
@@ -213,11 +201,7 @@ fn group(c: &mut Criterion, name: &str, cases: &[Case]) {
             let session = session.get_or_insert_with(|| {
                 checked_gpu_session(case, device).unwrap_or_else(|e| panic!("{e}"))
             });
-            b.iter(|| {
-                session
-                    .compute(&mut |_, _| {})
-                    .unwrap_or_else(|e| panic!("{e}"))
-            });
+            b.iter(|| session.compute(&mut |_, _| {}).unwrap_or_else(|e| panic!("{e}")));
         });
     }
     group.finish();

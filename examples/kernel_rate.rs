@@ -26,10 +26,7 @@ use perceiver::internals::weights::ParameterStore;
 use perceiver::{NamedTensors, Result};
 
 fn gemm(n: usize) -> Op {
-    Op::Gemm(Gemm {
-        bias: true,
-        ..Gemm::new(n, n, n)
-    })
+    Op::Gemm(Gemm { bias: true, ..Gemm::new(n, n, n) })
 }
 
 fn attention(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize) -> Op {
@@ -38,11 +35,7 @@ fn attention(queries: usize, keys: usize, heads: usize, d_qk: usize, d_v: usize)
 
 /// Attention of a folded decoder, whose queries are a picture of these sides.
 fn decoder(sides: [usize; 2], keys: usize, content: usize, d_v: usize) -> Op {
-    let factors = Factors {
-        content,
-        dimensions: 2,
-        axes: [sides[0], sides[1], 1],
-    };
+    let factors = Factors { content, dimensions: 2, axes: [sides[0], sides[1], 1] };
     Op::Attention(Attention {
         scale: 1.0,
         factors: Some(QueryFactors {
@@ -58,16 +51,8 @@ fn decoder(sides: [usize; 2], keys: usize, content: usize, d_v: usize) -> Op {
 
 /// Queries of a folded encoder over a picture of these sides.
 fn factored(queries: usize, content: usize, sides: [usize; 2]) -> Op {
-    let factors = Factors {
-        content,
-        dimensions: 2,
-        axes: [sides[0], sides[1], 1],
-    };
-    Op::FactoredAttention(FactoredAttention::new(
-        queries,
-        sides[0] * sides[1],
-        factors,
-    ))
+    let factors = Factors { content, dimensions: 2, axes: [sides[0], sides[1], 1] };
+    Op::FactoredAttention(FactoredAttention::new(queries, sides[0] * sides[1], factors))
 }
 
 /// Best of a few runs, in GFLOP/s.
@@ -89,9 +74,7 @@ fn rate(flops: u64, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
 /// kernel table that it can run.
 fn compile(part: &str) -> Result<()> {
     let wanted = std::env::var("ADAPTER").unwrap_or_default().to_lowercase();
-    let found = adapters()
-        .into_iter()
-        .find(|a| a.name.to_lowercase().contains(&wanted));
+    let found = adapters().into_iter().find(|a| a.name.to_lowercase().contains(&wanted));
     let Some(adapter) = found else { return Ok(()) };
     let device = Device::open(&adapter, ShaderChecks::Trusted)?;
     let mut table = kernels::table();
@@ -99,9 +82,7 @@ fn compile(part: &str) -> Result<()> {
     table.sort_by_key(|r| r.op.cost().bytes);
     for variant in kernels::variants() {
         let title = format!("{}/{}", variant.kernel, variant.title());
-        let row = table
-            .iter()
-            .find(|r| r.op.candidates(device.traits()).contains(&variant));
+        let row = table.iter().find(|r| r.op.candidates(device.traits()).contains(&variant));
         let Some(row) = row.filter(|_| title.contains(part)) else {
             continue;
         };
@@ -125,12 +106,8 @@ fn main() -> Result<()> {
         return compile(&arguments.next().unwrap_or_default());
     }
     let wanted = first.to_lowercase();
-    let found = adapters()
-        .into_iter()
-        .find(|a| a.name.to_lowercase().contains(&wanted));
-    let device = found
-        .map(|a| Device::open(&a, ShaderChecks::Trusted))
-        .transpose()?;
+    let found = adapters().into_iter().find(|a| a.name.to_lowercase().contains(&wanted));
+    let device = found.map(|a| Device::open(&a, ShaderChecks::Trusted)).transpose()?;
     let ops = [
         gemm(512),
         gemm(1024),
@@ -152,10 +129,7 @@ fn main() -> Result<()> {
         let cpu = rate(flops, || session.run(&mut |_, _| {}))?;
         println!(
             "{:60} cpu            {cpu:8.1} GFLOP/s",
-            format!("{} {op:?}", op.kernel())
-                .chars()
-                .take(60)
-                .collect::<String>()
+            format!("{} {op:?}", op.kernel()).chars().take(60).collect::<String>()
         );
         let Some(device) = &device else { continue };
         let list: Vec<Variant> = op.candidates(device.traits());
@@ -176,10 +150,7 @@ fn main() -> Result<()> {
             session.run(&mut |_, _| {})?;
             let ready = start.elapsed().as_secs_f64();
             let gpu = rate(flops, || session.compute(&mut |_, _| {}))?;
-            println!(
-                "{:60} {:14} {gpu:8.1} GFLOP/s, ready after {ready:.2} s",
-                "", variant.name
-            );
+            println!("{:60} {:14} {gpu:8.1} GFLOP/s, ready after {ready:.2} s", "", variant.name);
         }
     }
     Ok(())

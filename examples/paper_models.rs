@@ -16,13 +16,7 @@ use perceiver::{RandomTensors, TensorSource};
 const NAMES: &str = "glue, audio-set, audio-set-mel, entities or flow";
 
 fn blueprint(name: &str) -> Result<Blueprint> {
-    let size = Size {
-        latents: 32,
-        channels: 64,
-        layers: 4,
-        times: 1,
-        heads: 8,
-    };
+    let size = Size { latents: 32, channels: 64, layers: 4, times: 1, heads: 8 };
     // Patches of 2×8×8 pixels.
     let (grid, channels, classes) = ([4, 7, 7], 384, 527);
     match name {

@@ -182,11 +182,7 @@ pub enum Error {
 impl Error {
     /// An [`Error::Io`] with its path.
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Error::Io {
-            action,
-            path: path.as_ref().to_path_buf(),
-            source,
-        }
+        Error::Io { action, path: path.as_ref().to_path_buf(), source }
     }
 
     /// An [`Error::Checkpoint`].
@@ -230,11 +226,7 @@ impl Error {
 
     /// An [`Error::Hub`].
     pub fn hub(model: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Error::Hub {
-            model: model.into(),
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Error::Hub { model: model.into(), what: what.into(), hint: hint.into() }
     }
 
     /// An [`Error::Input`].
@@ -243,19 +235,12 @@ impl Error {
         what: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
-        Error::Input {
-            name: name.into(),
-            what: what.into(),
-            expected: expected.into(),
-        }
+        Error::Input { name: name.into(), what: what.into(), expected: expected.into() }
     }
 
     /// An [`Error::Graph`].
     pub fn graph(node: impl Into<String>, what: impl Into<String>) -> Self {
-        Error::Graph {
-            node: node.into(),
-            what: what.into(),
-        }
+        Error::Graph { node: node.into(), what: what.into() }
     }
 }
 

@@ -35,8 +35,7 @@ pub(crate) fn whole_file(
         .tempfile_in(folder)
         .map_err(|e| Error::io("create a file in", folder, plain(e)))?;
     content(&mut file)?;
-    file.persist(path)
-        .map_err(|e| Error::io("create", path, e.error))?;
+    file.persist(path).map_err(|e| Error::io("create", path, e.error))?;
     Ok(())
 }
 

@@ -33,36 +33,11 @@ struct Case {
 }
 
 const CASES: [Case; 5] = [
-    Case {
-        model: "shapes-tiny",
-        examples: "shapes-tiny",
-        few: 16,
-        check: drawings,
-    },
-    Case {
-        model: "shapes-conv-tiny",
-        examples: "shapes-tiny",
-        few: 16,
-        check: drawings,
-    },
-    Case {
-        model: "multimodal-tiny",
-        examples: "multimodal-tiny",
-        few: 2,
-        check: clips,
-    },
-    Case {
-        model: "text-tiny",
-        examples: "text-tiny",
-        few: 8,
-        check: masked_bytes,
-    },
-    Case {
-        model: "flow-tiny",
-        examples: "flow-tiny",
-        few: 1,
-        check: flow,
-    },
+    Case { model: "shapes-tiny", examples: "shapes-tiny", few: 16, check: drawings },
+    Case { model: "shapes-conv-tiny", examples: "shapes-tiny", few: 16, check: drawings },
+    Case { model: "multimodal-tiny", examples: "multimodal-tiny", few: 2, check: clips },
+    Case { model: "text-tiny", examples: "text-tiny", few: 8, check: masked_bytes },
+    Case { model: "flow-tiny", examples: "flow-tiny", few: 1, check: flow },
 ];
 
 /// The first examples of a file, and the folder of the model that gets them.
@@ -77,11 +52,7 @@ impl Held {
         let path = common::fixtures().join(format!("heldout/{}.safetensors", case.examples));
         let tensors = read_tensors(path)?;
         let all = tensors.values().map(|t| t.shape()[0]).min().unwrap_or(0);
-        Ok(Self {
-            folder: models().join(case.model),
-            tensors,
-            count: all.min(most),
-        })
+        Ok(Self { folder: models().join(case.model), tensors, count: all.min(most) })
     }
 
     /// Elements of one example.
@@ -114,12 +85,7 @@ fn models() -> PathBuf {
 
 fn run(model: &Model, inputs: Vec<(&str, Tensor)>) -> Result<NamedTensors, Failed> {
     let inputs = inputs.into_iter().map(|(n, t)| (n.to_owned(), t)).collect();
-    Ok(runner::run(
-        model,
-        &inputs,
-        &RunnerOptions::default(),
-        &mut |_, _| {},
-    )?)
+    Ok(runner::run(model, &inputs, &RunnerOptions::default(), &mut |_, _| {})?)
 }
 
 /// Place of the largest score.
@@ -135,9 +101,7 @@ fn hold(what: &str, right: usize, count: usize, promised: &Value) -> Outcome {
     let least = promised - 3.0 * spread - 0.01;
     let found = right as f64 / count as f64;
     if found < least {
-        return Err(
-            format!("{what}: {right} of {count} right, the card says {promised:.3}").into(),
-        );
+        return Err(format!("{what}: {right} of {count} right, the card says {promised:.3}").into());
     }
     Ok(())
 }
@@ -154,10 +118,7 @@ fn drawings(model: &Model, held: &Held, card: &Value) -> Outcome {
         .map(|rgb| Frame::new(width, height, rgb.to_vec()))
         .collect::<Result<Vec<_>, _>>()?;
     let frames: Vec<&Frame> = frames.iter().collect();
-    let found = run(
-        model,
-        vec![("pixel_values", processor.pixel_values(&frames)?)],
-    )?;
+    let found = run(model, vec![("pixel_values", processor.pixel_values(&frames)?)])?;
     let classes = model.config().expect("an official class").labels.len();
     let scores = found["logits"].as_f32().ok_or("no scores")?;
     let right = scores
@@ -170,14 +131,9 @@ fn drawings(model: &Model, held: &Held, card: &Value) -> Outcome {
 
 /// Labels of clips, which the model must find by itself, and the pictures given back.
 fn clips(model: &Model, held: &Held, card: &Value) -> Outcome {
-    let video = Tensor::new(
-        held.shape("video"),
-        perceiver::Data::U8(held.bytes("video").to_vec()),
-    )?;
-    let sound = Tensor::new(
-        held.shape("sound"),
-        perceiver::Data::I16(held.i16("sound").to_vec()),
-    )?;
+    let video =
+        Tensor::new(held.shape("video"), perceiver::Data::U8(held.bytes("video").to_vec()))?;
+    let sound = Tensor::new(held.shape("sound"), perceiver::Data::I16(held.i16("sound").to_vec()))?;
     let found = run(model, vec![("raw.video", video), ("raw.audio", sound)])?;
     let scores = found["logits.label"].as_f32().ok_or("no scores")?;
     let classes = model.config().expect("an official class").labels.len();
@@ -201,9 +157,7 @@ fn clips(model: &Model, held: &Held, card: &Value) -> Outcome {
         })
         .collect();
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
-    let promised = promised["video_psnr_db"]
-        .as_f64()
-        .ok_or("no PSNR on the card")?;
+    let promised = promised["video_psnr_db"].as_f64().ok_or("no PSNR on the card")?;
     if ratios.len() != held.count || mean < promised - 2.5 {
         return Err(format!("pictures: PSNR {mean:.2} dB, the card says {promised:.2}").into());
     }
@@ -215,10 +169,7 @@ fn masked_bytes(model: &Model, held: &Held, card: &Value) -> Outcome {
     let tensor = |name| Tensor::i64(held.shape(name), held.whole_numbers(name).to_vec());
     let found = run(
         model,
-        vec![
-            ("input_ids", tensor("input_ids")?),
-            ("attention_mask", tensor("attention_mask")?),
-        ],
+        vec![("input_ids", tensor("input_ids")?), ("attention_mask", tensor("attention_mask")?)],
     )?;
     let logits = &found["logits"];
     let &[_, length, words] = logits.shape() else {
@@ -240,10 +191,8 @@ fn masked_bytes(model: &Model, held: &Held, card: &Value) -> Outcome {
 
 /// Mean end-point error as a part of that of "nothing moves".
 fn flow(model: &Model, held: &Held, card: &Value) -> Outcome {
-    let frames = Tensor::new(
-        held.shape("frames"),
-        perceiver::Data::U8(held.bytes("frames").to_vec()),
-    )?;
+    let frames =
+        Tensor::new(held.shape("frames"), perceiver::Data::U8(held.bytes("frames").to_vec()))?;
     let found = run(model, vec![("raw.frames", frames)])?;
     let found = found["logits"].as_f32().ok_or("no flow")?;
     let truth = held.tensors["flow"].as_f32().ok_or("no true flow")?;
@@ -257,11 +206,7 @@ fn flow(model: &Model, held: &Held, card: &Value) -> Outcome {
         lengths.iter().sum::<f64>() / lengths.len() as f64
     };
     let (mut error, mut still) = (0.0, 0.0);
-    for (i, (f, t)) in found
-        .chunks_exact(each)
-        .zip(truth.chunks_exact(each))
-        .enumerate()
-    {
+    for (i, (f, t)) in found.chunks_exact(each).zip(truth.chunks_exact(each)).enumerate() {
         let apart = f.chunks_exact(2).zip(t.chunks_exact(2));
         let apart = apart.map(|(f, t)| (f[0] * FLOW_SCALE - t[0], f[1] * FLOW_SCALE - t[1]));
         let own = mean(&mut { apart });
@@ -271,16 +216,14 @@ fn flow(model: &Model, held: &Held, card: &Value) -> Outcome {
             .ok_or("no error of this pair in results.json")?;
         if (own - promised).abs() > 0.02 * promised {
             return Err(
-                format!("pair {i}: end-point error {own:.4}, the class has {promised:.4}").into(),
+                format!("pair {i}: end-point error {own:.4}, the class has {promised:.4}").into()
             );
         }
         error += own;
         still += mean(&mut t.chunks_exact(2).map(|t| (t[0], t[1])));
     }
     let ratio = error / still;
-    let promised = card["heldout"]["ratio"]
-        .as_f64()
-        .ok_or("no ratio on the card")?;
+    let promised = card["heldout"]["ratio"].as_f64().ok_or("no ratio on the card")?;
     if ratio > 1.6 * promised {
         return Err(format!("flow: error ratio {ratio:.3}, the card says {promised:.3}").into());
     }
@@ -317,10 +260,9 @@ fn main() {
                 }
                 let engine = engine.clone();
                 let most = if cpu { usize::MAX } else { case.few };
-                trials.push(Trial::test(
-                    format!("{} / {label} {route}", case.model),
-                    move || check(case, &engine?, folded, precision, most),
-                ));
+                trials.push(Trial::test(format!("{} / {label} {route}", case.model), move || {
+                    check(case, &engine?, folded, precision, most)
+                }));
             }
         }
     }

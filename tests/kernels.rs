@@ -23,9 +23,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let seed = match std::env::var("PERCEIVER_SEED").map(|s| s.parse()) {
         Ok(Ok(seed)) => seed,
-        _ => SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(1, |t| t.as_nanos() as u64),
+        _ => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64),
     };
     let mut trials = Vec::new();
     let devices: Vec<(&str, Result<Device, String>)> = vec![
@@ -68,10 +66,9 @@ fn main() {
         }
     }
     for (mode, device) in devices {
-        trials.push(Trial::test(
-            format!("an adapter is there / {mode}"),
-            move || device.map(|_| ()).map_err(Failed::from),
-        ));
+        trials.push(Trial::test(format!("an adapter is there / {mode}"), move || {
+            device.map(|_| ()).map_err(Failed::from)
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -39,11 +39,8 @@ fn cases() -> Vec<PathBuf> {
 
 fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     let square = |x: f64| x * x;
-    let difference: f64 = found
-        .iter()
-        .zip(expected)
-        .map(|(&f, &e)| square(f64::from(f) - f64::from(e)))
-        .sum();
+    let difference: f64 =
+        found.iter().zip(expected).map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
     let norm: f64 = expected.iter().map(|&e| square(f64::from(e))).sum();
     (difference / norm).sqrt()
 }
@@ -61,10 +58,7 @@ fn compare(engine: &Engine, case: &Path, folded: bool, precision: Precision) -> 
     model.set_precision(precision).map_err(|e| e.to_string())?;
     let inputs = read_tensors(case.join("inputs.safetensors")).map_err(|e| e.to_string())?;
     let expected = read_tensors(case.join("outputs.safetensors")).map_err(|e| e.to_string())?;
-    let options = RunnerOptions {
-        intermediates: true,
-        ..RunnerOptions::default()
-    };
+    let options = RunnerOptions { intermediates: true, ..RunnerOptions::default() };
     let found = runner::run(&model, &without_recipes(inputs), &options, &mut |_, _| {})
         .map_err(|e| e.to_string())?;
     let mut compared = 0;
@@ -90,11 +84,7 @@ fn compare(engine: &Engine, case: &Path, folded: bool, precision: Precision) -> 
     if compared < 8 {
         wrong.push(format!("only {compared} outputs compared"));
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(wrong.join("\n").into())
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
 fn main() {

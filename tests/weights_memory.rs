@@ -97,9 +97,7 @@ fn greedy() -> Vec<Vec<u8>> {
         entry.method = method;
         files.push(archive(std::slice::from_ref(&entry), false));
     }
-    let many: Vec<Entry> = (0..20_000)
-        .map(|i| Entry::new(&format!("m/data/{i}"), []))
-        .collect();
+    let many: Vec<Entry> = (0..20_000).map(|i| Entry::new(&format!("m/data/{i}"), [])).collect();
     files.push(archive(&many, true));
     files
 }
@@ -122,11 +120,7 @@ fn memory_follows_the_length_of_the_file() {
     }
     println!("at most {worst:.1} bytes for each of a file");
     let files = fixtures();
-    let config = Config {
-        cases: 500,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
     let index = proptest::prelude::any::<proptest::sample::Index>();
     let change = (index, proptest::prelude::any::<u8>());
     let changes = proptest::collection::vec(change, 1..5);

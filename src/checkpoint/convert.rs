@@ -138,11 +138,7 @@ pub fn convert(
             fs::write(&path, content).map_err(|e| Error::io("write", target.join(name), e))?;
         }
         let tensors = views.iter().map(|(name, planned)| {
-            let view = Lazy {
-                work: &work,
-                name,
-                planned,
-            };
+            let view = Lazy { work: &work, name, planned };
             (*name, view)
         });
         // Other readers want to know that names and layouts are those of torch.

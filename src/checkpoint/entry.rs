@@ -52,13 +52,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Row-major and little-endian, as most are.
     pub(super) fn dense(range: (usize, usize), shape: &[usize]) -> Self {
-        Layout {
-            range,
-            offset: 0,
-            strides: row_major(shape),
-            big_endian: false,
-            encoded: false,
-        }
+        Layout { range, offset: 0, strides: row_major(shape), big_endian: false, encoded: false }
     }
 }
 
@@ -98,15 +92,10 @@ impl Entry {
             ));
         };
         if shape.len() != layout.strides.len() {
-            return Err(format!(
-                "has shape {shape:?} and strides {:?}",
-                layout.strides
-            ));
+            return Err(format!("has shape {shape:?} and strides {:?}", layout.strides));
         }
-        let last = shape
-            .iter()
-            .zip(&layout.strides)
-            .try_fold(layout.offset, |at, (&n, &stride)| {
+        let last =
+            shape.iter().zip(&layout.strides).try_fold(layout.offset, |at, (&n, &stride)| {
                 at.checked_add(n.saturating_sub(1).checked_mul(stride)?)
             });
         if elements > 0 && last.is_none_or(|last| last >= available) {
@@ -116,11 +105,7 @@ impl Entry {
                 layout.strides, layout.offset
             ));
         }
-        Ok(Entry {
-            dtype,
-            shape,
-            layout,
-        })
+        Ok(Entry { dtype, shape, layout })
     }
 
     /// Elements.
@@ -135,10 +120,7 @@ impl Entry {
 
     /// True for what cannot be a weight.
     pub(super) fn is_whole(&self) -> bool {
-        !matches!(
-            self.dtype,
-            DType::F32 | DType::F16 | DType::BF16 | DType::F64
-        )
+        !matches!(self.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64)
     }
 
     /// The same elements with all axes in reverse order.
@@ -154,9 +136,7 @@ impl Entry {
         let mut keep = kept.iter();
         self.shape.retain(|_| *keep.next().unwrap_or(&true));
         let mut keep = kept.iter();
-        self.layout
-            .strides
-            .retain(|_| *keep.next().unwrap_or(&true));
+        self.layout.strides.retain(|_| *keep.next().unwrap_or(&true));
         self
     }
 
@@ -229,15 +209,14 @@ impl Entry {
         let inner = self.shape.last().copied().unwrap_or(1);
         let step = self.layout.strides.last().copied().unwrap_or(1);
         all.resize(elements, T::default());
-        all.par_chunks_mut(inner)
-            .with_min_len(LEAST.div_ceil(inner))
-            .enumerate()
-            .for_each(|(row, to)| {
+        all.par_chunks_mut(inner).with_min_len(LEAST.div_ceil(inner)).enumerate().for_each(
+            |(row, to)| {
                 let first = self.row(row);
                 for (i, to) in to.iter_mut().enumerate() {
                     *to = convert(stored[first + i * step]);
                 }
-            });
+            },
+        );
         Ok(all)
     }
 

@@ -115,25 +115,15 @@ impl TensorFile {
             WeightFormat::Haiku => haiku::parse(path, &map)?,
         };
         let most = map.len().saturating_mul(MOST_SHARING);
-        let total = entries
-            .values()
-            .fold(0usize, |sum, e| sum.saturating_add(e.bytes()));
+        let total = entries.values().fold(0usize, |sum, e| sum.saturating_add(e.bytes()));
         if total > most {
             return Err(Error::checkpoint(
                 path,
-                format!(
-                    "has {} bytes, but its tensors take {total} when they are read",
-                    map.len()
-                ),
+                format!("has {} bytes, but its tensors take {total} when they are read", map.len()),
                 "its tensors share their elements as no weights do; save each by itself",
             ));
         }
-        Ok(TensorFile {
-            path: path.to_path_buf(),
-            map,
-            format,
-            entries,
-        })
+        Ok(TensorFile { path: path.to_path_buf(), map, format, entries })
     }
 
     /// The file.
@@ -185,9 +175,7 @@ impl TensorFile {
 
     /// The elements of one of this file's entries, possibly transposed, as `f32`.
     pub(super) fn floats(&self, name: &str, entry: &Entry) -> Result<Vec<f32>> {
-        entry
-            .floats(&self.map)
-            .map_err(|unread| self.unread(name, entry, unread))
+        entry.floats(&self.map).map_err(|unread| self.unread(name, entry, unread))
     }
 
     fn unread(&self, name: &str, entry: &Entry, unread: Unread) -> Error {
@@ -233,9 +221,7 @@ impl TensorFile {
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<NamedTensors> {
     let file = TensorFile::open(path)?;
     let names: Vec<&String> = file.entries.keys().collect();
-    let read = names
-        .into_iter()
-        .map(|name| Ok((name.clone(), file.read(name)?)));
+    let read = names.into_iter().map(|name| Ok((name.clone(), file.read(name)?)));
     read.collect()
 }
 

@@ -44,11 +44,7 @@ impl Checkpoint {
         }
         let description = Description::read(folder)?;
         let weights = Weights::open(folder, description.architecture())?;
-        Ok(Checkpoint {
-            folder: folder.to_path_buf(),
-            description,
-            weights,
-        })
+        Ok(Checkpoint { folder: folder.to_path_buf(), description, weights })
     }
 
     /// True when a folder has weight files that [`open`](Self::open) would read, whatever they hold.
@@ -72,10 +68,7 @@ impl Checkpoint {
     #[must_use]
     pub fn format(&self) -> WeightFormat {
         // There is a file, or `open` had failed; shards are of one format.
-        self.weights
-            .files
-            .first()
-            .map_or(WeightFormat::Safetensors, |file| file.format())
+        self.weights.files.first().map_or(WeightFormat::Safetensors, |file| file.format())
     }
 
     /// Bytes of all weight files.
@@ -117,36 +110,27 @@ impl Checkpoint {
     /// [`Error::Tensors`] with all that are missing, unexpected or of another shape.
     pub fn check(&self, wanted: &[(String, Vec<usize>)], ignored: &[&str]) -> Result<()> {
         let found: BTreeMap<&str, &Entry> = self.tensors().collect();
-        let wanted: BTreeMap<&str, &[usize]> = wanted
-            .iter()
-            .map(|(n, s)| (n.as_str(), s.as_slice()))
-            .collect();
+        let wanted: BTreeMap<&str, &[usize]> =
+            wanted.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
         let mut report = TensorReport::default();
         for (&name, &shape) in &wanted {
             match found.get(name) {
                 None => report.missing.push((name.to_owned(), shape.to_vec())),
                 Some(entry) if entry.shape != shape => {
-                    report
-                        .misshaped
-                        .push((name.to_owned(), shape.to_vec(), entry.shape.clone()));
+                    report.misshaped.push((name.to_owned(), shape.to_vec(), entry.shape.clone()));
                 }
                 Some(_) => {}
             }
         }
         for (&name, entry) in &found {
             if !wanted.contains_key(name) && !ignored.contains(&name) && !is_buffer(name, entry) {
-                report
-                    .unexpected
-                    .push((name.to_owned(), entry.shape.clone()));
+                report.unexpected.push((name.to_owned(), entry.shape.clone()));
             }
         }
         if report.is_empty() {
             return Ok(());
         }
-        Err(Error::Tensors {
-            path: self.folder.clone(),
-            report,
-        })
+        Err(Error::Tensors { path: self.folder.clone(), report })
     }
 }
 

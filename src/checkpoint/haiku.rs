@@ -24,12 +24,7 @@ fn read(file: &[u8]) -> Result<BTreeMap<String, Entry>, Refusal> {
     let named = |name: &str| top.iter().rev().find(|(n, _)| *n == name);
     let mut entries = BTreeMap::new();
     if let Some(&(_, params)) = named("params") {
-        modules(
-            file,
-            &pickle,
-            pickle.items(params, "`params`")?,
-            &mut entries,
-        )?;
+        modules(file, &pickle, pickle.items(params, "`params`")?, &mut entries)?;
         match named("state") {
             None | Some((_, Value::None)) => {}
             Some(&(_, state)) => {
@@ -54,9 +49,7 @@ fn modules(
         for (name, value) in pickle.items(arrays, &what)? {
             let name = format!("{module}/{name}");
             if entries.len() >= MOST_ARRAYS {
-                return Err(Refusal::Forbidden(format!(
-                    "has more than {MOST_ARRAYS} arrays"
-                )));
+                return Err(Refusal::Forbidden(format!("has more than {MOST_ARRAYS} arrays")));
             }
             let array = match value {
                 Value::Array(array) => pickle.heap.array(array),
@@ -77,10 +70,7 @@ fn modules(
             let entry = entry(file, pickle, array)
                 .map_err(|what| Refusal::Damaged(format!("array `{}` {what}", shown(&name))))?;
             if entries.insert(name.clone(), entry).is_some() {
-                return Err(Refusal::Damaged(format!(
-                    "has array `{}` twice",
-                    shown(&name)
-                )));
+                return Err(Refusal::Damaged(format!("has array `{}` twice", shown(&name))));
             }
         }
     }

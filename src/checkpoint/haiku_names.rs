@@ -39,10 +39,7 @@ pub(super) enum Known {
 pub(super) fn translate(architecture: Architecture, path: &str) -> Option<Known> {
     let (module, name) = path.rsplit_once('/')?;
     if module == "embedding_decoder" && name == "bias" {
-        return Some(Known::Tensor(
-            "embedding_decoder.bias".to_owned(),
-            Axes::Kept,
-        ));
+        return Some(Known::Tensor("embedding_decoder.bias".to_owned(), Axes::Kept));
     }
     if is_average(module) && (name == "counter" || name == "hidden") {
         return Some(Known::Unused);
@@ -100,11 +97,9 @@ fn decoder(architecture: Architecture, module: &str, name: &str) -> Name {
     }
     // Decoders of a task wrap the basic one, except for texts.
     let wrappers = ["classification", "flow", "multimodal"];
-    let wrapped = wrappers.into_iter().find_map(|task| {
-        module
-            .strip_prefix(task)?
-            .strip_prefix("_decoder/~/basic_decoder/")
-    });
+    let wrapped = wrappers
+        .into_iter()
+        .find_map(|task| module.strip_prefix(task)?.strip_prefix("_decoder/~/basic_decoder/"));
     let (outer, inner) = match wrapped {
         Some(inner) => ("decoder.decoder", inner),
         None => ("decoder", module.strip_prefix("basic_decoder/")?),
@@ -113,9 +108,7 @@ fn decoder(architecture: Architecture, module: &str, name: &str) -> Name {
         "output" => linear(&format!("{outer}.final_layer"), name),
         "~/trainable_position_encoding" if name == "pos_embs" => {
             let outer = architecture.class().query_module.unwrap_or(outer);
-            kept(format!(
-                "{outer}.output_position_encodings.position_embeddings"
-            ))
+            kept(format!("{outer}.output_position_encodings.position_embeddings"))
         }
         _ => {
             let rest = inner.strip_prefix("cross_attention/")?;
@@ -200,10 +193,7 @@ fn postprocessor(module: &str, name: &str) -> Name {
         "audio_postprocessor/linear" => "audio",
         _ => return None,
     };
-    linear(
-        &format!("output_postprocessor.modalities.{modality}.classifier"),
-        name,
-    )
+    linear(&format!("output_postprocessor.modalities.{modality}.classifier"), name)
 }
 
 /// Number of a module among those of its class: `linear` is 0, `linear_1` is 1.
@@ -215,9 +205,7 @@ fn numbered(module: &str, class: &str) -> Option<usize> {
 }
 
 fn modality_of<'a>(module: &'a str, suffix: &str) -> Option<&'a str> {
-    module
-        .strip_suffix(suffix)
-        .filter(|m| ["audio", "image", "label"].contains(m))
+    module.strip_suffix(suffix).filter(|m| ["audio", "image", "label"].contains(m))
 }
 
 fn is_average(module: &str) -> bool {
@@ -299,12 +287,7 @@ mod tests {
             ),
             Some(Known::Unused)
         );
-        for unknown in [
-            "",
-            "w",
-            "linear/w",
-            "perceiver_encoder/~/self_attention_x/mlp/linear/w",
-        ] {
+        for unknown in ["", "w", "linear/w", "perceiver_encoder/~/self_attention_x/mlp/linear/w"] {
             assert_eq!(translate(MaskedLm, unknown), None, "{unknown}");
         }
     }

@@ -27,10 +27,7 @@ fn damaged(path: &Path, what: impl Into<String>) -> Error {
 /// Entries whose ranges lie inside the file.
 pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>> {
     let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
-        return Err(damaged(
-            path,
-            format!("has {} bytes, a header alone takes more", file.len()),
-        ));
+        return Err(damaged(path, format!("has {} bytes, a header alone takes more", file.len())));
     };
     let length = u64::from_le_bytes(*length);
     let left = rest.len() as u64;
@@ -76,10 +73,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
             let what = format!("tensor `{shown}` has {axes} axes, at most {MOST_AXES} are read");
             return Err(damaged(path, what));
         }
-        let wanted = info
-            .shape
-            .iter()
-            .try_fold(dtype.size(), |a, &b| a.checked_mul(b));
+        let wanted = info.shape.iter().try_fold(dtype.size(), |a, &b| a.checked_mul(b));
         if wanted != Some(last - first) {
             return Err(damaged(
                 path,
@@ -91,12 +85,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
             ));
         }
         let layout = Layout::dense((data + first, data + last), &info.shape);
-        let entry = Entry::new(
-            dtype,
-            info.shape.clone(),
-            layout,
-            (last - first) / dtype.size(),
-        );
+        let entry = Entry::new(dtype, info.shape.clone(), layout, (last - first) / dtype.size());
         let entry = entry.map_err(|what| damaged(path, format!("tensor `{shown}` {what}")))?;
         entries.insert(name, entry);
     }

@@ -20,14 +20,10 @@ pub(super) fn entries(
     big_endian: bool,
     place: &dyn Fn(usize) -> Result<Range>,
 ) -> Result<BTreeMap<String, Entry>> {
-    let items = pickle
-        .items(pickle.root, "what it holds")
-        .map_err(|refusal| refusal.error(path))?;
+    let items =
+        pickle.items(pickle.root, "what it holds").map_err(|refusal| refusal.error(path))?;
     if items.len() > MOST_TENSORS {
-        let what = format!(
-            "has {} tensors, at most {MOST_TENSORS} are read",
-            items.len()
-        );
+        let what = format!("has {} tensors, at most {MOST_TENSORS} are read", items.len());
         return Err(Refusal::Forbidden(what).error(path));
     }
     let mut entries = BTreeMap::new();
@@ -35,11 +31,7 @@ pub(super) fn entries(
         let Value::Tensor(tensor) = value else {
             return Err(Error::checkpoint(
                 path,
-                format!(
-                    "`{}` is {}, not a tensor",
-                    shown(name),
-                    pickle.describe(value)
-                ),
+                format!("`{}` is {}, not a tensor", shown(name), pickle.describe(value)),
                 "give a state dict: torch.save(model.state_dict(), file)",
             ));
         };
@@ -87,9 +79,7 @@ fn entry(
     let (start, len) = storage.view.unwrap_or((0, storage.len));
     let stored = storage.element.size;
     let begin = start.checked_mul(stored);
-    let end = begin
-        .zip(len.checked_mul(stored))
-        .and_then(|(b, l)| b.checked_add(l));
+    let end = begin.zip(len.checked_mul(stored)).and_then(|(b, l)| b.checked_add(l));
     let inside = begin.zip(end).filter(|&(_, end)| end <= range.1 - range.0);
     let Some((begin, end)) = inside else {
         return Err(format!(

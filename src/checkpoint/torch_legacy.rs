@@ -10,9 +10,8 @@ use super::torch::{Range, entries};
 use crate::error::Result;
 
 /// The first pickle: a whole number of ten bytes.
-const MAGIC: [u8; 15] = [
-    0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.',
-];
+const MAGIC: [u8; 15] =
+    [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
 const PROTOCOL: i64 = 1001;
 
 /// True for a file that begins like one.
@@ -52,9 +51,7 @@ fn read(file: &[u8]) -> Result<(Pickle<'_>, Vec<Range>), Refusal> {
         names.push(name);
         let size = storage.element.size;
         if *sizes.entry(name).or_insert(size) != size {
-            return Err(Refusal::Damaged(
-                "has a storage of two element types".to_owned(),
-            ));
+            return Err(Refusal::Damaged("has a storage of two element types".to_owned()));
         }
     }
     let mut places: HashMap<&str, Range> = HashMap::new();
@@ -62,14 +59,10 @@ fn read(file: &[u8]) -> Result<(Pickle<'_>, Vec<Range>), Refusal> {
     for &key in keys.heap.list(list) {
         let name = keys.name(key).ok_or_else(missing)?;
         let Some(&size) = sizes.get(name) else {
-            return Err(Refusal::Damaged(
-                "has a storage that no tensor uses".to_owned(),
-            ));
+            return Err(Refusal::Damaged("has a storage that no tensor uses".to_owned()));
         };
         let range = range(file, at, size).ok_or_else(|| {
-            Refusal::Damaged(format!(
-                "is truncated: a storage at byte {at} ends beyond the file"
-            ))
+            Refusal::Damaged(format!("is truncated: a storage at byte {at} ends beyond the file"))
         })?;
         if places.insert(name, range).is_some() {
             return Err(Refusal::Damaged("has a storage twice".to_owned()));

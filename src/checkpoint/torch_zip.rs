@@ -28,10 +28,8 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         )
     };
     let places = places(file).map_err(wrong)?;
-    let pickles: Vec<&String> = places
-        .keys()
-        .filter(|name| name.strip_suffix(PICKLE).is_some_and(is_folder))
-        .collect();
+    let pickles: Vec<&String> =
+        places.keys().filter(|name| name.strip_suffix(PICKLE).is_some_and(is_folder)).collect();
     let [pickle] = pickles[..] else {
         return Err(wrong(format!(
             "is a zip archive with {} pickles of tensors (`{PICKLE}` in its folder), not one",
@@ -62,10 +60,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         let name = format!("{folder}data/{key}");
         let found = places.get(&name).copied();
         found.ok_or_else(|| {
-            wrong(format!(
-                "refers to `{}`, which is not in the archive",
-                shown(&name)
-            ))
+            wrong(format!("refers to `{}`, which is not in the archive", shown(&name)))
         })
     };
     entries(path, &read, big_endian, &place)
@@ -82,9 +77,7 @@ fn places(file: &[u8]) -> Result<BTreeMap<String, Range>, String> {
         let what: String = e.to_string().chars().take(200).collect();
         format!("is no zip archive that can be read, or is truncated: {what}")
     };
-    let config = Config {
-        archive_offset: ArchiveOffset::Known(0),
-    };
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, Cursor::new(file)).map_err(unreadable)?;
     if archive.has_duplicate_names() {
         return Err("is a zip archive with two entries of one name".to_owned());
@@ -97,10 +90,7 @@ fn places(file: &[u8]) -> Result<BTreeMap<String, Range>, String> {
         let entry = archive.by_index_raw(index).map_err(unreadable)?;
         let name = entry.name().map_err(unreadable)?.into_owned();
         if entry.encrypted() {
-            return Err(format!(
-                "has the entry `{}`, which is encrypted",
-                shown(&name)
-            ));
+            return Err(format!("has the entry `{}`, which is encrypted", shown(&name)));
         }
         if entry.compression() != CompressionMethod::Stored
             || entry.size() != entry.compressed_size()
@@ -112,14 +102,9 @@ fn places(file: &[u8]) -> Result<BTreeMap<String, Range>, String> {
         }
         let start = entry.data_start().and_then(|s| usize::try_from(s).ok());
         let size = usize::try_from(entry.size()).ok();
-        let end = start
-            .zip(size)
-            .and_then(|(start, size)| start.checked_add(size));
+        let end = start.zip(size).and_then(|(start, size)| start.checked_add(size));
         let (Some(start), Some(end)) = (start, end.filter(|&end| end <= file.len())) else {
-            return Err(format!(
-                "is truncated: the entry `{}` ends beyond the file",
-                shown(&name)
-            ));
+            return Err(format!("is truncated: the entry `{}` ends beyond the file", shown(&name)));
         };
         places.insert(name, (start, end));
     }

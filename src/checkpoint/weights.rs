@@ -101,10 +101,7 @@ impl Weights {
                 ));
             }
         }
-        Ok(Weights {
-            files: vec![file],
-            places,
-        })
+        Ok(Weights { files: vec![file], places })
     }
 
     /// Opens the shards that an index names.
@@ -124,9 +121,7 @@ impl Weights {
                 continue;
             }
             // A shard is a plain file name: an index must not reach out of its folder.
-            let plain = Path::new(shard)
-                .file_name()
-                .is_some_and(|n| n == shard.as_str())
+            let plain = Path::new(shard).file_name().is_some_and(|n| n == shard.as_str())
                 && !shard.contains(['/', '\\', '\0']);
             if !plain {
                 let shown: String = shard.chars().take(120).collect();
@@ -136,9 +131,7 @@ impl Weights {
             }
             let path = folder.join(shard);
             if !path.exists() {
-                return Err(wrong(format!(
-                    "names the shard `{shard}`, which is not there"
-                )));
+                return Err(wrong(format!("names the shard `{shard}`, which is not there")));
             }
             numbers.insert(shard, files.len());
             files.push(TensorFile::open(&path)?);
@@ -149,9 +142,7 @@ impl Weights {
                 continue;
             };
             let Some(entry) = files[i].entry(name) else {
-                return Err(wrong(format!(
-                    "says that `{name}` is in `{shard}`, where it is not"
-                )));
+                return Err(wrong(format!("says that `{name}` is in `{shard}`, where it is not")));
             };
             places.insert(name.clone(), (i, entry.clone()));
         }

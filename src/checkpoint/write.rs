@@ -70,11 +70,7 @@ pub(crate) fn serialize<S: AsRef<str> + Ord + Display, V: View>(
     tensors: impl IntoIterator<Item = (S, V)>,
     metadata: Option<HashMap<String, String>>,
 ) -> io::Result<()> {
-    let new = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let new = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     let permissions = new.metadata()?.permissions();
     safetensors::serialize_to_file(tensors, metadata, path).map_err(io::Error::other)?;
     fs::set_permissions(path, permissions)

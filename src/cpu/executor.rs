@@ -72,20 +72,9 @@ impl<T: Execute> CpuExecutor<T> {
                 _ => Vec::new(),
             });
         }
-        let slots = plan
-            .slots()
-            .iter()
-            .map(|&n| vec![T::default(); n])
-            .collect();
+        let slots = plan.slots().iter().map(|&n| vec![T::default(); n]).collect();
         let ops = plan.graph().nodes.iter().map(|n| n.op).collect();
-        let mut session = CpuExecutor {
-            plan,
-            parameters,
-            own,
-            slots,
-            seconds: Vec::new(),
-            ops,
-        };
+        let mut session = CpuExecutor { plan, parameters, own, slots, seconds: Vec::new(), ops };
         session.prepare()?;
         Ok(session)
     }
@@ -133,9 +122,9 @@ impl<T: Execute> CpuExecutor<T> {
         let memory: &[T] = match self.plan.placements()[view.value.index()] {
             Placement::Slot(slot) => &self.slots[slot.0],
             Placement::Own => &self.own[view.value.index()],
-            Placement::Parameter => self.parameters[view.value.index()]
-                .as_deref()
-                .map_or(&[], Vec::as_slice),
+            Placement::Parameter => {
+                self.parameters[view.value.index()].as_deref().map_or(&[], Vec::as_slice)
+            }
             Placement::Unused => &[],
         };
         let first = view.first_row * view.extent.stride();
@@ -233,16 +222,9 @@ impl<T: Execute> Executor for CpuExecutor<T> {
         let device = nodes.map(|(node, &seconds)| {
             let start = at;
             at += seconds;
-            Span {
-                node,
-                start,
-                seconds,
-            }
+            Span { node, start, seconds }
         });
-        Ok(Spans {
-            device: device.collect(),
-            ..Spans::default()
-        })
+        Ok(Spans { device: device.collect(), ..Spans::default() })
     }
 
     fn variant_names(&self) -> Vec<&'static str> {

@@ -119,10 +119,7 @@ const FEATURES: [(wgpu::Features, &str); 6] = [
     (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
     (wgpu::Features::PIPELINE_CACHE, "pipeline-cache"),
     (wgpu::Features::IMMEDIATES, "immediates"),
-    (
-        wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-        "cooperative-matrix",
-    ),
+    (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative-matrix"),
 ];
 
 /// All adapters, in the order of the driver loader: the same from call to call on one machine.
@@ -137,11 +134,7 @@ pub fn adapters() -> Vec<Adapter> {
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
     let handles = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    handles
-        .into_iter()
-        .enumerate()
-        .map(|(index, handle)| describe(index, handle))
-        .collect()
+    handles.into_iter().enumerate().map(|(index, handle)| describe(index, handle)).collect()
 }
 
 fn describe(index: usize, handle: wgpu::Adapter) -> Adapter {
@@ -151,9 +144,7 @@ fn describe(index: usize, handle: wgpu::Adapter) -> Adapter {
         name: info.name,
         backend: info.backend.to_str().to_owned(),
         kind: AdapterKind::of(info.device_type),
-        driver: format!("{} {}", info.driver, info.driver_info)
-            .trim()
-            .to_owned(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         features: FEATURES
             .iter()
             .filter(|(f, _)| has.contains(*f))

@@ -72,21 +72,17 @@ impl Clock {
         }
         let (sender, result) = mpsc::channel();
         let range = ..16 * u64::from(passes);
-        self.readable
-            .map_async(wgpu::MapMode::Read, range, move |mapped| {
-                // Nobody listens only if waiting has failed already.
-                let _ = sender.send(mapped);
-            });
+        self.readable.map_async(wgpu::MapMode::Read, range, move |mapped| {
+            // Nobody listens only if waiting has failed already.
+            let _ = sender.send(mapped);
+        });
         device.wait(None)?;
         let failed =
             |cause: Cause| Error::device(device.name(), "cannot read timestamps", cause, REBUILD);
         let mapped = result.recv().map_err(|e| failed(e.into()))?;
         mapped.map_err(|e| failed(e.into()))?;
         let ticks: Vec<u64> = {
-            let bytes = self
-                .readable
-                .get_mapped_range(range)
-                .map_err(|e| failed(e.into()))?;
+            let bytes = self.readable.get_mapped_range(range).map_err(|e| failed(e.into()))?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
         self.readable.unmap();

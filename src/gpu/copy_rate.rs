@@ -80,8 +80,5 @@ impl Device {
 }
 
 fn entry_of(binding: u32, buffer: &wgpu::Buffer) -> wgpu::BindGroupEntry<'_> {
-    wgpu::BindGroupEntry {
-        binding,
-        resource: buffer.as_entire_binding(),
-    }
+    wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }
 }

@@ -135,20 +135,14 @@ impl Device {
         let software = kind == AdapterKind::Software;
         let traits = DeviceTraits {
             software,
-            loop_iterations: if software {
-                SOFTWARE_LOOP_ITERATIONS
-            } else {
-                u64::MAX
-            },
+            loop_iterations: if software { SOFTWARE_LOOP_ITERATIONS } else { u64::MAX },
             subgroups: device
                 .features()
                 .contains(wgpu::Features::SUBGROUP)
                 .then_some([info.subgroup_min_size, info.subgroup_max_size]),
             matrices,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            array_bytes: limits
-                .max_buffer_size
-                .min(limits.max_storage_buffer_binding_size),
+            array_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             busy_workgroups: match kind {
@@ -248,9 +242,8 @@ impl Device {
     /// where the back end has a cache for them; what was tuned earlier on this adapter is read now.
     pub fn set_cache(&self, place: &CachePlace) {
         let folder = place.folder();
-        let cache = folder
-            .as_ref()
-            .and_then(|folder| PipelineCache::open(&self.inner.device, folder));
+        let cache =
+            folder.as_ref().and_then(|folder| PipelineCache::open(&self.inner.device, folder));
         *lock(&self.inner.cache) = cache.map(Arc::new);
         self.read_tuning(folder);
     }
@@ -282,16 +275,11 @@ impl Device {
 
     /// An error if the device is gone.
     pub(super) fn alive(&self) -> Result<()> {
-        let lost = self
-            .inner
-            .lost
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let lost = self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner);
         match &*lost {
-            Some(reason) => Err(Error::DeviceLost {
-                device: self.inner.name.clone(),
-                reason: reason.clone(),
-            }),
+            Some(reason) => {
+                Err(Error::DeviceLost { device: self.inner.name.clone(), reason: reason.clone() })
+            }
             None => Ok(()),
         }
     }
@@ -310,9 +298,7 @@ impl Device {
         let size = bytes.next_multiple_of(16).max(16);
         let storage = usage.contains(wgpu::BufferUsages::STORAGE);
         let limit = if storage {
-            limits
-                .max_buffer_size
-                .min(limits.max_storage_buffer_binding_size)
+            limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
         } else {
             limits.max_buffer_size
         };
@@ -364,10 +350,10 @@ impl Device {
 
     /// Waits until the GPU has done everything submitted so far, or until `submission`.
     pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = self.inner.device.poll(wgpu::PollType::Wait {
-            submission_index: submission,
-            timeout: None,
-        });
+        let waited = self
+            .inner
+            .device
+            .poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.alive()?;
         let failed = |e| Error::device(&self.inner.name, "does not answer", e, REBUILD);
         waited.map(|_| ()).map_err(failed)

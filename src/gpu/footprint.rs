@@ -17,11 +17,7 @@ pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let size = |id: ValueId| graph.value(id).bytes();
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
     let upload: u64 = graph.inputs().map(|(_, id, _)| size(id)).sum();
-    let pieces: BTreeSet<ValueId> = graph
-        .outputs
-        .iter()
-        .flat_map(|o| o.pieces.clone())
-        .collect();
+    let pieces: BTreeSet<ValueId> = graph.outputs.iter().flat_map(|o| o.pieces.clone()).collect();
     let download: u64 = pieces.into_iter().map(size).sum();
     let align = device.limits().min_uniform_buffer_offset_alignment.max(16);
     let mut words = 0;

@@ -65,10 +65,7 @@ impl Device {
                         new.get(next.fetch_add(1, Ordering::Relaxed))
                     {
                         // The receiver is gone when another has failed.
-                        if sender
-                            .send(self.pipeline(variant, *bindings).map(|_| ()))
-                            .is_err()
-                        {
+                        if sender.send(self.pipeline(variant, *bindings).map(|_| ())).is_err() {
                             break;
                         }
                     }
@@ -131,10 +128,7 @@ impl Device {
             cache.made_one();
         }
         compiled.map_err(|e| match e {
-            Error::Device { what, .. } => Error::Shader {
-                label,
-                message: what,
-            },
+            Error::Device { what, .. } => Error::Shader { label, message: what },
             other => other,
         })
     }
@@ -163,11 +157,7 @@ fn entries(bindings: Bindings) -> Vec<wgpu::BindGroupLayoutEntry> {
     let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty,
-            has_dynamic_offset: false,
-            min_binding_size: None,
-        },
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
         count: None,
     };
     let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };

@@ -22,11 +22,8 @@ use crate::kernels::{self, Variant, shader_text};
 
 /// Shader texts by path under `shaders/`, without extension.
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let common = [
-        shader_text!("common/copy"),
-        shader_text!("common/f16"),
-        shader_text!("common/gelu"),
-    ];
+    let common =
+        [shader_text!("common/copy"), shader_text!("common/f16"), shader_text!("common/gelu")];
     common.into_iter().chain(kernels::shaders())
 }
 
@@ -98,10 +95,7 @@ fn text(label: &str, name: &str) -> Result<&'static str> {
 }
 
 fn defect(label: &str, message: String) -> Error {
-    Error::Shader {
-        label: label.to_owned(),
-        message,
-    }
+    Error::Shader { label: label.to_owned(), message }
 }
 
 /// Constants, conditional blocks, unrolled loops.
@@ -183,11 +177,7 @@ fn evaluate(expression: &str, values: &BTreeMap<String, u32>) -> Option<u32> {
         let mut divides = false;
         for factor in term.split_inclusive(['*', '/']) {
             let n = operand(factor.trim_end_matches(['*', '/']))?;
-            value = if divides {
-                value.checked_div(n)?
-            } else {
-                value.checked_mul(n)?
-            };
+            value = if divides { value.checked_div(n)? } else { value.checked_mul(n)? };
             divides = factor.ends_with('/');
         }
         sum.checked_add(value)
@@ -277,10 +267,7 @@ mod tests {
         let got = preprocess("t", text, &[("A", 2)]).unwrap();
         assert!(got.starts_with("const A: u32 = 2u;\nconst B: u32 = 4u;\n"));
         for (i, j) in [(0, 0), (0, 3), (1, 0), (1, 3)] {
-            assert!(
-                got.contains(&format!("x[{i}u * B + {j}u] += hit.i;")),
-                "{got}"
-            );
+            assert!(got.contains(&format!("x[{i}u * B + {j}u] += hit.i;")), "{got}");
         }
         assert!(!got.contains("for"));
     }
@@ -304,24 +291,12 @@ mod tests {
     #[test]
     fn defects_are_named() {
         let error = preprocess("k/v", "const A: u32 = 1u;", &[("B", 2)]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("shader `k/v`: has no constant `B`")
-        );
+        assert!(error.to_string().contains("shader `k/v`: has no constant `B`"));
         let error = preprocess("k/v", "// #unroll\nwhile (true) {", &[]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("no plain loop after #unroll in line 1")
-        );
+        assert!(error.to_string().contains("no plain loop after #unroll in line 1"));
         let error = preprocess("k/v", "// #if A == 1u", &[]).unwrap_err();
         assert!(error.to_string().contains("cannot evaluate `// #if A"));
         let error = imported("k/v", "// #import common/none").unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("there is no shader `common/none`")
-        );
+        assert!(error.to_string().contains("there is no shader `common/none`"));
     }
 }

@@ -43,12 +43,7 @@ impl Staging {
                 sizes.push(0);
             }
             let buffer = sizes.len() - 1;
-            parts.push(Part {
-                id,
-                buffer,
-                offset: sizes[buffer],
-                bytes,
-            });
+            parts.push(Part { id, buffer, offset: sizes[buffer], bytes });
             sizes[buffer] += bytes;
         }
         let write = usage.contains(wgpu::BufferUsages::MAP_WRITE);
@@ -56,11 +51,7 @@ impl Staging {
             .into_iter()
             .map(|size| device.buffer(label, size, usage, write))
             .collect::<Result<_>>()?;
-        Ok(Staging {
-            buffers,
-            parts,
-            mapped: write,
-        })
+        Ok(Staging { buffers, parts, mapped: write })
     }
 
     /// Bytes of all buffers.

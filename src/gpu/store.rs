@@ -24,12 +24,7 @@ impl Parameters {
     /// Parameters from this source, none uploaded yet.
     #[must_use]
     pub fn new(device: Device, source: Arc<dyn TensorSource>) -> Self {
-        Parameters {
-            device,
-            source,
-            known: Mutex::new(HashMap::new()),
-            cut: Mutex::new(None),
-        }
+        Parameters { device, source, known: Mutex::new(HashMap::new()), cut: Mutex::new(None) }
     }
 
     /// The device.

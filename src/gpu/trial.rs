@@ -28,7 +28,5 @@ fn found(problem: &Problem, device: &Device, variant: Variant) -> Result<Vec<Vec
     session.poison();
     session.run(&mut |_, _| {})?;
     let results = 0..session.plan().graph().outputs.len();
-    results
-        .map(|i| session.read_padded(&format!("result {i}")))
-        .collect()
+    results.map(|i| session.read_padded(&format!("result {i}"))).collect()
 }

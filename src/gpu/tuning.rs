@@ -80,9 +80,7 @@ impl Tuning {
             version: VERSION,
             adapter: info.name.clone(),
             backend: info.backend.to_str().to_owned(),
-            driver: format!("{} {}", info.driver, info.driver_info)
-                .trim()
-                .to_owned(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             shaders: format!("{:016x}", shader::fingerprint()),
             choices: Vec::new(),
             denied: Vec::new(),
@@ -98,11 +96,7 @@ impl Tuning {
         let failed = |e| Error::io("read", file, e);
         let wrong = |what: String| {
             let name = file.display().to_string();
-            Error::input(
-                name,
-                what,
-                "a file of tuned variants, as `Tuning::save` writes it",
-            )
+            Error::input(name, what, "a file of tuned variants, as `Tuning::save` writes it")
         };
         let bytes = std::fs::metadata(file).map_err(failed)?.len();
         if bytes > MOST_BYTES {
@@ -162,8 +156,7 @@ impl Tuning {
 
     /// Sets the variant for a range of shapes.
     pub(crate) fn choose(&mut self, choice: TunedChoice) {
-        self.choices
-            .retain(|c| c.kernel != choice.kernel || c.bucket != choice.bucket);
+        self.choices.retain(|c| c.kernel != choice.kernel || c.bucket != choice.bucket);
         self.choices.push(choice);
     }
 
@@ -204,9 +197,7 @@ pub fn bucket(op: &Op) -> Option<String> {
         ],
         _ => return None,
     };
-    let sizes = sizes
-        .iter()
-        .map(|(name, n)| format!("{name} {}", n.next_power_of_two()));
+    let sizes = sizes.iter().map(|(name, n)| format!("{name} {}", n.next_power_of_two()));
     // Arrays of halves are other shaders.
     let halves = Role::NARROW
         .into_iter()
@@ -250,10 +241,7 @@ mod tests {
         assert_eq!(Tuning::load(&file).expect("loaded"), saved);
         let text = std::fs::read_to_string(&file).expect("text");
         for (wrong, why) in [
-            (
-                text.replace("\"version\": 1", "\"version\": 2"),
-                "version 2",
-            ),
+            (text.replace("\"version\": 1", "\"version\": 2"), "version 2"),
             (text.replace("\"why\"", "\"what\""), "unknown field"),
             (text[..text.len() / 2].to_owned(), "EOF"),
             (String::new(), "EOF"),

@@ -37,13 +37,7 @@ impl Linear {
     /// Layers of the same rows, with nothing after them.
     #[must_use]
     pub fn new(parts: Vec<LinearPart>, input: HeadLayout) -> Self {
-        Linear {
-            parts,
-            input,
-            divisor: 1,
-            activation: Activation::None,
-            residual: None,
-        }
+        Linear { parts, input, divisor: 1, activation: Activation::None, residual: None }
     }
 
     /// First column of each part in the output.
@@ -65,12 +59,7 @@ pub struct AttentionSource {
 impl Graph {
     pub(super) fn push_value(&mut self, label: String, extent: Extent, source: Source) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).expect("fewer than 2^32 values"));
-        self.values.push(Value {
-            label,
-            extent,
-            element: Element::F32,
-            source,
-        });
+        self.values.push(Value { label, extent, element: Element::F32, source });
         id
     }
 
@@ -84,9 +73,8 @@ impl Graph {
     ) -> Vec<ValueId> {
         let op = op.into();
         let extents = op.signature().result_extents().into_iter();
-        let outputs: Vec<ValueId> = extents
-            .map(|e| self.push_value(label.to_owned(), e, Source::Node))
-            .collect();
+        let outputs: Vec<ValueId> =
+            extents.map(|e| self.push_value(label.to_owned(), e, Source::Node)).collect();
         self.nodes.push(Node {
             label: label.to_owned(),
             stage,
@@ -134,11 +122,7 @@ impl Graph {
 
     /// Returns `pieces`, one after the other, under `name` and as an array of this shape.
     pub fn output(&mut self, name: &str, pieces: Vec<ValueId>, shape: Vec<usize>) {
-        self.outputs.push(Output {
-            name: name.to_owned(),
-            pieces,
-            shape,
-        });
+        self.outputs.push(Output { name: name.to_owned(), pieces, shape });
     }
 
     /// Rows `first_row..first_row + rows` of an array with one batch item, or the whole of any.
@@ -153,17 +137,10 @@ impl Graph {
         if e.batch != 1 || first_row + rows > e.rows {
             return Err(Error::graph(
                 &self.value(id).label,
-                format!(
-                    "has no window of rows {first_row}..{} in {e}",
-                    first_row + rows
-                ),
+                format!("has no window of rows {first_row}..{} in {e}", first_row + rows),
             ));
         }
-        Ok(View {
-            value: id,
-            first_row,
-            extent: Extent::new(1, rows, e.cols),
-        })
+        Ok(View { value: id, first_row, extent: Extent::new(1, rows, e.cols) })
     }
 
     /// A linear layer: `[.., in]` to `[.., out]`.
@@ -181,10 +158,7 @@ impl Graph {
         if x.extent.cols != inner {
             return Err(Error::graph(
                 label,
-                format!(
-                    "the input has {} columns, the weight {inner}",
-                    x.extent.cols
-                ),
+                format!("the input has {} columns, the weight {inner}", x.extent.cols),
             ));
         }
         let (_, cols) = part_columns(&linear.parts);
@@ -196,10 +170,8 @@ impl Graph {
         let mut inputs = vec![x, self.view(weight)];
         let bias = linear.parts.iter().any(|p| p.bias.is_some());
         if bias {
-            let b = self.parameter(Recipe::LinearBias {
-                parts: linear.parts,
-                divisor: linear.divisor,
-            });
+            let b =
+                self.parameter(Recipe::LinearBias { parts: linear.parts, divisor: linear.divisor });
             inputs.push(self.view(b));
         }
         let rows = x.extent.all_rows();
@@ -226,10 +198,8 @@ impl Graph {
     /// LayerNorm with gain `NAME.weight` and bias `NAME.bias` of the checkpoint.
     pub fn layer_norm(&mut self, stage: Stage, label: &str, x: View, name: &str) -> ValueId {
         let cols = x.extent.cols;
-        let stored = |leaf: &str| Recipe::Stored {
-            name: format!("{name}.{leaf}"),
-            shape: vec![cols],
-        };
+        let stored =
+            |leaf: &str| Recipe::Stored { name: format!("{name}.{leaf}"), shape: vec![cols] };
         let gain = self.parameter(stored("weight"));
         let bias = self.parameter(stored("bias"));
         let inputs = vec![x, self.view(gain), self.view(bias)];
@@ -352,22 +322,14 @@ impl Graph {
             inputs.push(self.view(bias));
         }
         inputs.extend(residual);
-        let op = Gemm {
-            bias: has_bias,
-            residual_rows,
-            ..Gemm::new(rows, inner, cols)
-        };
+        let op = Gemm { bias: has_bias, residual_rows, ..Gemm::new(rows, inner, cols) };
         Ok(self.push_rows(stage, label, op, inputs))
     }
 
     /// Columns become rows, item by item.
     pub fn transpose(&mut self, stage: Stage, label: &str, x: View) -> ValueId {
         let e = x.extent;
-        let op = Transpose {
-            batch: e.batch,
-            rows: e.rows,
-            cols: e.cols,
-        };
+        let op = Transpose { batch: e.batch, rows: e.rows, cols: e.cols };
         self.push_node(stage, label, op, vec![x])[0]
     }
 
@@ -546,10 +508,8 @@ impl Graph {
             input: args.inner,
             side: args.side,
         });
-        let b = self.parameter(Recipe::BatchNormShift {
-            norm: norm.to_owned(),
-            channels: args.cols,
-        });
+        let b =
+            self.parameter(Recipe::BatchNormShift { norm: norm.to_owned(), channels: args.cols });
         let inputs = vec![x, self.view(w), self.view(b)];
         Ok(self.push_node(stage, label, args, inputs)[0])
     }

@@ -29,10 +29,7 @@ impl Factored {
     /// Channels of a row.
     #[must_use]
     pub fn channels(&self) -> usize {
-        let features = self
-            .positions
-            .as_ref()
-            .map_or(0, FourierPositions::channels);
+        let features = self.positions.as_ref().map_or(0, FourierPositions::channels);
         self.content + features + self.constant_channels()
     }
 
@@ -42,11 +39,7 @@ impl Factored {
         let mut axes = [1; 3];
         let lengths = self.positions.as_ref().map_or(&[][..], |p| &p.axes);
         axes[..lengths.len()].copy_from_slice(lengths);
-        Factors {
-            content: self.content,
-            dimensions: lengths.len(),
-            axes,
-        }
+        Factors { content: self.content, dimensions: lengths.len(), axes }
     }
 
     /// Channel of entry `entry` of the table of an axis: the position, the sines, the cosines.
@@ -116,10 +109,7 @@ pub struct Named {
 impl Named {
     pub(super) fn tensors(&self) -> [(String, Vec<usize>); 2] {
         [
-            (
-                format!("{}.weight", self.name),
-                vec![self.output, self.input],
-            ),
+            (format!("{}.weight", self.name), vec![self.output, self.input]),
             (format!("{}.bias", self.name), vec![self.output]),
         ]
     }
@@ -212,12 +202,7 @@ impl Folded {
             Folded::Keys { fold, heads, .. } => {
                 [heads.heads * heads.stride(), heads.heads * fold.columns().1]
             }
-            Folded::Values {
-                fold,
-                output,
-                heads,
-                ..
-            } => [heads * fold.columns().1, output.output],
+            Folded::Values { fold, output, heads, .. } => [heads * fold.columns().1, output.output],
             Folded::ValuesBias { output, .. } => [1, output.output],
             Folded::Queries { fold, key, .. } => [key.input, fold.columns().1],
             Folded::QueriesBias { fold, .. } => [1, fold.columns().1],
@@ -240,17 +225,8 @@ impl Folded {
                 list.extend(fold.tensors());
                 list.extend(key.tensors());
             }
-            Folded::Values {
-                fold,
-                value,
-                output,
-                ..
-            }
-            | Folded::ValuesBias {
-                fold,
-                value,
-                output,
-            } => {
+            Folded::Values { fold, value, output, .. }
+            | Folded::ValuesBias { fold, value, output } => {
                 list.extend(fold.tensors());
                 list.extend(value.tensors());
                 list.extend(output.tensors());

@@ -174,11 +174,7 @@ impl Graph {
     /// The whole of a value.
     #[must_use]
     pub fn view(&self, id: ValueId) -> View {
-        View {
-            value: id,
-            first_row: 0,
-            extent: self.extent(id),
-        }
+        View { value: id, first_row: 0, extent: self.extent(id) }
     }
 
     /// The whole of a value, if it is one of this graph.
@@ -192,25 +188,19 @@ impl Graph {
 
     /// Names and shapes of the inputs; one that several arrays hold comes several times.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, ValueId, Extent)> {
-        self.values
-            .iter()
-            .enumerate()
-            .filter_map(|(i, v)| match &v.source {
-                Source::Input(name) | Source::Part { input: name, .. } => {
-                    Some((name.as_str(), ValueId(i as u32), v.extent))
-                }
-                _ => None,
-            })
+        self.values.iter().enumerate().filter_map(|(i, v)| match &v.source {
+            Source::Input(name) | Source::Part { input: name, .. } => {
+                Some((name.as_str(), ValueId(i as u32), v.extent))
+            }
+            _ => None,
+        })
     }
 
     /// Ids and recipes of the parameters.
     pub fn parameters(&self) -> impl Iterator<Item = (ValueId, &Recipe)> {
-        self.values
-            .iter()
-            .enumerate()
-            .filter_map(|(i, v)| match &v.source {
-                Source::Parameter(recipe) => Some((ValueId(i as u32), recipe)),
-                _ => None,
-            })
+        self.values.iter().enumerate().filter_map(|(i, v)| match &v.source {
+            Source::Parameter(recipe) => Some((ValueId(i as u32), recipe)),
+            _ => None,
+        })
     }
 }

@@ -41,11 +41,7 @@ impl HeadLayout {
     /// Columns of one head in the graph.
     #[must_use]
     pub const fn stride(&self) -> usize {
-        if self.heads == 1 {
-            self.width
-        } else {
-            self.width.next_multiple_of(4)
-        }
+        if self.heads == 1 { self.width } else { self.width.next_multiple_of(4) }
     }
 }
 
@@ -222,30 +218,21 @@ impl Recipe {
                 Extent::new(1, rows, cols)
             }
             // Rows are padded like the columns of the array that is multiplied with them.
-            Recipe::LinearWeight { parts, input, .. } => Extent::new(
-                1,
-                input.columns().next_multiple_of(4),
-                part_columns(parts).1,
-            ),
+            Recipe::LinearWeight { parts, input, .. } => {
+                Extent::new(1, input.columns().next_multiple_of(4), part_columns(parts).1)
+            }
             Recipe::LinearBias { parts, .. } => Extent::new(1, 1, part_columns(parts).1),
             Recipe::FourierTables { axes, bands, .. } => {
                 Extent::new(1, axes.iter().sum(), 1 + 2 * bands)
             }
-            Recipe::ConvolutionWeight {
-                output,
-                input,
-                side,
-                ..
-            } => Extent::new(1, (side * side * input).next_multiple_of(4), *output),
+            Recipe::ConvolutionWeight { output, input, side, .. } => {
+                Extent::new(1, (side * side * input).next_multiple_of(4), *output)
+            }
             Recipe::BatchNormShift { channels, .. } => Extent::new(1, 1, *channels),
             Recipe::Folded(folded) => {
                 let [rows, cols] = folded.shape();
                 // Rows of a weight are padded like the columns that they meet.
-                let rows = if rows == 1 {
-                    1
-                } else {
-                    rows.next_multiple_of(4)
-                };
+                let rows = if rows == 1 { 1 } else { rows.next_multiple_of(4) };
                 Extent::new(1, rows, cols)
             }
             Recipe::Window { rows, columns, .. } => Extent::new(1, rows.len(), columns.len()),
@@ -277,44 +264,26 @@ impl Recipe {
                 .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.out.channels()])))
                 .collect(),
             Recipe::FourierTables { .. } => Vec::new(),
-            Recipe::ConvolutionWeight {
-                weight,
-                norm,
-                output,
-                input,
-                side,
-            } => {
+            Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
                 let shape = vec![*output, *input, *side, *side];
                 let mut tensors = vec![(weight.clone(), shape)];
                 tensors.extend(batch_norm_tensors(norm).map(|name| (name, vec![*output])));
                 tensors
             }
-            Recipe::BatchNormShift { norm, channels } => batch_norm_tensors(norm)
-                .map(|name| (name, vec![*channels]))
-                .to_vec(),
+            Recipe::BatchNormShift { norm, channels } => {
+                batch_norm_tensors(norm).map(|name| (name, vec![*channels])).to_vec()
+            }
             Recipe::Folded(folded) => folded.tensors(),
             Recipe::Window { of, .. } => of.tensors(),
-            Recipe::ResizedPositions {
-                name,
-                positions,
-                channels,
-                ..
-            } => vec![(name.clone(), vec![*positions, *channels])],
-            Recipe::NormWeight {
-                norm,
-                channels,
-                weight,
-            } => {
+            Recipe::ResizedPositions { name, positions, channels, .. } => {
+                vec![(name.clone(), vec![*positions, *channels])]
+            }
+            Recipe::NormWeight { norm, channels, weight } => {
                 let mut tensors = weight.tensors();
                 tensors.push((format!("{norm}.weight"), vec![*channels]));
                 tensors
             }
-            Recipe::NormBias {
-                norm,
-                channels,
-                weight,
-                bias,
-            } => {
+            Recipe::NormBias { norm, channels, weight, bias } => {
                 let mut tensors = bias.as_ref().map_or_else(Vec::new, |b| b.tensors());
                 tensors.push((format!("{norm}.bias"), vec![*channels]));
                 tensors.extend(weight.tensors());

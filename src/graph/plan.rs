@@ -94,24 +94,16 @@ impl Plan {
         };
         for (i, life) in shared {
             let size = graph.values[i].words();
-            let slot = tenants
-                .iter()
-                .position(|t| free(t, life))
-                .unwrap_or_else(|| {
-                    slots.push(0);
-                    tenants.push(BTreeMap::new());
-                    slots.len() - 1
-                });
+            let slot = tenants.iter().position(|t| free(t, life)).unwrap_or_else(|| {
+                slots.push(0);
+                tenants.push(BTreeMap::new());
+                slots.len() - 1
+            });
             slots[slot] = slots[slot].max(size);
             tenants[slot].insert(life.from, life.to);
             placements[i] = Placement::Slot(SlotId(slot));
         }
-        Ok(Plan {
-            graph,
-            once,
-            placements,
-            slots,
-        })
+        Ok(Plan { graph, once, placements, slots })
     }
 
     /// The graph; nodes that run once come first.
@@ -194,19 +186,13 @@ fn check(graph: &Graph, node: &Node) -> Result<()> {
     let results = node.outputs.iter().map(|&o| graph.checked_view(o));
     let inputs = node.inputs.iter().map(|&v| Some(v));
     let sides = [
-        (
-            signature.present_operands().collect::<Vec<_>>(),
-            inputs.collect::<Vec<_>>(),
-        ),
+        (signature.present_operands().collect::<Vec<_>>(), inputs.collect::<Vec<_>>()),
         (signature.present_results().collect(), results.collect()),
     ];
     for (operands, views) in sides {
         if operands.len() != views.len() {
             let (wanted, found) = (operands.len(), views.len());
-            return refuse(format!(
-                "`{}` takes {wanted} arrays, not {found}",
-                node.op.kernel()
-            ));
+            return refuse(format!("`{}` takes {wanted} arrays, not {found}", node.op.kernel()));
         }
         for (operand, view) in operands.into_iter().zip(views) {
             let Some((view, value)) =
@@ -255,10 +241,7 @@ pub(crate) fn lifetimes(graph: &Graph) -> Result<Vec<Option<Life>>> {
                 None => {
                     return Err(Error::graph(
                         &node.label,
-                        format!(
-                            "reads `{}` before it is written",
-                            graph.value(view.value).label
-                        ),
+                        format!("reads `{}` before it is written", graph.value(view.value).label),
                     ));
                 }
             }

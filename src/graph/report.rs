@@ -135,10 +135,7 @@ impl Plan {
                         .outputs
                         .first()
                         .map_or_else(String::new, |&o| graph.extent(o).to_string()),
-                    element: n
-                        .outputs
-                        .first()
-                        .map_or(Element::F32, |&o| graph.value(o).element),
+                    element: n.outputs.first().map_or(Element::F32, |&o| graph.value(o).element),
                     flops: cost.flops,
                     bytes: cost.bytes,
                     once: i < self.once(),

@@ -14,12 +14,7 @@ pub fn single(op: &Op) -> Result<Plan> {
     let mut graph = Graph::default();
     let value = |graph: &mut Graph, label: String, extent: Extent, role: Role, source: Source| {
         let id = ValueId(graph.values.len() as u32);
-        graph.values.push(Value {
-            label,
-            extent,
-            element: op.element(role),
-            source,
-        });
+        graph.values.push(Value { label, extent, element: op.element(role), source });
         id
     };
     let mut inputs = Vec::new();

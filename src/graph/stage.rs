@@ -20,13 +20,8 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Stage; 5] = [
-        Stage::Preprocess,
-        Stage::Encode,
-        Stage::Process,
-        Stage::Decode,
-        Stage::Postprocess,
-    ];
+    pub const ALL: [Stage; 5] =
+        [Stage::Preprocess, Stage::Encode, Stage::Process, Stage::Decode, Stage::Postprocess];
 
     /// Lower-case name.
     #[must_use]

@@ -38,28 +38,15 @@ pub(crate) fn input_parts(
             1 => format!("{whole} elements ({extent})"),
             _ => format!("{whole} elements"),
         };
-        return Err(Error::input(
-            name,
-            format!("has {elements} elements"),
-            expected,
-        ));
+        return Err(Error::input(name, format!("has {elements} elements"), expected));
     }
     Ok(parts)
 }
 
 /// The error for an output that a plan does not have.
 pub(crate) fn no_output(plan: &Plan, name: &str) -> Error {
-    let known: Vec<&str> = plan
-        .graph()
-        .outputs
-        .iter()
-        .map(|o| o.name.as_str())
-        .collect();
-    Error::input(
-        name,
-        "is not an output of this plan",
-        format!("one of {known:?}"),
-    )
+    let known: Vec<&str> = plan.graph().outputs.iter().map(|o| o.name.as_str()).collect();
+    Error::input(name, "is not an output of this plan", format!("one of {known:?}"))
 }
 
 /// Repeats learned arrays, which have one item, to the size of the whole batch.

@@ -101,11 +101,7 @@ impl Store {
             .filter(fs::Metadata::is_file)
             .map(|file| file.len())
             .sum();
-        Some(Cached {
-            commit,
-            folder,
-            bytes,
-        })
+        Some(Cached { commit, folder, bytes })
     }
 
     /// Puts a blob into a snapshot under the name of its file.
@@ -139,8 +135,7 @@ impl Store {
             create_folder(folder)?;
         }
         write_whole(&file, |out| {
-            out.write_all(commit.as_bytes())
-                .map_err(|e| Error::io("write", &file, e))
+            out.write_all(commit.as_bytes()).map_err(|e| Error::io("write", &file, e))
         })
     }
 
@@ -158,10 +153,7 @@ impl Store {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Error::hub(
                 self.model.to_string(),
-                format!(
-                    "is being downloaded by another program, which holds {}",
-                    path.display()
-                ),
+                format!("is being downloaded by another program, which holds {}", path.display()),
                 "wait until that is done and try again",
             )),
             // Some network disks have no locks. Content is checked before it gets its name, so

@@ -64,9 +64,8 @@ impl Client {
                 "an address such as https://huggingface.co, without user name, question mark or fragment",
             )
         };
-        let endpoint: Uri = base
-            .parse()
-            .map_err(|e| refused(format!("`{base}` is no address: {e}")))?;
+        let endpoint: Uri =
+            base.parse().map_err(|e| refused(format!("`{base}` is no address: {e}")))?;
         let known = matches!(endpoint.scheme_str(), Some("http" | "https"));
         let authority = endpoint.authority().map_or("@", |a| a.as_str());
         if !known || authority.contains('@') || base.contains(['?', '#']) {
@@ -172,24 +171,15 @@ impl Client {
             {
                 request = request.header(header::AUTHORIZATION, token.header());
             }
-            let request = request
-                .body(())
-                .map_err(|e| Failure::nonsense(address, e.to_string()))?;
-            let request = self
-                .agent
-                .configure_request(request)
-                .timeout_recv_body(limit)
-                .build();
+            let request =
+                request.body(()).map_err(|e| Failure::nonsense(address, e.to_string()))?;
+            let request = self.agent.configure_request(request).timeout_recv_body(limit).build();
             let (head, body) = self
                 .agent
                 .run(request)
                 .map_err(|e| Failure::unreachable(&place(&at), &e))?
                 .into_parts();
-            let answer = Answer {
-                status: head.status,
-                headers: head.headers,
-                body,
-            };
+            let answer = Answer { status: head.status, headers: head.headers, body };
             let good = answer.status.is_success() || answer.status.is_redirection();
             if good && enough(&answer.headers) || answer.status.is_success() {
                 return Ok(answer);
@@ -213,10 +203,7 @@ impl Client {
             }
             at = next;
         }
-        Err(Failure::nonsense(
-            address,
-            format!("redirects more than {MOST_REDIRECTS} times"),
-        ))
+        Err(Failure::nonsense(address, format!("redirects more than {MOST_REDIRECTS} times")))
     }
 }
 
@@ -298,14 +285,8 @@ mod tests {
         let from = uri("https://hub.example:8443/a/b?c");
         let to = |location: &str| resolve(&from, location).map(|u| u.to_string());
         assert_eq!(to("/x").as_deref(), Some("https://hub.example:8443/x"));
-        assert_eq!(
-            to("//cdn.example/x").as_deref(),
-            Some("https://cdn.example/x")
-        );
-        assert_eq!(
-            to("http://a.example/").as_deref(),
-            Some("http://a.example/")
-        );
+        assert_eq!(to("//cdn.example/x").as_deref(), Some("https://cdn.example/x"));
+        assert_eq!(to("http://a.example/").as_deref(), Some("http://a.example/"));
         for nowhere in ["", "x", "file:///etc/passwd", "https://", "ftp://a/b"] {
             assert_eq!(to(nowhere), None, "{nowhere}");
         }
@@ -338,18 +319,10 @@ mod tests {
 
     #[test]
     fn odd_endpoints_are_refused() {
-        for endpoint in [
-            "",
-            "huggingface.co",
-            "ftp://a",
-            "https://",
-            "https://a:b@c",
-            "https://a?b",
-        ] {
-            let options = HubOptions {
-                endpoint: endpoint.to_owned(),
-                ..HubOptions::new("")
-            };
+        for endpoint in
+            ["", "huggingface.co", "ftp://a", "https://", "https://a:b@c", "https://a?b"]
+        {
+            let options = HubOptions { endpoint: endpoint.to_owned(), ..HubOptions::new("") };
             let refused = Client::new(&options).expect_err(endpoint).to_string();
             assert!(refused.contains("HF_ENDPOINT"), "{refused}");
         }
@@ -358,10 +331,8 @@ mod tests {
     #[test]
     fn certificates_that_are_none_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut options = HubOptions {
-            certificates: Some(folder.path().join("own.pem")),
-            ..HubOptions::new("")
-        };
+        let mut options =
+            HubOptions { certificates: Some(folder.path().join("own.pem")), ..HubOptions::new("") };
         let refused = |options: &HubOptions| Client::new(options).expect_err("refused").to_string();
         let missing = refused(&options);
         assert!(missing.contains("SSL_CERT_FILE"), "{missing}");

@@ -92,11 +92,7 @@ fn turn(
     advance: &mut dyn FnMut(u64),
 ) -> Result<Turn> {
     let io = |action| move |e| Error::io(action, part, e);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(part)
-        .map_err(io("create"))?;
+    let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(io("create"))?;
     let mut there = file.metadata().map_err(io("read"))?.len();
     let restart = |file: &File| file.set_len(0).map_err(io("truncate"));
     if there > wanted.size {
@@ -186,9 +182,7 @@ fn check(model: &ModelName, wanted: &Wanted, part: &Path) -> Result<()> {
     let mut file = File::open(part).map_err(|e| Error::io("read", part, e))?;
     let mut block = vec![0; BLOCK];
     loop {
-        let n = file
-            .read(&mut block)
-            .map_err(|e| Error::io("read", part, e))?;
+        let n = file.read(&mut block).map_err(|e| Error::io("read", part, e))?;
         if n == 0 {
             break;
         }

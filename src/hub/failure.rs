@@ -33,27 +33,18 @@ impl Display for Failure {
 
 impl Failure {
     pub(super) fn unreachable(address: &str, why: &impl Display) -> Self {
-        Failure {
-            kind: Kind::Unreachable,
-            what: format!("{address} cannot be reached: {why}"),
-        }
+        Failure { kind: Kind::Unreachable, what: format!("{address} cannot be reached: {why}") }
     }
 
     pub(super) fn refused(address: &str, status: StatusCode, code: String) -> Self {
         Failure {
             what: format!("{address} answers {status}"),
-            kind: Kind::Refused {
-                status: status.as_u16(),
-                code,
-            },
+            kind: Kind::Refused { status: status.as_u16(), code },
         }
     }
 
     pub(super) fn nonsense(address: &str, what: impl Display) -> Self {
-        Failure {
-            kind: Kind::Nonsense,
-            what: format!("{address} {what}"),
-        }
+        Failure { kind: Kind::Nonsense, what: format!("{address} {what}") }
     }
 
     /// What to try when nobody answered.
@@ -157,9 +148,6 @@ mod tests {
         let said = hint("io: invalid peer certificate: UnknownIssuer");
         assert!(said.contains("SSL_CERT_FILE"), "{said}");
         let said = hint("connection refused");
-        assert!(
-            said.contains("proxy variables") && said.contains("HF_ENDPOINT"),
-            "{said}"
-        );
+        assert!(said.contains("proxy variables") && said.contains("HF_ENDPOINT"), "{said}");
     }
 }

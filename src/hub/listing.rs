@@ -79,10 +79,7 @@ impl Listing {
             }
             files.insert(sibling.rfilename, sibling.size);
         }
-        Ok(Listing {
-            commit: document.sha,
-            files,
-        })
+        Ok(Listing { commit: document.sha, files })
     }
 
     pub(super) fn has(&self, file: &str) -> bool {
@@ -95,9 +92,7 @@ impl Listing {
 
     /// Small files to take, the configuration first.
     pub(super) fn small(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(CONFIG)
-            .chain(COMPANIONS)
-            .filter(|file| self.has(file))
+        std::iter::once(CONFIG).chain(COMPANIONS).filter(|file| self.has(file))
     }
 
     /// Where the weights are, if there are any.
@@ -134,9 +129,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     match files.iter().find(|file| !is_file_name(file)) {
         Some(odd) => {
             let odd: String = odd.chars().take(100).collect();
-            Err(refused(format!(
-                "names {odd:?}, which is no name of a file"
-            )))
+            Err(refused(format!("names {odd:?}, which is no name of a file")))
         }
         None => Ok(files),
     }
@@ -161,40 +154,29 @@ mod tests {
     use super::*;
 
     fn listing(files: &[&str]) -> Listing {
-        let siblings: Vec<_> = files
-            .iter()
-            .map(|name| serde_json::json!({ "rfilename": name }))
-            .collect();
+        let siblings: Vec<_> =
+            files.iter().map(|name| serde_json::json!({ "rfilename": name })).collect();
         let document = serde_json::json!({ "sha": "a".repeat(40), "siblings": siblings });
         Listing::read(document.to_string().as_bytes()).expect("a listing")
     }
 
     #[test]
     fn the_best_weights_are_taken() {
-        let both = listing(&[
-            "pytorch_model.bin",
-            "model.safetensors",
-            "README.md",
-            CONFIG,
-        ]);
+        let both = listing(&["pytorch_model.bin", "model.safetensors", "README.md", CONFIG]);
         assert_eq!(both.weights(), Some(Weights::Whole("model.safetensors")));
         assert_eq!(both.small().collect::<Vec<_>>(), [CONFIG]);
         let old = listing(&["pytorch_model.bin"]);
         assert_eq!(old.weights(), Some(Weights::Whole("pytorch_model.bin")));
         let sharded = listing(&["pytorch_model.bin.index.json", "a/model.safetensors"]);
-        assert_eq!(
-            sharded.weights(),
-            Some(Weights::Shards("pytorch_model.bin.index.json"))
-        );
+        assert_eq!(sharded.weights(), Some(Weights::Shards("pytorch_model.bin.index.json")));
         assert_eq!(listing(&["tf_model.h5"]).weights(), None);
     }
 
     #[test]
     fn hostile_listings_are_refused() {
-        for (text, said) in [
-            ("{", "cannot be read"),
-            (r#"{"sha":"../../etc","siblings":[]}"#, "commit"),
-        ] {
+        for (text, said) in
+            [("{", "cannot be read"), (r#"{"sha":"../../etc","siblings":[]}"#, "commit")]
+        {
             let refused = Listing::read(text.as_bytes()).expect_err(text);
             assert!(refused.contains(said), "{refused}");
         }

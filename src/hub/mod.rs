@@ -77,11 +77,7 @@ impl Hub {
     /// # Errors
     /// [`Error::Input`] when the endpoint is no address.
     pub fn new(options: HubOptions) -> Result<Self> {
-        Ok(Hub {
-            client: Client::new(&options)?,
-            cache: options.cache,
-            offline: options.offline,
-        })
+        Ok(Hub { client: Client::new(&options)?, cache: options.cache, offline: options.offline })
     }
 
     /// The folder of the cache.
@@ -108,11 +104,7 @@ impl Hub {
     #[must_use]
     pub fn cached_models(&self) -> Vec<(String, Cached)> {
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.cache)
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in std::fs::read_dir(&self.cache).into_iter().flatten().flatten() {
             let folder = entry.file_name();
             let name = folder.to_str().and_then(|f| f.strip_prefix("models--"));
             let Some((organisation, name)) = name.and_then(|n| n.split_once("--")) else {
@@ -187,12 +179,9 @@ impl Hub {
                 tracing::warn!(%model, %failure, "the hub cannot be asked: the cached model is taken");
                 Ok(folder)
             }
-            (Err(failure), None) if failure.is_unreachable() => Err(absent(
-                &model,
-                &store,
-                &failure.to_string(),
-                failure.remedy(),
-            )),
+            (Err(failure), None) if failure.is_unreachable() => {
+                Err(absent(&model, &store, &failure.to_string(), failure.remedy()))
+            }
             (Err(failure), _) => Err(self.error(failure, &model)),
         }
     }
@@ -281,11 +270,7 @@ impl Hub {
         let mut before = 0;
         for wanted in &wanted {
             let mut advance = |bytes| {
-                progress(Progress {
-                    file: &wanted.file,
-                    done: before + bytes,
-                    total,
-                });
+                progress(Progress { file: &wanted.file, done: before + bytes, total });
             };
             download::blob(&self.client, store, model, wanted, &mut advance)?;
             store.link(&listing.commit, &wanted.file, &wanted.etag)?;
@@ -309,32 +294,20 @@ impl Hub {
             listing.commit
         );
         let refused = |what: String| self.error(Failure::nonsense(&address, what), model);
-        let stated = self
-            .client
-            .stated(&address)
-            .map_err(|failure| self.error(failure, model))?;
+        let stated = self.client.stated(&address).map_err(|failure| self.error(failure, model))?;
         if !name::is_file_name(&stated.etag) {
             return Err(refused("has an ETag that cannot name a file".to_owned()));
         }
         if stated.commit.is_some_and(|commit| commit != listing.commit) {
-            return Err(refused(
-                "belongs to another commit than asked for".to_owned(),
-            ));
+            return Err(refused("belongs to another commit than asked for".to_owned()));
         }
         let Some(size) = stated.size.or_else(|| listing.size(file)) else {
             return Err(refused("does not say how long the file is".to_owned()));
         };
         if size > largest {
-            return Err(refused(format!(
-                "states {size} bytes for {file}, the limit is {largest}"
-            )));
+            return Err(refused(format!("states {size} bytes for {file}, the limit is {largest}")));
         }
-        Ok(Wanted {
-            file: file.to_owned(),
-            etag: stated.etag,
-            size,
-            address,
-        })
+        Ok(Wanted { file: file.to_owned(), etag: stated.etag, size, address })
     }
 }
 
@@ -345,11 +318,7 @@ fn absent(model: &ModelName, store: &Store, why: &str, remedy: &str) -> Error {
             "{} lacks its configuration or a part of its weights",
             store.snapshot(&commit).display()
         ),
-        None => format!(
-            "{} has no revision `{}`",
-            store.root().display(),
-            model.revision
-        ),
+        None => format!("{} has no revision `{}`", store.root().display(), model.revision),
     };
     Error::hub(
         model.to_string(),

@@ -107,18 +107,13 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 /// True for lower-case hexadecimal digits of that number.
 pub(super) fn is_hexadecimal(text: &str, digits: usize) -> bool {
-    text.len() == digits
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// True for a path that a repository may list: relative, and never upwards.
 pub(super) fn stays_inside(path: &str) -> bool {
     !path.contains(['\\', '\0'])
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 fn is_plain(text: &str, longest: usize) -> bool {

@@ -91,17 +91,13 @@ impl HubOptions {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| -> Result<Option<String>> {
             let unreadable = |_| Error::input(name, "the variable is not UTF-8", "plain text");
-            variable(name)
-                .map(|value| value.into_string().map_err(unreadable))
-                .transpose()
+            variable(name).map(|value| value.into_string().map_err(unreadable)).transpose()
         };
         let path = |name: &str| variable(name).map(|value| at_home(value, home.as_deref()));
         let own = match (path("HF_HOME"), path("XDG_CACHE_HOME")) {
             (Some(own), _) => Some(own),
             (None, Some(caches)) => Some(caches.join("huggingface")),
-            (None, None) => home
-                .as_deref()
-                .map(|home| home.join(".cache").join("huggingface")),
+            (None, None) => home.as_deref().map(|home| home.join(".cache").join("huggingface")),
         };
         let cache = match (path("HF_HUB_CACHE"), &own) {
             (Some(cache), _) => cache,
@@ -168,22 +164,10 @@ mod tests {
     fn the_cache_is_where_python_has_it() {
         let cache = |variables: &[(&str, &str)]| options(variables).expect("options").cache;
         assert_eq!(cache(&[]), Path::new("/ada/.cache/huggingface/hub"));
-        assert_eq!(
-            cache(&[("XDG_CACHE_HOME", "/x")]),
-            Path::new("/x/huggingface/hub")
-        );
-        assert_eq!(
-            cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/h")]),
-            Path::new("/ada/h/hub")
-        );
-        assert_eq!(
-            cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]),
-            Path::new("/c")
-        );
-        assert_eq!(
-            cache(&[("HF_HUB_CACHE", "")]),
-            Path::new("/ada/.cache/huggingface/hub")
-        );
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/h")]), Path::new("/ada/h/hub"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), Path::new("/c"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "")]), Path::new("/ada/.cache/huggingface/hub"));
     }
 
     #[test]
@@ -203,9 +187,7 @@ mod tests {
         assert_eq!(set.certificates.as_deref(), Some(Path::new("/ada/own.pem")));
         assert!(!format!("{set:?}").contains("secret"));
         assert_eq!(set.token.expect("a token").header(), "Bearer hf_secret");
-        let offline = options(&[("HF_HUB_OFFLINE", "0")])
-            .expect("options")
-            .offline;
+        let offline = options(&[("HF_HUB_OFFLINE", "0")]).expect("options").offline;
         assert!(!offline);
     }
 
@@ -222,10 +204,7 @@ mod tests {
     fn a_token_that_would_break_a_header_is_refused() {
         let refused = options(&[("HF_TOKEN", "a\r\nHost: b")]).expect_err("refused");
         let refused = refused.to_string();
-        assert!(
-            refused.contains("HF_TOKEN") && !refused.contains("Host"),
-            "{refused}"
-        );
+        assert!(refused.contains("HF_TOKEN") && !refused.contains("Host"), "{refused}");
     }
 
     #[test]

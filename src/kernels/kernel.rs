@@ -72,15 +72,7 @@ pub trait Kernel: Copy + Debug + PartialEq {
 /// Path and text of a shader.
 macro_rules! shader_text {
     ($path:literal) => {
-        (
-            $path,
-            include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/shaders/",
-                $path,
-                ".wgsl"
-            )),
-        )
+        ($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path, ".wgsl")))
     };
 }
 pub(crate) use shader_text;
@@ -111,10 +103,7 @@ impl Signature {
     /// How many storage buffers the shader binds.
     #[must_use]
     pub fn bindings(&self) -> Bindings {
-        Bindings {
-            reads: self.operands.len(),
-            writes: self.results.len(),
-        }
+        Bindings { reads: self.operands.len(), writes: self.results.len() }
     }
 
     /// The operands that there are.
@@ -162,13 +151,7 @@ impl Operand {
     /// An operand that is always there.
     #[must_use]
     pub const fn new(name: &'static str, role: Role, extent: Extent, fill: Fill) -> Self {
-        Operand {
-            name,
-            role,
-            extent,
-            fill,
-            present: true,
-        }
+        Operand { name, role, extent, fill, present: true }
     }
 
     /// A result.

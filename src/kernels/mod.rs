@@ -253,12 +253,7 @@ impl Op {
         let workgroups = variant::fold(total, device)?;
         let params = words(workgroups[0]);
         debug_assert!(params.len().is_multiple_of(4));
-        Ok(Launch {
-            variant,
-            workgroups,
-            params,
-            bindings: self.signature().bindings(),
-        })
+        Ok(Launch { variant, workgroups, params, bindings: self.signature().bindings() })
     }
 }
 

@@ -12,23 +12,14 @@ pub fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Adding this constant rounds to an integer and leaves it in the low mantissa bits, biased so
     // that a shift by 23 makes it an exponent.
     const ROUND: f32 = 12_582_912.0 + 127.0;
-    let shifted = simd.mul_add_e_f32s(
-        x,
-        simd.splat_f32s(std::f32::consts::LOG2_E),
-        simd.splat_f32s(ROUND),
-    );
+    let shifted =
+        simd.mul_add_e_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), simd.splat_f32s(ROUND));
     let n = simd.sub_f32s(shifted, simd.splat_f32s(ROUND));
     // ln 2 in two parts, the first exact in few bits.
     let r = simd.mul_add_e_f32s(n, simd.splat_f32s(-0.693_359_4), x);
     let r = simd.mul_add_e_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
     let mut p = simd.splat_f32s(1.987_569_1e-4);
-    for c in [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = simd.mul_add_e_f32s(p, r, simd.splat_f32s(c));
     }
     let p = simd.mul_add_e_f32s(simd.mul_f32s(p, r), r, r);
@@ -89,10 +80,7 @@ pub fn softmax_row_in<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f
         sum = simd.add_f32s(sum, *block);
     }
     if !rest.is_empty() {
-        let last = exp(
-            simd,
-            simd.sub_f32s(load_end(simd, rest, f32::NEG_INFINITY), shift),
-        );
+        let last = exp(simd, simd.sub_f32s(load_end(simd, rest, f32::NEG_INFINITY), shift));
         simd.partial_store_f32s(rest, last);
         sum = simd.add_f32s(sum, last);
     }
@@ -106,9 +94,8 @@ mod tests {
     #[test]
     fn softmax_of_any_length_is_that_of_f64() {
         for length in 1..70 {
-            let scores: Vec<f32> = (0..length)
-                .map(|i| ((i * 37 % 101) as f32 - 50.0) * 1.9)
-                .collect();
+            let scores: Vec<f32> =
+                (0..length).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1.9).collect();
             let mut row = scores.clone();
             let mut maximum = -60.0;
             let sum = softmax_row(&mut row, &mut maximum);
@@ -118,16 +105,8 @@ mod tests {
             let total: f64 = exact.clone().sum();
             assert!((f64::from(sum) / total - 1.0).abs() < 1e-6, "{length}");
             for ((&x, exact), s) in row.iter().zip(exact).zip(&scores) {
-                let bound = if s - expected < -86.9 {
-                    1e-37
-                } else {
-                    4e-7 * exact
-                };
-                assert!(
-                    (f64::from(x) - exact).abs() <= bound,
-                    "e^{} = {x}",
-                    s - expected
-                );
+                let bound = if s - expected < -86.9 { 1e-37 } else { 4e-7 * exact };
+                assert!((f64::from(x) - exact).abs() <= bound, "e^{} = {x}", s - expected);
             }
         }
     }

@@ -25,11 +25,7 @@ impl Row {
     /// A row of an op with operands of ordinary size.
     #[must_use]
     pub fn of(op: Op) -> Self {
-        Row {
-            op,
-            spread: 1.0,
-            terms: op.terms(),
-        }
+        Row { op, spread: 1.0, terms: op.terms() }
     }
 
     /// Shape and options in words.
@@ -79,13 +75,7 @@ fn with_halves(rows: &[Row]) -> Vec<Row> {
     for (i, row) in rows.iter().enumerate() {
         let mut roles = [row.op.operand_roles(), row.op.result_roles()].concat();
         roles.retain(|r| Role::NARROW.contains(r));
-        let elements: usize = row
-            .op
-            .signature()
-            .result_extents()
-            .iter()
-            .map(Extent::len)
-            .sum();
+        let elements: usize = row.op.signature().result_extents().iter().map(Extent::len).sum();
         let few = matches!(row.op, Op::Gemm(_) | Op::Attention(_)) && i % 6 != 0;
         if roles.is_empty() || few || elements > 300_000 || row.terms > 50_000 {
             continue;
@@ -167,24 +157,14 @@ impl Problem {
             })
             .collect();
         let results = signature.result_extents();
-        let wide: Vec<Vec<f64>> = operands
-            .iter()
-            .map(|o| o.iter().map(|&x| f64::from(x)).collect())
-            .collect();
+        let wide: Vec<Vec<f64>> =
+            operands.iter().map(|o| o.iter().map(|&x| f64::from(x)).collect()).collect();
         let inputs: Vec<&[f64]> = wide.iter().map(Vec::as_slice).collect();
-        let mut expected: Vec<Vec<f64>> = results
-            .iter()
-            .map(|e| vec![f64::NAN; e.padded_len()])
-            .collect();
+        let mut expected: Vec<Vec<f64>> =
+            results.iter().map(|e| vec![f64::NAN; e.padded_len()]).collect();
         let mut outputs: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
         row.op.reference(&inputs, &mut outputs);
-        Problem {
-            row: row.clone(),
-            extents,
-            results,
-            operands,
-            expected,
-        }
+        Problem { row: row.clone(), extents, results, operands, expected }
     }
 
     /// The op.
@@ -203,11 +183,8 @@ impl Problem {
     #[must_use]
     pub fn on_cpu(&self) -> Outcome {
         let inputs: Vec<&[f32]> = self.operands.iter().map(Vec::as_slice).collect();
-        let mut found: Vec<Vec<f32>> = self
-            .results
-            .iter()
-            .map(|e| vec![f32::NAN; e.padded_len()])
-            .collect();
+        let mut found: Vec<Vec<f32>> =
+            self.results.iter().map(|e| vec![f32::NAN; e.padded_len()]).collect();
         let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
         self.row.op.fast(&inputs, &mut outputs);
         self.compare("cpu", &found)

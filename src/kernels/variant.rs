@@ -14,10 +14,7 @@ pub struct Mode {
 
 impl Mode {
     /// Nothing special.
-    pub const PLAIN: Mode = Mode {
-        name: "",
-        constants: &[],
-    };
+    pub const PLAIN: Mode = Mode { name: "", constants: &[] };
 }
 
 /// One specialisation of a shader.
@@ -86,8 +83,7 @@ impl Variant {
     /// The value of a constant, if it sets it.
     #[must_use]
     pub fn constant(&self, name: &str) -> Option<u32> {
-        self.all_constants()
-            .find_map(|(n, value)| (n == name).then_some(value))
+        self.all_constants().find_map(|(n, value)| (n == name).then_some(value))
     }
 
     /// Whether it leans on more than plain shaders, which drivers get wrong now and then: it is checked

@@ -140,9 +140,7 @@ impl Model {
     /// As [`Model::run_with`].
     pub fn profile(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Profile> {
         let batch = self.batch(inputs, options)?;
-        let items = self
-            .most_items(&batch, options)?
-            .clamp(1, batch.items.max(1));
+        let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
         let request = self.request(items, batch.sizes, options)?;
         let mut measured = self.with_session(&request, &mut |_, _| {}, |session| {
             for array in &batch.arrays {
@@ -180,29 +178,18 @@ fn measure(
         kernel_seconds: 0.0,
         launches: Vec::new(),
         host: host
-            .map(|(name, start_seconds, seconds)| HostSpan {
-                name,
-                start_seconds,
-                seconds,
-            })
+            .map(|(name, start_seconds, seconds)| HostSpan { name, start_seconds, seconds })
             .collect(),
     };
     let (report, variants) = (session.plan().report(), session.variant_names());
-    for Span {
-        node,
-        start,
-        seconds,
-    } in measured.device
-    {
+    for Span { node, start, seconds } in measured.device {
         let of = &report.nodes[node];
         match profile.launches.last_mut() {
             Some(last) if last.parts > 0 && last.label == of.label => {
                 last.parts += 1;
                 last.seconds += seconds;
             }
-            _ => profile
-                .launches
-                .push(launch(of, variants[node], start, seconds)),
+            _ => profile.launches.push(launch(of, variants[node], start, seconds)),
         }
     }
     for launch in &mut profile.launches {
@@ -243,11 +230,7 @@ fn rates(flops: u64, bytes: u64, seconds: f64) -> (f64, f64) {
 }
 
 fn share(ceiling: &Ceiling, flops: u64, bytes: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 {
-        ceiling.seconds(flops, bytes) / seconds
-    } else {
-        0.0
-    }
+    if seconds > 0.0 { ceiling.seconds(flops, bytes) / seconds } else { 0.0 }
 }
 
 impl Profile {
@@ -256,9 +239,8 @@ impl Profile {
     pub fn kernels(&self) -> Vec<KernelTotal> {
         let mut totals: BTreeMap<(&str, &str), KernelTotal> = BTreeMap::new();
         for launch in &self.launches {
-            let total = totals
-                .entry((launch.kernel, &launch.variant))
-                .or_insert_with(|| KernelTotal {
+            let total =
+                totals.entry((launch.kernel, &launch.variant)).or_insert_with(|| KernelTotal {
                     kernel: launch.kernel,
                     variant: launch.variant.clone(),
                     launches: 0,

@@ -30,9 +30,7 @@ pub struct TuneOptions {
 impl Default for TuneOptions {
     /// A minute.
     fn default() -> Self {
-        TuneOptions {
-            time: Duration::from_secs(60),
-        }
+        TuneOptions { time: Duration::from_secs(60) }
     }
 }
 
@@ -131,9 +129,7 @@ impl Model {
             ));
         };
         let batch = self.batch(inputs, options)?;
-        let items = self
-            .most_items(&batch, options)?
-            .clamp(1, batch.items.max(1));
+        let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
         let plan = self.plan(&self.request(items, batch.sizes, options)?)?;
         let ops = plan.graph().nodes[plan.once()..].iter().map(|n| n.op);
         let report = tune(parameters.device(), ops, tuning, progress)?;
@@ -169,9 +165,7 @@ pub fn tune(
     for op in ops {
         let Some(bucket) = bucket(&op) else { continue };
         let work = op.cost().flops + op.cost().bytes;
-        let known = groups
-            .iter_mut()
-            .find(|g| g.op.kernel() == op.kernel() && g.bucket == bucket);
+        let known = groups.iter_mut().find(|g| g.op.kernel() == op.kernel() && g.bucket == bucket);
         match known {
             Some(group) => {
                 if work > group.op.cost().flops + group.op.cost().bytes {
@@ -180,12 +174,7 @@ pub fn tune(
                 group.launches += 1;
                 group.work += work;
             }
-            None => groups.push(Group {
-                op,
-                bucket,
-                launches: 1,
-                work,
-            }),
+            None => groups.push(Group { op, bucket, launches: 1, work }),
         }
     }
     groups.retain(|g| device.candidates(&g.op).len() > 1);
@@ -237,11 +226,7 @@ fn tune_group(
         let failure = device.failure(&group.op, variant);
         if let Some(why) = failure {
             device.deny(variant, why.clone());
-            tried.push(Tried {
-                variant: name,
-                seconds: None,
-                failure: Some(why),
-            });
+            tried.push(Tried { variant: name, seconds: None, failure: Some(why) });
             continue;
         }
         let limit = best.map(|(seconds, _)| seconds);
@@ -251,18 +236,12 @@ fn tune_group(
                 if best.is_none_or(|(least, _)| seconds < 0.95 * least) {
                     best = Some((seconds, variant));
                 }
-                tried.push(Tried {
-                    variant: name,
-                    seconds: Some(seconds),
-                    failure: None,
-                });
+                tried.push(Tried { variant: name, seconds: Some(seconds), failure: None });
             }
             Err(error @ Error::DeviceLost { .. }) => return Err(error),
-            Err(error) => tried.push(Tried {
-                variant: name,
-                seconds: None,
-                failure: Some(error.to_string()),
-            }),
+            Err(error) => {
+                tried.push(Tried { variant: name, seconds: None, failure: Some(error.to_string()) })
+            }
         }
     }
     Ok(match best {

@@ -48,13 +48,11 @@ impl Frame {
         use rayon::prelude::*;
         let mut rgb = room(width, height)?;
         rgb.resize(width * height * 3, 0);
-        rgb.par_chunks_mut(width * 3)
-            .enumerate()
-            .for_each(|(y, row)| {
-                for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-                    pixel.copy_from_slice(&colour(x, y));
-                }
-            });
+        rgb.par_chunks_mut(width * 3).enumerate().for_each(|(y, row)| {
+            for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+                pixel.copy_from_slice(&colour(x, y));
+            }
+        });
         Frame::new(width, height, rgb)
     }
 

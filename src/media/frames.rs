@@ -49,10 +49,7 @@ impl Frames {
         let path = path.as_ref();
         if path == Path::new("-") {
             let name = "standard input";
-            return Ok(Self::stream(
-                y4m::Reader::new(std::io::stdin().lock(), name)?,
-                None,
-            ));
+            return Ok(Self::stream(y4m::Reader::new(std::io::stdin().lock(), name)?, None));
         }
         if path.is_dir() {
             return Self::folder(path);
@@ -73,11 +70,7 @@ impl Frames {
             return Ok(Self::new(
                 frames.map(|(index, found)| {
                     let (frame, time) = found?;
-                    Ok(NamedFrame {
-                        name: format!("frame {index}"),
-                        frame,
-                        time: Some(time),
-                    })
+                    Ok(NamedFrame { name: format!("frame {index}"), frame, time: Some(time) })
                 }),
                 None,
                 None,
@@ -96,13 +89,7 @@ impl Frames {
         length: Option<usize>,
         rate: Option<(u32, u32)>,
     ) -> Self {
-        Frames {
-            frames: Box::new(frames),
-            length,
-            rate,
-            size: None,
-            ended: false,
-        }
+        Frames { frames: Box::new(frames), length, rate, size: None, ended: false }
     }
 
     fn stream<R: std::io::BufRead + 'static>(
@@ -114,11 +101,7 @@ impl Frames {
             Duration::from_secs_f64(f64::from(seconds) / f64::from(count.max(1)))
         });
         let frames = reader.enumerate().map(move |(index, frame)| {
-            Ok(NamedFrame {
-                name: format!("frame {index}"),
-                frame: frame?,
-                time,
-            })
+            Ok(NamedFrame { name: format!("frame {index}"), frame: frame?, time })
         });
         Self::new(frames, length, rate)
     }
@@ -131,21 +114,15 @@ impl Frames {
     /// Some pictures, in the order in which they are given.
     #[must_use]
     pub fn pictures(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let named = paths
-            .into_iter()
-            .map(|path| (path.display().to_string(), path));
+        let named = paths.into_iter().map(|path| (path.display().to_string(), path));
         Self::files(named.collect())
     }
 
     fn files(pictures: Vec<(String, PathBuf)>) -> Self {
         let length = pictures.len();
-        let frames = pictures.into_iter().map(|(name, path)| {
-            Ok(NamedFrame {
-                name,
-                frame: picture::read(path)?,
-                time: None,
-            })
-        });
+        let frames = pictures
+            .into_iter()
+            .map(|(name, path)| Ok(NamedFrame { name, frame: picture::read(path)?, time: None }));
         Self::new(frames, Some(length), None)
     }
 
@@ -320,10 +297,7 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
         let order = if x.is_ascii_digit() && y.is_ascii_digit() {
             let (first, second) = (number(&mut left), number(&mut right));
-            first
-                .len()
-                .cmp(&second.len())
-                .then_with(|| first.cmp(second))
+            first.len().cmp(&second.len()).then_with(|| first.cmp(second))
         } else {
             (left, right) = (&left[1..], &right[1..]);
             x.cmp(&y)

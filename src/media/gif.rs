@@ -149,10 +149,7 @@ pub fn write(
     write_whole(path, |out| {
         let mut failed = None;
         let encoded = {
-            let writer = Remembering {
-                out,
-                failed: &mut failed,
-            };
+            let writer = Remembering { out, failed: &mut failed };
             encode(writer, path, frames, &mut written)
         };
         match failed {
@@ -188,19 +185,13 @@ fn encode(
                 ),
             ));
         }
-        let rgba = frame
-            .rgb()
-            .chunks_exact(3)
-            .flat_map(|p| [p[0], p[1], p[2], 255])
-            .collect();
+        let rgba = frame.rgb().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
         let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let Some(picture) = image::RgbaImage::from_raw(side(width), side(height), rgba) else {
             return Err(Error::input("frame", "has no pixels", "at least one"));
         };
         let delay = Delay::from_saturating_duration(delay);
-        encoder
-            .encode_frame(image::Frame::from_parts(picture, 0, 0, delay))
-            .map_err(failed)?;
+        encoder.encode_frame(image::Frame::from_parts(picture, 0, 0, delay)).map_err(failed)?;
         *written += 1;
     }
     if *written == 0 {

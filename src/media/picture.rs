@@ -78,12 +78,7 @@ const STILLS: Kinds = Kinds {
     hint: "use a PNG, JPEG or WebP file",
 };
 const WITH_GIF: Kinds = Kinds {
-    formats: &[
-        ImageFormat::Png,
-        ImageFormat::WebP,
-        ImageFormat::Jpeg,
-        ImageFormat::Gif,
-    ],
+    formats: &[ImageFormat::Png, ImageFormat::WebP, ImageFormat::Jpeg, ImageFormat::Gif],
     none: "this is neither PNG nor JPEG nor WebP nor GIF",
     hint: "use a PNG, JPEG, WebP or GIF file",
 };
@@ -91,11 +86,7 @@ const WITH_GIF: Kinds = Kinds {
 fn read_with(path: &Path, kinds: &Kinds, rgb: fn(&DynamicImage) -> RgbImage) -> Result<Frame> {
     let io = |e| Error::io("read", path, e);
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(io)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
+    File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     decode(&bytes, kinds, rgb).map_err(|(what, hint)| media(path, what, hint))
 }
 
@@ -117,18 +108,11 @@ pub fn write_png(path: impl AsRef<Path>, frame: &Frame) -> Result<()> {
             image::ExtendedColorType::Rgb8,
         )
         .map_err(|e| media(path, e.to_string(), "crop the picture"))?;
-    write_whole(path, |out| {
-        out.write_all(&bytes)
-            .map_err(|e| Error::io("write", path, e))
-    })
+    write_whole(path, |out| out.write_all(&bytes).map_err(|e| Error::io("write", path, e)))
 }
 
 fn media(path: &Path, what: String, hint: &str) -> Error {
-    Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint: hint.to_owned(),
-    }
+    Error::Media { path: path.to_path_buf(), what, hint: hint.to_owned() }
 }
 
 /// The picture in a file's bytes, or what is wrong and what to do.

@@ -46,10 +46,7 @@ impl Resampling {
     /// The filter of a number, as `resample` in `preprocessor_config.json` gives it.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
-        usize::try_from(number)
-            .ok()
-            .and_then(|n| Self::ALL.get(n))
-            .copied()
+        usize::try_from(number).ok().and_then(|n| Self::ALL.get(n)).copied()
     }
 
     /// How far the filter reaches to either side, in pixels of the coarser picture.
@@ -118,9 +115,8 @@ fn taps(from: usize, to: usize, how: Resampling) -> Vec<Taps> {
             // Truncated towards zero after the clamp, as C does.
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(from);
-            let mut weights: Vec<f64> = (first..end)
-                .map(|x| how.weight((x as f64 - centre + 0.5) * step))
-                .collect();
+            let mut weights: Vec<f64> =
+                (first..end).map(|x| how.weight((x as f64 - centre + 0.5) * step)).collect();
             // In order: the rounding of the sum counts.
             let mut sum = 0.0;
             for weight in &weights {
@@ -135,10 +131,7 @@ fn taps(from: usize, to: usize, how: Resampling) -> Vec<Taps> {
                 let w = w * f64::from(1u32 << PRECISION);
                 (w + f64::copysign(0.5, w)) as i32
             };
-            Taps {
-                first,
-                weights: weights.into_iter().map(fixed).collect(),
-            }
+            Taps { first, weights: weights.into_iter().map(fixed).collect() }
         })
         .collect()
 }
@@ -164,11 +157,7 @@ fn colour(sum: i32) -> u8 {
 /// [`Error::Input`] when a side is zero, [`Error::Limit`] when there is no memory for the result.
 pub fn resize(frame: &Frame, width: usize, height: usize, how: Resampling) -> Result<Frame> {
     if width == 0 || height == 0 {
-        return Err(Error::input(
-            "size",
-            format!("{width}×{height} pixels"),
-            "at least one pixel",
-        ));
+        return Err(Error::input("size", format!("{width}×{height} pixels"), "at least one pixel"));
     }
     if (width, height) == (frame.width(), frame.height()) {
         return Ok(frame.clone());
@@ -223,20 +212,18 @@ fn rows(frame: &Frame, height: usize, how: Resampling) -> Result<Frame> {
     let mut rgb = room(frame.width(), height)?;
     rgb.resize(stride * height, 0);
     let taps = taps(frame.height(), height, how);
-    rgb.par_chunks_exact_mut(stride)
-        .zip(&taps)
-        .for_each(|(to, taps)| {
-            let mut sums = vec![HALF; stride];
-            let from = frame.rgb().chunks_exact(stride).skip(taps.first);
-            for (row, &weight) in from.zip(&taps.weights) {
-                for (sum, &value) in sums.iter_mut().zip(row) {
-                    *sum += i32::from(value) * weight;
-                }
+    rgb.par_chunks_exact_mut(stride).zip(&taps).for_each(|(to, taps)| {
+        let mut sums = vec![HALF; stride];
+        let from = frame.rgb().chunks_exact(stride).skip(taps.first);
+        for (row, &weight) in from.zip(&taps.weights) {
+            for (sum, &value) in sums.iter_mut().zip(row) {
+                *sum += i32::from(value) * weight;
             }
-            for (value, sum) in to.iter_mut().zip(sums) {
-                *value = colour(sum);
-            }
-        });
+        }
+        for (value, sum) in to.iter_mut().zip(sums) {
+            *value = colour(sum);
+        }
+    });
     Frame::new(frame.width(), height, rgb)
 }
 
@@ -244,9 +231,7 @@ fn rows(frame: &Frame, height: usize, how: Resampling) -> Result<Frame> {
 fn nearest(frame: &Frame, width: usize, height: usize) -> Result<Frame> {
     let columns = places(frame.width(), width);
     let rows = places(frame.height(), height);
-    Frame::from_fn(width, height, |x, y| {
-        frame.pixel(columns[x], rows[y]).unwrap_or_default()
-    })
+    Frame::from_fn(width, height, |x, y| frame.pixel(columns[x], rows[y]).unwrap_or_default())
 }
 
 /// The source pixel of every pixel of a side. Steps are added up one by one, since Pillow's

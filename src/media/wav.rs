@@ -52,10 +52,7 @@ impl Sound {
         if rate == 0 || channels == 0 || !samples.len().is_multiple_of(channels) {
             return Err(Error::input(
                 "sound",
-                format!(
-                    "{} samples of {channels} channels at {rate} a second",
-                    samples.len()
-                ),
+                format!("{} samples of {channels} channels at {rate} a second", samples.len()),
                 "a rate, at least one channel, and as many samples in each",
             ));
         }
@@ -66,11 +63,7 @@ impl Sound {
                 "finite numbers",
             ));
         }
-        Ok(Sound {
-            rate,
-            channels,
-            samples,
-        })
+        Ok(Sound { rate, channels, samples })
     }
 
     /// Samples a second, of each channel.
@@ -183,10 +176,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
             }
         }
         (format, bits) => {
-            return Err(media(
-                path,
-                format!("its samples are {format:?} of {bits} bits"),
-            ));
+            return Err(media(path, format!("its samples are {format:?} of {bits} bits")));
         }
     }
     Sound::new(spec.sample_rate, usize::from(spec.channels), samples)
@@ -215,12 +205,7 @@ pub fn write(path: impl AsRef<Path>, sound: &Sound, kind: SampleKind) -> Result<
             hint: "cut the sound".to_owned(),
         });
     };
-    let spec = WavSpec {
-        channels,
-        sample_rate: sound.rate,
-        bits_per_sample: bits,
-        sample_format,
-    };
+    let spec = WavSpec { channels, sample_rate: sound.rate, bits_per_sample: bits, sample_format };
     let failed = |e: hound::Error| {
         let e = match e {
             hound::Error::IoError(e) => e,

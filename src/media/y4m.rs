@@ -138,17 +138,13 @@ fn media(name: &Path, what: impl Into<String>) -> Error {
 /// A line without its end; `None` at the end of the stream.
 fn line(input: &mut impl BufRead, name: &Path, of: impl Fn() -> String) -> Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    input
-        .take(MAX_LINE)
-        .read_until(b'\n', &mut line)
-        .map_err(|e| Error::io("read", name, e))?;
+    input.take(MAX_LINE).read_until(b'\n', &mut line).map_err(|e| Error::io("read", name, e))?;
     match line.pop() {
         Some(b'\n') => Ok(Some(line)),
         None => Ok(None),
-        Some(_) if line.len() as u64 + 1 == MAX_LINE => Err(media(
-            name,
-            format!("{} has no end within {MAX_LINE} bytes", of()),
-        )),
+        Some(_) if line.len() as u64 + 1 == MAX_LINE => {
+            Err(media(name, format!("{} has no end within {MAX_LINE} bytes", of())))
+        }
         Some(_) => Err(media(name, format!("{} ends too early", of()))),
     }
 }
@@ -197,13 +193,7 @@ impl Reader<BufReader<File>> {
         let rest = length.saturating_sub(start);
         let each = each as u64;
         let frames = (rest % each == 0).then_some(rest / each);
-        let reader = Reader {
-            input,
-            name: path.to_path_buf(),
-            header,
-            frames: 0,
-            ended: false,
-        };
+        let reader = Reader { input, name: path.to_path_buf(), header, frames: 0, ended: false };
         Ok((reader, frames.and_then(|n| usize::try_from(n).ok())))
     }
 }
@@ -217,13 +207,7 @@ impl<R: BufRead> Reader<R> {
     pub fn new(mut input: R, name: impl AsRef<Path>) -> Result<Self> {
         let name = name.as_ref();
         let header = header(&mut input, name)?;
-        Ok(Reader {
-            input,
-            name: name.to_path_buf(),
-            header,
-            frames: 0,
-            ended: false,
-        })
+        Ok(Reader { input, name: name.to_path_buf(), header, frames: 0, ended: false })
     }
 
     /// What the stream says of itself.
@@ -243,13 +227,7 @@ impl<R: BufRead> Reader<R> {
         if !rest.is_some_and(|rest| matches!(rest, [] | [b' ', ..])) {
             return Err(wrong(format!("frame {frame} does not begin with FRAME")));
         }
-        let Header {
-            width,
-            height,
-            chroma,
-            range,
-            ..
-        } = self.header;
+        let Header { width, height, chroma, range, .. } = self.header;
         let bytes = chroma.bytes(width, height);
         let mut planes = Vec::new();
         (&mut self.input)
@@ -305,12 +283,7 @@ impl<W: Write> Writer<W> {
             ));
         }
         writeln!(out, "{}", header.line()).map_err(|e| Error::io("write", &name, e))?;
-        Ok(Writer {
-            out,
-            name,
-            header,
-            frames: 0,
-        })
+        Ok(Writer { out, name, header, frames: 0 })
     }
 
     /// Writes the next frame.
@@ -349,9 +322,8 @@ pub fn write(
 ) -> Result<usize> {
     let path = path.as_ref();
     let mut frames = frames.into_iter();
-    let first = frames
-        .next()
-        .ok_or_else(|| Error::input("frames", "there are none", "at least one"))??;
+    let first =
+        frames.next().ok_or_else(|| Error::input("frames", "there are none", "at least one"))??;
     let header = Header {
         width: first.width(),
         height: first.height(),

@@ -98,16 +98,12 @@ impl Chroma {
     #[must_use]
     pub fn bytes(self, width: usize, height: usize) -> usize {
         let [columns, rows] = self.colour_size(width, height);
-        width
-            .saturating_mul(height)
-            .saturating_add(columns.saturating_mul(rows).saturating_mul(2))
+        width.saturating_mul(height).saturating_add(columns.saturating_mul(rows).saturating_mul(2))
     }
 
     /// Columns and rows of a plane of colour differences.
     fn colour_size(self, width: usize, height: usize) -> [usize; 2] {
-        self.places().map_or([0, 0], |[across, down]| {
-            [across.samples(width), down.samples(height)]
-        })
+        self.places().map_or([0, 0], |[across, down]| [across.samples(width), down.samples(height)])
     }
 }
 
@@ -145,10 +141,7 @@ pub(crate) fn to_rgb(
     let [columns, rows] = chroma.colour_size(width, height);
     let plane = |first: usize| planes.get(first..).unwrap_or_default();
     let first = width.saturating_mul(height);
-    let colours = [
-        plane(first),
-        plane(first.saturating_add(columns.saturating_mul(rows))),
-    ];
+    let colours = [plane(first), plane(first.saturating_add(columns.saturating_mul(rows)))];
     Frame::from_fn(width, height, |x, y| {
         let luma = planes.get(y * width + x).copied().unwrap_or_default();
         let luma = (f32::from(luma) - black) / step;
@@ -167,11 +160,7 @@ pub(crate) fn to_rgb(
         });
         let red = 2.0 * (1.0 - RED) * red;
         let blue = 2.0 * (1.0 - BLUE) * blue;
-        [
-            byte(luma + red),
-            byte(luma - (RED * red + BLUE * blue) / GREEN),
-            byte(luma + blue),
-        ]
+        [byte(luma + red), byte(luma - (RED * red + BLUE * blue) / GREEN), byte(luma + blue)]
     })
 }
 
@@ -183,12 +172,9 @@ pub(crate) fn from_rgb(frame: &Frame, chroma: Chroma, range: Range) -> Vec<u8> {
     let luma = |[red, green, blue]: [f32; 3]| RED * red + GREEN * green + BLUE * blue;
     let mut planes = vec![0; chroma.bytes(width, height)];
     let (brightness, colours) = planes.split_at_mut(width * height);
-    brightness
-        .par_iter_mut()
-        .zip(frame.rgb().par_chunks_exact(3))
-        .for_each(|(to, rgb)| {
-            *to = byte(black + step * luma([rgb[0], rgb[1], rgb[2]].map(f32::from)));
-        });
+    brightness.par_iter_mut().zip(frame.rgb().par_chunks_exact(3)).for_each(|(to, rgb)| {
+        *to = byte(black + step * luma([rgb[0], rgb[1], rgb[2]].map(f32::from)));
+    });
     let Some([across, down]) = chroma.places() else {
         return planes;
     };

@@ -65,10 +65,7 @@ pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
             (Some(adapter), why)
         }
         None if adapters.is_empty() => (None, "no adapter, so the CPU executor".to_owned()),
-        None => (
-            None,
-            "software adapters only, which the CPU executor outruns".to_owned(),
-        ),
+        None => (None, "software adapters only, which the CPU executor outruns".to_owned()),
     }
 }
 
@@ -139,26 +136,20 @@ impl Engine {
     /// The CPU executor.
     #[must_use]
     pub fn cpu() -> Self {
-        Engine {
-            backend: Backend::Cpu,
-        }
+        Engine { backend: Backend::Cpu }
     }
 
     /// The CPU executor in float64, by plain loops that share no code with anything they check.
     #[must_use]
     pub fn reference() -> Self {
-        Engine {
-            backend: Backend::Reference,
-        }
+        Engine { backend: Backend::Reference }
     }
 
     /// An open device.
     #[doc(hidden)]
     #[must_use]
     pub fn on(device: Device) -> Self {
-        Engine {
-            backend: Backend::Gpu(device),
-        }
+        Engine { backend: Backend::Gpu(device) }
     }
 
     /// The host app's own device and queue. The engine keeps to the limits that the app asked for
@@ -300,11 +291,7 @@ fn pick<'a>(
         Error::NoDevice {
             wanted,
             why: why.to_owned(),
-            found: if found.is_empty() {
-                "no adapter".to_owned()
-            } else {
-                found
-            },
+            found: if found.is_empty() { "no adapter".to_owned() } else { found },
             hint,
         }
     };
@@ -312,9 +299,7 @@ fn pick<'a>(
         DeviceChoice::Auto => Ok(automatic(all).0),
         DeviceChoice::Cpu | DeviceChoice::Reference => Ok(None),
         DeviceChoice::Gpu => {
-            let best = all
-                .iter()
-                .min_by_key(|a| (a.kind.rank().unwrap_or(u8::MAX), a.index));
+            let best = all.iter().min_by_key(|a| (a.kind.rank().unwrap_or(u8::MAX), a.index));
             let why = "no driver offers an adapter";
             best.map(Some).ok_or_else(|| none("gpu".to_owned(), why))
         }

@@ -35,11 +35,7 @@ impl Latents {
                 "finite numbers",
             ));
         }
-        Ok(Latents {
-            rows,
-            channels,
-            data,
-        })
+        Ok(Latents { rows, channels, data })
     }
 
     /// Latents N and channels D.

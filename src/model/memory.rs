@@ -25,11 +25,7 @@ impl FromStr for MemorySize {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
             let what = format!("is `{text}`");
-            Error::input(
-                "memory",
-                what,
-                "a size above zero such as 512MiB, 2G or 65536",
-            )
+            Error::input("memory", what, "a size above zero such as 512MiB, 2G or 65536")
         };
         let text = text.trim();
         let digits = |c: char| c.is_ascii_digit() || c == '.';
@@ -88,18 +84,8 @@ mod tests {
         assert_eq!(read("0.5GiB"), Some(512 << 20));
         assert_eq!(read("2gb"), Some(2_000_000_000));
         assert_eq!(read("16777215TiB"), Some(16_777_215 << 40));
-        for bad in [
-            "",
-            "M",
-            "1.2.3M",
-            "-1",
-            "5 apples",
-            "0",
-            "0.1",
-            "99999999999T",
-            "1e3",
-            "infG",
-        ] {
+        for bad in ["", "M", "1.2.3M", "-1", "5 apples", "0", "0.1", "99999999999T", "1e3", "infG"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }
@@ -109,10 +95,7 @@ mod tests {
         for bytes in [1, 1023, 1024, 1025, 123_456_789, (3 << 30) + 1] {
             let text = MemorySize(bytes).to_string();
             let read: MemorySize = text.parse().expect("its own text");
-            assert!(
-                read.0 >= bytes && read.0 as f64 <= 1.1 * bytes as f64 + 1.0,
-                "{text}"
-            );
+            assert!(read.0 >= bytes && read.0 as f64 <= 1.1 * bytes as f64 + 1.0, "{text}");
         }
     }
 }

@@ -222,9 +222,7 @@ impl Model {
     #[doc(hidden)]
     #[must_use]
     pub fn staging_bytes(&self) -> u64 {
-        lock(&self.sessions)
-            .front()
-            .map_or(0, |(_, s)| s.staging_bytes())
+        lock(&self.sessions).front().map_or(0, |(_, s)| s.staging_bytes())
     }
 
     /// Plan report of the session that ran last.
@@ -248,10 +246,7 @@ impl Model {
             let window = match known {
                 Some(window) => window,
                 None => self.fit(&|window_bytes| {
-                    let request = Request {
-                        window_bytes,
-                        ..request
-                    };
+                    let request = Request { window_bytes, ..request };
                     self.session_bytes(&self.plan(&request)?)
                 })?,
             };

@@ -73,11 +73,7 @@ pub fn planned(graph: Graph, device: Option<&DeviceTraits>, precision: Precision
 /// Operations of one workgroup that take some tens of milliseconds: on a core, on a part of a GPU.
 /// Nothing can cut a workgroup once it runs.
 const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
-    if device.software {
-        500_000_000
-    } else {
-        2_000_000_000
-    }
+    if device.software { 500_000_000 } else { 2_000_000_000 }
 }
 
 /// Parts to divide a product's inner dimension or an attention's keys into, so that few rows still fill
@@ -96,11 +92,7 @@ pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
         _ => return 1,
     };
     let busy = device.busy_workgroups as usize;
-    let wanted = if groups == 0 || 5 * groups >= 4 * busy {
-        1
-    } else {
-        busy.div_ceil(groups)
-    };
+    let wanted = if groups == 0 || 5 * groups >= 4 * busy { 1 } else { busy.div_ceil(groups) };
     // An exponential is worth about twenty operations.
     let work = op.cost().flops + 20 * pairs as u64;
     let bounded = work.div_ceil(most_of_a_workgroup(device) * groups.max(1) as u64) as usize;

@@ -76,9 +76,7 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<()> {
         let batch = self.batch(inputs, options)?;
-        let items = self
-            .most_items(&batch, options)?
-            .clamp(1, batch.items.max(1));
+        let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
         let request = self.request(items, batch.sizes, options)?;
         self.with_session(&request, progress, |_| Ok(()))?;
         progress(1, 1);
@@ -114,22 +112,15 @@ impl Model {
             Ok::<_, Error>(self.route(&make)?.1)
         };
         request.window_bytes = self.fit(&|window_bytes| {
-            let request = Request {
-                window_bytes,
-                ..request
-            };
+            let request = Request { window_bytes, ..request };
             self.session_bytes(&plan(request)?)
         })?;
         let mut session = self.prepared(plan(request)?, &mut |_, _| {})?;
         let mut latents = Vec::with_capacity(batch.items);
         let items = batch.items as u64;
         // Points are for decoders.
-        let known: Vec<String> = session
-            .plan()
-            .graph()
-            .inputs()
-            .map(|(n, ..)| n.to_owned())
-            .collect();
+        let known: Vec<String> =
+            session.plan().graph().inputs().map(|(n, ..)| n.to_owned()).collect();
         for item in 0..batch.items {
             for array in &batch.arrays {
                 if known.iter().any(|n| *n == array.name) {
@@ -161,10 +152,8 @@ impl Model {
         }
         let mut rows = NamedTensors::new();
         for array in &self.description.blueprint(&batch.sizes).inputs {
-            let (Content::Given { input, channels }
-            | Content::Linear {
-                input, channels, ..
-            }) = &array.content
+            let (Content::Given { input, channels } | Content::Linear { input, channels, .. }) =
+                &array.content
             else {
                 continue;
             };
@@ -247,15 +236,12 @@ impl Model {
                 session.run(&mut inner)?;
                 let outputs = &session.plan().graph().outputs;
                 let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
-                let read = names
-                    .into_iter()
-                    .map(|n| Ok((n.clone(), session.read(&n)?)));
+                let read = names.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
                 read.collect::<Result<Vec<_>>>()
             })?;
             for (name, tensor) in outputs {
-                let (shape, all) = results
-                    .entry(name)
-                    .or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
+                let (shape, all) =
+                    results.entry(name).or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
                 if turn > 0 {
                     shape[0] += tensor.shape()[0];
                 }
@@ -286,11 +272,7 @@ impl Model {
             Some((_, session)) => session,
             None => {
                 // Make room before allocating, not after.
-                let others = if self.budget.is_some() {
-                    0
-                } else {
-                    SESSIONS - 1
-                };
+                let others = if self.budget.is_some() { 0 } else { SESSIONS - 1 };
                 sessions.truncate(others);
                 self.session(request, progress)?
             }

@@ -23,20 +23,12 @@ impl Array {
         each: usize,
         data: Vec<f32>,
     ) -> Self {
-        Array {
-            name: name.into(),
-            each: Some(each),
-            data,
-        }
+        Array { name: name.into(), each: Some(each), data }
     }
 
     /// An array that all items share.
     pub(crate) fn shared(name: &'static str, data: Vec<f32>) -> Self {
-        Array {
-            name: name.into(),
-            each: None,
-            data,
-        }
+        Array { name: name.into(), each: None, data }
     }
 
     /// Elements of some items.
@@ -69,9 +61,8 @@ pub(crate) fn named<'a, const N: usize>(
         names.extend(optional.iter().map(|n| format!("`{n}` (optional)")));
         names.join(", ")
     };
-    if let Some(name) = inputs
-        .keys()
-        .find(|n| !required.contains(&n.as_str()) && !optional.contains(&n.as_str()))
+    if let Some(name) =
+        inputs.keys().find(|n| !required.contains(&n.as_str()) && !optional.contains(&n.as_str()))
     {
         return Err(Error::input(name, "is unknown to this model", known()));
     }
@@ -80,9 +71,7 @@ pub(crate) fn named<'a, const N: usize>(
         let tensor = inputs.get(name);
         found.push(tensor.ok_or_else(|| Error::input(name, "is missing", known()))?);
     }
-    found
-        .try_into()
-        .map_err(|_| Error::input("inputs", "are incomplete", known()))
+    found.try_into().map_err(|_| Error::input("inputs", "are incomplete", known()))
 }
 
 /// The error for a tensor of the wrong shape.
@@ -116,16 +105,13 @@ pub(crate) fn finite<'a>(
     tensor: &'a Tensor,
     expected: &dyn Fn() -> String,
 ) -> Result<&'a [f32]> {
-    let data = tensor
-        .as_f32()
-        .ok_or_else(|| Error::input(name, "holds no 32-bit floats", expected()))?;
+    let data =
+        tensor.as_f32().ok_or_else(|| Error::input(name, "holds no 32-bit floats", expected()))?;
     match data.iter().position(|x| !x.is_finite()) {
         None => Ok(data),
-        Some(at) => Err(Error::input(
-            name,
-            format!("has {} at element {at}", data[at]),
-            "finite numbers",
-        )),
+        Some(at) => {
+            Err(Error::input(name, format!("has {} at element {at}", data[at]), "finite numbers"))
+        }
     }
 }
 
@@ -142,16 +128,14 @@ pub(crate) fn planes_to_rows(planes: &[f32], channels: usize, pixels: usize) -> 
     }
     for (item, rows) in rows.chunks_exact_mut(each).enumerate() {
         let planes = &planes[item * each..][..each];
-        rows.par_chunks_mut(BLOCK * channels)
-            .enumerate()
-            .for_each(|(block, rows)| {
-                for (i, row) in rows.chunks_exact_mut(channels).enumerate() {
-                    let pixel = block * BLOCK + i;
-                    for (c, value) in row.iter_mut().enumerate() {
-                        *value = planes[c * pixels + pixel];
-                    }
+        rows.par_chunks_mut(BLOCK * channels).enumerate().for_each(|(block, rows)| {
+            for (i, row) in rows.chunks_exact_mut(channels).enumerate() {
+                let pixel = block * BLOCK + i;
+                for (c, value) in row.iter_mut().enumerate() {
+                    *value = planes[c * pixels + pixel];
                 }
-            });
+            }
+        });
     }
     rows
 }

@@ -24,14 +24,7 @@ pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let inputs = input_rows(&mut g, blueprint, request)?;
     let (last, assembled) = latents(&mut g, blueprint, request, &inputs)?;
     for decoder in &blueprint.decoders {
-        outputs(
-            &mut g,
-            blueprint,
-            decoder,
-            request,
-            &inputs,
-            (last, &assembled),
-        )?;
+        outputs(&mut g, blueprint, decoder, request, &inputs, (last, &assembled))?;
     }
     Ok(g)
 }
@@ -57,10 +50,7 @@ fn input_rows(g: &mut Graph, blueprint: &Blueprint, request: &Request) -> Result
         if channels != blueprint.channels {
             return Err(Error::graph(
                 &array.name,
-                format!(
-                    "has rows of {channels} channels, not {}",
-                    blueprint.channels
-                ),
+                format!("has rows of {channels} channels, not {}", blueprint.channels),
             ));
         }
         inputs.push(Rows::new(g, array, request.batch)?);
@@ -76,10 +66,8 @@ fn latents(
     inputs: &[Rows],
 ) -> Result<(ValueId, Vec<View>)> {
     let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
-    let mut last = g.parameter(Recipe::Stored {
-        name: blueprint.latents.tensor.clone(),
-        shape: vec![n, d],
-    });
+    let mut last =
+        g.parameter(Recipe::Stored { name: blueprint.latents.tensor.clone(), shape: vec![n, d] });
     let mut assembled = Vec::new();
     let (mut crossed, mut processed) = (None, None);
     for step in &blueprint.steps {
@@ -225,14 +213,8 @@ fn finish(
         && let Some([a, b]) = named(first).zip(named(second)).map(<[Named; 2]>::from)
     {
         // Two linear layers in a row are one.
-        let weight = Folded::Composed {
-            first: a.clone(),
-            second: b.clone(),
-        };
-        let bias = Some(Folded::ComposedBias {
-            first: a,
-            second: b,
-        });
+        let weight = Folded::Composed { first: a.clone(), second: b.clone() };
+        let bias = Some(Folded::ComposedBias { first: a, second: b });
         let view = g.view(row);
         let row = g.product(second.stage, &second.label, view, weight, bias, None)?;
         return Ok((row, row));
@@ -265,10 +247,7 @@ fn linear(layer: &OutputLinear) -> Linear {
         out: HeadLayout::plain(layer.out),
         unit_window: false,
     };
-    Linear {
-        divisor: layer.divisor,
-        ..Linear::new(vec![part], HeadLayout::plain(layer.input))
-    }
+    Linear { divisor: layer.divisor, ..Linear::new(vec![part], HeadLayout::plain(layer.input)) }
 }
 
 /// Rows of inputs that a window has: keys and values side by side are the widest array.
@@ -283,10 +262,7 @@ fn decode_window_rows(layer: &AttentionLayer, request: &Request) -> usize {
 
 /// The largest number of windows that one item's inputs or queries need.
 pub(crate) fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
-    let one = Request {
-        batch: 1,
-        ..*request
-    };
+    let one = Request { batch: 1, ..*request };
     let most = |arrays: &mut dyn Iterator<Item = usize>, rows: usize| {
         arrays.map(|count| windows(count, rows).len()).max()
     };

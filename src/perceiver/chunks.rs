@@ -72,10 +72,8 @@ impl StreamEncoder {
     /// The encoder, if the blueprint reads its inputs once and row by row.
     pub(crate) fn new(blueprint: Blueprint, folded: bool) -> Result<Self> {
         let crosses = |s: &&Step| matches!(s, Step::Cross(_));
-        let layer = match (
-            blueprint.steps.first(),
-            blueprint.steps.iter().filter(crosses).count(),
-        ) {
+        let layer = match (blueprint.steps.first(), blueprint.steps.iter().filter(crosses).count())
+        {
             (Some(Step::Cross(layer)), 1) => layer.clone(),
             (_, count) => {
                 return Err(Error::input(
@@ -87,11 +85,7 @@ impl StreamEncoder {
         };
         if let Some(array) = blueprint.inputs.iter().find(|a| a.points.is_some()) {
             let what = "has rows at points of their own";
-            return Err(Error::input(
-                &array.name,
-                what,
-                "rows in the order of a grid",
-            ));
+            return Err(Error::input(&array.name, what, "rows in the order of a grid"));
         }
         for array in &blueprint.inputs {
             chunk_of(array, SMALLEST)?;
@@ -103,11 +97,7 @@ impl StreamEncoder {
         }
         let modalities: Vec<_> = blueprint.inputs.iter().collect();
         let folded = folded && encoder_pays(&layer, blueprint.latents.rows, &modalities);
-        Ok(StreamEncoder {
-            blueprint,
-            layer,
-            folded,
-        })
+        Ok(StreamEncoder { blueprint, layer, folded })
     }
 
     /// What it is the encoder of.
@@ -139,11 +129,7 @@ impl StreamEncoder {
     }
 
     fn folded(&self, latents: View) -> FoldedEncoder<'_> {
-        FoldedEncoder {
-            layer: &self.layer,
-            fold: self.fold(),
-            latents,
-        }
+        FoldedEncoder { layer: &self.layer, fold: self.fold(), latents }
     }
 
     /// Shape of the state.
@@ -264,10 +250,7 @@ pub(crate) fn decode(
         heads: vec![head],
         shape: vec![rows, columns],
     };
-    let request = Request {
-        folded,
-        ..Request::whole(Sizes::default(), false)
-    };
+    let request = Request { folded, ..Request::whole(Sizes::default(), false) };
     build::outputs(&mut g, blueprint, &one, &request, &[], (value, &[]))?;
     Ok(g)
 }
@@ -289,10 +272,7 @@ fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
             CONTENT.clone_into(input);
         }
         Content::Learned { channels, .. } => {
-            chunk.content = Content::Given {
-                input: CONTENT.to_owned(),
-                channels: *channels,
-            };
+            chunk.content = Content::Given { input: CONTENT.to_owned(), channels: *channels };
         }
         Content::Tokens { .. } => return whole("are tokens of one text"),
         Content::Convolution { .. } => return whole("are features of a whole picture"),

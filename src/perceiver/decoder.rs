@@ -67,11 +67,7 @@ pub fn decode(
             let q = layer.queries(g, x)?;
             let context = layer.attend(g, q, kv, None, None, true)?[0];
             let hidden = layer.finish(g, context, x)?;
-            let decoded = Decoded {
-                modality,
-                queries: Some(x),
-                hidden,
-            };
+            let decoded = Decoded { modality, queries: Some(x), hidden };
             rest(g, decoded)?;
         }
     }

@@ -42,8 +42,7 @@ impl Description {
     /// Name of the class.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.architecture()
-            .map_or("Perceiver (blueprint)", Architecture::name)
+        self.architecture().map_or("Perceiver (blueprint)", Architecture::name)
     }
 
     /// The configuration.

@@ -24,18 +24,9 @@ pub struct Route {
 pub fn windows(total: usize, rows: usize) -> Vec<Window> {
     let rows = (rows / 64 * 64).max(64);
     if total <= rows {
-        return vec![Window {
-            first: 0,
-            rows: total,
-        }];
+        return vec![Window { first: 0, rows: total }];
     }
-    (0..total)
-        .step_by(rows)
-        .map(|first| Window {
-            first,
-            rows: rows.min(total - first),
-        })
-        .collect()
+    (0..total).step_by(rows).map(|first| Window { first, rows: rows.min(total - first) }).collect()
 }
 
 /// Adds the encoder's cross-attention from `inputs`, one modality after the other, at most
@@ -74,11 +65,7 @@ pub fn encode(
     let q = layer.queries(g, latents)?;
     let all: Vec<(&Rows, Window)> = inputs
         .iter()
-        .flat_map(|rows| {
-            rows.windows(window_rows)
-                .into_iter()
-                .map(move |w| (rows, w))
-        })
+        .flat_map(|rows| rows.windows(window_rows).into_iter().map(move |w| (rows, w)))
         .collect();
     let mut carry: Option<(ValueId, ValueId)> = None;
     let mut assembled = Vec::with_capacity(all.len());

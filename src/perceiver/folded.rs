@@ -25,11 +25,7 @@ use crate::tensor::{Element, Extent};
 const PAIR: u64 = 6;
 
 fn named(layer: &AttentionLayer, leaf: &str, input: usize, output: usize) -> Named {
-    Named {
-        name: format!("{}.attention.{leaf}", layer.prefix),
-        input,
-        output,
-    }
+    Named { name: format!("{}.attention.{leaf}", layer.prefix), input, output }
 }
 
 fn padded_content(modality: &Modality) -> u64 {
@@ -53,10 +49,8 @@ pub(super) fn encoder_pays(
     let widths = (layer.qk + layer.v) as u64;
     let rows: u64 = modalities.iter().map(|m| m.count as u64).sum();
     let plain = rows * widths * (layer.kv_width as u64 + n);
-    let folded: u64 = modalities
-        .iter()
-        .map(|m| n * h * m.count as u64 * (2 * padded_content(m) + PAIR))
-        .sum();
+    let folded: u64 =
+        modalities.iter().map(|m| n * h * m.count as u64 * (2 * padded_content(m) + PAIR)).sum();
     let columns = factor_columns(modalities);
     // The exponentials of the plain route, and the product with the folded values.
     let plain = plain + n * h * rows * PAIR;
@@ -145,10 +139,7 @@ impl FoldedEncoder<'_> {
             Folded::Keys {
                 fold: self.fold.clone(),
                 key: named(layer, "self.key", layer.kv_width, layer.qk),
-                heads: HeadLayout {
-                    heads: layer.heads,
-                    width: layer.qk / layer.heads,
-                },
+                heads: HeadLayout { heads: layer.heads, width: layer.qk / layer.heads },
             },
             None,
             None,
@@ -217,11 +208,7 @@ impl FoldedEncoder<'_> {
                 output: output.clone(),
                 heads: layer.heads,
             },
-            Some(Folded::ValuesBias {
-                fold: self.fold.clone(),
-                value,
-                output,
-            }),
+            Some(Folded::ValuesBias { fold: self.fold.clone(), value, output }),
             layer.residual.then_some(self.latents),
         )?;
         layer.feed_forward(g, a)
@@ -243,10 +230,7 @@ pub(super) fn decoder_parts(
     latents: usize,
     queries: &[&Modality],
 ) -> DecoderParts {
-    let nothing = DecoderParts {
-        queries: false,
-        values: false,
-    };
+    let nothing = DecoderParts { queries: false, values: false };
     // The raw queries would be needed after all.
     if layer.heads != 1 || layer.residual {
         return nothing;
@@ -257,10 +241,7 @@ pub(super) fn decoder_parts(
     let rows: u64 = queries.iter().map(|r| r.count as u64).sum();
     let columns = factor_columns(queries);
     let plain = rows * qk * (e + n) + n * d * qk;
-    let folded: u64 = queries
-        .iter()
-        .map(|m| n * m.count as u64 * (padded_content(m) + PAIR))
-        .sum();
+    let folded: u64 = queries.iter().map(|m| n * m.count as u64 * (padded_content(m) + PAIR)).sum();
     let folded = folded + n * d * columns;
     DecoderParts {
         queries: folded < plain,
@@ -272,10 +253,7 @@ pub(super) fn decoder_parts(
 ///
 /// # Errors
 /// [`Error::Graph`] when widths do not fit, or what the callbacks return.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "those of the plain route, and the parts"
-)]
+#[allow(clippy::too_many_arguments, reason = "those of the plain route, and the parts")]
 pub(super) fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
@@ -302,16 +280,9 @@ pub(super) fn decode(
     let output = named(layer, "output.dense", layer.v, layer.q_width);
     let query = named(layer, "self.query", layer.q_width, layer.qk);
     let keys = if parts.queries {
-        let bias = Folded::QueriesBias {
-            fold: fold.clone(),
-            query: query.clone(),
-            key: key.clone(),
-        };
-        let weight = Folded::Queries {
-            fold: fold.clone(),
-            query,
-            key,
-        };
+        let bias =
+            Folded::QueriesBias { fold: fold.clone(), query: query.clone(), key: key.clone() };
+        let weight = Folded::Queries { fold: fold.clone(), query, key };
         g.product(stage, &label("folded keys"), z, weight, Some(bias), None)?
     } else {
         layer.project(g, z, "key")?
@@ -323,14 +294,8 @@ pub(super) fn decode(
         None
     };
     let values = if parts.values {
-        let weight = Folded::Composed {
-            first: value.clone(),
-            second: output.clone(),
-        };
-        let bias = Folded::ComposedBias {
-            first: value,
-            second: output,
-        };
+        let weight = Folded::Composed { first: value.clone(), second: output.clone() };
+        let bias = Folded::ComposedBias { first: value, second: output };
         g.product(stage, &label("folded values"), z, weight, Some(bias), None)?
     } else {
         layer.project(g, z, "value")?
@@ -398,17 +363,9 @@ pub(super) fn decode(
                     g.factored_queries(stage, &label("attention"), args, inputs)?
                 }
             };
-            let a = if parts.values {
-                context
-            } else {
-                layer.output(g, context, None)?
-            };
+            let a = if parts.values { context } else { layer.output(g, context, None)? };
             let hidden = layer.feed_forward(g, a)?;
-            let decoded = Decoded {
-                modality,
-                queries: x,
-                hidden,
-            };
+            let decoded = Decoded { modality, queries: x, hidden };
             rest(g, decoded)?;
         }
     }

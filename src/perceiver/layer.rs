@@ -56,10 +56,7 @@ impl AttentionLayer {
     }
 
     fn heads_of(&self, channels: usize) -> HeadLayout {
-        HeadLayout {
-            heads: self.heads,
-            width: channels / self.heads.max(1),
-        }
+        HeadLayout { heads: self.heads, width: channels / self.heads.max(1) }
     }
 
     fn part(&self, leaf: &str, out: HeadLayout) -> LinearPart {
@@ -93,10 +90,7 @@ impl AttentionLayer {
         );
         let view = g.view(xn);
         let q = g.linear(self.stage, &self.node("query"), view, linear)?;
-        Ok(AttentionSource {
-            view: g.view(q),
-            column: 0,
-        })
+        Ok(AttentionSource { view: g.view(q), column: 0 })
     }
 
     /// Normalised rows `y` of the keys' and values' side.
@@ -132,11 +126,7 @@ impl AttentionLayer {
         let columns = linear.columns();
         let view = g.view(yn);
         let kv = g.linear(self.stage, &self.node("key value"), view, linear)?;
-        Ok(KeysValues {
-            rows: g.view(kv),
-            k_column: columns[0],
-            v_column: columns[1],
-        })
+        Ok(KeysValues { rows: g.view(kv), k_column: columns[0], v_column: columns[1] })
     }
 
     /// Attention of `q` over `kv`; see [`Graph::attention`].
@@ -152,10 +142,7 @@ impl AttentionLayer {
         carry: Option<(ValueId, ValueId)>,
         finish: bool,
     ) -> Result<Vec<ValueId>> {
-        let source = |column| AttentionSource {
-            view: kv.rows,
-            column,
-        };
+        let source = |column| AttentionSource { view: kv.rows, column };
         g.attention(
             self.stage,
             &self.node("attention"),
@@ -187,11 +174,7 @@ impl AttentionLayer {
         context: ValueId,
         residual: Option<View>,
     ) -> Result<ValueId> {
-        let mut out = self.plain(
-            "attention.output.dense",
-            self.heads_of(self.v),
-            self.q_width,
-        );
+        let mut out = self.plain("attention.output.dense", self.heads_of(self.v), self.q_width);
         out.residual = residual;
         let view = g.view(context);
         g.linear(self.stage, &self.node("output"), view, out)
@@ -236,15 +219,8 @@ impl AttentionLayer {
         let view = g.view(xn);
         let qkv = g.linear(self.stage, &self.node("query key value"), view, linear)?;
         let rows = g.view(qkv);
-        let q = AttentionSource {
-            view: rows,
-            column: columns[0],
-        };
-        let kv = KeysValues {
-            rows,
-            k_column: columns[1],
-            v_column: columns[2],
-        };
+        let q = AttentionSource { view: rows, column: columns[0] };
+        let kv = KeysValues { rows, k_column: columns[1], v_column: columns[2] };
         let context = self.attend(g, q, kv, None, None, true)?[0];
         self.finish(g, context, x)
     }

@@ -25,11 +25,7 @@ pub(super) fn process(
     blocks: usize,
     latents: ValueId,
 ) -> Result<Processed> {
-    let mut result = Processed {
-        after_layer1: latents,
-        after_block1: latents,
-        last: latents,
-    };
+    let mut result = Processed { after_layer1: latents, after_block1: latents, last: latents };
     for block in 0..blocks {
         for (i, layer) in layers.iter().enumerate() {
             let x = g.view(result.last);

@@ -46,21 +46,12 @@ pub struct Request {
 impl Request {
     /// One item in one window by the plain route: for graphs that name tensors and are not run.
     pub(super) fn whole(sizes: Sizes, intermediates: bool) -> Self {
-        Request {
-            batch: 1,
-            sizes,
-            window_bytes: usize::MAX / 8,
-            intermediates,
-            folded: false,
-        }
+        Request { batch: 1, sizes, window_bytes: usize::MAX / 8, intermediates, folded: false }
     }
 
     /// How cross-attention is computed.
     pub(super) fn route(&self) -> Route {
-        Route {
-            folded: self.folded,
-            keep_rows: self.intermediates,
-        }
+        Route { folded: self.folded, keep_rows: self.intermediates }
     }
 
     /// Rows per window, if the widest row has `columns` columns. Several items have no common

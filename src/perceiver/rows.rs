@@ -51,39 +51,20 @@ impl Rows {
             Content::Given { input, channels } => {
                 Source::Array(g.input(input, Extent::new(batch, count, *channels)))
             }
-            Content::Linear {
-                input,
-                channels,
-                layer,
-                out,
-                unit_window,
-            } => {
+            Content::Linear { input, channels, layer, out, unit_window } => {
                 let input = g.input(input, Extent::new(batch, count, *channels));
                 let mut part = LinearPart::plain(layer, *out);
                 part.unit_window = *unit_window;
                 Source::Projected(input, Linear::new(vec![part], HeadLayout::plain(*channels)))
             }
-            Content::Tokens {
-                input,
-                table,
-                vocabulary,
-                positions,
-                most,
-                channels,
-            } => {
+            Content::Tokens { input, table, vocabulary, positions, most, channels } => {
                 let table = learned(g, table, *vocabulary, *channels);
                 let positions = learned(g, positions, *most, *channels);
                 let ids = g.input(input, Extent::new(batch, 1, count));
                 let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
                 Source::Array(g.embed(Stage::Preprocess, "embed", ids, table, positions))
             }
-            Content::Convolution {
-                input,
-                image,
-                channels,
-                layer,
-                out,
-            } => {
+            Content::Convolution { input, image, channels, layer, out } => {
                 let (args, pool) = convolution(batch, *image, *channels, *out);
                 let pixels = image[0] * image[1];
                 let input = g.input(input, Extent::new(batch, pixels, *channels));
@@ -101,14 +82,7 @@ impl Rows {
         let per_row = match &modality.positions {
             Positions::None | Positions::Fourier(_) => None,
             Positions::Table { tensor, channels } => Some(learned(g, tensor, count, *channels)),
-            Positions::Learned {
-                tensor,
-                stored,
-                channels,
-                resized,
-                layer,
-                out,
-            } => {
+            Positions::Learned { tensor, stored, channels, resized, layer, out } => {
                 let table = match resized {
                     Some(size) => g.parameter(Recipe::ResizedPositions {
                         name: tensor.clone(),
@@ -130,13 +104,7 @@ impl Rows {
             let mask = g.input(name, Extent::new(batch, 1, count));
             g.view(mask)
         });
-        Ok(Rows {
-            modality: modality.clone(),
-            content,
-            points,
-            per_row,
-            mask,
-        })
+        Ok(Rows { modality: modality.clone(), content, points, per_row, mask })
     }
 
     /// What the rows are of.
@@ -195,10 +163,7 @@ impl Rows {
             let constant = g.parameter(Folded::Constant { parts }.into());
             g.view(constant)
         });
-        let own = self
-            .per_row
-            .map(|v| g.rows(v, w.first, w.rows))
-            .transpose()?;
+        let own = self.per_row.map(|v| g.rows(v, w.first, w.rows)).transpose()?;
         let tail = own.or(constant);
         if let (Some(content), None, None) = (content, self.positions(), tail) {
             return Ok(content);
@@ -247,8 +212,5 @@ impl Modality {
 
 /// A learned table of the checkpoint.
 fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
-    g.parameter(Recipe::Stored {
-        name: name.to_owned(),
-        shape: vec![rows, cols],
-    })
+    g.parameter(Recipe::Stored { name: name.to_owned(), shape: vec![rows, cols] })
 }

@@ -70,11 +70,7 @@ impl Queries {
         for at in coordinates {
             if at.len() != axes.len() || at.iter().zip(axes).any(|(i, n)| i >= n) {
                 let what = format!("has the point {at:?}");
-                return Err(Error::input(
-                    "queries",
-                    what,
-                    format!("points within {axes:?}"),
-                ));
+                return Err(Error::input("queries", what, format!("points within {axes:?}")));
             }
             points.push(at.iter().zip(axes).fold(0, |sum, (i, n)| sum * n + i));
         }
@@ -108,11 +104,7 @@ impl<'a> Decoder<'a> {
         let wanted = [blueprint.latents.rows, blueprint.latents.channels];
         if latents.shape() != wanted {
             let what = format!("has shape {:?}", latents.shape());
-            return Err(Error::input(
-                LATENTS,
-                what,
-                format!("{wanted:?}, as the model has"),
-            ));
+            return Err(Error::input(LATENTS, what, format!("{wanted:?}, as the model has")));
         }
         Ok(Decoder {
             model,
@@ -192,9 +184,9 @@ impl<'a> Decoder<'a> {
         let expected = || expected_content(queries.len(), channels);
         let content = match (content, channels) {
             (None, 0) => Given::Nothing,
-            (Some(tensor), 1..) if tensor.shape() == [queries.len(), channels] => Given::Whole(
-                crate::perceiver::batch::finite("content", tensor, &expected)?,
-            ),
+            (Some(tensor), 1..) if tensor.shape() == [queries.len(), channels] => {
+                Given::Whole(crate::perceiver::batch::finite("content", tensor, &expected)?)
+            }
             (found, _) => return Err(wrong_content(found, expected())),
         };
         self.decoding(head, queries, content)
@@ -227,14 +219,7 @@ impl<'a> Decoder<'a> {
         content: Given<'d>,
     ) -> Result<Decoding<'d, 'a>> {
         let chunk = self.chunk(head, queries.len())?;
-        Ok(Decoding {
-            decoder: self,
-            head,
-            queries,
-            content,
-            chunk,
-            done: 0,
-        })
+        Ok(Decoding { decoder: self, head, queries, content, chunk, done: 0 })
     }
 
     /// Rows of a chunk of so many queries, within the model's budget.
@@ -326,10 +311,8 @@ fn expected_content(queries: usize, channels: usize) -> String {
 }
 
 fn wrong_content(found: Option<&Tensor>, expected: String) -> Error {
-    let what = found.map_or_else(
-        || "is missing".to_owned(),
-        |t| format!("has shape {:?}", t.shape()),
-    );
+    let what =
+        found.map_or_else(|| "is missing".to_owned(), |t| format!("has shape {:?}", t.shape()));
     Error::input("content", what, expected)
 }
 
@@ -403,10 +386,7 @@ impl Decoding<'_, '_> {
         let tensor = session.read(ROWS)?;
         let data = tensor.as_f32().unwrap_or(&[])[..rows * columns].to_vec();
         self.decoder.sessions.insert((self.head, size), session);
-        Ok(Decoded {
-            queries: first..first + rows,
-            rows: Tensor::f32(vec![rows, columns], data)?,
-        })
+        Ok(Decoded { queries: first..first + rows, rows: Tensor::f32(vec![rows, columns], data)? })
     }
 }
 

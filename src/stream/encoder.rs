@@ -62,13 +62,7 @@ impl<'a> Encoder<'a> {
             }
             Ok(most + state.bytes() as u64)
         })?;
-        Ok(Encoder {
-            model,
-            state,
-            parts,
-            sessions: BTreeMap::new(),
-            window,
-        })
+        Ok(Encoder { model, state, parts, sessions: BTreeMap::new(), window })
     }
 
     fn inputs(&self) -> &[Modality] {
@@ -79,10 +73,7 @@ impl<'a> Encoder<'a> {
     #[must_use]
     pub fn modalities(&self) -> Vec<(&str, usize, usize)> {
         let arrays = self.inputs().iter();
-        arrays
-            .filter(|a| is_pushed(a))
-            .map(|a| (a.name.as_str(), a.count, given(a)))
-            .collect()
+        arrays.filter(|a| is_pushed(a)).map(|a| (a.name.as_str(), a.count, given(a))).collect()
     }
 
     /// Reads rows `first ..` of a modality, `[rows, channels]` (f32). Every row should come once; one

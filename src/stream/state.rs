@@ -91,9 +91,7 @@ impl EncoderState {
 
     fn groups_mut(&mut self) -> impl Iterator<Item = (&mut [f32], &mut [f32])> {
         let width = self.width();
-        self.sums
-            .chunks_mut(width)
-            .zip(self.statistics.chunks_mut(2))
+        self.sums.chunks_mut(width).zip(self.statistics.chunks_mut(2))
     }
 
     fn check(&self, other: &EncoderState) -> Result<()> {
@@ -107,11 +105,7 @@ impl EncoderState {
             return Err(Error::input("encoder state", what, expected));
         }
         let text = |s: StateShape| {
-            let StateShape {
-                rows,
-                columns,
-                groups,
-            } = s;
+            let StateShape { rows, columns, groups } = s;
             format!("{rows} rows of {columns} columns in {groups} groups")
         };
         Err(Error::input(
@@ -126,11 +120,7 @@ impl EncoderState {
     /// # Errors
     /// Those of writing a file; none is left behind.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        let StateShape {
-            rows,
-            columns,
-            groups,
-        } = self.shape;
+        let StateShape { rows, columns, groups } = self.shape;
         let sums = Tensor::f32(vec![rows, columns], self.sums.clone())?;
         let statistics = Tensor::f32(vec![rows, groups, 2], self.statistics.clone())?;
         let model = Tensor::i64(vec![1], vec![self.model])?;
@@ -171,15 +161,6 @@ impl EncoderState {
         if rows != other || groups == 0 || !columns.is_multiple_of(groups) {
             return Err(wrong(STATISTICS));
         }
-        Ok(EncoderState {
-            shape: StateShape {
-                rows,
-                columns,
-                groups,
-            },
-            model,
-            sums,
-            statistics,
-        })
+        Ok(EncoderState { shape: StateShape { rows, columns, groups }, model, sums, statistics })
     }
 }

@@ -109,14 +109,9 @@ impl<'m> Autoencoder<'m> {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Reconstruction> {
-        autoencode_with(
-            frames,
-            audio,
-            self.config,
-            top,
-            progress,
-            &mut |inputs, progress| self.model.run(inputs, progress),
-        )
+        autoencode_with(frames, audio, self.config, top, progress, &mut |inputs, progress| {
+            self.model.run(inputs, progress)
+        })
     }
 }
 
@@ -156,18 +151,12 @@ fn autoencode_with(
             format!("{samples} at {SAMPLE_RATE} a second, as long as {count} frames are"),
         ));
     }
-    let given = frames
-        .iter()
-        .map(|frame| fit(frame, side))
-        .collect::<Result<Vec<_>>>()?;
+    let given = frames.iter().map(|frame| fit(frame, side)).collect::<Result<Vec<_>>>()?;
     let (pixels, patches) = (count * side * side, config.audio_patches());
     let every = |count: usize| Tensor::i64(vec![count], (0..count as i64).collect());
     let inputs = NamedTensors::from([
         ("image".to_owned(), planes(&given, side)?),
-        (
-            "audio".to_owned(),
-            Tensor::f32(vec![1, samples, 1], audio.to_vec())?,
-        ),
+        ("audio".to_owned(), Tensor::f32(vec![1, samples, 1], audio.to_vec())?),
         ("points.image".to_owned(), every(pixels)?),
         ("points.audio".to_owned(), every(patches)?),
     ]);
@@ -188,9 +177,7 @@ fn autoencode_with(
     let rebuilt = video
         .chunks_exact(3 * side * side)
         .map(|values| {
-            let bytes = values
-                .iter()
-                .map(|&v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
+            let bytes = values.iter().map(|&v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
             Frame::new(side, side, bytes.collect())
         })
         .collect::<Result<Vec<_>>>()?;
@@ -202,11 +189,8 @@ fn autoencode_with(
     let video_psnr = (off > 0.0).then(|| -10.0 * (off / video.len() as f64).log10());
     let square = |x: f64| x * x;
     let signal: f64 = audio.iter().map(|&x| square(f64::from(x))).sum();
-    let noise: f64 = audio
-        .iter()
-        .zip(sound)
-        .map(|(&a, &b)| square(f64::from(a) - f64::from(b)))
-        .sum();
+    let noise: f64 =
+        audio.iter().zip(sound).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
     Ok(Reconstruction {
         given,
         frames: rebuilt,
@@ -225,12 +209,7 @@ fn side(config: &PerceiverConfig) -> usize {
 fn fit(frame: &Frame, side: usize) -> Result<Frame> {
     let shorter = frame.width().min(frame.height());
     let start = |length: usize| length / 2 - shorter / 2;
-    let square = frame.crop(
-        start(frame.width()),
-        start(frame.height()),
-        shorter,
-        shorter,
-    )?;
+    let square = frame.crop(start(frame.width()), start(frame.height()), shorter, shorter)?;
     resize(&square, side, side, Resampling::Bicubic)
 }
 

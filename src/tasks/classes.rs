@@ -58,10 +58,7 @@ pub(super) fn top_classes(
         return Err(Error::input(
             "logits",
             format!("{} scores", logits.len()),
-            format!(
-                "one for each of the configuration's {} classes",
-                config.labels.len()
-            ),
+            format!("one for each of the configuration's {} classes", config.labels.len()),
         ));
     }
     if let Some(at) = logits.iter().position(|x| !x.is_finite()) {

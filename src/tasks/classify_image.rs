@@ -55,12 +55,7 @@ impl<'m> ImageClassifier<'m> {
                 });
             }
         }
-        Ok(ImageClassifier {
-            model,
-            config,
-            processor,
-            resize_positions: false,
-        })
+        Ok(ImageClassifier { model, config, processor, resize_positions: false })
     }
 
     /// As [`ImageClassifier::new`], for pictures of any size: a model with learned positions has them
@@ -74,12 +69,7 @@ impl<'m> ImageClassifier<'m> {
     ) -> Result<Self> {
         let task = "resizing positions";
         super::expect_architecture(model, Architecture::ImageLearned, task)?;
-        Ok(ImageClassifier {
-            model,
-            config: model.config()?,
-            processor,
-            resize_positions: true,
-        })
+        Ok(ImageClassifier { model, config: model.config()?, processor, resize_positions: true })
     }
 
     /// The pixels of a picture as the network takes them, `[3, height, width]`.
@@ -114,10 +104,7 @@ impl<'m> ImageClassifier<'m> {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
-        let pixels = frames
-            .iter()
-            .map(|frame| self.prepare(frame))
-            .collect::<Result<Vec<_>>>()?;
+        let pixels = frames.iter().map(|frame| self.prepare(frame)).collect::<Result<Vec<_>>>()?;
         self.classify_prepared(&pixels.iter().collect::<Vec<_>>(), top, progress)
     }
 
@@ -138,17 +125,12 @@ impl<'m> ImageClassifier<'m> {
         }
         let config = self.config;
         let classes = config.labels.len();
-        let options = RunOptions {
-            resize_positions: self.resize_positions,
-            ..RunOptions::default()
-        };
+        let options =
+            RunOptions { resize_positions: self.resize_positions, ..RunOptions::default() };
         let mut found = Vec::with_capacity(pixels.len());
         for batch in pixels.chunk_by(|a, b| a.shape() == b.shape()) {
-            let values: Vec<f32> = batch
-                .iter()
-                .flat_map(|t| t.as_f32().unwrap_or_default())
-                .copied()
-                .collect();
+            let values: Vec<f32> =
+                batch.iter().flat_map(|t| t.as_f32().unwrap_or_default()).copied().collect();
             let mut shape = vec![batch.len()];
             shape.extend(batch[0].shape());
             let inputs =
@@ -174,9 +156,9 @@ impl<'m> ImageClassifier<'m> {
 fn fits(config: &PerceiverConfig, height: usize, width: usize) -> std::result::Result<(), String> {
     let side = config.image_size;
     match config.architecture.class().item {
-        Item::Picture { learned: true, .. } if [height, width] != [side; 2] => Err(format!(
-            "{side}×{side} pixels, for which its positions were learned"
-        )),
+        Item::Picture { learned: true, .. } if [height, width] != [side; 2] => {
+            Err(format!("{side}×{side} pixels, for which its positions were learned"))
+        }
         Item::Picture { least, .. } if height.min(width) < least => {
             Err(format!("sides of at least {least} pixels"))
         }

@@ -58,13 +58,9 @@ impl<'m> TextClassifier<'m> {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
-        classify_with(
-            texts,
-            self.config,
-            top,
-            progress,
-            &mut |inputs, progress| self.model.run(inputs, progress),
-        )
+        classify_with(texts, self.config, top, progress, &mut |inputs, progress| {
+            self.model.run(inputs, progress)
+        })
     }
 }
 

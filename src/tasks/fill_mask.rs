@@ -53,10 +53,7 @@ pub struct FillOptions {
 
 impl Default for FillOptions {
     fn default() -> Self {
-        FillOptions {
-            top: 5,
-            filling: Filling::AtOnce,
-        }
+        FillOptions { top: 5, filling: Filling::AtOnce }
     }
 }
 
@@ -121,10 +118,7 @@ impl<'m> FillMask<'m> {
         super::expect_architecture(model, Architecture::MaskedLm, "filling masks")?;
         let config = model.config()?;
         text::expect_vocabulary(config, "filling masks")?;
-        Ok(FillMask {
-            model,
-            positions: config.max_position_embeddings,
-        })
+        Ok(FillMask { model, positions: config.max_position_embeddings })
     }
 
     /// Fills the masks of all texts, up to sixteen of which (or of their windows) run together.
@@ -140,13 +134,9 @@ impl<'m> FillMask<'m> {
         options: &FillOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Filled>> {
-        fill_with(
-            texts,
-            self.positions,
-            options,
-            progress,
-            &mut |inputs, progress| self.model.run(inputs, progress),
-        )
+        fill_with(texts, self.positions, options, progress, &mut |inputs, progress| {
+            self.model.run(inputs, progress)
+        })
     }
 }
 
@@ -201,9 +191,8 @@ pub fn fill_with(
                 );
             })?;
             let logits = logits_of(&outputs, batch.len(), positions)?;
-            for (window, logits) in batch
-                .iter()
-                .zip(logits.chunks_exact(positions * text::VOCABULARY))
+            for (window, logits) in
+                batch.iter().zip(logits.chunks_exact(positions * text::VOCABULARY))
             {
                 let mut guesses = Vec::new();
                 for token in window.masks(&rows[window.text]) {
@@ -226,10 +215,7 @@ pub fn fill_with(
         .zip(predictions)
         .map(|(row, found)| {
             let inner = row.get(1..row.len().saturating_sub(1)).unwrap_or_default();
-            Ok(Filled {
-                text: text::decode(inner, text::Specials::Keep)?,
-                spans: spans(found),
-            })
+            Ok(Filled { text: text::decode(inner, text::Specials::Keep)?, spans: spans(found) })
         })
         .collect()
 }
@@ -289,16 +275,13 @@ fn predict(logits: &[f32], place: usize, position: usize, top: usize) -> Result<
         ));
     }
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shares: Vec<f64> = logits
-        .iter()
-        .map(|&x| (f64::from(x) - f64::from(largest)).exp())
-        .collect();
+    let shares: Vec<f64> =
+        logits.iter().map(|&x| (f64::from(x) - f64::from(largest)).exp()).collect();
     let sum: f64 = shares.iter().sum();
     // By logit, not by probability: probabilities far from the best round to equal numbers. The
     // sort is stable, so equal ones stay in the order of bytes.
-    let mut order: Vec<(u8, (f32, f64))> = (0..=u8::MAX)
-        .zip(logits.iter().copied().zip(shares.iter().map(|s| s / sum)))
-        .collect();
+    let mut order: Vec<(u8, (f32, f64))> =
+        (0..=u8::MAX).zip(logits.iter().copied().zip(shares.iter().map(|s| s / sum))).collect();
     order.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
     let (byte, probability) = order.first().map_or((0, 0.0), |&(b, (_, p))| (b, p));
     let top = order
@@ -310,23 +293,16 @@ fn predict(logits: &[f32], place: usize, position: usize, top: usize) -> Result<
             probability,
         })
         .collect();
-    Ok(BytePrediction {
-        position,
-        byte,
-        probability,
-        top,
-    })
+    Ok(BytePrediction { position, byte, probability, top })
 }
 
 /// The guess with the highest probability; of equal ones the first.
 fn most_certain(guesses: Vec<BytePrediction>) -> Option<BytePrediction> {
-    guesses.into_iter().reduce(|best, next| {
-        if next.probability > best.probability {
-            next
-        } else {
-            best
-        }
-    })
+    guesses.into_iter().reduce(
+        |best, next| {
+            if next.probability > best.probability { next } else { best }
+        },
+    )
 }
 
 /// Groups predictions, given by position, to spans.

@@ -58,11 +58,7 @@ impl FlowField {
                 "at least one pixel, and one vector for each",
             ));
         }
-        Ok(FlowField {
-            width,
-            height,
-            vectors,
-        })
+        Ok(FlowField { width, height, vectors })
     }
 
     /// Vectors in a row.
@@ -143,11 +139,7 @@ pub struct FlowOptions {
 
 impl Default for FlowOptions {
     fn default() -> Self {
-        FlowOptions {
-            overlap: None,
-            tiles_per_batch: 1,
-            one_pass: false,
-        }
+        FlowOptions { overlap: None, tiles_per_batch: 1, one_pass: false }
     }
 }
 
@@ -186,14 +178,9 @@ impl<'m> OpticalFlow<'m> {
             return self.one_pass(first, second, progress);
         }
         let tile = self.model.config()?.train_size;
-        flow_with(
-            first,
-            second,
-            tile,
-            options,
-            progress,
-            &mut |inputs, progress| self.model.run(inputs, progress),
-        )
+        flow_with(first, second, tile, options, progress, &mut |inputs, progress| {
+            self.model.run(inputs, progress)
+        })
     }
 }
 
@@ -211,11 +198,7 @@ impl OpticalFlow<'_> {
         let sides = 1..=LONGEST_SIDE;
         if !sides.contains(&width) || !sides.contains(&height) {
             let what = format!("{width}×{height} pixels");
-            return Err(Error::input(
-                "frame",
-                what,
-                format!("sides to {LONGEST_SIDE}"),
-            ));
+            return Err(Error::input("frame", what, format!("sides to {LONGEST_SIDE}")));
         }
         let sizes = optical_flow::sizes_of(self.model.config()?, [height, width]);
         let pixels = width * height;

@@ -47,10 +47,7 @@ pub fn decode(bytes: &[u8]) -> Result<FlowField> {
 /// [`Error::Io`] when the file cannot be written.
 pub fn write(path: impl AsRef<Path>, field: &FlowField) -> Result<()> {
     let path = path.as_ref();
-    write_whole(path, |out| {
-        out.write_all(&encode(field))
-            .map_err(|e| Error::io("write", path, e))
-    })
+    write_whole(path, |out| out.write_all(&encode(field)).map_err(|e| Error::io("write", path, e)))
 }
 
 /// Reads a `.flo` file.
@@ -70,16 +67,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<FlowField> {
     let file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut bytes = Vec::new();
-    (&file)
-        .take(HEADER as u64)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
+    (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(io)?;
     sides(&bytes, length).map_err(media)?;
     // The rest is as long as the header says, or `sides` had refused.
-    (&file)
-        .take(length.saturating_sub(HEADER as u64))
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
+    (&file).take(length.saturating_sub(HEADER as u64)).read_to_end(&mut bytes).map_err(io)?;
     parse(&bytes, bytes.len() as u64).map_err(media)
 }
 
@@ -87,9 +78,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<FlowField> {
 fn sides(header: &[u8], length: u64) -> std::result::Result<(usize, usize), String> {
     let word = |at: usize| header.get(at..).and_then(<[u8]>::first_chunk::<4>).copied();
     let (Some(magic), Some(width), Some(height)) = (word(0), word(4), word(8)) else {
-        return Err(format!(
-            "{length} bytes are too few for the header of a .flo file"
-        ));
+        return Err(format!("{length} bytes are too few for the header of a .flo file"));
     };
     if magic != MAGIC {
         return Err("it does not begin as a .flo file does".to_owned());
@@ -104,9 +93,7 @@ fn sides(header: &[u8], length: u64) -> std::result::Result<(usize, usize), Stri
     };
     match (usize::try_from(width), usize::try_from(height)) {
         (Ok(width), Ok(height)) if wanted == Some(length) => Ok((width, height)),
-        _ => Err(format!(
-            "{length} bytes are not right for {width}×{height} vectors"
-        )),
+        _ => Err(format!("{length} bytes are not right for {width}×{height} vectors")),
     }
 }
 

@@ -83,11 +83,7 @@ fn colour(wheel: &[[u8; 3]; HUES], x: f64, y: f64) -> [u8; 3] {
     std::array::from_fn(|c| {
         let [here, next] = [hue, (hue + 1) % HUES].map(|h| f64::from(wheel[h][c]) / 255.0);
         let full = (1.0 - part) * here + part * next;
-        let value = if length <= 1.0 {
-            1.0 - length * (1.0 - full)
-        } else {
-            full * 0.75
-        };
+        let value = if length <= 1.0 { 1.0 - length * (1.0 - full) } else { full * 0.75 };
         (255.0 * value) as u8
     })
 }

@@ -21,11 +21,7 @@ fn same_size(frame: &Frame, field: &FlowField) -> Result<()> {
     Err(Error::input(
         "flow",
         format!("{}×{} vectors", field.width(), field.height()),
-        format!(
-            "one for each of the frame's {}×{} pixels",
-            frame.width(),
-            frame.height()
-        ),
+        format!("one for each of the frame's {}×{} pixels", frame.width(), frame.height()),
     ))
 }
 
@@ -54,11 +50,7 @@ pub fn arrows(frame: &Frame, field: &FlowField, full: Option<f32>) -> Result<Fra
     let (width, height) = (frame.width(), frame.height());
     let apart = (width.min(height) / ARROWS).max(LEAST_DISTANCE);
     let full = full.unwrap_or_else(|| longest(field)).max(1e-3);
-    let mut canvas = Canvas {
-        width,
-        height,
-        rgb: frame.rgb().to_vec(),
-    };
+    let mut canvas = Canvas { width, height, rgb: frame.rgb().to_vec() };
     let mut strokes = Vec::new();
     for y in (apart / 2..height).step_by(apart) {
         for x in (apart / 2..width).step_by(apart) {
@@ -165,9 +157,7 @@ pub fn warp_and_compare(first: &Frame, second: &Frame, field: &FlowField) -> Res
     let back = warp(second, field)?;
     let difference = Frame::from_fn(first.width(), first.height(), |x, y| {
         let colours = first.pixel(x, y).zip(brought_back(second, field, x, y));
-        colours.map_or([0; 3], |(a, b)| {
-            std::array::from_fn(|c| a[c].abs_diff(b[c]))
-        })
+        colours.map_or([0; 3], |(a, b)| std::array::from_fn(|c| a[c].abs_diff(b[c])))
     })?;
     Frame::side_by_side(&[first, &back, &difference])
 }
@@ -180,9 +170,7 @@ fn brought_back(second: &Frame, field: &FlowField, x: usize, y: usize) -> Option
         let place = at as f64 + f64::from(by);
         let last = (side - 1) as f64;
         // A hair beyond the border is rounding.
-        (-1e-3..=last + 1e-3)
-            .contains(&place)
-            .then(|| place.clamp(0.0, last))
+        (-1e-3..=last + 1e-3).contains(&place).then(|| place.clamp(0.0, last))
     };
     let x = place(x, right, second.width())?;
     let y = place(y, down, second.height())?;
@@ -191,12 +179,7 @@ fn brought_back(second: &Frame, field: &FlowField, x: usize, y: usize) -> Option
     let next = |at: usize, side: usize| (at + 1).min(side - 1);
     let (right, bottom) = (next(left, second.width()), next(top, second.height()));
     let at = |x, y| second.pixel(x, y).unwrap_or_default().map(f64::from);
-    let corners = [
-        at(left, top),
-        at(right, top),
-        at(left, bottom),
-        at(right, bottom),
-    ];
+    let corners = [at(left, top), at(right, top), at(left, bottom), at(right, bottom)];
     Some(std::array::from_fn(|c| {
         let [a, b, d, e] = corners.map(|corner| corner[c]);
         let above = a + of_right * (b - a);

@@ -82,19 +82,10 @@ impl Tiles {
         let tiles = starts(height, tile_height, overlap)
             .into_iter()
             .flat_map(|(top, rows)| {
-                columns.iter().map(move |&(left, cols)| Tile {
-                    left,
-                    top,
-                    count: rows * cols,
-                })
+                columns.iter().map(move |&(left, cols)| Tile { left, top, count: rows * cols })
             })
             .collect();
-        Ok(Tiles {
-            width,
-            height,
-            tile,
-            tiles,
-        })
+        Ok(Tiles { width, height, tile, tiles })
     }
 
     /// The tiles, in the order in which [`Blend`] wants their flow.
@@ -146,10 +137,7 @@ fn starts(length: usize, tile: usize, overlap: usize) -> Vec<(usize, usize)> {
     let last = length - tile;
     // As published, but a start beyond `last` is moved back: the published code fails there
     // (1920 pixels with tiles of 496).
-    let mut all: Vec<usize> = (0..length)
-        .step_by(tile - overlap)
-        .map(|s| s.min(last))
-        .collect();
+    let mut all: Vec<usize> = (0..length).step_by(tile - overlap).map(|s| s.min(last)).collect();
     if let Some(end) = all.last_mut() {
         *end = last;
     }
@@ -177,11 +165,7 @@ impl<'t> Blend<'t> {
     #[must_use]
     pub fn new(tiles: &'t Tiles) -> Self {
         let pixels = tiles.width * tiles.height;
-        Blend {
-            tiles,
-            sums: vec![[0.0; 2]; pixels],
-            weights: vec![0.0; pixels],
-        }
+        Blend { tiles, sums: vec![[0.0; 2]; pixels], weights: vec![0.0; pixels] }
     }
 
     /// Adds a tile's flow: two numbers for each of its pixels, as the network gives them (without
@@ -245,11 +229,7 @@ impl<'t> Blend<'t> {
 /// [`Error::Input`] when there is no pair or the frames differ in size.
 pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
     let Some((one, _)) = pairs.first() else {
-        return Err(Error::input(
-            "frames",
-            "there are none",
-            "at least one pair",
-        ));
+        return Err(Error::input("frames", "there are none", "at least one pair"));
     };
     let (width, height) = (one.width(), one.height());
     let frames: Vec<&Frame> = pairs.iter().flat_map(|&(a, b)| [a, b]).collect();
@@ -259,25 +239,22 @@ pub fn patches(pairs: &[(&Frame, &Frame)]) -> Result<Tensor> {
     let scaled = scaled();
     let pixels = width * height;
     let mut values = vec![0.0f32; frames.len() * CHANNELS * pixels];
-    values
-        .par_chunks_exact_mut(pixels)
-        .enumerate()
-        .for_each(|(plane, out)| {
-            let (frame, channel) = (plane / CHANNELS, plane % CHANNELS);
-            let rgb = frames[frame].rgb();
-            let (dy, dx, colour) = (channel / 9, channel / 3 % 3, channel % 3);
-            for (y, row) in out.chunks_exact_mut(width).enumerate() {
-                let Some(from_y) = (y + dy).checked_sub(1).filter(|&y| y < height) else {
-                    continue;
-                };
-                let from = &rgb[from_y * width * 3..][..width * 3];
-                for (x, value) in row.iter_mut().enumerate() {
-                    if let Some(from_x) = (x + dx).checked_sub(1).filter(|&x| x < width) {
-                        *value = scaled[usize::from(from[from_x * 3 + colour])];
-                    }
+    values.par_chunks_exact_mut(pixels).enumerate().for_each(|(plane, out)| {
+        let (frame, channel) = (plane / CHANNELS, plane % CHANNELS);
+        let rgb = frames[frame].rgb();
+        let (dy, dx, colour) = (channel / 9, channel / 3 % 3, channel % 3);
+        for (y, row) in out.chunks_exact_mut(width).enumerate() {
+            let Some(from_y) = (y + dy).checked_sub(1).filter(|&y| y < height) else {
+                continue;
+            };
+            let from = &rgb[from_y * width * 3..][..width * 3];
+            for (x, value) in row.iter_mut().enumerate() {
+                if let Some(from_x) = (x + dx).checked_sub(1).filter(|&x| x < width) {
+                    *value = scaled[usize::from(from[from_x * 3 + colour])];
                 }
             }
-        });
+        }
+    });
     Tensor::f32(vec![pairs.len(), 2, CHANNELS, height, width], values)
 }
 
@@ -296,26 +273,19 @@ pub fn pixel_rows(first: &Frame, second: &Frame, pixels: Range<usize>) -> Result
     }
     let scaled = scaled();
     let mut values = vec![0.0f32; pixels.len() * 2 * CHANNELS];
-    values
-        .par_chunks_exact_mut(2 * CHANNELS)
-        .zip(pixels)
-        .for_each(|(row, pixel)| {
-            let (x, y) = (pixel % width, pixel / width);
-            for (frame, row) in [first, second]
-                .into_iter()
-                .zip(row.chunks_exact_mut(CHANNELS))
-            {
-                for (at, colours) in row.chunks_exact_mut(3).enumerate() {
-                    let (from_x, from_y) =
-                        ((x + at % 3).wrapping_sub(1), (y + at / 3).wrapping_sub(1));
-                    if let Some(pixel) = frame.pixel(from_x, from_y) {
-                        for (to, colour) in colours.iter_mut().zip(pixel) {
-                            *to = scaled[usize::from(colour)];
-                        }
+    values.par_chunks_exact_mut(2 * CHANNELS).zip(pixels).for_each(|(row, pixel)| {
+        let (x, y) = (pixel % width, pixel / width);
+        for (frame, row) in [first, second].into_iter().zip(row.chunks_exact_mut(CHANNELS)) {
+            for (at, colours) in row.chunks_exact_mut(3).enumerate() {
+                let (from_x, from_y) = ((x + at % 3).wrapping_sub(1), (y + at / 3).wrapping_sub(1));
+                if let Some(pixel) = frame.pixel(from_x, from_y) {
+                    for (to, colour) in colours.iter_mut().zip(pixel) {
+                        *to = scaled[usize::from(colour)];
                     }
                 }
             }
-        });
+        }
+    });
     Tensor::f32(vec![values.len() / (2 * CHANNELS), 2 * CHANNELS], values)
 }
 

@@ -70,15 +70,9 @@ impl Default for PerceiverImageProcessor {
     fn default() -> Self {
         PerceiverImageProcessor {
             do_center_crop: true,
-            crop_size: Size {
-                height: 256,
-                width: 256,
-            },
+            crop_size: Size { height: 256, width: 256 },
             do_resize: true,
-            size: Size {
-                height: 224,
-                width: 224,
-            },
+            size: Size { height: 224, width: 224 },
             resample: Resampling::Bicubic,
             do_rescale: true,
             rescale_factor: 1.0 / 255.0,
@@ -105,10 +99,7 @@ impl PerceiverImageProcessor {
     /// as 224 is from 256.
     #[must_use]
     pub fn for_model(config: &PerceiverConfig) -> Self {
-        let square = |side: usize| Size {
-            height: side,
-            width: side,
-        };
+        let square = |side: usize| Size { height: side, width: side };
         match config.architecture.class().item {
             Item::Picture { learned: true, .. } => PerceiverImageProcessor {
                 size: square(config.image_size),
@@ -126,11 +117,7 @@ impl PerceiverImageProcessor {
     /// As [`PerceiverImageProcessor::read`].
     pub fn read_for(folder: impl AsRef<Path>, config: &PerceiverConfig) -> Result<Self> {
         let path = folder.as_ref().join("preprocessor_config.json");
-        if path.exists() {
-            Self::read(path)
-        } else {
-            Ok(Self::for_model(config))
-        }
+        if path.exists() { Self::read(path) } else { Ok(Self::for_model(config)) }
     }
 
     /// Reads the text of a `preprocessor_config.json`; `origin` names it in errors. Missing keys
@@ -239,9 +226,7 @@ impl PerceiverImageProcessor {
         Frame::from_fn(width, height, |x, y| {
             let x = (x + left).checked_sub(added_left);
             let y = (y + top).checked_sub(added_top);
-            x.zip(y)
-                .and_then(|(x, y)| frame.pixel(x, y))
-                .unwrap_or_default()
+            x.zip(y).and_then(|(x, y)| frame.pixel(x, y)).unwrap_or_default()
         })
     }
 

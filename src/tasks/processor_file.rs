@@ -71,25 +71,16 @@ pub(super) fn read(given: &Path) -> Result<PerceiverImageProcessor> {
     let io = |e| Error::io("read", &path, e);
     let mut text = String::new();
     let file = crate::output::open_regular(&path)?;
-    file.take(MOST_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(io)?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
     let origin = path.display().to_string();
     if text.len() as u64 > MOST_BYTES {
-        return Err(no_object(
-            &origin,
-            format!("has more than {MOST_BYTES} bytes"),
-        ));
+        return Err(no_object(&origin, format!("has more than {MOST_BYTES} bytes")));
     }
     from_json(&text, &origin)
 }
 
 fn no_object(origin: &str, what: String) -> Error {
-    Error::checkpoint(
-        origin,
-        what,
-        "give the preprocessor_config.json of a Perceiver checkpoint",
-    )
+    Error::checkpoint(origin, what, "give the preprocessor_config.json of a Perceiver checkpoint")
 }
 
 /// As [`PerceiverImageProcessor::from_json`].
@@ -100,9 +91,8 @@ pub(super) fn from_json(text: &str, origin: &str) -> Result<PerceiverImageProces
         Err(e) => return Err(no_object(origin, format!("is not JSON: {e}"))),
     };
     let keys = Keys { map: &map, origin };
-    if let Some(key) = map
-        .keys()
-        .find(|k| !OBEYED.contains(&k.as_str()) && !IDLE.contains(&k.as_str()))
+    if let Some(key) =
+        map.keys().find(|k| !OBEYED.contains(&k.as_str()) && !IDLE.contains(&k.as_str()))
     {
         return Err(keys.bad(
             key,
@@ -145,17 +135,14 @@ pub(super) fn from_json(text: &str, origin: &str) -> Result<PerceiverImageProces
         to.crop_size = keys.size("crop_size", value, true)?;
     }
     if let Some(value) = keys.needed("resample", to.do_resize)? {
-        to.resample = value
-            .as_u64()
-            .and_then(Resampling::from_number)
-            .ok_or_else(|| {
-                keys.bad(
-                    "resample",
-                    format!("is {value}"),
-                    "Pillow's filters are 0 (nearest), 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 \
+        to.resample = value.as_u64().and_then(Resampling::from_number).ok_or_else(|| {
+            keys.bad(
+                "resample",
+                format!("is {value}"),
+                "Pillow's filters are 0 (nearest), 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 \
                      (box) and 5 (Hamming)",
-                )
-            })?;
+            )
+        })?;
     }
     if let Some(value) = keys.needed("rescale_factor", to.do_rescale)? {
         to.rescale_factor = keys.number("rescale_factor", value)?;
@@ -272,11 +259,9 @@ impl<'f> Keys<'f> {
     fn colours(&self, key: &str, value: &Value) -> Result<[f64; 3]> {
         match value {
             Value::Array(values) => match values.as_slice() {
-                [red, green, blue] => Ok([
-                    self.number(key, red)?,
-                    self.number(key, green)?,
-                    self.number(key, blue)?,
-                ]),
+                [red, green, blue] => {
+                    Ok([self.number(key, red)?, self.number(key, green)?, self.number(key, blue)?])
+                }
                 other => Err(self.bad(
                     key,
                     format!("has {} numbers", other.len()),

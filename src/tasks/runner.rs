@@ -49,10 +49,7 @@ pub fn run(
 ) -> Result<NamedTensors> {
     let Some(architecture) = model.architecture() else {
         // A blueprint names its inputs itself, and knows no raw material.
-        let with = RunOptions {
-            intermediates: options.intermediates,
-            resize_positions: false,
-        };
+        let with = RunOptions { intermediates: options.intermediates, resize_positions: false };
         return model.run_with(inputs, with, progress);
     };
     refuse_unknown(architecture, inputs)?;
@@ -91,11 +88,7 @@ pub fn run(
     }
     if let Some(frames) = tiled {
         let &[2, height, width, 3] = frames.shape() else {
-            return Err(shape(
-                "raw.tiled_frames",
-                frames,
-                "u8 [2, height, width, 3]",
-            ));
+            return Err(shape("raw.tiled_frames", frames, "u8 [2, height, width, 3]"));
         };
         let pair = frames_of("raw.tiled_frames", frames, height, width)?;
         let mut last = |done: u64, total: u64| {
@@ -104,10 +97,7 @@ pub fn run(
         let pipeline = OpticalFlow::new(model)?;
         let field = pipeline.flow(&pair[0], &pair[1], &options.flow, &mut last)?;
         let data = field.vectors().iter().flatten().copied().collect();
-        outputs.insert(
-            "tiled.flow".to_owned(),
-            Tensor::f32(vec![height, width, 2], data)?,
-        );
+        outputs.insert("tiled.flow".to_owned(), Tensor::f32(vec![height, width, 2], data)?);
     }
     Ok(outputs)
 }
@@ -153,11 +143,7 @@ fn refuse_unknown(architecture: Architecture, inputs: &NamedTensors) -> Result<(
             || (names.contains(&"raw.image.N") && numbered("raw.image."))
     };
     match inputs.keys().find(|n| !known(n)) {
-        Some(name) => Err(Error::input(
-            name,
-            "is unknown to this model",
-            expected(architecture),
-        )),
+        Some(name) => Err(Error::input(name, "is unknown to this model", expected(architecture))),
         None => Ok(()),
     }
 }
@@ -192,16 +178,12 @@ fn number(name: &str, prefix: &str) -> Option<usize> {
 
 fn text(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
     let mut runs = Runs::new();
-    let mut texts: Vec<(usize, &Tensor)> = inputs
-        .iter()
-        .filter_map(|(name, t)| Some((number(name, "raw.text.")?, t)))
-        .collect();
+    let mut texts: Vec<(usize, &Tensor)> =
+        inputs.iter().filter_map(|(name, t)| Some((number(name, "raw.text.")?, t))).collect();
     texts.sort_by_key(|t| t.0);
     if inputs.contains_key("input_ids") {
         let names = ["input_ids", "attention_mask"];
-        let tensors = names
-            .iter()
-            .filter_map(|n| Some(((*n).to_owned(), inputs.get(*n)?.clone())));
+        let tensors = names.iter().filter_map(|n| Some(((*n).to_owned(), inputs.get(*n)?.clone())));
         runs.push(("", tensors.collect()));
     } else if inputs.contains_key("attention_mask") {
         return Err(Error::input(
@@ -233,10 +215,8 @@ fn pictures(
     processor: Option<&PerceiverImageProcessor>,
 ) -> Result<Runs> {
     let mut runs = Runs::new();
-    let mut raw: Vec<(usize, &Tensor)> = inputs
-        .iter()
-        .filter_map(|(name, t)| Some((number(name, "raw.image.")?, t)))
-        .collect();
+    let mut raw: Vec<(usize, &Tensor)> =
+        inputs.iter().filter_map(|(name, t)| Some((number(name, "raw.image.")?, t))).collect();
     raw.sort_by_key(|t| t.0);
     let of = |pixels| NamedTensors::from([("pixel_values".to_owned(), pixels)]);
     if let Some(pixels) = inputs.get("pixel_values") {
@@ -331,11 +311,7 @@ fn optical_flow(inputs: &NamedTensors) -> Result<Runs> {
         (Some(patches), _) => patches.clone(),
         (None, Some(frames)) => {
             let &[pairs, 2, height, width, 3] = frames.shape() else {
-                return Err(shape(
-                    "raw.frames",
-                    frames,
-                    "u8 [batch, 2, height, width, 3]",
-                ));
+                return Err(shape("raw.frames", frames, "u8 [batch, 2, height, width, 3]"));
             };
             let all = frames_of("raw.frames", frames, height, width)?;
             let pairs: Vec<(&Frame, &Frame)> =
@@ -344,31 +320,19 @@ fn optical_flow(inputs: &NamedTensors) -> Result<Runs> {
         }
         (None, None) => return Ok(Runs::new()),
     };
-    Ok(vec![(
-        "",
-        NamedTensors::from([("patches".to_owned(), patches)]),
-    )])
+    Ok(vec![("", NamedTensors::from([("patches".to_owned(), patches)]))])
 }
 
 /// The frames of a tensor whose last dimensions are height, width, 3.
 fn frames_of(name: &str, tensor: &Tensor, height: usize, width: usize) -> Result<Vec<Frame>> {
-    let bytes = tensor
-        .as_u8()
-        .ok_or_else(|| shape(name, tensor, "bytes (u8)"))?;
+    let bytes = tensor.as_u8().ok_or_else(|| shape(name, tensor, "bytes (u8)"))?;
     let each = height * width * 3;
     if each == 0 {
         return Err(shape(name, tensor, "frames of at least one pixel"));
     }
-    bytes
-        .chunks_exact(each)
-        .map(|rgb| Frame::new(width, height, rgb.to_vec()))
-        .collect()
+    bytes.chunks_exact(each).map(|rgb| Frame::new(width, height, rgb.to_vec())).collect()
 }
 
 fn shape(name: &str, tensor: &Tensor, expected: &str) -> Error {
-    Error::input(
-        name,
-        format!("has shape {:?} or another type", tensor.shape()),
-        expected,
-    )
+    Error::input(name, format!("has shape {:?} or another type", tensor.shape()), expected)
 }

@@ -167,8 +167,7 @@ pub fn decode(ids: &[i64], specials: Specials) -> Result<String> {
 /// The byte that an id stands for; `None` for special tokens and for what is no id.
 #[must_use]
 pub fn byte_of(id: i64) -> Option<u8> {
-    id.checked_sub(FIRST_BYTE)
-        .and_then(|byte| u8::try_from(byte).ok())
+    id.checked_sub(FIRST_BYTE).and_then(|byte| u8::try_from(byte).ok())
 }
 
 /// How a byte is shown alone: printable ASCII as it is, anything else as `\xNN`.

@@ -34,9 +34,7 @@ impl Window {
 
     /// The masks that are filled here and still hidden: places in the text.
     pub(super) fn masks<'i>(&self, ids: &'i [i64]) -> impl Iterator<Item = usize> + use<'i> {
-        self.fills
-            .clone()
-            .filter(|&at| ids.get(at) == Some(&text::MASK))
+        self.fills.clone().filter(|&at| ids.get(at) == Some(&text::MASK))
     }
 
     /// Where a token of the text stands in [`Window::row`].
@@ -53,11 +51,7 @@ impl Window {
 pub(super) fn windows(index: usize, ids: &[i64], positions: usize) -> Result<Vec<Window>> {
     let inner = 1..ids.len().saturating_sub(1).max(1);
     if ids.len() <= positions {
-        return Ok(vec![Window {
-            text: index,
-            tokens: inner.clone(),
-            fills: inner,
-        }]);
+        return Ok(vec![Window { text: index, tokens: inner.clone(), fills: inner }]);
     }
     let room = positions.saturating_sub(2);
     // Half of a window's room is for what lies around its masks.
@@ -67,11 +61,7 @@ pub(super) fn windows(index: usize, ids: &[i64], positions: usize) -> Result<Vec
         if span.len() > room {
             return Err(Error::input(
                 format!("texts[{index}]"),
-                format!(
-                    "{} masks beside each other, from token {}",
-                    span.len(),
-                    span.start
-                ),
+                format!("{} masks beside each other, from token {}", span.len(), span.start),
                 format!("at most {room}, since the model has {positions} positions"),
             ));
         }
@@ -82,11 +72,7 @@ pub(super) fn windows(index: usize, ids: &[i64], positions: usize) -> Result<Vec
     }
     Ok(groups
         .into_iter()
-        .map(|fills| Window {
-            text: index,
-            tokens: around(ids, &fills, &inner, room),
-            fills,
-        })
+        .map(|fills| Window { text: index, tokens: around(ids, &fills, &inner, room), fills })
         .collect())
 }
 
@@ -105,25 +91,16 @@ fn spans(ids: &[i64]) -> Vec<Range<usize>> {
 /// `room` tokens with `fills` in the middle, or nearer to an end of the text.
 fn around(ids: &[i64], fills: &Range<usize>, inner: &Range<usize>, room: usize) -> Range<usize> {
     let before = (room - fills.len()) / 2;
-    let start = fills
-        .start
-        .saturating_sub(before)
-        .min(inner.end.saturating_sub(room))
-        .max(inner.start);
+    let start =
+        fills.start.saturating_sub(before).min(inner.end.saturating_sub(room)).max(inner.start);
     let end = (start + room).min(inner.end);
     // A character's first byte has the others behind it; there are at most three.
     let continues = |at: usize| {
-        ids.get(at)
-            .and_then(|&id| text::byte_of(id))
-            .is_some_and(|byte| byte & 0xc0 == 0x80)
+        ids.get(at).and_then(|&id| text::byte_of(id)).is_some_and(|byte| byte & 0xc0 == 0x80)
     };
     let whole_from = (start..fills.start).take(4).find(|&at| !continues(at));
     let whole_to = (fills.end..=end).rev().take(4).find(|&at| !continues(at));
-    let start = if start == inner.start {
-        start
-    } else {
-        whole_from.unwrap_or(start)
-    };
+    let start = if start == inner.start { start } else { whole_from.unwrap_or(start) };
     start..whole_to.unwrap_or(end)
 }
 
@@ -134,18 +111,10 @@ mod tests {
 
     #[test]
     fn windows_lie_around_their_masks() {
-        let text = format!(
-            "{}[MASK]{}[MASK][MASK]{}",
-            "a".repeat(40),
-            "b".repeat(60),
-            "c"
-        );
+        let text = format!("{}[MASK]{}[MASK][MASK]{}", "a".repeat(40), "b".repeat(60), "c");
         let ids = text::encode(&text);
         let found = windows(0, &ids, 22).unwrap();
-        let ranges: Vec<_> = found
-            .iter()
-            .map(|w| (w.tokens.clone(), w.fills.clone()))
-            .collect();
+        let ranges: Vec<_> = found.iter().map(|w| (w.tokens.clone(), w.fills.clone())).collect();
         // Token 0 is [CLS]. The second window ends with the text.
         assert_eq!(ranges, [(32..52, 41..42), (85..105, 102..104)]);
         assert_eq!(found[0].row(&ids).len(), 22);
@@ -159,11 +128,8 @@ mod tests {
         let ids = text::encode(&text);
         for positions in 12..30 {
             let found = windows(0, &ids, positions).unwrap().remove(0);
-            let bytes: Vec<u8> = found
-                .tokens
-                .clone()
-                .filter_map(|at| text::byte_of(ids[at]))
-                .collect();
+            let bytes: Vec<u8> =
+                found.tokens.clone().filter_map(|at| text::byte_of(ids[at])).collect();
             assert!(String::from_utf8(bytes).is_ok(), "{positions}");
             assert!(found.tokens.len() + 2 + 4 >= positions, "{positions}");
         }

@@ -24,11 +24,7 @@ struct Matrix {
 
 impl Matrix {
     fn zeros(rows: usize, cols: usize) -> Self {
-        Matrix {
-            rows,
-            cols,
-            data: vec![0.0; rows * cols],
-        }
+        Matrix { rows, cols, data: vec![0.0; rows * cols] }
     }
 
     fn view(&self) -> MatRef<'_, f64> {
@@ -58,25 +54,15 @@ fn vector(read: &Read<'_>, name: &str, len: usize) -> Result<Vec<f64>> {
 
 /// Weight `[output, input]` and bias of a linear layer.
 fn linear(read: &Read<'_>, layer: &Named) -> Result<(Matrix, Vec<f64>)> {
-    let weight = vector(
-        read,
-        &format!("{}.weight", layer.name),
-        layer.output * layer.input,
-    )?;
+    let weight = vector(read, &format!("{}.weight", layer.name), layer.output * layer.input)?;
     let bias = vector(read, &format!("{}.bias", layer.name), layer.output)?;
-    let weight = Matrix {
-        rows: layer.output,
-        cols: layer.input,
-        data: weight,
-    };
+    let weight = Matrix { rows: layer.output, cols: layer.input, data: weight };
     Ok((weight, bias))
 }
 
 /// Σ row ⊙ vector for each row.
 fn dots(matrix: &Matrix, vector: &[f64]) -> Vec<f64> {
-    (0..matrix.rows)
-        .map(|r| matrix.row(r).iter().zip(vector).map(|(a, b)| a * b).sum())
-        .collect()
+    (0..matrix.rows).map(|r| matrix.row(r).iter().zip(vector).map(|(a, b)| a * b).sum()).collect()
 }
 
 /// Folds gain and mean of a row's LayerNorm into weights `[.., channels]`.
@@ -169,11 +155,8 @@ fn queries(read: &Read<'_>, fold: &Fold, query: &Named) -> Result<Matrix> {
     let (gain, bias) = norm(read, fold)?;
     let (weight, weight_bias) = linear(read, query)?;
     let scale = 1.0 / (query.output as f64).sqrt();
-    let constant: Vec<f64> = dots(&weight, &bias)
-        .iter()
-        .zip(&weight_bias)
-        .map(|(a, b)| a + b)
-        .collect();
+    let constant: Vec<f64> =
+        dots(&weight, &bias).iter().zip(&weight_bias).map(|(a, b)| a + b).collect();
     let mut expanded = expand(read, fold, &fold_norm(weight, &gain))?;
     let (starts, columns) = fold.columns();
     for (rows, start) in fold.modalities.iter().zip(starts) {
@@ -210,12 +193,7 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             }
             Ok(result)
         }
-        Folded::Values {
-            fold,
-            value,
-            output,
-            heads,
-        } => {
+        Folded::Values { fold, value, output, heads } => {
             let (gain, _) = norm(read, fold)?;
             let (value_weight, _) = linear(read, value)?;
             let (output_weight, _) = linear(read, output)?;
@@ -236,25 +214,14 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             }
             Ok(result)
         }
-        Folded::ValuesBias {
-            fold,
-            value,
-            output,
-        } => {
+        Folded::ValuesBias { fold, value, output } => {
             let (_, bias) = norm(read, fold)?;
             let (value_weight, value_bias) = linear(read, value)?;
             let (output_weight, output_bias) = linear(read, output)?;
-            let values: Vec<f64> = dots(&value_weight, &bias)
-                .iter()
-                .zip(&value_bias)
-                .map(|(a, b)| a + b)
-                .collect();
+            let values: Vec<f64> =
+                dots(&value_weight, &bias).iter().zip(&value_bias).map(|(a, b)| a + b).collect();
             let through = dots(&output_weight, &values);
-            Ok(through
-                .iter()
-                .zip(&output_bias)
-                .map(|(a, b)| a + b)
-                .collect())
+            Ok(through.iter().zip(&output_bias).map(|(a, b)| a + b).collect())
         }
         Folded::Queries { fold, query, key } => {
             let (key_weight, _) = linear(read, key)?;
@@ -281,9 +248,8 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
         Folded::Moments { rows } => {
             let tables = tables(rows);
             let moments = |row: &[f64]| [row.iter().sum(), row.iter().map(|x| x * x).sum()];
-            let mut result: Vec<f64> = (0..tables.rows)
-                .flat_map(|r| moments(tables.row(r)))
-                .collect();
+            let mut result: Vec<f64> =
+                (0..tables.rows).flat_map(|r| moments(tables.row(r))).collect();
             result.extend(moments(&constant(read, &rows.constant)?));
             Ok(result)
         }

@@ -46,10 +46,7 @@ impl RandomTensors {
     /// Tensors of these names and shapes.
     #[must_use]
     pub fn new(shapes: impl IntoIterator<Item = (String, Vec<usize>)>, seed: u64) -> Self {
-        RandomTensors {
-            shapes: shapes.into_iter().collect(),
-            seed,
-        }
+        RandomTensors { shapes: shapes.into_iter().collect(), seed }
     }
 }
 
@@ -69,15 +66,11 @@ impl TensorSource for RandomTensors {
             [] => (0.0, 1.0),
         };
         // FNV-1a: each tensor has a stream of its own.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325u64 ^ self.seed, |h, b| {
-                (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64 ^ self.seed, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
         let mut random = crate::random::Random::new(hash);
-        Ok((0..elements)
-            .map(|_| centre + scale * random.signed())
-            .collect())
+        Ok((0..elements).map(|_| centre + scale * random.signed()).collect())
     }
 }
 
@@ -91,10 +84,7 @@ impl<T: Real> ParameterStore<T> {
     /// A store over this source.
     #[must_use]
     pub fn new(source: Arc<dyn TensorSource>) -> Self {
-        ParameterStore {
-            source,
-            known: Mutex::new(HashMap::new()),
-        }
+        ParameterStore { source, known: Mutex::new(HashMap::new()) }
     }
 
     /// The array of a recipe, rows padded to four elements.
@@ -150,11 +140,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
     };
     match recipe {
         Recipe::Stored { name, .. } => Ok(pad(extent, &read(name, extent.len())?, T::from_f32)),
-        Recipe::LinearWeight {
-            parts,
-            input,
-            divisor,
-        } => {
+        Recipe::LinearWeight { parts, input, divisor } => {
             let stride = extent.stride();
             let mut array = vec![T::default(); extent.padded_len()];
             let (starts, _) = crate::graph::part_columns(parts);
@@ -176,22 +162,11 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             }
             Ok(array)
         }
-        Recipe::FourierTables {
-            axes,
-            spacing,
-            max_resolution,
-            bands,
-        } => {
+        Recipe::FourierTables { axes, spacing, max_resolution, bands } => {
             let tables = fourier_tables(axes, *spacing, max_resolution, *bands);
             Ok(pad(extent, &tables, T::from_f32))
         }
-        Recipe::ConvolutionWeight {
-            weight,
-            norm,
-            output,
-            input,
-            side,
-        } => {
+        Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
             let (scale, _) = batch_norm(norm, *output, &read)?;
             let stored = read(weight, output * input * side * side)?;
             let mut array = vec![T::default(); extent.padded_len()];
@@ -218,22 +193,13 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let dense = fold::evaluate(folded, &read)?;
             Ok(pad(extent, &dense, T::from_f64))
         }
-        Recipe::NormWeight {
-            norm,
-            channels,
-            weight,
-        } => {
+        Recipe::NormWeight { norm, channels, weight } => {
             let gain = read(&format!("{norm}.weight"), *channels)?;
             let mut wide = evaluate::<f64>(weight, source)?;
             norm_weight(&mut wide, extent.stride(), &gain);
             Ok(wide.into_iter().map(T::from_f64).collect())
         }
-        Recipe::NormBias {
-            norm,
-            channels,
-            weight,
-            bias,
-        } => {
+        Recipe::NormBias { norm, channels, weight, bias } => {
             let shift = read(&format!("{norm}.bias"), *channels)?;
             let wide = evaluate::<f64>(weight, source)?;
             let mut sum = match bias {
@@ -252,12 +218,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let whole = evaluate::<T>(of, source)?;
             Ok(window(&whole, of.extent(), rows, columns))
         }
-        Recipe::ResizedPositions {
-            name,
-            positions,
-            channels,
-            size,
-        } => {
+        Recipe::ResizedPositions { name, positions, channels, size } => {
             let side = positions.isqrt();
             let table = read(name, positions * channels)?;
             let resized = resized_positions(&table[..side * side * channels], *channels, *size);
@@ -352,28 +313,22 @@ fn transpose<T: Real>(
         return;
     }
     const BLOCK: usize = 32;
-    array
-        .par_chunks_mut(BLOCK * stride)
-        .enumerate()
-        .for_each(|(block, rows)| {
-            let first = block * BLOCK;
-            for (r, row) in rows.chunks_exact_mut(stride).enumerate() {
-                let Some(i) = channel_of(input, first + r) else {
-                    continue;
-                };
-                for o in 0..outs {
-                    row[start + column(part.out, o)] = divide(weight[o * ins + i], divisor);
-                }
+    array.par_chunks_mut(BLOCK * stride).enumerate().for_each(|(block, rows)| {
+        let first = block * BLOCK;
+        for (r, row) in rows.chunks_exact_mut(stride).enumerate() {
+            let Some(i) = channel_of(input, first + r) else {
+                continue;
+            };
+            for o in 0..outs {
+                row[start + column(part.out, o)] = divide(weight[o * ins + i], divisor);
             }
-        });
+        }
+    });
 }
 
 /// Channel of a column in a padded head layout, `None` for padding.
 fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
-    let (head, within) = (
-        column / layout.stride().max(1),
-        column % layout.stride().max(1),
-    );
+    let (head, within) = (column / layout.stride().max(1), column % layout.stride().max(1));
     (head < layout.heads && within < layout.width).then(|| head * layout.width + within)
 }
 

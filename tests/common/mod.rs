@@ -17,12 +17,9 @@ pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
     let all = adapters();
     let wanted = std::env::var("PERCEIVER_TEST_DEVICE").unwrap_or_default();
     let adapter = if wanted.is_empty() {
-        all.iter()
-            .find(|a| a.kind.rank().is_none())
-            .or_else(|| all.first())
+        all.iter().find(|a| a.kind.rank().is_none()).or_else(|| all.first())
     } else {
-        all.iter()
-            .find(|a| a.name.to_lowercase().contains(&wanted.to_lowercase()))
+        all.iter().find(|a| a.name.to_lowercase().contains(&wanted.to_lowercase()))
     };
     let adapter = adapter.ok_or_else(|| INSTALL.to_owned())?;
     Device::open(adapter, checks).map_err(|e| e.to_string())

@@ -23,9 +23,8 @@ fn weights(blueprint: &Blueprint) -> RandomTensors {
 }
 
 fn model(engine: &Engine, blueprint: &Blueprint, folded: bool) -> Model {
-    let mut model = engine
-        .load_blueprint(blueprint.clone(), Arc::new(weights(blueprint)))
-        .expect("model");
+    let mut model =
+        engine.load_blueprint(blueprint.clone(), Arc::new(weights(blueprint))).expect("model");
     model.set_folded(folded);
     model
 }
@@ -37,10 +36,7 @@ fn run(model: &Model, inputs: &NamedTensors) -> NamedTensors {
 /// Relative L2 error over all of an output.
 fn error(found: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(found.shape(), expected.shape());
-    let (found, expected) = (
-        found.as_f32().expect("f32"),
-        expected.as_f32().expect("f32"),
-    );
+    let (found, expected) = (found.as_f32().expect("f32"), expected.as_f32().expect("f32"));
     let (mut difference, mut size) = (0.0, 0.0);
     for (&f, &e) in found.iter().zip(expected) {
         assert!(f.is_finite() && e.is_finite());
@@ -67,9 +63,9 @@ struct Nudged {
 impl TensorSource for Nudged {
     fn read_f32(&self, name: &str) -> perceiver::Result<Vec<f32>> {
         let mut data = self.weights.read_f32(name)?;
-        let start = name.bytes().fold(self.seed, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let start = name
+            .bytes()
+            .fold(self.seed, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         for (i, x) in data.iter_mut().enumerate() {
             let mixed = (start ^ i as u32).wrapping_mul(0x9e37_79b9);
             *x = match (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b) >> 30 {
@@ -87,13 +83,9 @@ impl TensorSource for Nudged {
 /// cancels, no arithmetic in f32 can meet a bound relative to the result.
 fn sensitivity(blueprint: &Blueprint, inputs: &NamedTensors, expected: &NamedTensors) -> f64 {
     let moved = (0..8).map(|seed| {
-        let weights = Nudged {
-            weights: weights(blueprint),
-            seed,
-        };
-        let model = Engine::reference()
-            .load_blueprint(blueprint.clone(), Arc::new(weights))
-            .expect("load");
+        let weights = Nudged { weights: weights(blueprint), seed };
+        let model =
+            Engine::reference().load_blueprint(blueprint.clone(), Arc::new(weights)).expect("load");
         let outputs = run(&model, inputs);
         let errors = outputs.iter().map(|(name, t)| error(t, &expected[name]));
         errors.fold(0.0, f64::max)
@@ -111,23 +103,11 @@ fn example() -> PerceiverBuilder {
         .input(Modality::given("sound", 90, 4).fourier(&[90], 3).mask())
         .input(Modality::linear("sensors", 7, 3, 5).trainable_positions(4))
         .repeated(3, 2, (1, 4), Sharing::AfterFirst)
+        .output(Output::new("class", Modality::learned("class", 1, 8)).linear(5).shape(&[5]))
         .output(
-            Output::new("class", Modality::learned("class", 1, 8))
-                .linear(5)
-                .shape(&[5]),
+            Output::new("pixels", Modality::bare("grid", 9).fourier(&[6, 5], 2).points()).linear(3),
         )
-        .output(
-            Output::new(
-                "pixels",
-                Modality::bare("grid", 9).fourier(&[6, 5], 2).points(),
-            )
-            .linear(3),
-        )
-        .output(
-            Output::new("asked", Modality::given("asked", 4, 6))
-                .linear(6)
-                .linear(2),
-        )
+        .output(Output::new("asked", Modality::given("asked", 4, 6)).linear(6).linear(2))
 }
 
 #[test]
@@ -135,11 +115,9 @@ fn official_models_can_be_written_out() {
     for architecture in Architecture::ALL {
         let config = PerceiverConfig::new(architecture);
         let config = match architecture {
-            Architecture::MaskedLm | Architecture::SequenceClassification => PerceiverConfig {
-                qk_channels: Some(256),
-                v_channels: Some(1280),
-                ..config
-            },
+            Architecture::MaskedLm | Architecture::SequenceClassification => {
+                PerceiverConfig { qk_channels: Some(256), v_channels: Some(1280), ..config }
+            }
             Architecture::Multimodal => PerceiverConfig {
                 num_latents: 784,
                 d_latents: 512,
@@ -256,11 +234,8 @@ fn a_built_model_runs_everywhere_alike() {
     let inputs = blueprint.sample_inputs(2, 1).expect("inputs");
     let expected = run(&model(&Engine::reference(), &blueprint, false), &inputs);
     let shapes = expected.iter().map(|(n, t)| (n.as_str(), t.shape()));
-    let wanted: [(&str, &[usize]); 3] = [
-        ("asked", &[2, 4, 2]),
-        ("class", &[2, 5]),
-        ("pixels", &[2, 9, 3]),
-    ];
+    let wanted: [(&str, &[usize]); 3] =
+        [("asked", &[2, 4, 2]), ("class", &[2, 5]), ("pixels", &[2, 9, 3])];
     assert!(shapes.eq(wanted));
     let adapter = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
     for engine in [Engine::cpu(), Engine::reference(), Engine::on(adapter)] {
@@ -316,15 +291,10 @@ fn masked_rows_change_nothing() {
 fn intermediates_of_a_blueprint() {
     let blueprint = example().build().expect("a blueprint");
     let inputs = blueprint.sample_inputs(1, 1).expect("inputs");
-    let options = RunOptions {
-        intermediates: true,
-        ..RunOptions::default()
-    };
+    let options = RunOptions { intermediates: true, ..RunOptions::default() };
     for folded in [false, true] {
         let model = model(&Engine::cpu(), &blueprint, folded);
-        let found = model
-            .run_with(&inputs, options, &mut |_, _| {})
-            .expect("run");
+        let found = model.run_with(&inputs, options, &mut |_, _| {}).expect("run");
         assert_eq!(found["encoder_input"].shape(), [1, 97, 11]);
         assert_eq!(found["last_latents"].shape(), [1, 6, 16]);
         assert_eq!(found["decoder_output"].shape(), [1, 14, 10]);
@@ -371,19 +341,10 @@ fn trainable_positions_are_padded() {
         .output(Output::per_row("each", "a"))
         .build()
         .expect("a blueprint");
-    assert!(matches!(
-        blueprint.inputs[0].positions,
-        Positions::Table { .. }
-    ));
-    assert_eq!(
-        blueprint.inputs[0].constant,
-        [("inputs.a.padding".to_owned(), 7)]
-    );
+    assert!(matches!(blueprint.inputs[0].positions, Positions::Table { .. }));
+    assert_eq!(blueprint.inputs[0].constant, [("inputs.a.padding".to_owned(), 7)]);
     let inputs = blueprint.sample_inputs(1, 1).expect("inputs");
-    let all = RunOptions {
-        intermediates: true,
-        ..RunOptions::default()
-    };
+    let all = RunOptions { intermediates: true, ..RunOptions::default() };
     let model = model(&Engine::cpu(), &blueprint, true);
     let found = model.run_with(&inputs, all, &mut |_, _| {}).expect("run");
     let source = RandomTensors::new(blueprint.tensors().expect("tensors"), 5);
@@ -424,15 +385,9 @@ fn shared_queries_of_a_batch_are_folded() {
     let blueprint = PerceiverBuilder::new(4, 32)
         .input(Modality::given("sound", 50, 4).fourier(&[50], 6))
         .cross("cross", 1)
-        .output(Output::new(
-            "learned",
-            Modality::learned("learned", 70, 5).fourier(&[70], 9),
-        ))
+        .output(Output::new("learned", Modality::learned("learned", 70, 5).fourier(&[70], 9)))
         .decoder(1, false)
-        .output(Output::new(
-            "positions",
-            Modality::bare("positions", 60).fourier(&[6, 10], 9),
-        ))
+        .output(Output::new("positions", Modality::bare("positions", 60).fourier(&[6, 10], 9)))
         .build()
         .expect("a blueprint");
     let inputs = blueprint.sample_inputs(3, 1).expect("inputs");
@@ -443,10 +398,7 @@ fn shared_queries_of_a_batch_are_folded() {
         assert_close(&run(&model, &inputs), &expected, engine.device_name());
         let report = model.last_report().expect("a session");
         assert_eq!(report.batch, 3);
-        let keys = report
-            .nodes
-            .iter()
-            .filter(|n| n.label.ends_with("folded keys"));
+        let keys = report.nodes.iter().filter(|n| n.label.ends_with("folded keys"));
         assert_eq!(keys.count(), 2);
     }
 }

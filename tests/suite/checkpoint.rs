@@ -76,56 +76,30 @@ fn damaged_and_hostile_files_are_refused() {
     check(write(at, b"abc"), "has 3 bytes, a header alone takes more");
     check(write(at, b""), "has 0 bytes");
     check(
-        write(
-            at,
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-        ),
+        write(at, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         "is a git-lfs pointer, not the weights; run `git lfs pull`",
     );
-    check(
-        write(at, &[0xff; 40]),
-        "states a header of 18446744073709551615 bytes",
-    );
+    check(write(at, &[0xff; 40]), "states a header of 18446744073709551615 bytes");
     check(file(at, "{", &[]), "has a header that makes no sense");
-    check(
-        file(at, one, &[0; 7]),
-        "is truncated: tensor `a` ends at byte 8, 7 are there",
-    );
-    check(
-        file(at, one, &[0; 9]),
-        "has 9 bytes of data, its header describes 8",
-    );
+    check(file(at, one, &[0; 7]), "is truncated: tensor `a` ends at byte 8, 7 are there");
+    check(file(at, one, &[0; 9]), "has 9 bytes of data, its header describes 8");
     let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
-    check(
-        file(at, overlap, &[0; 12]),
-        "has a header that makes no sense",
-    );
+    check(file(at, overlap, &[0; 12]), "has a header that makes no sense");
     let huge = r#"{"a":{"dtype":"U8","shape":[18446744073709551600],"data_offsets":[0,18446744073709551600]}}"#;
     check(file(at, huge, &[0; 4]), "t.safetensors");
     let overflow =
         r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,8]}}"#;
-    check(
-        file(at, overflow, &[0; 8]),
-        "has a header that makes no sense",
-    );
+    check(file(at, overflow, &[0; 8]), "has a header that makes no sense");
     let axes = format!(
         r#"{{"a\u001b[2J":{{"dtype":"F32","shape":{:?},"data_offsets":[0,4]}}}}"#,
         [1; 300]
     );
-    check(
-        file(at, &axes, &[0; 4]),
-        r"tensor `a\u{1b}[2J` has 300 axes, at most 8 are read",
-    );
+    check(file(at, &axes, &[0; 4]), r"tensor `a\u{1b}[2J` has 300 axes, at most 8 are read");
     let kind = r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#;
     check(file(at, kind, &[0; 4]), "supported are F32, F16, BF16, F64");
     let missing = at.join("none.safetensors");
-    let text = TensorFile::open(&missing)
-        .expect_err("not there")
-        .to_string();
-    assert!(
-        text.starts_with("cannot read ") && text.contains("none.safetensors"),
-        "{text}"
-    );
+    let text = TensorFile::open(&missing).expect_err("not there").to_string();
+    assert!(text.starts_with("cannot read ") && text.contains("none.safetensors"), "{text}");
 }
 
 /// A copy of a recorded case that a test may damage.
@@ -145,15 +119,9 @@ fn differing_tensors_are_all_named_at_once() {
     let mut tensors = read_tensors(&path).expect("read");
     tensors.remove("embedding_decoder.bias");
     tensors.remove("perceiver.embeddings.latents");
-    tensors.insert(
-        "extra".to_owned(),
-        Tensor::f32(vec![1], vec![0.0]).expect("t"),
-    );
+    tensors.insert("extra".to_owned(), Tensor::f32(vec![1], vec![0.0]).expect("t"));
     let bent = Tensor::f32(vec![3], vec![0.0; 3]).expect("t");
-    tensors.insert(
-        "perceiver.input_preprocessor.embeddings.weight".to_owned(),
-        bent,
-    );
+    tensors.insert("perceiver.input_preprocessor.embeddings.weight".to_owned(), bent);
     write_tensors(&path, &tensors).expect("written");
     let error = Engine::cpu().load(folder.path()).expect_err("refused");
     assert!(matches!(error, Error::Tensors { .. }));
@@ -191,10 +159,7 @@ fn shards_are_read_and_checked() {
     index(&map);
     let open = Checkpoint::open(at).expect("open");
     for (name, tensor) in &whole {
-        assert_eq!(
-            open.read_f32(name).expect(name),
-            tensor.as_f32().expect("f32")
-        );
+        assert_eq!(open.read_f32(name).expect(name), tensor.as_f32().expect("f32"));
     }
     Engine::cpu().load(at).expect("complete");
 
@@ -235,19 +200,11 @@ fn folders_without_weights_say_what_to_do() {
     let at = folder.path();
     fs::remove_file(at.join("model.safetensors")).expect("removed");
     let text = Checkpoint::open(at).expect_err("refused").to_string();
-    assert!(
-        text.contains("has no model.safetensors") && text.contains("download"),
-        "{text}"
-    );
+    assert!(text.contains("has no model.safetensors") && text.contains("download"), "{text}");
     fs::write(at.join("pytorch_model.bin"), b"PK").expect("written");
     let text = Checkpoint::open(at).expect_err("refused").to_string();
-    assert!(
-        text.contains("pytorch_model.bin: has 2 bytes, a header alone takes more"),
-        "{text}"
-    );
-    let text = Checkpoint::open(at.join("none"))
-        .expect_err("refused")
-        .to_string();
+    assert!(text.contains("pytorch_model.bin: has 2 bytes, a header alone takes more"), "{text}");
+    let text = Checkpoint::open(at.join("none")).expect_err("refused").to_string();
     assert!(text.contains("is not a folder"), "{text}");
 }
 
@@ -263,10 +220,7 @@ fn reports_are_short() {
     write_tensors(folder.path().join("model.safetensors"), &tensors).expect("written");
     let error = Engine::cpu().load(folder.path()).expect_err("refused");
     let text = error.to_string();
-    assert!(
-        text.contains("5000 unexpected, 0 of another shape"),
-        "{text}"
-    );
+    assert!(text.contains("5000 unexpected, 0 of another shape"), "{text}");
     assert!(text.contains("… and 4990 more unexpected"), "{text}");
     assert!(text.len() < 6000 && !text.contains('\u{1b}'), "{text}");
 }
@@ -284,9 +238,7 @@ fn pipes_are_no_checkpoints() {
         fs::remove_file(&path).expect("removed");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.expect("mkfifo").success());
-        let text = Checkpoint::open(folder.path())
-            .expect_err("refused")
-            .to_string();
+        let text = Checkpoint::open(folder.path()).expect_err("refused").to_string();
         assert!(text.contains(wanted), "{text}");
     }
 }
@@ -307,18 +259,12 @@ fn files_with_holes_are_no_end() {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
     fs::write(&path, &bytes).expect("written");
-    let sparse = fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .expect("open");
+    let sparse = fs::OpenOptions::new().write(true).open(&path).expect("open");
     if sparse.set_len(bytes.len() as u64 + size).is_err() {
         return; // A file system without holes cannot make such a file.
     }
     let text = read_tensors(&path).expect_err("refused").to_string();
-    let parts = [
-        "takes 8796093022208 bytes, for which there is no memory",
-        "cannot map",
-    ];
+    let parts = ["takes 8796093022208 bytes, for which there is no memory", "cannot map"];
     assert!(parts.iter().any(|part| text.contains(part)), "{text}");
 }
 
@@ -334,9 +280,7 @@ fn keys_that_would_change_the_mathematics_are_refused() {
         ("is_decoder", "true"),
     ] {
         let json = format!("{{{base},\"{key}\":{value}}}");
-        let text = PerceiverConfig::from_json(&json, "c.json")
-            .expect_err("refused")
-            .to_string();
+        let text = PerceiverConfig::from_json(&json, "c.json").expect_err("refused").to_string();
         let wanted =
             format!("c.json: `{key}` is no key of a Perceiver, and by its name it changes");
         assert!(text.starts_with(&wanted), "{text}");
@@ -359,13 +303,8 @@ fn keys_that_would_change_the_mathematics_are_refused() {
 fn configurations_are_checked() {
     let base = r#""architectures":["PerceiverForMaskedLM"]"#;
     let refused = |json: &str, wanted: &str| {
-        let text = PerceiverConfig::from_json(json, "c.json")
-            .expect_err("refused")
-            .to_string();
-        assert!(
-            text.starts_with("c.json: ") && text.contains(wanted),
-            "{text}"
-        );
+        let text = PerceiverConfig::from_json(json, "c.json").expect_err("refused").to_string();
+        assert!(text.starts_with("c.json: ") && text.contains(wanted), "{text}");
     };
     refused("{", "is not JSON");
     refused("[]", "is JSON but no object");
@@ -374,10 +313,7 @@ fn configurations_are_checked() {
         "`architectures` names no class; supported: PerceiverForMaskedLM, PerceiverForSequence",
     );
     refused(r#"{"architectures":["BertModel"]}"#, "names \"BertModel\"");
-    refused(
-        &format!("{{{base},\"model_type\":\"bert\"}}"),
-        "`model_type` is \"bert\"",
-    );
+    refused(&format!("{{{base},\"model_type\":\"bert\"}}"), "`model_type` is \"bert\"");
     refused(
         &format!("{{{base},\"id2label\":[]}}"),
         "`id2label` is []; give an object of numbers and names",
@@ -394,10 +330,7 @@ fn configurations_are_checked() {
         &format!("{{{base},\"num_labels\":3,\"id2label\":{{\"0\":\"a\"}}}}"),
         "`id2label` has 1 names; num_labels says another number",
     );
-    refused(
-        &format!("{{{base},\"num_labels\":4000000000}}"),
-        "`num_labels` is 4000000000",
-    );
+    refused(&format!("{{{base},\"num_labels\":4000000000}}"), "`num_labels` is 4000000000");
     let clip =
         r#""num_cross_attention_heads":1,"architectures":["PerceiverForMultimodalAutoencoding"]"#;
     refused(
@@ -412,50 +345,20 @@ fn configurations_are_checked() {
         &format!("{{{clip},\"output_shape\":3}}"),
         "`output_shape` is 3; give [1, frames, height, width]",
     );
-    refused(
-        &format!("{{{base},\"num_latents\":-1}}"),
-        "`num_latents` is -1; give a whole number",
-    );
-    refused(
-        &format!("{{{base},\"num_latents\":0}}"),
-        "`num_latents` is 0; 1 to ",
-    );
-    refused(
-        &format!("{{{base},\"d_latents\":\"x\"}}"),
-        "`d_latents` is \"x\"",
-    );
-    refused(
-        &format!("{{{base},\"hidden_act\":\"relu\"}}"),
-        "`hidden_act` is \"relu\"",
-    );
-    refused(
-        &format!("{{{base},\"num_self_attention_heads\":7}}"),
-        "it must divide d_latents",
-    );
-    refused(
-        &format!("{{{base},\"v_channels\":64}}"),
-        "it must equal d_latents",
-    );
-    refused(
-        &format!("{{{base},\"num_blocks\":1000000}}"),
-        "at most 16384 are possible",
-    );
-    refused(
-        &format!("{{{base},\"train_size\":[1]}}"),
-        "give [height, width]",
-    );
-    refused(
-        &format!("{{{base},\"use_query_residual\":3}}"),
-        "give true or false",
-    );
+    refused(&format!("{{{base},\"num_latents\":-1}}"), "`num_latents` is -1; give a whole number");
+    refused(&format!("{{{base},\"num_latents\":0}}"), "`num_latents` is 0; 1 to ");
+    refused(&format!("{{{base},\"d_latents\":\"x\"}}"), "`d_latents` is \"x\"");
+    refused(&format!("{{{base},\"hidden_act\":\"relu\"}}"), "`hidden_act` is \"relu\"");
+    refused(&format!("{{{base},\"num_self_attention_heads\":7}}"), "it must divide d_latents");
+    refused(&format!("{{{base},\"v_channels\":64}}"), "it must equal d_latents");
+    refused(&format!("{{{base},\"num_blocks\":1000000}}"), "at most 16384 are possible");
+    refused(&format!("{{{base},\"train_size\":[1]}}"), "give [height, width]");
+    refused(&format!("{{{base},\"use_query_residual\":3}}"), "give true or false");
     refused(
         &format!("{{{base},\"cross_attention_shape_for_attention\":\"x\"}}"),
         "\"kv\" and \"q\" are possible",
     );
-    refused(
-        &format!("{{{base},\"vocab_size\":1048576,\"d_model\":1048576}}"),
-        "makes an array of",
-    );
+    refused(&format!("{{{base},\"vocab_size\":1048576,\"d_model\":1048576}}"), "makes an array of");
     PerceiverConfig::from_json(&format!("{{{base}}}"), "c.json").expect("the defaults are a model");
 }
 
@@ -464,9 +367,7 @@ fn a_failed_write_leaves_nothing() {
     let folder = folder();
     let tensors = NamedTensors::from([("a".to_owned(), Tensor::i64(vec![1], vec![7]).expect("t"))]);
     let nowhere = folder.path().join("none/out.safetensors");
-    let text = write_tensors(&nowhere, &tensors)
-        .expect_err("refused")
-        .to_string();
+    let text = write_tensors(&nowhere, &tensors).expect_err("refused").to_string();
     assert!(text.starts_with("cannot create "), "{text}");
     // A folder stands where the file should go.
     let taken = folder.path().join("taken");

@@ -54,32 +54,16 @@ fn pictures_must_fit() {
     let learned = model(Architecture::ImageLearned);
     refused(&learned, &tensors([]), "`pixel_values`: is missing");
     let other = tensors([("pixels", f32s(&[1]))]);
-    refused(
-        &learned,
-        &other,
-        "`pixels`: is unknown to this model; expected `pixel_values`",
-    );
+    refused(&learned, &other, "`pixels`: is unknown to this model; expected `pixel_values`");
     let wide = tensors([("pixel_values", f32s(&[1, 3, 8, 9]))]);
-    refused(
-        &learned,
-        &wide,
-        "has shape [1, 3, 8, 9]; expected f32 [batch, 3, 8, 8]",
-    );
-    let options = RunOptions {
-        resize_positions: true,
-        ..RunOptions::default()
-    };
+    refused(&learned, &wide, "has shape [1, 3, 8, 9]; expected f32 [batch, 3, 8, 8]");
+    let options = RunOptions { resize_positions: true, ..RunOptions::default() };
     let found = learned.run_with(&wide, options, &mut |_, _| {});
     assert_eq!(found.expect("runs")["logits"].shape(), [1, 2]);
 
     let fourier = model(Architecture::ImageFourier);
     assert!(fourier.run(&wide, &mut |_, _| {}).is_ok());
-    for shape in [
-        vec![0, 3, 8, 8],
-        vec![1, 4, 8, 8],
-        vec![1, 3, 0, 8],
-        vec![3, 8, 8],
-    ] {
+    for shape in [vec![0, 3, 8, 8], vec![1, 4, 8, 8], vec![1, 3, 0, 8], vec![3, 8, 8]] {
         let wrong = tensors([("pixel_values", f32s(&shape))]);
         refused(&fourier, &wrong, "expected f32 [batch, 3, height, width]");
     }
@@ -87,11 +71,7 @@ fn pictures_must_fit() {
     let integers = tensors([("pixel_values", integers)]);
     refused(&fourier, &integers, "holds no 32-bit floats");
     let nan = Tensor::f32(vec![1, 3, 1, 1], vec![0.0, f32::NAN, 0.0]).expect("tensor");
-    refused(
-        &fourier,
-        &tensors([("pixel_values", nan)]),
-        "has NaN at element 1",
-    );
+    refused(&fourier, &tensors([("pixel_values", nan)]), "has NaN at element 1");
 
     let convolution = model(Architecture::ImageConvolution);
     let tiny = tensors([("pixel_values", f32s(&[1, 3, 4, 4]))]);
@@ -113,16 +93,8 @@ fn clips_must_fit() {
     assert_eq!(found["logits.image"].shape(), [1, 3, 3]);
     assert_eq!(found["logits.audio"].shape(), [1, 16]);
     let cases = [
-        (
-            "image",
-            f32s(&[1, 3, 3, 32, 32]),
-            "expected f32 [batch, 2, 3, 32, 32]",
-        ),
-        (
-            "audio",
-            f32s(&[1, 65, 1]),
-            "has shape [1, 65, 1]; expected f32 [1, 64, 1]",
-        ),
+        ("image", f32s(&[1, 3, 3, 32, 32]), "expected f32 [batch, 2, 3, 32, 32]"),
+        ("audio", f32s(&[1, 65, 1]), "has shape [1, 65, 1]; expected f32 [1, 64, 1]"),
         ("audio", f32s(&[2, 64, 1]), "expected f32 [1, 64, 1]"),
         ("label", f32s(&[1, 3]), "expected f32 [1, 2]"),
         (
@@ -132,11 +104,7 @@ fn clips_must_fit() {
         ),
         ("points.image", i64s(&[-1]), "has -1 at 0"),
         ("points.audio", i64s(&[4]), "each from 0 to 3"),
-        (
-            "points.audio",
-            f32s(&[4]),
-            "or another type; expected i64 [points]",
-        ),
+        ("points.audio", f32s(&[4]), "or another type; expected i64 [points]"),
     ];
     for (name, tensor, wanted) in cases {
         let mut inputs = good.clone();
@@ -153,22 +121,16 @@ fn raw_clips_are_decoded_whole() {
         perceiver::Data::U8((0..2 * 32 * 32 * 3).map(|i| i as u8).collect()),
     );
     let audio = Tensor::new(vec![1, 64], perceiver::Data::I16((0..64).collect()));
-    let inputs = tensors([
-        ("raw.video", video.expect("tensor")),
-        ("raw.audio", audio.expect("tensor")),
-    ]);
+    let inputs =
+        tensors([("raw.video", video.expect("tensor")), ("raw.audio", audio.expect("tensor"))]);
     let options = RunnerOptions::default();
     let found = runner::run(&model, &inputs, &options, &mut |_, _| {}).expect("runs");
     assert_eq!(found["logits.image"].shape(), [1, 2 * 32 * 32, 3]);
     assert_eq!(found["logits.audio"].shape(), [1, 64]);
     let wrong = tensors([("raw.video", f32s(&[1])), ("raw.audio", f32s(&[1]))]);
-    let text = runner::run(&model, &wrong, &options, &mut |_, _| {})
-        .expect_err("refused")
-        .to_string();
-    assert!(
-        text.contains("expected u8 [batch, frames, height, width, 3]"),
-        "{text}"
-    );
+    let text =
+        runner::run(&model, &wrong, &options, &mut |_, _| {}).expect_err("refused").to_string();
+    assert!(text.contains("expected u8 [batch, frames, height, width, 3]"), "{text}");
     let text = runner::run(&model, &tensors([]), &options, &mut |_, _| {})
         .expect_err("refused")
         .to_string();

@@ -16,54 +16,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("checkpoint", &["perceiver", "weights", "graph", "kernels"]),
     ("hub", &["checkpoint", "perceiver"]),
     ("media", &[]),
-    (
-        "model",
-        &[
-            "hub",
-            "checkpoint",
-            "perceiver",
-            "gpu",
-            "cpu",
-            "weights",
-            "graph",
-            "kernels",
-        ],
-    ),
-    (
-        "stream",
-        &[
-            "model",
-            "checkpoint",
-            "perceiver",
-            "weights",
-            "graph",
-            "kernels",
-        ],
-    ),
-    (
-        "measure",
-        &[
-            "model",
-            "perceiver",
-            "gpu",
-            "cpu",
-            "weights",
-            "graph",
-            "kernels",
-        ],
-    ),
+    ("model", &["hub", "checkpoint", "perceiver", "gpu", "cpu", "weights", "graph", "kernels"]),
+    ("stream", &["model", "checkpoint", "perceiver", "weights", "graph", "kernels"]),
+    ("measure", &["model", "perceiver", "gpu", "cpu", "weights", "graph", "kernels"]),
     (
         "tasks",
-        &[
-            "stream",
-            "model",
-            "media",
-            "checkpoint",
-            "perceiver",
-            "weights",
-            "graph",
-            "kernels",
-        ],
+        &["stream", "model", "media", "checkpoint", "perceiver", "weights", "graph", "kernels"],
     ),
 ];
 
@@ -80,10 +38,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Names after `crate::` in a file's code, those in braces too.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code: Vec<&str> = text
-        .lines()
-        .filter(|l| !l.trim_start().starts_with("//"))
-        .collect();
+    let code: Vec<&str> = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
     let code = code.join("\n");
     let identifier = |t: &str| {
         let end = t.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -157,10 +112,7 @@ fn imports_point_one_way() {
                 open.extend(used.get(name).into_iter().flatten().map(String::as_str));
             }
         }
-        assert!(
-            !reached.contains(start.as_str()),
-            "`{start}` uses itself by way of others"
-        );
+        assert!(!reached.contains(start.as_str()), "`{start}` uses itself by way of others");
     }
 }
 

@@ -86,33 +86,17 @@ fn recorded_models_run_within_lowered_limits() {
 fn wide_models_run_within_lowered_limits() {
     let mut text = PerceiverConfig::new(Architecture::MaskedLm);
     (text.num_latents, text.d_latents, text.d_model) = (150, 320, 264);
-    (
-        text.num_self_attends_per_block,
-        text.num_self_attention_heads,
-    ) = (2, 8);
+    (text.num_self_attends_per_block, text.num_self_attention_heads) = (2, 8);
     (text.num_cross_attention_heads, text.max_position_embeddings) = (8, 700);
     let ids = (0..2 * 700).map(|i| i * 31 % 262).collect();
     let mask = (0..2 * 700).map(|i| i64::from(i % 700 < 650)).collect();
     let text_inputs = NamedTensors::from([
-        (
-            "input_ids".to_owned(),
-            Tensor::i64(vec![2, 700], ids).expect("ids"),
-        ),
-        (
-            "attention_mask".to_owned(),
-            Tensor::i64(vec![2, 700], mask).expect("mask"),
-        ),
+        ("input_ids".to_owned(), Tensor::i64(vec![2, 700], ids).expect("ids")),
+        ("attention_mask".to_owned(), Tensor::i64(vec![2, 700], mask).expect("mask")),
     ]);
     let mut flow = PerceiverConfig::new(Architecture::OpticalFlow);
-    (
-        flow.num_latents,
-        flow.d_latents,
-        flow.num_self_attends_per_block,
-    ) = (100, 64, 1);
-    (
-        flow.num_self_attention_heads,
-        flow.num_cross_attention_heads,
-    ) = (4, 1);
+    (flow.num_latents, flow.d_latents, flow.num_self_attends_per_block) = (100, 64, 1);
+    (flow.num_self_attention_heads, flow.num_cross_attention_heads) = (4, 1);
     flow.train_size = [40, 50];
     let data = (0..54 * 2000).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0);
     let patches = Tensor::f32(vec![1, 2, 27, 40, 50], data.collect()).expect("patches");
@@ -122,16 +106,11 @@ fn wide_models_run_within_lowered_limits() {
         let weights = Arc::new(RandomTensors::new(tensors, 3));
         let name = config.architecture.name();
         let expected = Engine::cpu().load_from(config.clone(), weights.clone());
-        let expected = expected
-            .expect("a model")
-            .run(&inputs, &mut |_, _| {})
-            .expect("a run");
+        let expected = expected.expect("a model").run(&inputs, &mut |_, _| {}).expect("a run");
         let expected = expected["logits"].as_f32().expect("floats");
         let engine = engine(256 << 10);
         for folded in [true, false] {
-            let mut model = engine
-                .load_from(config.clone(), weights.clone())
-                .expect("a model");
+            let mut model = engine.load_from(config.clone(), weights.clone()).expect("a model");
             model.set_folded(folded);
             for _ in 0..2 {
                 let found = model.run(&inputs, &mut |_, _| {});
@@ -147,34 +126,21 @@ fn wide_models_run_within_lowered_limits() {
 #[test]
 fn streams_run_within_lowered_limits() {
     let mut config = PerceiverConfig::new(Architecture::OpticalFlow);
-    (
-        config.num_latents,
-        config.d_latents,
-        config.num_self_attends_per_block,
-    ) = (300, 64, 1);
-    (
-        config.num_self_attention_heads,
-        config.num_cross_attention_heads,
-    ) = (4, 1);
+    (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (300, 64, 1);
+    (config.num_self_attention_heads, config.num_cross_attention_heads) = (4, 1);
     config.train_size = [30, 40];
     let weights = Arc::new(RandomTensors::new(config.tensors().expect("tensors"), 4));
     let data = (0..54 * 1200).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0);
     let patches = Tensor::f32(vec![1, 2, 27, 30, 40], data.collect()).expect("patches");
     let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
-    let cpu = Engine::cpu()
-        .load_from(config.clone(), weights.clone())
-        .expect("a model");
+    let cpu = Engine::cpu().load_from(config.clone(), weights.clone()).expect("a model");
     let expected = cpu.run(&inputs, &mut |_, _| {}).expect("a run");
     let expected = expected["logits"].as_f32().expect("floats");
     let engine = engine(256 << 10);
     for folded in [true, false] {
-        let mut model = engine
-            .load_from(config.clone(), weights.clone())
-            .expect("a model");
+        let mut model = engine.load_from(config.clone(), weights.clone()).expect("a model");
         model.set_folded(folded);
-        let (sizes, rows) = model
-            .input_rows(&inputs, RunOptions::default())
-            .expect("rows");
+        let (sizes, rows) = model.input_rows(&inputs, RunOptions::default()).expect("rows");
         let rows = &rows["frame"];
         let mut encoder = model.encoder(&sizes).expect("an encoder");
         let data = rows.as_f32().expect("floats");
@@ -195,16 +161,10 @@ fn streams_run_within_lowered_limits() {
 #[test]
 fn what_cannot_be_divided_is_refused() {
     let mut config = PerceiverConfig::new(Architecture::ImageConvolution);
-    (
-        config.num_latents,
-        config.d_latents,
-        config.num_self_attends_per_block,
-    ) = (4, 16, 1);
+    (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (4, 16, 1);
     config.num_cross_attention_heads = 1;
     let weights = Arc::new(RandomTensors::new(config.tensors().expect("tensors"), 4));
-    let model = engine(256 << 10)
-        .load_from(config, weights)
-        .expect("a model");
+    let model = engine(256 << 10).load_from(config, weights).expect("a model");
     let pixels = Tensor::f32(vec![1, 3, 224, 224], vec![0.5; 3 * 224 * 224]).expect("pixels");
     let inputs = NamedTensors::from([("pixel_values".to_owned(), pixels)]);
     let refusal = model.run(&inputs, &mut |_, _| {}).expect_err("a refusal");
@@ -225,12 +185,7 @@ fn run(graph: Graph, weights: Arc<RandomTensors>) -> Vec<(String, Vec<f32>)> {
             None => sizes.push((name.to_owned(), extent.len())),
         }
     }
-    let outputs: Vec<String> = plan
-        .graph()
-        .outputs
-        .iter()
-        .map(|o| o.name.clone())
-        .collect();
+    let outputs: Vec<String> = plan.graph().outputs.iter().map(|o| o.name.clone()).collect();
     let store = ParameterStore::<f64>::new(weights);
     let mut session = CpuExecutor::new(plan, &store).expect("a session");
     for (name, size) in sizes {

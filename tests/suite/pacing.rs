@@ -54,9 +54,7 @@ fn session(device: &Device, op: &Op) -> GpuExecutor {
     let plan = single(op).expect("plan");
     let mut session = GpuExecutor::new(plan, &parameters).expect("session");
     for (i, operand) in random_operands(op, 5).iter().enumerate() {
-        session
-            .write(&format!("operand {i}"), operand)
-            .expect("write");
+        session.write(&format!("operand {i}"), operand).expect("write");
     }
     session
 }
@@ -72,10 +70,9 @@ fn bits(session: &GpuExecutor) -> Vec<u32> {
 #[test]
 fn single_dispatches_are_cut_to_the_budget() {
     let budget = 0.04;
-    for op in [
-        Op::Gemm(Gemm::new(16_001, 1021, 32)),
-        Op::Attention(Attention::new(61, 4001, 19, 64, 96)),
-    ] {
+    for op in
+        [Op::Gemm(Gemm::new(16_001, 1021, 32)), Op::Attention(Attention::new(61, 4001, 19, 64, 96))]
+    {
         let device = device();
         let mut whole = self::session(&device, &op);
         device.set_submission_budget(SubmissionBudget::Unlimited);
@@ -95,10 +92,7 @@ fn single_dispatches_are_cut_to_the_budget() {
             assert!(all.len() > 2, "{seconds}: {all:?}");
             let longest = all.iter().map(|s| s.seconds).fold(0.0, f64::max);
             let least = parts.iter().all(|p| p.workgroups == 1);
-            assert!(
-                longest <= budget || least,
-                "{seconds}: {longest} s, {all:?}"
-            );
+            assert!(longest <= budget || least, "{seconds}: {longest} s, {all:?}");
             assert_eq!(bits(&session), expected, "{op:?}");
             // Whatever is cut, no memory is taken for it.
             assert_eq!(session.allocated_bytes(), allocated);
@@ -112,9 +106,8 @@ fn ops() -> Vec<Op> {
     for kernel in kernels::NAMES {
         let rows = kernels::table().into_iter().map(|row| row.op);
         let of_kernel = rows.filter(|op| op.kernel() == *kernel);
-        let mut of_kernel: Vec<Op> = of_kernel
-            .filter(|op| op.cost().flops + 10 * op.cost().bytes < 30_000_000)
-            .collect();
+        let mut of_kernel: Vec<Op> =
+            of_kernel.filter(|op| op.cost().flops + 10 * op.cost().bytes < 30_000_000).collect();
         // The largest of those that are small.
         of_kernel.sort_by_key(|op| std::cmp::Reverse(op.cost().bytes));
         ops.extend(of_kernel.into_iter().take(4));

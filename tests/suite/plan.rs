@@ -90,39 +90,16 @@ fn ids(batch: usize, length: usize) -> NamedTensors {
 fn costs_are_those_of_the_published_models() {
     // Preprocess, encode, process, decode, postprocess in GFLOP; parameters.
     let cases = [
+        (language(), [0.0, 9.13, 101.20, 9.80, 0.82], 120.95, 201_108_230),
+        (flow(), [1.26, 560.68, 360.78, 964.03, 0.0], 1886.75, 41_057_134),
         (
-            language(),
-            [0.0, 9.13, 101.20, 9.80, 0.82],
-            120.95,
-            201_108_230,
-        ),
-        (
-            flow(),
-            [1.26, 560.68, 360.78, 964.03, 0.0],
-            1886.75,
-            41_057_134,
-        ),
-        (
-            PerceiverConfig {
-                architecture: Architecture::SequenceClassification,
-                ..language()
-            },
+            PerceiverConfig { architecture: Architecture::SequenceClassification, ..language() },
             [0.0, 9.13, 101.20, 1.69, 0.0],
             112.02,
             206_098_690,
         ),
-        (
-            image(Architecture::ImageLearned),
-            [6.65, 108.45, 360.78, 2.16, 0.0],
-            478.04,
-            62_255_848,
-        ),
-        (
-            image(Architecture::ImageFourier),
-            [0.0, 43.19, 360.78, 2.16, 0.0],
-            406.12,
-            48_440_627,
-        ),
+        (image(Architecture::ImageLearned), [6.65, 108.45, 360.78, 2.16, 0.0], 478.04, 62_255_848),
+        (image(Architecture::ImageFourier), [0.0, 43.19, 360.78, 2.16, 0.0], 406.12, 48_440_627),
         (
             image(Architecture::ImageConvolution),
             [0.236, 6.07, 360.78, 2.16, 0.0],
@@ -141,15 +118,10 @@ fn costs_are_those_of_the_published_models() {
     for (config, stages, total, parameters) in cases {
         let mut model = random_model(&Engine::cpu(), config.clone());
         model.set_folded(false);
-        let report = model
-            .report(1, Sizes::usual(&config), RunOptions::default())
-            .expect("report");
+        let report = model.report(1, Sizes::usual(&config), RunOptions::default()).expect("report");
         let near = |found: u64, wanted: f64, what: &str| {
             let found = found as f64 / 1e9;
-            assert!(
-                (found - wanted).abs() <= 0.01 * wanted,
-                "{what}: {found}, not {wanted}"
-            );
+            assert!((found - wanted).abs() <= 0.01 * wanted, "{what}: {found}, not {wanted}");
         };
         near(report.total_flops, total, "total");
         for stage in &report.stages {
@@ -169,11 +141,7 @@ fn costs_are_those_of_the_published_models() {
 
 /// A device like an H200: 132 multiprocessors, two workgroups each.
 fn large_gpu() -> DeviceTraits {
-    DeviceTraits {
-        workgroup_bytes: 48 * 1024,
-        invocations: 1024,
-        ..DeviceTraits::webgpu_default()
-    }
+    DeviceTraits { workgroup_bytes: 48 * 1024, invocations: 1024, ..DeviceTraits::webgpu_default() }
 }
 
 /// Query, key and value projection with its LayerNorm, attention (and the merge of split keys), output
@@ -206,11 +174,7 @@ fn a_latent_layer_takes_at_most_six_dispatches() {
             assert!(dispatches <= 6 * report.layers, "{dispatches} for {layers}");
             assert!(report.dispatches_per_layer <= 6);
             // No LayerNorm is left that a product could have taken in.
-            let norms = plan
-                .graph()
-                .nodes
-                .iter()
-                .filter(|n| n.op.kernel() == "layer_norm");
+            let norms = plan.graph().nodes.iter().filter(|n| n.op.kernel() == "layer_norm");
             assert_eq!(norms.count(), 0);
         }
     }
@@ -248,9 +212,7 @@ fn halves_take_half_the_memory() {
         let mut report = |precision| {
             model.set_precision(precision).expect("a GPU stores halves");
             let sizes = Sizes::usual(&config);
-            model
-                .report(1, sizes, RunOptions::default())
-                .expect("report")
+            model.report(1, sizes, RunOptions::default()).expect("report")
         };
         let (full, half) = (report(Precision::F32), report(Precision::F16));
         let share = |a: u64, b: u64| a as f64 / b as f64;
@@ -393,13 +355,8 @@ fn a_lost_device_is_an_error() {
     let model = random_model(&Engine::on(device.clone()), small());
     model.run(&ids(1, 40), &mut |_, _| {}).expect("run");
     device.wgpu_device().destroy();
-    let error = model
-        .run(&ids(1, 40), &mut |_, _| {})
-        .expect_err("the device is gone");
-    assert!(
-        matches!(error, Error::DeviceLost { .. } | Error::Device { .. }),
-        "{error}"
-    );
+    let error = model.run(&ids(1, 40), &mut |_, _| {}).expect_err("the device is gone");
+    assert!(matches!(error, Error::DeviceLost { .. } | Error::Device { .. }), "{error}");
 }
 
 #[test]
@@ -413,9 +370,7 @@ fn arrays_beyond_the_limits_are_refused() {
     };
     let device = Device::open_with(adapter, limits, ShaderChecks::Trusted).expect("open");
     let model = random_model(&Engine::on(device), small());
-    let error = model
-        .run(&ids(1, 40), &mut |_, _| {})
-        .expect_err("too large");
+    let error = model.run(&ids(1, 40), &mut |_, _| {}).expect_err("too large");
     let text = error.to_string();
     assert!(text.contains("bytes, the limit is 4096 bytes"), "{text}");
 }
@@ -432,10 +387,7 @@ fn inputs_that_do_not_fit_are_refused() {
         "input `input_ids`: is missing; expected `input_ids`, `attention_mask` (optional)"
     );
     let mut unknown = ids(1, 4);
-    unknown.insert(
-        "patches".to_owned(),
-        Tensor::f32(vec![0], vec![]).expect("t"),
-    );
+    unknown.insert("patches".to_owned(), Tensor::f32(vec![0], vec![]).expect("t"));
     assert_eq!(
         message(&unknown),
         "input `patches`: is unknown to this model; expected `input_ids`, `attention_mask` (optional)"
@@ -470,12 +422,7 @@ fn no_two_tenants_at_once(plan: &Plan) {
     for node in &graph.nodes {
         for view in &node.inputs {
             if let Some(s) = slot(view.value) {
-                assert_eq!(
-                    holder[s.0],
-                    Some(view.value),
-                    "{} reads what is gone",
-                    node.label
-                );
+                assert_eq!(holder[s.0], Some(view.value), "{} reads what is gone", node.label);
             }
         }
         for &output in &node.outputs {
@@ -504,11 +451,7 @@ fn long_axes_are_not_divided_into_crumbs() {
         ..DeviceTraits::webgpu_default()
     };
     for length in [700, 20_011, 60_013] {
-        let factors = Factors {
-            content: 16,
-            dimensions: 1,
-            axes: [length, 1, 1],
-        };
+        let factors = Factors { content: 16, dimensions: 1, axes: [length, 1, 1] };
         let mut args = FactoredAttention::new(3, length, factors);
         args.splits = attention_splits(&Op::FactoredAttention(args), &device);
         assert!(args.splits <= 8, "{length}: {} parts", args.splits);

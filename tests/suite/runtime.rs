@@ -101,12 +101,7 @@ fn compiled_kernels_are_kept_and_damage_is_no_harm() {
         let entries = std::fs::read_dir(folder.path()).expect("the folder");
         entries.map(|e| e.expect("an entry").path()).collect()
     };
-    assert_eq!(
-        files().len(),
-        1,
-        "one file, no temporary one: {:?}",
-        files()
-    );
+    assert_eq!(files().len(), 1, "one file, no temporary one: {:?}", files());
     let whole = std::fs::read(&files()[0]).expect("read");
     // How much the driver keeps there is its own business: llvmpipe, which has a cache of its own, little.
     assert!(whole.len() > 24);
@@ -128,11 +123,7 @@ fn warming_up_makes_the_session_that_runs() {
     let model = small(&Engine::on(device()));
     let mut heard = Vec::new();
     let options = RunOptions::default();
-    model
-        .warmup(&ids(), options, &mut |done, total| {
-            heard.push((done, total))
-        })
-        .expect("warm-up");
+    model.warmup(&ids(), options, &mut |done, total| heard.push((done, total))).expect("warm-up");
     assert!(heard.len() > 20, "{heard:?}");
     assert!(heard.iter().all(|(done, total)| done <= total));
     assert!(heard.windows(2).all(|w| w[0].0 <= w[1].0 || w[1] == (1, 1)));
@@ -140,9 +131,7 @@ fn warming_up_makes_the_session_that_runs() {
     assert!(allocated > 0);
     // A second time there is nothing to do.
     let mut calls = 0;
-    model
-        .warmup(&ids(), options, &mut |_, _| calls += 1)
-        .expect("warm-up");
+    model.warmup(&ids(), options, &mut |_, _| calls += 1).expect("warm-up");
     assert_eq!(calls, 1);
     logits(&model);
     assert_eq!(model.allocated_bytes(), allocated);
@@ -174,9 +163,7 @@ fn tuned_choices_are_right_and_kept() {
     }
     assert_near(&logits(&model), &before);
     // No time at all: everything keeps its heuristic.
-    let none = TuneOptions {
-        time: Duration::ZERO,
-    };
+    let none = TuneOptions { time: Duration::ZERO };
     let op = Op::LayerNorm(LayerNorm::new(1, 100_000));
     let nothing = tune(&device, [op], &none, &mut |_, _| {}).expect("tuned");
     assert!(nothing.shapes.is_empty() || nothing.shapes[0].tried.len() > 1);
@@ -224,12 +211,7 @@ fn a_wrong_variant_is_denied_and_another_takes_over() {
         .find(|v| v.kernel == "layer_norm" && v.entry == "lane")
         .expect("the variant with an invocation per row");
     // Half the invocations that its dispatch counts on: half the rows are never written.
-    let wrong = Variant {
-        name: "half",
-        constants: &[("LANES", 4)],
-        invocations: 4,
-        ..lane
-    };
+    let wrong = Variant { name: "half", constants: &[("LANES", 4)], invocations: 4, ..lane };
     device.offer(wrong);
     // A LayerNorm by itself: those of models are part of the products that follow.
     let op = Op::LayerNorm(LayerNorm::new(9, 24));
@@ -247,10 +229,7 @@ fn a_wrong_variant_is_denied_and_another_takes_over() {
     next.offer(wrong);
     assert!(next.candidates(&op).iter().all(|v| v.name != "half"));
     // One that is right passes its check and is used.
-    let right = Variant {
-        name: "same",
-        ..lane
-    };
+    let right = Variant { name: "same", ..lane };
     next.offer(right);
     assert_eq!(next.variant_for(&op).expect("a variant").name, "same");
 }
@@ -259,25 +238,15 @@ fn a_wrong_variant_is_denied_and_another_takes_over() {
 fn profiles_account_for_every_launch() {
     for engine in [Engine::cpu(), Engine::on(device())] {
         let model = small(&engine);
-        let profile = model
-            .profile(&ids(), RunOptions::default())
-            .expect("profile");
+        let profile = model.profile(&ids(), RunOptions::default()).expect("profile");
         let report = model.last_report().expect("a session");
         let on_gpu = engine.device().is_some();
         assert_eq!(profile.timer == Timer::Cpu, !on_gpu);
         let planned = report.nodes.iter().filter(|n| !n.once);
-        assert_eq!(
-            profile.launches.len(),
-            planned.clone().count(),
-            "on {}",
-            profile.device
-        );
+        assert_eq!(profile.launches.len(), planned.clone().count(), "on {}", profile.device);
         for (launch, node) in profile.launches.iter().zip(planned) {
             assert_eq!(launch.label, node.label);
-            assert!(
-                launch.seconds >= 0.0 && launch.seconds.is_finite(),
-                "{launch:?}"
-            );
+            assert!(launch.seconds >= 0.0 && launch.seconds.is_finite(), "{launch:?}");
             assert!(launch.share.is_finite());
         }
         assert!(profile.kernel_seconds > 0.0);

@@ -59,10 +59,7 @@ fn files_of_shaders() -> BTreeSet<String> {
     let files = list(&root).into_iter().flat_map(|room| list(&room));
     files
         .map(|f| {
-            let path = f
-                .strip_prefix(&root)
-                .expect("a path below")
-                .with_extension("");
+            let path = f.strip_prefix(&root).expect("a path below").with_extension("");
             path.to_str().expect("a name").replace('\\', "/")
         })
         .collect()
@@ -126,11 +123,7 @@ fn declared_resources_are_those_of_the_shader() {
         let bindings = row.op.signature().bindings();
         let before = declared.insert(row.op.kernel(), bindings);
         let same = before.is_none_or(|b| b == bindings);
-        assert!(
-            same,
-            "{}: one layout serves all ops of a kernel",
-            row.shape()
-        );
+        assert!(same, "{}: one layout serves all ops of a kernel", row.shape());
     }
     for variant in kernels::variants() {
         let label = format!("{}/{}", variant.kernel, variant.title());
@@ -154,10 +147,7 @@ fn declared_resources_are_those_of_the_shader() {
                 naga::AddressSpace::Storage { .. } => storage += 1,
                 naga::AddressSpace::Uniform => {
                     let first = variable.name.as_deref() == Some("first_group");
-                    let binding = naga::ResourceBinding {
-                        group: 1,
-                        binding: 0,
-                    };
+                    let binding = naga::ResourceBinding { group: 1, binding: 0 };
                     let bound = variable.binding == Some(binding);
                     cuttable |= first && bound && !used[handle].is_empty();
                 }
@@ -171,10 +161,7 @@ fn declared_resources_are_those_of_the_shader() {
         );
         let declared = declared[variant.kernel];
         assert_eq!(storage, declared.reads + declared.writes, "{label}");
-        assert!(
-            storage <= 8,
-            "{label}: WebGPU guarantees eight storage buffers"
-        );
+        assert!(storage <= 8, "{label}: WebGPU guarantees eight storage buffers");
     }
 }
 

@@ -59,10 +59,7 @@ fn ops_larger_than_their_arrays_are_refused() {
                     view.extent = short;
                 }
             }
-            refused(
-                Plan::new(graph),
-                &format!("{} {}", row.op.kernel(), row.shape()),
-            );
+            refused(Plan::new(graph), &format!("{} {}", row.op.kernel(), row.shape()));
         }
         // One array too few.
         let mut graph = plan.graph().clone();
@@ -71,18 +68,12 @@ fn ops_larger_than_their_arrays_are_refused() {
         }
     }
     let small = Op::Gemm(Gemm::new(8, 8, 8));
-    refused(
-        replaced(&small, Op::Gemm(Gemm::new(8, 8, 800))),
-        "an enlarged product",
-    );
+    refused(replaced(&small, Op::Gemm(Gemm::new(8, 8, 800))), "an enlarged product");
 }
 
 #[test]
 fn views_beyond_their_value_are_refused() {
-    let mut graph = single(&Op::Gemm(Gemm::new(8, 8, 8)))
-        .expect("a plan")
-        .graph()
-        .clone();
+    let mut graph = single(&Op::Gemm(Gemm::new(8, 8, 8))).expect("a plan").graph().clone();
     graph.nodes[0].inputs[0].first_row = 1;
     refused(Plan::new(graph), "a view that ends beyond its value");
 }
@@ -90,11 +81,7 @@ fn views_beyond_their_value_are_refused() {
 #[test]
 fn arguments_that_leave_their_rows_are_refused() {
     let attention = Attention::new(9, 9, 2, 8, 8);
-    let factors = Factors {
-        content: 3,
-        dimensions: 2,
-        axes: [4, 5, 1],
-    };
+    let factors = Factors { content: 3, dimensions: 2, axes: [4, 5, 1] };
     let keys = FactoredAttention::new(5, 20, factors);
     let queries = QueryFactors {
         factors,
@@ -103,75 +90,17 @@ fn arguments_that_leave_their_rows_are_refused() {
         first_query: 0,
         indexed: false,
     };
-    let folded = Attention {
-        factors: Some(queries),
-        ..Attention::new(20, 9, 1, 3, 8)
-    };
-    let beyond = QueryFactors {
-        first_query: 1,
-        ..queries
-    };
-    let few = QueryFactors {
-        columns: factors.columns() - 4,
-        ..queries
-    };
+    let folded = Attention { factors: Some(queries), ..Attention::new(20, 9, 1, 3, 8) };
+    let beyond = QueryFactors { first_query: 1, ..queries };
+    let few = QueryFactors { columns: factors.columns() - 4, ..queries };
     let cases = [
-        (
-            attention.into(),
-            Attention {
-                k_column: 4,
-                ..attention
-            }
-            .into(),
-        ),
-        (
-            attention.into(),
-            Attention {
-                v_column: 8,
-                ..attention
-            }
-            .into(),
-        ),
-        (
-            attention.into(),
-            Attention {
-                q_row: 8,
-                ..attention
-            }
-            .into(),
-        ),
-        (
-            keys.into(),
-            FactoredAttention {
-                first_key: 1,
-                ..keys
-            }
-            .into(),
-        ),
-        (
-            keys.into(),
-            FactoredAttention {
-                first_column: 4,
-                ..keys
-            }
-            .into(),
-        ),
-        (
-            folded.into(),
-            Attention {
-                factors: Some(beyond),
-                ..folded
-            }
-            .into(),
-        ),
-        (
-            folded.into(),
-            Attention {
-                factors: Some(few),
-                ..folded
-            }
-            .into(),
-        ),
+        (attention.into(), Attention { k_column: 4, ..attention }.into()),
+        (attention.into(), Attention { v_column: 8, ..attention }.into()),
+        (attention.into(), Attention { q_row: 8, ..attention }.into()),
+        (keys.into(), FactoredAttention { first_key: 1, ..keys }.into()),
+        (keys.into(), FactoredAttention { first_column: 4, ..keys }.into()),
+        (folded.into(), Attention { factors: Some(beyond), ..folded }.into()),
+        (folded.into(), Attention { factors: Some(few), ..folded }.into()),
     ];
     for (op, by) in cases {
         let op: Op = op;
@@ -192,27 +121,16 @@ fn variants_run_where_their_conditions_hold() {
     let fast = *fast.expect("whole tiles have a variant of their own");
     let session_of = |op: &Op, v| session(single(op).expect("a plan"), Some(v));
     session_of(&aligned, fast).expect("whole tiles");
-    refused(
-        session_of(&odd, fast).map(|_| ()),
-        "an aligned variant on odd sizes",
-    );
-    let other = kernels::variants()
-        .into_iter()
-        .find(|v| v.kernel == "embed");
+    refused(session_of(&odd, fast).map(|_| ()), "an aligned variant on odd sizes");
+    let other = kernels::variants().into_iter().find(|v| v.kernel == "embed");
     let other = other.expect("a variant of another kernel");
-    refused(
-        session_of(&odd, other).map(|_| ()),
-        "a variant of another kernel",
-    );
+    refused(session_of(&odd, other).map(|_| ()), "a variant of another kernel");
     let mut lesser = *device.traits();
     lesser.workgroup_bytes = 1024;
     let tiled = kernels::variants().into_iter();
     let large = tiled.filter(|v| v.kernel == "gemm" && v.workgroup_bytes > 1024);
     for variant in large {
-        refused(
-            odd.launch(variant, &lesser).map(|_| ()),
-            "a variant beyond the limits",
-        );
+        refused(odd.launch(variant, &lesser).map(|_| ()), "a variant beyond the limits");
     }
 }
 
@@ -223,19 +141,13 @@ fn foreign_variants_are_checked() {
     let op = Op::Gemm(Gemm::new(5, 9, 7));
     let own = op.candidates(device().traits())[0];
     assert!(own.is_own());
-    let foreign = Variant {
-        name: "foreign",
-        ..own
-    };
+    let foreign = Variant { name: "foreign", ..own };
     assert!(!foreign.is_own());
     let mut session = session(single(&op).expect("a plan"), Some(foreign)).expect("a session");
     session.write("operand 0", &[1.0; 45]).expect("x");
     session.write("operand 1", &[1.0; 84]).expect("weight");
     session.run(&mut |_, _| {}).expect("run");
-    assert_eq!(
-        session.read("result 0").expect("y").as_f32(),
-        Some(&[9.0; 35][..])
-    );
+    assert_eq!(session.read("result 0").expect("y").as_f32(), Some(&[9.0; 35][..]));
 }
 
 /// Token ids beyond their table read its last row, points beyond their grid wrap; both stay within, whatever
@@ -258,9 +170,7 @@ fn indices_that_are_data_stay_within_their_tables() {
             for (i, data) in operands.iter().enumerate() {
                 let ids = vec![id; data.len()];
                 let data = if i == at { &ids } else { data };
-                executor
-                    .write(&format!("operand {i}"), data)
-                    .expect("write");
+                executor.write(&format!("operand {i}"), data).expect("write");
             }
             executor.run(&mut |_, _| {}).expect("run");
             let result = executor.read("result 0").expect("read");

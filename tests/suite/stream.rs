@@ -44,28 +44,14 @@ fn case(engine: &Engine, name: &str, folded: bool) -> Case {
     let mut model = engine.load(&folder).expect("a model");
     model.set_folded(folded);
     let recorded = read_tensors(folder.join("inputs.safetensors")).expect("inputs");
-    let wanted = [
-        "pixel_values",
-        "patches",
-        "image",
-        "audio",
-        "points.image",
-        "points.audio",
-    ];
+    let wanted = ["pixel_values", "patches", "image", "audio", "points.image", "points.audio"];
     let inputs: NamedTensors = recorded
         .iter()
         .filter(|(name, _)| wanted.contains(&name.as_str()))
         .map(|(name, tensor)| (name.clone(), first_item(name, tensor)))
         .collect();
-    let (sizes, rows) = model
-        .input_rows(&inputs, RunOptions::default())
-        .expect("rows");
-    Case {
-        model,
-        sizes,
-        rows,
-        inputs,
-    }
+    let (sizes, rows) = model.input_rows(&inputs, RunOptions::default()).expect("rows");
+    Case { model, sizes, rows, inputs }
 }
 
 fn engines() -> Vec<(&'static str, Engine)> {
@@ -90,10 +76,8 @@ fn error(a: &[f32], b: &[f32]) -> f64 {
 
 fn whole(case: &Case) -> Latents {
     let options = RunOptions::default();
-    let (_, mut latents) = case
-        .model
-        .encode(&case.inputs, options, &mut |_, _| {})
-        .expect("latents");
+    let (_, mut latents) =
+        case.model.encode(&case.inputs, options, &mut |_, _| {}).expect("latents");
     latents.remove(0)
 }
 
@@ -169,31 +153,18 @@ fn states_merge_and_survive_a_file() {
 fn states_of_other_models_are_refused() {
     let config = |train_size| {
         let mut config = PerceiverConfig::new(Architecture::OpticalFlow);
-        (
-            config.num_latents,
-            config.d_latents,
-            config.num_self_attends_per_block,
-        ) = (5, 16, 1);
-        (
-            config.num_self_attention_heads,
-            config.num_cross_attention_heads,
-        ) = (2, 1);
+        (config.num_latents, config.d_latents, config.num_self_attends_per_block) = (5, 16, 1);
+        (config.num_self_attention_heads, config.num_cross_attention_heads) = (2, 1);
         config.train_size = train_size;
         config
     };
     let model = |engine: &Engine, size, seed| {
         let config = config(size);
         let weights = RandomTensors::new(config.tensors().expect("tensors"), seed);
-        engine
-            .load_from(config, Arc::new(weights))
-            .expect("a model")
+        engine.load_from(config, Arc::new(weights)).expect("a model")
     };
     let state = |model: &Model, image| {
-        let sizes = Sizes {
-            image,
-            resize_positions: true,
-            ..Sizes::default()
-        };
+        let sizes = Sizes { image, resize_positions: true, ..Sizes::default() };
         let mut encoder = model.encoder(&sizes).expect("an encoder");
         let rows = Tensor::f32(vec![3, 54], vec![0.5; 162]).expect("rows");
         encoder.push("frame", 0, &rows).expect("a chunk");
@@ -202,26 +173,19 @@ fn states_of_other_models_are_refused() {
     let cpu = Engine::cpu();
     let own = state(&model(&cpu, [8, 12], 1), [8, 12]);
     for (_, engine) in engines() {
-        own.merge(&state(&model(&engine, [8, 12], 1), [8, 12]))
-            .expect("of the same model");
+        own.merge(&state(&model(&engine, [8, 12], 1), [8, 12])).expect("of the same model");
     }
     let mut plain = model(&cpu, [8, 12], 1);
     plain.set_folded(false);
     let others = [
         ("other weights", state(&model(&cpu, [8, 12], 2), [8, 12])),
-        (
-            "other frequencies",
-            state(&model(&cpu, [12, 8], 1), [8, 12]),
-        ),
+        ("other frequencies", state(&model(&cpu, [12, 8], 1), [8, 12])),
         ("another grid", state(&model(&cpu, [8, 12], 1), [12, 8])),
         ("another route", state(&plain, [8, 12])),
     ];
     for (what, other) in others {
         let refusal = own.merge(&other).expect_err(what).to_string();
-        assert!(
-            refusal.contains("the same model, weights, sizes"),
-            "{what}: {refusal}"
-        );
+        assert!(refusal.contains("the same model, weights, sizes"), "{what}: {refusal}");
     }
 }
 
@@ -235,10 +199,7 @@ fn decoded_subsets_are_parts_of_the_whole() {
                 let latents = whole(&case);
                 // Small windows, so that there are several chunks.
                 case.model.set_window_bytes(64 * 4 * 400);
-                let mut decoder = case
-                    .model
-                    .decoder(&case.sizes, &latents)
-                    .expect("a decoder");
+                let mut decoder = case.model.decoder(&case.sizes, &latents).expect("a decoder");
                 let outputs: Vec<(String, usize, usize, usize)> = decoder
                     .outputs()
                     .into_iter()
@@ -273,9 +234,7 @@ fn decoded_subsets_are_parts_of_the_whole() {
                     });
                     let mut next = 0;
                     let mut data = Vec::new();
-                    for chunk in decoder
-                        .stream(&output, queries, part.as_ref())
-                        .expect("a stream")
+                    for chunk in decoder.stream(&output, queries, part.as_ref()).expect("a stream")
                     {
                         let chunk = chunk.expect("a chunk");
                         assert_eq!(chunk.queries.start, next);
@@ -297,14 +256,8 @@ fn decoded_subsets_are_parts_of_the_whole() {
 fn frames_of_any_size_go_through_whole() {
     let recorded = read_tensors(common::fixtures().join("flow_sizes.safetensors"));
     let recorded = recorded.expect("a recorded file");
-    let options = FlowOptions {
-        one_pass: true,
-        ..FlowOptions::default()
-    };
-    let resized = RunOptions {
-        resize_positions: true,
-        ..RunOptions::default()
-    };
+    let options = FlowOptions { one_pass: true, ..FlowOptions::default() };
+    let resized = RunOptions { resize_positions: true, ..RunOptions::default() };
     let sizes = ["17x23", "6x40"];
     for (device, engine) in engines() {
         let folder = common::fixtures().join("golden/flow-v0-s0");
@@ -322,35 +275,22 @@ fn frames_of_any_size_go_through_whole() {
                     .chunks_exact(height * width * 3)
                     .map(|rgb| Frame::new(width, height, rgb.to_vec()).expect("a frame"))
                     .collect();
-                let expected = recorded[&format!("logits.{size}")]
-                    .as_f32()
-                    .expect("floats");
+                let expected = recorded[&format!("logits.{size}")].as_f32().expect("floats");
                 let recipe = OpticalFlow::new(&model).expect("a flow model");
                 let flow = recipe.flow(&frames[0], &frames[1], &options, &mut |_, _| {});
                 let flow = flow.expect("flow");
                 let found: Vec<f32> = flow.vectors().iter().flatten().map(|x| x / 20.0).collect();
                 let of_stream = error(&found, expected);
-                assert!(
-                    of_stream < 5e-6,
-                    "{device} {size} folded {folded}: {of_stream:e}"
-                );
+                assert!(of_stream < 5e-6, "{device} {size} folded {folded}: {of_stream:e}");
                 let patches = patches(&[(&frames[0], &frames[1])]).expect("patches");
                 let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
-                let run = model
-                    .run_with(&inputs, resized, &mut |_, _| {})
-                    .expect("a run");
+                let run = model.run_with(&inputs, resized, &mut |_, _| {}).expect("a run");
                 assert_eq!(run["logits"].shape(), [1, height, width, 2]);
                 let at_once = error(run["logits"].as_f32().expect("floats"), expected);
-                assert!(
-                    at_once < 5e-6,
-                    "{device} {size} folded {folded}: {at_once:e}"
-                );
+                assert!(at_once < 5e-6, "{device} {size} folded {folded}: {at_once:e}");
                 // Only on request.
                 let refused = model.run(&inputs, &mut |_, _| {}).expect_err("a refusal");
-                assert!(
-                    refused.to_string().contains("[batch, 2, 27, 9, 13]"),
-                    "{refused}"
-                );
+                assert!(refused.to_string().contains("[batch, 2, 27, 9, 13]"), "{refused}");
             }
         }
     }
@@ -376,10 +316,7 @@ fn rows_of_some_pixels_are_those_of_all() {
 fn memory_does_not_grow_with_the_rows() {
     let case = case(&Engine::cpu(), CASES[0], true);
     let peak = |side: usize| {
-        let sizes = Sizes {
-            image: [side; 2],
-            ..Sizes::default()
-        };
+        let sizes = Sizes { image: [side; 2], ..Sizes::default() };
         let mut encoder = case.model.encoder(&sizes).expect("an encoder");
         let rows = Tensor::f32(vec![side, 3], vec![0.3; 3 * side]).expect("rows");
         for line in 0..side {
@@ -390,10 +327,7 @@ fn memory_does_not_grow_with_the_rows() {
     // A hundred times the pixels; the tables of both axes are ten times as long.
     let (small, large) = (peak(32), peak(320));
     let grid = (large.1 - small.1) as u64;
-    assert!(
-        large.0 <= small.0 + 8 * grid + (1 << 18),
-        "{small:?} {large:?}"
-    );
+    assert!(large.0 <= small.0 + 8 * grid + (1 << 18), "{small:?} {large:?}");
 }
 
 #[test]
@@ -403,10 +337,7 @@ fn refusals_say_what_is_expected() {
     let mut encoder = case.model.encoder(&case.sizes).expect("an encoder");
     let rows = Tensor::f32(vec![2, 54], vec![0.0; 108]).expect("rows");
     let text = message(encoder.push("pixels", 0, &rows));
-    assert!(
-        text.contains("no modality `pixels`") && text.contains("frame"),
-        "{text}"
-    );
+    assert!(text.contains("no modality `pixels`") && text.contains("frame"), "{text}");
     let text = message(encoder.push("frame", usize::MAX, &rows));
     assert!(text.contains("rows"), "{text}");
     let narrow = Tensor::f32(vec![2, 3], vec![0.0; 6]).expect("rows");
@@ -415,23 +346,16 @@ fn refusals_say_what_is_expected() {
     let text = message(encoder.finish().map(drop));
     assert!(text.contains("no rows"), "{text}");
 
-    let text_model = Engine::cpu()
-        .load(common::fixtures().join("golden/mlm-v1-s0"))
-        .expect("a model");
+    let text_model =
+        Engine::cpu().load(common::fixtures().join("golden/mlm-v1-s0")).expect("a model");
     let sizes = Sizes::usual(text_model.config().expect("an official class"));
     let text = message(text_model.encoder(&sizes).map(drop));
     assert!(text.contains("tokens of one text"), "{text}");
     // Numbers of rows beyond this are not exact in f32.
     let pictures = self::case(&Engine::cpu(), CASES[0], true);
-    let sizes = Sizes {
-        image: [4097, 4096],
-        ..Sizes::default()
-    };
+    let sizes = Sizes { image: [4097, 4096], ..Sizes::default() };
     let text = message(pictures.model.encoder(&sizes).map(drop));
-    assert!(
-        text.contains("16781312 rows") && text.contains("16777216"),
-        "{text}"
-    );
+    assert!(text.contains("16781312 rows") && text.contains("16777216"), "{text}");
 
     let text = message(Latents::new(2, 3, vec![0.0; 5]).map(drop));
     assert!(text.contains("5 elements"), "{text}");
@@ -439,21 +363,12 @@ fn refusals_say_what_is_expected() {
     let text = message(case.model.decoder(&case.sizes, &other).map(drop));
     assert!(text.contains("[2, 3]"), "{text}");
     let latents = whole(&case);
-    let mut decoder = case
-        .model
-        .decoder(&case.sizes, &latents)
-        .expect("a decoder");
+    let mut decoder = case.model.decoder(&case.sizes, &latents).expect("a decoder");
     let range = Queries::Range(0..2);
     let text = message(decoder.decode("flow", &range, None).map(drop));
-    assert!(
-        text.contains("no output `flow`") && text.contains("logits"),
-        "{text}"
-    );
+    assert!(text.contains("no output `flow`") && text.contains("logits"), "{text}");
     let text = message(decoder.decode("logits", &range, None).map(drop));
-    assert!(
-        text.contains("is missing") && text.contains("[2, 54]"),
-        "{text}"
-    );
+    assert!(text.contains("is missing") && text.contains("[2, 54]"), "{text}");
     let far = Queries::Range(0..1 << 20);
     let text = message(decoder.decode("logits", &far, None).map(drop));
     assert!(text.contains("asks for"), "{text}");

@@ -30,23 +30,13 @@ fn model(engine: &Engine) -> Model {
 
 fn inputs() -> NamedTensors {
     let shape = vec![2, 2, 27, 40, 50];
-    let data = (0..2 * 54 * 2000)
-        .map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0)
-        .collect();
-    NamedTensors::from([(
-        "patches".to_owned(),
-        Tensor::f32(shape, data).expect("patches"),
-    )])
+    let data = (0..2 * 54 * 2000).map(|i| ((i * 7919 % 1009) as f32) / 504.0 - 1.0).collect();
+    NamedTensors::from([("patches".to_owned(), Tensor::f32(shape, data).expect("patches"))])
 }
 
 fn run(model: &Model) -> NamedTensors {
-    let options = RunOptions {
-        intermediates: true,
-        ..RunOptions::default()
-    };
-    model
-        .run_with(&inputs(), options, &mut |_, _| {})
-        .expect("run")
+    let options = RunOptions { intermediates: true, ..RunOptions::default() };
+    model.run_with(&inputs(), options, &mut |_, _| {}).expect("run")
 }
 
 fn error(found: &NamedTensors, expected: &NamedTensors) -> f64 {
@@ -58,9 +48,7 @@ fn error(found: &NamedTensors, expected: &NamedTensors) -> f64 {
         assert_eq!(f.len(), e.len(), "{name}");
         let square = |x: f64| x * x;
         let pairs = f.iter().zip(e);
-        let d: f64 = pairs
-            .map(|(&f, &e)| square(f64::from(f) - f64::from(e)))
-            .sum();
+        let d: f64 = pairs.map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
         let n: f64 = e.iter().map(|&e| square(f64::from(e))).sum();
         worst = worst.max((d / n).sqrt());
     }
@@ -77,11 +65,7 @@ fn windows_change_nothing() {
             let mut model = model(&engine);
             model.set_window_bytes(bytes);
             let error = error(&run(&model), &reference);
-            assert!(
-                error < 1e-5,
-                "{error:.1e} on {} at {bytes}",
-                engine.device_name()
-            );
+            assert!(error < 1e-5, "{error:.1e} on {} at {bytes}", engine.device_name());
         }
     }
 }
@@ -91,31 +75,18 @@ fn windows_change_nothing() {
 fn windows_of_texts_change_nothing() {
     let mut config = PerceiverConfig::new(Architecture::MaskedLm);
     (config.num_latents, config.d_latents, config.d_model) = (9, 24, 16);
-    (
-        config.num_self_attends_per_block,
-        config.num_self_attention_heads,
-    ) = (2, 4);
-    (
-        config.num_cross_attention_heads,
-        config.max_position_embeddings,
-    ) = (2, 300);
+    (config.num_self_attends_per_block, config.num_self_attention_heads) = (2, 4);
+    (config.num_cross_attention_heads, config.max_position_embeddings) = (2, 300);
     let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     let model = Engine::cpu().load_from(config, Arc::new(weights));
     let mut model = model.expect("model");
     let ids = (0..300).map(|i| i * 31 % 262).collect();
     let ids = Tensor::i64(vec![1, 300], ids).expect("ids");
     let inputs = NamedTensors::from([("input_ids".to_owned(), ids)]);
-    let options = RunOptions {
-        intermediates: true,
-        ..RunOptions::default()
-    };
-    let expected = model
-        .run_with(&inputs, options, &mut |_, _| {})
-        .expect("a run");
+    let options = RunOptions { intermediates: true, ..RunOptions::default() };
+    let expected = model.run_with(&inputs, options, &mut |_, _| {}).expect("a run");
     model.set_window_bytes(1);
-    let found = model
-        .run_with(&inputs, options, &mut |_, _| {})
-        .expect("a run");
+    let found = model.run_with(&inputs, options, &mut |_, _| {}).expect("a run");
     assert!(error(&found, &expected) < 1e-6);
 }
 
@@ -147,10 +118,7 @@ fn budgets_are_kept_and_change_nothing() {
         let expected = model.run(&inputs(), &mut |_, _| {}).expect("a run");
         let free = model.allocated_bytes();
         model.set_memory_budget(Some(MemorySize(1)));
-        let refusal = model
-            .run(&inputs(), &mut |_, _| {})
-            .map(drop)
-            .expect_err("a refusal");
+        let refusal = model.run(&inputs(), &mut |_, _| {}).map(drop).expect_err("a refusal");
         let least = least(&refusal);
         assert!(least.0 < free, "{refusal}");
         for budget in [MemorySize(free), MemorySize((free + least.0) / 2), least] {
@@ -174,14 +142,8 @@ fn budgets_are_kept_and_change_nothing() {
 fn budgets_bound_the_items_of_a_run() {
     let mut config = PerceiverConfig::new(Architecture::MaskedLm);
     (config.num_latents, config.d_latents, config.d_model) = (9, 24, 16);
-    (
-        config.num_self_attends_per_block,
-        config.num_self_attention_heads,
-    ) = (2, 4);
-    (
-        config.num_cross_attention_heads,
-        config.max_position_embeddings,
-    ) = (2, 300);
+    (config.num_self_attends_per_block, config.num_self_attention_heads) = (2, 4);
+    (config.num_cross_attention_heads, config.max_position_embeddings) = (2, 300);
     let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
     let model = Engine::cpu().load_from(config, Arc::new(weights));
     let mut model = model.expect("model");
@@ -191,30 +153,17 @@ fn budgets_bound_the_items_of_a_run() {
     let run = |model: &Model| model.run(&inputs, &mut |_, _| {}).expect("a run");
     let expected = run(&model);
     let report = |model: &Model, items| {
-        let sizes = Sizes {
-            length: 300,
-            ..Sizes::default()
-        };
-        model
-            .report(items, sizes, RunOptions::default())
-            .expect("a report")
-            .peak_bytes
+        let sizes = Sizes { length: 300, ..Sizes::default() };
+        model.report(items, sizes, RunOptions::default()).expect("a report").peak_bytes
     };
-    let budgets = [
-        report(&model, 7),
-        report(&model, 2) + 100,
-        report(&model, 1),
-    ];
+    let budgets = [report(&model, 7), report(&model, 2) + 100, report(&model, 1)];
     for budget in budgets {
         model.set_memory_budget(Some(MemorySize(budget)));
         assert!(error(&run(&model), &expected) < 1e-6);
         assert!(model.allocated_bytes() <= budget);
     }
     model.set_memory_budget(Some(MemorySize(1)));
-    let refusal = model
-        .run(&inputs, &mut |_, _| {})
-        .map(drop)
-        .expect_err("a refusal");
+    let refusal = model.run(&inputs, &mut |_, _| {}).map(drop).expect_err("a refusal");
     let least = least(&refusal);
     assert!(least.0 <= budgets[2] + 1024, "{refusal}");
     model.set_memory_budget(Some(least));
@@ -231,9 +180,7 @@ fn budgets_hold_for_streams() {
         let data = inputs()["patches"].as_f32().expect("floats")[..54 * 2000].to_vec();
         let patches = Tensor::f32(vec![1, 2, 27, 40, 50], data).expect("patches");
         let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
-        let (sizes, rows) = model
-            .input_rows(&inputs, RunOptions::default())
-            .expect("rows");
+        let (sizes, rows) = model.input_rows(&inputs, RunOptions::default()).expect("rows");
         let expected = model.run(&inputs, &mut |_, _| {}).expect("a run");
         let rows = &rows["frame"];
         model.set_memory_budget(Some(MemorySize(1)));
@@ -247,23 +194,15 @@ fn budgets_hold_for_streams() {
         model.set_memory_budget(Some(MemorySize(1)));
         let mut decoder = model.decoder(&sizes, &latents).expect("a decoder");
         let queries = Queries::Range(0..2000);
-        let refusal = decoder
-            .decode("logits", &queries, Some(rows))
-            .expect_err("a refusal");
+        let refusal = decoder.decode("logits", &queries, Some(rows)).expect_err("a refusal");
         drop(decoder);
         let budget = least(&refusal);
         model.set_memory_budget(Some(budget));
         let mut decoder = model.decoder(&sizes, &latents).expect("a decoder");
-        let flow = decoder
-            .decode("logits", &queries, Some(rows))
-            .expect("flow");
+        let flow = decoder.decode("logits", &queries, Some(rows)).expect("flow");
         assert!(decoder.allocated_bytes() <= budget.0);
         let flow = flow.reshape(vec![1, 40, 50, 2]).expect("flow");
         let found = NamedTensors::from([("logits".to_owned(), flow)]);
-        assert!(
-            error(&found, &expected) < 1e-5,
-            "on {}",
-            engine.device_name()
-        );
+        assert!(error(&found, &expected) < 1e-5, "on {}", engine.device_name());
     }
 }

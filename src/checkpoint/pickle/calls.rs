@@ -81,10 +81,7 @@ pub(super) fn call(
                     shown(code)
                 ))
             })?;
-            heap.array_types.push(ArrayType {
-                element,
-                big_endian: code.starts_with('>'),
-            });
+            heap.array_types.push(ArrayType { element, big_endian: code.starts_with('>') });
             Ok(Value::ArrayType(heap.array_types.len() - 1))
         }
         (Global::Scalar, &[Value::ArrayType(kind), data]) => {
@@ -125,24 +122,14 @@ pub(super) fn build(
         // `_metadata` of state dicts: versions of modules.
         (Value::Dict(_) | Value::Tensor(_), _) => Ok(()),
         (Value::Array(array), Value::Tuple(state)) => {
-            let &[
-                _,
-                Value::Tuple(shape),
-                Value::ArrayType(kind),
-                Value::Bool(fortran),
-                data,
-            ] = heap.tuple(state)
+            let &[_, Value::Tuple(shape), Value::ArrayType(kind), Value::Bool(fortran), data] =
+                heap.tuple(state)
             else {
                 return Err(refused());
             };
             let kind = heap.array_types[kind];
             let content = content(data).ok_or_else(refused)?;
-            heap.arrays[array] = Some(Array {
-                kind,
-                shape,
-                fortran,
-                content,
-            });
+            heap.arrays[array] = Some(Array { kind, shape, fortran, content });
             Ok(())
         }
         (Value::ArrayType(kind), Value::Tuple(state)) => {
@@ -180,12 +167,7 @@ fn content(data: Value) -> Option<Content> {
 
 fn array(heap: &mut Heap, kind: usize, shape: Tuple, fortran: bool, content: Content) -> Value {
     let kind = heap.array_types[kind];
-    heap.arrays.push(Some(Array {
-        kind,
-        shape,
-        fortran,
-        content,
-    }));
+    heap.arrays.push(Some(Array { kind, shape, fortran, content }));
     Value::Array(heap.arrays.len() - 1)
 }
 
@@ -201,12 +183,6 @@ fn tensor(
         return None;
     };
     let element = element.unwrap_or(heap.storages[storage].element);
-    heap.tensors.push(Tensor {
-        storage,
-        element,
-        offset,
-        shape,
-        strides,
-    });
+    heap.tensors.push(Tensor { storage, element, offset, shape, strides });
     Some(Value::Tensor(heap.tensors.len() - 1))
 }

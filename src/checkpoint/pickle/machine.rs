@@ -272,9 +272,7 @@ impl Machine<'_> {
                 self.heap.lists[list].extend_from_slice(items);
                 Ok(())
             }
-            _ => Err(Refusal::Damaged(
-                "its pickle appends to what is no list".to_owned(),
-            )),
+            _ => Err(Refusal::Damaged("its pickle appends to what is no list".to_owned())),
         }
     }
 
@@ -322,9 +320,8 @@ impl Machine<'_> {
             return Err(wrong());
         };
         let parts = self.heap.tuple(id);
-        let (&[kind, element, key, _, len], rest) = parts
-            .split_first_chunk::<5>()
-            .map_or((&[Value::None; 5], parts), |split| split);
+        let (&[kind, element, key, _, len], rest) =
+            parts.split_first_chunk::<5>().map_or((&[Value::None; 5], parts), |split| split);
         if name(self.bytes, kind) != Some("storage") {
             return Err(wrong());
         }
@@ -342,12 +339,7 @@ impl Machine<'_> {
             },
             _ => return Err(wrong()),
         };
-        Ok(Storage {
-            element,
-            key,
-            len,
-            view,
-        })
+        Ok(Storage { element, key, len, view })
     }
 }
 

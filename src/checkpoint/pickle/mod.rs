@@ -67,12 +67,7 @@ impl<'a> Pickle<'a> {
     /// Reads a pickle that begins at `from`; spans are positions in `bytes`.
     pub(crate) fn read(bytes: &'a [u8], from: usize) -> Result<Self, Refusal> {
         let (root, heap, end) = machine::run(bytes, from)?;
-        Ok(Pickle {
-            bytes,
-            root,
-            heap,
-            end,
-        })
+        Ok(Pickle { bytes, root, heap, end })
     }
 
     /// The text of a name; `None` for what is none.
@@ -90,10 +85,7 @@ impl<'a> Pickle<'a> {
         };
         let items = self.heap.dict(dict).iter().map(|&(key, value)| {
             let name = self.name(key).ok_or_else(|| {
-                Refusal::Damaged(format!(
-                    "{what} has {} as a key, not a name",
-                    self.describe(key)
-                ))
+                Refusal::Damaged(format!("{what} has {} as a key, not a name", self.describe(key)))
             })?;
             Ok((name, value))
         });
@@ -119,8 +111,5 @@ fn name(bytes: &[u8], value: Value) -> Option<&str> {
 
 /// A name as messages show it: short and without control characters.
 pub(crate) fn shown(name: &str) -> String {
-    name.chars()
-        .take(120)
-        .flat_map(char::escape_debug)
-        .collect()
+    name.chars().take(120).flat_map(char::escape_debug).collect()
 }

@@ -42,10 +42,7 @@ impl<'a> Stream<'a> {
         let start = self.at;
         // Not longer than the file, which is in memory.
         self.at += count as usize;
-        Ok(Span {
-            start,
-            end: self.at,
-        })
+        Ok(Span { start, end: self.at })
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
@@ -89,11 +86,7 @@ impl<'a> Stream<'a> {
                 span.start
             )));
         }
-        let fill = if bytes.last().is_some_and(|&b| b >= 0x80) {
-            0xff
-        } else {
-            0
-        };
+        let fill = if bytes.last().is_some_and(|&b| b >= 0x80) { 0xff } else { 0 };
         let mut all = [fill; 8];
         all[..bytes.len()].copy_from_slice(bytes);
         Ok(i64::from_le_bytes(all))
@@ -110,9 +103,6 @@ impl<'a> Stream<'a> {
         };
         let start = self.at;
         self.at += length + 1;
-        Ok(Span {
-            start,
-            end: start + length,
-        })
+        Ok(Span { start, end: start + length })
     }
 }

@@ -163,9 +163,6 @@ impl Heap {
     pub(super) fn new_tuple(&mut self, values: &[Value]) -> Value {
         let start = self.tuples.len();
         self.tuples.extend_from_slice(values);
-        Value::Tuple(Tuple {
-            start,
-            len: values.len(),
-        })
+        Value::Tuple(Tuple { start, len: values.len() })
     }
 }

@@ -145,13 +145,7 @@ impl Line {
         }
         self.last = [x, y];
         let new = [1.0, x, y, x * x, x * y];
-        let sums = [
-            &mut self.weight,
-            &mut self.x,
-            &mut self.y,
-            &mut self.xx,
-            &mut self.xy,
-        ];
+        let sums = [&mut self.weight, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy];
         for (sum, new) in sums.into_iter().zip(new) {
             *sum = 0.85 * *sum + new;
         }
@@ -161,10 +155,7 @@ impl Line {
             let slope = (self.xy / self.weight - x_mean * y_mean) / variance;
             if slope * x_mean < -0.25 * y_mean {
                 // No device takes longer for less.
-                *self = Line {
-                    last: self.last,
-                    ..Line::default()
-                };
+                *self = Line { last: self.last, ..Line::default() };
                 return;
             }
             self.least = (y_mean - slope * x_mean).clamp(0.0, Self::MOST * y_mean);

@@ -65,10 +65,7 @@ impl Part {
         if self.groups <= work.groups_x {
             [self.groups as u32, 1]
         } else {
-            [
-                work.groups_x as u32,
-                self.groups.div_ceil(work.groups_x) as u32,
-            ]
+            [work.groups_x as u32, self.groups.div_ceil(work.groups_x) as u32]
         }
     }
 }
@@ -117,10 +114,7 @@ impl Pacer {
     /// A pacer for a device on which `grain` workgroups run side by side, with what is known of each
     /// class from earlier sessions.
     pub(super) fn new(grain: u64, factors: impl IntoIterator<Item = Option<f64>>) -> Self {
-        Pacer {
-            classes: factors.into_iter().map(Class::new).collect(),
-            grain: grain.max(1),
-        }
+        Pacer { classes: factors.into_iter().map(Class::new).collect(), grain: grain.max(1) }
     }
 
     /// As if everything had been measured and the cautious rates were right.
@@ -206,11 +200,7 @@ impl Pacer {
             0 => groups.max(1),
             times => times * self.grain,
         };
-        if groups > work.groups_x {
-            groups / work.groups_x * work.groups_x
-        } else {
-            groups
-        }
+        if groups > work.groups_x { groups / work.groups_x * work.groups_x } else { groups }
     }
 
     /// Takes into account how long a submission ran.
@@ -254,11 +244,7 @@ impl Pacer {
 /// The next of 1, 2, 3, 4, 6, 8, 12, 16, 24 and so on.
 fn steps_of(n: u64) -> u64 {
     let power = n.max(1).next_power_of_two();
-    if power >= 4 && n <= power / 4 * 3 {
-        power / 4 * 3
-    } else {
-        power
-    }
+    if power >= 4 && n <= power / 4 * 3 { power / 4 * 3 } else { power }
 }
 
 /// Workgroups of one dispatch that were in a submission.

@@ -15,11 +15,7 @@ struct Simulated {
 
 impl Simulated {
     fn new(slowness: &[f64]) -> Self {
-        Simulated {
-            slowness: slowness.to_vec(),
-            overhead: 0.0,
-            width: 1,
-        }
+        Simulated { slowness: slowness.to_vec(), overhead: 0.0, width: 1 }
     }
 
     fn seconds_of(&self, work: &Work, groups: u64) -> f64 {
@@ -28,9 +24,7 @@ impl Simulated {
     }
 
     fn seconds(&self, works: &[Work], parts: &[Part]) -> f64 {
-        let each = parts
-            .iter()
-            .map(|p| self.seconds_of(&works[p.step], p.groups));
+        let each = parts.iter().map(|p| self.seconds_of(&works[p.step], p.groups));
         self.overhead + each.sum::<f64>()
     }
 
@@ -70,22 +64,13 @@ impl Simulated {
 }
 
 fn work(cautious: f64, groups: u64) -> Work {
-    Work {
-        class: 0,
-        cautious,
-        groups,
-        groups_x: 1000,
-    }
+    Work { class: 0, cautious, groups, groups_x: 1000 }
 }
 
 /// What submissions come to stay below: the budget, but where the least part takes about that by
 /// itself, two turns of what runs side by side.
 fn bound(budget: f64, least: f64) -> f64 {
-    if least < 0.8 * budget {
-        budget
-    } else {
-        2.2 * least
-    }
+    if least < 0.8 * budget { budget } else { 2.2 * least }
 }
 
 fn longest(run: &[(Vec<Part>, f64)]) -> f64 {

@@ -104,12 +104,8 @@ impl GpuExecutor {
         }
         parameters.forget_cut();
         let inputs: Vec<ValueId> = plan.graph().inputs().map(|(_, id, _)| id).collect();
-        let outputs: Vec<ValueId> = plan
-            .graph()
-            .outputs
-            .iter()
-            .flat_map(|o| o.pieces.iter().copied())
-            .collect();
+        let outputs: Vec<ValueId> =
+            plan.graph().outputs.iter().flat_map(|o| o.pieces.iter().copied()).collect();
         let write = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
         let upload = Staging::new(&device, &plan, "upload", &inputs, write)?;
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -142,12 +138,7 @@ impl GpuExecutor {
 
     /// Fills the uniform buffer, makes all bind groups.
     fn build_steps(&mut self, launches: Vec<Launch>) -> Result<()> {
-        let align = u64::from(
-            self.device
-                .limits()
-                .min_uniform_buffer_offset_alignment
-                .max(16),
-        );
+        let align = u64::from(self.device.limits().min_uniform_buffer_offset_alignment.max(16));
         // As many buffers as the limit of one asks for.
         let most = self.device.limits().max_buffer_size;
         let mut words: Vec<Vec<u32>> = vec![Vec::new()];
@@ -186,11 +177,8 @@ impl GpuExecutor {
         for (i, launch) in launches.into_iter().enumerate() {
             let pipeline = self.device.pipeline(&launch.variant, launch.bindings)?;
             let node = &self.plan.graph().nodes[i];
-            let whole = |buffer: &wgpu::Buffer| Bound {
-                buffer: buffer.clone(),
-                offset: 0,
-                size: None,
-            };
+            let whole =
+                |buffer: &wgpu::Buffer| Bound { buffer: buffer.clone(), offset: 0, size: None };
             let mut bound = vec![Bound {
                 buffer: uniforms[places[i].0].clone(),
                 offset: places[i].1,
@@ -226,20 +214,14 @@ impl GpuExecutor {
                     }),
                 })
                 .collect();
-            let label = format!(
-                "{}/{}/{}",
-                launch.variant.kernel,
-                launch.variant.title(),
-                node.label
-            );
+            let label =
+                format!("{}/{}/{}", launch.variant.kernel, launch.variant.title(), node.label);
             let bind_group = self.device.scoped(&label, 0, || {
-                self.device
-                    .wgpu_device()
-                    .create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&label),
-                        layout: &pipeline.layout,
-                        entries: &bindings,
-                    })
+                self.device.wgpu_device().create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(&label),
+                    layout: &pipeline.layout,
+                    entries: &bindings,
+                })
             })?;
             let kind = self.device.kind();
             let work = Work::new(&node.op, &launch, &mut self.classes, kind);
@@ -254,11 +236,8 @@ impl GpuExecutor {
         }
         self.uniforms = uniforms;
         let known = lock(self.device.factors());
-        let factors: Vec<Option<f64>> = self
-            .classes
-            .variants()
-            .map(|variant| known.get(variant).copied())
-            .collect();
+        let factors: Vec<Option<f64>> =
+            self.classes.variants().map(|variant| known.get(variant).copied()).collect();
         drop(known);
         self.pacer = Pacer::new(u64::from(self.device.traits().busy_workgroups), factors);
         Ok(())
@@ -269,11 +248,7 @@ impl GpuExecutor {
         let element = self.plan.graph().value(view.value).element;
         let offset = 4 * element.words(view.first_row * view.extent.stride()) as u64;
         let bytes = 4 * element.words(view.extent.padded_len()) as u64;
-        Some(Bound {
-            buffer,
-            offset,
-            size: wgpu::BufferSize::new(bytes.max(16)),
-        })
+        Some(Bound { buffer, offset, size: wgpu::BufferSize::new(bytes.max(16)) })
     }
 }
 

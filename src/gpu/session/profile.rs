@@ -14,10 +14,7 @@ impl GpuExecutor {
         self.device.alive()?;
         let clock = Clock::new(&self.device)?;
         let budget = self.device.submission_budget();
-        let mut spans = Spans {
-            timestamps: clock.is_some(),
-            ..Spans::default()
-        };
+        let mut spans = Spans { timestamps: clock.is_some(), ..Spans::default() };
         let begin = Instant::now();
         let now = || begin.elapsed().as_secs_f64();
         // Device time minus host time.
@@ -62,11 +59,8 @@ impl GpuExecutor {
                     None => vec![[submitted, done]],
                 };
                 let first = times.first().map_or(0.0, |t| t[0]);
-                let offset = *offset.get_or_insert(if clock.is_some() {
-                    first - submitted
-                } else {
-                    0.0
-                });
+                let offset =
+                    *offset.get_or_insert(if clock.is_some() { first - submitted } else { 0.0 });
                 for (part, [from, to]) in parts.iter().zip(times) {
                     spans.device.push(Span {
                         node: part.step,

@@ -92,16 +92,8 @@ impl GpuExecutor {
 
     pub(super) fn map_staging(&mut self) -> Result<()> {
         let (done, results) = mpsc::channel();
-        let upload = self
-            .upload
-            .buffers
-            .iter()
-            .map(|b| (b, wgpu::MapMode::Write));
-        let download = self
-            .download
-            .buffers
-            .iter()
-            .map(|b| (b, wgpu::MapMode::Read));
+        let upload = self.upload.buffers.iter().map(|b| (b, wgpu::MapMode::Write));
+        let download = self.download.buffers.iter().map(|b| (b, wgpu::MapMode::Read));
         let mut mapped = 0;
         for (buffer, mode) in upload.chain(download) {
             let done = done.clone();
@@ -133,10 +125,7 @@ impl GpuExecutor {
     ) -> Result<()> {
         let total: u64 = self.steps[steps.clone()].iter().map(|s| s.flops).sum();
         let budget = self.device.submission_budget();
-        let mut done = Done {
-            flops: 0.0,
-            at: Instant::now(),
-        };
+        let mut done = Done { flops: 0.0, at: Instant::now() };
         let mut in_flight: Option<Flight> = None;
         let mut encoder = first;
         let mut at = Position::at(steps.start);
@@ -144,9 +133,7 @@ impl GpuExecutor {
         loop {
             let mut parts = Vec::new();
             let works = &self.works;
-            let probe = self
-                .pacer
-                .next(works, &mut at, steps.end, budget, &mut parts);
+            let probe = self.pacer.next(works, &mut at, steps.end, budget, &mut parts);
             if parts.is_empty() && encoder.is_none() {
                 break;
             }
@@ -182,9 +169,7 @@ impl GpuExecutor {
 
     pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
-        self.device
-            .wgpu_device()
-            .create_command_encoder(&descriptor)
+        self.device.wgpu_device().create_command_encoder(&descriptor)
     }
 
     /// One compute pass with these parts.
@@ -236,8 +221,7 @@ impl GpuExecutor {
         }
         if !flight.parts.is_empty() {
             self.pacer.learn(&flight.parts, seconds, budget);
-            self.submissions
-                .push(Submission::new(&flight.parts, seconds));
+            self.submissions.push(Submission::new(&flight.parts, seconds));
         }
         Ok(())
     }

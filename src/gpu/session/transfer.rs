@@ -34,9 +34,8 @@ impl GpuExecutor {
         let mut at = 0;
         for chunk in data.chunks(rows * extent.cols) {
             let n = chunk.len() / extent.cols;
-            for (to, from) in padded
-                .chunks_exact_mut(extent.stride())
-                .zip(chunk.chunks_exact(extent.cols))
+            for (to, from) in
+                padded.chunks_exact_mut(extent.stride()).zip(chunk.chunks_exact(extent.cols))
             {
                 to[..extent.cols].copy_from_slice(from);
             }
@@ -97,11 +96,9 @@ impl GpuExecutor {
             match bytemuck::try_cast_slice::<u8, f32>(&range) {
                 Ok(padded) => unpad(extent, padded, &mut data),
                 // Mapped memory is aligned on every driver known; a copy is right on all others.
-                Err(_) => unpad(
-                    extent,
-                    &bytemuck::pod_collect_to_vec::<u8, f32>(&range),
-                    &mut data,
-                ),
+                Err(_) => {
+                    unpad(extent, &bytemuck::pod_collect_to_vec::<u8, f32>(&range), &mut data)
+                }
             }
         }
         let elements = output.shape.iter().product();

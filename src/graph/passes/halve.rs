@@ -44,9 +44,8 @@ pub fn halve(mut graph: Graph, wide_attention: bool) -> Graph {
             let roles = node.op.operand_roles();
             let rows = |role: &Role| *role == Role::Rows || *role == Role::Keys;
             let wide_rows = node.inputs.iter().zip(&roles);
-            let any = wide_rows
-                .clone()
-                .any(|(v, role)| *role == Role::Rows && wide[v.value.index()]);
+            let any =
+                wide_rows.clone().any(|(v, role)| *role == Role::Rows && wide[v.value.index()]);
             if !any {
                 continue;
             }
@@ -59,11 +58,7 @@ pub fn halve(mut graph: Graph, wide_attention: bool) -> Graph {
         }
     }
     let element = |index: usize| {
-        if wide[index] {
-            Element::F32
-        } else {
-            Element::F16
-        }
+        if wide[index] { Element::F32 } else { Element::F16 }
     };
     for (i, value) in graph.values.iter_mut().enumerate() {
         value.element = element(i);

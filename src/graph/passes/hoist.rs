@@ -9,11 +9,8 @@ use crate::graph::{Graph, Source};
 /// results of such nodes.
 #[must_use]
 pub fn hoist(graph: &Graph) -> Vec<bool> {
-    let mut constant: Vec<bool> = graph
-        .values
-        .iter()
-        .map(|v| matches!(v.source, Source::Parameter(_)))
-        .collect();
+    let mut constant: Vec<bool> =
+        graph.values.iter().map(|v| matches!(v.source, Source::Parameter(_))).collect();
     for kept in &graph.kept {
         constant[kept.index()] = true;
     }

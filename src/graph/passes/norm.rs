@@ -94,11 +94,8 @@ fn fuse(graph: &mut Graph, norm: usize, product: usize) {
         weight: Box::new(weight.clone()),
         bias: bias.map(Box::new),
     });
-    let new_weight = graph.parameter(Recipe::NormWeight {
-        norm: name,
-        channels,
-        weight: Box::new(weight),
-    });
+    let new_weight =
+        graph.parameter(Recipe::NormWeight { norm: name, channels, weight: Box::new(weight) });
     let [weight, bias] = [new_weight, new_bias].map(|v| graph.view(v));
     let node = &mut graph.nodes[product];
     if let Op::Gemm(args) = &mut node.op {

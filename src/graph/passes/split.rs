@@ -64,13 +64,7 @@ pub fn split(mut graph: Graph, parts: &dyn Fn(&Op) -> usize) -> Graph {
         let sums = node.outputs.iter().map(|&s| graph.view(s));
         let inputs: Vec<View> = sums.chain(epilogue).collect();
         graph.nodes.push(node);
-        graph.nodes.push(Node {
-            label,
-            stage,
-            op: merge,
-            inputs,
-            outputs,
-        });
+        graph.nodes.push(Node { label, stage, op: merge, inputs, outputs });
     }
     graph
 }

@@ -25,29 +25,27 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 65_100, 0, 64, vec![255, 256], 64, (0, 0), false),
     ]
     .into_iter()
-    .map(
-        |(batch, rows, first_row, content, lengths, bands, (tail, tail_rows), indexed)| {
-            let mut axes = [1; 3];
-            axes[..lengths.len()].copy_from_slice(&lengths);
-            Row {
-                op: Op::Assemble(Assemble {
-                    batch,
-                    rows,
-                    first_row,
-                    content,
-                    dimensions: lengths.len(),
-                    axes,
-                    bands,
-                    tail,
-                    tail_rows,
-                    indexed,
-                    content_rows: Element::F32,
-                    y: Element::F32,
-                }),
-                spread: 1.0,
-                terms: 1,
-            }
-        },
-    )
+    .map(|(batch, rows, first_row, content, lengths, bands, (tail, tail_rows), indexed)| {
+        let mut axes = [1; 3];
+        axes[..lengths.len()].copy_from_slice(&lengths);
+        Row {
+            op: Op::Assemble(Assemble {
+                batch,
+                rows,
+                first_row,
+                content,
+                dimensions: lengths.len(),
+                axes,
+                bands,
+                tail,
+                tail_rows,
+                indexed,
+                content_rows: Element::F32,
+                y: Element::F32,
+            }),
+            spread: 1.0,
+            terms: 1,
+        }
+    })
     .collect()
 }

@@ -16,11 +16,7 @@ struct Operands<'a, T> {
 fn operands<'a, T>(a: &Assemble, inputs: &[&'a [T]]) -> Operands<'a, T> {
     let mut rest = inputs.iter().copied();
     let mut next = |there: bool| {
-        if there {
-            rest.next().unwrap_or(&[])
-        } else {
-            &[]
-        }
+        if there { rest.next().unwrap_or(&[]) } else { &[] }
     };
     Operands {
         content: next(a.content > 0),
@@ -32,11 +28,7 @@ fn operands<'a, T>(a: &Assemble, inputs: &[&'a [T]]) -> Operands<'a, T> {
 
 /// Grid position of row `r` of an item; points beyond the grid wrap, as they do in the shader.
 fn position<T: Real>(a: &Assemble, points: &[T], r: usize) -> usize {
-    if a.indexed {
-        points[4 * r].to_f32().max(0.0) as usize
-    } else {
-        a.first_row + r
-    }
+    if a.indexed { points[4 * r].to_f32().max(0.0) as usize } else { a.first_row + r }
 }
 
 /// Plain loops.
@@ -89,11 +81,8 @@ pub(super) fn fast(a: &Assemble, inputs: &[&[f32]], y: &mut [f32]) {
     if a.rows == 0 || stride == 0 {
         return;
     }
-    y[..a.batch * a.rows * stride]
-        .par_chunks_mut(stride)
-        .with_min_len(64)
-        .enumerate()
-        .for_each(|(at, row)| {
+    y[..a.batch * a.rows * stride].par_chunks_mut(stride).with_min_len(64).enumerate().for_each(
+        |(at, row)| {
             row[..a.content].copy_from_slice(&o.content[at * content_stride..][..a.content]);
             let r = at % a.rows;
             let mut position = position(a, o.points, r);
@@ -111,5 +100,6 @@ pub(super) fn fast(a: &Assemble, inputs: &[&[f32]], y: &mut [f32]) {
             let tail = &o.tail[r % a.tail_rows.max(1) * tail_stride..];
             row[end - a.tail..end].copy_from_slice(&tail[..a.tail]);
             row[end..].fill(0.0);
-        });
+        },
+    );
 }

@@ -74,12 +74,8 @@ const ROWS: Variant = Variant {
 };
 
 /// All variants, by the types of content and Y in binary.
-const VARIANTS: &[Variant] = &[
-    ROWS,
-    ROWS.halving(&["y"]),
-    ROWS.halving(&["content"]),
-    ROWS.halving(&["content", "y"]),
-];
+const VARIANTS: &[Variant] =
+    &[ROWS, ROWS.halving(&["y"]), ROWS.halving(&["content"]), ROWS.halving(&["content", "y"])];
 
 impl Kernel for Assemble {
     const NAME: &'static str = "assemble";
@@ -100,13 +96,8 @@ impl Kernel for Assemble {
                     Fill::Numbers,
                 )
                 .when(self.dimensions > 0),
-                Operand::new(
-                    "tail",
-                    Role::Wide,
-                    rows(self.tail_rows, self.tail),
-                    Fill::Numbers,
-                )
-                .when(self.tail > 0),
+                Operand::new("tail", Role::Wide, rows(self.tail_rows, self.tail), Fill::Numbers)
+                    .when(self.tail > 0),
                 Operand::new(
                     "points",
                     Role::Wide,

@@ -62,16 +62,9 @@ pub(super) fn rows() -> Vec<Row> {
     columns.v_column = 72;
     list.push(columns);
     // A wide carried state.
-    list.push(Attention {
-        carry: true,
-        masked: true,
-        ..Attention::new(33, 50, 1, 322, 322)
-    });
+    list.push(Attention { carry: true, masked: true, ..Attention::new(33, 50, 1, 322, 322) });
     // More keys than llvmpipe's loops can count to in one split.
-    list.push(Attention {
-        splits: 5,
-        ..Attention::new(3, 60_013, 1, 322, 322)
-    });
+    list.push(Attention { splits: 5, ..Attention::new(3, 60_013, 1, 322, 322) });
     // Queries given as factors.
     for (queries, keys, d_qk, d_v, axes, before, points) in [
         (1, 1, 1, 1, vec![], 0, false),
@@ -97,11 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
     }
     let several = list.last().copied();
     list.extend(several.map(|a| Attention { batch: 3, ..a }));
-    list.extend(several.map(|a| Attention {
-        batch: 3,
-        shared_queries: true,
-        ..a
-    }));
+    list.extend(several.map(|a| Attention { batch: 3, shared_queries: true, ..a }));
     list.extend(several.map(|a| Attention { splits: 4, ..a }));
     let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
     // Sharp softmax: scores far apart, exponentials that underflow.

@@ -39,28 +39,14 @@ fn operands<'a, T>(a: &Attention, inputs: &[&'a [T]]) -> Operands<'a, T> {
     }
     let mut rest = inputs[3..].iter().copied();
     let mask = if a.masked { rest.next() } else { None };
-    let carry = if a.carry {
-        rest.next().zip(rest.next())
-    } else {
-        None
-    };
-    Operands {
-        q: inputs[0],
-        k: inputs[1],
-        v: inputs[2],
-        mask,
-        carry,
-        factored: None,
-    }
+    let carry = if a.carry { rest.next().zip(rest.next()) } else { None };
+    Operands { q: inputs[0], k: inputs[1], v: inputs[2], mask, carry, factored: None }
 }
 
 /// Rows of the tables that the score of query `n` adds up: one per axis, and the constant's.
 fn table_rows<T: Real>(f: &QueryFactors, points: &[T], n: usize) -> ([usize; 3], usize) {
-    let position = if f.indexed {
-        points[4 * n].to_f32().max(0.0) as usize
-    } else {
-        f.first_query + n
-    };
+    let position =
+        if f.indexed { points[4 * n].to_f32().max(0.0) as usize } else { f.first_query + n };
     let mut rows = f.factors.indices(position);
     for (axis, row) in rows.iter_mut().enumerate().take(f.factors.dimensions) {
         *row += f.first_column + f.factors.axis_column(axis);
@@ -99,11 +85,7 @@ pub(super) fn reference<T: Real>(a: &Attention, inputs: &[&[T]], outputs: &mut [
                     let row = (split * a.batch + item) * a.queries + n;
                     let acc = &mut outputs[0][row * acc_row + head * a.v_stride()..][..a.d_v];
                     for (out, &c) in acc.iter_mut().zip(&context) {
-                        *out = if a.stores_result() && sum > T::default() {
-                            c / sum
-                        } else {
-                            c
-                        };
+                        *out = if a.stores_result() && sum > T::default() { c / sum } else { c };
                     }
                     if !a.stores_result() {
                         outputs[1][row * stats_row + 2 * head] = maximum;
@@ -188,11 +170,7 @@ const KEY_TILE: usize = 256;
 /// Query rows per task: enough to reuse a packed tile of keys, few enough to fill all threads.
 fn query_tile(a: &Attention) -> usize {
     let tasks = rayon::current_num_threads().max(1) * 2;
-    (a.batch * a.queries)
-        .div_ceil(tasks)
-        .clamp(16, 128)
-        .next_multiple_of(8)
-        .min(a.queries.max(1))
+    (a.batch * a.queries).div_ceil(tasks).clamp(16, 128).next_multiple_of(8).min(a.queries.max(1))
 }
 
 /// Flash attention over tiles, on all threads.
@@ -223,11 +201,9 @@ pub(super) fn fast(a: &Attention, inputs: &[&[f32]], outputs: &mut [&mut [f32]])
         None => (0..acc_blocks.len()).map(|_| None).collect(),
     };
     let blocks_per_item = a.queries.div_ceil(tile);
-    acc_blocks
-        .into_par_iter()
-        .zip(stats_blocks.par_iter_mut())
-        .enumerate()
-        .for_each_init(Scratch::default, |scratch, (i, (acc, stats))| {
+    acc_blocks.into_par_iter().zip(stats_blocks.par_iter_mut()).enumerate().for_each_init(
+        Scratch::default,
+        |scratch, (i, (acc, stats))| {
             let part = i / blocks_per_item;
             let first_query = i % blocks_per_item * tile;
             let block = Block {
@@ -237,7 +213,8 @@ pub(super) fn fast(a: &Attention, inputs: &[&[f32]], outputs: &mut [&mut [f32]])
                 rows: tile.min(a.queries - first_query),
             };
             run_block(a, &o, block, scratch, acc, stats.as_deref_mut());
-        });
+        },
+    );
 }
 
 /// Query rows that one task owns.
@@ -284,9 +261,7 @@ fn run_block(
             let at = (q_item * a.queries + block.first_query + r) * a.q_row
                 + a.q_column
                 + head * a.qk_stride();
-            scratch
-                .q
-                .extend(o.q[at..at + a.d_qk].iter().map(|&x| x * a.scale));
+            scratch.q.extend(o.q[at..at + a.d_qk].iter().map(|&x| x * a.scale));
         }
         scratch.acc.clear();
         scratch.acc.resize(rows * d_v, 0.0);
@@ -313,11 +288,7 @@ fn run_block(
             let out = &mut acc[r * acc_row + head * a.v_stride()..][..d_v];
             let from = &scratch.acc[r * d_v..(r + 1) * d_v];
             let sum = scratch.sums[r];
-            let factor = if a.stores_result() && sum > 0.0 {
-                1.0 / sum
-            } else {
-                1.0
-            };
+            let factor = if a.stores_result() && sum > 0.0 { 1.0 / sum } else { 1.0 };
             for (out, &x) in out.iter_mut().zip(from) {
                 *out = x * factor;
             }
@@ -404,9 +375,7 @@ fn run_tile(
     if let (Some(f), Some(factored)) = (&a.factors, o.factored) {
         add_tables(a, f, factored, block, key, count, &mut scratch.scores);
     }
-    let mask = o
-        .mask
-        .map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);
+    let mask = o.mask.map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);
     Arch::new().dispatch(Softmax {
         scores: &mut scratch.scores[..rows * count],
         count,

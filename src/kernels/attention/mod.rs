@@ -283,22 +283,11 @@ const BROADCAST: Variant = direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAS
 /// Arrays of f16 by the types of Q and V, and of K and the result in binary. K is f32 where Q is.
 const HALVES: [[&[&str]; 4]; 2] = [
     [&[], &["y"], &[], &["y"]],
-    [
-        &["q", "v"],
-        &["q", "v", "y"],
-        &["q", "k", "v"],
-        &["q", "k", "v", "y"],
-    ],
+    [&["q", "v"], &["q", "v", "y"], &["q", "k", "v"], &["q", "k", "v", "y"]],
 ];
 
 /// By whether queries are given as factors.
-const MODES: [Mode; 2] = [
-    Mode::PLAIN,
-    Mode {
-        name: "factored",
-        constants: &[("FACTORED", 1)],
-    },
-];
+const MODES: [Mode; 2] = [Mode::PLAIN, Mode { name: "factored", constants: &[("FACTORED", 1)] }];
 
 /// All variants.
 fn variants() -> Vec<Variant> {
@@ -384,28 +373,13 @@ impl Kernel for Attention {
                 Extent::new(items, self.queries, self.q_row),
                 Fill::Heads(self.d_qk),
             ),
-            Operand::new(
-                "k",
-                Role::Keys,
-                keys(self.k_row),
-                Fill::WeightHeads(self.d_qk),
-            ),
-            Operand::new(
-                "v",
-                Role::Rows,
-                keys(self.v_row),
-                Fill::WeightHeads(self.d_v),
-            ),
+            Operand::new("k", Role::Keys, keys(self.k_row), Fill::WeightHeads(self.d_qk)),
+            Operand::new("v", Role::Rows, keys(self.v_row), Fill::WeightHeads(self.d_v)),
         ];
         let rest = match self.factors {
             None => [
-                Operand::new(
-                    "mask",
-                    Role::Wide,
-                    Extent::new(self.batch, 1, self.keys),
-                    Fill::Mask,
-                )
-                .when(self.masked),
+                Operand::new("mask", Role::Wide, Extent::new(self.batch, 1, self.keys), Fill::Mask)
+                    .when(self.masked),
                 Operand::new("carry", Role::Wide, acc, Fill::WeightHeads(self.d_v))
                     .when(self.carry),
                 Operand::new("carry_stats", Role::Wide, stats, Fill::Statistics).when(self.carry),

@@ -67,10 +67,7 @@ pub(super) fn fast(a: &AttentionMerge, acc: &[f32], stats: &[f32], outputs: &mut
         _ => return,
     };
     let mut stats_rows: Vec<Option<&mut [f32]>> = match out_stats {
-        Some(s) => s[..rows * stats_row]
-            .chunks_mut(stats_row)
-            .map(Some)
-            .collect(),
+        Some(s) => s[..rows * stats_row].chunks_mut(stats_row).map(Some).collect(),
         None => (0..rows).map(|_| None).collect(),
     };
     out[..rows * acc_row]

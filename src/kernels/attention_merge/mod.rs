@@ -73,12 +73,7 @@ impl Kernel for AttentionMerge {
         let state_of = [rows(1, columns), rows(1, 2 * self.heads)];
         Signature {
             operands: vec![
-                Operand::new(
-                    "acc",
-                    Role::Wide,
-                    rows(self.parts, columns),
-                    Fill::Heads(self.d_v),
-                ),
+                Operand::new("acc", Role::Wide, rows(self.parts, columns), Fill::Heads(self.d_v)),
                 Operand::new(
                     "stats",
                     Role::Wide,
@@ -86,12 +81,7 @@ impl Kernel for AttentionMerge {
                     Fill::Statistics,
                 ),
             ],
-            results: state(
-                self.finish.then_some(Role::Result),
-                rows(1, result),
-                1,
-                state_of,
-            ),
+            results: state(self.finish.then_some(Role::Result), rows(1, result), 1, state_of),
         }
     }
 

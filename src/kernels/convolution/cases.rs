@@ -17,22 +17,20 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 513, 515, 3, 64, 3, 1, 1, false),
     ]
     .into_iter()
-    .map(
-        |(batch, height, width, inner, cols, side, stride, padding, relu)| Row {
-            op: Op::Convolution(Convolution {
-                batch,
-                height,
-                width,
-                inner,
-                cols,
-                side,
-                stride,
-                padding,
-                relu,
-            }),
-            spread: 1.0,
-            terms: side * side * inner + 1,
-        },
-    )
+    .map(|(batch, height, width, inner, cols, side, stride, padding, relu)| Row {
+        op: Op::Convolution(Convolution {
+            batch,
+            height,
+            width,
+            inner,
+            cols,
+            side,
+            stride,
+            padding,
+            relu,
+        }),
+        spread: 1.0,
+        terms: side * side * inner + 1,
+    })
     .collect()
 }

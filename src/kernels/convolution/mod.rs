@@ -44,11 +44,7 @@ impl Convolution {
     /// Windows along an axis of this many pixels.
     const fn windows(&self, pixels: usize) -> usize {
         let padded = pixels + 2 * self.padding;
-        if padded < self.side {
-            0
-        } else {
-            (padded - self.side) / self.stride + 1
-        }
+        if padded < self.side { 0 } else { (padded - self.side) / self.stride + 1 }
     }
 
     /// Height and width of the result.
@@ -136,15 +132,9 @@ impl Kernel for Convolution {
 
     fn describe(&self) -> Vec<String> {
         vec![
-            format!(
-                "{}×{}×{}×{}",
-                self.batch, self.height, self.width, self.inner
-            ),
+            format!("{}×{}×{}×{}", self.batch, self.height, self.width, self.inner),
             format!("to {}", self.cols),
-            format!(
-                "side {} stride {} padding {}",
-                self.side, self.stride, self.padding
-            ),
+            format!("side {} stride {} padding {}", self.side, self.stride, self.padding),
             if self.relu { "relu" } else { "" }.to_owned(),
         ]
     }

@@ -14,12 +14,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
     .into_iter()
     .map(|(batch, length, vocabulary, cols)| Row {
-        op: Op::Embed(Embed {
-            batch,
-            length,
-            vocabulary,
-            cols,
-        }),
+        op: Op::Embed(Embed { batch, length, vocabulary, cols }),
         spread: 1.0,
         terms: 1,
     })

@@ -31,16 +31,13 @@ pub(super) fn fast(a: &Embed, ids: &[f32], table: &[f32], positions: &[f32], y: 
     if stride == 0 || a.length == 0 {
         return;
     }
-    y[..a.batch * a.length * stride]
-        .par_chunks_mut(stride)
-        .enumerate()
-        .for_each(|(r, row)| {
-            let (item, t) = (r / a.length, r % a.length);
-            let token = id(a, ids, item, t);
-            let from = &table[token * stride..][..stride];
-            let position = &positions[t * stride..][..stride];
-            for ((y, &e), &p) in row.iter_mut().zip(from).zip(position) {
-                *y = e + p;
-            }
-        });
+    y[..a.batch * a.length * stride].par_chunks_mut(stride).enumerate().for_each(|(r, row)| {
+        let (item, t) = (r / a.length, r % a.length);
+        let token = id(a, ids, item, t);
+        let from = &table[token * stride..][..stride];
+        let position = &positions[t * stride..][..stride];
+        for ((y, &e), &p) in row.iter_mut().zip(from).zip(position) {
+            *y = e + p;
+        }
+    });
 }

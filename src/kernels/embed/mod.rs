@@ -82,10 +82,7 @@ impl Kernel for Embed {
 
     /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: 12 * (self.batch * self.length * self.cols) as u64,
-        }
+        Cost { flops: 0, bytes: 12 * (self.batch * self.length * self.cols) as u64 }
     }
 
     fn terms(&self) -> usize {

@@ -8,11 +8,7 @@ use crate::kernels::{Op, Row};
 pub(crate) fn factors(content: usize, lengths: &[usize]) -> Factors {
     let mut axes = [1; 3];
     axes[..lengths.len()].copy_from_slice(lengths);
-    Factors {
-        content,
-        dimensions: lengths.len(),
-        axes,
-    }
+    Factors { content, dimensions: lengths.len(), axes }
 }
 
 pub(super) fn rows() -> Vec<Row> {
@@ -66,10 +62,7 @@ pub(super) fn rows() -> Vec<Row> {
     for (content, lengths, splits) in [(3, [9, 67], 4), (70, [2, 300], 5)] {
         let factors = factors(content, &lengths);
         let keys = lengths.iter().product::<usize>() - 3;
-        list.push(FactoredAttention {
-            splits,
-            ..plain(67, keys, 3, factors)
-        });
+        list.push(FactoredAttention { splits, ..plain(67, keys, 3, factors) });
     }
     // The second of three modalities.
     list.push(FactoredAttention {

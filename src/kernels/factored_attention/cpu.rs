@@ -28,22 +28,14 @@ struct Operands<'a, T> {
 fn operands<'a, T>(a: &FactoredAttention, inputs: &[&'a [T]]) -> Operands<'a, T> {
     let mut rest = inputs.iter().copied();
     let mut next = |there: bool| {
-        if there {
-            rest.next().unwrap_or(&[])
-        } else {
-            &[]
-        }
+        if there { rest.next().unwrap_or(&[]) } else { &[] }
     };
     Operands {
         content: next(a.factors.content > 0),
         queries: next(true),
         scale: next(true),
         mask: next(a.masked),
-        carry: if a.carry {
-            Some((next(true), next(true)))
-        } else {
-            None
-        },
+        carry: if a.carry { Some((next(true), next(true))) } else { None },
     }
 }
 
@@ -88,11 +80,7 @@ pub(super) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs
                 if let Some((acc, stats)) = o.carry.filter(|_| split == 0) {
                     let from = item * a.queries + n;
                     maximum = stats[from * STATS_ROW];
-                    before = Some((
-                        maximum,
-                        stats[from * STATS_ROW + 1],
-                        &acc[from * a.columns..],
-                    ));
+                    before = Some((maximum, stats[from * STATS_ROW + 1], &acc[from * a.columns..]));
                 }
                 for m in first..last {
                     let s = score(m);
@@ -148,10 +136,7 @@ const SLACK: f32 = 8.0;
 /// Query rows per task.
 fn query_block(a: &FactoredAttention) -> usize {
     let tasks = rayon::current_num_threads().max(1) * 2;
-    (a.batch * a.splits * a.queries)
-        .div_ceil(tasks)
-        .clamp(8, 128)
-        .next_multiple_of(8)
+    (a.batch * a.splits * a.queries).div_ceil(tasks).clamp(8, 128).next_multiple_of(8)
 }
 
 /// Blocks of queries on all threads.
@@ -180,11 +165,9 @@ pub(super) fn fast(a: &FactoredAttention, inputs: &[&[f32]], outputs: &mut [&mut
         None => (0..blocks.len()).map(|_| None).collect(),
     };
     let each = a.queries.div_ceil(block);
-    blocks
-        .into_par_iter()
-        .zip(stats.par_iter_mut())
-        .enumerate()
-        .for_each_init(Scratch::default, |scratch, (i, (acc, stats))| {
+    blocks.into_par_iter().zip(stats.par_iter_mut()).enumerate().for_each_init(
+        Scratch::default,
+        |scratch, (i, (acc, stats))| {
             let part = i / each;
             let first_query = i % each * block;
             let block = Block {
@@ -194,7 +177,8 @@ pub(super) fn fast(a: &FactoredAttention, inputs: &[&[f32]], outputs: &mut [&mut
                 rows: block.min(a.queries - first_query),
             };
             run_block(a, &o, block, scratch, acc, stats.as_deref_mut());
-        });
+        },
+    );
 }
 
 /// Query rows that one task owns.
@@ -255,12 +239,7 @@ fn runs(a: &FactoredAttention, first: usize, count: usize, runs: &mut Vec<Run>) 
             }
         };
         let length = length.min(count - at);
-        runs.push(Run {
-            first: at,
-            count: length,
-            slow,
-            fast,
-        });
+        runs.push(Run { first: at, count: length, slow, fast });
         at += length;
     }
 }
@@ -320,10 +299,7 @@ fn run_block(
 }
 
 /// Scores, weights and sums of one tile of keys.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "one inner loop, split off for reading"
-)]
+#[allow(clippy::too_many_arguments, reason = "one inner loop, split off for reading")]
 fn run_tile(
     a: &FactoredAttention,
     o: &Operands<'_, f32>,
@@ -372,16 +348,9 @@ fn run_tile(
         runs,
         count,
         scale: &o.scale[block.item * mask_row + key..][..count],
-        mask: a
-            .masked
-            .then(|| &o.mask[block.item * mask_row + key..][..count]),
+        mask: a.masked.then(|| &o.mask[block.item * mask_row + key..][..count]),
     };
-    let work = Work {
-        tile: &tile,
-        queries,
-        scratch,
-        acc,
-    };
+    let work = Work { tile: &tile, queries, scratch, acc };
     match f.content {
         0 => Arch::new().dispatch(Passes::<0, true>(work)),
         1 => Arch::new().dispatch(Passes::<1, true>(work)),
@@ -439,12 +408,7 @@ impl<const C: usize, const FRESH: bool> WithSimd for Passes<'_, C, FRESH> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Work {
-            tile,
-            queries,
-            scratch,
-            acc,
-        } = self.0;
+        let Work { tile, queries, scratch, acc } = self.0;
         let (a, count) = (tile.a, tile.count);
         let f = &a.factors;
         let constant = a.first_column + f.constant_column();
@@ -463,10 +427,7 @@ impl<const C: usize, const FRESH: bool> WithSimd for Passes<'_, C, FRESH> {
             let mut most = simd.splat_f32s(before);
             for run in tile.runs {
                 let slow: f32 = run.slow[..slow_axes].iter().map(|&c| g[c]).sum();
-                let score = Score {
-                    factors,
-                    slow: simd.splat_f32s(slow + g[constant]),
-                };
+                let score = Score { factors, slow: simd.splat_f32s(slow + g[constant]) };
                 let keys = tile.keys::<C>(run, &scratch.planes);
                 let scores = &mut scores[run.first..run.first + run.count];
                 most = if f.dimensions > 0 {
@@ -605,16 +566,8 @@ fn scores_of_run<S: Simd, const C: usize, const FRESH: bool, const TABLE: bool>(
         most = larger(simd, most, sum);
     }
     if !rest.is_empty() {
-        let table = if TABLE {
-            simd.partial_load_f32s(table_rest)
-        } else {
-            nothing
-        };
-        let product = if FRESH {
-            nothing
-        } else {
-            simd.partial_load_f32s(rest)
-        };
+        let table = if TABLE { simd.partial_load_f32s(table_rest) } else { nothing };
+        let product = if FRESH { nothing } else { simd.partial_load_f32s(rest) };
         let content = planes.map(|(_, plane)| simd.partial_load_f32s(plane));
         let scale = simd.partial_load_f32s(scale_rest);
         let sum = scores_of_lanes(simd, product, table, content, scale, score);
@@ -663,11 +616,7 @@ fn weights_of_run<S: Simd, const C: usize, const FRESH: bool, const TABLE: bool>
 ) -> (S::f32s, S::f32s) {
     let reference = simd.splat_f32s(reference);
     let nothing = simd.splat_f32s(0.0);
-    let mut sums = Weighed {
-        p: nothing,
-        w: nothing,
-        content: *weighed,
-    };
+    let mut sums = Weighed { p: nothing, w: nothing, content: *weighed };
     let (blocks, rest) = S::as_mut_simd_f32s(s);
     let (scales, scale_rest) = S::as_simd_f32s(keys.scale);
     let (marginals, marginal_rest) = S::as_mut_simd_f32s(marginal);

@@ -176,14 +176,7 @@ const fn variant(
 }
 
 /// 16 queries × 64 keys a tile. The sums are in y, where no other workgroup writes them.
-const TILED: Variant = variant(
-    "tiled-16x64",
-    "factored_attention/tiled",
-    "tiled",
-    &[],
-    128,
-    14,
-);
+const TILED: Variant = variant("tiled-16x64", "factored_attention/tiled", "tiled", &[], 128, 14);
 
 const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     let source = "factored_attention/blocked";
@@ -204,11 +197,7 @@ const fn direct(
     subgroups: bool,
 ) -> Variant {
     let plain = variant(name, "factored_attention/direct", "direct", constants, 8, 0);
-    Variant {
-        subgroups,
-        software: true,
-        ..plain
-    }
+    Variant { subgroups, software: true, ..plain }
 }
 
 /// 32 queries × 8 keys, for any device.
@@ -334,10 +323,7 @@ impl Kernel for FactoredAttention {
         let pairs = (self.batch * self.queries) as u64 * self.keys as u64;
         let rows = (self.batch * self.keys * (self.factors.content + 1)) as u64;
         let state = (self.batch * self.queries * self.columns) as u64;
-        Cost {
-            flops: 4 * pairs * self.factors.content as u64,
-            bytes: 4 * (rows + 3 * state),
-        }
+        Cost { flops: 4 * pairs * self.factors.content as u64, bytes: 4 * (rows + 3 * state) }
     }
 
     fn terms(&self) -> usize {
@@ -410,10 +396,7 @@ impl Kernel for FactoredAttention {
             }
             // Loops over axes, groups of eight keys and columns of a vector; over the tile's keys where a
             // segment begins and ends.
-            "direct" => (
-                5 + 6 * vectors + keys / 4 + 2 * (keys + 1),
-                3 * self.columns,
-            ),
+            "direct" => (5 + 6 * vectors + keys / 4 + 2 * (keys + 1), 3 * self.columns),
             _ => (2 * vectors + 80, self.columns / 2),
         };
         (tiles * each + rest) as u64

@@ -48,10 +48,7 @@ pub(super) fn rows() -> Vec<Row> {
         (9, 1282, 33),
         (130, 40, 9),
     ] {
-        list.push(Gemm {
-            normalise: true,
-            ..Gemm::new(m, k, n)
-        });
+        list.push(Gemm { normalise: true, ..Gemm::new(m, k, n) });
     }
     list.push(Gemm {
         normalise: true,
@@ -61,16 +58,8 @@ pub(super) fn rows() -> Vec<Row> {
         ..Gemm::new(70, 100, 66)
     });
     // Divided inner dimensions; with more parts than there are slices the last are empty.
-    for (m, k, n, splits) in [
-        (1, 1024, 70, 4),
-        (17, 300, 65, 3),
-        (3, 67, 5, 8),
-        (2, 0, 4, 2),
-    ] {
-        list.push(Gemm {
-            splits,
-            ..Gemm::new(m, k, n)
-        });
+    for (m, k, n, splits) in [(1, 1024, 70, 4), (17, 300, 65, 3), (3, 67, 5, 8), (2, 0, 4, 2)] {
+        list.push(Gemm { splits, ..Gemm::new(m, k, n) });
     }
     // An inner dimension of zero leaves the epilogue.
     list.push(Gemm {
@@ -82,19 +71,12 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = list.into_iter().map(|g| row(g, 1.0)).collect();
     // Arguments that the GELUs clamp.
     for activation in [Activation::GeluErf, Activation::GeluTanh] {
-        let args = Gemm {
-            activation,
-            ..Gemm::new(33, 8, 40)
-        };
+        let args = Gemm { activation, ..Gemm::new(33, 8, 40) };
         rows.push(row(args, 30.0));
     }
     rows
 }
 
 fn row(args: Gemm, spread: f32) -> Row {
-    Row {
-        op: Op::Gemm(args),
-        spread,
-        terms: args.inner,
-    }
+    Row { op: Op::Gemm(args), spread, terms: args.inner }
 }

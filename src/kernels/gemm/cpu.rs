@@ -33,11 +33,7 @@ fn operands<'a, T>(a: &Gemm, inputs: &[&'a [T]]) -> Operands<'a, T> {
         x: inputs[0],
         weight: inputs[1],
         bias: if a.bias { rest.next() } else { None },
-        residual: if a.residual_rows > 0 {
-            rest.next()
-        } else {
-            None
-        },
+        residual: if a.residual_rows > 0 { rest.next() } else { None },
     }
 }
 
@@ -136,11 +132,7 @@ pub(super) fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
     }
     let x = MatRef::from_row_major_slice_with_stride(x, a.rows, a.inner, xs);
     let part = 4 * a.split_vectors();
-    for (split, y) in y
-        .chunks_exact_mut(a.rows * ys)
-        .take(a.splits.max(1))
-        .enumerate()
-    {
+    for (split, y) in y.chunks_exact_mut(a.rows * ys).take(a.splits.max(1)).enumerate() {
         let first = (split * part).min(a.inner);
         let inner = part.min(a.inner - first);
         let (x, weight) = (x.subcols(first, inner), weight.subrows(first, inner));
@@ -162,25 +154,23 @@ fn product(
         .par_row_chunks_mut(block)
         .enumerate()
         .for_each(|(i, y)| {
-            y.par_col_chunks_mut(stripe)
-                .enumerate()
-                .for_each(|(j, mut y)| {
-                    let (first, column) = (i * block, j * stripe);
-                    let (rows, cols) = (y.nrows(), y.ncols());
-                    let (x, w) = (x.subrows(first, rows), weight.subcols(column, cols));
-                    matmul(y.rb_mut(), Accum::Replace, x, w, 1.0, Par::Seq);
-                    for (r, row) in y.row_iter_mut().enumerate() {
-                        let Some(row) = row.try_as_row_major_mut() else {
-                            continue;
-                        };
-                        let residual = o.residual.map(|res| {
-                            let at = ((first + r) % a.residual_rows) * ys + column;
-                            &res[at..at + cols]
-                        });
-                        let bias = o.bias.map(|b| &b[column..column + cols]);
-                        epilogue(row.as_slice_mut(), bias, a.activation, residual);
-                    }
-                });
+            y.par_col_chunks_mut(stripe).enumerate().for_each(|(j, mut y)| {
+                let (first, column) = (i * block, j * stripe);
+                let (rows, cols) = (y.nrows(), y.ncols());
+                let (x, w) = (x.subrows(first, rows), weight.subcols(column, cols));
+                matmul(y.rb_mut(), Accum::Replace, x, w, 1.0, Par::Seq);
+                for (r, row) in y.row_iter_mut().enumerate() {
+                    let Some(row) = row.try_as_row_major_mut() else {
+                        continue;
+                    };
+                    let residual = o.residual.map(|res| {
+                        let at = ((first + r) % a.residual_rows) * ys + column;
+                        &res[at..at + cols]
+                    });
+                    let bias = o.bias.map(|b| &b[column..column + cols]);
+                    epilogue(row.as_slice_mut(), bias, a.activation, residual);
+                }
+            });
         });
 }
 
@@ -188,22 +178,20 @@ fn product(
 fn normalise(x: &[f32], inner: usize) -> Vec<f32> {
     let stride = inner.next_multiple_of(4);
     let mut rows = vec![0.0; x.len()];
-    rows.par_chunks_exact_mut(stride)
-        .zip(x.par_chunks_exact(stride))
-        .for_each(|(to, from)| {
-            let (to, from) = (&mut to[..inner], &from[..inner]);
-            vectorised(
-                #[inline(always)]
-                || {
-                    let mean = sum(from) / inner as f32;
-                    let variance = sum_squared_differences(from, mean) / inner as f32;
-                    let scale = 1.0 / (variance + EPS).sqrt();
-                    for (to, &x) in to.iter_mut().zip(from) {
-                        *to = (x - mean) * scale;
-                    }
-                },
-            );
-        });
+    rows.par_chunks_exact_mut(stride).zip(x.par_chunks_exact(stride)).for_each(|(to, from)| {
+        let (to, from) = (&mut to[..inner], &from[..inner]);
+        vectorised(
+            #[inline(always)]
+            || {
+                let mean = sum(from) / inner as f32;
+                let variance = sum_squared_differences(from, mean) / inner as f32;
+                let scale = 1.0 / (variance + EPS).sqrt();
+                for (to, &x) in to.iter_mut().zip(from) {
+                    *to = (x - mean) * scale;
+                }
+            },
+        );
+    });
     rows
 }
 

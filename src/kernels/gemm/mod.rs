@@ -124,33 +124,18 @@ const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)], ki
 }
 
 /// 16×64 tiles for few rows.
-const TILED_16: Variant = tiled(
-    "tiled-16x64",
-    &[("ROWS_EACH", 1), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
-    5,
-);
+const TILED_16: Variant =
+    tiled("tiled-16x64", &[("ROWS_EACH", 1), ("VECTORS_EACH", 1), ("X_LOADS", 1)], 5);
 /// 32×64 tiles.
-const TILED_32: Variant = tiled(
-    "tiled-32x64",
-    &[("ROWS_EACH", 2), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
-    6,
-);
+const TILED_32: Variant =
+    tiled("tiled-32x64", &[("ROWS_EACH", 2), ("VECTORS_EACH", 1), ("X_LOADS", 1)], 6);
 /// 64×64 tiles: fits the default limits of WebGPU twice.
-const TILED_64: Variant = tiled(
-    "tiled-64x64",
-    &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)],
-    8,
-);
+const TILED_64: Variant =
+    tiled("tiled-64x64", &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)], 8);
 /// 128×128 tiles: twice the work per loaded element of 64×64.
 const TILED_128: Variant = tiled(
     "tiled-128x128",
-    &[
-        ("ROWS_EACH", 8),
-        ("VECTORS_EACH", 2),
-        ("X_LOADS", 2),
-        ("WEIGHT_LOADS", 2),
-        ("DEPTH", 1),
-    ],
+    &[("ROWS_EACH", 8), ("VECTORS_EACH", 2), ("X_LOADS", 2), ("WEIGHT_LOADS", 2), ("DEPTH", 1)],
     16,
 );
 /// 128×128 tiles in slices of 32, for devices with 32 KiB.
@@ -198,13 +183,7 @@ const fn matrix_bytes(tile: u32, subgroups: u32, side: u32) -> u32 {
 
 /// With cooperative matrices, large tiles first: eight subgroups of 32×64 each, or four of 32×32.
 const MATRIX: [Variant; 4] = [
-    matrix(
-        "matrix-128x128",
-        &[("FRAGMENT", 16)],
-        16,
-        256,
-        matrix_bytes(128, 8, 16),
-    ),
+    matrix("matrix-128x128", &[("FRAGMENT", 16)], 16, 256, matrix_bytes(128, 8, 16)),
     matrix(
         "matrix-64x64",
         &[
@@ -262,17 +241,10 @@ const fn direct(
 }
 
 /// 32 rows × 64 columns, for subgroups of eight.
-const BROADCAST: Variant = direct(
-    "direct-32x64",
-    &[("LANES", 8), ("ROWS", 32), ("COLS", 2), ("BROADCAST", 1)],
-    true,
-);
+const BROADCAST: Variant =
+    direct("direct-32x64", &[("LANES", 8), ("ROWS", 32), ("COLS", 2), ("BROADCAST", 1)], true);
 /// 4 rows × 32 columns, for any device: less wasted where there are few rows or columns.
-const DIRECT: Variant = direct(
-    "direct-4x32",
-    &[("LANES", 8), ("ROWS", 4), ("COLS", 1)],
-    false,
-);
+const DIRECT: Variant = direct("direct-4x32", &[("LANES", 8), ("ROWS", 4), ("COLS", 1)], false);
 
 const TILED: [Variant; 5] = [TILED_16, TILED_32, TILED_64, TILED_128, TILED_128_DEEP];
 
@@ -283,10 +255,7 @@ const fn mode(name: &'static str, constants: &'static [(&'static str, u32)]) -> 
 /// Modes by what the op wants (normalised rows) and what its sizes allow (no checks of indices).
 const MODES: [[Mode; 2]; 2] = [
     [Mode::PLAIN, mode("aligned", &[("ALIGNED", 1)])],
-    [
-        mode("norm", &[("NORM", 1)]),
-        mode("norm aligned", &[("NORM", 1), ("ALIGNED", 1)]),
-    ],
+    [mode("norm", &[("NORM", 1)]), mode("norm aligned", &[("NORM", 1), ("ALIGNED", 1)])],
 ];
 
 /// All variants.
@@ -369,10 +338,7 @@ impl Gemm {
         // The sums of all parts are one array.
         let part = (4 * self.rows * self.cols.next_multiple_of(4)).max(1) as u64;
         let fit = usize::try_from(device.array_bytes / part).unwrap_or(usize::MAX);
-        ((busy / groups) as usize)
-            .min(self.inner / 256)
-            .min(fit)
-            .clamp(1, 8)
+        ((busy / groups) as usize).min(self.inner / 256).min(fit).clamp(1, 8)
     }
 
     /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.
@@ -398,21 +364,9 @@ impl Kernel for Gemm {
 
     fn signature(&self) -> Signature {
         let rows = |rows, cols| Extent::new(1, rows, cols);
-        let x = if self.normalise {
-            Fill::Shifted
-        } else {
-            Fill::Numbers
-        };
-        let weight = if self.normalise {
-            Fill::Centred(self.inner)
-        } else {
-            Fill::Weights
-        };
-        let y = if self.splits > 1 {
-            Role::Wide
-        } else {
-            Role::Result
-        };
+        let x = if self.normalise { Fill::Shifted } else { Fill::Numbers };
+        let weight = if self.normalise { Fill::Centred(self.inner) } else { Fill::Weights };
+        let y = if self.splits > 1 { Role::Wide } else { Role::Result };
         Signature {
             operands: vec![
                 Operand::new("x", Role::Rows, rows(self.rows, self.inner), x),
@@ -528,11 +482,7 @@ impl Kernel for Gemm {
         matrix.sort_by_key(|v| {
             let (rows, _) = tile(v);
             let enough = self.workgroups(v) >= busy / 2;
-            if enough {
-                128 - rows.min(128)
-            } else {
-                1000 + rows
-            }
+            if enough { 128 - rows.min(128) } else { 1000 + rows }
         });
         let matrix = matrix
             .into_iter()

@@ -10,14 +10,7 @@ use crate::kernels::real::Real;
 fn operands<'a, T>(a: &GemmMerge, inputs: &[&'a [T]]) -> [Option<&'a [T]>; 2] {
     let mut rest = inputs[1..].iter().copied();
     let bias = if a.bias { rest.next() } else { None };
-    [
-        bias,
-        if a.residual_rows > 0 {
-            rest.next()
-        } else {
-            None
-        },
-    ]
+    [bias, if a.residual_rows > 0 { rest.next() } else { None }]
 }
 
 /// Plain loops.
@@ -50,18 +43,15 @@ pub(super) fn fast(a: &GemmMerge, inputs: &[&[f32]], y: &mut [f32]) {
     if a.rows == 0 || a.cols == 0 {
         return;
     }
-    y[..a.rows * stride]
-        .par_chunks_exact_mut(stride)
-        .enumerate()
-        .for_each(|(r, row)| {
-            row.fill(0.0);
-            for p in 0..a.parts {
-                let part = &inputs[0][(p * a.rows + r) * stride..][..stride];
-                for (y, &x) in row.iter_mut().zip(part) {
-                    *y += x;
-                }
+    y[..a.rows * stride].par_chunks_exact_mut(stride).enumerate().for_each(|(r, row)| {
+        row.fill(0.0);
+        for p in 0..a.parts {
+            let part = &inputs[0][(p * a.rows + r) * stride..][..stride];
+            for (y, &x) in row.iter_mut().zip(part) {
+                *y += x;
             }
-            let residual = residual.map(|res| &res[(r % a.residual_rows) * stride..][..stride]);
-            epilogue(row, bias, a.activation, residual);
-        });
+        }
+        let residual = residual.map(|res| &res[(r % a.residual_rows) * stride..][..stride]);
+        epilogue(row, bias, a.activation, residual);
+    });
 }

@@ -67,13 +67,8 @@ impl Kernel for GemmMerge {
                     Fill::Numbers,
                 ),
                 Operand::new("bias", Role::Wide, rows(1), Fill::Weights).when(self.bias),
-                Operand::new(
-                    "residual",
-                    Role::Wide,
-                    rows(self.residual_rows),
-                    Fill::Numbers,
-                )
-                .when(self.residual_rows > 0),
+                Operand::new("residual", Role::Wide, rows(self.residual_rows), Fill::Numbers)
+                    .when(self.residual_rows > 0),
             ],
             results: vec![Operand::result("y", Role::Result, rows(self.rows))],
         }

@@ -18,12 +18,7 @@ pub(super) fn rows() -> Vec<Row> {
     .into_iter()
     .flat_map(|(rows, left, right)| {
         [false, true].map(|residual| Row {
-            op: Op::Join(Join {
-                rows,
-                left,
-                right,
-                residual,
-            }),
+            op: Op::Join(Join { rows, left, right, residual }),
             spread: 1.0,
             terms: 1 + usize::from(residual),
         })

@@ -30,20 +30,18 @@ pub(super) fn fast(a: &Join, inputs: &[&[f32]], y: &mut [f32]) {
     if stride == 0 {
         return;
     }
-    y.par_chunks_mut(BAND * stride)
-        .enumerate()
-        .for_each(|(band, y)| {
-            for (i, y) in y.chunks_exact_mut(stride).enumerate() {
-                let row = band * BAND + i;
-                y[..a.left].copy_from_slice(&inputs[0][row * left..][..a.left]);
-                let (to, padding) = y[a.left..].split_at_mut(a.right);
-                to.copy_from_slice(&inputs[1][row * right..][..a.right]);
-                padding.fill(0.0);
-                if a.residual {
-                    for (y, r) in y.iter_mut().zip(&inputs[2][row * stride..]) {
-                        *y += r;
-                    }
+    y.par_chunks_mut(BAND * stride).enumerate().for_each(|(band, y)| {
+        for (i, y) in y.chunks_exact_mut(stride).enumerate() {
+            let row = band * BAND + i;
+            y[..a.left].copy_from_slice(&inputs[0][row * left..][..a.left]);
+            let (to, padding) = y[a.left..].split_at_mut(a.right);
+            to.copy_from_slice(&inputs[1][row * right..][..a.right]);
+            padding.fill(0.0);
+            if a.residual {
+                for (y, r) in y.iter_mut().zip(&inputs[2][row * stride..]) {
+                    *y += r;
                 }
             }
-        });
+        }
+    });
 }

@@ -76,10 +76,7 @@ impl Kernel for Join {
     /// No matrix product.
     fn cost(&self) -> Cost {
         let arrays = 2 + u64::from(self.residual);
-        Cost {
-            flops: 0,
-            bytes: 4 * arrays * (self.rows * self.cols()) as u64,
-        }
+        Cost { flops: 0, bytes: 4 * arrays * (self.rows * self.cols()) as u64 }
     }
 
     fn terms(&self) -> usize {

@@ -20,11 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
     ] {
         for spread in [1.0, 1000.0] {
             // With one column the variance is zero and the result is the bias.
-            rows.push(Row {
-                op: Op::LayerNorm(LayerNorm::new(count, cols)),
-                spread,
-                terms: cols,
-            });
+            rows.push(Row { op: Op::LayerNorm(LayerNorm::new(count, cols)), spread, terms: cols });
         }
     }
     rows

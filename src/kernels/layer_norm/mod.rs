@@ -31,12 +31,7 @@ impl LayerNorm {
     /// LayerNorm of f32 rows.
     #[must_use]
     pub const fn new(rows: usize, cols: usize) -> Self {
-        LayerNorm {
-            rows,
-            cols,
-            x: Element::F32,
-            y: Element::F32,
-        }
+        LayerNorm { rows, cols, x: Element::F32, y: Element::F32 }
     }
 }
 
@@ -150,11 +145,7 @@ impl Kernel for LayerNorm {
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let half = |e: Element| usize::from(e == Element::F16);
         let halves = HALVES[2 * half(self.x) + half(self.y)];
-        let list = if device.software {
-            [LANE, GROUP, SUBGROUP]
-        } else {
-            [SUBGROUP, GROUP, LANE]
-        };
+        let list = if device.software { [LANE, GROUP, SUBGROUP] } else { [SUBGROUP, GROUP, LANE] };
         list.map(|v| v.halving(halves)).to_vec()
     }
 
@@ -166,12 +157,7 @@ impl Kernel for LayerNorm {
         let args = *self;
         let rows_each = if variant.entry == "group" { 1 } else { 8 };
         let words = move |groups_x: u32| {
-            vec![
-                word(args.rows),
-                word(args.cols),
-                word(vectors(args.cols)),
-                groups_x,
-            ]
+            vec![word(args.rows), word(args.cols), word(vectors(args.cols)), groups_x]
         };
         (self.rows.div_ceil(rows_each) as u64, Box::new(words))
     }

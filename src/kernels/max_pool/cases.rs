@@ -17,14 +17,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
     .into_iter()
     .map(|(batch, height, width, cols, side, stride)| Row {
-        op: Op::MaxPool(MaxPool {
-            batch,
-            height,
-            width,
-            cols,
-            side,
-            stride,
-        }),
+        op: Op::MaxPool(MaxPool { batch, height, width, cols, side, stride }),
         spread: 1.0,
         terms: 1,
     })

@@ -41,11 +41,8 @@ pub(super) fn fast(a: &MaxPool, x: &[f32], y: &mut [f32]) {
     if results * stride == 0 {
         return;
     }
-    y[..results * stride]
-        .par_chunks_mut(stride)
-        .with_min_len(64)
-        .enumerate()
-        .for_each(|(at, out)| {
+    y[..results * stride].par_chunks_mut(stride).with_min_len(64).enumerate().for_each(
+        |(at, out)| {
             let first = first_pixel(a, at) * stride;
             out.copy_from_slice(&x[first..first + stride]);
             for dy in 0..a.side {
@@ -56,5 +53,6 @@ pub(super) fn fast(a: &MaxPool, x: &[f32], y: &mut [f32]) {
                     }
                 }
             }
-        });
+        },
+    );
 }

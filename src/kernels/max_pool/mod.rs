@@ -31,11 +31,7 @@ pub struct MaxPool {
 
 impl MaxPool {
     const fn windows(&self, pixels: usize) -> usize {
-        if pixels < self.side {
-            0
-        } else {
-            (pixels - self.side) / self.stride + 1
-        }
+        if pixels < self.side { 0 } else { (pixels - self.side) / self.stride + 1 }
     }
 
     /// Height and width of the result.
@@ -81,11 +77,7 @@ impl Kernel for MaxPool {
                 pictures(self.height * self.width),
                 Fill::Numbers,
             )],
-            results: vec![Operand::result(
-                "y",
-                Role::Wide,
-                pictures(self.output_pixels()),
-            )],
+            results: vec![Operand::result("y", Role::Wide, pictures(self.output_pixels()))],
         }
     }
 
@@ -96,10 +88,7 @@ impl Kernel for MaxPool {
     /// No matrix product.
     fn cost(&self) -> Cost {
         let pixels = self.height * self.width + self.output_pixels();
-        Cost {
-            flops: 0,
-            bytes: 4 * (self.batch * pixels * self.cols) as u64,
-        }
+        Cost { flops: 0, bytes: 4 * (self.batch * pixels * self.cols) as u64 }
     }
 
     fn terms(&self) -> usize {
@@ -112,10 +101,7 @@ impl Kernel for MaxPool {
 
     fn describe(&self) -> Vec<String> {
         vec![
-            format!(
-                "{}×{}×{}×{}",
-                self.batch, self.height, self.width, self.cols
-            ),
+            format!("{}×{}×{}×{}", self.batch, self.height, self.width, self.cols),
             format!("side {} stride {}", self.side, self.stride),
         ]
     }

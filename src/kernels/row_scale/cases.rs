@@ -23,24 +23,18 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 4_200_001, 5, 1, vec![2051, 2053], 5, 2, false),
     ]
     .into_iter()
-    .map(
-        |(batch, rows, first_row, content, axes, features, constant, indexed)| {
-            let args = RowScale {
-                batch,
-                rows,
-                first_row,
-                factors: factors(content, &axes),
-                features,
-                constant,
-                indexed,
-                content: Element::F32,
-            };
-            Row {
-                op: Op::RowScale(args),
-                spread: 1.0,
-                terms: args.channels(),
-            }
-        },
-    )
+    .map(|(batch, rows, first_row, content, axes, features, constant, indexed)| {
+        let args = RowScale {
+            batch,
+            rows,
+            first_row,
+            factors: factors(content, &axes),
+            features,
+            constant,
+            indexed,
+            content: Element::F32,
+        };
+        Row { op: Op::RowScale(args), spread: 1.0, terms: args.channels() }
+    })
     .collect()
 }

@@ -13,29 +13,18 @@ const EPSILON: f64 = 1e-5;
 fn operands<'a, T>(a: &RowScale, inputs: &[&'a [T]]) -> [&'a [T]; 3] {
     let mut rest = inputs.iter().copied();
     let mut next = |there: bool| {
-        if there {
-            rest.next().unwrap_or(&[])
-        } else {
-            &[]
-        }
+        if there { rest.next().unwrap_or(&[]) } else { &[] }
     };
     [next(a.factors.content > 0), next(true), next(a.indexed)]
 }
 
 /// First element of each entry of `sums` that concerns row `r`: one per axis, and the constant.
 fn entries<T: Real>(a: &RowScale, points: &[T], r: usize) -> ([usize; 3], usize) {
-    let position = if a.indexed {
-        points[4 * r].to_f32().max(0.0) as usize
-    } else {
-        a.first_row + r
-    };
+    let position =
+        if a.indexed { points[4 * r].to_f32().max(0.0) as usize } else { a.first_row + r };
     let mut entries = a.factors.indices(position);
     let mut before = 0;
-    for (entry, axis) in entries
-        .iter_mut()
-        .zip(a.factors.axes)
-        .take(a.factors.dimensions)
-    {
+    for (entry, axis) in entries.iter_mut().zip(a.factors.axes).take(a.factors.dimensions) {
         *entry = 4 * (before + *entry);
         before += axis;
     }
@@ -82,15 +71,12 @@ pub(super) fn fast(a: &RowScale, inputs: &[&[f32]], y: &mut [f32]) {
     }
     for (item, y) in y[..a.batch * out].chunks_exact_mut(out).enumerate() {
         y[a.rows..].fill(0.0);
-        y[..a.rows]
-            .par_chunks_mut(BLOCK)
-            .enumerate()
-            .for_each(|(block, y)| {
-                vectorised(
-                    #[inline(always)]
-                    || run_block(a, content, sums, points, item, block * BLOCK, y),
-                );
-            });
+        y[..a.rows].par_chunks_mut(BLOCK).enumerate().for_each(|(block, y)| {
+            vectorised(
+                #[inline(always)]
+                || run_block(a, content, sums, points, item, block * BLOCK, y),
+            );
+        });
     }
 }
 
@@ -123,10 +109,7 @@ fn run_block(
         let own: f32 = if few { row.iter().sum() } else { sum(row) };
         let mean = (own + tables + sums[constant]) / count;
         let around = |entry: usize, n: f32| sums[entry + 1] - mean * (2.0 * sums[entry] - n * mean);
-        let tables: f32 = axes[..dimensions]
-            .iter()
-            .map(|&e| around(e, features))
-            .sum();
+        let tables: f32 = axes[..dimensions].iter().map(|&e| around(e, features)).sum();
         let own: f32 = if few {
             row.iter().map(|x| (x - mean) * (x - mean)).sum()
         } else {

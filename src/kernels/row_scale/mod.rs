@@ -84,12 +84,7 @@ impl Kernel for RowScale {
                     Fill::Numbers,
                 )
                 .when(f.content > 0),
-                Operand::new(
-                    "sums",
-                    Role::Wide,
-                    rows(axes.iter().sum::<usize>() + 1, 2),
-                    moments,
-                ),
+                Operand::new("sums", Role::Wide, rows(axes.iter().sum::<usize>() + 1, 2), moments),
                 Operand::new(
                     "points",
                     Role::Wide,
@@ -98,11 +93,7 @@ impl Kernel for RowScale {
                 )
                 .when(self.indexed),
             ],
-            results: vec![Operand::result(
-                "y",
-                Role::Wide,
-                Extent::new(self.batch, 1, self.rows),
-            )],
+            results: vec![Operand::result("y", Role::Wide, Extent::new(self.batch, 1, self.rows))],
         }
     }
 
@@ -115,10 +106,7 @@ impl Kernel for RowScale {
 
     /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: 4 * (self.batch * self.rows * (self.factors.content + 1)) as u64,
-        }
+        Cost { flops: 0, bytes: 4 * (self.batch * self.rows * (self.factors.content + 1)) as u64 }
     }
 
     fn terms(&self) -> usize {

@@ -27,10 +27,8 @@ pub(super) fn fast(a: &Transpose, x: &[f32], y: &mut [f32]) {
     }
     for item in 0..a.batch {
         let x = &x[item * a.rows * xs..][..a.rows * xs];
-        y[item * a.cols * ys..][..a.cols * ys]
-            .par_chunks_mut(BAND * ys)
-            .enumerate()
-            .for_each(|(band, y)| {
+        y[item * a.cols * ys..][..a.cols * ys].par_chunks_mut(BAND * ys).enumerate().for_each(
+            |(band, y)| {
                 let first = band * BAND;
                 let count = y.len() / ys;
                 for (r, row) in x.chunks_exact(xs).enumerate() {
@@ -41,6 +39,7 @@ pub(super) fn fast(a: &Transpose, x: &[f32], y: &mut [f32]) {
                 for row in y.chunks_exact_mut(ys) {
                     row[a.rows..].fill(0.0);
                 }
-            });
+            },
+        );
     }
 }

@@ -64,10 +64,7 @@ impl Kernel for Transpose {
 
     /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: 8 * (self.batch * self.rows * self.cols) as u64,
-        }
+        Cost { flops: 0, bytes: 8 * (self.batch * self.rows * self.cols) as u64 }
     }
 
     fn terms(&self) -> usize {

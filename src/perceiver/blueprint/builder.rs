@@ -41,13 +41,7 @@ impl Output {
     }
 
     fn of(name: &str, asks: Asks) -> Self {
-        Output {
-            name: name.to_owned(),
-            asks,
-            layers: Vec::new(),
-            shape: None,
-            upsample: None,
-        }
+        Output { name: name.to_owned(), asks, layers: Vec::new(), shape: None, upsample: None }
     }
 
     /// With one more linear layer, to this many channels.
@@ -236,11 +230,7 @@ impl PerceiverBuilder {
     /// to what was read. Without it outputs share one decoder of one head, without residual.
     #[must_use]
     pub fn decoder(mut self, heads: usize, residual: bool) -> Self {
-        self.decoders.push(Asked {
-            heads,
-            residual,
-            outputs: Vec::new(),
-        });
+        self.decoders.push(Asked { heads, residual, outputs: Vec::new() });
         self
     }
 
@@ -273,11 +263,7 @@ impl PerceiverBuilder {
             decoders.push(self.decoded(i, asked, channels)?);
         }
         let blueprint = Blueprint {
-            latents: LatentArray {
-                tensor: "latents".to_owned(),
-                rows,
-                channels: d,
-            },
+            latents: LatentArray { tensor: "latents".to_owned(), rows, channels: d },
             channels,
             inputs,
             steps: self.steps.iter().map(|s| self.step(s, channels)).collect(),
@@ -394,22 +380,16 @@ impl PerceiverBuilder {
         let widths = [q_width, self.latents[1]];
         let mut layer = self.layer(prefix, Stage::Decode, asked.heads, widths);
         layer.residual = asked.residual;
-        Ok(DecoderBlueprint {
-            layer,
-            heads,
-            shape: vec![rows, q_width],
-        })
+        Ok(DecoderBlueprint { layer, heads, shape: vec![rows, q_width] })
     }
 }
 
 /// Columns of rows that nobody has checked yet.
 fn checked_channels(array: &Modality) -> usize {
     let positions = match &array.positions {
-        Positions::Fourier(f) => f
-            .bands
-            .saturating_mul(2)
-            .saturating_add(1)
-            .saturating_mul(f.axes.len()),
+        Positions::Fourier(f) => {
+            f.bands.saturating_mul(2).saturating_add(1).saturating_mul(f.axes.len())
+        }
         other => other.channels(),
     };
     array.content.channels().saturating_add(positions)

@@ -99,10 +99,7 @@ impl Check<'_> {
             if channels != b.channels {
                 return self.bad(
                     key,
-                    format!(
-                        "has rows of {channels} channels, `channels` says {}",
-                        b.channels
-                    ),
+                    format!("has rows of {channels} channels, `channels` says {}", b.channels),
                     "content, positions and constant together must be as wide as every other input",
                 );
             }
@@ -120,27 +117,15 @@ impl Check<'_> {
         let varying = b.inputs.iter().filter(|a| a.varies).count() + own.count();
         if varying > MOST_VARYING {
             let what = format!("have {varying} arrays that vary");
-            return self.bad(
-                "inputs",
-                what,
-                format!("at most {MOST_VARYING} are possible"),
-            );
+            return self.bad("inputs", what, format!("at most {MOST_VARYING} are possible"));
         }
         self.parts("decoders", 1, b.decoders.len())?;
         let mut outputs = Names::new();
         for (i, decoder) in b.decoders.iter().enumerate() {
-            self.decoder(
-                &format!("decoders[{i}]"),
-                b,
-                decoder,
-                &mut inputs,
-                &mut outputs,
-            )?;
+            self.decoder(&format!("decoders[{i}]"), b, decoder, &mut inputs, &mut outputs)?;
         }
         match b.tensors() {
-            Err(Error::Config {
-                key, what, hint, ..
-            }) => self.bad(key, what, hint),
+            Err(Error::Config { key, what, hint, .. }) => self.bad(key, what, hint),
             other => other.map(|_| ()),
         }
     }
@@ -161,10 +146,7 @@ impl Check<'_> {
                 Step::Cross(layer) => {
                     let key = format!("steps[{i}].cross");
                     self.layer(&key, layer, [d, b.channels])?;
-                    self.elements(
-                        &format!("{key}.qk"),
-                        rows.saturating_mul(layer.qk + layer.v),
-                    )?;
+                    self.elements(&format!("{key}.qk"), rows.saturating_mul(layer.qk + layer.v))?;
                     (crosses, layers, runs) = (crosses + 1, layers + 1, runs + 1);
                 }
                 Step::Tower { layers: all, times } => {
@@ -229,10 +211,7 @@ impl Check<'_> {
     /// each.
     fn varying(&self, key: &str, array: &Modality) -> Result<()> {
         let table = matches!(array.content, Content::Learned { .. })
-            || matches!(
-                array.positions,
-                Positions::Table { .. } | Positions::Learned { .. }
-            );
+            || matches!(array.positions, Positions::Table { .. } | Positions::Learned { .. });
         let (what, hint) = if table {
             (
                 "is true, but there is something learned for each row",
@@ -254,29 +233,14 @@ impl Check<'_> {
         match &array.content {
             Content::None => Ok(()),
             Content::Given { channels, .. } => self.size(&at("given.channels"), *channels, LARGEST),
-            Content::Linear {
-                channels,
-                layer,
-                out,
-                ..
-            } => {
+            Content::Linear { channels, layer, out, .. } => {
                 self.size(&at("linear.channels"), *channels, LARGEST)?;
                 self.size(&at("linear.out"), *out, LARGEST)?;
                 self.name(&at("linear.layer"), layer)?;
-                self.elements(
-                    &at("linear.channels"),
-                    array.count.saturating_mul(*channels),
-                )?;
+                self.elements(&at("linear.channels"), array.count.saturating_mul(*channels))?;
                 self.elements(&at("linear.out"), channels * out)
             }
-            Content::Tokens {
-                table,
-                vocabulary,
-                positions,
-                most,
-                channels,
-                ..
-            } => {
+            Content::Tokens { table, vocabulary, positions, most, channels, .. } => {
                 self.size(&at("tokens.vocabulary"), *vocabulary, MOST_ROWS)?;
                 self.size(&at("tokens.most"), *most, MOST_ROWS)?;
                 self.size(&at("tokens.channels"), *channels, LARGEST)?;
@@ -293,13 +257,7 @@ impl Check<'_> {
                 }
                 Ok(())
             }
-            Content::Convolution {
-                image,
-                channels,
-                layer,
-                out,
-                ..
-            } => {
+            Content::Convolution { image, channels, layer, out, .. } => {
                 if image.iter().any(|side| !PICTURE_SIDES.contains(side)) {
                     let (least, most) = (PICTURE_SIDES.start(), PICTURE_SIDES.end());
                     return self.bad(
@@ -319,10 +277,7 @@ impl Check<'_> {
                 if rows != array.count {
                     return self.bad(
                         at("convolution.image"),
-                        format!(
-                            "gives {rows} rows of features, `count` says {}",
-                            array.count
-                        ),
+                        format!("gives {rows} rows of features, `count` says {}", array.count),
                         "a quarter of height and width, rounded as the convolution does",
                     );
                 }
@@ -344,14 +299,7 @@ impl Check<'_> {
                 self.name(&at("table.tensor"), tensor)?;
                 self.size(&at("table.channels"), *channels, LARGEST)
             }
-            Positions::Learned {
-                tensor,
-                stored,
-                channels,
-                resized,
-                layer,
-                out,
-            } => {
+            Positions::Learned { tensor, stored, channels, resized, layer, out } => {
                 self.name(&at("learned.tensor"), tensor)?;
                 self.name(&at("learned.layer"), layer)?;
                 self.size(&at("learned.stored"), *stored, MOST_ROWS)?;
@@ -384,11 +332,7 @@ impl Check<'_> {
         if f.max_resolution.len() != f.axes.len() {
             return self.bad(
                 at("max_resolution"),
-                format!(
-                    "has {} numbers for {} axes",
-                    f.max_resolution.len(),
-                    f.axes.len()
-                ),
+                format!("has {} numbers for {} axes", f.max_resolution.len(), f.axes.len()),
                 "give one for each axis",
             );
         }
@@ -433,10 +377,9 @@ impl Check<'_> {
                 return self.bad(at(leaf), what, "it must be a multiple of the heads");
             }
         }
-        for (leaf, width, wanted, rows) in [
-            ("q_width", l.q_width, q, "that ask"),
-            ("kv_width", l.kv_width, kv, "that are read"),
-        ] {
+        for (leaf, width, wanted, rows) in
+            [("q_width", l.q_width, q, "that ask"), ("kv_width", l.kv_width, kv, "that are read")]
+        {
             if width != wanted {
                 let what = format!("is {width}, the rows {rows} have {wanted} channels");
                 return self.bad(at(leaf), what, format!("make it {wanted}"));
@@ -676,11 +619,7 @@ impl Check<'_> {
 
     fn size(&self, key: &str, size: usize, most: usize) -> Result<()> {
         if size == 0 || size > most {
-            return self.bad(
-                key,
-                format!("is {size}"),
-                format!("1 to {most} is possible"),
-            );
+            return self.bad(key, format!("is {size}"), format!("1 to {most} is possible"));
         }
         Ok(())
     }

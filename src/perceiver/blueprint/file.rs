@@ -79,11 +79,7 @@ pub(crate) fn is_blueprint(text: &str) -> bool {
 
 /// The text of a `config.json`, or of that file in a folder, and its path.
 pub(crate) fn read_text(given: &Path) -> Result<(String, String)> {
-    let path = if given.is_dir() {
-        given.join("config.json")
-    } else {
-        given.to_path_buf()
-    };
+    let path = if given.is_dir() { given.join("config.json") } else { given.to_path_buf() };
     let mut text = String::new();
     let file = open_regular(&path)?;
     let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
@@ -124,11 +120,7 @@ impl Blueprint {
         let file: File = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
             let key: String = e.path().to_string().chars().take(200).collect();
             let what: String = e.inner().to_string().chars().take(400).collect();
-            bad(
-                &key,
-                format!("cannot be read: {what}"),
-                "docs/blueprints.md names all keys",
-            )
+            bad(&key, format!("cannot be read: {what}"), "docs/blueprints.md names all keys")
         })?;
         reader.end().map_err(|e| {
             let what = format!("is followed by something else: {e}");
@@ -137,11 +129,7 @@ impl Blueprint {
         if file.model_type != MODEL_TYPE {
             let kind: String = file.model_type.chars().take(60).collect();
             let what = format!("is {kind:?}");
-            return Err(bad(
-                "model_type",
-                what,
-                "only \"perceiver-blueprint\" is read here",
-            ));
+            return Err(bad("model_type", what, "only \"perceiver-blueprint\" is read here"));
         }
         if file.version != VERSION {
             let what = format!("is {}", file.version);
@@ -154,11 +142,8 @@ impl Blueprint {
     /// The blueprint as the text of a `config.json`, which [`Blueprint::from_json`] reads.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let file = File {
-            model_type: MODEL_TYPE.to_owned(),
-            version: VERSION,
-            blueprint: self.clone(),
-        };
+        let file =
+            File { model_type: MODEL_TYPE.to_owned(), version: VERSION, blueprint: self.clone() };
         // Numbers, strings and lists: nothing that JSON could not hold.
         let mut text = serde_json::to_string_pretty(&file).unwrap_or_default();
         text.push('\n');

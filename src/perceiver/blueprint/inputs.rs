@@ -65,10 +65,9 @@ impl InputKind {
     fn shape(self) -> (Vec<usize>, bool) {
         match self {
             InputKind::Rows { rows, channels } => (vec![rows, channels], false),
-            InputKind::Picture {
-                channels,
-                size: [height, width],
-            } => (vec![channels, height, width], false),
+            InputKind::Picture { channels, size: [height, width] } => {
+                (vec![channels, height, width], false)
+            }
             InputKind::Tokens { length, .. } => (vec![length], false),
             InputKind::Points { rows, .. } => (vec![rows], true),
             InputKind::Mask { rows } => (vec![rows], false),
@@ -144,9 +143,7 @@ impl Blueprint {
     /// As [`InputShape::sample`].
     pub fn sample_inputs(&self, batch: usize, seed: u64) -> Result<NamedTensors> {
         let shapes = self.input_shapes().into_iter().zip(seed..);
-        shapes
-            .map(|(shape, seed)| Ok((shape.name.clone(), shape.sample(batch, seed)?)))
-            .collect()
+        shapes.map(|(shape, seed)| Ok((shape.name.clone(), shape.sample(batch, seed)?))).collect()
     }
 
     /// The inputs of a run, in the order of their modalities and heads.
@@ -173,41 +170,20 @@ impl Blueprint {
 fn push(list: &mut Vec<InputShape>, array: &Modality) {
     let rows = array.count;
     let mut add = |name: &str, kind, optional| {
-        list.push(InputShape {
-            name: name.to_owned(),
-            kind,
-            optional,
-            varies: array.varies,
-        });
+        list.push(InputShape { name: name.to_owned(), kind, optional, varies: array.varies });
     };
     match &array.content {
         Content::None | Content::Learned { .. } => {}
-        Content::Given { input, channels }
-        | Content::Linear {
-            input, channels, ..
-        } => {
+        Content::Given { input, channels } | Content::Linear { input, channels, .. } => {
             let channels = *channels;
             add(input, InputKind::Rows { rows, channels }, false);
         }
-        Content::Tokens {
-            input, vocabulary, ..
-        } => {
-            let kind = InputKind::Tokens {
-                length: rows,
-                vocabulary: *vocabulary,
-            };
+        Content::Tokens { input, vocabulary, .. } => {
+            let kind = InputKind::Tokens { length: rows, vocabulary: *vocabulary };
             add(input, kind, false);
         }
-        Content::Convolution {
-            input,
-            image,
-            channels,
-            ..
-        } => {
-            let kind = InputKind::Picture {
-                channels: *channels,
-                size: *image,
-            };
+        Content::Convolution { input, image, channels, .. } => {
+            let kind = InputKind::Picture { channels: *channels, size: *image };
             add(input, kind, false);
         }
     }
@@ -301,14 +277,7 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
             arrays.push(Array::per_item(shape.name.clone(), rows, ones));
         }
     }
-    Ok(Batch {
-        items,
-        sizes: Sizes {
-            rows,
-            ..Sizes::default()
-        },
-        arrays,
-    })
+    Ok(Batch { items, sizes: Sizes { rows, ..Sizes::default() }, arrays })
 }
 
 /// The elements of a tensor whose shape is right.
@@ -325,15 +294,10 @@ fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
             let planes = finite(name, tensor, &expected)?;
             planes_to_rows(planes, channels, size[0] * size[1])
         }
-        InputKind::Tokens {
-            vocabulary: limit, ..
+        InputKind::Tokens { vocabulary: limit, .. } | InputKind::Points { cells: limit, .. } => {
+            whole(limit)?
         }
-        | InputKind::Points { cells: limit, .. } => whole(limit)?,
         InputKind::Mask { .. } => whole(2)?,
     };
-    Ok(Array {
-        name: name.clone().into(),
-        each: (!shared).then_some(each),
-        data,
-    })
+    Ok(Array { name: name.clone().into(), each: (!shared).then_some(each), data })
 }

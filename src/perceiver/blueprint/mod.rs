@@ -188,9 +188,6 @@ impl Blueprint {
     #[must_use]
     pub fn elements(&self) -> [usize; 2] {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);
-        [
-            self.inputs.iter().map(|a| a.count).sum(),
-            heads.map(|h| self.queries(h).count).sum(),
-        ]
+        [self.inputs.iter().map(|a| a.count).sum(), heads.map(|h| self.queries(h).count).sum()]
     }
 }

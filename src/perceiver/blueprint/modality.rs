@@ -246,19 +246,14 @@ impl Modality {
     /// A learned vector for each row.
     #[must_use]
     pub fn learned(name: &str, rows: usize, channels: usize) -> Self {
-        Self::bare(name, rows).with_content(Content::Learned {
-            tensor: "content".to_owned(),
-            channels,
-        })
+        Self::bare(name, rows)
+            .with_content(Content::Learned { tensor: "content".to_owned(), channels })
     }
 
     /// With a learned vector per row after the content.
     #[must_use]
     pub fn trainable_positions(mut self, channels: usize) -> Self {
-        self.positions = Positions::Table {
-            tensor: "positions".to_owned(),
-            channels,
-        };
+        self.positions = Positions::Table { tensor: "positions".to_owned(), channels };
         self
     }
 
@@ -311,10 +306,7 @@ impl Modality {
     }
 
     pub(in crate::perceiver) fn with_input(self, input: &str, channels: usize) -> Self {
-        self.with_content(Content::Given {
-            input: input.to_owned(),
-            channels,
-        })
+        self.with_content(Content::Given { input: input.to_owned(), channels })
     }
 
     /// With one more learned vector at the end.
@@ -342,12 +334,7 @@ impl Modality {
                 *input = own_input;
                 complete(layer);
             }
-            Content::Tokens {
-                input,
-                table,
-                positions,
-                ..
-            } => {
+            Content::Tokens { input, table, positions, .. } => {
                 *input = own_input;
                 complete(table);
                 complete(positions);
@@ -390,11 +377,7 @@ impl Modality {
                 };
             }
         };
-        Factored {
-            content: self.content.channels(),
-            positions,
-            constant: self.constant.clone(),
-        }
+        Factored { content: self.content.channels(), positions, constant: self.constant.clone() }
     }
 }
 
@@ -427,13 +410,6 @@ pub(in crate::perceiver) fn convolution(
         relu: true,
     };
     let [height, width] = args.output();
-    let pool = MaxPool {
-        batch,
-        height,
-        width,
-        cols,
-        side: 3,
-        stride: 2,
-    };
+    let pool = MaxPool { batch, height, width, cols, side: 3, stride: 2 };
     (args, pool)
 }

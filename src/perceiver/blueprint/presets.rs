@@ -63,9 +63,7 @@ pub fn glue(size: Size, length: usize, tasks: &[(&str, usize)]) -> Result<Bluepr
     /// Six special tokens and all bytes.
     const VOCABULARY: usize = 262;
     const CHANNELS: usize = 768;
-    let text = Modality::tokens("text", length, VOCABULARY, CHANNELS)
-        .mask()
-        .varies();
+    let text = Modality::tokens("text", length, VOCABULARY, CHANNELS).mask().varies();
     let mut builder = size.tower(size.builder().input(text).cross("cross", size.heads));
     for &(task, classes) in tasks {
         let query = Modality::learned(task, 1, CHANNELS);
@@ -157,11 +155,7 @@ pub fn audio_set(
     let query = Modality::learned("class", 1, size.channels);
     size.tower(builder)
         .decoder(1, true)
-        .output(
-            Output::new("class", query)
-                .linear(classes)
-                .shape(&[classes]),
-        )
+        .output(Output::new("class", query).linear(classes).shape(&[classes]))
         .build()
 }
 
@@ -191,9 +185,7 @@ pub fn audio_set(
 /// # Ok::<(), perceiver::Error>(())
 /// ```
 pub fn entity_set(size: Size, units: usize, features: usize, channels: usize) -> Result<Blueprint> {
-    let entities = Modality::linear("entities", units, features, size.channels)
-        .mask()
-        .varies();
+    let entities = Modality::linear("entities", units, features, size.channels).mask().varies();
     let builder = size.builder().input(entities).cross("cross", size.heads);
     size.tower(builder)
         .decoder(size.heads, true)
@@ -237,10 +229,6 @@ pub fn convolution_flow(size: Size, image: [usize; 2]) -> Result<Blueprint> {
         .fourier(&feature_grid(image), 64)
         .varies();
     size.tower(size.builder().input(frames).cross("cross", 1))
-        .output(
-            Output::per_row("flow", "frames")
-                .linear(2 * SIDE * SIDE)
-                .upsample([SIDE; 2]),
-        )
+        .output(Output::per_row("flow", "frames").linear(2 * SIDE * SIDE).upsample([SIDE; 2]))
         .build()
 }

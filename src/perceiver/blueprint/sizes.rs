@@ -82,8 +82,7 @@ impl Blueprint {
                 changed |= count != self.queries(before).count;
                 if let Some(upsampling) = known.upsampling(head) {
                     let [height, width] = upsampling.image;
-                    head.shape
-                        .splice(..head.shape.len().min(2), [height, width]);
+                    head.shape.splice(..head.shape.len().min(2), [height, width]);
                 } else if count != self.queries(before).count {
                     head.shape.splice(..head.shape.len().min(1), [count]);
                 }
@@ -208,10 +207,7 @@ impl Upsampling {
             _ => return None,
         };
         let sides = grid.iter().chain(&block).chain(&image);
-        sides
-            .copied()
-            .all(|n| n > 0)
-            .then_some(Upsampling { grid, block, image })
+        sides.copied().all(|n| n > 0).then_some(Upsampling { grid, block, image })
     }
 
     /// `[items, blocks, pixels of a block · channels]` as `[items, height, width, channels]`. Pixels beyond
@@ -227,19 +223,16 @@ impl Upsampling {
             (block, within.min(self.block[axis] - 1))
         };
         let mut picture = vec![0.0; items * height * width * channels];
-        picture
-            .par_chunks_mut((width * channels).max(1))
-            .enumerate()
-            .for_each(|(line, to)| {
-                let (item, y) = (line / height, line % height);
-                let (down, dy) = place(0, y);
-                for (x, to) in to.chunks_exact_mut(channels.max(1)).enumerate() {
-                    let (right, dx) = place(1, x);
-                    let cell = item * cells + down * self.grid[1] + right;
-                    let at = cell * row + (dy * self.block[1] + dx) * channels;
-                    to.copy_from_slice(&rows[at..at + channels]);
-                }
-            });
+        picture.par_chunks_mut((width * channels).max(1)).enumerate().for_each(|(line, to)| {
+            let (item, y) = (line / height, line % height);
+            let (down, dy) = place(0, y);
+            for (x, to) in to.chunks_exact_mut(channels.max(1)).enumerate() {
+                let (right, dx) = place(1, x);
+                let cell = item * cells + down * self.grid[1] + right;
+                let at = cell * row + (dy * self.block[1] + dx) * channels;
+                to.copy_from_slice(&rows[at..at + channels]);
+            }
+        });
         picture
     }
 }
@@ -250,19 +243,12 @@ mod tests {
 
     #[test]
     fn blocks_find_their_places() {
-        let upsampling = Upsampling {
-            grid: [1, 2],
-            block: [2, 2],
-            image: [3, 5],
-        };
+        let upsampling = Upsampling { grid: [1, 2], block: [2, 2], image: [3, 5] };
         // One channel: two blocks of 2×2.
         let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         let picture = upsampling.apply(&rows, 1);
-        let wanted = [
-            [1.0, 2.0, 5.0, 6.0, 6.0],
-            [3.0, 4.0, 7.0, 8.0, 8.0],
-            [3.0, 4.0, 7.0, 8.0, 8.0],
-        ];
+        let wanted =
+            [[1.0, 2.0, 5.0, 6.0, 6.0], [3.0, 4.0, 7.0, 8.0, 8.0], [3.0, 4.0, 7.0, 8.0, 8.0]];
         assert_eq!(picture, wanted.concat());
     }
 }

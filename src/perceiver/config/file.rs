@@ -66,10 +66,9 @@ impl PerceiverConfig {
                 *size = keys.whole(key, value)?;
             }
         }
-        for (key, size) in [
-            ("qk_channels", &mut config.qk_channels),
-            ("v_channels", &mut config.v_channels),
-        ] {
+        for (key, size) in
+            [("qk_channels", &mut config.qk_channels), ("v_channels", &mut config.v_channels)]
+        {
             *size = keys.get(key).map(|v| keys.whole(key, v)).transpose()?;
         }
         if let Some(shape) = keys.text("cross_attention_shape_for_attention")? {
@@ -100,13 +99,8 @@ impl PerceiverConfig {
             };
         }
         if let Some(value) = keys.get("use_query_residual") {
-            let wrong = || {
-                keys.bad(
-                    "use_query_residual",
-                    format!("is {value}"),
-                    "give true or false",
-                )
-            };
+            let wrong =
+                || keys.bad("use_query_residual", format!("is {value}"), "give true or false");
             config.use_query_residual = value.as_bool().ok_or_else(wrong)?;
         }
         keys.sides("train_size", &mut config.train_size, "give [height, width]")?;
@@ -205,20 +199,17 @@ impl<'a> Keys<'a> {
             _ => Vec::new(),
         };
         let known = Architecture::ALL.into_iter();
-        known
-            .clone()
-            .find(|a| given.contains(&a.name()))
-            .ok_or_else(|| {
-                let what = match given.first() {
-                    None => "names no class".to_owned(),
-                    Some(name) => {
-                        let name: String = name.chars().take(80).collect();
-                        format!("names {name:?}")
-                    }
-                };
-                let hint = format!("supported: {}", Architecture::names());
-                self.bad("architectures", what, &hint)
-            })
+        known.clone().find(|a| given.contains(&a.name())).ok_or_else(|| {
+            let what = match given.first() {
+                None => "names no class".to_owned(),
+                Some(name) => {
+                    let name: String = name.chars().take(80).collect();
+                    format!("names {name:?}")
+                }
+            };
+            let hint = format!("supported: {}", Architecture::names());
+            self.bad("architectures", what, &hint)
+        })
     }
 
     /// Class names of `id2label`, whose keys are the numbers from 0, and `num_labels` beside it.
@@ -284,13 +275,10 @@ impl<'a> Keys<'a> {
     }
 
     fn whole(&self, key: &str, value: &Value) -> Result<usize> {
-        value
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .ok_or_else(|| {
-                let what = format!("is {}", shortened(value));
-                self.bad(key, what, "give a whole number")
-            })
+        value.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or_else(|| {
+            let what = format!("is {}", shortened(value));
+            self.bad(key, what, "give a whole number")
+        })
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>> {

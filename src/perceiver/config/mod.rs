@@ -187,15 +187,11 @@ impl PerceiverConfig {
                 "at most 16384 are possible",
             );
         }
-        let (d, heads, cross) = (
-            self.d_latents,
-            self.num_self_attention_heads,
-            self.num_cross_attention_heads,
-        );
-        for (key, heads) in [
-            ("num_self_attention_heads", heads),
-            ("num_cross_attention_heads", cross),
-        ] {
+        let (d, heads, cross) =
+            (self.d_latents, self.num_self_attention_heads, self.num_cross_attention_heads);
+        for (key, heads) in
+            [("num_self_attention_heads", heads), ("num_cross_attention_heads", cross)]
+        {
             if !d.is_multiple_of(heads) {
                 let what = format!("is {heads} for {d} latent channels");
                 return bad(key, what, "it must divide d_latents");
@@ -227,9 +223,7 @@ impl PerceiverConfig {
                 );
             }
         }
-        let factor = self
-            .self_attention_widening_factor
-            .max(self.cross_attention_widening_factor);
+        let factor = self.self_attention_widening_factor.max(self.cross_attention_widening_factor);
         let mut arrays = vec![
             ("num_latents", self.num_latents * d),
             ("d_latents", (d * factor).saturating_mul(d)),
@@ -266,12 +260,10 @@ impl PerceiverConfig {
 
     /// Query-key and value channels of the encoder's cross-attention over inputs of this width.
     pub(super) fn cross_attention_widths(&self, input_channels: usize) -> (usize, usize) {
-        let qk = self
-            .qk_channels
-            .unwrap_or(match self.cross_attention_shape_for_attention {
-                AttentionShape::KeysValues => input_channels,
-                AttentionShape::Queries => self.d_latents,
-            });
+        let qk = self.qk_channels.unwrap_or(match self.cross_attention_shape_for_attention {
+            AttentionShape::KeysValues => input_channels,
+            AttentionShape::Queries => self.d_latents,
+        });
         (qk, self.v_channels.unwrap_or(qk))
     }
 

@@ -21,10 +21,8 @@ pub(super) fn blueprint(config: &PerceiverConfig, rows: Modality) -> Blueprint {
     let channels = config.query_channels();
     let classes = config.labels.len();
     let name = "perceiver.decoder.decoder.output_position_encodings.position_embeddings";
-    let query = Modality::bare("class", 1).with_content(Content::Learned {
-        tensor: name.to_owned(),
-        channels,
-    });
+    let query = Modality::bare("class", 1)
+        .with_content(Content::Learned { tensor: name.to_owned(), channels });
     let last = "perceiver.decoder.decoder.final_layer";
     Blueprint {
         latents: stack::latents(config),

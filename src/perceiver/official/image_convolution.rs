@@ -13,10 +13,7 @@ const FEATURES: usize = 64;
 
 pub(super) const CLASS: Class = Class {
     name: "PerceiverForImageClassificationConvProcessing",
-    item: Item::Picture {
-        learned: false,
-        least: 5,
-    },
+    item: Item::Picture { learned: false, least: 5 },
     input_channels: |_| FEATURES + pictures::FEATURES,
     query_channels: classification::query_channels,
     check: |c| Ok(vec![classification::labels(c)]),

@@ -10,10 +10,7 @@ const RESOLUTION: usize = 224;
 /// Input `pixel_values` `[batch, height·width, 3]`; output `logits` `[batch, classes]`.
 pub(super) const CLASS: Class = Class {
     name: "PerceiverForImageClassificationFourier",
-    item: Item::Picture {
-        learned: false,
-        least: 1,
-    },
+    item: Item::Picture { learned: false, least: 1 },
     input_channels: |_| pictures::COLOURS + pictures::FEATURES,
     query_channels: classification::query_channels,
     check: |c| Ok(vec![classification::labels(c)]),

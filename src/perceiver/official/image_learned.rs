@@ -14,10 +14,7 @@ const HALF: usize = 256;
 
 pub(super) const CLASS: Class = Class {
     name: "PerceiverForImageClassificationLearned",
-    item: Item::Picture {
-        learned: true,
-        least: 1,
-    },
+    item: Item::Picture { learned: true, least: 1 },
     input_channels: |_| 2 * HALF,
     query_channels: classification::query_channels,
     check: |c| {

@@ -26,12 +26,7 @@ pub(super) const CLASS: Class = Class {
     points: &[],
     unused_tensors: &[],
     query_module: None,
-    file_inputs: &[
-        "input_ids",
-        "attention_mask",
-        "unpadded.input_ids",
-        "raw.text.N",
-    ],
+    file_inputs: &["input_ids", "attention_mask", "unpadded.input_ids", "raw.text.N"],
 };
 
 fn check(c: &PerceiverConfig) -> Result<Arrays, Misfit> {
@@ -57,21 +52,13 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         ..stack::decoder_layer(config, false)
     };
     let positions = "perceiver.decoder.output_position_encodings.position_embeddings";
-    let queries = Modality::bare("positions", outputs).with_content(Content::Learned {
-        tensor: positions.to_owned(),
-        channels,
-    });
+    let queries = Modality::bare("positions", outputs)
+        .with_content(Content::Learned { tensor: positions.to_owned(), channels });
     let logits = OutputLinear {
         // The embedding table, used the other way round.
         weight: text::EMBEDDINGS.to_owned(),
         bias: "embedding_decoder.bias".to_owned(),
-        ..OutputLinear::plain(
-            "logits",
-            Stage::Postprocess,
-            "",
-            channels,
-            config.vocab_size,
-        )
+        ..OutputLinear::plain("logits", Stage::Postprocess, "", channels, config.vocab_size)
     };
     Blueprint {
         latents: stack::latents(config),

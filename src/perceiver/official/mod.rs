@@ -124,11 +124,7 @@ impl PerceiverConfig {
     /// # Errors
     /// [`Error::Graph`](crate::Error::Graph) when the configuration does not hold together.
     pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>)>> {
-        let sizes = Sizes {
-            length: 1,
-            points: [1, 1],
-            ..Sizes::usual(self)
-        };
+        let sizes = Sizes { length: 1, points: [1, 1], ..Sizes::usual(self) };
         self.blueprint(&sizes).tensors()
     }
 }

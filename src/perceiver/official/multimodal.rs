@@ -39,16 +39,11 @@ pub(super) const CLASS: Class = Class {
     name: "PerceiverForMultimodalAutoencoding",
     item: Item::Clip,
     input_channels: |c| {
-        (c.samples_per_patch + AUDIO_FEATURES)
-            .max(VIDEO_PATCH + VIDEO_FEATURES)
-            .max(c.labels.len())
+        (c.samples_per_patch + AUDIO_FEATURES).max(VIDEO_PATCH + VIDEO_FEATURES).max(c.labels.len())
             + LEAST_INPUT_PADDING
     },
     query_channels: |c| {
-        AUDIO_FEATURES
-            .max(VIDEO_FEATURES)
-            .max(c.label_trainable_num_channels)
-            + LEAST_QUERY_PADDING
+        AUDIO_FEATURES.max(VIDEO_FEATURES).max(c.label_trainable_num_channels) + LEAST_QUERY_PADDING
     },
     check,
     usual_sizes,
@@ -95,18 +90,9 @@ fn check(c: &PerceiverConfig) -> Result<Arrays, Misfit> {
     let channels = c.input_channels();
     let hidden = c.output_num_channels;
     Ok(vec![
-        (
-            "image_size",
-            product(&[c.num_frames, c.image_size, c.image_size, channels]),
-        ),
-        (
-            "audio_samples_per_frame",
-            product(&[c.audio_patches(), channels]),
-        ),
-        (
-            "output_num_channels",
-            product(&[c.query_channels(), hidden]),
-        ),
+        ("image_size", product(&[c.num_frames, c.image_size, c.image_size, channels])),
+        ("audio_samples_per_frame", product(&[c.audio_patches(), channels])),
+        ("output_num_channels", product(&[c.query_channels(), hidden])),
         ("id2label", product(&[c.labels.len(), hidden])),
     ])
 }
@@ -115,10 +101,7 @@ fn check(c: &PerceiverConfig) -> Result<Arrays, Misfit> {
 fn usual_sizes(c: &PerceiverConfig) -> Sizes {
     const CHUNKS: usize = 128;
     let pixels: usize = c.output_shape.iter().product();
-    Sizes {
-        points: [c.audio_patches(), pixels].map(|n| n.div_ceil(CHUNKS)),
-        ..Sizes::default()
-    }
+    Sizes { points: [c.audio_patches(), pixels].map(|n| n.div_ceil(CHUNKS)), ..Sizes::default() }
 }
 
 /// Inputs `audio` `[1, patches, samples]`, `image` `[1, blocks, 48]`, and the points to decode,
@@ -132,10 +115,7 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let [audio_points, image_points] = sizes.points;
     let classes = config.labels.len();
     let outputs = [
-        (
-            config.samples_per_patch,
-            vec![audio_points * config.samples_per_patch],
-        ),
+        (config.samples_per_patch, vec![audio_points * config.samples_per_patch]),
         (COLOURS, vec![image_points, COLOURS]),
         (classes, vec![classes]),
     ];
@@ -181,10 +161,7 @@ fn inputs_of(config: &PerceiverConfig, channels: usize) -> [Modality; 3] {
             bands: AUDIO_BANDS,
             spacing: Spacing::Ends,
         })
-        .with_constant(
-            &format!("{PREFIX}.padding.audio"),
-            channels - patch - AUDIO_FEATURES,
-        );
+        .with_constant(&format!("{PREFIX}.padding.audio"), channels - patch - AUDIO_FEATURES);
     let grid = video_grid(config);
     let image = Modality::bare("image", grid.iter().product())
         .with_input("image", VIDEO_PATCH)
@@ -194,10 +171,7 @@ fn inputs_of(config: &PerceiverConfig, channels: usize) -> [Modality; 3] {
             bands: VIDEO_BANDS,
             spacing: Spacing::Ends,
         })
-        .with_constant(
-            &format!("{PREFIX}.padding.image"),
-            channels - VIDEO_PATCH - VIDEO_FEATURES,
-        );
+        .with_constant(&format!("{PREFIX}.padding.image"), channels - VIDEO_PATCH - VIDEO_FEATURES);
     let label = Modality::bare("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
     [audio, image, label]
 }
@@ -214,10 +188,7 @@ fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [Modality; 3] {
             bands: AUDIO_BANDS,
             spacing: Spacing::Cells,
         })
-        .with_constant(
-            &format!("{PREFIX}.padding.audio"),
-            channels - AUDIO_FEATURES,
-        );
+        .with_constant(&format!("{PREFIX}.padding.audio"), channels - AUDIO_FEATURES);
     audio.points = Some("points.audio".to_owned());
     let mut image = Modality::bare("image", image)
         .fourier_with(FourierPositions {
@@ -226,10 +197,7 @@ fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [Modality; 3] {
             bands: VIDEO_BANDS,
             spacing: Spacing::Cells,
         })
-        .with_constant(
-            &format!("{PREFIX}.padding.image"),
-            channels - VIDEO_FEATURES,
-        );
+        .with_constant(&format!("{PREFIX}.padding.image"), channels - VIDEO_FEATURES);
     image.points = Some("points.image".to_owned());
     let trainable = config.label_trainable_num_channels;
     let position = "modalities.label.decoder.output_position_encodings.position_embeddings";
@@ -281,10 +249,7 @@ fn inputs(config: &PerceiverConfig, inputs: &NamedTensors, _: bool) -> Result<Ba
     let audio_points = points("points.audio", audio_points, patches)?;
     Ok(Batch {
         items,
-        sizes: Sizes {
-            points: [audio_points.len(), image_points.len()],
-            ..Sizes::default()
-        },
+        sizes: Sizes { points: [audio_points.len(), image_points.len()], ..Sizes::default() },
         arrays: vec![
             Array::per_item("audio", samples, audio),
             Array::per_item("image", frames * side * side * COLOURS, blocks),
@@ -316,18 +281,15 @@ fn blocks(frames: &[f32], config: &PerceiverConfig) -> Vec<f32> {
     let side = BLOCK * config.image_size;
     let plane = side * side;
     let mut rows = vec![0.0; frames.len()];
-    rows.par_chunks_mut(VIDEO_PATCH)
-        .with_min_len(256)
-        .enumerate()
-        .for_each(|(at, row)| {
-            let (column, at) = (at % config.image_size, at / config.image_size);
-            let (line, frame) = (at % config.image_size, at / config.image_size);
-            for (c, value) in row.iter_mut().enumerate() {
-                let (colour, offset) = (c % COLOURS, c / COLOURS);
-                let y = line * BLOCK + offset / BLOCK;
-                let x = column * BLOCK + offset % BLOCK;
-                *value = frames[(frame * COLOURS + colour) * plane + y * side + x];
-            }
-        });
+    rows.par_chunks_mut(VIDEO_PATCH).with_min_len(256).enumerate().for_each(|(at, row)| {
+        let (column, at) = (at % config.image_size, at / config.image_size);
+        let (line, frame) = (at % config.image_size, at / config.image_size);
+        for (c, value) in row.iter_mut().enumerate() {
+            let (colour, offset) = (c % COLOURS, c / COLOURS);
+            let y = line * BLOCK + offset / BLOCK;
+            let x = column * BLOCK + offset % BLOCK;
+            *value = frames[(frame * COLOURS + colour) * plane + y * side + x];
+        }
+    });
     rows
 }

@@ -56,14 +56,14 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         out: CONTENT,
         unit_window: false,
     };
-    let rows = Modality::bare(FRAME, height * width)
-        .with_content(content)
-        .fourier_with(FourierPositions {
+    let rows = Modality::bare(FRAME, height * width).with_content(content).fourier_with(
+        FourierPositions {
             axes: vec![height, width],
             max_resolution: config.train_size.to_vec(),
             bands: BANDS,
             spacing: Spacing::Ends,
-        });
+        },
+    );
     let last = "perceiver.decoder.decoder.final_layer";
     let shape = vec![height, width, 2];
     Blueprint {
@@ -90,21 +90,13 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
 
 /// Height and width of the frames that these sizes mean.
 fn frame_size(config: &PerceiverConfig, sizes: &Sizes) -> [usize; 2] {
-    if sizes.resize_positions {
-        sizes.image
-    } else {
-        config.train_size
-    }
+    if sizes.resize_positions { sizes.image } else { config.train_size }
 }
 
 /// Sizes of frames of this height and width.
 #[must_use]
 pub fn sizes_of(config: &PerceiverConfig, size: [usize; 2]) -> Sizes {
-    Sizes {
-        image: size,
-        resize_positions: size != config.train_size,
-        ..Sizes::default()
-    }
+    Sizes { image: size, resize_positions: size != config.train_size, ..Sizes::default() }
 }
 
 /// Checks `patches` and makes rows of them.

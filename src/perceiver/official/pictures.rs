@@ -28,10 +28,7 @@ pub(super) fn fourier(grid: [usize; 2], resolution: usize) -> FourierPositions {
 }
 
 pub(super) fn sizes(image: [usize; 2]) -> Sizes {
-    Sizes {
-        image,
-        ..Sizes::default()
-    }
+    Sizes { image, ..Sizes::default() }
 }
 
 /// Checks `pixel_values` `[batch, 3, height, width]` and makes rows of them. `fits` says whether a

@@ -9,11 +9,7 @@ pub(super) const CLASS: Class = Class {
     query_channels: classification::query_channels,
     check: |c| {
         let positions = c.max_position_embeddings * c.d_model;
-        Ok(vec![
-            text::check(c)?,
-            ("max_position_embeddings", positions),
-            classification::labels(c),
-        ])
+        Ok(vec![text::check(c)?, ("max_position_embeddings", positions), classification::labels(c)])
     },
     usual_sizes: text::usual_sizes,
     blueprint: |c, sizes| classification::blueprint(c, text::modality(c, sizes.length)),

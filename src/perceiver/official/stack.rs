@@ -16,13 +16,7 @@ pub(super) fn latents(c: &PerceiverConfig) -> LatentArray {
 
 /// Encode, then process.
 pub(super) fn steps(c: &PerceiverConfig) -> Vec<Step> {
-    vec![
-        Step::Cross(cross_layer(c)),
-        Step::Tower {
-            layers: self_layers(c),
-            times: c.num_blocks,
-        },
-    ]
+    vec![Step::Cross(cross_layer(c)), Step::Tower { layers: self_layers(c), times: c.num_blocks }]
 }
 
 fn cross_layer(c: &PerceiverConfig) -> AttentionLayer {

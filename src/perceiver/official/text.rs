@@ -20,10 +20,7 @@ pub(super) fn usual_sizes(config: &PerceiverConfig) -> Sizes {
 }
 
 fn of_length(length: usize) -> Sizes {
-    Sizes {
-        length,
-        ..Sizes::default()
-    }
+    Sizes { length, ..Sizes::default() }
 }
 
 /// Checks the vocabulary; returns the elements of the embeddings.

@@ -6,13 +6,7 @@ use perceiver::blueprint::presets::{Size, Sound, audio_set, convolution_flow, en
 
 use super::{assert_close, model, run};
 
-const SMALL: Size = Size {
-    latents: 5,
-    channels: 16,
-    layers: 2,
-    times: 2,
-    heads: 4,
-};
+const SMALL: Size = Size { latents: 5, channels: 16, layers: 2, times: 2, heads: 4 };
 
 /// Runs two items and returns the shapes of the outputs.
 fn shapes(blueprint: &Blueprint) -> Vec<(String, Vec<usize>)> {
@@ -34,52 +28,24 @@ fn output(name: &str, shape: &[usize]) -> (String, Vec<usize>) {
 fn glue_has_an_output_per_task() {
     let blueprint = glue(SMALL, 30, &[("cola", 2), ("mnli", 3), ("stsb", 1)]).expect("good");
     let found = shapes(&blueprint);
-    assert_eq!(
-        found,
-        [
-            output("cola", &[2, 2]),
-            output("mnli", &[2, 3]),
-            output("stsb", &[2, 1])
-        ]
-    );
+    assert_eq!(found, [output("cola", &[2, 2]), output("mnli", &[2, 3]), output("stsb", &[2, 1])]);
 }
 
 #[test]
 fn audio_set_takes_waves_and_spectrograms() {
-    let raw = Sound::Raw {
-        samples: 96,
-        patch: 8,
-    };
-    let mel = Sound::Mel {
-        frames: 5,
-        bands: 6,
-    };
+    let raw = Sound::Raw { samples: 96, patch: 8 };
+    let mel = Sound::Mel { frames: 5, bands: 6 };
     for sound in [raw, mel] {
         let blueprint = audio_set(SMALL, [2, 3, 3], 12, sound, 7).expect("good");
         assert_eq!(shapes(&blueprint), [output("class", &[2, 7])]);
     }
-    let size = Size {
-        latents: 512,
-        channels: 512,
-        layers: 12,
-        times: 1,
-        heads: 8,
-    };
-    let sound = Sound::Raw {
-        samples: 61_440,
-        patch: 128,
-    };
+    let size = Size { latents: 512, channels: 512, layers: 12, times: 1, heads: 8 };
+    let sound = Sound::Raw { samples: 61_440, patch: 128 };
     let whole = audio_set(size, [16, 28, 28], 384, sound, 527).expect("good");
     assert_eq!(whole.elements(), [480 + 12_544, 1]);
-    let sound = Sound::Raw {
-        samples: 100,
-        patch: 7,
-    };
+    let sound = Sound::Raw { samples: 100, patch: 7 };
     let error = audio_set(SMALL, [2, 3, 3], 12, sound, 7).expect_err("a rest");
-    assert_eq!(
-        error.to_string(),
-        "builder: `inputs[0].count` is 0; 1 to 16777216 is possible"
-    );
+    assert_eq!(error.to_string(), "builder: `inputs[0].count` is 0; 1 to 16777216 is possible");
 }
 
 /// The set has no order: units in another order give the same vectors in that order.
@@ -120,13 +86,7 @@ fn convolution_flow_has_a_vector_per_pixel() {
     let blueprint = convolution_flow(SMALL, [24, 32]).expect("good");
     assert_eq!(blueprint.elements(), [5 * 7, 5 * 7]);
     assert_eq!(shapes(&blueprint), [output("flow", &[2, 24, 32, 2])]);
-    let size = Size {
-        latents: 2048,
-        channels: 512,
-        layers: 24,
-        times: 1,
-        heads: 16,
-    };
+    let size = Size { latents: 2048, channels: 512, layers: 24, times: 1, heads: 16 };
     let whole = convolution_flow(size, [368, 496]).expect("good");
     assert_eq!(whole.elements(), [91 * 123, 91 * 123]);
     assert_eq!(whole.decoders[0].heads[0].shape, [368, 496, 2]);

@@ -82,12 +82,8 @@ impl Case {
         }
         let sharing = [Sharing::Nothing, Sharing::AfterFirst, Sharing::Everything];
         let sharing = sharing[usize::from(self.sharing) % 3];
-        builder = builder.repeated(
-            self.repeats,
-            self.cross_heads,
-            (self.layers, self.heads),
-            sharing,
-        );
+        builder =
+            builder.repeated(self.repeats, self.cross_heads, (self.layers, self.heads), sharing);
         for (i, (several, residual, outputs)) in self.decoders.iter().enumerate() {
             let heads = if *several { self.cross_heads } else { 1 };
             builder = builder.decoder(heads, *residual);
@@ -113,26 +109,17 @@ fn rows(most: usize) -> impl Strategy<Value = Rows> {
         (1..14usize, 1..14usize).prop_map(|(a, b)| vec![a, b]),
         (1..5usize, 1..6usize, 1..6usize).prop_map(|(a, b, c)| vec![a, b, c]),
     ];
-    (
-        any::<u8>(),
-        axes,
-        2..14usize,
-        any::<u8>(),
-        1..6usize,
-        any::<bool>(),
-        any::<bool>(),
+    (any::<u8>(), axes, 2..14usize, any::<u8>(), 1..6usize, any::<bool>(), any::<bool>()).prop_map(
+        |(content, axes, channels, positions, bands, points, mask)| Rows {
+            content,
+            axes,
+            channels,
+            positions,
+            bands,
+            points,
+            mask,
+        },
     )
-        .prop_map(
-            |(content, axes, channels, positions, bands, points, mask)| Rows {
-                content,
-                axes,
-                channels,
-                positions,
-                bands,
-                points,
-                mask,
-            },
-        )
 }
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
@@ -143,27 +130,21 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec(rows(200), 0..4),
         (0..9usize, 1..4usize, 1..3usize, any::<u8>()),
         decoders,
-        (
-            1..4usize,
-            any::<u32>(),
-            prop_oneof![Just(1usize), Just(8 << 20)],
-        ),
+        (1..4usize, any::<u32>(), prop_oneof![Just(1usize), Just(8 << 20)]),
     )
-        .prop_map(
-            |((latents, head, heads, cross_heads), inputs, shape, decoders, how)| Case {
-                latents,
-                head: head + 1,
-                heads,
-                cross_heads,
-                inputs,
-                padding: shape.0,
-                repeats: shape.1,
-                layers: shape.2,
-                sharing: shape.3,
-                decoders,
-                batch: how.0,
-                seed: u64::from(how.1),
-                window_bytes: how.2,
-            },
-        )
+        .prop_map(|((latents, head, heads, cross_heads), inputs, shape, decoders, how)| Case {
+            latents,
+            head: head + 1,
+            heads,
+            cross_heads,
+            inputs,
+            padding: shape.0,
+            repeats: shape.1,
+            layers: shape.2,
+            sharing: shape.3,
+            decoders,
+            batch: how.0,
+            seed: u64::from(how.1),
+            window_bytes: how.2,
+        })
 }

@@ -18,21 +18,13 @@ fn refusal(change: impl FnOnce(&mut Value)) -> String {
 
 /// As [`refusal`], with the value at a JSON pointer within the blueprint replaced.
 fn with(pointer: &str, value: Value) -> String {
-    refusal(|file| {
-        *file
-            .pointer_mut(&format!("/blueprint{pointer}"))
-            .expect(pointer) = value
-    })
+    refusal(|file| *file.pointer_mut(&format!("/blueprint{pointer}")).expect(pointer) = value)
 }
 
 #[test]
 fn files_that_do_not_hold_together() {
     for (pointer, value, message) in [
-        (
-            "/latents/rows",
-            json!(0),
-            "config.json: `latents.rows` is 0; 1 to 1048576 is possible",
-        ),
+        ("/latents/rows", json!(0), "config.json: `latents.rows` is 0; 1 to 1048576 is possible"),
         (
             "/latents/rows",
             json!(-1),
@@ -98,11 +90,7 @@ fn files_that_do_not_hold_together() {
             "config.json: `inputs[1].content.linear.layer` is a name of 0 bytes; 1 to 256 bytes without \
              control characters are possible",
         ),
-        (
-            "/inputs",
-            json!([]),
-            "config.json: `inputs` has 0 entries; 1 to 256 are possible",
-        ),
+        ("/inputs", json!([]), "config.json: `inputs` has 0 entries; 1 to 256 are possible"),
         (
             "/steps",
             json!([]),
@@ -188,26 +176,19 @@ fn files_that_do_not_hold_together() {
         assert!(found.starts_with(message), "{found}\n{message}");
     }
     let found = refusal(|file| file["version"] = json!(2));
-    assert_eq!(
-        found,
-        "config.json: `version` is 2; this version of perceiver reads 1"
-    );
+    assert_eq!(found, "config.json: `version` is 2; this version of perceiver reads 1");
     let found = refusal(|file| file["model_type"] = json!("bert"));
     assert_eq!(
         found,
         "config.json: `model_type` is \"bert\"; only \"perceiver-blueprint\" is read here"
     );
-    let found = Blueprint::from_json("{} {}", "config.json")
-        .expect_err("refused")
-        .to_string();
+    let found = Blueprint::from_json("{} {}", "config.json").expect_err("refused").to_string();
     assert!(
         found.starts_with("config.json: `.` cannot be read: missing field `model_type`"),
         "{found}"
     );
     let twice = example().build().expect("a blueprint").to_json().repeat(2);
-    let found = Blueprint::from_json(&twice, "config.json")
-        .expect_err("refused")
-        .to_string();
+    let found = Blueprint::from_json(&twice, "config.json").expect_err("refused").to_string();
     assert!(
         found.starts_with("config.json: `.` is followed by something else: trailing"),
         "{found}"
@@ -241,14 +222,11 @@ fn hostile_sizes_are_refused() {
                 .input(Modality::given("a", 4, 1))
                 .cross("c", 1)
                 .cross_widths(n, n),
-            PerceiverBuilder::new(4, 8)
-                .input(Modality::given("a", 4, 1))
-                .cross("c", 1)
-                .output(
-                    Output::new("o", Modality::bare("o", n).fourier(&[n], n).points())
-                        .linear(n)
-                        .shape(&[n, n]),
-                ),
+            PerceiverBuilder::new(4, 8).input(Modality::given("a", 4, 1)).cross("c", 1).output(
+                Output::new("o", Modality::bare("o", n).fourier(&[n], n).points())
+                    .linear(n)
+                    .shape(&[n, n]),
+            ),
         ] {
             builder.build().expect_err("must be refused");
         }
@@ -258,11 +236,7 @@ fn hostile_sizes_are_refused() {
 #[test]
 fn what_the_builder_refuses() {
     let message = |builder: PerceiverBuilder| builder.build().expect_err("refused").to_string();
-    let start = || {
-        PerceiverBuilder::new(4, 8)
-            .input(Modality::given("a", 4, 3))
-            .cross("c", 1)
-    };
+    let start = || PerceiverBuilder::new(4, 8).input(Modality::given("a", 4, 3)).cross("c", 1);
     assert_eq!(
         message(start().output(Output::per_row("o", "b"))),
         "builder: `output o` asks with the rows of `b`, which is no input; add the modality as an input \
@@ -273,10 +247,7 @@ fn what_the_builder_refuses() {
         "builder: `inputs[0]` has rows of 3 channels, `channels` says 2; content, positions and constant \
          together must be as wide as every other input"
     );
-    assert_eq!(
-        message(start()),
-        "builder: `decoders` has 0 entries; 1 to 256 are possible"
-    );
+    assert_eq!(message(start()), "builder: `decoders` has 0 entries; 1 to 256 are possible");
     assert_eq!(
         message(start().decoder(1, false)),
         "builder: `decoders[0].heads` has 0 entries; 1 to 256 are possible"
@@ -286,18 +257,11 @@ fn what_the_builder_refuses() {
         "builder: `inputs[0].content.convolution.image` is [4, 9]; sides from 5 to 16384 are possible"
     );
     assert_eq!(
-        message(
-            PerceiverBuilder::new(4, 8)
-                .input(Modality::learned("a", 4, 3))
-                .cross("c", 1)
-        ),
+        message(PerceiverBuilder::new(4, 8).input(Modality::learned("a", 4, 3)).cross("c", 1)),
         "builder: `inputs` read nothing that comes from outside; give at least one of them a content of \
          kind given, linear, tokens or convolution"
     );
-    let mut blueprint = start()
-        .output(Output::per_row("o", "a"))
-        .build()
-        .expect("good");
+    let mut blueprint = start().output(Output::per_row("o", "a")).build().expect("good");
     blueprint.inputs[0].positions = Positions::Learned {
         tensor: "t".to_owned(),
         stored: 5,
@@ -337,12 +301,8 @@ fn what_the_builder_refuses() {
          of height and width, rounded as the convolution does"
     );
     let cross = blueprint.steps[0].clone();
-    blueprint.inputs[0] = start()
-        .output(Output::per_row("o", "a"))
-        .build()
-        .expect("good")
-        .inputs[0]
-        .clone();
+    blueprint.inputs[0] =
+        start().output(Output::per_row("o", "a")).build().expect("good").inputs[0].clone();
     blueprint.steps = vec![cross; 65];
     assert_eq!(
         blueprint.validate("here").expect_err("refused").to_string(),
@@ -425,40 +385,20 @@ fn folders_that_do_not_fit() {
         .build()
         .expect("a blueprint");
     smaller.write(folder.path()).expect("written");
-    let said = Engine::cpu()
-        .load(folder.path())
-        .expect_err("refused")
-        .to_string();
-    assert!(
-        said.contains("the tensors do not fit the configuration ("),
-        "{said}"
-    );
+    let said = Engine::cpu().load(folder.path()).expect_err("refused").to_string();
+    assert!(said.contains("the tensors do not fit the configuration ("), "{said}");
     assert!(
         said.contains("\n  cross.0.attention.self.key.weight: expected [16, 4], found [16, 11]"),
         "{said}"
     );
-    std::fs::write(
-        folder.path().join("config.json"),
-        "{\"model_type\": \"perceiver-blueprint\"}",
-    )
-    .expect("written");
-    let said = Description::read(folder.path())
-        .expect_err("refused")
-        .to_string();
-    assert!(
-        said.contains("config.json: `.` cannot be read: missing field `version`"),
-        "{said}"
-    );
+    std::fs::write(folder.path().join("config.json"), "{\"model_type\": \"perceiver-blueprint\"}")
+        .expect("written");
+    let said = Description::read(folder.path()).expect_err("refused").to_string();
+    assert!(said.contains("config.json: `.` cannot be read: missing field `version`"), "{said}");
     let said = Engine::cpu().load_blueprint(
-        Blueprint {
-            channels: 5,
-            ..smaller
-        },
+        Blueprint { channels: 5, ..smaller },
         std::sync::Arc::new(NamedTensors::new()),
     );
     let said = said.expect_err("refused").to_string();
-    assert!(
-        said.starts_with("blueprint: `inputs[0]` has rows of 4 channels"),
-        "{said}"
-    );
+    assert!(said.starts_with("blueprint: `inputs[0]` has rows of 4 channels"), "{said}");
 }

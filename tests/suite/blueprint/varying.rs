@@ -7,13 +7,7 @@ use perceiver::{Engine, Model, NamedTensors, Tensor};
 
 use super::{assert_close, model, run};
 
-const SMALL: Size = Size {
-    latents: 5,
-    channels: 16,
-    layers: 2,
-    times: 2,
-    heads: 4,
-};
+const SMALL: Size = Size { latents: 5, channels: 16, layers: 2, times: 2, heads: 4 };
 
 fn named(list: Vec<(&str, Tensor)>) -> NamedTensors {
     let owned = list.into_iter().map(|(name, t)| (name.to_owned(), t));
@@ -61,10 +55,7 @@ fn texts_of_any_length() {
         message.contains("`inputs[0].content.tokens.most` is 30 positions for 31 rows"),
         "{message}"
     );
-    let mismatched = named(vec![
-        ("text", tensor(12, short)),
-        ("text.mask", tensor(30, mask)),
-    ]);
+    let mismatched = named(vec![("text", tensor(12, short)), ("text.mask", tensor(30, mask))]);
     let message = refused(&model, &mismatched);
     assert!(
         message.contains("input `text.mask`: has shape [2, 30]; expected i64 [batch, 12]"),
@@ -108,11 +99,7 @@ fn grids(sound: usize, picture: [usize; 2], varies: bool) -> Blueprint {
         .cross("cross", 1)
         .tower("tower", 1, 2, 1)
         .output(Output::per_row("sounds", "sound").linear(2))
-        .output(
-            Output::per_row("depth", "pixels")
-                .linear(8)
-                .upsample([2, 4]),
-        )
+        .output(Output::per_row("depth", "pixels").linear(8).upsample([2, 4]))
         .build()
         .expect("a blueprint")
 }
@@ -139,10 +126,7 @@ fn grids_of_any_size() {
         }
     }
     let model = model(&Engine::cpu(), &varying, true);
-    let inputs = named(vec![
-        ("sound", floats(&[2, 40, 2])),
-        ("pixels", floats(&[2, 31, 3])),
-    ]);
+    let inputs = named(vec![("sound", floats(&[2, 40, 2])), ("pixels", floats(&[2, 31, 3]))]);
     let message = refused(&model, &inputs);
     assert!(
         message.contains("has shape [2, 31, 3]; expected 2 axes of the grid between batch"),
@@ -178,10 +162,7 @@ fn features_are_upsampled_to_the_picture() {
         assert_eq!(run(&model, &frames)["flow"].shape(), [1, height, width, 2]);
     }
     let message = refused(&model, &named(vec![("frames", floats(&[1, 6, 4, 32]))]));
-    assert!(
-        message.contains("is [4, 32]; sides from 5 to 16384"),
-        "{message}"
-    );
+    assert!(message.contains("is [4, 32]; sides from 5 to 16384"), "{message}");
 }
 
 fn asking() -> Blueprint {
@@ -190,14 +171,8 @@ fn asking() -> Blueprint {
         .cross("cross", 1)
         .output(Output::new("answer", Modality::given("question", 4, 6).varies()).linear(2))
         .output(
-            Output::new(
-                "pixels",
-                Modality::bare("grid", 5)
-                    .fourier(&[6, 5], 2)
-                    .points()
-                    .varies(),
-            )
-            .linear(3),
+            Output::new("pixels", Modality::bare("grid", 5).fourier(&[6, 5], 2).points().varies())
+                .linear(3),
         )
         .build()
         .expect("a blueprint")
@@ -211,10 +186,7 @@ fn questions_of_any_number() {
         named(vec![
             ("set", floats(&[1, 8, 3])),
             ("queries.question", floats(&[1, questions, 6])),
-            (
-                "points.grid",
-                Tensor::i64(vec![points.len()], points).expect("points"),
-            ),
+            ("points.grid", Tensor::i64(vec![points.len()], points).expect("points")),
         ])
     };
     let all = run(&model, &inputs(9, (0..30).collect()));
@@ -235,11 +207,7 @@ fn what_cannot_vary() {
     let refused = |modality: Modality| {
         let builder = PerceiverBuilder::new(5, 16).input(Modality::given("set", 8, 3));
         let query = Output::new("out", Modality::learned("q", 1, 4));
-        let built = builder
-            .input(modality)
-            .cross("cross", 1)
-            .output(query)
-            .build();
+        let built = builder.input(modality).cross("cross", 1).output(query).build();
         built.expect_err("must be refused").to_string()
     };
     let message = refused(Modality::given("a", 8, 2).trainable_positions(2).varies());
@@ -252,18 +220,13 @@ fn what_cannot_vary() {
     assert!(message.contains("but no input says how many"), "{message}");
     let build = |output: Output| {
         let set = Modality::given("set", 12, 3).fourier(&[3, 4], 2);
-        let builder = PerceiverBuilder::new(5, 16)
-            .input(set.varies())
-            .cross("cross", 1);
+        let builder = PerceiverBuilder::new(5, 16).input(set.varies()).cross("cross", 1);
         let built = builder.output(output).build();
         built.expect_err("must be refused").to_string()
     };
     let per_row = || Output::per_row("each", "set");
     let message = build(per_row().linear(9).upsample([2, 2]));
-    assert!(
-        message.contains("upsample` is [2, 2] for rows of 9 channels"),
-        "{message}"
-    );
+    assert!(message.contains("upsample` is [2, 2] for rows of 9 channels"), "{message}");
     let message = build(per_row().linear(8).upsample([2, 2]).shape(&[6, 8, 1]));
     assert!(message.contains("the picture is [6, 8, 2]"), "{message}");
     let message = build(per_row().linear(8).shape(&[96]));

@@ -16,13 +16,8 @@ fn as_python_leaves_it(cache: &Path, names: &[&str]) -> PathBuf {
         fs::create_dir_all(folder).expect("a folder");
     }
     fs::create_dir_all(root.join(".no_exist").join(COMMIT)).expect("a folder");
-    fs::write(
-        root.join(".no_exist")
-            .join(COMMIT)
-            .join("adapter_config.json"),
-        "",
-    )
-    .expect("written");
+    fs::write(root.join(".no_exist").join(COMMIT).join("adapter_config.json"), "")
+        .expect("written");
     fs::write(cache.join("version.txt"), "1").expect("written");
     fs::write(root.join("refs/main"), COMMIT).expect("written");
     let repository = Repository::tiny();
@@ -89,10 +84,7 @@ fn offline_says_what_is_missing() {
     );
     as_python_leaves_it(cache.path(), &["config.json", "README.md"]);
     let said = message(hub.snapshot(MODEL, &mut |_| {}));
-    says(
-        &said,
-        &[COMMIT, "lacks its configuration or a part of its weights"],
-    );
+    says(&said, &[COMMIT, "lacks its configuration or a part of its weights"]);
     assert!(hub.description(MODEL, &mut |_| {}).is_ok());
     let said = message(hub.snapshot("tiny/model@v2", &mut |_| {}));
     says(&said, &["model `tiny/model@v2`", "has no revision `v2`"]);
@@ -113,12 +105,7 @@ fn a_link_that_leads_nowhere_is_no_file() {
     assert_eq!(found.expect("downloaded"), snapshot);
     assert!(snapshot.join(WEIGHTS).is_file());
     // What was whole is not downloaded again.
-    assert!(
-        !server
-            .requests()
-            .iter()
-            .any(|r| r.is_bytes_of("/config.json"))
-    );
+    assert!(!server.requests().iter().any(|r| r.is_bytes_of("/config.json")));
 }
 
 #[test]

@@ -48,10 +48,7 @@ fn a_model_is_downloaded_once_and_runs() {
     assert_eq!(files(cache.path()), expected);
     let root = cache.path().join(ROOT);
     assert_eq!(snapshot, root.join("snapshots").join(COMMIT));
-    assert_eq!(
-        fs::read_to_string(root.join("refs/main")).expect("read"),
-        COMMIT
-    );
+    assert_eq!(fs::read_to_string(root.join("refs/main")).expect("read"), COMMIT);
     assert_eq!(fs::read(snapshot.join(WEIGHTS)).expect("read"), weights);
     #[cfg(unix)]
     assert_eq!(
@@ -73,10 +70,7 @@ fn a_model_is_downloaded_once_and_runs() {
     // Another name of the same commit needs no more than a reference.
     let request = format!("{MODEL}@refs/pr/1");
     assert_eq!(hub.snapshot(&request, silent).expect("cached"), snapshot);
-    assert_eq!(
-        fs::read_to_string(root.join("refs/refs/pr/1")).expect("read"),
-        COMMIT
-    );
+    assert_eq!(fs::read_to_string(root.join("refs/refs/pr/1")).expect("read"), COMMIT);
 
     // It is the model that was recorded.
     let model = Engine::cpu().load(&snapshot).expect("loads");
@@ -136,9 +130,7 @@ fn ranges(server: &Server) -> Vec<Option<String>> {
     let weights = |r: &super::server::Request| r.path.starts_with("/store");
     let asked = server.requests();
     let asked = asked.iter().filter(|r| weights(r));
-    asked
-        .map(|r| r.header("range").map(str::to_owned))
-        .collect()
+    asked.map(|r| r.header("range").map(str::to_owned)).collect()
 }
 
 #[test]
@@ -153,11 +145,7 @@ fn what_breaks_off_goes_on_where_it_was() {
     let three_quarters = half + (weights.len() - half) / 2;
     assert_eq!(
         ranges(&server),
-        [
-            None,
-            Some(format!("bytes={half}-")),
-            Some(format!("bytes={three_quarters}-"))
-        ]
+        [None, Some(format!("bytes={half}-")), Some(format!("bytes={three_quarters}-"))]
     );
 }
 
@@ -187,10 +175,7 @@ fn a_later_call_goes_on_too() {
         reply
     });
     let refused = message(server.hub(cache.path()).snapshot(MODEL, &mut |_| {}));
-    says(
-        &refused,
-        &["broke off after", "is kept and used by the next try"],
-    );
+    says(&refused, &["broke off after", "is kept and used by the next try"]);
     let weights = &Repository::tiny().files[WEIGHTS];
     let blob = format!("{ROOT}/blobs/{}", etag(WEIGHTS, weights));
     let there = files(cache.path());
@@ -249,10 +234,7 @@ fn weights_in_several_files() {
     let right = left.split_off(&middle);
     let temporary = folder();
     let mut places = serde_json::Map::new();
-    for (tensors, file) in [
-        (left, "model-00001-of-00002"),
-        (right, "model-00002-of-00002"),
-    ] {
+    for (tensors, file) in [(left, "model-00001-of-00002"), (right, "model-00002-of-00002")] {
         let file = format!("{file}.safetensors");
         for name in tensors.keys() {
             places.insert(name.clone(), file.clone().into());
@@ -333,9 +315,7 @@ fn torch_shards() {
     let server = Server::start(move |request| repository.answer(request));
     let cache = folder();
     let snapshot = server.hub(cache.path()).snapshot(MODEL, &mut |_| {});
-    Engine::cpu()
-        .load(snapshot.expect("downloaded"))
-        .expect("loads");
+    Engine::cpu().load(snapshot.expect("downloaded")).expect("loads");
 }
 
 #[test]

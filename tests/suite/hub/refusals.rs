@@ -20,10 +20,8 @@ fn refused(model: &str, odd: impl Fn(&Request) -> Option<Reply> + Send + Sync + 
 }
 
 fn listing(names: &[&str]) -> Reply {
-    let siblings: Vec<_> = names
-        .iter()
-        .map(|name| serde_json::json!({ "rfilename": name }))
-        .collect();
+    let siblings: Vec<_> =
+        names.iter().map(|name| serde_json::json!({ "rfilename": name })).collect();
     let document = serde_json::json!({ "sha": COMMIT, "siblings": siblings });
     Reply::new(200, document.to_string())
 }
@@ -35,20 +33,9 @@ fn is_listing(request: &Request) -> bool {
 #[test]
 fn unknown_models_and_revisions() {
     let said = refused("tiny/other", |_| None);
-    says(
-        &said,
-        &[
-            "does not exist or is private",
-            "401",
-            "HF_TOKEN",
-            "/tiny/other",
-        ],
-    );
+    says(&said, &["does not exist or is private", "401", "HF_TOKEN", "/tiny/other"]);
     let said = refused("tiny/model@v9", |_| None);
-    says(
-        &said,
-        &["has no revision `v9`", "404", "/tiny/model/tree/main"],
-    );
+    says(&said, &["has no revision `v9`", "404", "/tiny/model/tree/main"]);
     let said = refused(MODEL, |r| is_listing(r).then(|| Reply::new(404, "")));
     says(&said, &["unknown to the hub", "check name and revision"]);
 }
@@ -59,10 +46,7 @@ fn gated_models() {
         let reply = Reply::new(403, "").with("X-Error-Code", "GatedRepo");
         r.path.contains("/resolve/").then_some(reply)
     };
-    says(
-        &refused(MODEL, gated),
-        &["is gated", "403", "ask for access at", "HF_TOKEN"],
-    );
+    says(&refused(MODEL, gated), &["is gated", "403", "ask for access at", "HF_TOKEN"]);
 }
 
 #[test]
@@ -71,21 +55,14 @@ fn a_hub_in_trouble() {
     says(&said, &["answers 503", "try later"]);
     let said = refused(MODEL, |r| is_listing(r).then(|| Reply::new(429, "")));
     says(&said, &["asked for too often", "wait some minutes"]);
-    let said = refused(MODEL, |r| {
-        r.path.contains("/store/").then(|| Reply::new(500, ""))
-    });
+    let said = refused(MODEL, |r| r.path.contains("/store/").then(|| Reply::new(500, "")));
     says(&said, &["answers 500"]);
 }
 
 #[test]
 fn a_repository_without_a_model() {
-    let said = refused(MODEL, |r| {
-        is_listing(r).then(|| listing(&["config.json", "tf_model.h5"]))
-    });
-    says(
-        &said,
-        &["holds no model", "model.safetensors", "pytorch_model.bin"],
-    );
+    let said = refused(MODEL, |r| is_listing(r).then(|| listing(&["config.json", "tf_model.h5"])));
+    says(&said, &["holds no model", "model.safetensors", "pytorch_model.bin"]);
     let said = refused(MODEL, |r| is_listing(r).then(|| listing(&[WEIGHTS])));
     says(&said, &["holds no model", "config.json"]);
 }
@@ -105,10 +82,7 @@ fn damaged_content_is_not_installed() {
     let cache = folder();
     let hub = server.hub(cache.path());
     let said = message(hub.snapshot(MODEL, &mut |_| {}));
-    says(
-        &said,
-        &["arrived damaged", "SHA-256", &blob, "nothing was installed"],
-    );
+    says(&said, &["arrived damaged", "SHA-256", &blob, "nothing was installed"]);
     let there = files(cache.path());
     assert!(!there.iter().any(|f| f.contains(&blob)), "{there:?}");
 }
@@ -122,19 +96,9 @@ fn more_bytes_than_stated() {
     };
     let is_store = |r: &Request| r.path.starts_with("/store/");
     let said = refused(MODEL, move |r| is_store(r).then(longer));
-    says(
-        &said,
-        &[
-            "sends more than the",
-            "that were stated for model.safetensors",
-        ],
-    );
-    let said = refused(MODEL, move |r| {
-        is_store(r).then(|| Reply {
-            states_length: false,
-            ..longer()
-        })
-    });
+    says(&said, &["sends more than the", "that were stated for model.safetensors"]);
+    let said =
+        refused(MODEL, move |r| is_store(r).then(|| Reply { states_length: false, ..longer() }));
     says(&said, &["sends more than the"]);
 }
 
@@ -159,10 +123,7 @@ fn names_that_lead_elsewhere() {
 
 #[test]
 fn an_index_that_leads_elsewhere() {
-    for (file, said) in [
-        ("../../../x", "which is no name of a file"),
-        ("b.safetensors", "lacks"),
-    ] {
+    for (file, said) in [("../../../x", "which is no name of a file"), ("b.safetensors", "lacks")] {
         let mut repository = Repository::tiny();
         repository.files.remove(WEIGHTS);
         let index = serde_json::json!({ "weight_map": { "a": file } }).to_string();
@@ -177,9 +138,7 @@ fn an_index_that_leads_elsewhere() {
 
 #[test]
 fn endless_answers_are_cut() {
-    let said = refused(MODEL, |r| {
-        is_listing(r).then(|| Reply::new(200, vec![b' '; 9 << 20]))
-    });
+    let said = refused(MODEL, |r| is_listing(r).then(|| Reply::new(200, vec![b' '; 9 << 20])));
     says(&said, &["sent more than"]);
     let said = refused(MODEL, |r| {
         let reply = Reply::new(302, "").with("Location", r.path.clone());
@@ -197,16 +156,10 @@ fn endless_answers_are_cut() {
             .with("X-Linked-Size", u64::MAX.to_string());
         (r.path.ends_with(WEIGHTS) && r.method == "HEAD").then_some(reply)
     });
-    says(
-        &said,
-        &["states 18446744073709551615 bytes", "the limit is"],
-    );
+    says(&said, &["states 18446744073709551615 bytes", "the limit is"]);
     let said = refused(MODEL, |r| {
         let reply = Reply::new(200, "").with("ETag", "abc");
-        let reply = Reply {
-            states_length: false,
-            ..reply
-        };
+        let reply = Reply { states_length: false, ..reply };
         (r.path.ends_with("config.json") && r.method == "HEAD").then_some(reply)
     });
     says(&said, &["does not say how long the file is"]);
@@ -229,14 +182,7 @@ fn another_program_downloads_it() {
     lock.lock().expect("the lock");
     let hub = server.hub(cache.path());
     let said = message(hub.snapshot(MODEL, &mut |_| {}));
-    says(
-        &said,
-        &[
-            "is being downloaded by another program",
-            &blob,
-            "wait until",
-        ],
-    );
+    says(&said, &["is being downloaded by another program", &blob, "wait until"]);
     drop(lock);
     hub.snapshot(MODEL, &mut |_| {}).expect("now");
 }
@@ -247,10 +193,7 @@ fn names_that_are_none() {
     let cache = folder();
     let hub = server.hub(cache.path());
     for name in ["model", "../model", "a/b/c", "a/b@..", "a/b@", "a b/c"] {
-        says(
-            &message(hub.snapshot(name, &mut |_| {})),
-            &["ORGANISATION/NAME"],
-        );
+        says(&message(hub.snapshot(name, &mut |_| {})), &["ORGANISATION/NAME"]);
         says(&message(hub.cached(name)), &["ORGANISATION/NAME"]);
     }
     assert!(server.requests().is_empty());

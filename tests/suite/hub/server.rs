@@ -55,13 +55,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Reply {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-            cut: None,
-            states_length: true,
-        }
+        Reply { status, headers: Vec::new(), body: body.into(), cut: None, states_length: true }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -140,11 +134,7 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, answer: &Answer) {
         let (name, value) = line.split_once(':').expect("a header");
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let request = Request {
-        method,
-        path,
-        headers,
-    };
+    let request = Request { method, path, headers };
     log.lock().expect("the log").push(request.clone());
     // A client that has heard enough closes the connection; that is its right.
     let _ = answer(&request).send(&request, &mut stream);
@@ -170,17 +160,12 @@ impl Repository {
             files.insert(file.to_owned(), b"not needed".to_vec());
         }
         files.insert("tokenizer_config.json".to_owned(), b"{}".to_vec());
-        Repository {
-            files,
-            store: String::new(),
-        }
+        Repository { files, store: String::new() }
     }
 
     pub(crate) fn listing(&self) -> String {
         let names = self.files.keys();
-        let siblings: Vec<_> = names
-            .map(|name| serde_json::json!({ "rfilename": name }))
-            .collect();
+        let siblings: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
         serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string()
     }
 
@@ -202,10 +187,7 @@ impl Repository {
             return reply.with("X-Repo-Commit", COMMIT);
         }
         Reply::new(302, "Found")
-            .with(
-                "Location",
-                format!("{}/store/{file}?signature=1", self.store),
-            )
+            .with("Location", format!("{}/store/{file}?signature=1", self.store))
             .with("ETag", "\"of the redirect\"")
             .with("X-Linked-Etag", format!("\"{}\"", etag(file, content)))
             .with("X-Linked-Size", content.len().to_string())
@@ -236,15 +218,8 @@ fn is_large(file: &str) -> bool {
 
 /// What a file's content is called: the SHA-256 of large ones, something shorter of others.
 pub(crate) fn etag(file: &str, content: &[u8]) -> String {
-    let hash: String = Sha256::digest(content)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if is_large(file) {
-        hash
-    } else {
-        hash[..40].to_owned()
-    }
+    let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    if is_large(file) { hash } else { hash[..40].to_owned() }
 }
 
 /// A recorded model with inputs and outputs.

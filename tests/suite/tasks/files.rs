@@ -77,19 +77,10 @@ fn colours_are_those_of_the_middlebury_wheel() {
 
 #[test]
 fn unknown_vectors_are_black_and_no_motion_is_white() {
-    let vectors = vec![
-        [f32::NAN, 0.0],
-        [0.0, f32::INFINITY],
-        [1e10, 0.0],
-        [0.0, 0.0],
-        [1.0, 0.0],
-    ];
+    let vectors = vec![[f32::NAN, 0.0], [0.0, f32::INFINITY], [1e10, 0.0], [0.0, 0.0], [1.0, 0.0]];
     let unknown = FlowField::new(5, 1, vectors).unwrap();
     let picture = flow_picture::picture(&unknown, None).unwrap();
-    assert_eq!(
-        picture.rgb()[..12],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255]
-    );
+    assert_eq!(picture.rgb()[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255]);
     assert_eq!(picture.pixel(4, 0), Some([255, 0, 0]));
     let still = FlowField::new(1, 1, vec![[0.0; 2]]).unwrap();
     for longest in [None, Some(0.0), Some(-1.0), Some(f32::NAN)] {
@@ -142,32 +133,14 @@ fn damaged_flo_files_are_refused() {
     };
     let most = i32::MAX;
     let cases = [
-        (
-            Vec::new(),
-            "0 bytes are too few for the header of a .flo file".to_owned(),
-        ),
-        (
-            whole[..11].to_vec(),
-            "11 bytes are too few for the header of a .flo file".to_owned(),
-        ),
-        (
-            whole[..100].to_vec(),
-            "100 bytes are not right for 8×2 vectors".to_owned(),
-        ),
-        (
-            [&whole[..], &[0]].concat(),
-            "141 bytes are not right for 8×2 vectors".to_owned(),
-        ),
-        (
-            b"PIEG and more bytes".to_vec(),
-            "it does not begin as a .flo file does".to_owned(),
-        ),
+        (Vec::new(), "0 bytes are too few for the header of a .flo file".to_owned()),
+        (whole[..11].to_vec(), "11 bytes are too few for the header of a .flo file".to_owned()),
+        (whole[..100].to_vec(), "100 bytes are not right for 8×2 vectors".to_owned()),
+        ([&whole[..], &[0]].concat(), "141 bytes are not right for 8×2 vectors".to_owned()),
+        (b"PIEG and more bytes".to_vec(), "it does not begin as a .flo file does".to_owned()),
         (with_size(-8, 2), "its size is -8×2".to_owned()),
         (with_size(0, 16), "its size is 0×16".to_owned()),
-        (
-            with_size(most, most),
-            format!("140 bytes are not right for {most}×{most} vectors"),
-        ),
+        (with_size(most, most), format!("140 bytes are not right for {most}×{most} vectors")),
     ];
     for (bytes, what) in cases {
         std::fs::write(&path, &bytes).unwrap();
@@ -191,10 +164,7 @@ fn files_that_are_not_there_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing").join("flow.flo");
     let read = message(flow_file::read(&missing));
-    assert!(
-        read.starts_with(&format!("cannot read {}: ", missing.display())),
-        "{read}"
-    );
+    assert!(read.starts_with(&format!("cannot read {}: ", missing.display())), "{read}");
     let write = message(flow_file::write(&missing, &field()));
     let parent = missing.parent().unwrap();
     let wanted = format!("cannot create a file in {}: ", parent.display());
@@ -203,15 +173,9 @@ fn files_that_are_not_there_are_named() {
     let taken = folder.path().join("taken");
     std::fs::create_dir(&taken).unwrap();
     let write = message(flow_file::write(&taken, &field()));
-    assert!(
-        write.starts_with(&format!("cannot create {}: ", taken.display())),
-        "{write}"
-    );
+    assert!(write.starts_with(&format!("cannot create {}: ", taken.display())), "{write}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    assert!(matches!(
-        flow_file::read(&taken),
-        Err(Error::Io { .. } | Error::Media { .. })
-    ));
+    assert!(matches!(flow_file::read(&taken), Err(Error::Io { .. } | Error::Media { .. })));
 }
 
 proptest! {

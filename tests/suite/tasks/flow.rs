@@ -25,10 +25,7 @@ fn frames(tensor: &Tensor) -> Vec<Frame> {
 #[test]
 fn frames_are_checked_and_cropped() {
     let frame = Frame::from_fn(4, 3, |x, y| [x as u8, y as u8, 7]).unwrap();
-    assert_eq!(
-        (frame.width(), frame.height(), frame.rgb().len()),
-        (4, 3, 36)
-    );
+    assert_eq!((frame.width(), frame.height(), frame.rgb().len()), (4, 3, 36));
     assert_eq!(frame.pixel(3, 2), Some([3, 2, 7]));
     assert_eq!((frame.pixel(4, 0), frame.pixel(0, 3)), (None, None));
     let part = frame.crop(1, 2, 2, 1).unwrap();
@@ -42,12 +39,9 @@ fn frames_are_checked_and_cropped() {
             )
         );
     }
-    for (left, top, width, height) in [
-        (3, 0, 2, 1),
-        (0, 3, 1, 1),
-        (0, 0, 0, 1),
-        (usize::MAX, 0, 2, 1),
-    ] {
+    for (left, top, width, height) in
+        [(3, 0, 2, 1), (0, 3, 1, 1), (0, 0, 0, 1), (usize::MAX, 0, 2, 1)]
+    {
         assert_eq!(
             message(frame.crop(left, top, width, height)),
             format!(
@@ -67,10 +61,7 @@ fn frames_stand_beside_each_other() {
     let two = Frame::new(2, 1, vec![2; 6]).unwrap();
     let both = Frame::side_by_side(&[&one, &two]).unwrap();
     assert_eq!((both.width(), both.height()), (3, 2));
-    assert_eq!(
-        both.rgb(),
-        [1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0]
-    );
+    assert_eq!(both.rgb(), [1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
     assert!(message(Frame::side_by_side(&[])).contains("0 bytes for 0×0 pixels"));
 }
 
@@ -83,42 +74,22 @@ fn patches_are_the_recorded_ones() {
         // Bit for bit.
         assert_eq!(patches(&pairs).unwrap(), inputs["patches"], "{case}");
     }
-    assert_eq!(
-        message(patches(&[])),
-        "input `frames`: there are none; expected at least one pair"
-    );
+    assert_eq!(message(patches(&[])), "input `frames`: there are none; expected at least one pair");
 }
 
 /// Rows and columns at which tiles start, with how often each tile counts.
 fn corners(width: usize, height: usize, tile: [usize; 2], overlap: usize) -> Vec<[usize; 3]> {
     let tiles = Tiles::new(width, height, tile, Some(overlap)).unwrap();
-    assert_eq!(
-        (tiles.iter().count(), tiles.is_empty()),
-        (tiles.len(), false)
-    );
+    assert_eq!((tiles.iter().count(), tiles.is_empty()), (tiles.len(), false));
     tiles.iter().map(|t| [t.top, t.left, t.count]).collect()
 }
 
 #[test]
 fn tiles_start_where_the_published_recipe_puts_them() {
     let real = [368, 496];
-    let sintel = [
-        [0, 0, 1],
-        [0, 476, 1],
-        [0, 528, 1],
-        [68, 0, 1],
-        [68, 476, 1],
-        [68, 528, 1],
-    ];
+    let sintel = [[0, 0, 1], [0, 476, 1], [0, 528, 1], [68, 0, 1], [68, 476, 1], [68, 528, 1]];
     assert_eq!(corners(1024, 436, real, 20), sintel);
-    let kitti = [
-        [0, 0, 1],
-        [0, 476, 1],
-        [0, 746, 1],
-        [7, 0, 1],
-        [7, 476, 1],
-        [7, 746, 1],
-    ];
+    let kitti = [[0, 0, 1], [0, 476, 1], [0, 746, 1], [7, 0, 1], [7, 476, 1], [7, 746, 1]];
     assert_eq!(corners(1242, 375, real, 20), kitti);
     // The published code fails here: its tile at 1428 would end at 1924. Moved back it is the last
     // one again, and counts twice.
@@ -148,11 +119,7 @@ fn tiles_cover_the_frame() {
             blend.add(tile, &[0.125; 9 * 13 * 2]).unwrap();
         }
         // Where nothing was added there would be zero.
-        assert_eq!(
-            blend.finish(),
-            vec![[2.5; 2]; width * height],
-            "{width}×{height}, {overlap}"
-        );
+        assert_eq!(blend.finish(), vec![[2.5; 2]; width * height], "{width}×{height}, {overlap}");
     }
 }
 
@@ -203,26 +170,13 @@ fn network(inputs: &NamedTensors) -> Result<NamedTensors> {
 }
 
 fn flow(pair: &[Frame], tile: [usize; 2], options: &FlowOptions) -> Result<FlowField> {
-    flow_with(
-        &pair[0],
-        &pair[1],
-        tile,
-        options,
-        &mut |_, _| (),
-        &mut |inputs, _| network(inputs),
-    )
+    flow_with(&pair[0], &pair[1], tile, options, &mut |_, _| (), &mut |inputs, _| network(inputs))
 }
 
 /// What `tiled_flow` of `tools/reference/golden.py` gives with the same stand-in.
 #[test]
 fn blended_flow_is_that_of_the_published_recipe() {
-    type Case = (
-        &'static str,
-        [usize; 2],
-        usize,
-        f64,
-        [(usize, usize, [f32; 2]); 6],
-    );
+    type Case = (&'static str, [usize; 2], usize, f64, [(usize, usize, [f32; 2]); 6]);
     let cases: [Case; 2] = [
         // The starts of this one pass the border, and one tile counts twice.
         (
@@ -258,26 +212,15 @@ fn blended_flow_is_that_of_the_published_recipe() {
         let inputs = recorded(case, "inputs.safetensors");
         let pair = frames(&inputs["raw.tiled_frames"]);
         for tiles_per_batch in [1, 5] {
-            let options = FlowOptions {
-                overlap: Some(overlap),
-                tiles_per_batch,
-                ..FlowOptions::default()
-            };
+            let options =
+                FlowOptions { overlap: Some(overlap), tiles_per_batch, ..FlowOptions::default() };
             let found = flow(&pair, tile, &options).unwrap();
-            let total: f64 = found
-                .vectors()
-                .iter()
-                .flatten()
-                .map(|&v| f64::from(v.abs()))
-                .sum();
+            let total: f64 = found.vectors().iter().flatten().map(|&v| f64::from(v.abs())).sum();
             assert!((total - sum).abs() < 1e-3, "{case}: {total}, {sum}");
             for (x, y, wanted) in points {
                 let vector = found.vectors()[y * found.width() + x];
                 for (a, b) in vector.iter().zip(wanted) {
-                    assert!(
-                        (a - b).abs() < 2e-6,
-                        "{case} at ({x}, {y}): {vector:?}, {wanted:?}"
-                    );
+                    assert!((a - b).abs() < 2e-6, "{case} at ({x}, {y}): {vector:?}, {wanted:?}");
                 }
             }
         }
@@ -289,19 +232,12 @@ fn small_frames_are_grown_and_cut_out_again() {
     let [first, second] = noise(3, 5, 20);
     let options = FlowOptions::default();
     let mut middle = None;
-    let found = flow_with(
-        &first,
-        &second,
-        [9, 14],
-        &options,
-        &mut |_, _| (),
-        &mut |inputs, _| {
-            // The frame begins at column (14 - 5) / 2; its border repeats on both sides.
-            let plane = &inputs["patches"].as_f32().unwrap()[12 * 9 * 14..][..14];
-            middle.get_or_insert_with(|| plane.to_vec());
-            network(inputs)
-        },
-    )
+    let found = flow_with(&first, &second, [9, 14], &options, &mut |_, _| (), &mut |inputs, _| {
+        // The frame begins at column (14 - 5) / 2; its border repeats on both sides.
+        let plane = &inputs["patches"].as_f32().unwrap()[12 * 9 * 14..][..14];
+        middle.get_or_insert_with(|| plane.to_vec());
+        network(inputs)
+    })
     .unwrap();
     assert_eq!((found.width(), found.height()), (5, 20));
     let row: Vec<f32> = (0..14usize)
@@ -316,11 +252,7 @@ fn small_frames_are_grown_and_cut_out_again() {
 #[test]
 fn progress_counts_all_tiles() {
     let [first, second] = noise(4, 31, 22);
-    let options = FlowOptions {
-        overlap: Some(3),
-        tiles_per_batch: 5,
-        ..FlowOptions::default()
-    };
+    let options = FlowOptions { overlap: Some(3), tiles_per_batch: 5, ..FlowOptions::default() };
     let mut heard = Vec::new();
     flow_with(
         &first,
@@ -345,36 +277,21 @@ fn progress_counts_all_tiles() {
 fn flow_of_wrong_inputs_is_refused() {
     let frame = |w, h| Frame::new(w, h, vec![0; w * h * 3]).unwrap();
     assert_eq!(
-        message(flow(
-            &[frame(4, 3), frame(3, 4)],
-            [2, 2],
-            &FlowOptions::default()
-        )),
+        message(flow(&[frame(4, 3), frame(3, 4)], [2, 2], &FlowOptions::default())),
         "input `frames`: 4×3 pixels and 3×4; expected two frames of one size"
     );
-    let whole = FlowOptions {
-        one_pass: true,
-        ..FlowOptions::default()
-    };
+    let whole = FlowOptions { one_pass: true, ..FlowOptions::default() };
     let text = message(flow(&[frame(4, 3), frame(4, 3)], [2, 2], &whole));
     assert!(text.contains("network of one size"), "{text}");
-    let none = FlowOptions {
-        tiles_per_batch: 0,
-        ..FlowOptions::default()
-    };
+    let none = FlowOptions { tiles_per_batch: 0, ..FlowOptions::default() };
     assert_eq!(
         message(flow(&[frame(4, 3), frame(4, 3)], [2, 2], &none)),
         "input `tiles_per_batch`: 0; expected at least 1"
     );
     let (a, b) = (frame(4, 3), frame(4, 3));
-    let empty = flow_with(
-        &a,
-        &b,
-        [3, 4],
-        &FlowOptions::default(),
-        &mut |_, _| (),
-        &mut |_, _| Ok(NamedTensors::new()),
-    );
+    let empty = flow_with(&a, &b, [3, 4], &FlowOptions::default(), &mut |_, _| (), &mut |_, _| {
+        Ok(NamedTensors::new())
+    });
     assert_eq!(
         message(empty),
         "input `logits`: the model gave none; expected 32-bit floats of shape [1, 3, 4, 2]"

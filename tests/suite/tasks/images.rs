@@ -45,9 +45,7 @@ fn every_kind_of_png_becomes_the_rgb_of_pillow() {
 
 #[test]
 fn resizing_gives_the_bytes_of_pillow() {
-    let filters = [
-        "nearest", "lanczos", "bilinear", "bicubic", "box", "hamming",
-    ];
+    let filters = ["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"];
     let mut compared = 0;
     for (name, frame, tensors) in pictures() {
         for (case, wanted) in &tensors {
@@ -63,11 +61,7 @@ fn resizing_gives_the_bytes_of_pillow() {
             let found = resize(&frame, width, height, how).unwrap();
             let off = found.rgb().iter().zip(wanted.as_u8().unwrap());
             let off = off.filter(|(a, b)| a != b).count();
-            assert_eq!(
-                (found.rgb().len(), off),
-                (width * height * 3, 0),
-                "{name}: {case}"
-            );
+            assert_eq!((found.rgb().len(), off), (width * height * 3, 0), "{name}: {case}");
             compared += 1;
         }
     }
@@ -97,9 +91,7 @@ fn processors_give_the_values_of_hugging_face() {
                 PerceiverImageProcessor::from_json(&settings.to_string(), "a test").unwrap();
             let resized = processor.crop_and_resize(&frame).unwrap();
             let found = processor.process(&frame).unwrap();
-            let [3, height, width] = *found.shape() else {
-                panic!("{:?}", found.shape())
-            };
+            let [3, height, width] = *found.shape() else { panic!("{:?}", found.shape()) };
             let step = if case == "default" { 16 } else { 1 };
             let places = (0..3)
                 .flat_map(|c| (0..height).step_by(step).map(move |y| (c, y)))
@@ -161,10 +153,7 @@ fn configurations_are_read_as_hugging_face_writes_them() {
         "resample": 3, "size": 224
     }"#;
     let default = PerceiverImageProcessor::default();
-    assert_eq!(
-        PerceiverImageProcessor::from_json(published, "a test").unwrap(),
-        default
-    );
+    assert_eq!(PerceiverImageProcessor::from_json(published, "a test").unwrap(), default);
     let folder = tempfile::tempdir().unwrap();
     let read = |path: &std::path::Path| PerceiverImageProcessor::read(path);
     assert_eq!(read(folder.path()).unwrap(), default);

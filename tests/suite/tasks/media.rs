@@ -16,10 +16,8 @@ use super::video::{header, stream, waves};
 
 /// Frames of few colours, which a GIF keeps.
 fn squares(width: usize, height: usize, at: usize) -> Frame {
-    Frame::from_fn(width, height, |x, y| {
-        [(x / 3 * 40) as u8, (y / 4 * 60) as u8, at as u8 * 50]
-    })
-    .unwrap()
+    Frame::from_fn(width, height, |x, y| [(x / 3 * 40) as u8, (y / 4 * 60) as u8, at as u8 * 50])
+        .unwrap()
 }
 
 #[test]
@@ -29,10 +27,7 @@ fn gif_files_round_trip() {
     let times = [40, 100, 250].map(Duration::from_millis);
     let frames = || (0..3).map(|i| Ok((squares(20, 14, i), times[i])));
     assert_eq!(gif::write(&path, frames()).unwrap(), 3);
-    let found: Vec<_> = gif::Reader::open(&path)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let found: Vec<_> = gif::Reader::open(&path).unwrap().map(Result::unwrap).collect();
     let wanted: Vec<_> = frames().map(Result::unwrap).collect();
     assert_eq!(found, wanted);
 
@@ -50,14 +45,8 @@ fn gif_files_round_trip() {
         message(gif::write(&path, [])),
         "input `frames`: there are none; expected at least one"
     );
-    let failing = [
-        Ok((squares(4, 4, 0), time)),
-        Err(Error::input("a", "b", "c")),
-    ];
-    assert_eq!(
-        message(gif::write(&path, failing)),
-        "input `a`: b; expected c"
-    );
+    let failing = [Ok((squares(4, 4, 0), time)), Err(Error::input("a", "b", "c"))];
+    assert_eq!(message(gif::write(&path, failing)), "input `a`: b; expected c");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let nowhere = folder.path().join("none").join("moving.gif");
@@ -79,27 +68,17 @@ fn small_gif(frames: &[&[u8]]) -> Vec<u8> {
 /// Both pixels white.
 const WHITE: &[u8] = &[0x2c, 0, 0, 0, 0, 2, 0, 1, 0, 0, 2, 2, 0x4c, 0x0a, 0];
 /// For a fifth of a second, the right pixel alone, black.
-const RIGHT: &[u8] = &[
-    0x21, 0xf9, 4, 4, 20, 0, 0, 0, 0x2c, 1, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0,
-];
+const RIGHT: &[u8] =
+    &[0x21, 0xf9, 4, 4, 20, 0, 0, 0, 0x2c, 1, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0];
 
 #[test]
 fn gif_frames_are_composed_on_the_canvas() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("moving.gif");
     std::fs::write(&path, small_gif(&[WHITE, RIGHT])).unwrap();
-    let found: Vec<_> = gif::Reader::open(&path)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    let seen: Vec<_> = found
-        .iter()
-        .map(|(f, t)| (f.rgb().to_vec(), t.as_millis()))
-        .collect();
-    assert_eq!(
-        seen,
-        [(vec![255; 6], 0), (vec![255, 255, 255, 0, 0, 0], 200)]
-    );
+    let found: Vec<_> = gif::Reader::open(&path).unwrap().map(Result::unwrap).collect();
+    let seen: Vec<_> = found.iter().map(|(f, t)| (f.rgb().to_vec(), t.as_millis())).collect();
+    assert_eq!(seen, [(vec![255; 6], 0), (vec![255, 255, 255, 0, 0, 0], 200)]);
 }
 
 #[test]
@@ -177,10 +156,7 @@ fn sequences_are_opened_by_their_content() {
     gif::write(&path, (0..2).map(|i| Ok((squares(8, 6, i), time)))).unwrap();
     let (length, found) = open(&path).unwrap();
     assert_eq!((length, found.len()), (None, 2));
-    assert_eq!(
-        (found[1].frame.clone(), found[1].time),
-        (squares(8, 6, 1), Some(time))
-    );
+    assert_eq!((found[1].frame.clone(), found[1].time), (squares(8, 6, 1), Some(time)));
 }
 
 #[test]
@@ -199,10 +175,7 @@ fn sequences_that_make_no_sense_are_refused() {
     assert!(frames.next().is_none());
     std::fs::write(folder.path().join("f2.png"), b"broken").unwrap();
     let told = message(open(folder.path()));
-    assert!(
-        told.contains("f2.png: this is neither PNG nor JPEG nor WebP"),
-        "{told}"
-    );
+    assert!(told.contains("f2.png: this is neither PNG nor JPEG nor WebP"), "{told}");
 
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(

@@ -9,10 +9,7 @@ use proptest::prelude::*;
 use super::message;
 
 fn frame() -> Frame {
-    Frame::from_fn(40, 30, |x, y| {
-        [(x * 6) as u8, (y * 8) as u8, (x * y % 256) as u8]
-    })
-    .unwrap()
+    Frame::from_fn(40, 30, |x, y| [(x * 6) as u8, (y * 8) as u8, (x * y % 256) as u8]).unwrap()
 }
 
 fn save(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
@@ -44,10 +41,7 @@ fn png_files_round_trip() {
         message(picture::write_png(&missing, &frame())).starts_with("cannot create a file in ")
     );
     let read = message(picture::read(&missing));
-    assert!(
-        read.starts_with(&format!("cannot read {}: ", missing.display())),
-        "{read}"
-    );
+    assert!(read.starts_with(&format!("cannot read {}: ", missing.display())), "{read}");
 }
 
 #[test]
@@ -56,15 +50,8 @@ fn the_content_tells_the_format_not_the_name() {
     let found = picture::read(save(folder.path(), "frame.png", &jpeg())).unwrap();
     let wanted = frame();
     assert_eq!((found.width(), found.height()), (40, 30));
-    let differences = found
-        .rgb()
-        .iter()
-        .zip(wanted.rgb())
-        .map(|(a, b)| u64::from(a.abs_diff(*b)));
-    assert!(
-        differences.sum::<u64>() < 3 * 40 * 30 * 12,
-        "JPEG keeps about the colours"
-    );
+    let differences = found.rgb().iter().zip(wanted.rgb()).map(|(a, b)| u64::from(a.abs_diff(*b)));
+    assert!(differences.sum::<u64>() < 3 * 40 * 30 * 12, "JPEG keeps about the colours");
 }
 
 #[test]
@@ -72,16 +59,10 @@ fn other_depths_become_eight_bit_rgb() {
     let folder = tempfile::tempdir().unwrap();
     let read = |picture: DynamicImage| {
         let bytes = encoded(&picture, ImageFormat::Png);
-        picture::read(save(folder.path(), "p.png", &bytes))
-            .unwrap()
-            .rgb()
-            .to_vec()
+        picture::read(save(folder.path(), "p.png", &bytes)).unwrap().rgb().to_vec()
     };
     let grey = image::GrayImage::from_raw(2, 1, vec![7, 250]).unwrap();
-    assert_eq!(
-        read(DynamicImage::ImageLuma8(grey)),
-        [7, 7, 7, 250, 250, 250]
-    );
+    assert_eq!(read(DynamicImage::ImageLuma8(grey)), [7, 7, 7, 250, 250, 250]);
     let deep = image::ImageBuffer::from_raw(2, 1, vec![0u16, 257, 65535, 32896, 128, 129]).unwrap();
     assert_eq!(read(DynamicImage::ImageRgb16(deep)), [0, 1, 255, 128, 0, 1]);
     // What is invisible keeps its colour.
@@ -100,10 +81,7 @@ fn webp_files_are_read() {
     for length in (16..bytes.len() - 8).step_by(7) {
         let path = save(folder.path(), "part.webp", &bytes[..length]);
         let told = message(picture::read(&path));
-        assert!(
-            told.contains("was it copied or downloaded completely?"),
-            "{told}"
-        );
+        assert!(told.contains("was it copied or downloaded completely?"), "{told}");
     }
 }
 
@@ -119,19 +97,13 @@ fn truncated_pictures_are_refused() {
         for length in (16..whole.len() - 1).step_by(7) {
             let path = save(folder.path(), "part", &whole[..length]);
             let told = message(picture::read(&path));
-            assert!(
-                told.starts_with(&path.display().to_string()),
-                "{length}: {told}"
-            );
+            assert!(told.starts_with(&path.display().to_string()), "{length}: {told}");
             assert!(told.ends_with(hint), "{length}: {told}");
         }
     }
     let path = save(folder.path(), "part", &jpeg[..jpeg.len() - 2]);
     let told = message(picture::read(&path));
-    assert_eq!(
-        told,
-        format!("{}: the JPEG data end too early{hint}", path.display())
-    );
+    assert_eq!(told, format!("{}: the JPEG data end too early{hint}", path.display()));
     // Bytes after the end do no harm.
     let path = save(folder.path(), "more", &[&jpeg[..], b"more"].concat());
     assert!(picture::read(path).is_ok());
@@ -143,10 +115,7 @@ fn other_files_are_refused() {
     let path = save(folder.path(), "empty.png", b"");
     assert_eq!(
         message(picture::read(&path)),
-        format!(
-            "{}: the file is empty; use a PNG, JPEG or WebP file",
-            path.display()
-        )
+        format!("{}: the file is empty; use a PNG, JPEG or WebP file", path.display())
     );
     for content in [&b"GIF89a and so on"[..], b"hello", &[0xff]] {
         let path = save(folder.path(), "other.png", content);

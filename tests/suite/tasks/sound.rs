@@ -5,9 +5,7 @@ use perceiver::media::wav::{self, SampleKind, Sound};
 use super::message;
 
 fn sound(channels: usize) -> Sound {
-    let samples = (0..channels * 50)
-        .map(|i| ((i * 7919) % 65536) as f32 / 32768.0 - 1.0)
-        .collect();
+    let samples = (0..channels * 50).map(|i| ((i * 7919) % 65536) as f32 / 32768.0 - 1.0).collect();
     Sound::new(16000, channels, samples).unwrap()
 }
 
@@ -64,22 +62,10 @@ fn wav_samples_of_every_width_are_read() {
         wav::read(&path).unwrap().samples().to_vec()
     };
     // 8 bits have no sign: 128 is silence.
-    assert_eq!(
-        samples(wav_bytes(1, 8, 1, &[0, 64, 128, 192])),
-        [-1.0, -0.5, 0.0, 0.5]
-    );
-    assert_eq!(
-        samples(wav_bytes(1, 16, 2, &[0, 0x80, 0, 0x40])),
-        [-1.0, 0.5]
-    );
-    assert_eq!(
-        samples(wav_bytes(1, 24, 1, &[0, 0, 0x80, 0, 0, 0x20])),
-        [-1.0, 0.25]
-    );
-    assert_eq!(
-        samples(wav_bytes(1, 32, 1, &[0, 0, 0, 0x80, 0, 0, 0, 0x10])),
-        [-1.0, 0.125]
-    );
+    assert_eq!(samples(wav_bytes(1, 8, 1, &[0, 64, 128, 192])), [-1.0, -0.5, 0.0, 0.5]);
+    assert_eq!(samples(wav_bytes(1, 16, 2, &[0, 0x80, 0, 0x40])), [-1.0, 0.5]);
+    assert_eq!(samples(wav_bytes(1, 24, 1, &[0, 0, 0x80, 0, 0, 0x20])), [-1.0, 0.25]);
+    assert_eq!(samples(wav_bytes(1, 32, 1, &[0, 0, 0, 0x80, 0, 0, 0, 0x10])), [-1.0, 0.125]);
     assert_eq!(samples(wav_bytes(3, 32, 1, &0.75f32.to_le_bytes())), [0.75]);
 }
 
@@ -102,16 +88,10 @@ fn sounds_that_make_no_sense_are_refused() {
             .starts_with("this is no WAV file that is read: ")
     );
     let whole = wav_bytes(1, 16, 1, &[1; 20]);
-    assert_eq!(
-        refused(&whole[..whole.len() - 5]),
-        "it ends too early, after 7 of 10 samples"
-    );
+    assert_eq!(refused(&whole[..whole.len() - 5]), "it ends too early, after 7 of 10 samples");
     assert_eq!(refused(&whole[..30]), "it ends too early");
     let nan = wav_bytes(3, 32, 1, &f32::NAN.to_le_bytes());
-    assert_eq!(
-        refused(&nan),
-        "input `sound`: NaN at sample 0; expected finite numbers"
-    );
+    assert_eq!(refused(&nan), "input `sound`: NaN at sample 0; expected finite numbers");
     assert!(refused(&wav_bytes(2, 16, 1, &[0; 8])).starts_with("this is no WAV file that is read"));
     let missing = folder.path().join("none").join("sound.wav");
     assert!(message(wav::read(&missing)).starts_with("cannot read "));

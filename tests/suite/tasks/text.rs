@@ -15,41 +15,19 @@ const ENCODED: [(&str, &[i64]); 16] = [
     ("", &[4, 5]),
     ("a[MASK]b", &[4, 103, 3, 104, 5]),
     ("a [MASK] b", &[4, 103, 38, 3, 38, 104, 5]),
-    (
-        "  [MASK]  [MASK] x ",
-        &[4, 38, 38, 3, 38, 38, 3, 38, 126, 38, 5],
-    ),
+    ("  [MASK]  [MASK] x ", &[4, 38, 38, 3, 38, 38, 3, 38, 126, 38, 5]),
     ("[MASK][MASK]", &[4, 3, 3, 5]),
-    (
-        "[mask] [MASK",
-        &[4, 97, 115, 103, 121, 113, 99, 38, 97, 83, 71, 89, 81, 5],
-    ),
+    ("[mask] [MASK", &[4, 97, 115, 103, 121, 113, 99, 38, 97, 83, 71, 89, 81, 5]),
     ("[CLS]x[SEP]", &[4, 4, 126, 5, 5]),
     ("[PAD] [BOS]\n[EOS]", &[4, 0, 38, 1, 16, 2, 5]),
-    (
-        "é[MASK]漢😀",
-        &[4, 201, 175, 3, 236, 194, 168, 246, 165, 158, 134, 5],
-    ),
-    (
-        " lead trail ",
-        &[
-            4, 38, 114, 107, 103, 106, 38, 122, 120, 103, 111, 114, 38, 5,
-        ],
-    ),
+    ("é[MASK]漢😀", &[4, 201, 175, 3, 236, 194, 168, 246, 165, 158, 134, 5]),
+    (" lead trail ", &[4, 38, 114, 107, 103, 106, 38, 122, 120, 103, 111, 114, 38, 5]),
     ("[[MASK]]", &[4, 97, 3, 99, 5]),
     ("[MASK]\t[MASK]\r\n", &[4, 3, 15, 3, 19, 16, 5]),
     ("\u{a0}[MASK]\u{3000}", &[4, 200, 166, 3, 233, 134, 134, 5]),
-    (
-        "[MASKED][MA[MASK]SK]",
-        &[
-            4, 97, 83, 71, 89, 81, 75, 74, 99, 97, 83, 71, 3, 89, 81, 99, 5,
-        ],
-    ),
+    ("[MASKED][MA[MASK]SK]", &[4, 97, 83, 71, 89, 81, 75, 74, 99, 97, 83, 71, 3, 89, 81, 99, 5]),
     ("\0\u{7f}", &[4, 6, 133, 5]),
-    (
-        "Cafe\u{301} [MASK]",
-        &[4, 73, 103, 108, 107, 210, 135, 38, 3, 5],
-    ),
+    ("Cafe\u{301} [MASK]", &[4, 73, 103, 108, 107, 210, 135, 38, 3, 5]),
 ];
 
 /// Ids and what `PerceiverTokenizer.decode` makes of them, with special tokens and without.
@@ -85,10 +63,7 @@ fn texts_of_ids_are_those_of_hugging_face() {
     );
     assert_eq!(
         message(decode(&[i64::MIN], Specials::Skip)),
-        format!(
-            "input `ids`: token 0 is {}; expected ids from 0 to 261",
-            i64::MIN
-        )
+        format!("input `ids`: token 0 is {}; expected ids from 0 to 261", i64::MIN)
     );
 }
 
@@ -102,9 +77,8 @@ fn bytes_have_names() {
 fn padded_batches_are_the_recorded_ones() {
     for (case, first, last) in [("mlm-v0-s0", 7, 16), ("mlm-v7-s5", 2, 3)] {
         let inputs = recorded(case, "inputs.safetensors");
-        let texts: Vec<&[u8]> = (0..)
-            .map_while(|i| inputs.get(&format!("raw.text.{i}"))?.as_u8())
-            .collect();
+        let texts: Vec<&[u8]> =
+            (0..).map_while(|i| inputs.get(&format!("raw.text.{i}"))?.as_u8()).collect();
         let positions = inputs["input_ids"].shape()[1];
         let mut found = encode_padded(&texts, positions).unwrap();
         // The recorded case masks some tokens of its first text.
@@ -157,13 +131,9 @@ proptest! {
 /// Fills with a network that answers `POEM`, byte by byte, and is the surer the further back a byte
 /// is. A special token is always more likely, which must not matter.
 fn fill(texts: &[&str], positions: usize, options: &FillOptions) -> Result<Vec<Filled>> {
-    fill_with(
-        texts,
-        positions,
-        options,
-        &mut |_, _| (),
-        &mut |inputs, _| Ok(answer(inputs, positions)),
-    )
+    fill_with(texts, positions, options, &mut |_, _| (), &mut |inputs, _| {
+        Ok(answer(inputs, positions))
+    })
 }
 
 const POEM: &[u8] = b"?Perceiver IO fills bytes, in any order.";
@@ -189,9 +159,7 @@ fn masks_are_filled() {
     let filled = fill(&texts, 32, &FillOptions::default()).unwrap();
     let found: Vec<&str> = filled.iter().map(|f| f.text.as_str()).collect();
     assert_eq!(found, ["Perceiver IO x", "P", "érce"]);
-    let [first, second] = &filled[0].spans[..] else {
-        panic!("two spans: {:?}", filled[0].spans)
-    };
+    let [first, second] = &filled[0].spans[..] else { panic!("two spans: {:?}", filled[0].spans) };
     assert_eq!((first.start, first.text.as_str()), (4, "ce"));
     assert_eq!((second.start, second.text.as_str()), (11, "IO"));
     let byte = &second.bytes[1];
@@ -210,10 +178,7 @@ fn filled_bytes_that_are_no_text_are_shown() {
     let filled = fill_with(
         &["a[MASK:2]b"],
         8,
-        &FillOptions {
-            top: 1,
-            ..FillOptions::default()
-        },
+        &FillOptions { top: 1, ..FillOptions::default() },
         &mut |_, _| (),
         &mut |_, _| {
             let mut logits = vec![0.0; 8 * VOCABULARY];
@@ -235,10 +200,7 @@ fn filled_bytes_that_are_no_text_are_shown() {
 
 #[test]
 fn most_certain_bytes_are_filled_first_and_seen_by_the_next_run() {
-    let options = FillOptions {
-        top: 1,
-        filling: Filling::MostCertainFirst,
-    };
+    let options = FillOptions { top: 1, filling: Filling::MostCertainFirst };
     let mut heard = Vec::new();
     let mut seen = Vec::new();
     let texts = ["[MASK:3]", "Perc[MASK]"];
@@ -255,15 +217,10 @@ fn most_certain_bytes_are_filled_first_and_seen_by_the_next_run() {
         },
     )
     .unwrap();
-    assert_eq!(
-        (filled[0].text.as_str(), filled[1].text.as_str()),
-        ("Per", "Perce")
-    );
+    assert_eq!((filled[0].text.as_str(), filled[1].text.as_str()), ("Per", "Perce"));
     assert_eq!(heard, [(10, 30), (20, 30), (30, 30)]);
-    let masked: Vec<Vec<usize>> = seen
-        .iter()
-        .map(|row| (0..16).filter(|&i| row[i]).collect())
-        .collect();
+    let masked: Vec<Vec<usize>> =
+        seen.iter().map(|row| (0..16).filter(|&i| row[i]).collect()).collect();
     // The stand-in is surest of the last byte. The second text has its one mask at token 5.
     assert_eq!(masked, [vec![1, 2, 3, 13], vec![1, 2], vec![1]]);
 }
@@ -272,9 +229,8 @@ fn most_certain_bytes_are_filled_first_and_seen_by_the_next_run() {
 fn successor(inputs: &NamedTensors, positions: usize) -> NamedTensors {
     let ids = inputs["input_ids"].as_i64().unwrap();
     let mut logits = vec![0.0; ids.len() * VOCABULARY];
-    for (row, logits) in ids
-        .chunks_exact(positions)
-        .zip(logits.chunks_exact_mut(positions * VOCABULARY))
+    for (row, logits) in
+        ids.chunks_exact(positions).zip(logits.chunks_exact_mut(positions * VOCABULARY))
     {
         for (at, logits) in logits.chunks_exact_mut(VOCABULARY).enumerate() {
             let run = row[..=at].iter().rev().take_while(|&&id| id == MASK);
@@ -314,11 +270,8 @@ fn long_texts_are_filled_in_windows() {
         .unwrap();
         assert_eq!(filled[0].text, "pq");
         assert_eq!(filled[1].text, wanted);
-        let spans: Vec<(usize, &str)> = filled[1]
-            .spans
-            .iter()
-            .map(|s| (s.start, s.text.as_str()))
-            .collect();
+        let spans: Vec<(usize, &str)> =
+            filled[1].spans.iter().map(|s| (s.start, s.text.as_str())).collect();
         assert_eq!(spans, [(52, "bcd"), (106, "lm"), (158, "y")]);
         // The short text and three windows, as often as the largest run of masks is long.
         let rounds = if filling == Filling::AtOnce { 1 } else { 3 };
@@ -384,13 +337,7 @@ fn texts_that_cannot_be_filled_are_named() {
 fn answers_that_make_no_sense_are_refused() {
     let refused = |outputs: fn() -> NamedTensors| {
         let options = FillOptions::default();
-        message(fill_with(
-            &["[MASK]"],
-            4,
-            &options,
-            &mut |_, _| (),
-            &mut |_, _| Ok(outputs()),
-        ))
+        message(fill_with(&["[MASK]"], 4, &options, &mut |_, _| (), &mut |_, _| Ok(outputs())))
     };
     assert_eq!(
         refused(NamedTensors::new),

@@ -44,13 +44,7 @@ pub(super) fn stream(header: Header, frames: &[Frame]) -> Vec<u8> {
 }
 
 pub(super) fn header(width: usize, height: usize, chroma: Chroma, range: Range) -> Header {
-    Header {
-        width,
-        height,
-        rate: Some((30000, 1001)),
-        chroma,
-        range,
-    }
+    Header { width, height, rate: Some((30000, 1001)), chroma, range }
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Frame>> {
@@ -86,10 +80,7 @@ fn y4m_streams_round_trip() {
     // The smallest picture that has all of it.
     for chroma in LAYOUTS {
         let dot = Frame::new(1, 1, vec![90; 3]).unwrap();
-        let bytes = stream(
-            header(1, 1, chroma, Range::Limited),
-            std::slice::from_ref(&dot),
-        );
+        let bytes = stream(header(1, 1, chroma, Range::Limited), std::slice::from_ref(&dot));
         assert_eq!(largest_difference(&read(&bytes).unwrap()[0], &dot), 0);
     }
 }
@@ -146,22 +137,12 @@ fn y4m_headers_that_make_no_sense_are_refused() {
     };
     assert_eq!(refused(b""), "it is empty");
     assert_eq!(refused(b"YUV4MPEG2 W4"), "the header ends too early");
-    assert_eq!(
-        refused(&[b'Y'; 2000]),
-        "the header has no end within 1024 bytes"
-    );
+    assert_eq!(refused(&[b'Y'; 2000]), "the header has no end within 1024 bytes");
     assert_eq!(refused(b"YUV4MPEG2 \xff\n"), "the header is no text");
-    assert_eq!(
-        refused(b"YUV4MPEG W4 H4\n"),
-        "it does not begin as a YUV4MPEG2 stream does"
-    );
+    assert_eq!(refused(b"YUV4MPEG W4 H4\n"), "it does not begin as a YUV4MPEG2 stream does");
     for word in ["W-1", "Wx", "H1.5", "F25", "Fa:b", "Q3", "XCOLORRANGE=ODD"] {
         let line = format!("YUV4MPEG2 W4 H4 {word}\n");
-        assert_eq!(
-            refused(line.as_bytes()),
-            format!("the header has `{word}`"),
-            "{line}"
-        );
+        assert_eq!(refused(line.as_bytes()), format!("the header has `{word}`"), "{line}");
     }
     for layout in ["C420p10", "C411", "C444alpha"] {
         let line = format!("YUV4MPEG2 W4 H4 {layout}\n");
@@ -234,10 +215,7 @@ fn y4m_files_are_whole_or_not_there() {
         "input `frame 1`: 10×20 pixels; expected 20×10, as the stream has"
     );
     let failing = [Ok(waves(20, 10, 0)), Err(Error::input("a", "b", "c"))];
-    assert_eq!(
-        message(y4m::write(&path, None, failing)),
-        "input `a`: b; expected c"
-    );
+    assert_eq!(message(y4m::write(&path, None, failing)), "input `a`: b; expected c");
     assert_eq!(
         message(y4m::write(&path, None, [])),
         "input `frames`: there are none; expected at least one"

@@ -17,9 +17,7 @@ const WEIGHTS: &str = "model.safetensors";
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
     let name = |e: std::io::Result<fs::DirEntry>| e.expect("an entry").file_name();
-    let mut names: Vec<_> = entries
-        .map(|e| name(e).to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<_> = entries.map(|e| name(e).to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -48,10 +46,7 @@ fn nothing_is_lost() {
             seen.push((d, t));
         })
         .expect("converted");
-        assert_eq!(
-            names(&to),
-            ["config.json", WEIGHTS, "preprocessor_config.json"]
-        );
+        assert_eq!(names(&to), ["config.json", WEIGHTS, "preprocessor_config.json"]);
         assert_eq!(names(out.path()), ["new"]);
         let config = fs::read(to.join("config.json")).expect("read");
         assert_eq!(config, fs::read(case.join("config.json")).expect("read"));
@@ -66,12 +61,7 @@ fn nothing_is_lost() {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = |f: &str| {
-                fs::metadata(to.join(f))
-                    .expect("there")
-                    .permissions()
-                    .mode()
-            };
+            let mode = |f: &str| fs::metadata(to.join(f)).expect("there").permissions().mode();
             assert_eq!(mode(WEIGHTS), mode("config.json"));
         }
     }
@@ -87,10 +77,7 @@ fn half_precision_is_rounded_once() {
         (FloatType::F32, DType::F32, "float32"),
     ] {
         let out = folder();
-        let options = ConvertOptions {
-            dtype: Some(dtype),
-            overwrite: false,
-        };
+        let options = ConvertOptions { dtype: Some(dtype), overwrite: false };
         convert(&case, out.path(), &options, &mut |_, _| {}).expect("converted");
         let file = TensorFile::open(out.path().join(WEIGHTS)).expect("open");
         for (tensor, entry) in file.entries() {
@@ -127,10 +114,7 @@ fn values_that_do_not_fit_are_named() {
             tensors.insert(name.to_owned(), changed);
         })
     };
-    let to = |dtype| ConvertOptions {
-        dtype: Some(dtype),
-        overwrite: true,
-    };
+    let to = |dtype| ConvertOptions { dtype: Some(dtype), overwrite: true };
     let out = folder();
     let target = out.path().join("new");
     let big = with(-70000.0);
@@ -164,24 +148,15 @@ fn what_is_there_is_kept() {
     // In place: only the weights are new.
     let written = convert(old.path(), old.path(), &plain, &mut |_, _| {}).expect("converted");
     assert_eq!(written.files, [old.path().join(WEIGHTS)]);
-    assert_eq!(
-        names(old.path()),
-        ["config.json", WEIGHTS, "pytorch_model.bin"]
-    );
+    assert_eq!(names(old.path()), ["config.json", WEIGHTS, "pytorch_model.bin"]);
     let again = convert(old.path(), old.path(), &plain, &mut |_, _| {});
-    refusal(
-        again,
-        &["model.safetensors: is there already; give another folder"],
-    );
+    refusal(again, &["model.safetensors: is there already; give another folder"]);
     let file = write(old.path(), "file", b"");
     refusal(
         convert(old.path(), &file, &plain, &mut |_, _| {}),
         &["file: is a file; give the folder"],
     );
-    let force = ConvertOptions {
-        overwrite: true,
-        ..plain
-    };
+    let force = ConvertOptions { overwrite: true, ..plain };
     convert(old.path(), old.path(), &force, &mut |_, _| {}).expect("converted");
     let expected = read_tensors(case.join(WEIGHTS)).expect("read");
     let found = read_tensors(old.path().join(WEIGHTS)).expect("read");
@@ -197,12 +172,7 @@ fn what_does_not_fit_its_configuration_is_not_converted() {
     let out = folder();
     let target = out.path().join("new");
     refusal(
-        convert(
-            old.path(),
-            &target,
-            &ConvertOptions::default(),
-            &mut |_, _| {},
-        ),
+        convert(old.path(), &target, &ConvertOptions::default(), &mut |_, _| {}),
         &["missing: embedding_decoder.bias [262]"],
     );
     assert!(names(out.path()).is_empty());

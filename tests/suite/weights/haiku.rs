@@ -23,11 +23,7 @@ pub(crate) fn pickle(architecture: Architecture, tensors: &NamedTensors) -> Vec<
         let Some((module, array, form)) = module(architecture, name) else {
             continue;
         };
-        let to = if array == "average" {
-            &mut state
-        } else {
-            &mut params
-        };
+        let to = if array == "average" { &mut state } else { &mut params };
         let tensor = formed(tensor, form);
         to.entry(module).or_default().push((array, tensor));
     }
@@ -117,22 +113,14 @@ fn module(architecture: Architecture, name: &str) -> Option<(String, String, For
         return None;
     }
     let some = |module: &str, array: &str| {
-        let form = if array == "w" {
-            Form::Reversed
-        } else {
-            Form::Kept
-        };
+        let form = if array == "w" { Form::Reversed } else { Form::Kept };
         Some((module.to_owned(), array.to_owned(), form))
     };
     if name == "embedding_decoder.bias" {
         return some("embedding_decoder", "bias");
     }
     let name = name.strip_prefix("perceiver.").expect(name);
-    let encoder = if architecture == Multimodal {
-        "encoder"
-    } else {
-        "perceiver_encoder"
-    };
+    let encoder = if architecture == Multimodal { "encoder" } else { "perceiver_encoder" };
     let decoder = match architecture {
         MaskedLm => "basic_decoder",
         OpticalFlow => "flow_decoder/~/basic_decoder",
@@ -154,18 +142,9 @@ fn module(architecture: Architecture, name: &str) -> Option<(String, String, For
         return some(&format!("{decoder}/~/{positions}"), "pos_embs");
     }
     let layers = [
-        (
-            "encoder.cross_attention.",
-            format!("{encoder}/~/cross_attention"),
-        ),
-        (
-            "decoder.decoding_cross_attention.",
-            format!("{decoder}/cross_attention"),
-        ),
-        (
-            "decoder.decoder.decoding_cross_attention.",
-            format!("{decoder}/cross_attention"),
-        ),
+        ("encoder.cross_attention.", format!("{encoder}/~/cross_attention")),
+        ("decoder.decoding_cross_attention.", format!("{decoder}/cross_attention")),
+        ("decoder.decoder.decoding_cross_attention.", format!("{decoder}/cross_attention")),
     ];
     for (prefix, module) in layers {
         if let Some(rest) = outer.strip_prefix(prefix) {
@@ -185,27 +164,24 @@ fn module(architecture: Architecture, name: &str) -> Option<(String, String, For
     let widened = |module: String, array: &str| Some((module, array.to_owned(), Form::Widened));
     match (outer, last) {
         ("decoder.decoder.final_layer", _) => some(&format!("{decoder}/output"), array),
-        ("decoder.padding", m) => some(
-            &format!("multimodal_decoder/~decoder_query/{m}_padding"),
-            "pos_embs",
-        ),
+        ("decoder.padding", m) => {
+            some(&format!("multimodal_decoder/~decoder_query/{m}_padding"), "pos_embs")
+        }
         ("input_preprocessor.embeddings", _) => some("embed", "embeddings"),
         ("input_preprocessor.position_embeddings", "weight") => some(positions, "pos_embs"),
         ("input_preprocessor.position_embeddings", _) => {
             some(&format!("{network}/{positions}"), "pos_embs")
         }
-        ("input_preprocessor.positions_projection", _) => some(
-            &format!("{network}/position_encoding_projector/linear"),
-            array,
-        ),
+        ("input_preprocessor.positions_projection", _) => {
+            some(&format!("{network}/position_encoding_projector/linear"), array)
+        }
         ("input_preprocessor.convnet_1x1", _) => some("image_preprocessor/~/conv2_d", array),
         ("input_preprocessor.conv_after_patches", _) => {
             some("image_preprocessor/patches_linear", array)
         }
-        ("input_preprocessor.mask", m) => some(
-            &format!("multimodal_preprocessor/{m}_mask_token"),
-            "pos_embs",
-        ),
+        ("input_preprocessor.mask", m) => {
+            some(&format!("multimodal_preprocessor/{m}_mask_token"), "pos_embs")
+        }
         ("input_preprocessor.padding", m) => {
             some(&format!("multimodal_preprocessor/{m}_padding"), "pos_embs")
         }

@@ -8,10 +8,9 @@ use super::{fixture, refusal};
 fn torch_files_hold_what_safetensors_hold() {
     let expected = read_tensors(fixture("types.safetensors")).expect("read");
     assert_eq!(expected.len(), 17);
-    for (name, format) in [
-        ("types.bin", WeightFormat::Torch),
-        ("types-legacy.bin", WeightFormat::TorchLegacy),
-    ] {
+    for (name, format) in
+        [("types.bin", WeightFormat::Torch), ("types-legacy.bin", WeightFormat::TorchLegacy)]
+    {
         let file = TensorFile::open(fixture(name)).expect(name);
         assert_eq!(file.format(), format);
         let dtypes = |file: &TensorFile| -> Vec<_> {
@@ -32,11 +31,7 @@ fn pickles_of_numpy_hold_what_safetensors_hold() {
         let name = format!("haiku-{protocol}.pickle");
         let file = TensorFile::open(fixture(&name)).expect(&name);
         assert_eq!(file.format(), WeightFormat::Haiku);
-        assert_eq!(
-            read_tensors(fixture(&name)).expect(&name),
-            expected,
-            "{name}"
-        );
+        assert_eq!(read_tensors(fixture(&name)).expect(&name), expected, "{name}");
     }
 }
 

@@ -31,21 +31,11 @@ fn all_formats_give_the_same_outputs() {
         let tensors = read_tensors(case.join("model.safetensors")).expect("weights");
         let expected = outputs(&case, &case);
         let torch = model(&case, "pytorch_model.bin", &writer::state_dict(&tensors));
-        assert_eq!(
-            outputs(torch.path(), &case),
-            expected,
-            "torch: {}",
-            case.display()
-        );
+        assert_eq!(outputs(torch.path(), &case), expected, "torch: {}", case.display());
         let architecture = PerceiverConfig::read(&case).expect("read").architecture;
         let pickle = haiku::pickle(architecture, &tensors);
         let haiku = model(&case, "params.pystate", &pickle);
-        assert_eq!(
-            outputs(haiku.path(), &case),
-            expected,
-            "haiku: {}",
-            case.display()
-        );
+        assert_eq!(outputs(haiku.path(), &case), expected, "haiku: {}", case.display());
         let open = Checkpoint::open(haiku.path()).expect("open");
         assert_eq!(open.format(), WeightFormat::Haiku);
     }
@@ -98,9 +88,7 @@ fn differing_arrays_of_haiku_are_all_named_at_once() {
     let case = golden("mlm-v1-s0");
     let mut tensors = read_tensors(case.join("model.safetensors")).expect("weights");
     tensors.remove("embedding_decoder.bias");
-    let bent = tensors
-        .remove("perceiver.embeddings.latents")
-        .expect("there");
+    let bent = tensors.remove("perceiver.embeddings.latents").expect("there");
     let bent = bent.reshape(vec![36, 5]).expect("reshaped");
     tensors.insert("perceiver.embeddings.latents".to_owned(), bent);
     let architecture = PerceiverConfig::read(&case).expect("read").architecture;
@@ -131,11 +119,7 @@ fn buffers_of_integers_are_passed_over() {
     let folder = model(&case, "pytorch_model.bin", &writer::state_dict(&tensors));
     Engine::cpu().load(folder.path()).expect("loads");
     tensors.insert("perceiver.odd".to_owned(), ids);
-    write(
-        folder.path(),
-        "pytorch_model.bin",
-        &writer::state_dict(&tensors),
-    );
+    write(folder.path(), "pytorch_model.bin", &writer::state_dict(&tensors));
     let parts = ["unexpected: perceiver.odd [1, 3]"];
     refusal(Engine::cpu().load(folder.path()), &parts);
 }

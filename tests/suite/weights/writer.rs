@@ -88,12 +88,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(name: &str, content: impl Into<Vec<u8>>) -> Self {
-        Entry {
-            name: name.to_owned(),
-            content: content.into(),
-            method: 0,
-            stated: None,
-        }
+        Entry { name: name.to_owned(), content: content.into(), method: 0, stated: None }
     }
 }
 
@@ -179,23 +174,15 @@ pub(crate) fn torch(pickle: Vec<u8>, storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
 /// The elements of a tensor as torch stores them.
 pub(crate) fn elements(tensor: &Tensor) -> (&'static str, Vec<u8>) {
     match tensor.data() {
-        Data::F32(v) => (
-            "FloatStorage",
-            v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        ),
-        Data::I64(v) => (
-            "LongStorage",
-            v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        ),
+        Data::F32(v) => ("FloatStorage", v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Data::I64(v) => ("LongStorage", v.iter().flat_map(|x| x.to_le_bytes()).collect()),
         other => panic!("{other:?}"),
     }
 }
 
 /// A `pytorch_model.bin` of these tensors, all contiguous.
 pub(crate) fn state_dict(tensors: &NamedTensors) -> Vec<u8> {
-    let mut pickle = Pickle::new()
-        .global("collections", "OrderedDict")
-        .bytes(b")R(");
+    let mut pickle = Pickle::new().global("collections", "OrderedDict").bytes(b")R(");
     let mut storages = Vec::new();
     for (i, (name, tensor)) in tensors.iter().enumerate() {
         let (kind, content) = elements(tensor);
@@ -206,15 +193,11 @@ pub(crate) fn state_dict(tensors: &NamedTensors) -> Vec<u8> {
         }
         let key = i.to_string();
         let count: i64 = shape.iter().product();
-        pickle = pickle
-            .text(name)
-            .tensor((kind, &key, count), 0, &shape, &strides);
+        pickle = pickle.text(name).tensor((kind, &key, count), 0, &shape, &strides);
         storages.push((key, content));
     }
     let pickle = pickle.op(b'u').done();
-    let storages: Vec<_> = storages
-        .iter()
-        .map(|(key, content)| (key.as_str(), content.clone()))
-        .collect();
+    let storages: Vec<_> =
+        storages.iter().map(|(key, content)| (key.as_str(), content.clone())).collect();
     torch(pickle, &storages)
 }

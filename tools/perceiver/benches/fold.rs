@@ -24,18 +24,9 @@ fn models() -> [(&'static str, PerceiverConfig); 3] {
         ..PerceiverConfig::new(architecture)
     };
     [
-        (
-            "Fourier 50176x512x261",
-            config(Architecture::ImageFourier, 512, 1024),
-        ),
-        (
-            "flow 182528x2048x322",
-            config(Architecture::OpticalFlow, 2048, 512),
-        ),
-        (
-            "multimodal 52097x784x704",
-            config(Architecture::Multimodal, 784, 512),
-        ),
+        ("Fourier 50176x512x261", config(Architecture::ImageFourier, 512, 1024)),
+        ("flow 182528x2048x322", config(Architecture::OpticalFlow, 2048, 512)),
+        ("multimodal 52097x784x704", config(Architecture::Multimodal, 784, 512)),
     ]
 }
 
@@ -86,9 +77,8 @@ fn encodes(criterion: &mut Criterion) {
                     b.iter_custom(|n| {
                         let mut total = Duration::ZERO;
                         for _ in 0..n {
-                            let seconds = trial
-                                .seconds()
-                                .unwrap_or_else(|e| panic!("{model} {route}: {e}"));
+                            let seconds =
+                                trial.seconds().unwrap_or_else(|e| panic!("{model} {route}: {e}"));
                             best = best.min(seconds);
                             total += Duration::from_secs_f64(seconds);
                         }

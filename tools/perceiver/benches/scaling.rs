@@ -37,10 +37,7 @@ fn device() -> Option<gpu::Device> {
             }
         },
         // Someone who names an adapter does not want figures of another.
-        named => Engine::choose(&named)
-            .unwrap_or_else(|e| panic!("{e}"))
-            .device()
-            .cloned(),
+        named => Engine::choose(&named).unwrap_or_else(|e| panic!("{e}")).device().cloned(),
     };
     match &device {
         Some(d) => eprintln!("adapter: {} ({})", d.name(), d.kind().name()),
@@ -57,10 +54,7 @@ struct Range {
 
 /// Sizes from 2^`from` on, doubling.
 fn range(from: u32, to: u32, seconds: f64) -> Range {
-    Range {
-        sizes: (from..=to).map(|i| 1 << i).collect(),
-        seconds,
-    }
+    Range { sizes: (from..=to).map(|i| 1 << i).collect(), seconds }
 }
 
 fn series(group: &mut BenchmarkGroup<'_, WallTime>, kind: Series, place: &Place, range: &Range) {
@@ -73,10 +67,7 @@ fn series(group: &mut BenchmarkGroup<'_, WallTime>, kind: Series, place: &Place,
             .unwrap_or_else(|e| panic!("{label} {size}: {e}"));
         let flops = plan.report().total_flops as f64;
         if rate.is_some_and(|r| flops / r > range.seconds) {
-            eprintln!(
-                "{label}: {size} and more would take longer than {} s",
-                range.seconds
-            );
+            eprintln!("{label}: {size} and more would take longer than {} s", range.seconds);
             break;
         }
         let mut session = match Trial::new(place, plan) {
@@ -88,27 +79,17 @@ fn series(group: &mut BenchmarkGroup<'_, WallTime>, kind: Series, place: &Place,
             }
         };
         // The first run warms caches up.
-        let once = |s: &mut Trial| {
-            s.seconds()
-                .unwrap_or_else(|e| panic!("{label} {size}: {e}"))
-        };
+        let once = |s: &mut Trial| s.seconds().unwrap_or_else(|e| panic!("{label} {size}: {e}"));
         let seconds = once(&mut session).min(once(&mut session));
         rate = Some(flops / seconds);
         points.push((size, seconds));
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::new(&label, size), |b| {
-            b.iter(|| {
-                session
-                    .compute()
-                    .unwrap_or_else(|e| panic!("{label} {size}: {e}"))
-            });
+            b.iter(|| session.compute().unwrap_or_else(|e| panic!("{label} {size}: {e}")));
         });
     }
     if let Some(exponent) = exponent(&points, 3) {
-        let (first, last) = (
-            points[points.len().saturating_sub(3)].0,
-            points[points.len() - 1].0,
-        );
+        let (first, last) = (points[points.len().saturating_sub(3)].0, points[points.len() - 1].0);
         eprintln!(
             "{label}: cost grows with the power {exponent:.2} of the size from {first} to {last}"
         );

@@ -103,10 +103,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if audio.is_some() {
         warn_of_rate(&pipeline, known_rate);
     }
-    let fitted = clip
-        .iter()
-        .map(|f| pipeline.fit(&f.frame))
-        .collect::<Result<Vec<_>>>()?;
+    let fitted = clip.iter().map(|f| pipeline.fit(&f.frame)).collect::<Result<Vec<_>>>()?;
     let bar = show::Bar::new("autoencoding");
     let found = pipeline.run(&fitted, audio.as_deref(), options.top, &mut bar.progress())?;
     drop(bar);
@@ -190,11 +187,7 @@ fn clip(frames: Frames, pipeline: &Autoencoder<'_>, options: &Options) -> Result
 /// The samples that belong to the clip.
 fn samples(path: &Path, pipeline: &Autoencoder<'_>, start: usize) -> Result<Vec<f32>> {
     let sound = wav::read(path)?;
-    let media = |what: String, hint: String| Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint,
-    };
+    let media = |what: String, hint: String| Error::Media { path: path.to_path_buf(), what, hint };
     if sound.rate() != SAMPLE_RATE {
         return Err(media(
             format!("it has {} samples a second", sound.rate()),

@@ -145,8 +145,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             r.precision.to_string(),
             format!("{:.3} s", r.load_seconds),
             format!("{:.3} s", r.cold_start_seconds),
-            r.warm_start_seconds
-                .map_or_else(String::new, |s| format!("{s:.3} s")),
+            r.warm_start_seconds.map_or_else(String::new, |s| format!("{s:.3} s")),
             format!("{:.3} s", r.first_seconds),
             format!("{:.3} s", r.seconds),
             format!("{:.3} s", r.fastest_seconds),
@@ -203,14 +202,7 @@ fn streams(rows: &[Row]) -> Result<()> {
     if cells.is_empty() {
         return Ok(());
     }
-    let heading = [
-        "model",
-        "device",
-        "queries",
-        "encode once",
-        "decode all",
-        "both",
-    ];
+    let heading = ["model", "device", "queries", "encode once", "decode all", "both"];
     show::table(&heading, cells)
 }
 
@@ -334,11 +326,7 @@ fn time(
     let seconds = times[times.len() / 2];
     // What a run computes: load-time work is done. Sessions run some items at a time.
     let report = model.last_report();
-    let once: u64 = report
-        .iter()
-        .flat_map(|r| &r.stages)
-        .map(|s| s.flops - s.flops_once)
-        .sum();
+    let once: u64 = report.iter().flat_map(|r| &r.stages).map(|s| s.flops - s.flops_once).sum();
     let planned = report.as_ref().map_or(1, |r| r.batch.max(1));
     let gflops = once as f64 / 1e9 * options.batch.max(1) as f64 / planned as f64;
     let allocated_bytes = model.allocated_bytes();
@@ -393,10 +381,9 @@ pub(crate) fn inputs(model: &Model, batch: usize) -> Result<NamedTensors> {
     };
     let sizes = Sizes::usual(config);
     let list = match config.architecture {
-        Architecture::MaskedLm | Architecture::SequenceClassification => vec![(
-            "input_ids",
-            whole(vec![batch, sizes.length], config.vocab_size)?,
-        )],
+        Architecture::MaskedLm | Architecture::SequenceClassification => {
+            vec![("input_ids", whole(vec![batch, sizes.length], config.vocab_size)?)]
+        }
         Architecture::OpticalFlow => {
             let [height, width] = config.train_size;
             vec![("patches", noise(vec![batch, 2, 27, height, width])?)]

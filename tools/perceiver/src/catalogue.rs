@@ -101,11 +101,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
         })
         .collect();
     show::table(&["model", "task", "parameters", "weights", "here"], table)?;
-    let offline = if hub.is_offline() {
-        "; HF_HUB_OFFLINE is set, nothing is downloaded"
-    } else {
-        ""
-    };
+    let offline =
+        if hub.is_offline() { "; HF_HUB_OFFLINE is set, nothing is downloaded" } else { "" };
     show::text(&format!(
         "Give a name where a model is asked for; those of the hub are downloaded to {} when first used{offline}",
         hub.cache().display()
@@ -132,15 +129,8 @@ fn listed(
         architecture: architecture.to_owned(),
         task: task.to_owned(),
         parameters: checkpoint.tensors().map(|(_, e)| elements(&e.shape)).sum(),
-        bytes: checkpoint
-            .tensors()
-            .map(|(_, e)| elements(&e.shape) * e.dtype.size() as u64)
-            .sum(),
-        here: Some(Here {
-            bytes: size(&folder),
-            commit,
-            folder,
-        }),
+        bytes: checkpoint.tensors().map(|(_, e)| elements(&e.shape) * e.dtype.size() as u64).sum(),
+        here: Some(Here { bytes: size(&folder), commit, folder }),
         name,
     })
 }

@@ -42,9 +42,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         other => other.cloned(),
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seed = options
-        .seed
-        .unwrap_or_else(|| clock.map_or(1, |t| t.as_nanos() as u64));
+    let seed = options.seed.unwrap_or_else(|| clock.map_or(1, |t| t.as_nanos() as u64));
     let mut table = kernels::table();
     if let Some(kernel) = &options.kernel {
         table.retain(|row| row.op.kernel() == kernel);
@@ -75,21 +73,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
             None => results.push(problem.on_cpu()),
             Some(device) => {
                 let variants = row.op.candidates(device.traits());
-                results.extend(
-                    variants
-                        .into_iter()
-                        .map(|v| gpu::try_variant(&problem, device, v)),
-                );
+                results.extend(variants.into_iter().map(|v| gpu::try_variant(&problem, device, v)));
             }
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     let failed = results.iter().filter(|r| !r.passed).count();
-    let denied = engine
-        .device()
-        .map(|d| d.tuning().denied)
-        .unwrap_or_default();
+    let denied = engine.device().map(|d| d.tuning().denied).unwrap_or_default();
     if options.json {
         show::json(&json!({
             "device": engine.device_name(),
@@ -102,15 +93,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return Ok(failed == 0);
     }
     let shown = results.iter().filter(|r| !options.failures || !r.passed);
-    let heading = [
-        "kernel",
-        "shape",
-        "variant",
-        "error",
-        "allowed",
-        "worst element",
-        "",
-    ];
+    let heading = ["kernel", "shape", "variant", "error", "allowed", "worst element", ""];
     show::table(&heading, shown.map(cells).collect())?;
     show::text(&format!(
         "{} of {} passed on {} (seed {seed})",

@@ -28,9 +28,7 @@ pub(crate) fn csv_rows(what: &str, classes: &[ClassScore]) -> impl Iterator<Item
             class.index.to_string(),
             class.label.clone(),
             class.logit.to_string(),
-            class
-                .probability
-                .map_or_else(String::new, |p| p.to_string()),
+            class.probability.map_or_else(String::new, |p| p.to_string()),
         ]
     })
 }

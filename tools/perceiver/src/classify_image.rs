@@ -156,9 +156,7 @@ fn classify(
         classifier.classify_prepared(&good, top, &mut progress)?
     }
     .into_iter();
-    let each = read
-        .into_iter()
-        .map(|read| read.map(|_| found.next().unwrap_or_default()));
+    let each = read.into_iter().map(|read| read.map(|_| found.next().unwrap_or_default()));
     Ok(each.collect())
 }
 

@@ -42,9 +42,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     drop(bar);
     let pairs = all.iter().zip(&found);
     if options.json {
-        let document: Vec<_> = pairs
-            .map(|(text, classes)| json!({ "text": text, "classes": classes }))
-            .collect();
+        let document: Vec<_> =
+            pairs.map(|(text, classes)| json!({ "text": text, "classes": classes })).collect();
         show::json(&document)?;
         return Ok(true);
     }
@@ -54,11 +53,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     let rows = pairs.flat_map(|(text, found)| {
         found.iter().enumerate().map(|(rank, class)| {
-            let name = if rank == 0 {
-                shortened(text)
-            } else {
-                String::new()
-            };
+            let name = if rank == 0 { shortened(text) } else { String::new() };
             std::iter::once(name).chain(classes::cells(class)).collect()
         })
     });

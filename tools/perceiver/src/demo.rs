@@ -43,9 +43,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let start = Instant::now();
     let engine = options.device.engine()?;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seed = options
-        .seed
-        .unwrap_or_else(|| clock.map_or(1, |t| t.as_secs()));
+    let seed = options.seed.unwrap_or_else(|| clock.map_or(1, |t| t.as_secs()));
 
     let model = load(&engine, &options.device, "flow-tiny")?;
     let pair = Scene::layers(seed, SIZE.0, SIZE.1, MOTION.0, MOTION.1)?;
@@ -60,18 +58,11 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let files = pictures(&options.out, &pair.first, &pair.second, &field, &pair.truth)?;
 
     let text = load(&engine, &options.device, "text-tiny")?;
-    let fill = FillOptions {
-        top: 1,
-        filling: Filling::MostCertainFirst,
-    };
+    let fill = FillOptions { top: 1, filling: Filling::MostCertainFirst };
     let bar = show::Bar::new("text");
     let filled = FillMask::new(&text)?.fill(&[SENTENCE], &fill, &mut bar.progress())?;
     drop(bar);
-    let filled = filled
-        .into_iter()
-        .next()
-        .map(|f| f.text)
-        .unwrap_or_default();
+    let filled = filled.into_iter().next().map(|f| f.text).unwrap_or_default();
     let seconds = start.elapsed().as_secs_f64();
 
     if options.json {
@@ -110,11 +101,7 @@ fn pictures(
 ) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     // The same scale for both, so that equal colours are equal motions.
-    let longest = truth
-        .vectors()
-        .iter()
-        .map(|[x, y]| x.hypot(*y))
-        .fold(0.1, f32::max);
+    let longest = truth.vectors().iter().map(|[x, y]| x.hypot(*y)).fold(0.1, f32::max);
     let flow = flow_picture::picture(field, Some(longest))?;
     let truth = flow_picture::picture(truth, Some(longest))?;
     let all = Frame::side_by_side(&[first, second, &flow, &truth])?;
@@ -143,15 +130,7 @@ fn stages(model: &Model) -> Result<()> {
     let rows = report.stages.iter().map(|stage| {
         let time = seconds.iter().find(|(name, _)| *name == stage.name);
         let time = time.map_or_else(|| "–".to_owned(), |(_, s)| format!("{:.2} ms", 1e3 * s));
-        vec![
-            stage.name.to_owned(),
-            show::flops(stage.flops),
-            time,
-            show::bytes(stage.peak_bytes),
-        ]
+        vec![stage.name.to_owned(), show::flops(stage.flops), time, show::bytes(stage.peak_bytes)]
     });
-    show::table(
-        &["stage of one run", "operations", "time", "memory"],
-        rows.collect(),
-    )
+    show::table(&["stage of one run", "operations", "time", "memory"], rows.collect())
 }

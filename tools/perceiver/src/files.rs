@@ -19,10 +19,8 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
         .prefix(".perceiver-")
         .tempfile_in(folder)
         .map_err(|e| Error::io("create a file in", folder, e))?;
-    file.write_all(content)
-        .map_err(|e| Error::io("write", path, e))?;
-    file.persist(path)
-        .map_err(|e| Error::io("create", path, e.error))?;
+    file.write_all(content).map_err(|e| Error::io("write", path, e))?;
+    file.persist(path).map_err(|e| Error::io("create", path, e.error))?;
     Ok(())
 }
 

@@ -37,11 +37,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let model = load(&engine, &options.device, &options.model)?;
     let how = FillOptions {
         top: options.top,
-        filling: if options.certain_first {
-            Filling::MostCertainFirst
-        } else {
-            Filling::AtOnce
-        },
+        filling: if options.certain_first { Filling::MostCertainFirst } else { Filling::AtOnce },
     };
     let bar = show::Bar::new("filling");
     let filled = FillMask::new(&model)?.fill(&texts, &how, &mut bar.progress())?;
@@ -62,15 +58,10 @@ fn candidates(text: &Filled) -> Result<()> {
     let bytes = text.spans.iter().flat_map(|s| &s.bytes);
     let rows = bytes
         .map(|byte| {
-            let each = byte
-                .top
-                .iter()
-                .map(|c| format!("{:?} {:.1} %", c.name, 100.0 * c.probability));
+            let each =
+                byte.top.iter().map(|c| format!("{:?} {:.1} %", c.name, 100.0 * c.probability));
             // Token 0 is [CLS], so byte positions count from 1.
-            vec![
-                byte.position.to_string(),
-                each.collect::<Vec<_>>().join("  "),
-            ]
+            vec![byte.position.to_string(), each.collect::<Vec<_>>().join("  ")]
         })
         .collect();
     show::table(&["token", "bytes with their probabilities"], rows)

@@ -102,11 +102,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             "device": engine.device_name(),
         }))?;
     } else {
-        let pairs = if count == 1 {
-            String::new()
-        } else {
-            format!("{count} pairs of ")
-        };
+        let pairs = if count == 1 { String::new() } else { format!("{count} pairs of ") };
         show::text(&format!(
             "{}: {pairs}{width}×{height} pixels, mean motion {mean:.2}, longest {longest:.2} pixels, on {}",
             options.out.display(),
@@ -154,9 +150,7 @@ impl Flows<'_> {
         let index = self.reports.len();
         let mut progress = self.bar.progress_of("flow", index, self.count);
         let pair = (&first.frame, &second.frame);
-        let field = self
-            .pipeline
-            .flow(pair.0, pair.1, &self.how, &mut progress)?;
+        let field = self.pipeline.flow(pair.0, pair.1, &self.how, &mut progress)?;
         let lengths = field.vectors().iter().map(|[x, y]| x.hypot(*y));
         let sum: f64 = lengths.clone().map(f64::from).sum();
         self.reports.push(Report {
@@ -166,11 +160,7 @@ impl Flows<'_> {
             longest: lengths.fold(0.0, f32::max),
         });
         self.size = (field.width(), field.height());
-        Ok(Flow {
-            first,
-            second,
-            field,
-        })
+        Ok(Flow { first, second, field })
     }
 
     /// An error of the first pair, and the time that its first frame is shown.

@@ -78,10 +78,7 @@ impl Target {
 
     /// Whether nothing is drawn.
     fn is_numbers(&self) -> bool {
-        matches!(
-            self,
-            Target::Single(Format::Flo) | Target::Folder(Format::Flo)
-        )
+        matches!(self, Target::Single(Format::Flo) | Target::Folder(Format::Flo))
     }
 }
 
@@ -112,11 +109,7 @@ impl Look {
                 ));
             }
             if !scale.is_finite() || scale <= 0.0 {
-                return Err(Error::input(
-                    "scale",
-                    scale.to_string(),
-                    "a number of pixels above 0",
-                ));
+                return Err(Error::input("scale", scale.to_string(), "a number of pixels above 0"));
             }
         }
         Ok(Look { style, scale })

@@ -103,10 +103,7 @@ fn encode(options: &Encode) -> Outcome {
     let mut inputs = NamedTensors::new();
     let given = read_tensors(&options.inputs)?;
     let processor = match model.architecture().is_some_and(Architecture::is_image) {
-        true => Some(PerceiverImageProcessor::read_for(
-            folder(&options.model)?,
-            model.config()?,
-        )?),
+        true => Some(PerceiverImageProcessor::read_for(folder(&options.model)?, model.config()?)?),
         false => None,
     };
     for (name, tensor) in runner::prepared(&model, &given, processor.as_ref())? {
@@ -124,50 +121,27 @@ fn encode(options: &Encode) -> Outcome {
         return Err(bad("inputs", "are not one item", "one item"));
     };
     let [n, d] = latents.shape();
-    let flags = [
-        sizes.length,
-        sizes.image[0],
-        sizes.image[1],
-        usize::from(sizes.resize_positions),
-    ];
+    let flags = [sizes.length, sizes.image[0], sizes.image[1], usize::from(sizes.resize_positions)];
     let mut tensors = NamedTensors::from([
-        (
-            "last_latents".to_owned(),
-            Tensor::f32(vec![1, n, d], latents.as_slice().to_vec())?,
-        ),
-        (
-            SIZES.to_owned(),
-            Tensor::i64(vec![4], flags.map(|n| n as i64).to_vec())?,
-        ),
+        ("last_latents".to_owned(), Tensor::f32(vec![1, n, d], latents.as_slice().to_vec())?),
+        (SIZES.to_owned(), Tensor::i64(vec![4], flags.map(|n| n as i64).to_vec())?),
     ]);
     if !sizes.rows.is_usual() {
-        let rows: Vec<i64> = sizes
-            .rows
-            .0
-            .as_flattened()
-            .iter()
-            .map(|&n| n.into())
-            .collect();
+        let rows: Vec<i64> = sizes.rows.0.as_flattened().iter().map(|&n| n.into()).collect();
         let shape = vec![sizes.rows.0.len(), 3];
         tensors.insert(VARYING.to_owned(), Tensor::i64(shape, rows)?);
     }
     let decoder = model.decoder(&sizes, latents)?;
     if decoder.outputs().iter().any(|o| o.2 > 0) {
         let (_, rows) = model.input_rows(&inputs, how)?;
-        let rows = rows
-            .into_iter()
-            .map(|(name, t)| (format!("{ROWS}{name}"), t));
+        let rows = rows.into_iter().map(|(name, t)| (format!("{ROWS}{name}"), t));
         tensors.extend(rows);
     }
     write_tensors(&options.out, &tensors)?;
     let device = engine.device_name();
     let (file, text) = (&options.out, format!("{n} latents of {d} channels"));
     let report = json!({ "latents": [n, d], "device": device, "file": file });
-    tell(
-        options.json,
-        &report,
-        &format!("{text} on {device} -> {}", file.display()),
-    )
+    tell(options.json, &report, &format!("{text} on {device} -> {}", file.display()))
 }
 
 /// One of the two forms of a result.
@@ -219,11 +193,7 @@ fn decode(options: &Decode) -> Outcome {
         (Some(name), _) => name.clone(),
         (None, [only]) => only.clone(),
         _ => {
-            return Err(bad(
-                "--output",
-                "is missing",
-                &format!("one of {outputs:?}"),
-            ));
+            return Err(bad("--output", "is missing", &format!("one of {outputs:?}")));
         }
     };
     let found = decoder.outputs().into_iter().find(|o| o.0 == output);
@@ -268,10 +238,7 @@ fn decode(options: &Decode) -> Outcome {
     ]);
     write_tensors(&options.out, &tensors)?;
     let device = engine.device_name();
-    let (file, text) = (
-        &options.out,
-        format!("{rows} rows of {output}, {columns} columns,"),
-    );
+    let (file, text) = (&options.out, format!("{rows} rows of {output}, {columns} columns,"));
     let report = json!({
         "output": output,
         "queries": rows,
@@ -279,19 +246,11 @@ fn decode(options: &Decode) -> Outcome {
         "device": device,
         "file": file,
     });
-    tell(
-        options.json,
-        &report,
-        &format!("{text} on {device} -> {}", file.display()),
-    )
+    tell(options.json, &report, &format!("{text} on {device} -> {}", file.display()))
 }
 
 fn bad(name: &str, what: &str, expected: &str) -> Error {
-    Error::Input {
-        name: name.to_owned(),
-        what: what.to_owned(),
-        expected: expected.to_owned(),
-    }
+    Error::Input { name: name.to_owned(), what: what.to_owned(), expected: expected.to_owned() }
 }
 
 /// Sizes that the latents were made with, within what a model can have.
@@ -301,11 +260,8 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
     // A blueprint has sizes of its own.
     let longest = model.config().map_or(0, |c| c.max_position_embeddings);
     let list = tensors.get(SIZES).and_then(|t| t.as_i64());
-    let list: Option<Vec<usize>> = list
-        .into_iter()
-        .flatten()
-        .map(|&n| usize::try_from(n).ok())
-        .collect();
+    let list: Option<Vec<usize>> =
+        list.into_iter().flatten().map(|&n| usize::try_from(n).ok()).collect();
     let mut rows = RowSizes::default();
     if let Some(found) = tensors.get(VARYING) {
         let numbers = found.as_i64().unwrap_or_default();
@@ -315,10 +271,7 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
         for (row, &n) in rows.0.as_flattened_mut().iter_mut().zip(numbers) {
             *row = u32::try_from(n).map_err(|_| bad(VARYING, "makes no sense", expected))?;
         }
-        let sizes = Sizes {
-            rows,
-            ..Sizes::default()
-        };
+        let sizes = Sizes { rows, ..Sizes::default() };
         model.description().blueprint(&sizes).validate(VARYING)?;
     }
     match list.as_deref() {
@@ -353,11 +306,7 @@ fn own_content(path: &Path) -> Result<Tensor> {
                 Err(bad(&name, &what, "[queries, channels]"))
             }
         },
-        _ => Err(bad(
-            &name,
-            "has not one tensor",
-            "one tensor [queries, channels]",
-        )),
+        _ => Err(bad(&name, "has not one tensor", "one tensor [queries, channels]")),
     }
 }
 
@@ -416,10 +365,7 @@ fn on_grid(region: &str, axes: &[usize]) -> Result<Vec<usize>> {
     let mut points = vec![0];
     for (part, &length) in parts.iter().zip(axes) {
         let range = range(part, length, "--region")?;
-        points = points
-            .iter()
-            .flat_map(|p| range.clone().map(move |i| p * length + i))
-            .collect();
+        points = points.iter().flat_map(|p| range.clone().map(move |i| p * length + i)).collect();
     }
     Ok(points)
 }

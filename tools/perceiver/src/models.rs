@@ -55,9 +55,7 @@ pub(crate) fn folder(model: &str) -> Result<PathBuf> {
 
 /// As [`folder`], for those who need the configuration alone.
 pub(crate) fn description(model: &str) -> Result<PathBuf> {
-    find(model, |hub, bar| {
-        hub.description(model, &mut bar.progress())
-    })
+    find(model, |hub, bar| hub.description(model, &mut bar.progress()))
 }
 
 fn find(
@@ -122,13 +120,7 @@ pub(crate) fn shipped() -> BTreeMap<String, PathBuf> {
 fn places() -> Vec<PathBuf> {
     let mut places = vec![PathBuf::from("models")];
     if let Ok(command) = std::env::current_exe() {
-        places.extend(
-            command
-                .ancestors()
-                .skip(1)
-                .take(4)
-                .map(|p| p.join("models")),
-        );
+        places.extend(command.ancestors().skip(1).take(4).map(|p| p.join("models")));
     }
     places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
     places.retain(|p| p.is_dir());

@@ -253,14 +253,6 @@ fn nodes(report: &PlanReport) -> Result<()> {
             if n.once { "at load" } else { "" }.to_owned(),
         ]
     });
-    let heading = [
-        "stage",
-        "node",
-        "kernel",
-        "result",
-        "operations",
-        "bytes",
-        "",
-    ];
+    let heading = ["stage", "node", "kernel", "result", "operations", "bytes", ""];
     show::table(&heading, rows.collect())
 }

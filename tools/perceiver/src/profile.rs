@@ -93,16 +93,8 @@ fn kernels(profile: &Profile) -> Result<()> {
             format!("{:.0} %", 100.0 * k.share),
         ]
     });
-    let heading = [
-        "kernel",
-        "variant",
-        "launches",
-        "time",
-        "of all",
-        "GFLOP/s",
-        "GB/s",
-        "of the best",
-    ];
+    let heading =
+        ["kernel", "variant", "launches", "time", "of all", "GFLOP/s", "GB/s", "of the best"];
     show::table(&heading, rows.collect())
 }
 
@@ -121,16 +113,7 @@ pub(crate) fn launches(launches: &[Launch]) -> Result<()> {
             format!("{:.0} %", 100.0 * l.share),
         ]
     });
-    let heading = [
-        "stage",
-        "node",
-        "kernel",
-        "result",
-        "parts",
-        "time",
-        "GFLOP/s",
-        "GB/s",
-        "of the best",
-    ];
+    let heading =
+        ["stage", "node", "kernel", "result", "parts", "time", "GFLOP/s", "GB/s", "of the best"];
     show::table(&heading, rows.collect())
 }

@@ -48,16 +48,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let inputs = read_tensors(&options.inputs)?;
     let how = RunnerOptions {
         intermediates: options.intermediates,
-        flow: FlowOptions {
-            overlap: options.overlap,
-            ..FlowOptions::default()
-        },
+        flow: FlowOptions { overlap: options.overlap, ..FlowOptions::default() },
         full: options.full.then_some(true),
         processor: match model.architecture().is_some_and(Architecture::is_image) {
-            true => Some(PerceiverImageProcessor::read_for(
-                folder(&options.model)?,
-                model.config()?,
-            )?),
+            true => {
+                Some(PerceiverImageProcessor::read_for(folder(&options.model)?, model.config()?)?)
+            }
             false => None,
         },
     };
@@ -66,10 +62,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     drop(bar);
     write_tensors(&options.outputs, &outputs)?;
     if options.json {
-        let tensors: serde_json::Map<String, serde_json::Value> = outputs
-            .iter()
-            .map(|(name, t)| (name.clone(), json!(t.shape())))
-            .collect();
+        let tensors: serde_json::Map<String, serde_json::Value> =
+            outputs.iter().map(|(name, t)| (name.clone(), json!(t.shape()))).collect();
         show::json(&json!({
             "outputs": tensors,
             "file": options.outputs,
@@ -78,14 +72,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
         }))?;
         return Ok(true);
     }
-    let rows = outputs
-        .iter()
-        .map(|(name, t)| vec![name.clone(), format!("{:?}", t.shape())]);
+    let rows = outputs.iter().map(|(name, t)| vec![name.clone(), format!("{:?}", t.shape())]);
     show::table(&["output", "shape"], rows.collect())?;
-    show::text(&format!(
-        "{} written, on {}",
-        options.outputs.display(),
-        engine.device_name()
-    ))?;
+    show::text(&format!("{} written, on {}", options.outputs.display(), engine.device_name()))?;
     Ok(true)
 }

@@ -154,11 +154,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     widths.check()?;
     if options.to < options.from {
         let what = format!("is {}", options.to);
-        return Err(Error::input(
-            "to",
-            what,
-            format!("at least {}", options.from),
-        ));
+        return Err(Error::input("to", what, format!("at least {}", options.from)));
     }
     let engines = options.device.iter().map(|name| Engine::named(name));
     let engines = engines.collect::<Result<Vec<_>>>()?;
@@ -168,10 +164,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     for engine in &engines {
         let place = Place::of(engine);
         let ceiling = place.ceiling()?;
-        roofs.push(Roof {
-            device: place.name().to_owned(),
-            ceiling,
-        });
+        roofs.push(Roof { device: place.name().to_owned(), ceiling });
         for &swept in &series {
             let bar = show::Bar::new(swept.name());
             let found = sweep(engine, swept, &widths, options, &ceiling, &bar)?;
@@ -181,10 +174,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         }
     }
     std::fs::create_dir_all(&options.out).map_err(|e| Error::io("create", &options.out, e))?;
-    let (table, plot) = (
-        options.out.join("scaling.csv"),
-        options.out.join("scaling.svg"),
-    );
+    let (table, plot) = (options.out.join("scaling.csv"), options.out.join("scaling.svg"));
     files::write(&table, csv(&points)?.as_bytes())?;
     files::write(&plot, scaling_plot::draw(&points, &lines)?.as_bytes())?;
     if options.json {
@@ -415,8 +405,7 @@ fn size(text: &str) -> Result<usize, String> {
         Some(power) => power.parse().ok().and_then(|p: u32| 1usize.checked_shl(p)),
         None => text.parse().ok(),
     };
-    n.filter(|n| (1..=MOST).contains(n))
-        .ok_or_else(|| format!("give 1 to {MOST}, as 4096 or 2^12"))
+    n.filter(|n| (1..=MOST).contains(n)).ok_or_else(|| format!("give 1 to {MOST}, as 4096 or 2^12"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -33,16 +33,10 @@ fn drawn(
     let root = SVGBackend::with_string(svg, (960, 640)).into_drawing_area();
     root.fill(&WHITE)?;
     let range = |values: &[fn(&Point) -> f64]| {
-        let all = points
-            .iter()
-            .flat_map(|p| values.iter().map(move |value| value(p)));
+        let all = points.iter().flat_map(|p| values.iter().map(move |value| value(p)));
         let (low, high) = all.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
         // Nothing measured still makes a plot, with empty axes.
-        if low.is_finite() {
-            low / 1.5..high * 1.5
-        } else {
-            0.5..2.0
-        }
+        if low.is_finite() { low / 1.5..high * 1.5 } else { 0.5..2.0 }
     };
     let mut chart = ChartBuilder::on(&root)
         .caption(
@@ -65,28 +59,17 @@ fn drawn(
         .light_line_style(RGBColor(235, 235, 235))
         .draw()?;
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let of_line = points
-            .iter()
-            .filter(|p| p.series == line.series && p.device == line.device);
+        let of_line = points.iter().filter(|p| p.series == line.series && p.device == line.device);
         let roof = of_line.clone().map(|p| (p.size as f64, p.roof_seconds));
         chart.draw_series(DashedLineSeries::new(roof, 6, 4, colour.stroke_width(1)))?;
         let of_line: Vec<(f64, f64)> = of_line.map(|p| (p.size as f64, p.seconds)).collect();
-        let slope = line
-            .time_slope
-            .map_or_else(String::new, |s| format!(", slope {s:.2}"));
+        let slope = line.time_slope.map_or_else(String::new, |s| format!(", slope {s:.2}"));
         let label = format!("{} on {}{slope}", line.series, line.device);
         chart
-            .draw_series(LineSeries::new(
-                of_line.iter().copied(),
-                colour.stroke_width(2),
-            ))?
+            .draw_series(LineSeries::new(of_line.iter().copied(), colour.stroke_width(2)))?
             .label(label)
             .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
-        chart.draw_series(
-            of_line
-                .iter()
-                .map(|&at| Circle::new(at, 3, colour.filled())),
-        )?;
+        chart.draw_series(of_line.iter().map(|&at| Circle::new(at, 3, colour.filled())))?;
     }
     chart
         .configure_series_labels()

@@ -114,8 +114,7 @@ impl Bar {
             let before = count.map_or(0, |_| index as u64);
             let runs = count.map_or(1, |n| n as u64);
             self.0.set_length(total.saturating_mul(runs).max(1));
-            self.0
-                .set_position(total.saturating_mul(before).saturating_add(done));
+            self.0.set_position(total.saturating_mul(before).saturating_add(done));
         }
     }
 
@@ -127,8 +126,7 @@ impl Bar {
         count: usize,
     ) -> impl FnMut(u64, u64) + '_ {
         const STEPS: u64 = 1 << 16;
-        self.0
-            .set_message(format!("{what} {} of {count}", part.end));
+        self.0.set_message(format!("{what} {} of {count}", part.end));
         move |done, total| {
             let share = done as f64 / total.max(1) as f64;
             let within = (part.len() as f64 * STEPS as f64 * share) as u64;

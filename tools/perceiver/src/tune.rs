@@ -95,14 +95,6 @@ fn shapes(report: &TuneReport) -> Result<()> {
             tried.collect::<Vec<_>>().join(", "),
         ]
     });
-    let heading = [
-        "kernel",
-        "shapes up to",
-        "launches",
-        "before",
-        "now",
-        "faster",
-        "tried",
-    ];
+    let heading = ["kernel", "shapes up to", "launches", "before", "now", "faster", "tried"];
     show::table(&heading, rows.collect())
 }

@@ -62,11 +62,7 @@ fn text(bytes: &[u8]) -> String {
 
 fn succeeded(arguments: &[&str]) -> String {
     let output = perceiver(arguments);
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        text(&output.stderr)
-    );
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
@@ -80,9 +76,7 @@ fn refusal(arguments: &[&str]) -> String {
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
     let said = text(&output.stderr);
-    let line = said
-        .lines()
-        .find(|l| l.starts_with("error: ") && !l.contains("XDG"));
+    let line = said.lines().find(|l| l.starts_with("error: ") && !l.contains("XDG"));
     line.unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
@@ -114,27 +108,12 @@ fn case(name: &str) -> String {
 fn demo_computes_flow_and_fills_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("pictures");
-    let report = json(&[
-        "demo",
-        "--seed",
-        "5",
-        "--json",
-        "--device",
-        "cpu",
-        "--out",
-        string(&out),
-    ]);
+    let report = json(&["demo", "--seed", "5", "--json", "--device", "cpu", "--out", string(&out)]);
     let number = |name: &str| report[name].as_f64().expect(name);
-    assert!(
-        number("end_point_error") < 0.25 * number("zero_flow_error"),
-        "{report}"
-    );
+    assert!(number("end_point_error") < 0.25 * number("zero_flow_error"), "{report}");
     assert!(number("seconds") > 0.0);
     assert_eq!(report["device"], "cpu");
-    assert_eq!(
-        report["filled_text"],
-        "The compiler checks that every reference is valid."
-    );
+    assert_eq!(report["filled_text"], "The compiler checks that every reference is valid.");
     let files = report["files"].as_array().expect("files");
     assert_eq!(files.len(), 5);
     for file in files {
@@ -169,10 +148,7 @@ fn profile_says_where_the_time_goes() {
     let table = succeeded(&["profile", "text-tiny", "--device", "cpu", "--launches"]);
     assert!(table.contains("GFLOP/s (product)"), "{table}");
     let message = refusal(&["tune", "text-tiny", "--device", "cpu"]);
-    assert!(
-        message.contains("the CPU executor has no variants"),
-        "{message}"
-    );
+    assert!(message.contains("the CPU executor has no variants"), "{message}");
     let message = refusal(&["tune", "--seconds=-1", "--device", "cpu"]);
     assert!(message.contains("seconds"), "{message}");
 }
@@ -195,42 +171,22 @@ fn plan_needs_no_weights() {
     let free = json(&["plan", "flow-tiny", "--size", "300x400", "--json"]);
     let peak = free["peak_bytes"].as_u64().expect("bytes");
     let budget = (peak - 1).to_string();
-    let within = json(&[
-        "plan",
-        "flow-tiny",
-        "--size",
-        "300x400",
-        "--memory",
-        &budget,
-        "--json",
-    ]);
+    let within = json(&["plan", "flow-tiny", "--size", "300x400", "--memory", &budget, "--json"]);
     assert!(within["peak_bytes"].as_u64() < Some(peak));
     assert_eq!(within["windows"][0]["rows"], 120_000);
     assert!(within["windows"][0]["windows"].as_u64() > free["windows"][0]["windows"].as_u64());
     let message = refusal(&["plan", "flow-tiny", "--memory", "1K"]);
-    assert!(
-        message.contains("at least") && message.contains("1.0KiB"),
-        "{message}"
-    );
+    assert!(message.contains("at least") && message.contains("1.0KiB"), "{message}");
 }
 
 #[test]
 fn fill_mask_prints_text_and_candidates() {
     let sentence = "This function ret[MASK]rns a value.";
-    let arguments = [
-        "fill-mask",
-        "--model",
-        "text-tiny",
-        "--device",
-        "cpu",
-        sentence,
-    ];
+    let arguments = ["fill-mask", "--model", "text-tiny", "--device", "cpu", sentence];
     assert!(succeeded(&arguments).starts_with("This function returns a value.\n"));
     let report = json(&[&arguments[..], &["--json", "--top", "3"]].concat());
     assert_eq!(report[0]["text"], "This function returns a value.");
-    let top = report[0]["spans"][0]["bytes"][0]["top"]
-        .as_array()
-        .expect("top");
+    let top = report[0]["spans"][0]["bytes"][0]["top"].as_array().expect("top");
     assert_eq!(top.len(), 3);
     assert_eq!(top[0]["name"], "u");
 }
@@ -269,16 +225,12 @@ fn run_writes_what_the_reference_recorded() {
         let found = read_tensors(&out).expect("outputs");
         let expected = read_tensors(format!("{case}/outputs.safetensors")).expect("recorded");
         for (name, e) in &expected {
-            let f = found
-                .get(name)
-                .unwrap_or_else(|| panic!("{name} is missing"));
+            let f = found.get(name).unwrap_or_else(|| panic!("{name} is missing"));
             assert_eq!(f.shape(), e.shape(), "{name}");
             let (f, e) = (f.as_f32().expect(name), e.as_f32().expect(name));
             let norm: f64 = e.iter().map(|&e| f64::from(e).powi(2)).sum();
             let pairs = f.iter().zip(e);
-            let off: f64 = pairs
-                .map(|(&f, &e)| (f64::from(f) - f64::from(e)).powi(2))
-                .sum();
+            let off: f64 = pairs.map(|(&f, &e)| (f64::from(f) - f64::from(e)).powi(2)).sum();
             assert!((off / norm).sqrt() < 1e-5, "{name}");
         }
     }
@@ -301,21 +253,12 @@ fn flow_writes_pictures_and_numbers() {
     perceiver::media::picture::read(&png).expect("a picture");
 
     let message = refusal(&["flow", &a, &b, "-o", &at("f.bmp")]);
-    assert!(
-        message.contains("end it in .png for a picture or .flo for numbers"),
-        "{message}"
-    );
+    assert!(message.contains("end it in .png for a picture or .flo for numbers"), "{message}");
     let message = refusal(&["flow", &a, &at("none.png"), "-o", &png]);
-    assert!(
-        message.contains("cannot read ") && message.contains("none.png"),
-        "{message}"
-    );
+    assert!(message.contains("cannot read ") && message.contains("none.png"), "{message}");
     std::fs::write(at("broken.png"), b"\x89PNG\r\n\x1a\nxx").expect("written");
     let message = refusal(&["flow", &a, &at("broken.png"), "-o", &png]);
-    assert!(
-        message.contains("broken.png") && message.contains("Save it again"),
-        "{message}"
-    );
+    assert!(message.contains("broken.png") && message.contains("Save it again"), "{message}");
     let other = Scene::pair(1, 141, 100, 1.0, 0.0).expect("a pair");
     perceiver::media::picture::write_png(at("c.png"), &other.first).expect("written");
     let message = refusal(&["flow", &a, &at("c.png"), "-o", &png]);
@@ -323,10 +266,7 @@ fn flow_writes_pictures_and_numbers() {
     let message = refusal(&["flow", &a, &b, "-o", &png, "--overlap", "96"]);
     assert!(message.contains("overlap"), "{message}");
     let message = refusal(&["flow", "--model", "text-tiny", &a, &b, "-o", &png]);
-    assert!(
-        message.contains("PerceiverForMaskedLM cannot be used for optical flow"),
-        "{message}"
-    );
+    assert!(message.contains("PerceiverForMaskedLM cannot be used for optical flow"), "{message}");
 }
 
 #[test]
@@ -336,10 +276,7 @@ fn check_passes_and_names_its_kernels() {
     assert!(report["rows"].as_u64() > Some(5));
     assert!(succeeded(&["check", "--device", "cpu", "--kernel", "embed"]).contains("pass"));
     let message = refusal(&["check", "--kernel", "deconvolution"]);
-    assert!(
-        message.contains("`deconvolution` has no rows; expected one of"),
-        "{message}"
-    );
+    assert!(message.contains("`deconvolution` has no rows; expected one of"), "{message}");
 }
 
 #[test]
@@ -347,10 +284,7 @@ fn bench_compares_devices() {
     let report = json(&["bench", "text-tiny", "--runs", "1", "--kernels", "--json"]);
     let stages = report[0]["stages"].as_array().expect("stages");
     let names: Vec<_> = stages.iter().filter_map(|s| s["stage"].as_str()).collect();
-    assert_eq!(
-        names,
-        ["preprocess", "encode", "process", "decode", "postprocess"]
-    );
+    assert_eq!(names, ["preprocess", "encode", "process", "decode", "postprocess"]);
     assert!(report[0]["kernels"].as_array().expect("launches").len() > 30);
     assert!(report[0]["seconds"].as_f64() > Some(0.0));
     assert_eq!(report[0]["ratio"], 1.0);
@@ -367,16 +301,10 @@ fn refusals_say_what_where_and_what_to_try() {
         "{message}"
     );
     let message = refusal(&["fill-mask", "nothing to fill"]);
-    assert!(
-        message.contains("texts[0]") && message.contains("[MASK]"),
-        "{message}"
-    );
+    assert!(message.contains("texts[0]") && message.contains("[MASK]"), "{message}");
     let long = "[MASK]".repeat(5000);
     let message = refusal(&["fill-mask", &long]);
-    assert!(
-        message.contains("5000 masks beside each other, from token 1"),
-        "{message}"
-    );
+    assert!(message.contains("5000 masks beside each other, from token 1"), "{message}");
     let message = refusal(&["fill-mask", "--device", "99", "a [MASK]"]);
     assert!(
         message.contains("no device matches `99`: there is no adapter of this number")
@@ -384,73 +312,32 @@ fn refusals_say_what_where_and_what_to_try() {
         "{message}"
     );
     let message = refusal(&["fill-mask", "--device", "no such card", "a [MASK]"]);
-    assert!(
-        message.contains("no adapter's name contains it"),
-        "{message}"
-    );
+    assert!(message.contains("no adapter's name contains it"), "{message}");
     let f16 = ["--device", "cpu", "--precision", "f16"];
     let message = refusal(&[&["fill-mask", "a [MASK]"], &f16[..]].concat());
     assert!(message.contains("--device gpu"), "{message}");
     let message = refusal(&["plan", "text-tiny", "--length", "99999"]);
-    assert!(
-        message.contains("input `length`: is 99999; expected 1 to"),
-        "{message}"
-    );
+    assert!(message.contains("input `length`: is 99999; expected 1 to"), "{message}");
     let message = refusal(&["plan", "text-tiny", "--batch", "0"]);
     assert!(message.contains("input `batch`: is 0"), "{message}");
 
     let (text, flow) = (case("mlm-v1-s0"), case("flow-v0-s0"));
     let inputs = format!("{flow}/inputs.safetensors");
-    let message = refusal(&[
-        "run",
-        "--model",
-        &text,
-        "--inputs",
-        &inputs,
-        "--outputs",
-        &out,
-    ]);
+    let message = refusal(&["run", "--model", &text, "--inputs", &inputs, "--outputs", &out]);
     assert!(
         message.contains("input `patches`: is unknown to this model; expected some of `input_ids`"),
         "{message}"
     );
     let other = format!("{}/inputs.safetensors", case("flow-v2-s0"));
-    let message = refusal(&[
-        "run",
-        "--model",
-        &flow,
-        "--inputs",
-        &other,
-        "--outputs",
-        &out,
-    ]);
+    let message = refusal(&["run", "--model", &flow, "--inputs", &other, "--outputs", &out]);
     assert!(message.contains("input `patches`: has shape"), "{message}");
     let config = format!("{text}/config.json");
-    let message = refusal(&[
-        "run",
-        "--model",
-        &text,
-        "--inputs",
-        &config,
-        "--outputs",
-        &out,
-    ]);
-    assert!(
-        message.contains("config.json") && message.contains("states a header of"),
-        "{message}"
-    );
+    let message = refusal(&["run", "--model", &text, "--inputs", &config, "--outputs", &out]);
+    assert!(message.contains("config.json") && message.contains("states a header of"), "{message}");
     assert!(!Path::new(&out).exists(), "no partial file");
     let good = format!("{text}/inputs.safetensors");
     let nowhere = format!("{out}/none/out.safetensors");
-    let message = refusal(&[
-        "run",
-        "--model",
-        &text,
-        "--inputs",
-        &good,
-        "--outputs",
-        &nowhere,
-    ]);
+    let message = refusal(&["run", "--model", &text, "--inputs", &good, "--outputs", &nowhere]);
     assert!(message.contains("cannot create"), "{message}");
 }
 

@@ -35,11 +35,7 @@ pub fn limit_arrays(graph: Graph, bytes: u64) -> Result<Graph> {
     if graph.values.iter().zip(&used).all(fits) {
         return Ok(graph);
     }
-    let mut pass = Pass {
-        graph,
-        most,
-        pieces: HashMap::new(),
-    };
+    let mut pass = Pass { graph, most, pieces: HashMap::new() };
     pass.divide_inputs()?;
     let nodes = std::mem::take(&mut pass.graph.nodes);
     for node in nodes {
@@ -150,11 +146,8 @@ impl Pass {
     // -- where arrays are ----------------------------------------------------
 
     fn divide_inputs(&mut self) -> Result<()> {
-        let inputs: Vec<(String, ValueId, Extent)> = self
-            .graph
-            .inputs()
-            .map(|(name, id, extent)| (name.to_owned(), id, extent))
-            .collect();
+        let inputs: Vec<(String, ValueId, Extent)> =
+            self.graph.inputs().map(|(name, id, extent)| (name.to_owned(), id, extent)).collect();
         for (name, id, extent) in inputs {
             if extent.padded_len() > self.most {
                 let of = rows_of(extent);
@@ -189,23 +182,12 @@ impl Pass {
                     let columns = (4 * end).min(extent.cols) - 4 * first;
                     (Extent::new(1, 1, columns), 4 * first)
                 }
-                false => (
-                    Extent::new(1, end - first, extent.cols),
-                    first * extent.cols,
-                ),
+                false => (Extent::new(1, end - first, extent.cols), first * extent.cols),
             };
-            let source = Source::Part {
-                input: input.clone(),
-                first: dense,
-                whole: extent.len(),
-            };
+            let source = Source::Part { input: input.clone(), first: dense, whole: extent.len() };
             let label = format!("{label} {i}");
             let piece = self.value(&label, part, source);
-            pieces.push(Piece {
-                id: piece,
-                from: first * of.stride(),
-                len: part.padded_len(),
-            });
+            pieces.push(Piece { id: piece, from: first * of.stride(), len: part.padded_len() });
         }
         self.graph.values[id.index()].source = Source::Node;
         if self.graph.kept.contains(&id) {
@@ -245,11 +227,7 @@ impl Pass {
             let label = self.graph.value(id).label.clone();
             return Err(self.too_large(&label, self.graph.extent(id)));
         };
-        Ok(self.graph.parameter(Recipe::Window {
-            of: Box::new(recipe),
-            rows,
-            columns,
-        }))
+        Ok(self.graph.parameter(Recipe::Window { of: Box::new(recipe), rows, columns }))
     }
 
     /// The parts of a view by the arrays that hold them; rows as [`rows_of`] counts them.
@@ -262,11 +240,7 @@ impl Pass {
         }
         let of = rows_of(view.extent);
         let Some(pieces) = self.pieces.get(&view.value) else {
-            return Ok(vec![Segment {
-                first: 0,
-                rows: of.all_rows(),
-                view,
-            }]);
+            return Ok(vec![Segment { first: 0, rows: of.all_rows(), view }]);
         };
         let stride = of.stride().max(1);
         let start = view.first_row * view.extent.stride();
@@ -312,9 +286,8 @@ impl Pass {
             }
         }
         let segments = self.segments(view)?;
-        let found = segments
-            .iter()
-            .find(|s| s.first <= range.start && range.end <= s.first + s.rows);
+        let found =
+            segments.iter().find(|s| s.first <= range.start && range.end <= s.first + s.rows);
         let label = self.graph.value(view.value).label.clone();
         let Some(segment) = found else {
             return Err(self.too_large(&label, view.extent));
@@ -328,11 +301,7 @@ impl Pass {
         if !first.is_multiple_of(64) || !first.is_multiple_of(extent.stride().max(1)) {
             return Err(self.too_large(&label, view.extent));
         }
-        Ok(View {
-            value: segment.view.value,
-            first_row: first / extent.stride().max(1),
-            extent,
-        })
+        Ok(View { value: segment.view.value, first_row: first / extent.stride().max(1), extent })
     }
 
     /// A view that cannot be divided.
@@ -385,10 +354,7 @@ impl Pass {
         }
         for &view in flat {
             cuts.extend(self.segments(view)?.iter().map(|s| 4 * s.first));
-            most = most.min(
-                self.rows_within(label, rows.div_ceil(4), 4)?
-                    .saturating_mul(4),
-            );
+            most = most.min(self.rows_within(label, rows.div_ceil(4), 4)?.saturating_mul(4));
         }
         if most < rows {
             cuts.extend((0..rows).step_by(most));

@@ -78,9 +78,7 @@ impl Pass {
         let mut parts = Vec::with_capacity(ranges.len());
         for range in ranges {
             let x = self.operand(x, &range, rows)?;
-            let residual = residual
-                .map(|r| self.operand(r, &range, rows))
-                .transpose()?;
+            let residual = residual.map(|r| self.operand(r, &range, rows)).transpose()?;
             let result = self.result(out, &range, rows);
             let part = Gemm {
                 rows: range.len(),
@@ -129,11 +127,7 @@ impl Pass {
                 let part = self.window(bias.value, 0..1, of)?;
                 inputs.push(self.graph.view(part));
             }
-            let part = Gemm {
-                cols,
-                residual_rows: 0,
-                ..args
-            };
+            let part = Gemm { cols, residual_rows: 0, ..args };
             let extent = Extent::new(1, args.rows, cols);
             let product = self.value(&node.label, extent, Source::Node);
             self.push(node, Op::Gemm(part), inputs, vec![product]);
@@ -191,10 +185,7 @@ impl Pass {
             let x = self.operand(x, &range, rows)?;
             let inputs = vec![x, node.inputs[1], node.inputs[2]];
             let result = self.result(out, &range, rows);
-            let part = LayerNorm {
-                rows: range.len(),
-                ..args
-            };
+            let part = LayerNorm { rows: range.len(), ..args };
             self.push(node, Op::LayerNorm(part), inputs, vec![result]);
             parts.push((range, result));
         }
@@ -234,17 +225,8 @@ impl Pass {
                     }
                     false => result,
                 };
-                let part = Embed {
-                    length: range.len(),
-                    cols,
-                    ..args
-                };
-                self.push(
-                    node,
-                    Op::Embed(part),
-                    vec![ids, table, positions],
-                    vec![array],
-                );
+                let part = Embed { length: range.len(), cols, ..args };
+                self.push(node, Op::Embed(part), vec![ids, table, positions], vec![array]);
                 arrays.push(array);
             }
             self.join(node, arrays, None, result);
@@ -357,10 +339,7 @@ impl Pass {
             let first = if factors.indexed { 0 } else { range.start };
             let part = Attention {
                 queries: range.len(),
-                factors: Some(QueryFactors {
-                    first_query: factors.first_query + first,
-                    ..factors
-                }),
+                factors: Some(QueryFactors { first_query: factors.first_query + first, ..factors }),
                 ..args
             };
             let result = self.result(out, &range, rows);
@@ -380,22 +359,10 @@ impl Pass {
             carry: &node.inputs[3 + usize::from(args.masked)..],
         };
         let make = |queries: usize, keys: &Range<usize>, carry, finish| {
-            let op = Attention {
-                queries,
-                keys: keys.len(),
-                carry,
-                finish,
-                ..args
-            };
+            let op = Attention { queries, keys: keys.len(), carry, finish, ..args };
             (Op::Attention(op), op.signature().result_extents())
         };
-        self.over_keys(
-            node,
-            &operands,
-            [args.queries, args.keys],
-            args.finish,
-            &make,
-        )
+        self.over_keys(node, &operands, [args.queries, args.keys], args.finish, &make)
     }
 
     fn factored_attention(&mut self, node: &Node, args: FactoredAttention) -> Result<()> {
@@ -419,13 +386,7 @@ impl Pass {
             };
             (Op::FactoredAttention(op), op.signature().result_extents())
         };
-        self.over_keys(
-            node,
-            &operands,
-            [args.queries, args.keys],
-            args.finish,
-            &make,
-        )
+        self.over_keys(node, &operands, [args.queries, args.keys], args.finish, &make)
     }
 
     /// Attention of some queries at a time over some keys at a time, the state carried along.
@@ -468,11 +429,9 @@ impl Pass {
                 let (op, extents) = make(range.len(), of, !carry.is_empty(), last && finish);
                 inputs.append(&mut carry);
                 let outputs: Vec<ValueId> = match last {
-                    true => node
-                        .outputs
-                        .iter()
-                        .map(|&out| self.result(out, &range, queries))
-                        .collect(),
+                    true => {
+                        node.outputs.iter().map(|&out| self.result(out, &range, queries)).collect()
+                    }
                     false => extents
                         .into_iter()
                         .map(|extent| self.value(&node.label, extent, Source::Node))

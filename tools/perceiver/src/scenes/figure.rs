@@ -10,11 +10,8 @@ use perceiver::internals::random::Random;
 /// A line of a letter from (x, y) to (x, y).
 type Stroke = [f64; 4];
 
-const LETTER_A: &[Stroke] = &[
-    [-0.62, 0.9, 0.0, -0.9],
-    [0.0, -0.9, 0.62, 0.9],
-    [-0.36, 0.25, 0.36, 0.25],
-];
+const LETTER_A: &[Stroke] =
+    &[[-0.62, 0.9, 0.0, -0.9], [0.0, -0.9, 0.62, 0.9], [-0.36, 0.25, 0.36, 0.25]];
 const LETTER_E: &[Stroke] = &[
     [-0.5, -0.8, -0.5, 0.8],
     [-0.5, -0.8, 0.55, -0.8],
@@ -67,13 +64,7 @@ impl Figure {
         let kind = KINDS[random.below(KINDS.len())];
         let angle = random.unit_f64() * TAU;
         let aspect = 1.0 / aspect + random.unit_f64() * (aspect - 1.0 / aspect);
-        Figure {
-            kind,
-            centre,
-            turn: [angle.cos(), angle.sin()],
-            radius,
-            aspect,
-        }
+        Figure { kind, centre, turn: [angle.cos(), angle.sin()], radius, aspect }
     }
 
     pub(super) fn centre(&self) -> [f64; 2] {
@@ -107,9 +98,7 @@ fn distance(kind: Kind, u: f64, v: f64) -> f64 {
         Kind::Cross => upright(u, v, 1.0, 0.27).min(upright(u, v, 0.27, 1.0)),
         Kind::Heart => {
             let lobe = |side: f64| (u - side).hypot(v + 0.3) - 0.52;
-            let point = beyond(u, v, 0.125, 0.62)
-                .max(beyond(u, v, 0.375, 0.62))
-                .max(-0.15 - v);
+            let point = beyond(u, v, 0.125, 0.62).max(beyond(u, v, 0.375, 0.62)).max(-0.15 - v);
             lobe(0.42).min(lobe(-0.42)).min(point)
         }
         Kind::Letter(strokes) => {

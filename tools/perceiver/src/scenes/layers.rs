@@ -70,8 +70,7 @@ impl Layer {
     }
 
     fn colour(&self, p: [f64; 2]) -> [f64; 3] {
-        self.paint
-            .at([p[0] - self.motion.centre[0], p[1] - self.motion.centre[1]])
+        self.paint.at([p[0] - self.motion.centre[0], p[1] - self.motion.centre[1]])
     }
 }
 

@@ -68,17 +68,9 @@ impl Scene {
                 let (columns, rows) = (points(width, cell), points(height, cell));
                 let offset = [random.unit_f64(), random.unit_f64()];
                 // Variance 1.
-                let values = (0..3 * columns * rows)
-                    .map(|_| within(random, 3f64.sqrt()) as f32)
-                    .collect();
-                Octave {
-                    cell,
-                    amplitude,
-                    columns,
-                    rows,
-                    offset,
-                    values,
-                }
+                let values =
+                    (0..3 * columns * rows).map(|_| within(random, 3f64.sqrt()) as f32).collect();
+                Octave { cell, amplitude, columns, rows, offset, values }
             })
             .collect();
         Scene { reach, octaves }
@@ -122,10 +114,7 @@ impl Scene {
             .map(|i| {
                 let x = (i % width) as f64 - (w - 1.0) / 2.0;
                 let y = (i / width) as f64 - (h - 1.0) / 2.0;
-                [
-                    (t[0] + a[0] * x + a[1] * y) as f32,
-                    (t[1] + a[2] * x + a[3] * y) as f32,
-                ]
+                [(t[0] + a[0] * x + a[1] * y) as f32, (t[1] + a[2] * x + a[3] * y) as f32]
             })
             .collect();
         let truth = FlowField::new(width, height, vectors)?;
@@ -135,11 +124,7 @@ impl Scene {
             scene.at(x as f64 + f64::from(u), y as f64 + f64::from(v))
         })?;
         let second = Frame::from_fn(width, height, |x, y| scene.at(x as f64, y as f64))?;
-        Ok(ScenePair {
-            first,
-            second,
-            truth,
-        })
+        Ok(ScenePair { first, second, truth })
     }
 }
 
@@ -154,11 +139,7 @@ impl Octave {
             for (j, wy) in down.iter().enumerate() {
                 let first = (plane + top + j) * self.columns + left;
                 let row = &self.values[first..first + 4];
-                let along: f64 = row
-                    .iter()
-                    .zip(&across)
-                    .map(|(&v, wx)| f64::from(v) * wx)
-                    .sum();
+                let along: f64 = row.iter().zip(&across).map(|(&v, wx)| f64::from(v) * wx).sum();
                 value += wy * along;
             }
             *sum += self.amplitude * value;
@@ -177,12 +158,8 @@ fn taps(place: f64, points: usize) -> (usize, [f64; 4]) {
 /// Weights of the lattice points before, at, after and two after a point that is `t` in [0, 1] past the second.
 pub(super) fn catmull_rom(t: f64) -> [f64; 4] {
     let (t2, t3) = (t * t, t * t * t);
-    let weights = [
-        -t3 + 2.0 * t2 - t,
-        3.0 * t3 - 5.0 * t2 + 2.0,
-        -3.0 * t3 + 4.0 * t2 + t,
-        t3 - t2,
-    ];
+    let weights =
+        [-t3 + 2.0 * t2 - t, 3.0 * t3 - 5.0 * t2 + 2.0, -3.0 * t3 + 4.0 * t2 + t, t3 - t2];
     weights.map(|w| w / 2.0)
 }
 

@@ -64,31 +64,19 @@ impl Paint {
             let noise = Noise::new(random, &[5.0, 8.0, 16.0, 32.0]);
             Ground::Noise(noise, between(random, 1.2, 2.5), random.unit_f64())
         } else if kind < 0.65 {
-            let patterns = [
-                Pattern::Stripes,
-                Pattern::Checkerboard,
-                Pattern::Dots,
-                Pattern::Waves,
-            ];
+            let patterns = [Pattern::Stripes, Pattern::Checkerboard, Pattern::Dots, Pattern::Waves];
             Ground::Pattern(patterns[random.below(4)], between(random, 9.0, 20.0))
         } else {
             let wave = TAU / between(random, 60.0, 240.0);
             if random.unit_f64() < 0.5 {
                 let angle = random.unit_f64() * TAU;
-                Ground::Linear(
-                    [angle.cos() * wave, angle.sin() * wave],
-                    random.unit_f64() * TAU,
-                )
+                Ground::Linear([angle.cos() * wave, angle.sin() * wave], random.unit_f64() * TAU)
             } else {
                 Ground::Round([(); 2].map(|()| between(random, -reach, reach)), wave)
             }
         };
-        let grain = (!noisy).then(|| {
-            (
-                between(random, 0.08, 0.18),
-                Noise::new(random, &[5.0, 8.0, 16.0]),
-            )
-        });
+        let grain =
+            (!noisy).then(|| (between(random, 0.08, 0.18), Noise::new(random, &[5.0, 8.0, 16.0])));
         let mut marks = Vec::new();
         if kind >= 0.8 {
             let count = MARKS_PER_AREA * (2.0 * reach).powi(2);
@@ -199,10 +187,7 @@ struct Octave {
 impl Noise {
     fn new(random: &mut Random, cells: &[f64]) -> Self {
         // Squares of the amplitudes: uniform among those of sum one.
-        let shares: Vec<f64> = cells
-            .iter()
-            .map(|_| -(1.0 - random.unit_f64()).ln())
-            .collect();
+        let shares: Vec<f64> = cells.iter().map(|_| -(1.0 - random.unit_f64()).ln()).collect();
         let sum: f64 = shares.iter().sum();
         let octaves = cells.iter().zip(shares).map(|(&cell, share)| Octave {
             cell,
@@ -212,9 +197,7 @@ impl Noise {
                 .map(|_| [(); 3].map(|()| random.signed() * 3f32.sqrt()))
                 .collect(),
         });
-        Noise {
-            octaves: octaves.collect(),
-        }
+        Noise { octaves: octaves.collect() }
     }
 
     fn at(&self, [x, y]: [f64; 2]) -> [f64; 3] {

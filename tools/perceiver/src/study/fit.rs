@@ -16,10 +16,8 @@ pub fn exponent(points: &[(usize, f64)], last: usize) -> Option<f64> {
     if points.len() < 2 || points.iter().any(|&(n, c)| n == 0 || c <= 0.0) {
         return None;
     }
-    let logs: Vec<[f64; 2]> = points
-        .iter()
-        .map(|&(size, cost)| [(size as f64).ln(), cost.ln()])
-        .collect();
+    let logs: Vec<[f64; 2]> =
+        points.iter().map(|&(size, cost)| [(size as f64).ln(), cost.ln()]).collect();
     let count = logs.len() as f64;
     let mean = |k: usize| logs.iter().map(|l| l[k]).sum::<f64>() / count;
     let (mx, my) = (mean(0), mean(1));

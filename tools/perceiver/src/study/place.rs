@@ -103,9 +103,7 @@ impl Trial {
             *inputs.entry(name.to_owned()).or_default() += extent.len();
         }
         let noise = |n: usize| -> Vec<f32> {
-            (0..n)
-                .map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0)
-                .collect()
+            (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect()
         };
         let mut session: Box<dyn Executor> = match place {
             Place::Cpu => {

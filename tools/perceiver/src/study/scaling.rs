@@ -25,12 +25,8 @@ pub enum Series {
 
 impl Series {
     /// All, in the order of a run of a model, the baseline last.
-    pub const ALL: [Series; 4] = [
-        Series::Encode,
-        Series::Process,
-        Series::Decode,
-        Series::SelfAttention,
-    ];
+    pub const ALL: [Series; 4] =
+        [Series::Encode, Series::Process, Series::Decode, Series::SelfAttention];
 
     /// A word for tables.
     #[must_use]
@@ -78,20 +74,12 @@ pub struct Widths {
 
 impl Default for Widths {
     fn default() -> Self {
-        Widths {
-            latents: 256,
-            latent_channels: 512,
-            channels: 256,
-            heads: 8,
-        }
+        Widths { latents: 256, latent_channels: 512, channels: 256, heads: 8 }
     }
 }
 
 /// Rows of content alone have nothing to fold.
-const PLAIN: Route = Route {
-    folded: false,
-    keep_rows: false,
-};
+const PLAIN: Route = Route { folded: false, keep_rows: false };
 
 impl Widths {
     /// Checks that heads divide channels and nothing is absurd.
@@ -107,17 +95,10 @@ impl Widths {
             ("heads", self.heads),
         ] {
             if n == 0 || n > MOST {
-                return Err(Error::input(
-                    name,
-                    format!("is {n}"),
-                    format!("1 to {MOST}"),
-                ));
+                return Err(Error::input(name, format!("is {n}"), format!("1 to {MOST}")));
             }
         }
-        for (name, n) in [
-            ("latent channels", self.latent_channels),
-            ("channels", self.channels),
-        ] {
+        for (name, n) in [("latent channels", self.latent_channels), ("channels", self.channels)] {
             if !n.is_multiple_of(self.heads) {
                 let what = format!("is {n}, which {} heads do not divide", self.heads);
                 return Err(Error::input(name, what, "a multiple of the heads"));
@@ -155,19 +136,10 @@ impl Widths {
                 let queries = Rows::of_array("query", size, self.channels, x);
                 let most = rows(self.latent_channels);
                 let mut hidden = Vec::new();
-                decode(
-                    &mut g,
-                    &layer,
-                    latents,
-                    &[&queries],
-                    most,
-                    None,
-                    PLAIN,
-                    &mut |_, d| {
-                        hidden.push(d.hidden);
-                        Ok(())
-                    },
-                )?;
+                decode(&mut g, &layer, latents, &[&queries], most, None, PLAIN, &mut |_, d| {
+                    hidden.push(d.hidden);
+                    Ok(())
+                })?;
                 hidden
             }
             Series::Process | Series::SelfAttention => {

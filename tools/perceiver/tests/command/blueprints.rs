@@ -29,23 +29,11 @@ fn example() -> PerceiverBuilder {
         .input(Modality::given("sound", 90, 4).fourier(&[90], 3).mask())
         .input(Modality::linear("sensors", 7, 3, 5).trainable_positions(4))
         .repeated(3, 2, (1, 4), Sharing::AfterFirst)
+        .output(Output::new("class", Modality::learned("class", 1, 8)).linear(5).shape(&[5]))
         .output(
-            Output::new("class", Modality::learned("class", 1, 8))
-                .linear(5)
-                .shape(&[5]),
+            Output::new("pixels", Modality::bare("grid", 9).fourier(&[6, 5], 2).points()).linear(3),
         )
-        .output(
-            Output::new(
-                "pixels",
-                Modality::bare("grid", 9).fourier(&[6, 5], 2).points(),
-            )
-            .linear(3),
-        )
-        .output(
-            Output::new("asked", Modality::given("asked", 4, 6))
-                .linear(6)
-                .linear(2),
-        )
+        .output(Output::new("asked", Modality::given("asked", 4, 6)).linear(6).linear(2))
 }
 
 fn asking() -> Blueprint {
@@ -54,14 +42,8 @@ fn asking() -> Blueprint {
         .cross("cross", 1)
         .output(Output::new("answer", Modality::given("question", 4, 6).varies()).linear(2))
         .output(
-            Output::new(
-                "pixels",
-                Modality::bare("grid", 5)
-                    .fourier(&[6, 5], 2)
-                    .points()
-                    .varies(),
-            )
-            .linear(3),
+            Output::new("pixels", Modality::bare("grid", 5).fourier(&[6, 5], 2).points().varies())
+                .linear(3),
         )
         .build()
         .expect("a blueprint")
@@ -111,10 +93,7 @@ fn a_folder_is_a_model() {
 
     let plan = json(&["plan", at, "--json"]);
     let shapes = blueprint.tensors().expect("tensors");
-    let elements: usize = shapes
-        .iter()
-        .map(|(_, s)| s.iter().product::<usize>())
-        .sum();
+    let elements: usize = shapes.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
     assert_eq!(plan["parameters"], elements);
     // [3·97 inputs + 14 outputs + 3 layers · 6 latents] · 6 latents · 16 channels, twice.
     assert_eq!(plan["formula_flops"], 2 * (3 * 97 + 14 + 3 * 6) * 6 * 16);
@@ -155,10 +134,8 @@ fn latents_of_a_blueprint() {
     succeeded(&[&encode[..], &["-o", &latents], &cpu].concat());
     let wanted = run(folder.path(), &inputs);
     let decode = ["latents", "decode", "--model", model, &latents, "-o", &out];
-    for (output, more) in [
-        ("answer", ["--content", &question]),
-        ("pixels", ["--queries", "4,28"]),
-    ] {
+    for (output, more) in [("answer", ["--content", &question]), ("pixels", ["--queries", "4,28"])]
+    {
         succeeded(&[&decode[..], &["--output", output], &more, &cpu].concat());
         let found = perceiver::checkpoint::read_tensors(&out).expect("rows");
         let [found, wanted] = [&found, &wanted].map(|t| t[output].as_f32().expect("f32"));

@@ -14,10 +14,7 @@ fn recorded(case: &str) -> Vec<Vec<f32>> {
     let outputs = read_tensors(format!("{case}/outputs.safetensors")).expect("recorded");
     let logits = &outputs["logits"];
     let values = logits.as_f32().expect("floats");
-    values
-        .chunks_exact(logits.shape()[1])
-        .map(<[f32]>::to_vec)
-        .collect()
+    values.chunks_exact(logits.shape()[1]).map(<[f32]>::to_vec).collect()
 }
 
 /// The classes that a JSON report names are the best of `logits`, with their softmax.
@@ -134,12 +131,7 @@ fn run_prepares_raw_pictures() {
             let found = read_tensors(&outputs).expect("outputs");
             let found = found["logits"].as_f32().expect("floats").to_vec();
             let wanted = recorded(&case).concat();
-            let pairs = || {
-                found
-                    .iter()
-                    .zip(&wanted)
-                    .map(|(&f, &w)| (f64::from(f), f64::from(w)))
-            };
+            let pairs = || found.iter().zip(&wanted).map(|(&f, &w)| (f64::from(f), f64::from(w)));
             let off: f64 = pairs().map(|(f, w)| (f - w).powi(2)).sum();
             let norm: f64 = pairs().map(|(_, w)| w * w).sum();
             (off / norm).sqrt()
@@ -203,10 +195,7 @@ fn a_bad_picture_does_not_stop_the_others() {
             3,
             "words.txt: this is neither PNG nor JPEG nor WebP nor GIF; use a PNG, JPEG, WebP or GIF",
         ),
-        (
-            4,
-            "dot.png`: 1×1 pixels, of which the crop leaves 0×0; expected a larger picture",
-        ),
+        (4, "dot.png`: 1×1 pixels, of which the crop leaves 0×0; expected a larger picture"),
     ] {
         let message = report[index]["error"].as_str().expect("an error");
         assert!(message.contains(wanted), "{message}");
@@ -258,12 +247,8 @@ fn texts_have_the_classes_of_hugging_face() {
     let arguments = ["classify-text", "--device", "cpu", "--model", &case];
     let given = [&texts[0], &texts[1], "--file", string(&file)];
     let report = document(&[&arguments[..], &given, &["--json"]].concat());
-    for ((found, text), &logit) in report
-        .as_array()
-        .expect("a list")
-        .iter()
-        .zip(&texts)
-        .zip(&logits)
+    for ((found, text), &logit) in
+        report.as_array().expect("a list").iter().zip(&texts).zip(&logits)
     {
         assert_eq!(found["text"], **text);
         let class = &found["classes"][0];
@@ -286,14 +271,7 @@ fn texts_have_the_classes_of_hugging_face() {
     );
     // A model of a quantity gives the quantity.
     let model = copy(&case, |c| c["problem_type"] = json!("regression"));
-    let arguments = [
-        "classify-text",
-        "--device",
-        "cpu",
-        "--json",
-        &texts[0],
-        "--model",
-    ];
+    let arguments = ["classify-text", "--device", "cpu", "--json", &texts[0], "--model"];
     let report = document(&[&arguments[..], &[string(model.path())]].concat());
     assert!(report[0]["classes"][0]["probability"].is_null());
     let said = succeeded(&["classify-text", &texts[0], "--model", string(model.path())]);
@@ -319,10 +297,7 @@ fn models_that_do_not_fit_are_refused() {
         "PerceiverForImageClassificationLearned cannot be used for classifying texts; expected a \
          checkpoint of PerceiverForSequenceClassification",
     );
-    said(
-        image(&images, &["--batch", "0"]),
-        "input `batch`: 0; expected at least 1",
-    );
+    said(image(&images, &["--batch", "0"]), "input `batch`: 0; expected at least 1");
     let empty = tempfile::tempdir().expect("a folder");
     said(
         refusal(&["classify-image", "--model", &images, string(empty.path())]),
@@ -336,13 +311,7 @@ fn models_that_do_not_fit_are_refused() {
         "preprocessor_config.json: `size` makes pictures of 9×9 pixels; the model takes 8×8 pixels, \
          for which its positions were learned",
     );
-    let resized = [
-        "classify-image",
-        "--resize-positions",
-        "--model",
-        &images,
-        file,
-    ];
+    let resized = ["classify-image", "--resize-positions", "--model", &images, file];
     assert!(succeeded(&[&resized[..], &with].concat()).contains("LABEL_"));
     std::fs::write(&settings, r#"{"do_resize": false}"#).expect("written");
     said(
@@ -355,21 +324,9 @@ fn models_that_do_not_fit_are_refused() {
     );
 
     for (key, value, wanted) in [
-        (
-            "architectures",
-            json!(["PerceiverForVideo"]),
-            "names \"PerceiverForVideo\"; supported: ",
-        ),
-        (
-            "model_type",
-            json!("vit"),
-            "`model_type` is \"vit\"; only \"perceiver\" models run",
-        ),
-        (
-            "hidden_act",
-            json!("relu"),
-            "`hidden_act` is \"relu\"; \"gelu\", \"gelu_new\"",
-        ),
+        ("architectures", json!(["PerceiverForVideo"]), "names \"PerceiverForVideo\"; supported: "),
+        ("model_type", json!("vit"), "`model_type` is \"vit\"; only \"perceiver\" models run"),
+        ("hidden_act", json!("relu"), "`hidden_act` is \"relu\"; \"gelu\", \"gelu_new\""),
         (
             "cross_attention_shape_for_attention",
             json!("v"),
@@ -380,11 +337,7 @@ fn models_that_do_not_fit_are_refused() {
             json!("ranking"),
             "`problem_type` is \"ranking\"; \"regression\", \"single_",
         ),
-        (
-            "num_labels",
-            json!(3),
-            "`id2label` has 17 names; num_labels says another number",
-        ),
+        ("num_labels", json!(3), "`id2label` has 17 names; num_labels says another number"),
         (
             "id2label",
             json!({"0": "cat", "1": "dog"}),

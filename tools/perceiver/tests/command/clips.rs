@@ -43,12 +43,8 @@ fn clips_come_back_as_hugging_face_decodes_them() {
     let at = |name: &str| string(&place.path().join(name)).to_owned();
     let clip = folder_of(&frames, place.path());
     write_sound(Path::new(&at("in.wav")), 48_000, 1, samples.clone());
-    let (video, moving, sound, folder) = (
-        at("out.y4m"),
-        at("out.gif"),
-        at("out.wav"),
-        format!("{}/", at("out")),
-    );
+    let (video, moving, sound, folder) =
+        (at("out.y4m"), at("out.gif"), at("out.wav"), format!("{}/", at("out")));
     let model = ["autoencode", "--device", "cpu", "--model", &case];
     let input = [clip.as_str(), "--audio", &at("in.wav")];
     let out = ["-o", &folder, &video, &moving, &sound];
@@ -70,39 +66,22 @@ fn clips_come_back_as_hugging_face_decodes_them() {
     assert_eq!(Frames::open(&video).expect("a video").rate(), Some((25, 1)));
     assert_eq!(Frames::open(&moving).expect("a GIF").count(), 2);
     let found = wav::read(&sound).expect("a sound");
-    assert_eq!(
-        (found.rate(), found.channels(), found.length()),
-        (48_000, 1, 72)
-    );
+    assert_eq!((found.rate(), found.channels(), found.length()), (48_000, 1, 72));
     for (&found, &wanted) in found.samples().iter().zip(audio) {
-        assert!(
-            (found - wanted.clamp(-1.0, 1.0)).abs() < 1e-4,
-            "{found}, {wanted}"
-        );
+        assert!((found - wanted.clamp(-1.0, 1.0)).abs() < 1e-4, "{found}, {wanted}");
     }
     let square = |x: f32| f64::from(x).powi(2);
     let given = frames.iter().flat_map(|f| f.rgb());
-    let off: f64 = given
-        .zip(image)
-        .map(|(&g, &v)| square(f32::from(g) / 255.0 - v.clamp(0.0, 1.0)))
-        .sum();
+    let off: f64 =
+        given.zip(image).map(|(&g, &v)| square(f32::from(g) / 255.0 - v.clamp(0.0, 1.0))).sum();
     let psnr = -10.0 * (off / image.len() as f64).log10();
     let number = |name: &str| report[name].as_f64().expect(name);
-    assert!(
-        (number("video_psnr") - psnr).abs() < 0.01,
-        "{report}, {psnr}"
-    );
+    assert!((number("video_psnr") - psnr).abs() < 0.01, "{report}, {psnr}");
     let signal: f64 = samples.iter().map(|&s| square(s)).sum();
-    let noise: f64 = samples
-        .iter()
-        .zip(audio)
-        .map(|(&a, &b)| square(a - b))
-        .sum();
+    let noise: f64 = samples.iter().zip(audio).map(|(&a, &b)| square(a - b)).sum();
     let snr = 10.0 * (signal / noise).log10();
     assert!((number("audio_snr") - snr).abs() < 0.01, "{report}, {snr}");
-    let best = (0..19)
-        .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
-        .expect("a class");
+    let best = (0..19).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).expect("a class");
     assert_eq!(report["classes"][0]["index"], best);
     assert_eq!(report["classes"].as_array().map(Vec::len), Some(3));
 
@@ -151,10 +130,7 @@ fn clips_that_do_not_fit_are_refused() {
     );
     let short = at("short.y4m");
     y4m::write(&short, None, frames[..1].iter().cloned().map(Ok)).expect("written");
-    refused(
-        &[&short, "-o", &video],
-        "short.y4m`: has 1 frame; expected 2 frames",
-    );
+    refused(&[&short, "-o", &video], "short.y4m`: has 1 frame; expected 2 frames");
     refused(
         &[&clip, "-o", &at("out.mp4")],
         "out.mp4: has no extension that says what to write; end it in .y4m or .gif",
@@ -171,10 +147,7 @@ fn clips_that_do_not_fit_are_refused() {
         "in.wav: it has 72 samples, 36 from sample 36 on; the clip takes 72, 36 for each of 2 frames",
     );
     std::fs::write(&sound, "RIFF").expect("written");
-    refused(
-        &[&[clip.as_str()], &with[..]].concat(),
-        "in.wav: it ends too early",
-    );
+    refused(&[&[clip.as_str()], &with[..]].concat(), "in.wav: it ends too early");
     let whole = std::fs::read(format!("{clip}/3.png")).expect("read");
     std::fs::write(format!("{clip}/3.png"), &whole[..whole.len() / 2]).expect("written");
     refused(&[&clip, "-o", &video, "--start", "2"], "3.png: ");
@@ -189,12 +162,7 @@ fn clips_that_do_not_fit_are_refused() {
     write_sound(Path::new(&sound), 48_000, 1, longer);
     let model = ["autoencode", "--device", "cpu", "--model", &case];
     let said = succeeded(
-        &[
-            &model[..],
-            &[&clip],
-            &["--audio", &sound, "-o", &video, "--start", "1"],
-        ]
-        .concat(),
+        &[&model[..], &[&clip], &["--audio", &sound, "-o", &video, "--start", "1"]].concat(),
     );
     assert!(said.contains("2 frames of 12×12"), "{said}");
 }

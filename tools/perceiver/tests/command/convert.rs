@@ -27,20 +27,11 @@ fn the_command_converts_and_refuses() {
     assert_eq!(report["dtype"], "bf16");
     assert_eq!(report["converted"]["from"], "torch");
     assert_eq!(report["converted"]["tensors"], 89);
-    assert_eq!(
-        report["converted"]["files"].as_array().map(Vec::len),
-        Some(2)
-    );
+    assert_eq!(report["converted"]["files"].as_array().map(Vec::len), Some(2));
     let said = refusal(&["convert", from, "-o", to]);
-    assert!(
-        said.contains("is there already") && said.contains("--force"),
-        "{said}"
-    );
+    assert!(said.contains("is there already") && said.contains("--force"), "{said}");
     let said = succeeded(&["convert", from, "-o", to, "--force"]);
-    assert!(
-        said.contains("89 tensors") && said.contains("of torch read"),
-        "{said}"
-    );
+    assert!(said.contains("89 tensors") && said.contains("of torch read"), "{said}");
     // Another command on the old folder, and on the new one.
     let inputs = case.join("inputs.safetensors");
     let mut tensors = read_tensors(&inputs).expect("inputs");

@@ -31,12 +31,7 @@ fn known(output: &Output) -> Value {
 fn models_are_listed() {
     let cache = folder();
     let nowhere = "http://127.0.0.1:9";
-    let report = known(&perceiver(
-        &["models", "--json"],
-        cache.path(),
-        nowhere,
-        "0",
-    ));
+    let report = known(&perceiver(&["models", "--json"], cache.path(), nowhere, "0"));
     assert_eq!(report["cache"], cache.path().to_str().expect("UTF-8"));
     let models = report["models"].as_array().expect("a list");
     let named = |name: &str| {
@@ -69,13 +64,9 @@ fn models_are_listed() {
 #[test]
 fn cached_models_are_marked() {
     let cache = folder();
-    let snapshot = cache
-        .path()
-        .join("models--deepmind--optical-flow-perceiver/snapshots")
-        .join(COMMIT);
-    let refs = cache
-        .path()
-        .join("models--deepmind--optical-flow-perceiver/refs");
+    let snapshot =
+        cache.path().join("models--deepmind--optical-flow-perceiver/snapshots").join(COMMIT);
+    let refs = cache.path().join("models--deepmind--optical-flow-perceiver/refs");
     for folder in [&snapshot, &refs] {
         std::fs::create_dir_all(folder).expect("a folder");
     }
@@ -83,17 +74,10 @@ fn cached_models_are_marked() {
     std::fs::write(snapshot.join("config.json"), "{}").expect("written");
     std::fs::write(snapshot.join(WEIGHTS), "12345").expect("written");
     let nowhere = "http://127.0.0.1:9";
-    let report = known(&perceiver(
-        &["models", "--json"],
-        cache.path(),
-        nowhere,
-        "1",
-    ));
+    let report = known(&perceiver(&["models", "--json"], cache.path(), nowhere, "1"));
     let models = report["models"].as_array().expect("a list");
-    let flow = models
-        .iter()
-        .find(|m| m["name"] == "deepmind/optical-flow-perceiver")
-        .expect("listed");
+    let flow =
+        models.iter().find(|m| m["name"] == "deepmind/optical-flow-perceiver").expect("listed");
     assert_eq!(flow["here"]["bytes"], 7);
     assert_eq!(flow["here"]["commit"], COMMIT);
     assert_eq!(flow["here"]["folder"], snapshot.to_str().expect("UTF-8"));
@@ -108,10 +92,7 @@ fn other_perceivers_of_the_cache_are_listed() {
     let config = std::fs::read_to_string(seqcls.join("config.json")).expect("read");
     for (name, config) in [
         ("models--someone--sentiment", config.as_str()),
-        (
-            "models--someone--bert",
-            r#"{"architectures": ["BertModel"]}"#,
-        ),
+        ("models--someone--bert", r#"{"architectures": ["BertModel"]}"#),
         ("datasets--someone--data", config.as_str()),
     ] {
         let model = cache.path().join(name);
@@ -124,12 +105,7 @@ fn other_perceivers_of_the_cache_are_listed() {
         std::fs::copy(seqcls.join(WEIGHTS), snapshot.join(WEIGHTS)).expect("copied");
     }
     let nowhere = "http://127.0.0.1:9";
-    let report = known(&perceiver(
-        &["models", "--json"],
-        cache.path(),
-        nowhere,
-        "1",
-    ));
+    let report = known(&perceiver(&["models", "--json"], cache.path(), nowhere, "1"));
     let models = report["models"].as_array().expect("a list");
     let of_hub: Vec<&Value> = models.iter().filter(|m| m["origin"] == "hub").collect();
     assert_eq!(of_hub.len(), 7);
@@ -191,22 +167,12 @@ fn a_name_that_is_neither_path_nor_model() {
     };
     says(
         &refusal("models/flow-tinyy", "0"),
-        &[
-            "model `models/flow-tinyy`: is no folder here",
-            "does not exist or is private",
-        ],
+        &["model `models/flow-tinyy`: is no folder here", "does not exist or is private"],
     );
-    says(
-        &refusal(MODEL, "1"),
-        &["is not in the cache", "HF_HUB_OFFLINE"],
-    );
+    says(&refusal(MODEL, "1"), &["is not in the cache", "HF_HUB_OFFLINE"]);
     says(
         &refusal("./tiny/model", "0"),
-        &[
-            "neither a folder nor a shipped model nor a name on the hub",
-            "deepmind/",
-            "flow-tiny",
-        ],
+        &["neither a folder nor a shipped model nor a name on the hub", "deepmind/", "flow-tiny"],
     );
     assert_eq!(server.requests().len(), 1);
 }

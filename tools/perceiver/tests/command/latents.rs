@@ -59,28 +59,15 @@ fn flow_of_some_pixels() {
     let decode = ["latents", "decode", "--model", &model, out, "-o", "rows"];
     let say = |more: &[&str]| refusal(&[&decode[..], more].concat());
     let message = say(&["--queries", "60..70"]);
-    assert!(
-        message.contains("`60..70`") && message.contains("66"),
-        "{message}"
-    );
+    assert!(message.contains("`60..70`") && message.contains("66"), "{message}");
     let message = say(&["--region", "1..3"]);
     assert!(message.contains("[6, 11]"), "{message}");
     let message = say(&["--output", "video"]);
     assert!(message.contains("logits"), "{message}");
     assert!(!folder.path().join("rows").exists());
-    let other = [
-        "latents",
-        "decode",
-        "--model",
-        "flow-tiny",
-        out,
-        "-o",
-        "rows",
-    ];
+    let other = ["latents", "decode", "--model", "flow-tiny", out, "-o", "rows"];
     assert!(refusal(&other).contains("last_latents"));
-    let wrong = [
-        "latents", "decode", "--model", &model, &inputs, "-o", "rows",
-    ];
+    let wrong = ["latents", "decode", "--model", &model, &inputs, "-o", "rows"];
     assert!(refusal(&wrong).contains("sizes"));
 }
 
@@ -136,18 +123,12 @@ fn modalities_of_the_second_clip() {
     let out = string(&latents);
     let arguments = ["latents", "encode", "--model", &model, "--inputs", &inputs];
     let message = refusal(&[&arguments[..], &["-o", out]].concat());
-    assert!(
-        message.contains("2 items") && message.contains("--item"),
-        "{message}"
-    );
+    assert!(message.contains("2 items") && message.contains("--item"), "{message}");
     assert!(!latents.exists());
     json(&[&arguments[..], &["-o", out, "--item", "1", "--json"]].concat());
 
     let recorded = read_tensors(format!("{model}/outputs.safetensors")).expect("outputs");
-    for (output, full) in [
-        ("logits.image", "full.image"),
-        ("logits.audio", "full.audio"),
-    ] {
+    for (output, full) in [("logits.image", "full.image"), ("logits.audio", "full.audio")] {
         let rows = decode(folder.path(), case, &["--output", output]);
         let all = floats(&recorded, full);
         close(&floats(&rows, output), &all[all.len() / 2..]);

@@ -39,10 +39,7 @@ fn writes_a_table_and_a_plot_with_slopes() {
 
     let table = std::fs::read_to_string(out.join("scaling.csv")).expect("a table");
     assert_eq!(table.lines().count(), 16, "{table}");
-    assert!(
-        table.starts_with("series,device,letter,size,seconds,flops"),
-        "{table}"
-    );
+    assert!(table.starts_with("series,device,letter,size,seconds,flops"), "{table}");
     let plot = std::fs::read_to_string(out.join("scaling.svg")).expect("a plot");
     assert!(plot.starts_with("<svg") && plot.trim_end().ends_with("</svg>"));
     assert!(plot.contains("full self-attention on cpu, slope"), "{plot}");
@@ -53,12 +50,7 @@ fn writes_a_table_and_a_plot_with_slopes() {
 #[test]
 fn prints_one_line_a_series() {
     let folder = tempfile::tempdir().expect("a folder");
-    let said = succeeded(&arguments(&[
-        "--series",
-        "encode,decode",
-        "-o",
-        string(folder.path()),
-    ]));
+    let said = succeeded(&arguments(&["--series", "encode,decode", "-o", string(folder.path())]));
     assert!(said.contains("encode") && said.contains("decode"), "{said}");
     assert!(!said.contains("process"), "{said}");
     assert!(said.contains("scaling.svg"), "{said}");

@@ -36,10 +36,7 @@ fn differences(pair: &ScenePair, sign: f64) -> Vec<f64> {
             }
         }
     }
-    assert!(
-        3 * found.len() > 2 * width * height,
-        "most of the picture stays inside"
-    );
+    assert!(3 * found.len() > 2 * width * height, "most of the picture stays inside");
     found.sort_by(f64::total_cmp);
     found
 }
@@ -52,17 +49,11 @@ fn difference(seed: u64, sign: f64) -> f64 {
 #[test]
 fn points_of_a_scene_keep_their_colour_along_the_flow() {
     for seed in 0..4 {
-        let (along, against, none) = (
-            difference(seed, 1.0),
-            difference(seed, -1.0),
-            difference(seed, 0.0),
-        );
+        let (along, against, none) =
+            (difference(seed, 1.0), difference(seed, -1.0), difference(seed, 0.0));
         // What is left along the flow is the error of linear interpolation.
         assert!(along < 5.0, "seed {seed}: {along}");
-        assert!(
-            along * 5.0 < none && none < against * 1.5,
-            "{seed}: {along} {none} {against}"
-        );
+        assert!(along * 5.0 < none && none < against * 1.5, "{seed}: {along} {none} {against}");
     }
 }
 
@@ -90,12 +81,7 @@ fn scenes_that_cannot_be_are_refused() {
             format!("input `scene`: {width}×{height} pixels; expected sides from 1 to 16384")
         );
     }
-    for (shift, affine) in [
-        (-1.0, 0.0),
-        (f64::NAN, 0.0),
-        (1e9, 0.0),
-        (0.0, f64::INFINITY),
-    ] {
+    for (shift, affine) in [(-1.0, 0.0), (f64::NAN, 0.0), (1e9, 0.0), (0.0, f64::INFINITY)] {
         assert_eq!(
             message(Scene::pair(1, 4, 4, shift, affine)),
             format!(
@@ -129,27 +115,13 @@ fn layers_keep_their_colours_along_the_flow_but_where_they_are_hidden() {
         };
         let along = most(differences(&pair, 1.0));
         let none = most(differences(&pair, 0.0));
-        assert!(
-            along < 4.5 && along * 1.5 < none,
-            "seed {seed}: {along} {none}"
-        );
+        assert!(along < 4.5 && along * 1.5 < none, "seed {seed}: {along} {none}");
         with_borders += usize::from(borders(&pair) > 40);
         // Nothing moves further than its shift and its affine part about its own middle allow.
-        let furthest = pair
-            .truth
-            .vectors()
-            .iter()
-            .flatten()
-            .fold(0f32, |m, v| m.max(v.abs()));
-        assert!(
-            furthest > 0.3 && furthest < 3.0 + 2.0 * 0.04 * 120.0,
-            "{furthest}"
-        );
+        let furthest = pair.truth.vectors().iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
+        assert!(furthest > 0.3 && furthest < 3.0 + 2.0 * 0.04 * 120.0, "{furthest}");
     }
-    assert!(
-        with_borders >= 10,
-        "scenes have figures in front: {with_borders}"
-    );
+    assert!(with_borders >= 10, "scenes have figures in front: {with_borders}");
 }
 
 #[test]
@@ -163,14 +135,7 @@ fn layers_are_drawn_from_their_seed() {
     let pixels = still.first.rgb().iter().zip(still.second.rgb());
     assert!(pixels.clone().all(|(a, b)| a.abs_diff(*b) < 30));
     // Any size, a single pixel too.
-    assert_eq!(
-        Scene::layers(1, 1, 1, 2.0, 0.1)
-            .unwrap()
-            .truth
-            .vectors()
-            .len(),
-        1
-    );
+    assert_eq!(Scene::layers(1, 1, 1, 2.0, 0.1).unwrap().truth.vectors().len(), 1);
 }
 
 #[test]

@@ -46,14 +46,8 @@ fn flow<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("a folder");
-    let mut names: Vec<String> = entries
-        .map(|e| {
-            e.expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
-        .collect();
+    let mut names: Vec<String> =
+        entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
     names.sort();
     names
 }
@@ -88,13 +82,8 @@ fn flow_of_a_folder_is_the_known_motion() {
 
     // Into a folder that is there: its other files stay.
     std::fs::write(Path::new(&out).join("notes"), "kept").expect("written");
-    let said = succeeded(&flow(&[
-        input, "-o", &out, "--style", "arrows", "--scale", "2",
-    ]));
-    assert!(
-        said.contains(": 3 pairs of 128×96 pixels, mean motion 1."),
-        "{said}"
-    );
+    let said = succeeded(&flow(&[input, "-o", &out, "--style", "arrows", "--scale", "2"]));
+    assert!(said.contains(": 3 pairs of 128×96 pixels, mean motion 1."), "{said}");
     assert_eq!(names(Path::new(&out)).len(), 7);
     let picture = picture::read(Path::new(&out).join("000003.png")).expect("a picture");
     assert_eq!((picture.width(), picture.height()), SIZE);
@@ -107,13 +96,7 @@ fn flow_of_a_video_is_a_video() {
     let clip = at("clip.y4m");
     y4m::write(&clip, Some((12, 1)), frames(3).into_iter().map(Ok)).expect("written");
     let (wheel, moving, warp) = (at("wheel.y4m"), at("moving.gif"), at("warp.y4m"));
-    succeeded(&flow(&[
-        string(&clip),
-        "-o",
-        string(&wheel),
-        "--scale",
-        "3",
-    ]));
+    succeeded(&flow(&[string(&clip), "-o", string(&wheel), "--scale", "3"]));
     assert_eq!(video(&wheel).len(), 2);
     assert_eq!(Frames::open(&wheel).expect("open").rate(), Some((12, 1)));
 
@@ -125,29 +108,17 @@ fn flow_of_a_video_is_a_video() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["pairs"].as_array().map(Vec::len), Some(2));
-    assert_eq!(
-        std::fs::read(&piped).expect("read"),
-        std::fs::read(&wheel).expect("read")
-    );
+    assert_eq!(std::fs::read(&piped).expect("read"), std::fs::read(&wheel).expect("read"));
 
     succeeded(&flow(&[string(&clip), "-o", string(&moving)]));
-    let first = gif::Reader::open(&moving)
-        .expect("open")
-        .next()
-        .expect("a frame");
+    let first = gif::Reader::open(&moving).expect("open").next().expect("a frame");
     // A twelfth of a second, in the hundredths that a GIF has.
     assert_eq!(first.expect("a frame").1.as_millis(), 80);
     // And from the GIF on.
     succeeded(&flow(&[string(&moving), "-o", string(&at("again.gif"))]));
     assert_eq!(video(&at("again.gif")).len(), 1);
 
-    succeeded(&flow(&[
-        string(&clip),
-        "-o",
-        string(&warp),
-        "--style",
-        "warp",
-    ]));
+    succeeded(&flow(&[string(&clip), "-o", string(&warp), "--style", "warp"]));
     let shown = &video(&warp)[0];
     assert_eq!((shown.width(), shown.height()), (3 * SIZE.0, SIZE.1));
     // Brought back, the second frame is closer to the first than it was.
@@ -173,14 +144,7 @@ fn two_pictures_are_drawn_in_every_style() {
     let at = |name: &str| source.path().join(name);
     let (a, b, out) = (at("frame8.png"), at("frame9.png"), at("out.png"));
     for (style, width) in [("wheel", 128), ("arrows", 128), ("warp", 384)] {
-        succeeded(&flow(&[
-            string(&a),
-            string(&b),
-            "-o",
-            string(&out),
-            "--style",
-            style,
-        ]));
+        succeeded(&flow(&[string(&a), string(&b), "-o", string(&out), "--style", style]));
         assert_eq!(picture::read(&out).expect("a picture").width(), width);
     }
     // Of two pictures a video, too, and a sequence of two makes one picture.
@@ -191,9 +155,7 @@ fn two_pictures_are_drawn_in_every_style() {
     y4m::write(&clip, None, frames(2).into_iter().map(Ok)).expect("written");
     let one = at("one.flo");
     succeeded(&flow(&[string(&clip), "-o", string(&one)]));
-    let error = flow_file::read(&one)
-        .expect("a flow")
-        .end_point_error(&truth());
+    let error = flow_file::read(&one).expect("a flow").end_point_error(&truth());
     assert!(error.expect("same size") < 0.3);
 }
 
@@ -217,17 +179,11 @@ fn sequences_that_cannot_be_are_refused() {
     );
     refused(
         &[input, "-o", &at("out")],
-        &[
-            "has no extension that says what to write",
-            "in / for a folder",
-        ],
+        &["has no extension that says what to write", "in / for a folder"],
     );
     refused(
         &[input, "-o", &video, "--format", "flo"],
-        &[
-            "input `format`: is given, but",
-            "is no folder; expected a folder (DIR/)",
-        ],
+        &["input `format`: is given, but", "is no folder; expected a folder (DIR/)"],
     );
     refused(
         &[input, "-o", &folder, "--format", "flo", "--style", "arrows"],
@@ -244,23 +200,15 @@ fn sequences_that_cannot_be_are_refused() {
     for scale in ["0", "NaN"] {
         refused(
             &[input, "-o", &video, "--scale", scale],
-            &[&format!(
-                "input `scale`: {scale}; expected a number of pixels above 0"
-            )],
+            &[&format!("input `scale`: {scale}; expected a number of pixels above 0")],
         );
     }
-    refused(
-        &[input, "-o", &folder, "--overlap", "96"],
-        &["input `overlap`: 96 pixels"],
-    );
+    refused(&[input, "-o", &folder, "--overlap", "96"], &["input `overlap`: 96 pixels"]);
     refused(
         &[&format!("{input}/frame8.png"), "-o", &video],
         &["frame8.png: this is no sequence of frames; give a folder of PNG, JPEG or WebP"],
     );
-    refused(
-        &["no/such/place", "-o", &video],
-        &["cannot read no/such/place"],
-    );
+    refused(&["no/such/place", "-o", &video], &["cannot read no/such/place"]);
     refused(
         &[input, "-o", &format!("{}/", at("none/out"))],
         &["cannot create a file in ", "none: "],
@@ -276,10 +224,7 @@ fn sequences_that_cannot_be_are_refused() {
         );
     }
     std::fs::write(source.path().join("frame10.png"), "broken").expect("written");
-    refused(
-        &[input, "-o", &folder],
-        &["frame10.png: this is neither PNG nor JPEG nor WebP"],
-    );
+    refused(&[input, "-o", &folder], &["frame10.png: this is neither PNG nor JPEG nor WebP"]);
     let clip = source.path().join("clip.y4m");
     y4m::write(&clip, None, frames(3).into_iter().map(Ok)).expect("written");
     let whole = std::fs::read(&clip).expect("read");

@@ -25,20 +25,11 @@ fn lines_are_texts_and_the_last_line_feed_is_none() {
     let lines = super::succeeded(&[&arguments[..], &["good, or \"bad\"", "bad"]].concat());
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines[0], "text,rank,class,label,logit,probability");
-    assert!(
-        lines[1].starts_with("\"good, or \"\"bad\"\"\",1,"),
-        "{lines:?}"
-    );
-    assert!(
-        lines[2].starts_with("bad,1,") && lines.len() == 3,
-        "{lines:?}"
-    );
+    assert!(lines[1].starts_with("\"good, or \"\"bad\"\"\",1,"), "{lines:?}");
+    assert!(lines[2].starts_with("bad,1,") && lines.len() == 3, "{lines:?}");
     let output = with_input(&["classify-text", "--model", &model, "--lines", "-"], b"\n");
     let said = super::text(&output.stderr);
-    assert!(
-        said.contains("there are none; expected at least one line"),
-        "{said}"
-    );
+    assert!(said.contains("there are none; expected at least one line"), "{said}");
 }
 
 #[test]
@@ -47,30 +38,15 @@ fn fill_mask_reads_long_files_and_standard_input() {
     let path = folder.path().join("text.txt");
     let sentence = "This function returns a value. ";
     let masked = "This function ret[MASK]rns a value. ";
-    let text = [
-        sentence.repeat(40),
-        masked.to_owned(),
-        sentence.repeat(40),
-        masked.to_owned(),
-    ];
+    let text = [sentence.repeat(40), masked.to_owned(), sentence.repeat(40), masked.to_owned()];
     std::fs::write(&path, text.concat()).expect("written");
-    let report = json(&[
-        "fill-mask",
-        "--file",
-        string(&path),
-        "--json",
-        "--device",
-        "cpu",
-    ]);
+    let report = json(&["fill-mask", "--file", string(&path), "--json", "--device", "cpu"]);
     assert_eq!(report[0]["text"], sentence.repeat(82));
     let spans = report[0]["spans"].as_array().expect("spans");
     let starts: Vec<_> = spans.iter().map(|s| s["start"].as_u64()).collect();
     assert_eq!(starts, [Some(40 * 31 + 18), Some(81 * 31 + 18)]);
 
-    for arguments in [
-        ["fill-mask", "-", "--json"],
-        ["fill-mask", "--file=-", "--json"],
-    ] {
+    for arguments in [["fill-mask", "-", "--json"], ["fill-mask", "--file=-", "--json"]] {
         let output = with_input(&arguments, b"This function ret[MASK]rns a value.");
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report[0]["text"], "This function returns a value.");
