@@ -10,7 +10,7 @@ pub mod picture;
 pub(crate) mod resample;
 #[cfg(feature = "media")]
 pub mod wav;
-pub mod y4m;
+pub(crate) mod y4m;
 pub(crate) mod ycbcr;
 
 pub use frame::Frame;

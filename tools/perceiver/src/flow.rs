@@ -4,7 +4,8 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::media::{Frames, NamedFrame, gif, picture, y4m};
+use perceiver::internals::media::y4m;
+use perceiver::media::{Frames, NamedFrame, gif, picture};
 use perceiver::media::{Pairs, write_folder};
 use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow, flow_file};
 use perceiver::{Error, Result};
