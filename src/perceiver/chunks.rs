@@ -169,6 +169,27 @@ impl StreamEncoder {
         (bytes / (4 * columns) / SMALLEST * SMALLEST).max(SMALLEST)
     }
 
+    /// Rows of the chunk that `rows` rows of a modality are filled up to. On the folded route rows lie on
+    /// their grid, beyond which there is nothing to fill with.
+    pub(crate) fn chunk_size(&self, modality: usize, rows: usize, most: usize) -> usize {
+        let array = &self.blueprint.inputs[modality];
+        let size = chunk_size(rows, most);
+        match array.positions {
+            Positions::Fourier(_) if self.folded => size.min(array.count),
+            _ => size,
+        }
+    }
+
+    /// Where a chunk of `size` rows begins that holds those from `first` on: earlier than them where it
+    /// would end beyond the grid.
+    pub(crate) fn chunk_start(&self, modality: usize, first: usize, size: usize) -> usize {
+        let array = &self.blueprint.inputs[modality];
+        match array.positions {
+            Positions::Fourier(_) if self.folded => first.min(array.count.saturating_sub(size)),
+            _ => first,
+        }
+    }
+
     /// Attention over `rows` rows of a modality: state in, state out.
     pub(crate) fn chunk(&self, modality: usize, rows: usize) -> Result<Graph> {
         let mut g = Graph::default();

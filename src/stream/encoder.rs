@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, Prepared};
 use crate::perceiver::blueprint::{Blueprint, Content, Modality, Positions};
 use crate::perceiver::chunks::{
-    CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder, chunk_size,
+    CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder,
 };
 use crate::tensor::Tensor;
 
@@ -42,7 +42,8 @@ impl<'a> Encoder<'a> {
         // What the folded route cannot divide to fit the device, the plain one can.
         let fits = |parts: &StreamEncoder| {
             for i in 0..parts.blueprint().inputs.len() {
-                model.planned(parts.chunk(i, SMALLEST)?)?;
+                let size = parts.chunk_size(i, SMALLEST, SMALLEST);
+                model.planned(parts.chunk(i, size)?)?;
             }
             model.planned(parts.rest()?)
         };
@@ -55,8 +56,8 @@ impl<'a> Encoder<'a> {
             for (i, array) in parts.blueprint().inputs.iter().enumerate() {
                 let rows = parts.chunk_rows(i, window);
                 let rows = match is_pushed(array) {
-                    true => chunk_size(array.count, rows),
-                    false => chunk_size(array.count, rows.max(array.count)),
+                    true => parts.chunk_size(i, array.count, rows),
+                    false => parts.chunk_size(i, array.count, rows.max(array.count)),
                 };
                 most = most.max(model.graph_bytes(parts.chunk(i, rows)?)?);
             }
@@ -132,7 +133,10 @@ impl<'a> Encoder<'a> {
         rows: usize,
         content: &[f32],
     ) -> Result<()> {
-        let size = chunk_size(rows, self.most(modality).max(rows));
+        let most = self.most(modality).max(rows);
+        let size = self.parts.chunk_size(modality, rows, most);
+        let start = self.parts.chunk_start(modality, first, size);
+        let held = first - start..first - start + rows;
         let key = (modality, size);
         let mut session = match self.sessions.remove(&key) {
             Some(session) => session,
@@ -145,20 +149,23 @@ impl<'a> Encoder<'a> {
         };
         let array = &self.inputs()[modality];
         if array.content != Content::None {
-            let mut padded = content.to_vec();
-            padded.resize(size * given(array), 0.0);
+            let channels = given(array);
+            let mut padded = vec![0.0; size * channels];
+            padded[held.start * channels..][..content.len()].copy_from_slice(content);
             session.write(CONTENT, &padded)?;
         }
         if matches!(array.positions, Positions::Fourier(_)) {
             let last = array.count.saturating_sub(1);
-            let points: Vec<f32> = (0..size).map(|i| (first + i).min(last) as f32).collect();
+            let points: Vec<f32> = (0..size).map(|i| (start + i).min(last) as f32).collect();
             session.write(POINTS, &points)?;
         }
-        let mask: Vec<f32> = (0..size).map(|i| f32::from(u8::from(i < rows))).collect();
+        let mask: Vec<f32> = (0..size)
+            .map(|i| f32::from(u8::from(held.contains(&i))))
+            .collect();
         session.write(MASK, &mask)?;
         session.write(SUMS, &self.state.sums)?;
         session.write(STATISTICS, &self.state.statistics)?;
-        session.set_first_key(first)?;
+        session.set_first_key(start)?;
         session.run(&mut |_, _| {})?;
         let read = |name| {
             let tensor = session.read(name)?;

@@ -37,7 +37,8 @@ pub(super) fn fingerprint(model: &Model, parts: &StreamEncoder) -> Result<i64> {
     hash.add(u64::from(parts.is_folded()));
     let mut tensors = BTreeMap::new();
     for modality in 0..parts.blueprint().inputs.len() {
-        let graph = parts.chunk(modality, SMALLEST)?;
+        let size = parts.chunk_size(modality, SMALLEST, SMALLEST);
+        let graph = parts.chunk(modality, size)?;
         for (_, recipe) in graph.parameters() {
             tensors.extend(recipe.tensors());
         }
