@@ -196,7 +196,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
 
     fn set_first_key(&mut self, first: usize) -> Result<()> {
         for (node, op) in self.plan.graph().nodes.iter().zip(&mut self.ops) {
-            if let Some(moved) = node.op.from_key(first) {
+            if let Some(moved) = node.op.moved_by(first) {
                 moved.check(&node.label)?;
                 *op = moved;
             }

@@ -170,7 +170,7 @@ impl Op {
 
     /// The same with the first key this many grid positions further on, for ops that have keys on a grid.
     #[must_use]
-    pub(crate) fn from_key(&self, first: usize) -> Option<Op> {
+    pub(crate) fn moved_by(&self, first: usize) -> Option<Op> {
         match *self {
             Op::FactoredAttention(a) => Some(Op::FactoredAttention(FactoredAttention {
                 first_key: a.first_key + first,

@@ -159,9 +159,7 @@ impl<'a> Encoder<'a> {
             let points: Vec<f32> = (0..size).map(|i| (start + i).min(last) as f32).collect();
             session.write(POINTS, &points)?;
         }
-        let mask: Vec<f32> = (0..size)
-            .map(|i| f32::from(u8::from(held.contains(&i))))
-            .collect();
+        let mask: Vec<f32> = (0..size).map(|i| f32::from(u8::from(held.contains(&i)))).collect();
         session.write(MASK, &mask)?;
         session.write(SUMS, &self.state.sums)?;
         session.write(STATISTICS, &self.state.statistics)?;

@@ -127,7 +127,7 @@ impl Executor for GpuExecutor {
     fn set_first_key(&mut self, first: usize) -> Result<()> {
         let traits = *self.device.traits();
         for (node, step) in self.plan.graph().nodes.iter().zip(&self.steps) {
-            if let Some(op) = node.op.from_key(first) {
+            if let Some(op) = node.op.moved_by(first) {
                 let launch = op.launch(step.variant, &traits)?;
                 let words: &[u8] = bytemuck::cast_slice(&launch.params);
                 let (buffer, offset) = step.words_at;

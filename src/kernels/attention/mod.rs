@@ -460,7 +460,7 @@ impl Kernel for Attention {
         if narrow && self.queries > 0 && self.keys > 0 {
             return Some("heads are wider than rows");
         }
-        if pitches.iter().chain(&columns).any(|n| n % 4 != 0) {
+        if pitches.iter().chain(&columns).any(|n| !n.is_multiple_of(4)) {
             return Some("columns do not begin at multiples of four");
         }
         match self.factors {

@@ -332,7 +332,7 @@ impl Kernel for FactoredAttention {
 
     fn defect(&self) -> Option<&'static str> {
         let f = self.factors;
-        if self.first_column + f.columns() > self.columns || self.first_column % 4 != 0 {
+        if self.first_column + f.columns() > self.columns || !self.first_column.is_multiple_of(4) {
             return Some("rows have fewer columns than axes need");
         }
         (!f.holds(self.first_key, self.keys)).then_some("keys lie beyond their grid")

@@ -84,7 +84,7 @@ impl Kernel for Join {
     }
 
     fn defect(&self) -> Option<&'static str> {
-        (self.left % 4 != 0).then_some("the second array does not begin at a multiple of four")
+        (!self.left.is_multiple_of(4)).then_some("the second array does not begin at a multiple of four")
     }
 
     fn describe(&self) -> Vec<String> {
