@@ -66,7 +66,7 @@ fn bits(session: &GpuExecutor) -> Vec<u32> {
 }
 
 /// Single dispatches that take far longer than the budget are cut, on devices of any speed, and once that
-/// is known none of their submissions takes longer, unless it is a single workgroup.
+/// is known none of their submissions takes longer than it, or than about two turns of a single workgroup.
 #[test]
 fn single_dispatches_are_cut_to_the_budget() {
     let budget = 0.04;
@@ -91,8 +91,9 @@ fn single_dispatches_are_cut_to_the_budget() {
             assert!(sum > 2.0 * budget, "{seconds}: {sum} s");
             assert!(all.len() > 2, "{seconds}: {all:?}");
             let longest = all.iter().map(|s| s.seconds).fold(0.0, f64::max);
-            let least = parts.iter().all(|p| p.workgroups == 1);
-            assert!(longest <= budget || least, "{seconds}: {longest} s, {all:?}");
+            // Where one workgroup takes longer by itself, another turn is tried now and then.
+            let one = 1e-3 + seconds / parts[0].of.div_ceil(2) as f64;
+            assert!(longest <= budget.max(2.2 * one), "{seconds}: {longest} s, {all:?}");
             assert_eq!(bits(&session), expected, "{op:?}");
             // Whatever is cut, no memory is taken for it.
             assert_eq!(session.allocated_bytes(), allocated);

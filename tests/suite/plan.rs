@@ -221,8 +221,12 @@ fn halves_take_half_the_memory() {
         let parameters = share(half.parameter_bytes, full.parameter_bytes);
         assert!(parameters < 0.62, "{parameters}");
         assert!(share(half.peak_bytes, full.peak_bytes) < 0.7);
-        let bytes =
-            |r: &perceiver::internals::graph::PlanReport| r.stages.iter().map(|s| s.bytes).sum();
+        // States of attentions, and what merges them, are f32 in both.
+        let states = ["factored_attention", "attention_merge"];
+        let bytes = |r: &perceiver::internals::graph::PlanReport| {
+            let nodes = r.nodes.iter().filter(|n| !states.contains(&n.kernel));
+            nodes.map(|n| n.bytes).sum()
+        };
         assert!(share(bytes(&half), bytes(&full)) < 0.75);
     }
 }

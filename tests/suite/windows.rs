@@ -104,12 +104,12 @@ fn budgets_are_kept_and_change_nothing() {
     let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
     let firsts = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = firsts.clone();
-    // Every op takes half a second: five times what a submission may take.
+    // Every op takes twenty seconds: far more than a submission may take.
     device.simulate_time(move |parts: &[Ran]| {
         let mut seen = seen.lock().expect("a set");
         seen.extend(parts.iter().map(|p| p.first_workgroup));
         let share = |p: &Ran| p.workgroups as f64 / p.of as f64;
-        0.5 * parts.iter().map(share).sum::<f64>()
+        20.0 * parts.iter().map(share).sum::<f64>()
     });
     let adapter = Engine::on(device);
     for engine in [Engine::cpu(), adapter] {
