@@ -264,7 +264,7 @@ fn round_to_f16(array: &mut [f32]) {
     }
 }
 
-/// Random operands for an op, dense, in the order of [`single`]'s inputs, without a reference.
+/// Random operands for an op, dense, in the order of its inputs, without a reference.
 #[must_use]
 pub fn random_operands(op: &Op, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed);

@@ -1,7 +1,7 @@
 //! Reading and writing pictures.
 //!
 //! PNG, JPEG and WebP are read, PNG is written. Invariants: a hostile file cannot make the reader allocate
-//! more than [`MAX_BYTES`]; a truncated one is an error, never a half-grey picture; a failed write
+//! more than `MAX_BYTES`; a truncated one is an error, never a half-grey picture; a failed write
 //! leaves no partial file.
 
 use std::fs::File;

@@ -127,7 +127,7 @@ fn media(path: &Path, what: String) -> Error {
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Media`] when it is damaged or of another
-/// kind, [`Error::Limit`] when it has more than [`MAX_SAMPLES`].
+/// kind, [`Error::Limit`] when it has more than `MAX_SAMPLES`.
 pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
