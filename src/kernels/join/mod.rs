@@ -84,7 +84,8 @@ impl Kernel for Join {
     }
 
     fn defect(&self) -> Option<&'static str> {
-        (!self.left.is_multiple_of(4)).then_some("the second array does not begin at a multiple of four")
+        (!self.left.is_multiple_of(4))
+            .then_some("the second array does not begin at a multiple of four")
     }
 
     fn describe(&self) -> Vec<String> {
