@@ -110,7 +110,7 @@ impl Model {
     /// // An app can ship what was found, and apply it where the same adapter and driver are.
     /// if let Some(device) = engine.device() {
     ///     device.tuning().save("tuned.json")?;
-    ///     device.apply_tuning(&perceiver::gpu::Tuning::load("tuned.json")?)?;
+    ///     device.apply_tuning(&perceiver::internals::gpu::Tuning::load("tuned.json")?)?;
     /// }
     /// # Ok::<(), perceiver::Error>(())
     /// ```

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// One frame of a video, or any other picture.
 ///
 /// ```
-/// use perceiver::tasks::Frame;
+/// use perceiver::media::Frame;
 /// let frame = Frame::new(2, 1, vec![255, 0, 0, 0, 0, 255]).unwrap();
 /// assert_eq!(frame.pixel(1, 0), Some([0, 0, 255]));
 /// assert!(Frame::new(2, 2, vec![0; 6]).is_err());

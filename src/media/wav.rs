@@ -40,7 +40,7 @@ impl Sound {
     /// A sound of `rate` samples a second, the channels of each instant beside each other.
     ///
     /// ```
-    /// use perceiver::tasks::wav::Sound;
+    /// use perceiver::media::wav::Sound;
     /// let stereo = Sound::new(8000, 2, vec![0.5, 0.25, -1.0, 1.0]).unwrap();
     /// assert_eq!(stereo.mono().samples(), [0.375, 0.0]);
     /// ```

@@ -5,7 +5,7 @@
 //! picture that cannot be used is known before others run beside it.
 //!
 //! ```no_run
-//! # fn example(model: &perceiver::Model, frame: &perceiver::tasks::Frame) -> perceiver::Result<()> {
+//! # fn example(model: &perceiver::Model, frame: &perceiver::media::Frame) -> perceiver::Result<()> {
 //! use perceiver::tasks::{ImageClassifier, PerceiverImageProcessor};
 //! let processor = PerceiverImageProcessor::read_for("models/images", model.config()?)?;
 //! let classifier = ImageClassifier::new(model, processor)?;

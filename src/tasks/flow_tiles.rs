@@ -46,7 +46,7 @@ impl Tiles {
     /// quarter of the tile's shorter side where that is less.
     ///
     /// ```
-    /// use perceiver::tasks::flow_tiles::Tiles;
+    /// use perceiver::internals::tasks::flow_tiles::Tiles;
     /// let sintel = Tiles::new(1024, 436, [368, 496], None).unwrap();
     /// let corners: Vec<_> = sintel.iter().map(|t| (t.top, t.left)).collect();
     /// assert_eq!(corners, [(0, 0), (0, 476), (0, 528), (68, 0), (68, 476), (68, 528)]);

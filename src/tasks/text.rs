@@ -50,7 +50,7 @@ fn special_at(bytes: &[u8]) -> Option<(i64, usize)> {
 /// white space around them stays as it is. Bytes that are not UTF-8 are taken as they are.
 ///
 /// ```
-/// use perceiver::tasks::text::encode;
+/// use perceiver::internals::tasks::text::encode;
 /// assert_eq!(encode("a[MASK]b"), [4, 103, 3, 104, 5]);
 /// ```
 #[must_use]
@@ -137,7 +137,7 @@ pub(super) fn expect_vocabulary(config: &PerceiverConfig, task: &str) -> Result<
 /// The text of some ids. Bytes that are not valid UTF-8 become U+FFFD, as in Hugging Face.
 ///
 /// ```
-/// use perceiver::tasks::text::{Specials, decode};
+/// use perceiver::internals::tasks::text::{Specials, decode};
 /// assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Keep).unwrap(), "[CLS]a[MASK]b[SEP]");
 /// assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Skip).unwrap(), "ab");
 /// ```

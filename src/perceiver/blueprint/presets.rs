@@ -53,7 +53,7 @@ impl Size {
 /// let blueprint = glue(size, 64, &[("cola", 2), ("mnli", 3), ("stsb", 1)])?;
 /// # let weights = Arc::new(RandomTensors::new(blueprint.tensors()?, 1));
 /// let model = Engine::cpu().load_blueprint(blueprint, weights)?;
-/// let tokens = perceiver::tasks::text::encode(b"It rained all day.");
+/// let tokens = perceiver::internals::tasks::text::encode(b"It rained all day.");
 /// let text = Tensor::i64(vec![1, tokens.len()], tokens)?;
 /// let scores = model.run(&NamedTensors::from([("text".to_owned(), text)]), &mut |_, _| {})?;
 /// assert_eq!(scores["mnli"].shape(), [1, 3]);
