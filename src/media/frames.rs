@@ -286,7 +286,7 @@ pub fn write_folder(
 /// The order of names in which numbers inside them count as numbers.
 ///
 /// ```
-/// use perceiver::internals::media::frames::natural;
+/// use perceiver::internals::media::natural;
 /// let mut names = ["frame10.png", "frame2.png", "frame02.png", "a.png"];
 /// names.sort_by(|a, b| natural(a, b));
 /// assert_eq!(names, ["a.png", "frame02.png", "frame2.png", "frame10.png"]);
