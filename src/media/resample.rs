@@ -147,7 +147,8 @@ fn colour(sum: i32) -> u8 {
 /// A frame at another size.
 ///
 /// ```
-/// use perceiver::tasks::{Frame, resample::{Resampling, resize}};
+/// use perceiver::internals::media::resize;
+/// use perceiver::media::{Frame, Resampling};
 /// let frame = Frame::new(2, 1, vec![0, 0, 0, 90, 60, 30]).unwrap();
 /// let small = resize(&frame, 1, 1, Resampling::Box).unwrap();
 /// assert_eq!(small.rgb(), [45, 30, 15]);

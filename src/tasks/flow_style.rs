@@ -130,7 +130,9 @@ impl Canvas {
 /// four pixels. Points that have left the frame are black.
 ///
 /// ```
-/// use perceiver::tasks::{FlowField, Frame, flow_style::warp};
+/// use perceiver::internals::tasks::flow_style::warp;
+/// use perceiver::media::Frame;
+/// use perceiver::tasks::FlowField;
 /// let second = Frame::new(2, 1, vec![9, 9, 9, 40, 50, 60]).unwrap();
 /// let flow = FlowField::new(2, 1, vec![[1.0, 0.0]; 2]).unwrap();
 /// assert_eq!(warp(&second, &flow).unwrap().rgb(), [40, 50, 60, 0, 0, 0]);

@@ -30,7 +30,8 @@ pub struct Size {
 /// The settings of `preprocessor_config.json`.
 ///
 /// ```
-/// use perceiver::tasks::{Frame, PerceiverImageProcessor};
+/// use perceiver::media::Frame;
+/// use perceiver::tasks::PerceiverImageProcessor;
 /// let processor = PerceiverImageProcessor::from_json(
 ///     r#"{"size": 4, "crop_size": [4, 4], "resample": 2, "image_mean": 0.5, "image_std": 0.5}"#,
 ///     "example",
