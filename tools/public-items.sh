@@ -4,11 +4,16 @@
 # What counts: modules, structs, enums, traits, functions, methods, constants, type aliases and macros of this crate
 # that can be reached by name from its root. Fields and variants belong to their type; methods that a trait
 # declares count once, in the trait; hidden items do not count.
-# rustdoc writes JSON only with unstable options, which RUSTC_BOOTSTRAP lets a stable toolchain take.
+# rustdoc writes JSON only with unstable options, which RUSTC_BOOTSTRAP lets a stable toolchain take. It is set for
+# rustdoc alone: cargo would build every dependency again if it saw it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
-RUSTC_BOOTSTRAP=1 cargo rustdoc --quiet -p perceiver --lib --all-features -- -Z unstable-options --output-format json --cap-lints allow
+wrapper=$(mktemp)
+trap 'rm -f "$wrapper"' EXIT
+printf '#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc "$@"\n' > "$wrapper"
+chmod +x "$wrapper"
+RUSTDOC="$wrapper" cargo rustdoc --quiet -p perceiver --lib --all-features -- -Z unstable-options --output-format json --cap-lints allow
 python3 - "$target/doc/perceiver.json" "$1" <<'PYTHON'
 import json, sys
 from collections import Counter

@@ -238,7 +238,7 @@ impl Op {
     pub fn launch(&self, variant: Variant, device: &DeviceTraits) -> Result<Launch> {
         // What a foreign variant does is for the run-time checks to say that it is compiled with.
         let fits = self.candidates(device).contains(&variant);
-        if variant.kernel != self.kernel() || (variant.is_own() && !fits) {
+        if variant.kernel != self.kernel() || (!fits && variant.is_own()) {
             let message = format!(
                 "variant {}/{} cannot run {} {} on this device",
                 variant.kernel,

@@ -228,6 +228,10 @@ fn halves_take_half_the_memory() {
             nodes.map(|n| n.bytes).sum()
         };
         assert!(share(bytes(&half), bytes(&full)) < 0.75);
+        let all =
+            |r: &perceiver::internals::graph::PlanReport| r.stages.iter().map(|s| s.bytes).sum();
+        let all = share(all(&half), all(&full));
+        assert!(all < 0.75, "{all}");
     }
 }
 
