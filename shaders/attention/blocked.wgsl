@@ -17,6 +17,7 @@
 //
 // Numerics: those of `attention/tiled`.
 
+// #import common/dot
 // #import attention/common
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
@@ -172,8 +173,8 @@ fn blocked(
                 let q1 = slice[e * QUERY_ROW + ty + 16u];
                 let q2 = slice[e * QUERY_ROW + ty + 32u];
                 let q3 = slice[e * QUERY_ROW + ty + 48u];
-                score_a += vec4<f32>(dot(q0, a), dot(q1, a), dot(q2, a), dot(q3, a));
-                score_b += vec4<f32>(dot(q0, b), dot(q1, b), dot(q2, b), dot(q3, b));
+                score_a = add_dots(q0, q1, q2, q3, a, score_a);
+                score_b = add_dots(q0, q1, q2, q3, b, score_b);
             }
             workgroupBarrier();
         }

@@ -20,6 +20,7 @@
 // beyond the end have weight exactly zero. Sums of a tile are made before they join the sums so far: 182,528
 // keys one by one would cost 50 times the rounding error.
 
+// #import common/dot
 // #import attention/common
 
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
@@ -146,10 +147,10 @@ fn tiled(
                     let qb = slice[(ty + 16u) * 8u + (e + ty) % 8u];
                     let ka = slice[256u + tx * 8u + (e + tx) % 8u];
                     let kb = slice[256u + (tx + 16u) * 8u + (e + tx) % 8u];
-                    s00 += dot(qa, ka);
-                    s01 += dot(qa, kb);
-                    s10 += dot(qb, ka);
-                    s11 += dot(qb, kb);
+                    s00 = add_dot(qa, ka, s00);
+                    s01 = add_dot(qa, kb, s01);
+                    s10 = add_dot(qb, ka, s10);
+                    s11 = add_dot(qb, kb, s11);
                 }
             }
             workgroupBarrier();

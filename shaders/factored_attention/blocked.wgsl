@@ -25,6 +25,7 @@
 // Numerics: those of `factored_attention/tiled`; the content of a tile is summed up before it joins the sums.
 // Content sums stay in registers, the other columns of y in y.
 
+// #import common/dot
 // #import factored_attention/common
 
 // Content vectors of an invocation: 64 channels of a workgroup each.
@@ -199,8 +200,8 @@ fn blocked(
                         let q1 = query_slice[place(ty + 16u, e + u)];
                         let q2 = query_slice[place(ty + 32u, e + u)];
                         let q3 = query_slice[place(ty + 48u, e + u)];
-                        score_a += vec4<f32>(dot(q0, a), dot(q1, a), dot(q2, a), dot(q3, a));
-                        score_b += vec4<f32>(dot(q0, b), dot(q1, b), dot(q2, b), dot(q3, b));
+                        score_a = add_dots(q0, q1, q2, q3, a, score_a);
+                        score_b = add_dots(q0, q1, q2, q3, b, score_b);
                     }
                 }
                 if (CHUNKS > 1u) {

@@ -18,6 +18,7 @@
 // Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is
 // stored relative to the true maximum. content may be stored as f16 (a variant's choice).
 
+// #import common/dot
 // #import factored_attention/common
 
 // Vectors of four queries of one lane, and keys per tile (direct).
@@ -155,8 +156,8 @@ fn tiled(
                 // #unroll
                 for (var i = 0u; i < 4u; i++) {
                     let g = query_slice[(4u * ty + i) * 8u + e];
-                    s0[i] += dot(g, a);
-                    s1[i] += dot(g, b);
+                    s0[i] = add_dot(g, a, s0[i]);
+                    s1[i] = add_dot(g, b, s1[i]);
                 }
             }
             workgroupBarrier();

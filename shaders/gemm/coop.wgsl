@@ -11,14 +11,14 @@
 //
 // Bindings: see `gemm/common`; arrays of f16 are native ones here.
 //
-// Workgroup bytes: 128×128 (2·10 + 2·8.5 + 8 KiB of padded slices and fragments), see WORKGROUP below.
+// Workgroup bytes: padded slices, a fragment a subgroup and scales: 27 KiB at 128×128, 35 KiB at 128×256.
 // Rows are padded so that eight rows of a fragment begin in different banks.
 //
 // Numerics: products of f16 numbers are exact in f32, sums are f32. x in f32 is rounded to f16, numbers
 // beyond their range to the largest.
 //
 // Needs subgroups of exactly 32, since fragments are distributed over SUBGROUPS of them. Control flow
-// around matrix operations is uniform: bounds are constants or uniforms. No device has run this yet.
+// around matrix operations is uniform: bounds are constants or uniforms.
 
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -106,18 +106,22 @@ fn to_f16(v: vec4<f32>) -> vec4<f16> {
     return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
 }
 
-fn load_x(row: u32, k: u32) -> vec4<f32> {
+// For workgroup memory; arrays of f16 need no conversion.
+fn stage_x(v: x4) -> vec4<f16> { return to_f16(v); }
+fn stage_weight(v: weight4) -> vec4<f16> { return to_f16(v); }
+
+fn load_x(row: u32, k: u32) -> x4 {
     if (row < params.rows && k < params.inner_vectors) {
-        return from_x(x[row * params.inner_vectors + k]);
+        return x[row * params.inner_vectors + k];
     }
-    return vec4<f32>(0.0);
+    return x4();
 }
 
-fn load_weight(k: u32, column: u32) -> vec4<f32> {
+fn load_weight(k: u32, column: u32) -> weight4 {
     if (k < 4u * params.inner_vectors && column < params.col_vectors) {
-        return from_weight(weight[k * params.col_vectors + column]);
+        return weight[k * params.col_vectors + column];
     }
-    return vec4<f32>(0.0);
+    return weight4();
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -149,8 +153,8 @@ fn matrix(
     for (var f = 0u; f < FRAGMENT_ROWS * FRAGMENT_COLS; f++) {
         sums[f] = Sums();
     }
-    var next_x: array<vec4<f32>, X_LOADS>;
-    var next_weight: array<vec4<f32>, WEIGHT_LOADS>;
+    var next_x: array<x4, X_LOADS>;
+    var next_weight: array<weight4, WEIGHT_LOADS>;
     var pivot: array<f32, X_LOADS>;
     var moments: array<vec2<f32>, X_LOADS>;
     // #unroll
@@ -171,17 +175,19 @@ fn matrix(
     for (var s = 0u; s < slices; s++) {
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            var v = next_x[i];
-            if (NORM == 1u) {
-                v = around(v, s * 8u + x_vector, pivot[i]);
-                moments[i] += vec2<f32>(sum4(v), dot(v, v));
-            }
-            put_x((x_row + WORKGROUP / 8u * i) * X_ROW + x_vector, to_f16(v));
+            let at = (x_row + WORKGROUP / 8u * i) * X_ROW + x_vector;
+            // #if NORM == 1
+            let v = around(from_x(next_x[i]), s * 8u + x_vector, pivot[i]);
+            moments[i] += vec2<f32>(sum4(v), dot(v, v));
+            put_x(at, to_f16(v));
+            // #else
+            put_x(at, stage_x(next_x[i]));
+            // #endif
         }
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
             let row = weight_row + WORKGROUP / TILE_VECTORS * j;
-            put_weight(row * WEIGHT_ROW + weight_column, to_f16(next_weight[j]));
+            put_weight(row * WEIGHT_ROW + weight_column, stage_weight(next_weight[j]));
         }
         workgroupBarrier();
         // The last slice is loaded twice rather than checked.

@@ -146,7 +146,9 @@ fn tiled(
                     // #unroll
                     for (var i = 0u; i < ROWS_EACH; i++) {
                         let v = rows[i];
-                        sums[i * VECTORS_EACH + j] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
+                        // A sum of products would be a multiplication, three multiply-adds and an addition.
+                        let sum = fma(v.yyyy, w1, fma(v.xxxx, w0, sums[i * VECTORS_EACH + j]));
+                        sums[i * VECTORS_EACH + j] = fma(v.wwww, w3, fma(v.zzzz, w2, sum));
                     }
                 }
             }

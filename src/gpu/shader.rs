@@ -11,7 +11,7 @@
 //!   need constant indices to stay in registers;
 //! * `alias NAME4 = vec4<f32>;` becomes two words of f16 where a variant stores array NAME so, and
 //!   the functions `from_NAME` and `to_NAME`, one line each, then unpack and pack. Shaders that
-//!   enable f16 anyway get native f16.
+//!   enable f16 anyway get native f16, and `stage_NAME` then converts nothing.
 //!
 //! With its imports inserted, every file is valid WGSL as it stands, at the constants' own values.
 
@@ -22,8 +22,12 @@ use crate::kernels::{self, Variant, shader_text};
 
 /// Shader texts by path under `shaders/`, without extension.
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let common =
-        [shader_text!("common/copy"), shader_text!("common/f16"), shader_text!("common/gelu")];
+    let common = [
+        shader_text!("common/copy"),
+        shader_text!("common/dot"),
+        shader_text!("common/f16"),
+        shader_text!("common/gelu"),
+    ];
     common.into_iter().chain(kernels::shaders())
 }
 
@@ -80,6 +84,8 @@ fn narrow(label: &str, text: &str, names: &[&str]) -> Result<String> {
         text = text.replace(&format!("{from}v; }}"), &format!("{from}{unpacked}; }}"));
         let to = format!("fn to_{name}(v: vec4<f32>) -> {name}4 {{ return ");
         text = text.replace(&format!("{to}v; }}"), &format!("{to}{packed}; }}"));
+        let stage = format!("fn stage_{name}(v: {name}4) -> vec4<f16> {{ return ");
+        text = text.replace(&format!("{stage}to_f16(v); }}"), &format!("{stage}v; }}"));
     }
     if !names.is_empty() && !native {
         text.push_str(self::text(label, "common/f16")?);

@@ -12,8 +12,8 @@ use crate::tensor::NamedTensors;
 #[must_use]
 pub fn try_variant(problem: &Problem, device: &Device, variant: Variant) -> Outcome {
     match found(problem, device, variant) {
-        Ok(found) => problem.compare(&variant.title(), &found),
-        Err(e) => problem.failed(&variant.title(), e.to_string()),
+        Ok(found) => problem.compare(Some(&variant), &found),
+        Err(e) => problem.failed(Some(&variant), e.to_string()),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{Fill, Op, Role, cases};
+use super::{Fill, Op, Role, Variant, cases};
 use crate::random::Random;
 use crate::tensor::{Element, Extent};
 
@@ -47,15 +47,16 @@ impl Row {
 
     /// The largest relative L2 error that counts as right in f32: rounding errors of `terms`
     /// additions that do not conspire, ε·√terms, with room for other orders of summation and the
-    /// elementary functions. Results that are stored as halves
-    /// are rounded once more.
+    /// elementary functions. Results that are stored as f16 are rounded once more, and so are the
+    /// left operands of cooperative matrices: normalised rows and softmax's exponentials.
     #[must_use]
-    pub fn tolerance(&self) -> f64 {
+    pub fn tolerance(&self, variant: Option<&Variant>) -> f64 {
         let sums = f64::from(f32::EPSILON) * (6.0 + 2.0 * (self.terms as f64).sqrt());
         let halves = self.op.result_roles().contains(&Role::Result)
             && self.op.element(Role::Result) == Element::F16;
+        let rounded = variant.is_some_and(|v| v.matrices.is_some());
         // Half a unit in the last of eleven places, should all roundings conspire.
-        if halves { sums + 1.0 / 2048.0 } else { sums }
+        sums + f64::from(u8::from(halves) + u8::from(rounded)) / 2048.0
     }
 }
 
@@ -187,18 +188,18 @@ impl Problem {
             self.results.iter().map(|e| vec![f32::NAN; e.padded_len()]).collect();
         let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
         self.row.op.fast(&inputs, &mut outputs);
-        self.compare("cpu", &found)
+        self.compare(None, &found)
     }
 
     /// The outcome of a run that failed.
     #[must_use]
-    pub fn failed(&self, variant: &str, why: String) -> Outcome {
+    pub fn failed(&self, variant: Option<&Variant>, why: String) -> Outcome {
         Outcome {
             kernel: self.row.op.kernel(),
             shape: self.row.shape(),
-            variant: variant.to_owned(),
+            variant: variant.map_or_else(|| "cpu".to_owned(), Variant::title),
             error: f64::NAN,
-            tolerance: self.row.tolerance(),
+            tolerance: self.row.tolerance(variant),
             worst: None,
             passed: false,
             failure: Some(why),
@@ -207,7 +208,7 @@ impl Problem {
 
     /// The outcome of a run that gave these arrays, padding included.
     #[must_use]
-    pub fn compare(&self, variant: &str, found: &[Vec<f32>]) -> Outcome {
+    pub fn compare(&self, variant: Option<&Variant>, found: &[Vec<f32>]) -> Outcome {
         let mut outcome = self.failed(variant, String::new());
         outcome.failure = None;
         outcome.error = 0.0;

@@ -86,6 +86,12 @@ impl Variant {
         self.all_constants().find_map(|(n, value)| (n == name).then_some(value))
     }
 
+    /// The value of a constant as a size; one where it sets none.
+    #[must_use]
+    pub fn size(&self, name: &str) -> usize {
+        self.constant(name).unwrap_or(1) as usize
+    }
+
     /// Whether it leans on more than plain shaders, which drivers get wrong now and then: it is checked
     /// on a device before it is used there first.
     #[must_use]

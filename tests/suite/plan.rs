@@ -228,10 +228,6 @@ fn halves_take_half_the_memory() {
             nodes.map(|n| n.bytes).sum()
         };
         assert!(share(bytes(&half), bytes(&full)) < 0.75);
-        let all =
-            |r: &perceiver::internals::graph::PlanReport| r.stages.iter().map(|s| s.bytes).sum();
-        let all = share(all(&half), all(&full));
-        assert!(all < 0.75, "{all}");
     }
 }
 
@@ -462,7 +458,8 @@ fn long_axes_are_not_divided_into_crumbs() {
         let factors = Factors { content: 16, dimensions: 1, axes: [length, 1, 1] };
         let mut args = FactoredAttention::new(3, length, factors);
         args.splits = attention_splits(&Op::FactoredAttention(args), &device);
-        assert!(args.splits <= 8, "{length}: {} parts", args.splits);
+        let part = length / args.splits;
+        assert!(args.splits <= 2 || part >= 4096, "{length}: {part} keys a part");
         let left = Op::FactoredAttention(args).candidates(&device);
         assert!(!left.is_empty(), "{length}");
     }

@@ -161,7 +161,7 @@ def prepare(args: argparse.Namespace, model: str) -> Path:
     folder = args.work / model
     if not (folder / "outputs.safetensors").exists():
         subprocess.run([sys.executable, HERE / "golden.py", "--out", args.work, "--models", model, "--size", "full",
-                        "--no-f64", "--max-rows", "1"], check=True)
+                        "--no-f64", "--max-rows", "1", "--threads", str(os.cpu_count() or 1)], check=True)
     return folder
 
 

@@ -65,7 +65,7 @@ impl Class {
             }
             _ => None,
         };
-        let ratio = (seconds / predicted).clamp(1e-6, 1e6);
+        let ratio = (seconds / predicted).clamp(1e-9, 1e9);
         let small = seconds < SMALL * budget;
         // Time includes waking up, so the estimate is on the safe side; where it is nothing but waking
         // up it must not make the class look slower than it is feared to be.

@@ -106,6 +106,9 @@ impl Position {
 #[derive(Debug, Clone)]
 pub(super) struct Pacer {
     classes: Vec<Class>,
+    /// A submission of several classes was much slower than predicted, as it is where a driver finishes
+    /// compiling; a second one is believed.
+    doubtful: bool,
     /// Parts that are larger are multiples of so many workgroups, which run side by side.
     grain: u64,
 }
@@ -114,7 +117,8 @@ impl Pacer {
     /// A pacer for a device on which `grain` workgroups run side by side, with what is known of each
     /// class from earlier sessions.
     pub(super) fn new(grain: u64, factors: impl IntoIterator<Item = Option<f64>>) -> Self {
-        Pacer { classes: factors.into_iter().map(Class::new).collect(), grain: grain.max(1) }
+        let classes = factors.into_iter().map(Class::new).collect();
+        Pacer { classes, doubtful: false, grain: grain.max(1) }
     }
 
     /// As if everything had been measured and the cautious rates were right.
@@ -221,7 +225,9 @@ impl Pacer {
         let ratio = seconds / predicted;
         let small = seconds < SMALL * budget;
         let step = if ratio > SLACK && !small {
-            ratio.min(4.0) - 1.0
+            let believed = seconds > budget && self.doubtful;
+            self.doubtful = seconds > budget;
+            if believed { ratio - 1.0 } else { ratio.min(4.0) - 1.0 }
         } else if ratio < 0.7 {
             (ratio - 1.0) / 2.0
         } else {

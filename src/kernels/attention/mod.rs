@@ -320,7 +320,7 @@ fn query_tile(variant: &Variant) -> usize {
 
 /// Value columns that one workgroup accumulates; `None` for all.
 fn columns(variant: &Variant) -> Option<usize> {
-    (variant.entry != "direct").then(|| 64 * variant.constants[0].1 as usize)
+    (variant.entry != "direct").then(|| 64 * variant.size("CHUNKS"))
 }
 
 impl Attention {
@@ -552,14 +552,15 @@ impl Kernel for Attention {
     /// Loop iterations of one invocation.
     fn iterations(&self, variant: &Variant) -> u64 {
         let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);
-        let constant = |i: usize| variant.constants[i].1 as usize;
-        let (tile, each, rest) = if variant.entry != "direct" {
-            (32, qk.div_ceil(4) + 16 + 8 * constant(0), 32)
+        let (tile, each, rest) = if variant.entry == "direct" {
+            // Softmax takes two loops over groups of eight keys, the first with one over axes.
+            let keys = variant.size("KEY_TILE");
+            (keys, 1 + qk + v + 5 * keys / 8, 8)
         } else {
-            // Step 2 takes two loops over groups of eight keys, the first with one over axes.
-            (constant(0), qk + v + 5 * constant(0) / 8, 8)
+            // Slices and their vectors; maxima of 16 lanes; chunks and their keys by fours.
+            (32, 1 + qk.div_ceil(4) + qk + 16 + 9 * variant.size("CHUNKS"), 128)
         };
-        (self.split_keys().div_ceil(tile) * (each + 1) + rest) as u64
+        (self.split_keys().div_ceil(tile) * each + rest) as u64
     }
 
     fn geometry(&self, variant: &Variant) -> Geometry {

@@ -223,7 +223,7 @@ const HALVES: [&[&str]; 2] = [&[], &["content"]];
 fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
         "blocked" => (64, 32),
-        "direct" => (32, variant.constants[0].1 as usize),
+        "direct" => (32, variant.size("KEY_TILE")),
         _ => (16, 64),
     }
 }
@@ -365,7 +365,7 @@ impl Kernel for FactoredAttention {
     /// Variants that hold the content, best first: the narrowest registers that do.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut list = BLOCKED.to_vec();
-        list.retain(|v| self.factors.content <= 64 * v.constants[0].1 as usize);
+        list.retain(|v| self.factors.content <= 64 * v.size("CHUNKS"));
         list.push(TILED);
         let direct: &[Variant] = match device.subgroups {
             Some([8, 8]) => &[BROADCAST, DIRECT],
@@ -390,14 +390,17 @@ impl Kernel for FactoredAttention {
         };
         // Sums are begun, rescaled, which is rare, and ended.
         let (each, rest) = match variant.entry {
-            "blocked" => {
-                let chunks = variant.constants[0].1 as usize;
-                (2 + vectors.div_ceil(4) + 8 * chunks, self.columns / 4)
+            // Chunks and their vectors by fours; maxima of 16 lanes; chunks and their keys by fours.
+            "blocked" => (18 + vectors.div_ceil(4) + 10 * variant.size("CHUNKS"), self.columns / 4),
+            // Vectors twice, the second time with a loop over columns; axes; groups of eight keys twice.
+            // Where a segment begins and ends, loops over the tile's keys.
+            "direct" => {
+                let segments = line.div_ceil(keys) * (2 * keys + 2);
+                (3 + 6 * vectors + keys / 4, segments + 3 * self.columns)
             }
-            // Loops over axes, groups of eight keys and columns of a vector; over the tile's keys where a
-            // segment begins and ends.
-            "direct" => (5 + 6 * vectors + keys / 4 + 2 * (keys + 1), 3 * self.columns),
-            _ => (2 * vectors + 80, self.columns / 2),
+            // Vectors and those by eights; maxima and sums of 32 lanes for four rows each; keys for each
+            // vector that an invocation has.
+            _ => (258 + 2 * vectors + 65 * vectors.div_ceil(16), self.columns / 2),
         };
         (tiles * each + rest) as u64
     }
