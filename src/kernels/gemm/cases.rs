@@ -3,7 +3,7 @@
 use super::{Activation, Gemm};
 use crate::kernels::{Op, Row};
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut list = vec![];
     for (m, k, n) in [
         (1, 1, 1),

@@ -3,7 +3,7 @@
 use super::LayerNorm;
 use crate::kernels::{Op, Row};
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (count, cols) in [
         (1, 1),
