@@ -33,11 +33,11 @@ fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
 }
 
 fn activate(v: vec4<f32>, activation: u32) -> vec4<f32> {
+    var result = v;
     if (activation == 1u) {
-        return gelu_erf(v);
+        result = gelu_erf(v);
+    } else if (activation == 2u) {
+        result = gelu_tanh(v);
     }
-    if (activation == 2u) {
-        return gelu_tanh(v);
-    }
-    return v;
+    return result;
 }

@@ -62,10 +62,7 @@ impl Kernel for AttentionMerge {
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Result => Some(&mut self.result),
-            _ => None,
-        }
+        (role == Role::Result).then_some(&mut self.result)
     }
 
     /// No matrix product.

@@ -32,17 +32,14 @@ impl Kernel for Embed {
 
     fn signature(&self) -> Signature {
         let (rows, ids) = (|rows| Extent::new(1, rows, self.cols), Fill::Ids(self.vocabulary));
+        let y = Extent::new(self.batch, self.length, self.cols);
         Signature {
             operands: vec![
                 Operand::wide("ids", Extent::new(self.batch, 1, self.length), ids),
                 Operand::wide("table", rows(self.vocabulary), Fill::Numbers),
                 Operand::wide("positions", rows(self.length), Fill::Numbers),
             ],
-            results: vec![Operand::result(
-                "y",
-                Role::Wide,
-                Extent::new(self.batch, self.length, self.cols),
-            )],
+            results: vec![Operand::result("y", Role::Wide, y)],
         }
     }
 

@@ -250,24 +250,16 @@ impl Kernel for FactoredAttention {
     fn signature(&self) -> Signature {
         let keys = Extent::new(self.batch, 1, self.keys);
         let content = self.factors.content;
+        let rows = Extent::new(self.batch, self.keys, content);
+        let queries = Extent::new(1, self.queries, self.columns);
         let acc = Extent::new(self.batch, self.queries, self.columns);
         let stats = Extent::new(self.batch, self.queries, 2);
         let finished = self.stores_result().then_some(Role::Wide);
         Signature {
             operands: vec![
-                Operand::new(
-                    "content",
-                    Role::Rows,
-                    Extent::new(self.batch, self.keys, content),
-                    Fill::Weights,
-                )
-                .when(content > 0),
+                Operand::new("content", Role::Rows, rows, Fill::Weights).when(content > 0),
                 // Padding between the parts is zero in a fold; here it must not matter.
-                Operand::wide(
-                    "queries",
-                    Extent::new(1, self.queries, self.columns),
-                    Fill::Factors(content),
-                ),
+                Operand::wide("queries", queries, Fill::Factors(content)),
                 Operand::wide("scale", keys, Fill::Scales),
                 Operand::wide("mask", keys, Fill::Mask).when(self.masked),
                 Operand::wide("carry", acc, Fill::Weights).when(self.carry),
@@ -278,10 +270,7 @@ impl Kernel for FactoredAttention {
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Rows => Some(&mut self.content),
-            _ => None,
-        }
+        (role == Role::Rows).then_some(&mut self.content)
     }
 
     /// Scores and sums of the content, two for each multiply-add.

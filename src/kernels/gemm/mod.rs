@@ -313,25 +313,18 @@ impl Kernel for Gemm {
         let rows = |rows, cols| Extent::new(1, rows, cols);
         let x = if self.normalise { Fill::Shifted } else { Fill::Numbers };
         let weight = if self.normalise { Fill::Centred(self.inner) } else { Fill::Weights };
-        let y = if self.splits > 1 { Role::Wide } else { Role::Result };
+        let inner = self.inner.next_multiple_of(4);
+        let role = if self.splits > 1 { Role::Wide } else { Role::Result };
+        let y = Extent::new(self.splits.max(1), self.rows, self.cols);
         Signature {
             operands: vec![
                 Operand::new("x", Role::Rows, rows(self.rows, self.inner), x),
-                Operand::new(
-                    "weight",
-                    Role::Weight,
-                    rows(self.inner.next_multiple_of(4), self.cols),
-                    weight,
-                ),
+                Operand::new("weight", Role::Weight, rows(inner, self.cols), weight),
                 Operand::wide("bias", rows(1, self.cols), Fill::Weights).when(self.bias),
                 Operand::wide("residual", rows(self.residual_rows, self.cols), Fill::Numbers)
                     .when(self.residual_rows > 0),
             ],
-            results: vec![Operand::result(
-                "y",
-                y,
-                Extent::new(self.splits.max(1), self.rows, self.cols),
-            )],
+            results: vec![Operand::result("y", role, y)],
         }
     }
 

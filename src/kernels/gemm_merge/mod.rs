@@ -39,13 +39,10 @@ impl Kernel for GemmMerge {
 
     fn signature(&self) -> Signature {
         let rows = |rows| Extent::new(1, rows, self.cols);
+        let parts = Extent::new(self.parts, self.rows, self.cols);
         Signature {
             operands: vec![
-                Operand::wide(
-                    "parts",
-                    Extent::new(self.parts, self.rows, self.cols),
-                    Fill::Numbers,
-                ),
+                Operand::wide("parts", parts, Fill::Numbers),
                 Operand::wide("bias", rows(1), Fill::Weights).when(self.bias),
                 Operand::wide("residual", rows(self.residual_rows), Fill::Numbers)
                     .when(self.residual_rows > 0),
@@ -55,10 +52,7 @@ impl Kernel for GemmMerge {
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Result => Some(&mut self.y),
-            _ => None,
-        }
+        (role == Role::Result).then_some(&mut self.y)
     }
 
     /// No matrix product.

@@ -1,7 +1,7 @@
 //! Rows for `layer_norm`.
 
 use super::LayerNorm;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -20,7 +20,7 @@ pub(crate) fn rows() -> Vec<Row> {
     ] {
         for spread in [1.0, 1000.0] {
             // With one column the variance is zero and the result is the bias.
-            rows.push(Row { op: Op::LayerNorm(LayerNorm::new(count, cols)), spread, terms: cols });
+            rows.push(Row { spread, ..Row::of(LayerNorm::new(count, cols)) });
         }
     }
     rows

@@ -55,16 +55,11 @@ impl Kernel for RowScale {
         let f = self.factors;
         let axes = &f.axes[..f.dimensions];
         let rows = |rows, cols| Extent::new(1, rows, cols);
+        let content = Extent::new(self.batch, self.rows, f.content);
         let moments = Fill::Moments(self.features.max(self.constant));
         Signature {
             operands: vec![
-                Operand::new(
-                    "content",
-                    Role::Rows,
-                    Extent::new(self.batch, self.rows, f.content),
-                    Fill::Numbers,
-                )
-                .when(f.content > 0),
+                Operand::new("content", Role::Rows, content, Fill::Numbers).when(f.content > 0),
                 Operand::wide("sums", rows(axes.iter().sum::<usize>() + 1, 2), moments),
                 Operand::wide("points", rows(self.rows, 1), Fill::Ids(axes.iter().product()))
                     .when(self.indexed),
@@ -74,10 +69,7 @@ impl Kernel for RowScale {
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Rows => Some(&mut self.content),
-            _ => None,
-        }
+        (role == Role::Rows).then_some(&mut self.content)
     }
 
     /// No matrix product.

@@ -27,17 +27,14 @@ impl Kernel for Transpose {
     const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("transpose/plain")];
 
     fn signature(&self) -> Signature {
+        let y = Extent::new(self.batch, self.cols, self.rows);
         Signature {
             operands: vec![Operand::wide(
                 "x",
                 Extent::new(self.batch, self.rows, self.cols),
                 Fill::Numbers,
             )],
-            results: vec![Operand::result(
-                "y",
-                Role::Wide,
-                Extent::new(self.batch, self.cols, self.rows),
-            )],
+            results: vec![Operand::result("y", Role::Wide, y)],
         }
     }
 
