@@ -21,8 +21,8 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant,
-    shader_text, state, vectors, when, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, shader_text,
+    state, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 

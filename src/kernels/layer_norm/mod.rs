@@ -4,8 +4,8 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant,
-    shader_text, vectors, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, shader_text,
+    vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
