@@ -51,7 +51,7 @@ fn main() {
             let Ok(device) = device else { continue };
             for variant in row.op.candidates(device.traits()) {
                 // How numbers are unpacked has nothing to do with indices.
-                if *mode == "checked" && !variant.halves.is_empty() {
+                if *mode == "checked" && !variant.f16.is_empty() {
                     continue;
                 }
                 let (solved, device) = (solved.clone(), device.clone());

@@ -1,7 +1,7 @@
 // assemble: rows [content ; positions ; sines ; cosines ; tail] from one short table per axis.
 //
-// Work split: one invocation per vector of four columns of Y. Each column is looked up by itself, as
-// segments begin at any column.
+// Work split: one invocation per vector of four columns of Y. Each column is looked up by itself, as segments begin
+// at any column.
 //
 // Bindings (arrays of f32 unless stated, rows padded with zeros to four)
 //   0 uniform     Params
@@ -10,9 +10,10 @@
 //   3 read        tail     [tail_rows, tail], shared by all items, or anything when tail is 0
 //   4 read        points   [rows, 1], grid positions as whole numbers, or anything when not indexed
 //   5 read_write  y        [batch, rows, cols] as vectors of four
-//
-// Workgroup bytes: none. Numerics: copies only; grid positions up to 2^24 are exact. Padding columns
-// are written as zero. content and y may be stored as f16 (a variant's choice).
+// Workgroup bytes: none. Numerics: copies only; grid positions up to 2^24 are exact. Padding columns are written as
+// zero. content and y may be stored as f16 (a variant's choice).
+
+// #import common/elementwise
 
 struct Params {
     rows: u32,
@@ -27,7 +28,6 @@ struct Params {
     // first table row of each axis
     offsets: vec4<u32>,
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
     tail: u32,
     tail_row: u32,
@@ -35,10 +35,7 @@ struct Params {
     indexed: u32,
     // columns of positions, sines and cosines
     features: u32,
-    unused_a: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 alias content4 = vec4<f32>;
 alias y4 = vec4<f32>;
@@ -51,8 +48,6 @@ fn to_y(v: vec4<f32>) -> y4 { return v; }
 @group(0) @binding(3) var<storage, read> tail: array<f32>;
 @group(0) @binding(4) var<storage, read> points: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<y4>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Index of a grid position on an axis, the last axis fastest.
 fn axis_index(position: u32, axis: u32) -> u32 {
@@ -73,10 +68,7 @@ fn axis_index(position: u32, axis: u32) -> u32 {
 }
 
 fn offset(axis: u32) -> u32 {
-    if (axis == 0u) {
-        return params.offsets.x;
-    }
-    return select(params.offsets.z, params.offsets.y, axis == 1u);
+    return select(select(params.offsets.z, params.offsets.y, axis == 1u), params.offsets.x, axis == 0u);
 }
 
 fn element(row: u32, column: u32) -> f32 {

@@ -1,20 +1,17 @@
 // attention in larger blocks: 64 queries × 32 keys, within the default limit of workgroup memory.
 //
-// Algorithm. That of `attention/tiled`, with 256 invocations; invocation (tx, ty) computes queries
-// ty + 16 i as the components of its vectors, keys tx and tx + 16 of a tile, and column vectors tx + 16 c:
-//   1. scores: 16 channels of queries and keys at a time are in workgroup memory, the next 16 (at the end,
-//      the first 16 of the next tile of keys) on their way in registers; 4 × 2 products of vectors for
-//      every six loads;
+// Algorithm. That of `attention/tiled`, with 256 invocations; invocation (tx, ty) computes queries ty + 16 i as the
+// components of its vectors, keys tx and tx + 16 of a tile, and column vectors tx + 16 c:
+//   1. scores: 16 channels of queries and keys at a time are in workgroup memory, the next 16 (at the end, the first
+//      16 of the next tile of keys) on their way in registers; 4 × 2 products of vectors for every six loads;
 //   2. softmax: the row maxima are exchanged where the probabilities then go;
-//   3. context: 64 value columns at a time, the next 64 on their way in registers; four queries × one vector
-//      for every load of a value and of the four queries' probabilities, which are one vector.
+//   3. context: 64 value columns at a time, the next 64 on their way in registers; four queries × one vector for
+//      every load of a value and of the four queries' probabilities, which are one vector.
 //
 // Bindings: see `attention/common`.
-//
-// Workgroup bytes: 8 KiB (query and key slices, or value slice) + 8 KiB probabilities (before: maxima).
-// Slices are kept channel by channel, rows of 66 and 34 vectors, so that neither the stores nor the
-// loads of eight neighbouring invocations meet in a bank.
-//
+// Workgroup bytes: 8 KiB (query and key slices, or value slice) + 8 KiB probabilities (before: maxima). Slices are
+// kept channel by channel, rows of 66 and 34 vectors, so that neither the stores nor the loads of eight neighbouring
+// invocations meet in a bank.
 // Numerics: those of `attention/tiled`.
 
 // #import common/dot
@@ -65,19 +62,12 @@ fn table_scores(item: u32, a: vec3<u32>, b: vec3<u32>, c: vec3<u32>, d: vec3<u32
 }
 
 @compute @workgroup_size(256)
-fn blocked(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn blocked(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let head = share.head;
-    let item = share.item;
-    let split = share.split;
-
     let tx = local % 16u;
     let ty = local / 16u;
     // As a loader of slices.
@@ -85,18 +75,12 @@ fn blocked(
     let load_vector = local % 4u;
     let first_query = 64u * share.query_tile;
     let last_query = params.queries - 1u;
-    let first_key = split * params.split_keys;
-    let end_key = min(first_key + params.split_keys, params.keys);
-    let shared_queries = (params.flags & 1u) != 0u;
-    let masked = (params.flags & 2u) != 0u;
-    let carried = (params.flags & 4u) != 0u && split == 0u;
-    let store_result = (params.flags & 8u) != 0u;
 
-    let q_item = select(item, 0u, shared_queries) * params.queries;
-    let q_from = (q_item + min(first_query + load_row, last_query)) * params.q_row
-        + params.q_column + head * params.qk_vectors;
-    let k_from = item * params.keys * params.k_row + params.k_column + head * params.qk_vectors;
-    let v_from = item * params.keys * params.v_row + params.v_column + head * params.v_vectors;
+    let q_row = share.q_item * params.queries + min(first_query + load_row, last_query);
+    let q_from = q_row * params.q_row
+        + params.q_column + share.head * params.qk_vectors;
+    let k_from = share.item * params.keys * params.k_row + params.k_column + share.head * params.qk_vectors;
+    let v_from = share.item * params.keys * params.v_row + params.v_column + share.head * params.v_vectors;
     let first_vector = share.column_group * 16u * CHUNKS;
     // Chunks that there are: compilers do not know how many, so they do not write loops over them out.
     let chunks = min(CHUNKS, (params.v_vectors - first_vector + 15u) / 16u);
@@ -111,16 +95,16 @@ fn blocked(
     for (var c = 0u; c < 4u * CHUNKS; c++) {
         acc[c] = vec4<f32>(0.0);
     }
-    if (carried) {
+    if (share.carried) {
         for (var i = 0u; i < min(4u, 4u * params.queries); i++) {
-            let row = item * params.queries + query[i];
-            let at = row * params.stats_row + 2u * head;
+            let row = share.item * params.queries + query[i];
+            let at = row * params.stats_row + 2u * share.head;
             maximum[i] = carry_stats[at];
             sum[i] = select(0.0, carry_stats[at + 1u], tx == 0u);
             for (var c = 0u; c < chunks; c++) {
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
-                    let value = carry[row * params.y_row + head * params.v_vectors + vector];
+                    let value = carry[row * params.y_row + share.head * params.v_vectors + vector];
                     // #unroll
                     for (var n = 0u; n < 4u * CHUNKS; n++) {
                         if (4u * c + i == n) {
@@ -141,16 +125,15 @@ fn blocked(
         tables_b = table_rows(query.y);
         tables_c = table_rows(query.z);
         tables_d = table_rows(query.w);
-        let at = select(item, 0u, shared_queries) * params.scale_row + query;
-        scales = vec4<f32>(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
+        scales = scales_of_rows(share.q_item, query);
     }
 
     let slices = (params.qk_vectors + 3u) / 4u;
     var next_q = load_q(q_from, load_vector);
-    var next_k = load_k(k_from, first_key + load_row, load_vector);
-    for (var key = first_key; key < end_key; key += 32u) {
+    var next_k = load_k(k_from, share.first_key + load_row, load_vector);
+    for (var key = share.first_key; key < share.end_key; key += 32u) {
         // Keys of this tile: compilers do not know how many, so they do not write loops over them out.
-        let keys = min(32u, end_key - key);
+        let keys = min(32u, share.end_key - key);
         // 1. scores
         var score_a = vec4<f32>(0.0);
         var score_b = vec4<f32>(0.0);
@@ -182,21 +165,21 @@ fn blocked(
         let key_a = min(key + tx, params.keys - 1u);
         let key_b = min(key + tx + 16u, params.keys - 1u);
         if (FACTORED == 1u) {
-            score_a += table_scores(item, tables_a, tables_b, tables_c, tables_d, key_a);
-            score_b += table_scores(item, tables_a, tables_b, tables_c, tables_d, key_b);
-            score_a = score_a * scales + table(item, params.constant_row + 1u, key_a);
-            score_b = score_b * scales + table(item, params.constant_row + 1u, key_b);
+            score_a += table_scores(share.item, tables_a, tables_b, tables_c, tables_d, key_a);
+            score_b += table_scores(share.item, tables_a, tables_b, tables_c, tables_d, key_b);
+            score_a = score_a * scales + table(share.item, params.constant_row + 1u, key_a);
+            score_b = score_b * scales + table(share.item, params.constant_row + 1u, key_b);
         } else {
             score_a *= params.scale;
             score_b *= params.scale;
         }
-        if (masked) {
-            let m = item * params.mask_row;
+        if (share.masked) {
+            let m = share.item * params.mask_row;
             score_a = select(vec4<f32>(MASKED), score_a, mask[m + key_a] != 0.0);
             score_b = select(vec4<f32>(MASKED), score_b, mask[m + key_b] != 0.0);
         }
-        let inside_a = key + tx < end_key;
-        let inside_b = key + tx + 16u < end_key;
+        let inside_a = key + tx < share.end_key;
+        let inside_b = key + tx + 16u < share.end_key;
         probability[32u * ty + tx] = max(
             select(vec4<f32>(LOWEST), score_a, inside_a),
             select(vec4<f32>(LOWEST), score_b, inside_b),
@@ -262,10 +245,10 @@ fn blocked(
         total += probability[32u * ty + j];
     }
     var inverse = vec4<f32>(1.0);
-    if (store_result) {
+    if (share.store_result) {
         inverse = select(vec4<f32>(0.0), 1.0 / total, total > vec4<f32>(0.0));
     }
-    let out_item = (split * params.batch + item) * params.queries;
+    let out_item = (share.split * params.batch + share.item) * params.queries;
     for (var i = 0u; i < min(4u, 4u * params.queries); i++) {
         if (wanted[i] < params.queries) {
             for (var c = 0u; c < chunks; c++) {
@@ -278,12 +261,12 @@ fn blocked(
                 }
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
-                    y[(out_item + wanted[i]) * params.y_row + head * params.v_vectors + vector] =
+                    y[(out_item + wanted[i]) * params.y_row + share.head * params.v_vectors + vector] =
                         to_y(sums * inverse[i]);
                 }
             }
-            if (!store_result && tx == 0u && share.column_group == 0u) {
-                store_statistics(out_item + wanted[i], head, maximum[i], total[i]);
+            if (!share.store_result && tx == 0u && share.column_group == 0u) {
+                store_statistics(out_item + wanted[i], share.head, maximum[i], total[i]);
             }
         }
     }

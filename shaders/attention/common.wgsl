@@ -1,21 +1,20 @@
-// What all attentions share: bindings, the work of one workgroup, the tables of factored queries, the
-// statistics of a state.
+// What all attentions share: bindings, the work of one workgroup, the tables of factored queries, the statistics of a
+// state.
 //
-// Factored queries (decoders whose queries are content, table rows of a grid position and a constant):
-// scores get one table entry per axis and key, the row's scale and a number per key.
-// Head widths need not be powers of two: rows are padded with zeros to four, channels beyond are
-// loaded as zeros.
+// Factored queries (decoders whose queries are content, table rows of a grid position and a constant): scores get one
+// table entry per axis and key, the row's scale and a number per key. Head widths need not be powers of two: rows are
+// padded with zeros to four, channels beyond are loaded as zeros.
 //
 // Bindings (rows padded with zeros to four)
 //   0 uniform     Params
 //   1 read        q            [batch or 1, queries, ..] as vectors of four
 //   2 read        k            [batch, keys, ..] as vectors of four
 //   3 read        v            [batch, keys, ..] as vectors of four
-//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent;
-//                              factored queries: their row scales [batch, 1, queries]
-//   5 read        carry        accumulators so far [batch, queries, heads·pad(d_v)] as vectors of four;
-//                              factored queries: tables [batch, table_rows, keys]
-//   6 read        carry_stats  [batch, queries, 2·heads] as f32; factored queries: points [queries, 1]
+//   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent
+//   5 read        carry        accumulators so far [batch, queries, heads·pad(d_v)] as vectors of four
+//   6 read        carry_stats  [batch, queries, 2·heads] as f32
+//                 Factored queries have none of the three, but scales [batch or 1, 1, queries], tables
+//                 [batch, table_rows, keys] and points [queries, 1]: read by scale_of_row, table and point_of
 //   7 read_write  y            [splits·batch, queries, heads·pad(d_v)] as vectors of four
 //   8 read_write  y_stats      [splits·batch, queries, 2·heads] as f32, written unless result is stored
 
@@ -47,8 +46,6 @@ struct Params {
     // workgroups per grid row, and in all
     groups_x: u32,
     groups: u32,
-    unused_a: u32,
-    unused_b: u32,
     // factored queries: axes and the tables' rows of their parts
     dimensions: u32,
     axis_a: u32,
@@ -61,7 +58,6 @@ struct Params {
     table_rows: u32,
     first_position: u32,
     scale_row: u32,
-    unused_c: u32,
 }
 
 alias q4 = vec4<f32>;
@@ -98,20 +94,37 @@ struct Share {
     query_tile: u32,
     column_group: u32,
     head: u32,
+    // of keys and results, and of queries
     item: u32,
+    q_item: u32,
     split: u32,
+    // keys first_key .. end_key
+    first_key: u32,
+    end_key: u32,
+    masked: bool,
+    carried: bool,
+    store_result: bool,
 }
 
 fn share_of(group: u32) -> Share {
     let of_column = group / params.query_tiles;
     let of_head = of_column / params.column_groups;
     let of_item = of_head / params.heads;
+    let item = of_item % params.batch;
+    let split = of_item / params.batch;
+    let first_key = split * params.split_keys;
     return Share(
         group % params.query_tiles,
         of_column % params.column_groups,
         of_head % params.heads,
-        of_item % params.batch,
-        of_item / params.batch,
+        item,
+        select(item, 0u, (params.flags & 1u) != 0u),
+        split,
+        first_key,
+        min(first_key + params.split_keys, params.keys),
+        (params.flags & 2u) != 0u,
+        (params.flags & 4u) != 0u && split == 0u,
+        (params.flags & 8u) != 0u,
     );
 }
 
@@ -126,17 +139,35 @@ fn store_statistics(row: u32, head: u32, maximum: f32, sum: f32) {
     }
 }
 
-// Element `key` of a row of the tables.
-fn table(item: u32, row: u32, key: u32) -> f32 {
-    let at = (item * params.table_rows + row) * params.mask_row + key;
+// Scales of rows of factored queries.
+fn scale_of_row(q_item: u32, query: u32) -> f32 {
+    return mask[q_item * params.scale_row + query];
+}
+
+fn scales_of_rows(q_item: u32, query: vec4<u32>) -> vec4<f32> {
+    let at = q_item * params.scale_row + query;
+    return vec4<f32>(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
+}
+
+// An element of the tables of factored queries, and element `key` of a row of them.
+fn table_element(at: u32) -> f32 {
     return carry[at / 4u][at % 4u];
+}
+
+fn table(item: u32, row: u32, key: u32) -> f32 {
+    return table_element((item * params.table_rows + row) * params.mask_row + key);
+}
+
+// Grid position of a factored query, where they are given query by query.
+fn point_of(query: u32) -> u32 {
+    return u32(max(carry_stats[4u * query], 0.0));
 }
 
 // Rows of the tables of a query: one per axis.
 fn table_rows(query: u32) -> vec3<u32> {
     var position = params.first_position + query;
     if ((params.flags & 16u) != 0u) {
-        position = u32(max(carry_stats[4u * query], 0.0));
+        position = point_of(query);
     }
     var index = vec3<u32>(position % params.axis_a, 0u, 0u);
     if (params.dimensions == 2u) {

@@ -1,74 +1,35 @@
-// attention on cooperative matrices: both products of softmax attention with cooperative matrices of f16.
+// attention on cooperative matrices of f16: both products of softmax attention.
 //
 // Algorithm. That of `attention/tiled`, with tiles of 32 queries × 64 keys and eight subgroups:
-//   1. scores: 32 channels of queries and keys at a time pass through workgroup memory as f16; each
-//      subgroup multiplies a part of the tile and stores it as f32;
-//   2. softmax: eight invocations a query; probabilities become f16, and it is those that are
-//      summed up, so that their rounding cancels in the quotient;
-//   3. context: 64 value columns at a time, the product of the tile alone; the accumulators, which have
-//      to be rescaled element by element, stay in the registers of the invocations: rows ty and ty + 16,
-//      vector tx.
+//   1. scores: 32 channels of queries and keys at a time pass through workgroup memory as f16; each subgroup
+//      multiplies a part of the tile and stores it as f32;
+//   2. softmax: eight invocations a query; probabilities become f16, and it is those that are summed up, so that
+//      their rounding cancels in the quotient;
+//   3. context: 64 value columns at a time, the product of the tile alone; the accumulators, which have to be
+//      rescaled element by element, stay in the registers of the invocations: rows ty and ty + 16, vector tx.
 //
 // Bindings: see `attention/common`; arrays of f16 are native ones here.
-//
-// Workgroup bytes: 9 KiB slices + 8 KiB scores + 4.5 KiB probabilities + 1.1 KiB maxima. Rows of slices
-// are padded so that eight rows of a fragment begin in different banks.
-//
+// Workgroup bytes: 9 KiB slices + 8 KiB scores + 4.5 KiB probabilities + 1.1 KiB maxima. Rows of slices are padded so
+// that eight rows of a fragment begin in different banks.
 // Numerics: products of f16 numbers are exact in f32; scores, statistics and accumulators are f32.
 //
-// Needs subgroups of exactly 32. Control flow around matrix operations is uniform. No device has run
-// this yet.
+// Needs subgroups of exactly 32. Control flow around cooperative operations is uniform.
 
-enable f16;
-enable wgpu_cooperative_matrix;
-
+// #import common/coop
 // #import attention/common
 
-// Elements of a fragment's side: 16 where drivers speak of 16×16×16, 8 on Metal.
-const FRAGMENT: u32 = 16u;
-// Vectors of a fragment's row.
-// #if FRAGMENT == 8
-const FRAGMENT_VECTORS: u32 = 2u;
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sums = coop_mat8x8<f32, C>;
-// #else
-const FRAGMENT_VECTORS: u32 = 4u;
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sums = coop_mat16x16<f32, C>;
-// #endif
 // Fragments of a subgroup, side by side, and subgroups side by side.
-// #if FRAGMENT == 8
-const FRAGMENTS: u32 = 4u;
-const SUBGROUP_COLS: u32 = 2u;
-// #else
-const FRAGMENTS: u32 = 1u;
-const SUBGROUP_COLS: u32 = 4u;
-// #endif
+const FRAGMENTS: u32 = 256u / FRAGMENT / FRAGMENT;
+const SUBGROUP_COLS: u32 = FRAGMENT / 4u;
 // Fragments along 32 channels, and along 64 keys.
-// #if FRAGMENT == 8
-const CHANNEL_STEPS: u32 = 4u;
-const KEY_STEPS: u32 = 8u;
-// #else
-const CHANNEL_STEPS: u32 = 2u;
-const KEY_STEPS: u32 = 4u;
-// #endif
+const CHANNEL_STEPS: u32 = 32u / FRAGMENT;
+const KEY_STEPS: u32 = 64u / FRAGMENT;
 // Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
 const CHUNKS: u32 = 1u;
 // Vectors from one row to the next: of queries and keys, of probabilities and values.
 const NARROW_ROW: u32 = 10u;
 const WIDE_ROW: u32 = 18u;
 
-// What workgroup memory of f16 is made of, and how many make a vector: Metal loads matrices from
-// scalars alone.
-// #if FRAGMENT == 8
-alias Unit = f16;
-const UNITS: u32 = 4u;
-// #else
-alias Unit = vec4<f16>;
-const UNITS: u32 = 1u;
-// #endif
 // 32 queries, then 64 keys; or 64 rows of values.
 var<workgroup> slice: array<Unit, UNITS * 64u * WIDE_ROW>;
 var<workgroup> probability: array<Unit, UNITS * 32u * WIDE_ROW>;
@@ -78,34 +39,27 @@ var<workgroup> scores: array<f32, 2048>;
 var<workgroup> exchange: array<f32, 256>;
 var<workgroup> of_query: array<f32, 32>;
 
+// #if FRAGMENT == 8
 fn put(at: u32, v: vec4<f16>) {
-    // #if FRAGMENT == 8
     slice[4u * at] = v.x;
     slice[4u * at + 1u] = v.y;
     slice[4u * at + 2u] = v.z;
     slice[4u * at + 3u] = v.w;
-    // #else
-    slice[at] = v;
-    // #endif
 }
 
 fn put_probability(at: u32, v: vec4<f16>) {
-    // #if FRAGMENT == 8
     probability[4u * at] = v.x;
     probability[4u * at + 1u] = v.y;
     probability[4u * at + 2u] = v.z;
     probability[4u * at + 3u] = v.w;
-    // #else
-    probability[at] = v;
-    // #endif
 }
-
-fn to_f16(v: vec4<f32>) -> vec4<f16> {
-    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
+// #else
+fn put(at: u32, v: vec4<f16>) { slice[at] = v; }
+fn put_probability(at: u32, v: vec4<f16>) { probability[at] = v; }
+// #endif
 
 @compute @workgroup_size(256)
-fn matrix(
+fn coop(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
@@ -115,10 +69,6 @@ fn matrix(
         return;
     }
     let share = share_of(group);
-    let head = share.head;
-    let item = share.item;
-    let split = share.split;
-
     // As the owner of accumulators.
     let tx = local % 16u;
     let ty = local / 16u;
@@ -128,18 +78,12 @@ fn matrix(
     let first_query = 32u * share.query_tile;
     let last_query = params.queries - 1u;
     let last_key = params.keys - 1u;
-    let first_key = split * params.split_keys;
-    let end_key = min(first_key + params.split_keys, params.keys);
-    let shared_queries = (params.flags & 1u) != 0u;
-    let masked = (params.flags & 2u) != 0u;
-    let carried = (params.flags & 4u) != 0u && split == 0u;
-    let store_result = (params.flags & 8u) != 0u;
 
     let own_query = min(first_query + own_row, last_query);
-    let q_from = (select(item, 0u, shared_queries) * params.queries + own_query) * params.q_row
-        + params.q_column + head * params.qk_vectors;
-    let k_head = params.k_column + head * params.qk_vectors;
-    let v_head = params.v_column + head * params.v_vectors;
+    let q_from = (share.q_item * params.queries + own_query) * params.q_row
+        + params.q_column + share.head * params.qk_vectors;
+    let k_head = params.k_column + share.head * params.qk_vectors;
+    let v_head = params.v_column + share.head * params.v_vectors;
     let first_vector = share.column_group * 16u * CHUNKS;
 
     var maximum = LOWEST;
@@ -149,20 +93,20 @@ fn matrix(
     for (var c = 0u; c < 2u * CHUNKS; c++) {
         acc[c] = vec4<f32>(0.0);
     }
-    if (carried) {
-        let at = (item * params.queries + own_query) * params.stats_row + 2u * head;
+    if (share.carried) {
+        let at = (share.item * params.queries + own_query) * params.stats_row + 2u * share.head;
         maximum = carry_stats[at];
         if (own_part == 0u) {
             sum = carry_stats[at + 1u];
         }
         // #unroll
         for (var r = 0u; r < 2u; r++) {
-            let row = item * params.queries + min(first_query + ty + 16u * r, last_query);
+            let row = share.item * params.queries + min(first_query + ty + 16u * r, last_query);
             // #unroll
             for (var c = 0u; c < CHUNKS; c++) {
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
-                    acc[2u * c + r] = carry[row * params.y_row + head * params.v_vectors + vector];
+                    acc[2u * c + r] = carry[row * params.y_row + share.head * params.v_vectors + vector];
                 }
             }
         }
@@ -171,16 +115,16 @@ fn matrix(
     var scale = params.scale;
     if (FACTORED == 1u) {
         tables = table_rows(own_query);
-        scale = mask[select(item, 0u, shared_queries) * params.scale_row + own_query];
+        scale = scale_of_row(share.q_item, own_query);
     }
 
     // Where this subgroup's fragments are.
     let fragment_row = subgroup / SUBGROUP_COLS * FRAGMENT;
     let fragment_column = subgroup % SUBGROUP_COLS * (FRAGMENTS * FRAGMENT);
 
-    let tiles = (end_key - min(first_key, end_key) + 63u) / 64u;
+    let tiles = (share.end_key - min(share.first_key, share.end_key) + 63u) / 64u;
     for (var tile = 0u; tile < tiles; tile++) {
-        let key = first_key + 64u * tile;
+        let key = share.first_key + 64u * tile;
         // 1. scores
         var products: array<Sums, FRAGMENTS>;
         // #unroll
@@ -198,7 +142,7 @@ fn matrix(
             for (var i = 0u; i < 2u; i++) {
                 var key_value = vec4<f32>(0.0);
                 if (inside) {
-                    let row = item * params.keys + min(key + own_row + 32u * i, last_key);
+                    let row = share.item * params.keys + min(key + own_row + 32u * i, last_key);
                     key_value = from_k(k[row * params.k_row + k_head + d + own_part]);
                 }
                 put((32u + own_row + 32u * i) * NARROW_ROW + own_part, to_f16(key_value));
@@ -236,16 +180,16 @@ fn matrix(
             let real_key = min(wanted, last_key);
             var score = scores[own_row * 64u + 8u * own_part + e];
             if (FACTORED == 1u) {
-                score = (score + table_score(item, tables, real_key)) * scale
-                    + table(item, params.constant_row + 1u, real_key);
+                score = (score + table_score(share.item, tables, real_key)) * scale
+                    + table(share.item, params.constant_row + 1u, real_key);
             } else {
                 score *= scale;
             }
-            if (masked) {
-                score = select(score, MASKED, mask[item * params.mask_row + real_key] == 0.0);
+            if (share.masked) {
+                score = select(score, MASKED, mask[share.item * params.mask_row + real_key] == 0.0);
             }
             s[e] = score;
-            own_maximum = select(own_maximum, max(own_maximum, score), wanted < end_key);
+            own_maximum = select(own_maximum, max(own_maximum, score), wanted < share.end_key);
         }
         exchange[local] = own_maximum;
         workgroupBarrier();
@@ -265,7 +209,7 @@ fn matrix(
             var p = vec4<f32>(0.0);
             // #unroll
             for (var e = 0u; e < 4u; e++) {
-                let inside = key + 8u * own_part + 4u * h + e < end_key;
+                let inside = key + 8u * own_part + 4u * h + e < share.end_key;
                 p[e] = select(0.0, exp(s[4u * h + e] - maximum), inside);
             }
             let rounded = vec4<f16>(p);
@@ -281,7 +225,7 @@ fn matrix(
                 let vector = first_vector + 16u * c + tx;
                 var value = vec4<f32>(0.0);
                 if (vector < params.v_vectors) {
-                    let row = item * params.keys + min(key + ty + 16u * i, last_key);
+                    let row = share.item * params.keys + min(key + ty + 16u * i, last_key);
                     value = from_v(v[row * params.v_row + v_head + vector]);
                 }
                 put((ty + 16u * i) * WIDE_ROW + tx, to_f16(value));
@@ -328,7 +272,7 @@ fn matrix(
         of_query[own_row] = maximum;
     }
     workgroupBarrier();
-    let out_item = (split * params.batch + item) * params.queries;
+    let out_item = (share.split * params.batch + share.item) * params.queries;
     // #unroll
     for (var r = 0u; r < 2u; r++) {
         let row = ty + 16u * r;
@@ -339,7 +283,7 @@ fn matrix(
             total += exchange[8u * row + e];
         }
         var inverse = 1.0;
-        if (store_result) {
+        if (share.store_result) {
             inverse = select(0.0, 1.0 / total, total > 0.0);
         }
         if (query < params.queries) {
@@ -347,12 +291,12 @@ fn matrix(
             for (var c = 0u; c < CHUNKS; c++) {
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
-                    y[(out_item + query) * params.y_row + head * params.v_vectors + vector] =
+                    y[(out_item + query) * params.y_row + share.head * params.v_vectors + vector] =
                         to_y(acc[2u * c + r] * inverse);
                 }
             }
-            if (!store_result && tx == 0u && share.column_group == 0u) {
-                store_statistics(out_item + query, head, of_query[row], total);
+            if (!share.store_result && tx == 0u && share.column_group == 0u) {
+                store_statistics(out_item + query, share.head, of_query[row], total);
             }
         }
     }

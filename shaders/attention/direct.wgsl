@@ -1,86 +1,61 @@
 // attention, for software adapters: softmax attention with online softmax, without workgroup memory or barriers.
 //
-// Algorithm. The lanes of a workgroup are the slots of one CPU vector. A lane computes four neighbouring
-// queries, as the components of its vectors, so that no maximum or sum crosses lanes; the workgroup computes
-// 32 queries of one head of one item, a part of the keys (split) and all value columns. KEY_TILE keys at a time:
+// Algorithm. The lanes of a workgroup are the slots of one CPU vector. A lane computes four neighbouring queries, as
+// the components of its vectors, so that no maximum or sum crosses lanes; the workgroup computes 32 queries of one
+// head of one item, a part of the keys (split) and all value columns. KEY_TILE keys at a time:
 //   1. scores: every key's vector times four queries;
 //   2. softmax: masks, tables of factored queries, maxima, exponentials;
 //   3. context: four queries × one vector of value columns at a time; the accumulators are in y.
-// Software adapters load element by element and lane by lane, and what their compilers need grows faster
-// than the number of loads in the text. So with BROADCAST, where a workgroup is one subgroup, each lane
-// loads the vector of one key and all lanes receive it from there; otherwise every lane loads it from
-// the same address. Step 2 is a loop over groups of eight keys for the same reason.
+// Software adapters load element by element and lane by lane, and what their compilers need grows faster than the
+// number of loads in the text. So with BROADCAST, where a workgroup is one subgroup, each lane loads the vector of
+// one key and all lanes receive it from there; otherwise every lane loads it from the same address. Step 2 is a loop
+// over groups of eight keys for the same reason.
 //
-// Factored queries and bindings: see `attention/common`.
-//
-// Workgroup bytes: none.
-//
-// Numerics: f32; q, k and v may be stored as f16 (a variant's choice), y may not. Masked keys get the finite
-// score -1e30, the running maximum starts at -3e38; no infinity or NaN is relied on. Keys beyond the end have
-// weight exactly zero. Sums of a tile are made before they join the sums so far: 182,528 keys one by one
-// would cost 50 times the rounding error.
+// Factored queries and bindings: see `attention/common`. Workgroup bytes: none.
+// Numerics: those of `attention/tiled`, but y is not stored as f16, as it holds the accumulators.
 
+// #import common/lanes
 // #import attention/common
 
-// Keys of a tile, a multiple of eight.
-const KEY_TILE: u32 = 8u;
-// Whether keys and values pass from lane to lane. A workgroup is one subgroup then.
-const BROADCAST: u32 = 0u;
-const GROUPS: u32 = KEY_TILE / 8u;
-
 @compute @workgroup_size(8)
-fn direct(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let head = share.head;
-    let item = share.item;
-    let split = share.split;
-
     let last_query = params.queries - 1u;
-    let first_key = split * params.split_keys;
-    let end_key = min(first_key + params.split_keys, params.keys);
     let last_key = params.keys - 1u;
-    let masked = (params.flags & 2u) != 0u;
-    let carried = (params.flags & 4u) != 0u && split == 0u;
-    let store_result = (params.flags & 8u) != 0u;
-    let q_item = select(item, 0u, (params.flags & 1u) != 0u);
 
     let wanted = 32u * share.query_tile + 4u * local + vec4<u32>(0u, 1u, 2u, 3u);
     let query = min(wanted, vec4<u32>(last_query));
     // Which of the queries exist.
     let real = wanted < vec4<u32>(params.queries);
-    let q_at = (q_item * params.queries + query) * params.q_row + params.q_column + head * params.qk_vectors;
-    let in_row = item * params.queries + query;
-    let out_row = (split * params.batch + item) * params.queries + query;
-    let y_at = out_row * params.y_row + head * params.v_vectors;
+    let q_at = (share.q_item * params.queries + query) * params.q_row + params.q_column + share.head * params.qk_vectors;
+    let in_row = share.item * params.queries + query;
+    let out_row = (share.split * params.batch + share.item) * params.queries + query;
+    let y_at = out_row * params.y_row + share.head * params.v_vectors;
     var maximum = vec4<f32>(LOWEST);
     var sum = vec4<f32>(0.0);
-    if (carried) {
-        let at = in_row * params.stats_row + 2u * head;
+    if (share.carried) {
+        let at = in_row * params.stats_row + 2u * share.head;
         maximum = vec4<f32>(carry_stats[at.x], carry_stats[at.y], carry_stats[at.z], carry_stats[at.w]);
         sum = vec4<f32>(
             carry_stats[at.x + 1u], carry_stats[at.y + 1u], carry_stats[at.z + 1u], carry_stats[at.w + 1u],
         );
     }
-    let carry_at = in_row * params.y_row + head * params.v_vectors;
+    let carry_at = in_row * params.y_row + share.head * params.v_vectors;
     // #if FACTORED == 1
     // First elements of the tables' rows of the queries, and their scales.
     let rows_x = table_rows(query.x);
     let rows_y = table_rows(query.y);
     let rows_z = table_rows(query.z);
     let rows_w = table_rows(query.w);
-    let first_table = vec4<u32>(item * params.table_rows);
+    let first_table = vec4<u32>(share.item * params.table_rows);
     let table_a = (first_table + vec4<u32>(rows_x.x, rows_y.x, rows_z.x, rows_w.x)) * params.mask_row;
     let table_b = (first_table + vec4<u32>(rows_x.y, rows_y.y, rows_z.y, rows_w.y)) * params.mask_row;
     let table_c = (first_table + vec4<u32>(rows_x.z, rows_y.z, rows_z.z, rows_w.z)) * params.mask_row;
-    let scale_at = vec4<u32>(q_item * params.scale_row) + query;
-    let scales = vec4<f32>(mask[scale_at.x], mask[scale_at.y], mask[scale_at.z], mask[scale_at.w]);
+    let scales = scales_of_rows(share.q_item, query);
     // #endif
 
     // GROUPS, as there are queries; compilers do not know that, so they do not write the loops out.
@@ -88,9 +63,9 @@ fn direct(
     // Scores, then probabilities: components are queries.
     var s: array<vec4<f32>, KEY_TILE>;
     // One tile at least, as the first begins the accumulators and the last ends them.
-    for (var key = first_key; key < max(end_key, first_key + 1u); key += KEY_TILE) {
+    for (var key = share.first_key; key < max(share.end_key, share.first_key + 1u); key += KEY_TILE) {
         // 1. scores
-        let k_head = params.k_column + head * params.qk_vectors;
+        let k_head = params.k_column + share.head * params.qk_vectors;
         // #unroll
         for (var j = 0u; j < KEY_TILE; j++) {
             s[j] = vec4<f32>(0.0);
@@ -108,14 +83,14 @@ fn direct(
             // #unroll
             for (var h = 0u; h < GROUPS; h++) {
                 // #if BROADCAST == 1
-                let own = load_k(item, key + 8u * h + local, k_head + d);
+                let own = load_k(share.item, key + 8u * h + local, k_head + d);
                 // #endif
                 // #unroll
                 for (var j = 0u; j < 8u; j++) {
                     // #if BROADCAST == 1
                     let row = subgroupBroadcast(own, j);
                     // #else
-                    let row = load_k(item, key + 8u * h + j, k_head + d);
+                    let row = load_k(share.item, key + 8u * h + j, k_head + d);
                     // #endif
                     s[8u * h + j] += row.x * c0 + row.y * c1 + row.z * c2 + row.w * c3;
                 }
@@ -137,7 +112,7 @@ fn direct(
             // #if FACTORED == 1
             // #unroll
             for (var j = 0u; j < 8u; j++) {
-                score[j] += table(item, params.constant_row, min(at + j, last_key));
+                score[j] += table(share.item, params.constant_row, min(at + j, last_key));
             }
             for (var a = 0u; a < params.dimensions; a++) {
                 let rows = select(select(table_c, table_b, a == 1u), table_a, a == 0u);
@@ -148,7 +123,7 @@ fn direct(
             }
             // #unroll
             for (var j = 0u; j < 8u; j++) {
-                score[j] = score[j] * scales + table(item, params.constant_row + 1u, min(at + j, last_key));
+                score[j] = score[j] * scales + table(share.item, params.constant_row + 1u, min(at + j, last_key));
             }
             // #else
             // #unroll
@@ -156,16 +131,16 @@ fn direct(
                 score[j] *= params.scale;
             }
             // #endif
-            if (masked) {
+            if (share.masked) {
                 // #unroll
                 for (var j = 0u; j < 8u; j++) {
-                    let keep = mask[item * params.mask_row + min(at + j, last_key)] != 0.0;
+                    let keep = mask[share.item * params.mask_row + min(at + j, last_key)] != 0.0;
                     score[j] = select(vec4<f32>(MASKED), score[j], keep);
                 }
             }
             // #unroll
             for (var j = 0u; j < 8u; j++) {
-                maximum = select(maximum, max(maximum, score[j]), at + j < end_key);
+                maximum = select(maximum, max(maximum, score[j]), at + j < share.end_key);
                 // #unroll
                 for (var h = 0u; h < GROUPS; h++) {
                     s[8u * h + j] = select(s[8u * h + j], score[j], g == h);
@@ -182,7 +157,7 @@ fn direct(
                 for (var h = 0u; h < GROUPS; h++) {
                     score = select(score, s[8u * h + j], g == h);
                 }
-                let p = select(vec4<f32>(0.0), exp(score - maximum), key + 8u * g + j < end_key);
+                let p = select(vec4<f32>(0.0), exp(score - maximum), key + 8u * g + j < share.end_key);
                 tile_sum += p;
                 // #unroll
                 for (var h = 0u; h < GROUPS; h++) {
@@ -192,11 +167,11 @@ fn direct(
         }
         sum = sum * factor + tile_sum;
         var inverse = vec4<f32>(1.0);
-        if (store_result && key + KEY_TILE >= end_key) {
+        if (share.store_result && key + KEY_TILE >= share.end_key) {
             inverse = select(vec4<f32>(0.0), 1.0 / sum, sum > vec4<f32>(0.0));
         }
         // 3. context: one vector of queries per value column
-        let v_head = params.v_column + head * params.v_vectors;
+        let v_head = params.v_column + share.head * params.v_vectors;
         for (var c = 0u; c < params.v_vectors; c++) {
             var o0 = vec4<f32>(0.0);
             var o1 = vec4<f32>(0.0);
@@ -205,14 +180,14 @@ fn direct(
             // #unroll
             for (var h = 0u; h < GROUPS; h++) {
                 // #if BROADCAST == 1
-                let own = load_v(item, key + 8u * h + local, v_head + c);
+                let own = load_v(share.item, key + 8u * h + local, v_head + c);
                 // #endif
                 // #unroll
                 for (var j = 0u; j < 8u; j++) {
                     // #if BROADCAST == 1
                     let row = subgroupBroadcast(own, j);
                     // #else
-                    let row = load_v(item, key + 8u * h + j, v_head + c);
+                    let row = load_v(share.item, key + 8u * h + j, v_head + c);
                     // #endif
                     let p = s[8u * h + j];
                     o0 += row.x * p;
@@ -226,12 +201,12 @@ fn direct(
             var b = vec4<f32>(0.0);
             var d = vec4<f32>(0.0);
             var e = vec4<f32>(0.0);
-            if (key > first_key) {
+            if (key > share.first_key) {
                 a = from_y(y[at.x]);
                 b = from_y(y[at.y]);
                 d = from_y(y[at.z]);
                 e = from_y(y[at.w]);
-            } else if (carried) {
+            } else if (share.carried) {
                 a = carry[carry_at.x + c];
                 b = carry[carry_at.y + c];
                 d = carry[carry_at.z + c];
@@ -247,10 +222,10 @@ fn direct(
         }
     }
 
-    if (!store_result) {
+    if (!share.store_result) {
         for (var e = 0u; e < min(4u, params.queries); e++) {
             if (real[e]) {
-                store_statistics(out_row[e], head, maximum[e], sum[e]);
+                store_statistics(out_row[e], share.head, maximum[e], sum[e]);
             }
         }
     }
@@ -267,23 +242,11 @@ fn load_v(item: u32, key: u32, vector: u32) -> vec4<f32> {
 
 // Four elements of the tables.
 fn gather(at: vec4<u32>) -> vec4<f32> {
-    return vec4<f32>(
-        carry[at.x / 4u][at.x % 4u],
-        carry[at.y / 4u][at.y % 4u],
-        carry[at.z / 4u][at.z % 4u],
-        carry[at.w / 4u][at.w % 4u],
-    );
+    return vec4<f32>(table_element(at.x), table_element(at.y), table_element(at.z), table_element(at.w));
 }
 
 // Stores one vector of each of four rows that exist.
-fn store4(
-    at: vec4<u32>,
-    real: vec4<bool>,
-    a0: vec4<f32>,
-    a1: vec4<f32>,
-    a2: vec4<f32>,
-    a3: vec4<f32>,
-) {
+fn store4(at: vec4<u32>, real: vec4<bool>, a0: vec4<f32>, a1: vec4<f32>, a2: vec4<f32>, a3: vec4<f32>) {
     if (real.x) {
         y[at.x] = to_y(a0);
     }

@@ -1,24 +1,22 @@
 // attention: softmax attention with online softmax; the score matrix exists only as one tile.
 //
-// Algorithm (flash attention with a spread accumulator). 256 invocations compute 32 queries of one head of one
-// item, up to 64·CHUNKS value columns and a part of the keys (split). For each tile of 32 keys:
-//   1. scores: the head's channels pass through workgroup memory 32 at a time, as in a GEMM; an
-//      invocation computes queries ty, ty + 16 and keys tx, tx + 16;
-//   2. the row maximum is exchanged, the scores become probabilities in workgroup memory, the
-//      accumulators are rescaled;
-//   3. context: 64 value columns at a time; an invocation computes its two queries × one vector per
-//      64 columns, so that the 32 × d_v accumulator is spread over the registers of the workgroup.
+// Algorithm (flash attention with a spread accumulator). 256 invocations compute 32 queries of one head of one item,
+// up to 64·CHUNKS value columns and a part of the keys (split). For each tile of 32 keys:
+//   1. scores: the head's channels pass through workgroup memory 32 at a time, as in a GEMM; an invocation computes
+//      queries ty, ty + 16 and keys tx, tx + 16;
+//   2. the row maximum is exchanged, the scores become probabilities in workgroup memory, the accumulators are
+//      rescaled;
+//   3. context: 64 value columns at a time; an invocation computes its two queries × one vector per 64 columns, so
+//      that the 32 × d_v accumulator is spread over the registers of the workgroup.
 // Loops around loads of workgroup memory stay loops, as some compilers need time that grows faster than the number of
 // loads in the text.
 //
 // Bindings and factored queries: see `attention/common`.
-//
 // Workgroup bytes: 8 KiB (query and key slices, or value slice) + 4 KiB probabilities + 2 KiB maxima.
-//
-// Numerics: f32. q, k, v and the result may be stored as f16 (a variant's choice), states never. Masked keys
-// get the finite score -1e30, the running maximum starts at -3e38; no infinity or NaN is relied on. Keys
-// beyond the end have weight exactly zero. Sums of a tile are made before they join the sums so far: 182,528
-// keys one by one would cost 50 times the rounding error.
+// Numerics: f32. q, k, v and the result may be stored as f16 (a variant's choice), states never. Masked keys get the
+// finite score -1e30, the running maximum starts at -3e38; no infinity or NaN is relied on. Keys beyond the end have
+// weight exactly zero. Sums of a tile are made before they join the sums so far: 182,528 keys one by one would cost
+// 50 times the rounding error.
 
 // #import common/dot
 // #import attention/common
@@ -36,34 +34,20 @@ var<workgroup> probability: array<f32, 1024>;
 var<workgroup> exchange: array<f32, 512>;
 
 @compute @workgroup_size(256)
-fn tiled(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let head = share.head;
-    let item = share.item;
-    let split = share.split;
-
     let tx = local % 16u;
     let ty = local / 16u;
     let first_query = 32u * share.query_tile;
     let last_query = params.queries - 1u;
-    let first_key = split * params.split_keys;
-    let end_key = min(first_key + params.split_keys, params.keys);
-    let shared_queries = (params.flags & 1u) != 0u;
-    let masked = (params.flags & 2u) != 0u;
-    let carried = (params.flags & 4u) != 0u && split == 0u;
-    let store_result = (params.flags & 8u) != 0u;
 
-    let q_item = select(item, 0u, shared_queries) * params.queries;
-    let q_head = params.q_column + head * params.qk_vectors;
-    let k_head = params.k_column + head * params.qk_vectors;
-    let v_head = params.v_column + head * params.v_vectors;
+    let q_head = params.q_column + share.head * params.qk_vectors;
+    let k_head = params.k_column + share.head * params.qk_vectors;
+    let v_head = params.v_column + share.head * params.v_vectors;
     let first_vector = share.column_group * 16u * CHUNKS;
     // Chunks that there are: compilers do not know how many, so they do not write loops over them out.
     let chunks = min(CHUNKS, (params.v_vectors - first_vector + 15u) / 16u);
@@ -76,11 +60,11 @@ fn tiled(
     for (var c = 0u; c < 2u * CHUNKS; c++) {
         acc[c] = vec4<f32>(0.0);
     }
-    let row_a = item * params.queries + min(first_query + ty, last_query);
-    let row_b = item * params.queries + min(first_query + ty + 16u, last_query);
-    if (carried) {
-        let a = row_a * params.stats_row + 2u * head;
-        let b = row_b * params.stats_row + 2u * head;
+    let row_a = share.item * params.queries + min(first_query + ty, last_query);
+    let row_b = share.item * params.queries + min(first_query + ty + 16u, last_query);
+    if (share.carried) {
+        let a = row_a * params.stats_row + 2u * share.head;
+        let b = row_b * params.stats_row + 2u * share.head;
         maximum = vec2<f32>(carry_stats[a], carry_stats[b]);
         if (tx == 0u) {
             sum = vec2<f32>(carry_stats[a + 1u], carry_stats[b + 1u]);
@@ -88,8 +72,8 @@ fn tiled(
         for (var c = 0u; c < chunks; c++) {
             let vector = first_vector + 16u * c + tx;
             if (vector < params.v_vectors) {
-                let a = carry[row_a * params.y_row + head * params.v_vectors + vector];
-                let b = carry[row_b * params.y_row + head * params.v_vectors + vector];
+                let a = carry[row_a * params.y_row + share.head * params.v_vectors + vector];
+                let b = carry[row_b * params.y_row + share.head * params.v_vectors + vector];
                 // #unroll
                 for (var n = 0u; n < CHUNKS; n++) {
                     if (c == n) {
@@ -109,19 +93,19 @@ fn tiled(
         let b = min(first_query + ty + 16u, last_query);
         tables_a = table_rows(a);
         tables_b = table_rows(b);
-        let scale_item = select(item, 0u, shared_queries) * params.scale_row;
-        scales = vec2<f32>(mask[scale_item + a], mask[scale_item + b]);
+        scales = vec2<f32>(scale_of_row(share.q_item, a), scale_of_row(share.q_item, b));
     }
 
     let load_row = local / 8u;
     let load_vector = local % 8u;
-    let q_from = (q_item + min(first_query + load_row, last_query)) * params.q_row + q_head;
+    let q_row = share.q_item * params.queries + min(first_query + load_row, last_query);
+    let q_from = q_row * params.q_row + q_head;
 
-    for (var key = first_key; key < end_key; key += 32u) {
+    for (var key = share.first_key; key < share.end_key; key += 32u) {
         // Keys of this tile: compilers do not know how many, so they do not write loops over them out.
-        let keys = min(32u, end_key - key);
+        let keys = min(32u, share.end_key - key);
         // 1. scores
-        let k_from = (item * params.keys + min(key + load_row, params.keys - 1u)) * params.k_row + k_head;
+        let k_from = (share.item * params.keys + min(key + load_row, params.keys - 1u)) * params.k_row + k_head;
         var s00 = 0.0;
         var s01 = 0.0;
         var s10 = 0.0;
@@ -163,16 +147,16 @@ fn tiled(
         if (FACTORED == 1u) {
             let a = min(key_a, params.keys - 1u);
             let b = min(key_b, params.keys - 1u);
-            score_a += vec2<f32>(table_score(item, tables_a, a), table_score(item, tables_b, a));
-            score_b += vec2<f32>(table_score(item, tables_a, b), table_score(item, tables_b, b));
-            score_a = score_a * scales + table(item, params.constant_row + 1u, a);
-            score_b = score_b * scales + table(item, params.constant_row + 1u, b);
+            score_a += vec2<f32>(table_score(share.item, tables_a, a), table_score(share.item, tables_b, a));
+            score_b += vec2<f32>(table_score(share.item, tables_a, b), table_score(share.item, tables_b, b));
+            score_a = score_a * scales + table(share.item, params.constant_row + 1u, a);
+            score_b = score_b * scales + table(share.item, params.constant_row + 1u, b);
         } else {
             score_a *= params.scale;
             score_b *= params.scale;
         }
-        if (masked) {
-            let m = item * params.mask_row;
+        if (share.masked) {
+            let m = share.item * params.mask_row;
             if (mask[m + min(key_a, params.keys - 1u)] == 0.0) {
                 score_a = vec2<f32>(MASKED);
             }
@@ -180,12 +164,9 @@ fn tiled(
                 score_b = vec2<f32>(MASKED);
             }
         }
-        let inside_a = key_a < end_key;
-        let inside_b = key_b < end_key;
-        let own = max(
-            select(vec2<f32>(LOWEST), score_a, inside_a),
-            select(vec2<f32>(LOWEST), score_b, inside_b),
-        );
+        let inside_a = key_a < share.end_key;
+        let inside_b = key_b < share.end_key;
+        let own = max(select(vec2<f32>(LOWEST), score_a, inside_a), select(vec2<f32>(LOWEST), score_b, inside_b));
         exchange[ty * 16u + tx] = own.x;
         exchange[(ty + 16u) * 16u + tx] = own.y;
         workgroupBarrier();
@@ -210,7 +191,7 @@ fn tiled(
             var va = vec4<f32>(0.0);
             var vb = vec4<f32>(0.0);
             if (vector < params.v_vectors) {
-                let base = item * params.keys;
+                let base = share.item * params.keys;
                 va = from_v(v[(base + min(key + ty, params.keys - 1u)) * params.v_row + v_head + vector]);
                 vb = from_v(v[(base + min(key + ty + 16u, params.keys - 1u)) * params.v_row + v_head + vector]);
             }
@@ -247,10 +228,10 @@ fn tiled(
         total += vec2<f32>(exchange[ty * 16u + i], exchange[(ty + 16u) * 16u + i]);
     }
     var inverse = vec2<f32>(1.0);
-    if (store_result) {
+    if (share.store_result) {
         inverse = select(vec2<f32>(0.0), 1.0 / total, total > vec2<f32>(0.0));
     }
-    let out_item = (split * params.batch + item) * params.queries;
+    let out_item = (share.split * params.batch + share.item) * params.queries;
     for (var r = 0u; r < min(2u, 2u * params.queries); r++) {
         let query = first_query + ty + 16u * r;
         let scale = select(inverse.x, inverse.y, r == 1u);
@@ -265,12 +246,12 @@ fn tiled(
                 }
                 let vector = first_vector + 16u * c + tx;
                 if (vector < params.v_vectors) {
-                    y[(out_item + query) * params.y_row + head * params.v_vectors + vector] = to_y(sums * scale);
+                    y[(out_item + query) * params.y_row + share.head * params.v_vectors + vector] = to_y(sums * scale);
                 }
             }
-            if (!store_result && tx == 0u && share.column_group == 0u) {
+            if (!share.store_result && tx == 0u && share.column_group == 0u) {
                 store_statistics(
-                    out_item + query, head, select(maximum.x, maximum.y, r == 1u), select(total.x, total.y, r == 1u),
+                    out_item + query, share.head, select(maximum.x, maximum.y, r == 1u), select(total.x, total.y, r == 1u),
                 );
             }
         }

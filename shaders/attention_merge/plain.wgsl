@@ -1,7 +1,7 @@
 // attention_merge: exact merge of attention states of disjoint key sets, in rising order of the parts.
 //
-// Algorithm. For each query and head: M = max m_p, L = Σ l_p e^(m_p − M), A = Σ a_p e^(m_p − M); the
-// result is A / L, or the state (A, M, L).
+// Algorithm. For each query and head: M = max m_p, L = Σ l_p e^(m_p − M), A = Σ a_p e^(m_p − M); the result is A / L,
+// or the state (A, M, L).
 //
 // Work split: one invocation per vector of four columns of the result.
 //
@@ -11,9 +11,10 @@
 //   2 read        stats      [parts·batch, queries, 2·heads] as f32: maximum and sum of each head
 //   3 read_write  y          [batch, queries, heads·pad(d_v)] as vectors of four
 //   4 read_write  y_stats    [batch, queries, 2·heads] as f32, written when finish is 0
-//
-// Workgroup bytes: none. Numerics: f32; the order of the parts is fixed, so the bits are too. The
-// result may be stored as f16 (a variant's choice), a state never.
+// Workgroup bytes: none. Numerics: f32; the order of the parts is fixed, so the bits are too. The result may be
+// stored as f16 (a variant's choice), a state never.
+
+// #import common/elementwise
 
 struct Params {
     parts: u32,
@@ -25,11 +26,9 @@ struct Params {
     stats_row: u32,
     finish: u32,
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
 }
 
-const WORKGROUP: u32 = 64u;
 const LOWEST: f32 = -3.0e38;
 
 alias y4 = vec4<f32>;
@@ -40,8 +39,6 @@ fn to_y(v: vec4<f32>) -> y4 { return v; }
 @group(0) @binding(2) var<storage, read> stats: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<y4>;
 @group(0) @binding(4) var<storage, read_write> y_stats: array<f32>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {

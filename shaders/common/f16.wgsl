@@ -1,7 +1,7 @@
 // Four numbers stored as f16 in two words, which every device can do: no shader feature is needed.
 //
-// Drivers are free to round towards zero when they pack, so numbers are rounded to eleven bits (to
-// nearest, ties to even) before. Numbers beyond the range of f16 become the largest f16.
+// Drivers are free to round towards zero when they pack, so numbers are rounded to eleven bits (to nearest, ties to
+// even) before. Numbers beyond the range of f16 become the largest f16.
 
 fn from_f16(v: vec2<u32>) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));

@@ -1,7 +1,7 @@
-// Both GELUs of the Perceiver code bases.
+// Both GELUs of the Perceiver code bases, and the choice: 0 none, 1 erf GELU, 2 tanh GELU.
 //
-// erf is the rational approximation of Eigen, good to 4e-7 absolute. tanh is written with exp of a
-// clamped argument: some drivers overflow in their own tanh.
+// erf is the rational approximation of Eigen, good to 4e-7 absolute. tanh is written with exp of a clamped argument:
+// some drivers overflow in their own tanh.
 
 fn erf4(v: vec4<f32>) -> vec4<f32> {
     let x = clamp(v, vec4<f32>(-4.0), vec4<f32>(4.0));
@@ -30,4 +30,14 @@ fn gelu_erf(x: vec4<f32>) -> vec4<f32> {
 fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
     let u = 0.7978846 * (x + 0.044715 * x * x * x);
     return x / (1.0 + exp(clamp(-2.0 * u, vec4<f32>(-80.0), vec4<f32>(80.0))));
+}
+
+fn activate(v: vec4<f32>, activation: u32) -> vec4<f32> {
+    var result = v;
+    if (activation == 1u) {
+        result = gelu_erf(v);
+    } else if (activation == 2u) {
+        result = gelu_tanh(v);
+    }
+    return result;
 }

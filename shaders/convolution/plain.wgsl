@@ -1,7 +1,7 @@
 // convolution: Y[p] = max(0, sum over the window of X·W + b), zeros outside the picture.
 //
-// Work split: one invocation per pixel and vector of four channels of Y; invocations of a workgroup
-// share the window of a few pixels, which stays in the cache.
+// Work split: one invocation per pixel and vector of four channels of Y; invocations of a workgroup share the window
+// of a few pixels, which stays in the cache.
 //
 // Bindings (arrays of vectors of four unless stated, rows padded with zeros)
 //   0 uniform     Params
@@ -9,8 +9,9 @@
 //   2 read        weight  [side·side·inner, cols]
 //   3 read        bias    [1, cols]
 //   4 read_write  y       [batch, out_height·out_width, cols]
-//
 // Workgroup bytes: none. Numerics: f32 sums in window order.
+
+// #import common/elementwise
 
 struct Params {
     height: u32,
@@ -23,25 +24,16 @@ struct Params {
     stride: u32,
     padding: u32,
     vectors: u32,
-    // vectors of y in all
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
     relu: u32,
-    unused_a: u32,
-    unused_b: u32,
-    unused_c: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn direct(@builtin(global_invocation_id) invocation: vec3<u32>) {

@@ -8,31 +8,24 @@
 //   2 read        table      [vocabulary, cols]
 //   3 read        positions  [length or more, cols]
 //   4 read_write  y          [batch, length, cols]
-//
 // Workgroup bytes: none. Numerics: one f32 addition; ids beyond the table are clamped.
+
+// #import common/elementwise
 
 struct Params {
     length: u32,
     ids_row: u32,
     vocabulary: u32,
     vectors: u32,
-    // vectors of y in all
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
-    unused_a: u32,
-    unused_b: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ids: array<f32>;
 @group(0) @binding(2) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> positions: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn rows(@builtin(global_invocation_id) invocation: vec3<u32>) {

@@ -2,28 +2,24 @@
 //
 // Algorithm. What `factored_attention/tiled` computes, arranged so that nothing but slow marginals is added up in
 // memory. 256 invocations compute 64 queries of one item and a share of the keys (split); invocation (tx, ty)
-// computes queries ty + 16 i as the components of its vectors, keys tx + 16 j of a tile of 32, and content
-// vectors tx + 16 c. The fastest axis is cut into segments of 32 positions, and each segment is followed
-// along all lines of the grid that the split covers, so that the segment's table entries and marginals
-// stay in registers. For each tile:
-//   1. scores: 64 channels of the content and of the queries are in workgroup memory; 4 × 2 products of
-//      vectors for every six loads; then the tables' entries, the constant and the row's scale;
-//   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum
-//      passes it by 40, since moving it means rescaling all sums of the query;
-//   3. sums of weights times content: four queries × one vector per load of both; the sum of the
-//      weights themselves, which all sixteen tx have then, is the tile's part of the slow marginals.
-// With content of up to 64 channels (CHUNKS 1) the queries stay in workgroup memory throughout and the
-// content is loaded once per tile for both products; with more, once for each.
-// Every element of y has one invocation that reads and writes it; there are no atomics and no storage
-// barriers, and results are deterministic.
+// computes queries ty + 16 i as the components of its vectors, keys tx + 16 j of a tile of 32, and content vectors tx
+// + 16 c. The fastest axis is cut into segments of 32 positions, and each segment is followed along all lines of the
+// grid that the split covers, so that the segment's table entries and marginals stay in registers. For each tile:
+//   1. scores: 64 channels of the content and of the queries are in workgroup memory; 4 × 2 products of vectors for
+//      every six loads; then the tables' entries, the constant and the row's scale;
+//   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum passes it by 40,
+//      since moving it means rescaling all sums of the query;
+//   3. sums of weights times content: four queries × one vector per load of both; the sum of the weights themselves,
+//      which all sixteen tx have then, is the tile's part of the slow marginals.
+// With content of up to 64 channels (CHUNKS 1) the queries stay in workgroup memory throughout and the content is
+// loaded once per tile for both products; with more, once for each. Every element of y has one invocation that reads
+// and writes it; there are no atomics and no storage barriers, and results are deterministic.
 //
 // Bindings: see `factored_attention/common`.
-//
-// Workgroup bytes: 16 KiB queries + 8 KiB content + 8 KiB weights (before: exchanged maxima). Rows of
-// the first two are permuted so that neighbouring rows begin in other banks.
-//
-// Numerics: those of `factored_attention/tiled`; the content of a tile is summed up before it joins the sums.
-// Content sums stay in registers, the other columns of y in y.
+// Workgroup bytes: 16 KiB queries + 8 KiB content + 8 KiB weights (before: exchanged maxima). Rows of the first two
+// are permuted so that neighbouring rows begin in other banks.
+// Numerics: those of `factored_attention/tiled`; the content of a tile is summed up before it joins the sums. Content
+// sums stay in registers, the other columns of y in y.
 
 // #import common/dot
 // #import factored_attention/common
@@ -71,26 +67,17 @@ fn load_content(local: u32, tile_row: u32, first: u32, last: u32, chunk: u32) {
 }
 
 @compute @workgroup_size(256)
-fn blocked(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn blocked(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let item = share.item;
-    let split = share.split;
-
     let tx = local % 16u;
     let ty = local / 16u;
     let first_query = 64u * share.query_tile;
     let last_query = params.queries - 1u;
-    let masked = (params.flags & 1u) != 0u;
-    let carried = (params.flags & 2u) != 0u && split == 0u;
-    let store_result = (params.flags & 4u) != 0u;
-    let lines = lines_of(split, 32u);
+    let lines = lines_of(share.split, 32u);
     // Columns of all axes. The invocation that owns one is the tx of its distance from the fastest axis,
     // so that each of them begins with this column of them.
     let table_column = params.first_column + 4u * params.content;
@@ -112,11 +99,11 @@ fn blocked(
         let wanted = first_query + ty + 16u * i;
         let query = min(wanted, last_query);
         query_row[i] = query;
-        out_row[i] = ((split * params.batch + item) * params.queries + query) * params.columns;
+        out_row[i] = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
         real[i] = wanted < params.queries;
-        let in_row = item * params.queries + query;
+        let in_row = share.item * params.queries + query;
         let in_at = in_row * params.columns;
-        if (carried) {
+        if (share.carried) {
             maximum[i] = carry_stats[in_row].x;
             sum[i] = select(0.0, carry_stats[in_row].y, tx == 0u);
             total[i] = carry[in_at + params.constant_column];
@@ -125,7 +112,7 @@ fn blocked(
         for (var c = 0u; c < CHUNKS; c++) {
             acc[4u * c + i] = vec4<f32>(0.0);
             let at = in_at + params.first_column + 4u * (16u * c + tx);
-            if (carried && 16u * c + tx < params.content) {
+            if (share.carried && 16u * c + tx < params.content) {
                 acc[4u * c + i] = vec4<f32>(carry[at], carry[at + 1u], carry[at + 2u], carry[at + 3u]);
             }
         }
@@ -134,8 +121,8 @@ fn blocked(
         // #unroll
         for (var i = 0u; i < 4u; i++) {
             var start = 0.0;
-            if (carried) {
-                start = carry[(item * params.queries + query_row[i]) * params.columns + table_column + c];
+            if (share.carried) {
+                start = carry[(share.item * params.queries + query_row[i]) * params.columns + table_column + c];
             }
             if (real[i]) {
                 y[out_row[i] + table_column + c] = start;
@@ -178,7 +165,7 @@ fn blocked(
             let last = end - tile_position - 1u;
             // May wrap around below key 0, and back where a row is added.
             let tile_key = tile_position - params.first_key;
-            let tile_row = item * params.keys + tile_key;
+            let tile_row = share.item * params.keys + tile_key;
             let slow_at = slow_of(line);
 
             // 1. scores
@@ -218,14 +205,14 @@ fn blocked(
                     }
                 }
             }
-            let scale_row = item * params.mask_row + tile_key;
+            let scale_row = share.item * params.mask_row + tile_key;
             let key_a = scale_row + clamp(tx, first, last);
             let key_b = scale_row + clamp(tx + 16u, first, last);
             let scale_a = scale[key_a];
             let scale_b = scale[key_b];
             score_a = (score_a + (entry_a + slow)) * scale_a;
             score_b = (score_b + (entry_b + slow)) * scale_b;
-            if (masked) {
+            if (share.masked) {
                 score_a = select(vec4<f32>(MASKED), score_a, mask[key_a] != 0.0);
                 score_b = select(vec4<f32>(MASKED), score_b, mask[key_b] != 0.0);
             }
@@ -344,7 +331,7 @@ fn blocked(
         all += weight[32u * ty + j];
     }
     var factor = exp(clamp(shift - maximum, vec4<f32>(-80.0), vec4<f32>(80.0)));
-    if (store_result) {
+    if (share.store_result) {
         factor = select(vec4<f32>(1.0), 1.0 / all, all > vec4<f32>(0.0));
     }
     // What has been carried in other columns is relative to the maximum then.
@@ -370,14 +357,14 @@ fn blocked(
             for (var c = tx; c < params.columns; c += 16u) {
                 if (c < params.first_column || c > params.constant_column) {
                     var value = 0.0;
-                    if (carried) {
-                        value = carry[(item * params.queries + query_row[i]) * params.columns + c] * others[i];
+                    if (share.carried) {
+                        value = carry[(share.item * params.queries + query_row[i]) * params.columns + c] * others[i];
                     }
                     y[out_row[i] + c] = value;
                 }
             }
-            if (!store_result && tx == 0u) {
-                let row = (split * params.batch + item) * params.queries + query_row[i];
+            if (!share.store_result && tx == 0u) {
+                let row = (share.split * params.batch + share.item) * params.queries + query_row[i];
                 y_stats[row] = vec4<f32>(maximum[i], all[i] * factor[i], 0.0, 0.0);
             }
         }

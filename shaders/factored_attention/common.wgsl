@@ -1,5 +1,4 @@
-// What factored attentions share: bindings, the work of one workgroup, and where the keys of a split lie in
-// the grid.
+// What factored attentions share: bindings, the work of one workgroup, and where the keys of a split lie in the grid.
 //
 // Bindings (rows padded with zeros to four)
 //   0 uniform     Params
@@ -37,9 +36,6 @@ struct Params {
     // workgroups per grid row, and in all
     groups_x: u32,
     groups: u32,
-    unused_a: u32,
-    unused_b: u32,
-    unused_c: u32,
 }
 
 alias content4 = vec4<f32>;
@@ -68,11 +64,22 @@ struct Share {
     query_tile: u32,
     item: u32,
     split: u32,
+    masked: bool,
+    carried: bool,
+    store_result: bool,
 }
 
 fn share_of(group: u32) -> Share {
     let of_item = group / params.query_tiles;
-    return Share(group % params.query_tiles, of_item % params.batch, of_item / params.batch);
+    let split = of_item / params.batch;
+    return Share(
+        group % params.query_tiles,
+        of_item % params.batch,
+        split,
+        (params.flags & 1u) != 0u,
+        (params.flags & 2u) != 0u && split == 0u,
+        (params.flags & 4u) != 0u,
+    );
 }
 
 // The keys of a split by their positions, the lines of the fastest axis that they are in, and the

@@ -1,30 +1,21 @@
-// factored_attention, for software adapters: softmax attention over input rows given as content, axis tables and
-// a constant, without workgroup memory or barriers.
+// factored_attention, for software adapters: softmax attention over input rows given as content, axis tables and a
+// constant, without workgroup memory or barriers.
 //
-// Algorithm. The lanes of a workgroup are the slots of one CPU vector. A lane computes four neighbouring
-// queries, as the components of its vectors; the workgroup computes 32 queries of one item and a part of the
-// keys (split). The fastest axis is cut into segments of KEY_TILE positions, and each is followed along all
-// lines of the grid that the split covers, so that its table entries and marginals are variables of the
-// lane; the other sums are in y, where every element belongs to one lane. Software adapters load element by
-// element and lane by lane, and what their compilers need grows faster than the number of loads in the text.
-// So with BROADCAST, where a workgroup is one subgroup, each lane loads the content of one key and all lanes
-// receive it from there; otherwise every lane loads it from the same address. Loops whose body has loads
-// and whose index selects a variable are kept as loops for the same reason.
+// Algorithm. The lanes of a workgroup are the slots of one CPU vector. A lane computes four neighbouring queries, as
+// the components of its vectors; the workgroup computes 32 queries of one item and a part of the keys (split). The
+// fastest axis is cut into segments of KEY_TILE positions, and each is followed along all lines of the grid that the
+// split covers, so that its table entries and marginals are variables of the lane; the other sums are in y, where
+// every element belongs to one lane. Software adapters load element by element and lane by lane, and what their
+// compilers need grows faster than the number of loads in the text. So with BROADCAST, where a workgroup is one
+// subgroup, each lane loads the content of one key and all lanes receive it from there; otherwise every lane loads it
+// from the same address. Loops whose body has loads and whose index selects a variable are kept as loops for the same
+// reason.
 //
-// Bindings: see `factored_attention/common`.
-//
-// Workgroup bytes: none.
-//
-// Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is
-// stored relative to the true maximum. content may be stored as f16 (a variant's choice).
+// Bindings: see `factored_attention/common`. Workgroup bytes: none.
+// Numerics: those of `factored_attention/tiled`.
 
+// #import common/lanes
 // #import factored_attention/common
-
-// Keys of a tile, a multiple of eight.
-const KEY_TILE: u32 = 8u;
-// Whether content passes from lane to lane. A workgroup is one subgroup then.
-const BROADCAST: u32 = 0u;
-const GROUPS: u32 = KEY_TILE / 8u;
 
 // The same column of four rows of the queries.
 fn elements(row: vec4<u32>, column: u32) -> vec4<f32> {
@@ -42,23 +33,14 @@ fn query_vector(row: u32, column: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(8)
-fn direct(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let item = share.item;
-    let split = share.split;
-
     let last_query = params.queries - 1u;
-    let masked = (params.flags & 1u) != 0u;
-    let carried = (params.flags & 2u) != 0u && split == 0u;
-    let store_result = (params.flags & 4u) != 0u;
-    let lines = lines_of(split, KEY_TILE);
+    let lines = lines_of(share.split, KEY_TILE);
     // Four, KEY_TILE and GROUPS, as there are queries; compilers do not know that, so they do not write
     // the loops out.
     let four = min(4u, 4u * params.queries);
@@ -69,13 +51,13 @@ fn direct(
     let wanted = 32u * share.query_tile + 4u * local + vec4<u32>(0u, 1u, 2u, 3u);
     let query_row = min(wanted, vec4<u32>(last_query));
     let real = wanted < vec4<u32>(params.queries);
-    let out_row = ((split * params.batch + item) * params.queries + query_row) * params.columns;
-    let in_row = item * params.queries + query_row;
+    let out_row = ((share.split * params.batch + share.item) * params.queries + query_row) * params.columns;
+    let in_row = share.item * params.queries + query_row;
     let in_at = in_row * params.columns;
     var maximum = vec4<f32>(LOWEST);
     var sum = vec4<f32>(0.0);
     var total = vec4<f32>(0.0);
-    if (carried) {
+    if (share.carried) {
         let a = carry_stats[in_row.x];
         let b = carry_stats[in_row.y];
         let c = carry_stats[in_row.z];
@@ -86,7 +68,7 @@ fn direct(
     var shift = maximum;
     for (var c = 0u; c < params.columns; c++) {
         var start = vec4<f32>(0.0);
-        if (carried) {
+        if (share.carried) {
             start = vec4<f32>(carry[in_at.x + c], carry[in_at.y + c], carry[in_at.z + c], carry[in_at.w + c]);
         }
         // #unroll
@@ -129,7 +111,7 @@ fn direct(
             let last = end - tile_position - 1u;
             // May wrap around below key 0, and back where a row is added.
             let tile_key = tile_position - params.first_key;
-            let tile_row = item * params.keys + tile_key;
+            let tile_row = share.item * params.keys + tile_key;
             let slow_at = slow_of(line);
 
             // 1. scores
@@ -171,14 +153,14 @@ fn direct(
                 }
             }
             // 2. softmax
-            let scale_row = item * params.mask_row + tile_key;
+            let scale_row = share.item * params.mask_row + tile_key;
             for (var g = 0u; g < groups; g++) {
                 // #unroll
                 for (var j = 0u; j < 8u; j++) {
                     let at = 8u * g + j;
                     let key = scale_row + clamp(at, first, last);
                     var keep = true;
-                    if (masked) {
+                    if (share.masked) {
                         keep = mask[key] != 0.0;
                     }
                     var score = s[j];
@@ -293,11 +275,11 @@ fn direct(
     }
 
     var factor = exp(clamp(shift - maximum, vec4<f32>(-80.0), vec4<f32>(80.0)));
-    if (store_result) {
+    if (share.store_result) {
         factor = select(vec4<f32>(1.0), 1.0 / sum, sum > vec4<f32>(0.0));
     }
-    if (!store_result) {
-        let row = (split * params.batch + item) * params.queries + query_row;
+    if (!share.store_result) {
+        let row = (share.split * params.batch + share.item) * params.queries + query_row;
         let scaled = sum * factor;
         for (var e = 0u; e < four; e++) {
             if (real[e]) {

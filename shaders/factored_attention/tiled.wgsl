@@ -1,29 +1,23 @@
 // factored_attention: softmax attention over input rows given as content, axis tables and a constant.
 //
-// Algorithm. 128 invocations compute 16 queries of one item and a part of the keys (split). For each tile of
-// up to 64 keys, which lie in one run of the fastest axis:
-//   1. scores: content and queries pass through workgroup memory 32 channels at a time; an invocation
-//      computes four queries and keys tx, tx + 32; then the tables' entries, the constant and the row's scale;
-//   2. the maximum is exchanged. Exponentials are relative to a reference that is moved only when the
-//      maximum passes it by 40, since moving it means rescaling all sums of the query;
-//   3. the weights p·r are added to the marginal of the fastest axis, entry by entry, and their sum to
-//      the marginals of the slow axes and to the constant;
+// Algorithm. 128 invocations compute 16 queries of one item and a part of the keys (split). For each tile of up to 64
+// keys, which lie in one run of the fastest axis:
+//   1. scores: content and queries pass through workgroup memory 32 channels at a time; an invocation computes four
+//      queries and keys tx, tx + 32; then the tables' entries, the constant and the row's scale;
+//   2. the maximum is exchanged. Exponentials are relative to a reference that is moved only when the maximum passes
+//      it by 40, since moving it means rescaling all sums of the query;
+//   3. the weights p·r are added to the marginal of the fastest axis, entry by entry, and their sum to the marginals
+//      of the slow axes and to the constant;
 //   4. content sums: an invocation computes one vector of content and two queries.
 // The sums are in y, where no other workgroup writes them; there are no atomics, so results are deterministic.
 //
 // Bindings: see `factored_attention/common`.
-//
 // Workgroup bytes: 8 KiB content (then exchanged maxima and sums) + 2 KiB queries + 4 KiB weights.
-//
-// Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is
-// stored relative to the true maximum. content may be stored as f16 (a variant's choice).
+// Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is stored relative
+// to the true maximum. content may be stored as f16 (a variant's choice).
 
 // #import common/dot
 // #import factored_attention/common
-
-// Vectors of four queries of one lane, and keys per tile (direct).
-const QUERY_VECTORS: u32 = 1u;
-const KEY_TILE: u32 = 16u;
 
 // Content of 64 keys, eight vectors each; afterwards one value per query and tx in x and y.
 var<workgroup> slice: array<vec4<f32>, 512>;
@@ -32,37 +26,19 @@ var<workgroup> query_slice: array<vec4<f32>, 128>;
 var<workgroup> weight: array<f32, 1024>;
 
 @compute @workgroup_size(128)
-fn tiled(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let item = share.item;
-    let split = share.split;
-
     let tx = local % 32u;
     let ty = local / 32u;
     let first_query = 16u * share.query_tile;
     let last_query = params.queries - 1u;
-    let first_key = split * params.split_keys;
+    let first_key = share.split * params.split_keys;
     let end_key = min(first_key + params.split_keys, params.keys);
-    let masked = (params.flags & 1u) != 0u;
-    let carried = (params.flags & 2u) != 0u && split == 0u;
-    let store_result = (params.flags & 4u) != 0u;
-    let fast_length = select(
-        select(params.axis_b, params.axis_c, params.dimensions == 3u),
-        params.axis_a,
-        params.dimensions == 1u,
-    );
-    let fast_column = select(
-        select(params.column_b, params.column_c, params.dimensions == 3u),
-        params.column_a,
-        params.dimensions == 1u,
-    );
+    let lines = lines_of(share.split, 64u);
 
     // Rows of the four queries that this invocation scores; rows beyond the end are not stored.
     var query_row: array<u32, 4>;
@@ -76,12 +52,12 @@ fn tiled(
         let wanted = first_query + 4u * ty + i;
         let query = min(wanted, last_query);
         query_row[i] = query;
-        out_row[i] = ((split * params.batch + item) * params.queries + query) * params.columns;
+        out_row[i] = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
         real[i] = wanted < params.queries;
         maximum[i] = LOWEST;
         sum[i] = 0.0;
-        let in_row = item * params.queries + query;
-        if (carried) {
+        let in_row = share.item * params.queries + query;
+        if (share.carried) {
             maximum[i] = carry_stats[in_row].x;
             if (tx == 0u) {
                 sum[i] = carry_stats[in_row].y;
@@ -91,7 +67,7 @@ fn tiled(
         if (real[i]) {
             for (var c = tx; c < params.columns; c += 32u) {
                 var start = 0.0;
-                if (carried) {
+                if (share.carried) {
                     start = carry[in_row * params.columns + c];
                 }
                 y[out_row[i] + c] = start;
@@ -105,22 +81,14 @@ fn tiled(
         let position = params.first_key + key;
         var count = min(64u, end_key - key);
         var fast = 0u;
-        var slow_a = 0u;
-        var slow_b = 0u;
+        var slow_at = vec2<u32>(0u);
         if (params.dimensions > 0u) {
-            fast = position % fast_length;
-            count = min(count, fast_length - fast);
-            let line = position / fast_length;
-            if (params.dimensions == 2u) {
-                slow_a = line % params.axis_a;
-            }
-            if (params.dimensions == 3u) {
-                slow_b = line % params.axis_b;
-                slow_a = line / params.axis_b % params.axis_a;
-            }
+            fast = position % lines.length;
+            count = min(count, lines.length - fast);
+            slow_at = slow_of(position / lines.length);
         }
         let last = count - 1u;
-        let key_row = item * params.keys + key;
+        let key_row = share.item * params.keys + key;
 
         // 1. scores
         var s0: array<f32, 4>;
@@ -164,12 +132,12 @@ fn tiled(
         }
         let key_a = min(tx, last);
         let key_b = min(tx + 32u, last);
-        let scale_row = item * params.mask_row + key;
+        let scale_row = share.item * params.mask_row + key;
         let scale_a = scale[scale_row + key_a];
         let scale_b = scale[scale_row + key_b];
         var keep_a = true;
         var keep_b = true;
-        if (masked) {
+        if (share.masked) {
             keep_a = mask[scale_row + key_a] != 0.0;
             keep_b = mask[scale_row + key_b] != 0.0;
         }
@@ -177,16 +145,16 @@ fn tiled(
         for (var i = 0u; i < 4u; i++) {
             var slow = query_element(query_row[i], params.constant_column);
             if (params.dimensions > 1u) {
-                slow += query_element(query_row[i], params.column_a + slow_a);
+                slow += query_element(query_row[i], params.column_a + slow_at.x);
             }
             if (params.dimensions > 2u) {
-                slow += query_element(query_row[i], params.column_b + slow_b);
+                slow += query_element(query_row[i], params.column_b + slow_at.y);
             }
             var table_a = 0.0;
             var table_b = 0.0;
             if (params.dimensions > 0u) {
-                table_a = query_element(query_row[i], fast_column + fast + key_a);
-                table_b = query_element(query_row[i], fast_column + fast + key_b);
+                table_a = query_element(query_row[i], lines.fast_column + fast + key_a);
+                table_b = query_element(query_row[i], lines.fast_column + fast + key_b);
             }
             s0[i] = select(MASKED, (s0[i] + (table_a + slow)) * scale_a, keep_a);
             s1[i] = select(MASKED, (s1[i] + (table_b + slow)) * scale_b, keep_b);
@@ -231,7 +199,7 @@ fn tiled(
         for (var i = 0u; i < 4u; i++) {
             slice[(4u * ty + i) * 32u + tx].y = own[i];
             if (params.dimensions > 0u && real[i]) {
-                let at = out_row[i] + fast_column + fast;
+                let at = out_row[i] + lines.fast_column + fast;
                 if (tx <= last) {
                     y[at + tx] += weight[(4u * ty + i) * 64u + tx];
                 }
@@ -247,13 +215,13 @@ fn tiled(
             for (var j = 0u; j < min(32u, count); j++) {
                 total += slice[(4u * ty + tx) * 32u + j].y;
             }
-            let at = ((split * params.batch + item) * params.queries + query) * params.columns;
+            let at = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
             y[at + params.constant_column] += total;
             if (params.dimensions > 1u) {
-                y[at + params.column_a + slow_a] += total;
+                y[at + params.column_a + slow_at.x] += total;
             }
             if (params.dimensions > 2u) {
-                y[at + params.column_b + slow_b] += total;
+                y[at + params.column_b + slow_at.y] += total;
             }
         }
         // 4. content
@@ -268,7 +236,7 @@ fn tiled(
                 b += weight[(pair + 1u) * 64u + j] * value;
             }
             let query = first_query + pair;
-            let at = ((split * params.batch + item) * params.queries + query) * params.columns
+            let at = ((share.split * params.batch + share.item) * params.queries + query) * params.columns
                 + params.first_column + 4u * vector;
             // #unroll
             for (var e = 0u; e < 4u; e++) {
@@ -298,15 +266,15 @@ fn tiled(
             total += slice[(4u * ty + i) * 32u + j].x;
         }
         var factor = exp(clamp(shift[i] - maximum[i], -80.0, 80.0));
-        if (store_result) {
+        if (share.store_result) {
             factor = select(1.0, 1.0 / total, total > 0.0);
         }
         if (real[i]) {
             for (var c = tx; c < params.columns; c += 32u) {
                 y[out_row[i] + c] *= factor;
             }
-            if (!store_result && tx == 0u) {
-                let row = (split * params.batch + item) * params.queries + query_row[i];
+            if (!share.store_result && tx == 0u) {
+                let row = (share.split * params.batch + share.item) * params.queries + query_row[i];
                 y_stats[row] = vec4<f32>(maximum[i], total * factor, 0.0, 0.0);
             }
         }

@@ -1,13 +1,12 @@
 // What all products share: bindings, the LayerNorm on the way, the epilogue.
 //
-// LayerNorm (NORM). Every workgroup reads whole rows of X anyway, so it sums up what the LayerNorm
-// needs on the way: with r = 1/sqrt(variance + eps), and W with the gain folded in and its columns
-// centred, LN(x)·W = r·(x - p)·W for any number p, so that only r has to be known, and not before the
-// end. p is the mean of the row's first 16 channels: near enough to the row's mean that neither the
-// product nor the variance cancels, whatever the mean.
+// LayerNorm (NORM). Every workgroup reads whole rows of X anyway, so it sums up what the LayerNorm needs on the way:
+// with r = 1/sqrt(variance + eps), and W with the gain folded in and its columns centred, LN(x)·W = r·(x - p)·W for
+// any number p, so that only r has to be known, and not before the end. p is the mean of the row's first 16 channels:
+// near enough to the row's mean that neither the product nor the variance cancels, whatever the mean.
 //
-// Splits. Where few rows meet a long inner dimension, each workgroup sums up a part of it, and
-// `gemm_merge` adds up the parts.
+// Splits. Where few rows meet a long inner dimension, each workgroup sums up a part of it, and `gemm_merge` adds up
+// the parts.
 //
 // Bindings (all arrays hold vectors of four; rows are padded with zeros to four elements)
 //   0 uniform     Params
@@ -19,6 +18,9 @@
 
 // #import common/gelu
 
+// Whether rows of x are normalised.
+const NORM: u32 = 0u;
+
 struct Params {
     rows: u32,
     // vectors of four per row of x
@@ -26,7 +28,6 @@ struct Params {
     // vectors of four per row of weight and y
     col_vectors: u32,
     residual_rows: u32,
-    // 0 none, 1 erf GELU, 2 tanh GELU
     activation: u32,
     has_bias: u32,
     // workgroups per grid row: the tile index is y * groups_x + x
@@ -88,11 +89,7 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
     if (params.has_bias != 0u) {
         v += bias[column];
     }
-    if (params.activation == 1u) {
-        v = gelu_erf(v);
-    } else if (params.activation == 2u) {
-        v = gelu_tanh(v);
-    }
+    v = activate(v, params.activation);
     if (params.residual_rows != 0u) {
         v += residual[(row % params.residual_rows) * params.col_vectors + column];
     }

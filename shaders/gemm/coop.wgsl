@@ -1,45 +1,25 @@
-// gemm on cooperative matrices: Y = act(X·W + b) + R with cooperative matrices of f16 and sums in f32.
+// gemm on cooperative matrices of f16, with sums in f32: Y = act(X·W + b) + R.
 //
-// Algorithm. A workgroup of SUBGROUPS subgroups computes a tile of TILE_ROWS × TILE_COLS of Y, each
-// subgroup a part of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 32 columns
-// of X and rows of W pass through workgroup memory as f16; the next slice is loaded into registers
-// while the present one is multiplied. Elements of fragments cannot be touched, so they pass through
-// workgroup memory, one per subgroup at a time, to the epilogue of `gemm/common`.
-// Rows beyond the end are zeros, so that edges need no fragments of their own.
+// Algorithm. A workgroup of SUBGROUPS subgroups computes a tile of TILE_ROWS × TILE_COLS of Y, each subgroup a part
+// of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 32 columns of X and rows of W
+// pass through workgroup memory as f16; the next slice is loaded into registers while the present one is multiplied.
+// Elements of fragments cannot be touched, so they pass through workgroup memory, one per subgroup at a time, to the
+// epilogue of `gemm/common`. Rows beyond the end are zeros, so that edges need no fragments of their own.
 //
 // LayerNorm on the way as in `gemm/tiled`; x less its pivot is what is rounded to f16.
 //
 // Bindings: see `gemm/common`; arrays of f16 are native ones here.
+// Workgroup bytes: padded slices, a fragment a subgroup and scales: 27 KiB at 128×128, 35 KiB at 128×256. Rows are
+// padded so that eight rows of a fragment begin in different banks.
+// Numerics: products of f16 numbers are exact in f32, sums are f32. x in f32 is rounded to f16, numbers beyond their
+// range to the largest.
 //
-// Workgroup bytes: padded slices, a fragment a subgroup and scales: 27 KiB at 128×128, 35 KiB at 128×256.
-// Rows are padded so that eight rows of a fragment begin in different banks.
-//
-// Numerics: products of f16 numbers are exact in f32, sums are f32. x in f32 is rounded to f16, numbers
-// beyond their range to the largest.
-//
-// Needs subgroups of exactly 32, since fragments are distributed over SUBGROUPS of them. Control flow
-// around matrix operations is uniform: bounds are constants or uniforms.
+// Needs subgroups of exactly 32, since fragments are distributed over SUBGROUPS of them. Control flow around
+// cooperative operations is uniform: bounds are constants or uniforms.
 
-enable f16;
-enable wgpu_cooperative_matrix;
-
+// #import common/coop
 // #import gemm/common
 
-const NORM: u32 = 0u;
-// Elements of a fragment's side: 16 where drivers speak of 16×16×16, 8 on Metal.
-const FRAGMENT: u32 = 16u;
-// Vectors of a fragment's row.
-// #if FRAGMENT == 8
-const FRAGMENT_VECTORS: u32 = 2u;
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sums = coop_mat8x8<f32, C>;
-// #else
-const FRAGMENT_VECTORS: u32 = 4u;
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sums = coop_mat16x16<f32, C>;
-// #endif
 // Subgroups along the rows and columns of a tile, and fragments of each.
 const SUBGROUP_ROWS: u32 = 4u;
 const SUBGROUP_COLS: u32 = 2u;
@@ -55,24 +35,11 @@ const TILE_VECTORS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT_VECTORS;
 const X_LOADS: u32 = 4u;
 const WEIGHT_LOADS: u32 = 4u;
 // Fragments along the 32 columns of a slice.
-// #if FRAGMENT == 8
-const STEPS: u32 = 4u;
-// #else
-const STEPS: u32 = 2u;
-// #endif
+const STEPS: u32 = 32u / FRAGMENT;
 // Vectors from one row of a slice to the next.
 const X_ROW: u32 = 10u;
 const WEIGHT_ROW: u32 = TILE_VECTORS + 2u;
 
-// What workgroup memory of slices is made of, and how many make a vector: Metal loads matrices from
-// scalars alone.
-// #if FRAGMENT == 8
-alias Unit = f16;
-const UNITS: u32 = 4u;
-// #else
-alias Unit = vec4<f16>;
-const UNITS: u32 = 1u;
-// #endif
 var<workgroup> x_slice: array<Unit, UNITS * TILE_ROWS * X_ROW>;
 var<workgroup> weight_slice: array<Unit, UNITS * 32u * WEIGHT_ROW>;
 // Moments of rows, then one fragment per subgroup.
@@ -80,31 +47,24 @@ var<workgroup> fragments: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
 // Scales of normalised rows.
 var<workgroup> row_scales: array<f32, TILE_ROWS>;
 
+// #if FRAGMENT == 8
 fn put_x(at: u32, v: vec4<f16>) {
-    // #if FRAGMENT == 8
     x_slice[4u * at] = v.x;
     x_slice[4u * at + 1u] = v.y;
     x_slice[4u * at + 2u] = v.z;
     x_slice[4u * at + 3u] = v.w;
-    // #else
-    x_slice[at] = v;
-    // #endif
 }
 
 fn put_weight(at: u32, v: vec4<f16>) {
-    // #if FRAGMENT == 8
     weight_slice[4u * at] = v.x;
     weight_slice[4u * at + 1u] = v.y;
     weight_slice[4u * at + 2u] = v.z;
     weight_slice[4u * at + 3u] = v.w;
-    // #else
-    weight_slice[at] = v;
-    // #endif
 }
-
-fn to_f16(v: vec4<f32>) -> vec4<f16> {
-    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
+// #else
+fn put_x(at: u32, v: vec4<f16>) { x_slice[at] = v; }
+fn put_weight(at: u32, v: vec4<f16>) { weight_slice[at] = v; }
+// #endif
 
 // For workgroup memory; arrays of f16 need no conversion.
 fn stage_x(v: x4) -> vec4<f16> { return to_f16(v); }
@@ -125,7 +85,7 @@ fn load_weight(k: u32, column: u32) -> weight4 {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn matrix(
+fn coop(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
@@ -255,9 +215,9 @@ fn matrix(
     for (var r = 0u; r < FRAGMENT_ROWS; r++) {
         // #unroll
         for (var c = 0u; c < FRAGMENT_COLS; c++) {
-            let matrix_sums = sums[r * FRAGMENT_COLS + c];
+            let tile_sums = sums[r * FRAGMENT_COLS + c];
             let pointer = &fragments[fragment_at];
-            coopStoreT(matrix_sums, pointer, fragment_row);
+            coopStoreT(tile_sums, pointer, fragment_row);
             workgroupBarrier();
             for (var v = lane; v < FRAGMENT * FRAGMENT_VECTORS; v += 32u) {
                 let in_row = v / FRAGMENT_VECTORS;

@@ -1,23 +1,18 @@
 // gemm, for software adapters: Y = act(X·W + b) + R, after a LayerNorm of X's rows if wanted.
 //
-// Algorithm. LANES invocations side by side, which are the slots of one CPU vector, compute ROWS rows ×
-// LANES·COLS column vectors of Y without workgroup memory or barriers. An invocation computes all of the
-// rows for COLS column vectors. Software adapters load element by element and lane by lane, and what their
-// compilers need grows faster than the number of loads in the text. So with BROADCAST, where a
-// workgroup is one subgroup, each lane loads the vector of one row and all lanes receive it from there;
-// otherwise every lane loads it from the same address. The epilogue is a loop over rows.
+// Algorithm. LANES invocations side by side, which are the slots of one CPU vector, compute ROWS rows × LANES·COLS
+// column vectors of Y without workgroup memory or barriers. An invocation computes all of the rows for COLS column
+// vectors. Software adapters load element by element and lane by lane, and what their compilers need grows faster
+// than the number of loads in the text. So with BROADCAST, where a workgroup is one subgroup, each lane loads the
+// vector of one row and all lanes receive it from there; otherwise every lane loads it from the same address. The
+// epilogue is a loop over rows.
 //
-// LayerNorm, splits and bindings: see `gemm/common`.
-//
-// Workgroup bytes: none.
-//
-// Numerics: f32; sums over the inner dimension run in rising order. x, weight and y may be stored as f16 (a
-// variant's choice).
+// LayerNorm, splits and bindings: see `gemm/common`. Workgroup bytes: none.
+// Numerics: f32; sums over the inner dimension run in rising order. x, weight and y may be stored as f16 (a variant's
+// choice).
 
 // #import gemm/common
 
-// Whether rows of x are normalised.
-const NORM: u32 = 0u;
 const LANES: u32 = 8u;
 // Rows and column vectors of one invocation.
 const ROWS: u32 = 8u;
@@ -31,10 +26,7 @@ const HELD: u32 = ROWS;
 // #endif
 
 @compute @workgroup_size(LANES)
-fn direct(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let tile = first_group + group.y * params.groups_x + group.x;
     let split = tile / params.col_tiles / max(params.row_tiles, 1u);
     if (split >= params.splits) {

@@ -1,22 +1,18 @@
 // gemm: a linear layer with its epilogue, Y = act(X·W + b) + R, after a LayerNorm of X's rows if wanted.
 //
-// Algorithm. 16×16 invocations compute a tile of TILE_ROWS × 4·TILE_VECTORS elements of Y. Slices of 4·SLICE
-// columns of X and rows of W pass through workgroup memory; the next slice is loaded into registers while the
-// present one is multiplied. An invocation computes rows ty + 16 i and column vectors tx + 16 j, so that the
-// lanes of a subgroup read neighbouring banks or the same address: no row needs padding. The products of a slice
-// and the epilogue are loops, as some compilers need time that grows faster than the number of loads in the text.
+// Algorithm. 16×16 invocations compute a tile of TILE_ROWS × 4·TILE_VECTORS elements of Y. Slices of 4·SLICE columns
+// of X and rows of W pass through workgroup memory; the next slice is loaded into registers while the present one is
+// multiplied. An invocation computes rows ty + 16 i and column vectors tx + 16 j, so that the lanes of a subgroup
+// read neighbouring banks or the same address: no row needs padding. The products of a slice and the epilogue are
+// loops, as some compilers need time that grows faster than the number of loads in the text.
 //
 // LayerNorm, splits and bindings: see `gemm/common`.
-//
 // Workgroup bytes: 16·SLICE·(TILE_ROWS + 4·TILE_VECTORS): 8 KiB at 64×64, 16 KiB at 128×128, with slices of 16.
-//
-// Numerics: f32 throughout; sums over the inner dimension run in rising order. x, weight and y may be
-// stored as f16 (a variant's choice); bias and residual are f32.
+// Numerics: f32 throughout; sums over the inner dimension run in rising order. x, weight and y may be stored as f16
+// (a variant's choice); bias and residual are f32.
 
 // #import gemm/common
 
-// Whether rows of x are normalised.
-const NORM: u32 = 0u;
 // Whether rows, columns and inner dimension are whole tiles and slices, so that no load needs a check.
 const ALIGNED: u32 = 0u;
 // Rows and column vectors of one invocation (tiled).
@@ -50,10 +46,7 @@ fn load_weight(k: u32, column: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(256)
-fn tiled(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let tile = first_group + group.y * params.groups_x + group.x;
     let split = tile / params.col_tiles / max(params.row_tiles, 1u);
     if (split >= params.splits) {

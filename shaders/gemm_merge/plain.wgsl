@@ -1,5 +1,4 @@
-// gemm_merge: sums up the parts of a product whose inner dimension was divided, and applies the epilogue
-// of `gemm`: Y = act(sum of parts + b) + R.
+// gemm_merge: Y = act(sum of parts + b) + R, the parts being those of a product whose inner dimension was divided.
 //
 // Work split: one invocation per vector of four columns of Y.
 //
@@ -9,10 +8,10 @@
 //   2 read        bias      [1, cols], or anything when absent
 //   3 read        residual  [residual_rows, cols], or anything when absent
 //   4 read_write  y         [rows, cols]
-//
-// Workgroup bytes: none. Numerics: f32; parts are added in rising order, so the bits are fixed. y may be
-// stored as f16 (a variant's choice).
+// Workgroup bytes: none. Numerics: f32; parts are added in rising order, so the bits are fixed. y may be stored as
+// f16 (a variant's choice).
 
+// #import common/elementwise
 // #import common/gelu
 
 struct Params {
@@ -21,15 +20,11 @@ struct Params {
     part_vectors: u32,
     col_vectors: u32,
     residual_rows: u32,
-    // 0 none, 1 erf GELU, 2 tanh GELU
     activation: u32,
     has_bias: u32,
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 alias y4 = vec4<f32>;
 fn to_y(v: vec4<f32>) -> y4 { return v; }
@@ -39,8 +34,6 @@ fn to_y(v: vec4<f32>) -> y4 { return v; }
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> residual: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<y4>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn vectors(@builtin(global_invocation_id) invocation: vec3<u32>) {
@@ -57,11 +50,7 @@ fn vectors(@builtin(global_invocation_id) invocation: vec3<u32>) {
     if (params.has_bias != 0u) {
         v += bias[column];
     }
-    if (params.activation == 1u) {
-        v = gelu_erf(v);
-    } else if (params.activation == 2u) {
-        v = gelu_tanh(v);
-    }
+    v = activate(v, params.activation);
     if (params.residual_rows != 0u) {
         v += residual[(row % params.residual_rows) * params.col_vectors + column];
     }

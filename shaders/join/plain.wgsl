@@ -1,7 +1,6 @@
 // join: Y[r, :] = [A[r, :], B[r, :]] + R[r, :], the residual R optional.
 //
-// Work split: one invocation per vector of four results; neighbouring invocations have neighbouring
-// vectors of a row.
+// Work split: one invocation per vector of four results; neighbouring invocations have neighbouring vectors of a row.
 //
 // Bindings (rows padded with zeros to four)
 //   0 uniform     Params
@@ -9,8 +8,9 @@
 //   2 read        b  [rows, right] as vectors of four
 //   3 read        r  [rows, left + right] as vectors of four, if there is a residual
 //   4 read_write  y  [rows, left + right] as vectors of four
-//
 // Workgroup bytes: none. Numerics: one addition, or exact.
+
+// #import common/elementwise
 
 struct Params {
     // vectors of four in a row of a, of b and of y
@@ -19,21 +19,14 @@ struct Params {
     vectors: u32,
     residual: u32,
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
-    unused_a: u32,
-    unused_b: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> r: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn vectors(@builtin(global_invocation_id) invocation: vec3<u32>) {

@@ -6,6 +6,8 @@
 //   2 read        gain  [1, cols]
 //   3 read        bias  [1, cols]
 //   4 read_write  y     [rows, cols]
+// Numerics: f32. Padding columns are left out of the variance and written as zero: gain and bias are zero there. x
+// and y may be stored as f16 (a variant's choice).
 
 struct Params {
     rows: u32,

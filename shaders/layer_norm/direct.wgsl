@@ -1,24 +1,16 @@
 // layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance.
 //
-// Algorithm, for software adapters. One invocation per row, in two passes (mean, then squared differences), so
-// that nothing cancels, and a third that writes; no workgroup memory.
+// Algorithm, for software adapters. One invocation per row, in two passes (mean, then squared differences), so that
+// nothing cancels, and a third that writes; no workgroup memory.
 //
-// Bindings: see `layer_norm/common`.
-//
-// Workgroup bytes: none.
-//
-// Numerics: f32. Padding columns are left out of the variance and written as zero: gain and bias are
-// zero there. x and y may be stored as f16 (a variant's choice).
+// Bindings and numerics: see `layer_norm/common`. Workgroup bytes: none.
 
 // #import layer_norm/common
 
 const LANES: u32 = 8u;
 
 @compute @workgroup_size(LANES)
-fn lane(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let row = (first_group + group.y * params.groups_x + group.x) * LANES + local;
     if (row >= params.rows) {
         return;

@@ -1,14 +1,9 @@
 // layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance.
 //
-// Algorithm. One workgroup of 64 per row, in two passes (mean, then squared differences), so that nothing
-// cancels, and a third that writes. Partial sums meet in workgroup memory in a fixed order.
+// Algorithm. One workgroup of 64 per row, in two passes (mean, then squared differences), so that nothing cancels,
+// and a third that writes. Partial sums meet in workgroup memory in a fixed order.
 //
-// Bindings: see `layer_norm/common`.
-//
-// Workgroup bytes: 256.
-//
-// Numerics: f32. Padding columns are left out of the variance and written as zero: gain and bias are
-// zero there. x and y may be stored as f16 (a variant's choice).
+// Bindings and numerics: see `layer_norm/common`. Workgroup bytes: 256.
 
 // #import layer_norm/common
 
@@ -30,10 +25,7 @@ fn group_sum(value: f32, local: u32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn group(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn group(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let row = first_group + group.y * params.groups_x + group.x;
     if (row >= params.rows) {
         return;

@@ -1,14 +1,10 @@
 // layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance.
 //
-// Algorithm. One subgroup per row, in two passes and a third that writes: its sums need neither workgroup memory nor barriers. Any subgroup size is right: a workgroup of 256 has
-// as many subgroups as it has, and they share its eight rows out.
+// Algorithm. One subgroup per row, in two passes and a third that writes: its sums need neither workgroup memory nor
+// barriers. Any subgroup size is right: a workgroup of 256 has as many subgroups as it has, and they share its eight
+// rows out. The order of the sums depends on the subgroup size of the device, not on the run.
 //
-// Bindings: see `layer_norm/common`.
-//
-// Workgroup bytes: none.
-//
-// Numerics: f32; the order of the sums depends on the subgroup size of the device, not on the run. Padding
-// columns are left out of the variance and written as zero. x and y may be stored as f16.
+// Bindings and numerics: see `layer_norm/common`. Workgroup bytes: none.
 
 // #import layer_norm/common
 

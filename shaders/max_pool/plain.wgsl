@@ -6,8 +6,9 @@
 //   0 uniform     Params
 //   1 read        x  [batch, height·width, cols]
 //   2 read_write  y  [batch, out_height·out_width, cols]
-//
 // Workgroup bytes: none. Numerics: exact. The first value of a window is the start of its maximum.
+
+// #import common/elementwise
 
 struct Params {
     height: u32,
@@ -17,22 +18,13 @@ struct Params {
     side: u32,
     stride: u32,
     vectors: u32,
-    // vectors of y in all
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
-    unused_a: u32,
-    unused_b: u32,
-    unused_c: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn windows(@builtin(global_invocation_id) invocation: vec3<u32>) {

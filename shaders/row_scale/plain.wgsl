@@ -9,9 +9,10 @@
 //                          row, then of the constant
 //   3 read        points   [rows, 1] as f32, grid positions, or anything when not indexed
 //   4 read_write  y        [batch, 1, rows] as f32
-//
-// Workgroup bytes: none. Numerics: f32; squares are taken around the mean, as the difference of large
-// sums would lose digits. content may be stored as f16 (a variant's choice).
+// Workgroup bytes: none. Numerics: f32; squares are taken around the mean, as the difference of large sums would lose
+// digits. content may be stored as f16 (a variant's choice).
+
+// #import common/elementwise
 
 struct Params {
     rows: u32,
@@ -29,13 +30,9 @@ struct Params {
     axis_c: u32,
     channels: u32,
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
     indexed: u32,
-    unused_a: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 alias content4 = vec4<f32>;
 fn from_content(v: content4) -> vec4<f32> { return v; }
@@ -45,8 +42,6 @@ fn from_content(v: content4) -> vec4<f32> { return v; }
 @group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> points: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 // Sum of squares around the mean of `count` elements with this sum and sum of squares.
 fn around(entry: vec4<f32>, count: u32, mean: f32) -> f32 {

@@ -1,14 +1,15 @@
 // transpose: Y[b, c, r] = X[b, r, c].
 //
-// Work split: one invocation per vector of four rows of X in one row of Y; neighbouring invocations
-// read neighbouring columns.
+// Work split: one invocation per vector of four rows of X in one row of Y; neighbouring invocations read neighbouring
+// columns.
 //
 // Bindings (rows padded with zeros to four)
 //   0 uniform     Params
 //   1 read        x  [batch, rows, cols] as f32
 //   2 read_write  y  [batch, cols, rows] as vectors of four
-//
 // Workgroup bytes: none. Numerics: exact.
+
+// #import common/elementwise
 
 struct Params {
     rows: u32,
@@ -17,19 +18,12 @@ struct Params {
     // vectors of four in a row of y
     vectors: u32,
     total: u32,
-    // invocations per grid row
     row_invocations: u32,
-    unused_a: u32,
-    unused_b: u32,
 }
-
-const WORKGROUP: u32 = 64u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-// The first workgroup of the part of a dispatch that is to be computed.
-@group(1) @binding(0) var<uniform> first_group: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn vectors(@builtin(global_invocation_id) invocation: vec3<u32>) {

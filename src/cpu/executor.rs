@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use crate::error::Result;
 use crate::graph::{
-    Executor, Placement, Plan, Source, Span, Spans, ValueId, View, input_parts, no_output,
-    repeat_to, sealed,
+    Executor, Placement, Plan, Source, Span, Spans, ValueId, View, input_parts, output, repeat_to,
+    sealed,
 };
 use crate::kernels::{Op, Real, unpad};
 use crate::tensor::Tensor;
@@ -176,8 +176,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
     }
 
     fn read(&self, name: &str) -> Result<Tensor> {
-        let output = self.plan.graph().outputs.iter().find(|o| o.name == name);
-        let output = output.ok_or_else(|| no_output(&self.plan, name))?;
+        let output = output(&self.plan, name)?;
         let mut data = Vec::new();
         for &piece in &output.pieces {
             let extent = self.plan.graph().extent(piece);

@@ -87,10 +87,10 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Side of the square matrices of halves that it multiplies with sums in f32, if it lists any that
+    /// Side of the cooperative matrices of f16 that it multiplies with sums in f32, if it lists any that
     /// kernels are written for.
     #[must_use]
-    pub fn half_matrices(&self) -> Option<u32> {
+    pub fn cooperative(&self) -> Option<u32> {
         let wanted = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
         if !self.handle.features().contains(wanted) {
             return None;

@@ -95,7 +95,7 @@ impl Device {
             .op
             .candidates(self.traits())
             .into_iter()
-            .find(|v| known && v.name == variant.name && v.halves == variant.halves)
+            .find(|v| known && v.name == variant.name && v.f16 == variant.f16)
             .unwrap_or(variant);
         let outcome = try_variant(&Problem::new(&row, 0x5e1f), self, variant);
         (!outcome.passed).then(|| {

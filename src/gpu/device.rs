@@ -78,12 +78,12 @@ impl Device {
         checks: ShaderChecks,
     ) -> Result<Self> {
         // Matrix loads that are checked element by element would not be uniform.
-        let matrices = match checks {
-            ShaderChecks::Trusted => adapter.half_matrices(),
+        let cooperative = match checks {
+            ShaderChecks::Trusted => adapter.cooperative(),
             ShaderChecks::Checked => None,
         };
         let mut features = adapter.handle.features() & (USEFUL_FEATURES | wgpu::Features::SUBGROUP);
-        if matrices.is_some() {
+        if cooperative.is_some() {
             features |= wgpu::Features::SHADER_F16;
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
         }
@@ -92,7 +92,7 @@ impl Device {
             required_features: features,
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
-            experimental_features: match matrices {
+            experimental_features: match cooperative {
                 Some(_) => experimental(),
                 None => wgpu::ExperimentalFeatures::disabled(),
             },
@@ -112,14 +112,14 @@ impl Device {
         device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
             tracing::error!(error = %e, "uncaptured GPU error");
         }));
-        Ok(Self::new(device, queue, checks, lost, matrices))
+        Ok(Self::new(device, queue, checks, lost, cooperative))
     }
 
     /// Takes the device and queue of a host app. Its limits are what the app asked for; its
     /// callbacks stay its own.
     #[must_use]
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        // Which matrices it multiplies only its adapter could say.
+        // Which cooperative matrices it multiplies only its adapter could say.
         Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None)
     }
 
@@ -128,7 +128,7 @@ impl Device {
         queue: wgpu::Queue,
         checks: ShaderChecks,
         lost: Arc<Mutex<Option<String>>>,
-        matrices: Option<u32>,
+        cooperative: Option<u32>,
     ) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
         let kind = AdapterKind::of(info.device_type);
@@ -140,7 +140,7 @@ impl Device {
                 .features()
                 .contains(wgpu::Features::SUBGROUP)
                 .then_some([info.subgroup_min_size, info.subgroup_max_size]),
-            matrices,
+            cooperative,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             array_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             invocations: limits.max_compute_invocations_per_workgroup,
@@ -371,7 +371,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Leave to use what wgpu calls experimental.
 #[allow(
     unsafe_code,
-    reason = "matrix units are behind an experimental feature; without them f16 gains memory alone"
+    reason = "cooperative matrices are behind an experimental feature; without them f16 gains memory alone"
 )]
 fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: the one such feature that is asked for, cooperative matrices, may be misused only by

@@ -23,10 +23,13 @@ use crate::kernels::{self, Variant, shader_text};
 /// Shader texts by path under `shaders/`, without extension.
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
     let common = [
+        shader_text!("common/coop"),
         shader_text!("common/copy"),
         shader_text!("common/dot"),
+        shader_text!("common/elementwise"),
         shader_text!("common/f16"),
         shader_text!("common/gelu"),
+        shader_text!("common/lanes"),
     ];
     common.into_iter().chain(kernels::shaders())
 }
@@ -53,7 +56,7 @@ pub fn source(variant: &Variant) -> Result<String> {
     let label = format!("{}/{}", variant.kernel, variant.title());
     let constants: Vec<(&str, u32)> = variant.all_constants().collect();
     let text = imported(&label, text(&label, variant.source)?)?;
-    let text = narrow(&label, &text, variant.halves)?;
+    let text = narrow(&label, &text, variant.f16)?;
     preprocess(&label, &text, &constants)
 }
 

@@ -53,20 +53,15 @@ impl Parameters {
             return Ok(buffer.clone());
         }
         let array = self.evaluated(recipe)?;
-        let halves: Vec<half::f16>;
-        let bytes: &[u8] = match element {
-            Element::F32 => bytemuck::cast_slice(&array),
-            Element::F16 => {
-                halves = to_halves(label, &array)?;
-                bytemuck::cast_slice(&halves)
-            }
-        };
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let buffer = self.device.buffer(label, bytes.len() as u64, usage, true)?;
-        if !bytes.is_empty() {
-            write_mapped(&self.device, label, &buffer, bytes)?;
-        }
-        buffer.unmap();
+        let buffer = with_bytes(label, &array, element, |bytes| {
+            let buffer = self.device.buffer(label, bytes.len() as u64, usage, true)?;
+            if !bytes.is_empty() {
+                write_mapped(&self.device, label, &buffer, bytes)?;
+            }
+            buffer.unmap();
+            Ok(buffer)
+        })?;
         let buffer = Arc::new(buffer);
         known.insert(key, buffer.clone());
         Ok(buffer)
@@ -99,11 +94,19 @@ impl Parameters {
     }
 }
 
-/// Numbers as halves.
+/// Calls `write` with numbers as they lie in memory.
 ///
 /// # Errors
-/// [`Error::Input`] for numbers beyond their range: precision is never lost without a word.
-pub(super) fn to_halves(name: &str, numbers: &[f32]) -> Result<Vec<half::f16>> {
+/// [`Error::Input`] for numbers beyond the range of f16: precision is never lost without a word.
+pub(super) fn with_bytes<R>(
+    name: &str,
+    numbers: &[f32],
+    element: Element,
+    write: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R> {
+    if element == Element::F32 {
+        return write(bytemuck::cast_slice(numbers));
+    }
     let most = half::f16::MAX.to_f32();
     let beyond = |x: &f32| x.is_finite() && x.abs() > most;
     if let Some(x) = numbers.iter().find(|x| beyond(x)) {
@@ -113,9 +116,9 @@ pub(super) fn to_halves(name: &str, numbers: &[f32]) -> Result<Vec<half::f16>> {
             format!("numbers within ±{most}, or precision f32"),
         ));
     }
-    let mut halves = vec![half::f16::ZERO; numbers.len()];
-    halves.convert_from_f32_slice(numbers);
-    Ok(halves)
+    let mut f16 = vec![half::f16::ZERO; numbers.len()];
+    f16.convert_from_f32_slice(numbers);
+    write(bytemuck::cast_slice(&f16))
 }
 
 /// The error for memory that cannot be mapped.

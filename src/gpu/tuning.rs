@@ -13,7 +13,7 @@
 //! ```
 //!
 //! It holds for one adapter with one driver and for one set of shaders, whose fingerprint it carries;
-//! for others it is stale. A bucket is a range of shapes, up to the next power of two in each size.
+//! for others it is stale. A variant that is no longer known is passed over. A bucket is a range of shapes, up to the next power of two in each size.
 
 use std::path::Path;
 
@@ -198,12 +198,12 @@ pub fn bucket(op: &Op) -> Option<String> {
         _ => return None,
     };
     let sizes = sizes.iter().map(|(name, n)| format!("{name} {}", n.next_power_of_two()));
-    // Arrays of halves are other shaders.
-    let halves = Role::NARROW
+    // Arrays of f16 are other shaders.
+    let f16 = Role::NARROW
         .into_iter()
         .filter(|&role| op.element(role) == Element::F16)
         .map(|role| format!("f16 {role:?}").to_lowercase());
-    Some(sizes.chain(halves).collect::<Vec<_>>().join(" "))
+    Some(sizes.chain(f16).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

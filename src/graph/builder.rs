@@ -154,44 +154,50 @@ impl Graph {
         x: View,
         linear: Linear,
     ) -> Result<ValueId> {
-        let inner = linear.input.columns();
+        let Linear { parts, input, divisor, activation, residual } = linear;
+        let shape = [input.columns(), part_columns(&parts).1];
+        let has_bias = parts.iter().any(|p| p.bias.is_some());
+        let bias = has_bias.then(|| Recipe::LinearBias { parts: parts.clone(), divisor });
+        let weight = Recipe::LinearWeight { parts, input, divisor };
+        self.multiply(stage, label, x, shape, [Some(weight), bias], activation, residual)
+    }
+
+    /// Rows times a weight of this shape, and what follows; recipes of weight and bias.
+    #[allow(clippy::too_many_arguments, reason = "what linear and folded layers have in common")]
+    fn multiply(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        x: View,
+        [inner, cols]: [usize; 2],
+        recipes: [Option<Recipe>; 2],
+        activation: Activation,
+        residual: Option<View>,
+    ) -> Result<ValueId> {
         if x.extent.cols != inner {
             return Err(Error::graph(
                 label,
                 format!("the input has {} columns, the weight {inner}", x.extent.cols),
             ));
         }
-        let (_, cols) = part_columns(&linear.parts);
-        let weight = self.parameter(Recipe::LinearWeight {
-            parts: linear.parts.clone(),
-            input: linear.input,
-            divisor: linear.divisor,
-        });
-        let mut inputs = vec![x, self.view(weight)];
-        let bias = linear.parts.iter().any(|p| p.bias.is_some());
-        if bias {
-            let b =
-                self.parameter(Recipe::LinearBias { parts: linear.parts, divisor: linear.divisor });
-            inputs.push(self.view(b));
-        }
         let rows = x.extent.all_rows();
-        let mut residual_rows = 0;
-        if let Some(r) = linear.residual {
-            residual_rows = r.extent.all_rows();
-            if r.extent.cols != cols || residual_rows == 0 || !rows.is_multiple_of(residual_rows) {
-                return Err(Error::graph(
-                    label,
-                    format!("the residual is {}, the output {rows}×{cols}", r.extent),
-                ));
-            }
-            inputs.push(r);
+        let residual_rows = residual.map_or(0, |r| r.extent.all_rows());
+        if let Some(r) = residual
+            && (r.extent.cols != cols || residual_rows == 0 || !rows.is_multiple_of(residual_rows))
+        {
+            return Err(Error::graph(
+                label,
+                format!("the residual is {}, the output {rows}×{cols}", r.extent),
+            ));
         }
-        let op = Gemm {
-            bias,
-            activation: linear.activation,
-            residual_rows,
-            ..Gemm::new(rows, inner, cols)
-        };
+        let bias = recipes[1].is_some();
+        let mut inputs = vec![x];
+        for recipe in recipes.into_iter().flatten() {
+            let parameter = self.parameter(recipe);
+            inputs.push(self.view(parameter));
+        }
+        inputs.extend(residual);
+        let op = Gemm { bias, activation, residual_rows, ..Gemm::new(rows, inner, cols) };
         Ok(self.push_rows(stage, label, op, inputs))
     }
 
@@ -249,10 +255,9 @@ impl Graph {
         }
         let mut inputs = vec![q.view, k.view, v.view];
         inputs.extend(mask);
-        if let Some((acc, stats)) = carry {
-            inputs.push(self.view(acc));
-            inputs.push(self.view(stats));
-        }
+        inputs.extend(
+            carry.into_iter().flat_map(|(acc, stats)| [acc, stats].map(|id| self.view(id))),
+        );
         let args = Attention {
             batch: ke.batch,
             shared_queries,
@@ -302,28 +307,9 @@ impl Graph {
         bias: Option<Folded>,
         residual: Option<View>,
     ) -> Result<ValueId> {
-        let [inner, cols] = weight.shape();
-        let rows = x.extent.all_rows();
-        let residual_rows = residual.map_or(0, |r| r.extent.all_rows());
-        let fits = residual.is_none_or(|r| {
-            r.extent.cols == cols && residual_rows > 0 && rows.is_multiple_of(residual_rows)
-        });
-        if x.extent.cols != inner || !fits {
-            return Err(Error::graph(
-                label,
-                format!("the input is {}, the weight {inner}×{cols}", x.extent),
-            ));
-        }
-        let weight = self.parameter(Recipe::Folded(weight));
-        let mut inputs = vec![x, self.view(weight)];
-        let has_bias = bias.is_some();
-        if let Some(bias) = bias {
-            let bias = self.parameter(Recipe::Folded(bias));
-            inputs.push(self.view(bias));
-        }
-        inputs.extend(residual);
-        let op = Gemm { bias: has_bias, residual_rows, ..Gemm::new(rows, inner, cols) };
-        Ok(self.push_rows(stage, label, op, inputs))
+        let shape = weight.shape();
+        let recipes = [Some(Recipe::Folded(weight)), bias.map(Recipe::Folded)];
+        self.multiply(stage, label, x, shape, recipes, Activation::None, residual)
     }
 
     /// Columns become rows, item by item.
@@ -397,10 +383,9 @@ impl Graph {
             return Err(Error::graph(label, format!("{found:?} for {wanted:?}")));
         }
         let mut inputs: Vec<View> = inputs.into_iter().flatten().collect();
-        if let Some((acc, stats)) = carry {
-            inputs.push(self.view(acc));
-            inputs.push(self.view(stats));
-        }
+        inputs.extend(
+            carry.into_iter().flat_map(|(acc, stats)| [acc, stats].map(|id| self.view(id))),
+        );
         Ok(self.push_node(stage, label, args, inputs))
     }
 
@@ -495,12 +480,7 @@ impl Graph {
         (weight, norm): (&str, &str),
     ) -> Result<ValueId> {
         let wanted = Extent::new(args.batch, args.height * args.width, args.inner);
-        if x.extent != wanted || args.output_pixels() == 0 {
-            return Err(Error::graph(
-                label,
-                format!("the input is {}, expected {wanted}", x.extent),
-            ));
-        }
+        pictures(label, x, wanted, args.output_pixels())?;
         let w = self.parameter(Recipe::ConvolutionWeight {
             weight: weight.to_owned(),
             norm: norm.to_owned(),
@@ -526,14 +506,17 @@ impl Graph {
         args: MaxPool,
     ) -> Result<ValueId> {
         let wanted = Extent::new(args.batch, args.height * args.width, args.cols);
-        if x.extent != wanted || args.output_pixels() == 0 {
-            return Err(Error::graph(
-                label,
-                format!("the input is {}, expected {wanted}", x.extent),
-            ));
-        }
+        pictures(label, x, wanted, args.output_pixels())?;
         Ok(self.push_node(stage, label, args, vec![x])[0])
     }
+}
+
+/// Refuses pictures of another extent, and those that make no pixel.
+fn pictures(label: &str, x: View, wanted: Extent, output_pixels: usize) -> Result<()> {
+    if x.extent != wanted || output_pixels == 0 {
+        return Err(Error::graph(label, format!("the input is {}, expected {wanted}", x.extent)));
+    }
+    Ok(())
 }
 
 /// Fourier position features of a grid (paper, appendix D).

@@ -26,14 +26,14 @@ pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
 pub use single::single;
 pub use stage::Stage;
-pub(crate) use transfer::{input_parts, no_output, repeat_to};
+pub(crate) use transfer::{input_parts, output, repeat_to};
 
 use std::collections::HashMap;
 
 use crate::kernels::Op;
 use crate::tensor::{Element, Extent};
 
-/// Bytes of an element as sizes are bounded, before it is known what will be stored as halves.
+/// Bytes of an element as sizes are bounded, before it is known what will be stored as f16.
 pub(crate) const ELEMENT_BYTES: u64 = crate::tensor::Element::F32.bytes() as u64;
 
 /// Index of a value in its graph.

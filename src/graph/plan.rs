@@ -133,23 +133,18 @@ impl Plan {
     /// Words of values with memory of their own (inputs and results that are kept).
     #[must_use]
     pub fn own_words(&self) -> usize {
-        self.placements
-            .iter()
-            .zip(&self.graph.values)
-            .filter(|(p, _)| **p == Placement::Own)
-            .map(|(_, v)| v.words())
-            .sum()
+        self.words_in(Placement::Own)
     }
 
     /// Words of the parameters.
     #[must_use]
     pub fn parameter_words(&self) -> usize {
-        self.placements
-            .iter()
-            .zip(&self.graph.values)
-            .filter(|(p, _)| **p == Placement::Parameter)
-            .map(|(_, v)| v.words())
-            .sum()
+        self.words_in(Placement::Parameter)
+    }
+
+    fn words_in(&self, place: Placement) -> usize {
+        let values = self.placements.iter().zip(&self.graph.values);
+        values.filter(|(p, _)| **p == place).map(|(_, v)| v.words()).sum()
     }
 
     /// Words of all slots.
@@ -168,12 +163,8 @@ impl Plan {
     /// Words of all results, padding included.
     #[must_use]
     pub fn output_words(&self) -> usize {
-        self.graph
-            .outputs
-            .iter()
-            .flat_map(|o| &o.pieces)
-            .map(|&p| self.graph.value(p).words())
-            .sum()
+        let pieces = self.graph.outputs.iter().flat_map(|o| &o.pieces);
+        pieces.map(|&p| self.graph.value(p).words()).sum()
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Op, Placement, Plan, Stage};
 use crate::tensor::Element;
 
 /// Cost of one stage.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+#[derive(Debug, Clone, Default, Serialize, PartialEq)]
 pub struct StageReport {
     /// "preprocess", "encode", "process", "decode", "postprocess".
     pub name: &'static str,
@@ -126,16 +126,13 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(i, n)| {
-                let cost = n.op.cost();
+                let (cost, first) = (n.op.cost(), n.outputs.first().map(|&o| graph.value(o)));
                 NodeReport {
                     label: n.label.clone(),
                     stage: n.stage.name(),
                     kernel: n.op.kernel(),
-                    output: n
-                        .outputs
-                        .first()
-                        .map_or_else(String::new, |&o| graph.extent(o).to_string()),
-                    element: n.outputs.first().map_or(Element::F32, |&o| graph.value(o).element),
+                    output: first.map_or_else(String::new, |v| v.extent.to_string()),
+                    element: first.map_or(Element::F32, |v| v.element),
                     flops: cost.flops,
                     bytes: cost.bytes,
                     once: i < self.once(),
@@ -145,16 +142,7 @@ impl Plan {
         let stages = Stage::ALL
             .into_iter()
             .filter_map(|stage| {
-                let mut report = StageReport {
-                    name: stage.name(),
-                    flops: 0,
-                    flops_once: 0,
-                    bytes: 0,
-                    peak_bytes: 0,
-                    dispatches: 0,
-                    submissions: 0,
-                    kernels: Vec::new(),
-                };
+                let mut report = StageReport { name: stage.name(), ..StageReport::default() };
                 let mut any = false;
                 for (i, node) in graph.nodes.iter().enumerate() {
                     if node.stage != stage {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Plan, Source, ValueId};
+use super::{Output, Plan, Source, ValueId};
 use crate::error::{Error, Result};
 use crate::tensor::Extent;
 
@@ -43,10 +43,13 @@ pub(crate) fn input_parts(
     Ok(parts)
 }
 
-/// The error for an output that a plan does not have.
-pub(crate) fn no_output(plan: &Plan, name: &str) -> Error {
-    let known: Vec<&str> = plan.graph().outputs.iter().map(|o| o.name.as_str()).collect();
-    Error::input(name, "is not an output of this plan", format!("one of {known:?}"))
+/// The output of this name, or the error for one that the plan does not have.
+pub(crate) fn output<'a>(plan: &'a Plan, name: &str) -> Result<&'a Output> {
+    let outputs = &plan.graph().outputs;
+    outputs.iter().find(|o| o.name == name).ok_or_else(|| {
+        let known: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        Error::input(name, "is not an output of this plan", format!("one of {known:?}"))
+    })
 }
 
 /// Repeats learned arrays, which have one item, to the size of the whole batch.

@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 
-use super::{DeviceTraits, Real, Row, Variant};
+use super::{DeviceTraits, ELEMENTWISE, Variant};
 use crate::tensor::{Element, Extent};
 
 /// A kernel: the argument struct of its op implements this.
@@ -22,13 +22,17 @@ pub trait Kernel: Copy + Debug + PartialEq {
     fn signature(&self) -> Signature;
 
     /// How what has this role is stored; `None` where the op knows no such role, which is f32 then.
-    fn element_mut(&mut self, role: Role) -> Option<&mut Element>;
+    fn element_mut(&mut self, _role: Role) -> Option<&mut Element> {
+        None
+    }
 
     /// What one execution costs.
     fn cost(&self) -> Cost;
 
     /// Numbers that are added up for one element of the result: the tolerance grows with it.
-    fn terms(&self) -> usize;
+    fn terms(&self) -> usize {
+        1
+    }
 
     /// Why these arguments would have a shader leave its arrays, if they would: what the extents of
     /// the signature do not say.
@@ -36,20 +40,50 @@ pub trait Kernel: Copy + Debug + PartialEq {
         None
     }
 
-    /// Shape and options in words.
+    /// Shape and options in words; empty ones do not count.
     fn describe(&self) -> Vec<String>;
 
     /// All variants, for any arguments.
     fn variants() -> Vec<Variant>;
 
-    /// The variants that can run these arguments, the one to choose first.
-    fn candidates(&self, device: &DeviceTraits) -> Vec<Variant>;
+    /// The variants that can run these arguments, the one to choose first: all that store what these
+    /// arguments store as f16, where nothing else is to be chosen.
+    fn candidates(&self, _device: &DeviceTraits) -> Vec<Variant> {
+        let f16 = self.f16_arrays();
+        Self::variants().into_iter().filter(|v| v.f16 == f16).collect()
+    }
+
+    /// Names of the arrays that are stored as f16, in the order of the bindings.
+    fn f16_arrays(&self) -> Vec<&'static str> {
+        let mut args = *self;
+        let mut is_f16 = |o: &Operand| args.element_mut(o.role).is_some_and(|e| e.is_f16());
+        let Signature { operands, results } = self.signature();
+        operands.iter().chain(&results).filter(|o| is_f16(o)).map(|o| o.name).collect()
+    }
+
+    /// Which of these sets of arrays are those that are stored as f16.
+    fn f16_set(&self, sets: &[&'static [&'static str]]) -> Option<&'static [&'static str]> {
+        let f16 = self.f16_arrays();
+        sets.iter().copied().find(|set| *set == f16)
+    }
+
+    /// The array of each of `N` operands, empty where it is absent.
+    fn arrays<'a, T, const N: usize>(&self, inputs: &[&'a [T]]) -> [&'a [T]; N] {
+        let mut there = inputs.iter().copied();
+        let mut arrays: [&[T]; N] = [&[]; N];
+        for (array, operand) in arrays.iter_mut().zip(self.signature().operands) {
+            if operand.present {
+                *array = there.next().unwrap_or(&[]);
+            }
+        }
+        arrays
+    }
 
     /// Loop iterations of one invocation, all its loops together.
     fn iterations(&self, variant: &Variant) -> u64;
 
     /// Workgroups in all, and the words of the uniform buffer once it is known how many workgroups
-    /// there are to a row of the dispatch.
+    /// there are to a row of the dispatch; they are filled up to whole vectors with zeros.
     fn geometry(&self, variant: &Variant) -> Geometry;
 
     /// An op of the same kind and options that is small, with odd sizes: for a check of a variant
@@ -57,16 +91,6 @@ pub trait Kernel: Copy + Debug + PartialEq {
     fn small(self) -> Self {
         self
     }
-
-    /// The reference twin: plain loops. Operands that are absent are left out of `inputs`; rows are
-    /// padded to four elements, and the padding of results is written.
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]);
-
-    /// The fast twin, on all threads of rayon's current pool.
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]);
-
-    /// Rows of the kernel table.
-    fn cases() -> Vec<Row>;
 }
 
 /// Path and text of a shader.
@@ -79,6 +103,18 @@ pub(crate) use shader_text;
 
 /// Workgroups in all, and the uniform words once the workgroups per grid row are known.
 pub(crate) type Geometry = (u64, Box<dyn Fn(u32) -> Vec<u32>>);
+
+/// The geometry of element-wise kernels: an invocation for each of `total` results, and the words once
+/// the invocations per grid row are known.
+pub(crate) fn elementwise(total: usize, words: impl Fn(u32) -> Vec<u32> + 'static) -> Geometry {
+    let groups = total.div_ceil(ELEMENTWISE as usize) as u64;
+    (groups, Box::new(move |groups_x| words(groups_x * ELEMENTWISE)))
+}
+
+/// These words where they are true, none otherwise.
+pub(crate) fn when(true_of: bool, words: impl Into<String>) -> String {
+    if true_of { words.into() } else { String::new() }
+}
 
 /// What one execution of an op costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -152,6 +188,12 @@ impl Operand {
     #[must_use]
     pub const fn new(name: &'static str, role: Role, extent: Extent, fill: Fill) -> Self {
         Operand { name, role, extent, fill, present: true }
+    }
+
+    /// An operand that is always there and always f32.
+    #[must_use]
+    pub const fn wide(name: &'static str, extent: Extent, fill: Fill) -> Self {
+        Self::new(name, Role::Wide, extent, fill)
     }
 
     /// A result.

@@ -92,34 +92,28 @@ const LANES: usize = 16;
 #[inline(always)]
 #[must_use]
 pub fn sum(x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += v;
-        }
-    }
-    for (lane, &v) in lanes.iter_mut().zip(rest) {
-        *lane += v;
-    }
-    lanes.iter().sum()
+    sum_of(x, |v| v)
 }
 
 /// Σ (x − mean)².
 #[inline(always)]
 #[must_use]
 pub fn sum_squared_differences(x: &[f32], mean: f32) -> f32 {
+    sum_of(x, |v| (v - mean) * (v - mean))
+}
+
+#[inline(always)]
+fn sum_of(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += (v - mean) * (v - mean);
+            *lane += term(v);
         }
     }
     for (lane, &v) in lanes.iter_mut().zip(rest) {
-        *lane += (v - mean) * (v - mean);
+        *lane += term(v);
     }
     lanes.iter().sum()
 }

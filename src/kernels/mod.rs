@@ -1,12 +1,13 @@
 //! All kernels, a room each, and [`Op`], which is one of them with its arguments.
 //!
 //! `src/kernels/NAME` has everything of a kernel on the Rust side: the argument struct and its
-//! [`Signature`], variants and launch geometry, the reference and the fast CPU twin, rows of the kernel
-//! table. `shaders/NAME` has its shaders. A kernel joins by one line in the list below.
+//! [`Signature`], variants and launch geometry (`mod.rs`), the reference and the fast CPU twin
+//! (`cpu.rs`), rows of the kernel table (`cases.rs`). `shaders/NAME` has its shaders. A kernel joins by one line in the list below.
 //!
 //! Nothing here touches a GPU: a variant is data, and a launch is a workgroup count and the words of
 //! a uniform buffer, so that both can be tested without a device.
 
+mod blocks;
 mod kernel;
 pub mod math;
 mod real;
@@ -15,9 +16,10 @@ mod table;
 mod variant;
 
 pub use kernel::{Bindings, Cost, Fill, Kernel, Operand, Role, Signature};
-pub(crate) use kernel::{Geometry, shader_text, state};
+pub(crate) use kernel::{Geometry, elementwise, shader_text, state, when};
 pub use real::Real;
 pub use table::{Outcome, Problem, Row, Worst, random_operands, table};
+pub(crate) use variant::constant;
 pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
 
 use self::factored_attention::FactoredAttention;
@@ -58,7 +60,7 @@ macro_rules! register {
 
         /// Rows of all kernels, in f32.
         fn cases() -> Vec<Row> {
-            [$(<$folder::$kernel>::cases()),*].concat()
+            [$($folder::cases::rows()),*].concat()
         }
 
         impl Op {
@@ -121,12 +123,12 @@ macro_rules! register {
             /// order of the signature, with rows padded to four elements. Results overwrite `outputs`,
             /// padding included.
             pub fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-                match self { $(Op::$kernel(a) => a.reference(inputs, outputs),)* }
+                match self { $(Op::$kernel(a) => $folder::cpu::reference(a, inputs, outputs),)* }
             }
 
             /// Runs the op the fast way, on all threads of rayon's current pool.
             pub fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-                match self { $(Op::$kernel(a) => a.fast(inputs, outputs),)* }
+                match self { $(Op::$kernel(a) => $folder::cpu::fast(a, inputs, outputs),)* }
             }
         }
     };
@@ -251,8 +253,8 @@ impl Op {
         self.check(self.kernel())?;
         let (total, words) = self.geometry(&variant);
         let workgroups = variant::fold(total, device)?;
-        let params = words(workgroups[0]);
-        debug_assert!(params.len().is_multiple_of(4));
+        let mut params = words(workgroups[0]);
+        params.resize(params.len().next_multiple_of(4), 0);
         Ok(Launch { variant, workgroups, params, bindings: self.signature().bindings() })
     }
 }

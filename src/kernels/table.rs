@@ -24,7 +24,8 @@ pub struct Row {
 impl Row {
     /// A row of an op with operands of ordinary size.
     #[must_use]
-    pub fn of(op: Op) -> Self {
+    pub fn of(op: impl Into<Op>) -> Self {
+        let op = op.into();
         Row { op, spread: 1.0, terms: op.terms() }
     }
 
@@ -38,9 +39,9 @@ impl Row {
         text
     }
 
-    /// Whether an array is stored as halves.
+    /// Whether an array is stored as f16.
     #[must_use]
-    pub fn has_halves(&self) -> bool {
+    pub fn has_f16(&self) -> bool {
         let narrow = |&role: &Role| self.op.element(role) == Element::F16;
         Role::NARROW.iter().any(narrow)
     }
@@ -48,15 +49,15 @@ impl Row {
     /// The largest relative L2 error that counts as right in f32: rounding errors of `terms`
     /// additions that do not conspire, ε·√terms, with room for other orders of summation and the
     /// elementary functions. Results that are stored as f16 are rounded once more, and so are the
-    /// left operands of cooperative matrices: normalised rows and softmax's exponentials.
+    /// left operands of cooperative cooperative: normalised rows and softmax's exponentials.
     #[must_use]
     pub fn tolerance(&self, variant: Option<&Variant>) -> f64 {
         let sums = f64::from(f32::EPSILON) * (6.0 + 2.0 * (self.terms as f64).sqrt());
-        let halves = self.op.result_roles().contains(&Role::Result)
+        let f16 = self.op.result_roles().contains(&Role::Result)
             && self.op.element(Role::Result) == Element::F16;
-        let rounded = variant.is_some_and(|v| v.matrices.is_some());
+        let rounded = variant.is_some_and(|v| v.cooperative.is_some());
         // Half a unit in the last of eleven places, should all roundings conspire.
-        sums + f64::from(u8::from(halves) + u8::from(rounded)) / 2048.0
+        sums + f64::from(u8::from(f16) + u8::from(rounded)) / 2048.0
     }
 }
 
@@ -64,14 +65,14 @@ impl Row {
 #[must_use]
 pub fn table() -> Vec<Row> {
     let mut rows = cases();
-    rows.extend(with_halves(&rows));
+    rows.extend(with_f16(&rows));
     rows
 }
 
-/// Rows again with arrays of halves, as plans in f16 have them. Those with very many elements are about
+/// Rows again with arrays of f16, as plans in f16 have them. Those with very many elements are about
 /// counting workgroups, which is the same; of products and attentions every sixth is enough, as their
 /// shaders take seconds to compile.
-fn with_halves(rows: &[Row]) -> Vec<Row> {
+fn with_f16(rows: &[Row]) -> Vec<Row> {
     let mut list = Vec::new();
     for (i, row) in rows.iter().enumerate() {
         let mut roles = [row.op.operand_roles(), row.op.result_roles()].concat();
@@ -258,7 +259,7 @@ impl Problem {
     }
 }
 
-/// The numbers that halves can hold.
+/// The numbers that f16 can hold.
 fn round_to_f16(array: &mut [f32]) {
     for x in array {
         *x = half::f16::from_f32(*x).to_f32();

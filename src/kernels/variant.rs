@@ -1,6 +1,6 @@
 //! Variants of kernels, what they need of a device, and launches.
 
-use super::Bindings;
+use super::{Bindings, ELEMENTWISE};
 use crate::error::{Error, Result};
 
 /// What a variant does beside its plain work, the same for all shapes of tiles.
@@ -28,8 +28,8 @@ pub struct Variant {
     pub name: &'static str,
     /// What else it does; decided by the op alone.
     pub mode: Mode,
-    /// Names of the arrays that it reads or writes as halves; decided by the op alone.
-    pub halves: &'static [&'static str],
+    /// Names of the arrays that it reads or writes as f16; decided by the op alone.
+    pub f16: &'static [&'static str],
     /// Entry point of the shader.
     pub entry: &'static str,
     /// Constants of the shader that this variant sets.
@@ -40,23 +40,79 @@ pub struct Variant {
     pub workgroup_bytes: u32,
     /// Whether it leans on subgroups, of any size.
     pub subgroups: bool,
-    /// Side of the matrices of halves that the device has to multiply; subgroups have 32 invocations
+    /// Side of the cooperative matrices of f16 that the device has to multiply; subgroups have 32 invocations
     /// then. `None` where nothing of the kind is needed.
-    pub matrices: Option<u32>,
+    pub cooperative: Option<u32>,
     /// Made for software adapters: no workgroup memory, loads at uniform addresses.
     pub software: bool,
 }
 
 impl Variant {
-    /// Name, mode and arrays of halves: unique within the kernel.
+    /// The plain mode of a shader in f32 for any device, in workgroups of 64 without workgroup memory.
+    /// Variant and entry point have one name.
+    pub(crate) const fn plain(
+        kernel: &'static str,
+        source: &'static str,
+        entry: &'static str,
+    ) -> Self {
+        Variant {
+            kernel,
+            source,
+            name: entry,
+            mode: Mode::PLAIN,
+            f16: &[],
+            entry,
+            constants: &[],
+            invocations: ELEMENTWISE,
+            workgroup_bytes: 0,
+            subgroups: false,
+            cooperative: None,
+            software: false,
+        }
+    }
+
+    /// The same under another name, with these constants, in workgroups of another size.
+    pub(crate) const fn sized(
+        mut self,
+        name: &'static str,
+        constants: &'static [(&'static str, u32)],
+        invocations: u32,
+        workgroup_bytes: u32,
+    ) -> Self {
+        self.name = name;
+        self.constants = constants;
+        self.invocations = invocations;
+        self.workgroup_bytes = workgroup_bytes;
+        self
+    }
+
+    /// The same for software adapters: eight lanes, which are the slots of one CPU vector, without
+    /// workgroup memory; with `BROADCAST`, what they load passes from lane to lane of a subgroup.
+    pub(crate) const fn direct(
+        self,
+        name: &'static str,
+        constants: &'static [(&'static str, u32)],
+        subgroups: bool,
+    ) -> Self {
+        Variant { subgroups, software: true, ..self.sized(name, constants, 8, 0) }
+    }
+
+    /// The same with cooperative matrices of this side, which need subgroups.
+    pub(crate) const fn with_cooperative(mut self, side: u32) -> Self {
+        self.cooperative = Some(side);
+        self.subgroups = true;
+        self
+    }
+
+    /// Name, mode and arrays of f16: unique within the kernel.
     #[must_use]
     pub fn title(&self) -> String {
         let mut title = self.name.to_owned();
         if !self.mode.name.is_empty() {
             title.push_str(&format!(" {}", self.mode.name));
         }
-        if !self.halves.is_empty() {
-            title.push_str(&format!(" f16({})", self.halves.join(",")));
+        if !self.f16.is_empty() {
+            title.push_str(&format!(" f16({})", self.f16.join(",")));
         }
         title
     }
@@ -68,11 +124,16 @@ impl Variant {
         self
     }
 
-    /// The same tiles with these arrays as halves.
+    /// The same tiles with these arrays as f16.
     #[must_use]
-    pub const fn halving(mut self, halves: &'static [&'static str]) -> Self {
-        self.halves = halves;
+    pub const fn storing_f16(mut self, f16: &'static [&'static str]) -> Self {
+        self.f16 = f16;
         self
+    }
+
+    /// The same with each of these sets of arrays as f16.
+    pub(crate) fn with_f16(self, sets: &[&'static [&'static str]]) -> Vec<Self> {
+        sets.iter().map(|f16| self.storing_f16(f16)).collect()
     }
 
     /// All constants that it sets.
@@ -96,8 +157,29 @@ impl Variant {
     /// on a device before it is used there first.
     #[must_use]
     pub const fn accelerated(&self) -> bool {
-        self.matrices.is_some() || self.subgroups || !self.halves.is_empty()
+        self.cooperative.is_some() || self.subgroups || !self.f16.is_empty()
     }
+}
+
+/// The value of a constant where these set it, and what it is otherwise.
+pub(crate) const fn constant(constants: &[(&str, u32)], name: &str, otherwise: u32) -> u32 {
+    let mut i = 0;
+    while i < constants.len() {
+        if same(constants[i].0.as_bytes(), name.as_bytes()) {
+            return constants[i].1;
+        }
+        i += 1;
+    }
+    otherwise
+}
+
+/// Whether names are equal, which a constant cannot ask `==`.
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
 }
 
 /// What variant choice and dispatch geometry need to know about a device.
@@ -118,9 +200,9 @@ pub struct DeviceTraits {
     pub loop_iterations: u64,
     /// Smallest and largest subgroup, where shaders may use subgroups.
     pub subgroups: Option<[u32; 2]>,
-    /// Side of the square matrices of halves that the device multiplies with sums in f32, where it
+    /// Side of the cooperative matrices of f16 that the device multiplies with sums in f32, where it
     /// does: 16 on Vulkan, 8 on Metal.
-    pub matrices: Option<u32>,
+    pub cooperative: Option<u32>,
     /// Most bytes of one array: of a buffer, and of what a shader can bind of it.
     pub array_bytes: u64,
 }
@@ -141,7 +223,7 @@ impl DeviceTraits {
             busy_workgroups: 256,
             loop_iterations: u64::MAX,
             subgroups: None,
-            matrices: None,
+            cooperative: None,
             array_bytes: 128 << 20,
         }
     }
@@ -151,7 +233,7 @@ impl DeviceTraits {
     pub const fn allows(&self, variant: &Variant) -> bool {
         let fits = variant.invocations <= self.invocations
             && variant.workgroup_bytes <= self.workgroup_bytes;
-        let multiplies = match (variant.matrices, self.matrices, self.subgroups) {
+        let multiplies = match (variant.cooperative, self.cooperative, self.subgroups) {
             (None, ..) => true,
             (Some(side), Some(device), Some([32, 32])) => side == device,
             _ => false,

@@ -2,7 +2,7 @@
 
 use super::Precision;
 use crate::error::{Error, Result};
-use crate::graph::passes::{fuse_norms, halve, limit_arrays, split};
+use crate::graph::passes::{fuse_norms, limit_arrays, split, store_f16};
 use crate::graph::{ELEMENT_BYTES, Graph, Plan};
 use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
@@ -66,7 +66,7 @@ pub fn planned(graph: Graph, device: Option<&DeviceTraits>, precision: Precision
     };
     Plan::new(match precision {
         Precision::F32 => graph,
-        Precision::F16 => halve(graph, device.is_some_and(|d| d.software)),
+        Precision::F16 => store_f16(graph, device.is_some_and(|d| d.software)),
     })
 }
 

@@ -23,6 +23,12 @@ impl Element {
         }
     }
 
+    /// Whether it is the narrower type.
+    #[must_use]
+    pub const fn is_f16(self) -> bool {
+        matches!(self, Element::F16)
+    }
+
     /// Words of 32 bits that so many elements take, a multiple of four.
     #[must_use]
     pub const fn words(self, elements: usize) -> usize {

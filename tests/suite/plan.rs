@@ -205,12 +205,12 @@ fn products_of_few_rows_are_divided() {
 
 /// In f16 weights, hidden rows and inputs take half the memory; the plan says so.
 #[test]
-fn halves_take_half_the_memory() {
+fn f16_takes_half_the_memory() {
     let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
     for config in [language(), flow()] {
         let mut model = random_model(&Engine::on(device.clone()), config.clone());
         let mut report = |precision| {
-            model.set_precision(precision).expect("a GPU stores halves");
+            model.set_precision(precision).expect("a GPU stores f16");
             let sizes = Sizes::usual(&config);
             model.report(1, sizes, RunOptions::default()).expect("report")
         };
@@ -233,7 +233,7 @@ fn halves_take_half_the_memory() {
 
 /// Nobody gets another precision than was asked for.
 #[test]
-fn the_cpu_refuses_halves() {
+fn the_cpu_refuses_f16() {
     for engine in [Engine::cpu(), Engine::reference()] {
         let mut model = random_model(&engine, small());
         let error = model.set_precision(Precision::F16).expect_err("refused");
@@ -242,9 +242,9 @@ fn the_cpu_refuses_halves() {
     }
 }
 
-/// Inputs that halves cannot hold are refused, not clipped.
+/// Inputs that f16 cannot hold are refused, not clipped.
 #[test]
-fn numbers_beyond_halves_are_refused() {
+fn numbers_beyond_f16_are_refused() {
     let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
     let config = PerceiverConfig {
         train_size: [20, 30],

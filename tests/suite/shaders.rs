@@ -84,7 +84,7 @@ fn every_variant_translates_to_every_language() {
         };
         spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("{label}: {e}"));
         // naga writes no cooperative matrices as HLSL, and DX12 lists none.
-        if variant.matrices.is_none() {
+        if variant.cooperative.is_none() {
             let mut text = String::new();
             hlsl::Writer::new(
                 &mut text,
@@ -102,7 +102,7 @@ fn every_variant_translates_to_every_language() {
             .unwrap_or_else(|e| panic!("{label}: {e}"));
         }
         // Metal has matrices of 8×8 alone.
-        if variant.matrices == Some(16) {
+        if variant.cooperative == Some(16) {
             continue;
         }
         let options = msl::Options {

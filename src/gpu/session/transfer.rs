@@ -2,10 +2,10 @@
 
 use half::slice::HalfFloatSliceExt;
 
-use super::super::store::{to_halves, unmappable};
+use super::super::store::{unmappable, with_bytes};
 use super::GpuExecutor;
 use crate::error::Result;
-use crate::graph::{ValueId, no_output, repeat_to};
+use crate::graph::{ValueId, output, repeat_to};
 use crate::kernels::unpad;
 use crate::tensor::{Element, Extent, Tensor};
 
@@ -28,7 +28,7 @@ impl GpuExecutor {
             range.copy_from_slice(bytemuck::cast_slice(data));
             return Ok(());
         }
-        // Some rows at a time, so that padding and halves need no second copy of everything.
+        // Some rows at a time, so that padding and f16 need no second copy of everything.
         let rows = (16_384 / extent.stride()).max(1);
         let mut padded = vec![0.0f32; rows * extent.stride()];
         let mut at = 0;
@@ -40,46 +40,34 @@ impl GpuExecutor {
                 to[..extent.cols].copy_from_slice(from);
             }
             let part = &padded[..n * extent.stride()];
-            let halves: Vec<half::f16>;
-            let part: &[u8] = match element {
-                Element::F32 => bytemuck::cast_slice(part),
-                Element::F16 => {
-                    halves = to_halves(name, part)?;
-                    bytemuck::cast_slice(&halves)
-                }
-            };
-            range.slice(at..at + part.len()).copy_from_slice(part);
-            at += part.len();
+            at += with_bytes(name, part, element, |part| {
+                range.slice(at..at + part.len()).copy_from_slice(part);
+                Ok(part.len())
+            })?;
         }
         Ok(())
     }
 
     /// The first array of result `name` as it lies in memory, padding included.
     pub(crate) fn read_padded(&self, name: &str) -> Result<Vec<f32>> {
-        let output = self.plan.graph().outputs.iter().find(|o| o.name == name);
-        let piece = output.and_then(|o| o.pieces.first());
-        let piece = piece.ok_or_else(|| no_output(&self.plan, name))?;
-        let Some((buffer, offset, bytes)) = self.download.part(*piece) else {
+        let piece = output(&self.plan, name)?.pieces.first();
+        let Some((piece, (buffer, offset, bytes))) =
+            piece.and_then(|&p| Some((p, self.download.part(p)?)))
+        else {
             return Ok(Vec::new());
         };
         let range = buffer
             .get_mapped_range(offset..offset + bytes)
             .map_err(|e| unmappable(&self.device, name, e))?;
-        Ok(match self.plan.graph().value(*piece).element {
+        Ok(match self.plan.graph().value(piece).element {
             Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(&range),
-            Element::F16 => from_halves(&range),
+            Element::F16 => from_f16(&range),
         })
     }
 
     /// The result `name` of the last run, dense.
     pub(super) fn read_output(&self, name: &str) -> Result<Tensor> {
-        let output = self
-            .plan
-            .graph()
-            .outputs
-            .iter()
-            .find(|o| o.name == name)
-            .ok_or_else(|| no_output(&self.plan, name))?;
+        let output = output(&self.plan, name)?;
         let mut data: Vec<f32> = Vec::new();
         for &piece in &output.pieces {
             let Some((buffer, offset, bytes)) = self.download.part(piece) else {
@@ -90,7 +78,7 @@ impl GpuExecutor {
                 .map_err(|e| unmappable(&self.device, name, e))?;
             let extent = self.plan.graph().extent(piece);
             if self.plan.graph().value(piece).element == Element::F16 {
-                unpad(extent, &from_halves(&range), &mut data);
+                unpad(extent, &from_f16(&range), &mut data);
                 continue;
             }
             match bytemuck::try_cast_slice::<u8, f32>(&range) {
@@ -106,10 +94,10 @@ impl GpuExecutor {
     }
 }
 
-/// Halves as numbers.
-fn from_halves(bytes: &[u8]) -> Vec<f32> {
-    let halves = bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes);
-    let mut numbers = vec![0.0; halves.len()];
-    halves.convert_to_f32_slice(&mut numbers);
+/// Numbers that are stored as f16.
+fn from_f16(bytes: &[u8]) -> Vec<f32> {
+    let f16 = bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes);
+    let mut numbers = vec![0.0; f16.len()];
+    f16.convert_to_f32_slice(&mut numbers);
     numbers
 }

@@ -1,10 +1,10 @@
 //! Rows for `assemble`.
 
 use super::Assemble;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 use crate::tensor::Element;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [
         (1, 1, 0, 0, vec![1], 1, (0, 0), false),
         (1, 0, 0, 3, vec![5], 2, (0, 0), false),
@@ -28,24 +28,20 @@ pub(super) fn rows() -> Vec<Row> {
     .map(|(batch, rows, first_row, content, lengths, bands, (tail, tail_rows), indexed)| {
         let mut axes = [1; 3];
         axes[..lengths.len()].copy_from_slice(&lengths);
-        Row {
-            op: Op::Assemble(Assemble {
-                batch,
-                rows,
-                first_row,
-                content,
-                dimensions: lengths.len(),
-                axes,
-                bands,
-                tail,
-                tail_rows,
-                indexed,
-                content_rows: Element::F32,
-                y: Element::F32,
-            }),
-            spread: 1.0,
-            terms: 1,
-        }
+        Row::of(Assemble {
+            batch,
+            rows,
+            first_row,
+            content,
+            dimensions: lengths.len(),
+            axes,
+            bands,
+            tail,
+            tail_rows,
+            indexed,
+            content_rows: Element::F32,
+            y: Element::F32,
+        })
     })
     .collect()
 }

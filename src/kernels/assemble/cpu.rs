@@ -3,28 +3,7 @@
 use rayon::prelude::*;
 
 use super::Assemble;
-use crate::kernels::real::Real;
-
-/// Operands in the order of [`Assemble`], empty where there is none.
-struct Operands<'a, T> {
-    content: &'a [T],
-    tables: &'a [T],
-    tail: &'a [T],
-    points: &'a [T],
-}
-
-fn operands<'a, T>(a: &Assemble, inputs: &[&'a [T]]) -> Operands<'a, T> {
-    let mut rest = inputs.iter().copied();
-    let mut next = |there: bool| {
-        if there { rest.next().unwrap_or(&[]) } else { &[] }
-    };
-    Operands {
-        content: next(a.content > 0),
-        tables: next(a.dimensions > 0),
-        tail: next(a.tail > 0),
-        points: next(a.indexed),
-    }
-}
+use crate::kernels::{Kernel, Real};
 
 /// Grid position of row `r` of an item; points beyond the grid wrap, as they do in the shader.
 fn position<T: Real>(a: &Assemble, points: &[T], r: usize) -> usize {
@@ -32,8 +11,8 @@ fn position<T: Real>(a: &Assemble, points: &[T], r: usize) -> usize {
 }
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &Assemble, inputs: &[&[T]], y: &mut [T]) {
-    let o = operands(a, inputs);
+pub(crate) fn reference<T: Real>(a: &Assemble, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let ([content, tables, tail, points], y) = (a.arrays(inputs), &mut *outputs[0]);
     let stride = a.cols().next_multiple_of(4);
     let content_stride = a.content.next_multiple_of(4);
     let table_stride = (1 + 2 * a.bands).next_multiple_of(4);
@@ -45,14 +24,14 @@ pub(super) fn reference<T: Real>(a: &Assemble, inputs: &[&[T]], y: &mut [T]) {
             let row = &mut y[at * stride..(at + 1) * stride];
             row.fill(T::default());
             for (c, value) in row[..a.content].iter_mut().enumerate() {
-                *value = o.content[at * content_stride + c];
+                *value = content[at * content_stride + c];
             }
-            let mut position = position(a, o.points, r);
+            let mut position = position(a, points, r);
             for axis in (0..d).rev() {
                 let index = position % a.axes[axis];
                 position /= a.axes[axis];
                 let before: usize = a.axes[..axis].iter().sum();
-                let table = &o.tables[(before + index) * table_stride..];
+                let table = &tables[(before + index) * table_stride..];
                 row[a.content + axis] = table[0];
                 for k in 0..a.bands {
                     row[a.content + d + axis * a.bands + k] = table[1 + k];
@@ -60,15 +39,15 @@ pub(super) fn reference<T: Real>(a: &Assemble, inputs: &[&[T]], y: &mut [T]) {
                 }
             }
             for c in 0..a.tail {
-                row[a.cols() - a.tail + c] = o.tail[r % a.tail_rows.max(1) * tail_stride + c];
+                row[a.cols() - a.tail + c] = tail[r % a.tail_rows.max(1) * tail_stride + c];
             }
         }
     }
 }
 
 /// Rows on all threads, by copies of whole table segments.
-pub(super) fn fast(a: &Assemble, inputs: &[&[f32]], y: &mut [f32]) {
-    let o = operands(a, inputs);
+pub(crate) fn fast(a: &Assemble, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let ([content, tables, tail, points], y) = (a.arrays(inputs), &mut *outputs[0]);
     let stride = a.cols().next_multiple_of(4);
     let content_stride = a.content.next_multiple_of(4);
     let table_stride = (1 + 2 * a.bands).next_multiple_of(4);
@@ -83,13 +62,13 @@ pub(super) fn fast(a: &Assemble, inputs: &[&[f32]], y: &mut [f32]) {
     }
     y[..a.batch * a.rows * stride].par_chunks_mut(stride).with_min_len(64).enumerate().for_each(
         |(at, row)| {
-            row[..a.content].copy_from_slice(&o.content[at * content_stride..][..a.content]);
+            row[..a.content].copy_from_slice(&content[at * content_stride..][..a.content]);
             let r = at % a.rows;
-            let mut position = position(a, o.points, r);
+            let mut position = position(a, points, r);
             for axis in (0..d).rev() {
                 let index = position % a.axes[axis];
                 position /= a.axes[axis];
-                let table = &o.tables[(offsets[axis] + index) * table_stride..][..1 + 2 * k];
+                let table = &tables[(offsets[axis] + index) * table_stride..][..1 + 2 * k];
                 row[a.content + axis] = table[0];
                 let sines = a.content + d + axis * k;
                 row[sines..sines + k].copy_from_slice(&table[1..1 + k]);
@@ -97,7 +76,7 @@ pub(super) fn fast(a: &Assemble, inputs: &[&[f32]], y: &mut [f32]) {
                 row[cosines..cosines + k].copy_from_slice(&table[1 + k..]);
             }
             let end = a.cols();
-            let tail = &o.tail[r % a.tail_rows.max(1) * tail_stride..];
+            let tail = &tail[r % a.tail_rows.max(1) * tail_stride..];
             row[end - a.tail..end].copy_from_slice(&tail[..a.tail]);
             row[end..].fill(0.0);
         },

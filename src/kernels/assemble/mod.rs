@@ -4,12 +4,12 @@
 //! short table per axis. The tables are made on the CPU ([`crate::weights::positions`]): WGSL
 //! guarantees `sin` and `cos` to 2⁻¹¹ only.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -57,26 +57,6 @@ impl Assemble {
     }
 }
 
-/// One invocation per vector of four results.
-const ROWS: Variant = Variant {
-    kernel: "assemble",
-    source: "assemble/plain",
-    name: "rows",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "rows",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-};
-
-/// All variants, by the types of content and Y in binary.
-const VARIANTS: &[Variant] =
-    &[ROWS, ROWS.halving(&["y"]), ROWS.halving(&["content"]), ROWS.halving(&["content", "y"])];
-
 impl Kernel for Assemble {
     const NAME: &'static str = "assemble";
     const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("assemble/plain")];
@@ -89,22 +69,12 @@ impl Kernel for Assemble {
             operands: vec![
                 Operand::new("content", Role::Rows, items(self.content), Fill::Numbers)
                     .when(self.content > 0),
-                Operand::new(
-                    "tables",
-                    Role::Wide,
-                    rows(axes.iter().sum(), 1 + 2 * self.bands),
-                    Fill::Numbers,
-                )
-                .when(self.dimensions > 0),
-                Operand::new("tail", Role::Wide, rows(self.tail_rows, self.tail), Fill::Numbers)
+                Operand::wide("tables", rows(axes.iter().sum(), 1 + 2 * self.bands), Fill::Numbers)
+                    .when(self.dimensions > 0),
+                Operand::wide("tail", rows(self.tail_rows, self.tail), Fill::Numbers)
                     .when(self.tail > 0),
-                Operand::new(
-                    "points",
-                    Role::Wide,
-                    rows(self.rows, 1),
-                    Fill::Ids(axes.iter().product()),
-                )
-                .when(self.indexed),
+                Operand::wide("points", rows(self.rows, 1), Fill::Ids(axes.iter().product()))
+                    .when(self.indexed),
             ],
             results: vec![Operand::result("y", Role::Result, items(self.cols()))],
         }
@@ -129,10 +99,6 @@ impl Kernel for Assemble {
         }
     }
 
-    fn terms(&self) -> usize {
-        1
-    }
-
     fn defect(&self) -> Option<&'static str> {
         let grid = self.axes[..self.dimensions].iter().product::<usize>();
         let within = self.dimensions == 0 || self.indexed || self.first_row + self.rows <= grid;
@@ -145,23 +111,15 @@ impl Kernel for Assemble {
             format!("content {}", self.content),
             format!("axes {:?}", &self.axes[..self.dimensions]),
             format!("bands {} from {}", self.bands, self.first_row),
-            if self.tail > 0 {
-                format!("tail {}×{}", self.tail_rows, self.tail)
-            } else {
-                String::new()
-            },
-            if self.indexed { "points" } else { "" }.to_owned(),
+            when(self.tail > 0, format!("tail {}×{}", self.tail_rows, self.tail)),
+            when(self.indexed, "points"),
         ]
     }
 
+    /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    /// The variant that reads and stores what is wanted.
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        let half = |e: Element| usize::from(e == Element::F16);
-        vec![VARIANTS[2 * half(self.content_rows) + half(self.y)]]
+        let plain = Variant::plain("assemble", "assemble/plain", "rows");
+        plain.with_f16(&[&[], &["y"], &["content"], &["content", "y"]])
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -171,7 +129,7 @@ impl Kernel for Assemble {
     fn geometry(&self, _: &Variant) -> Geometry {
         let args = *self;
         let total = args.batch * args.rows * vectors(args.cols());
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             let [a, b, c] = args.axes.map(word);
             vec![
                 word(args.rows),
@@ -192,27 +150,13 @@ impl Kernel for Assemble {
                 a + b,
                 0,
                 word(total),
-                groups_x * ELEMENTWISE,
+                row_invocations,
                 word(args.tail),
                 word(4 * vectors(args.tail)),
                 word(args.tail_rows.max(1)),
                 u32::from(args.indexed),
                 word(args.dimensions * (1 + 2 * args.bands)),
-                0,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs, outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs, outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

@@ -6,7 +6,7 @@ use crate::kernels::Op;
 use crate::kernels::Row;
 use crate::kernels::factored_attention::cases::factors;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut list = Vec::new();
     for (queries, keys, heads, d_qk, d_v) in [
         (1, 1, 1, 8, 8),

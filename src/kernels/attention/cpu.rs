@@ -6,12 +6,12 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::{Attention, LOWEST_SCORE, MASKED_SCORE, QueryFactors};
+use crate::kernels::blocks::{Block, States, part, rows_of};
 use crate::kernels::math::vectorised;
-use crate::kernels::real::Real;
 use crate::kernels::simd::softmax_row_in;
+use crate::kernels::{Kernel, Real};
 
 /// Operands in the order of [`Attention`].
 struct Operands<'a, T> {
@@ -25,22 +25,15 @@ struct Operands<'a, T> {
 }
 
 fn operands<'a, T>(a: &Attention, inputs: &[&'a [T]]) -> Operands<'a, T> {
-    if let Some(f) = a.factors {
-        let (qk, rest) = inputs.split_at(if a.d_qk > 0 { 2 } else { 0 });
-        let points = if f.indexed { rest[3] } else { &[] };
-        return Operands {
-            q: qk.first().copied().unwrap_or(&[]),
-            k: qk.get(1).copied().unwrap_or(&[]),
-            v: rest[0],
-            mask: None,
-            carry: None,
-            factored: Some((rest[1], rest[2], points)),
-        };
+    let [q, k, v, fourth, fifth, sixth] = a.arrays(inputs);
+    Operands {
+        q,
+        k,
+        v,
+        mask: a.masked.then_some(fourth),
+        carry: a.carry.then_some((fifth, sixth)),
+        factored: a.factors.map(|_| (fourth, fifth, sixth)),
     }
-    let mut rest = inputs[3..].iter().copied();
-    let mask = if a.masked { rest.next() } else { None };
-    let carry = if a.carry { rest.next().zip(rest.next()) } else { None };
-    Operands { q: inputs[0], k: inputs[1], v: inputs[2], mask, carry, factored: None }
 }
 
 /// Rows of the tables that the score of query `n` adds up: one per axis, and the constant's.
@@ -60,16 +53,14 @@ fn state_rows(a: &Attention) -> (usize, usize) {
 }
 
 /// Plain loops: all scores of a query, their maximum, their exponentials, the weighted sum.
-pub(super) fn reference<T: Real>(a: &Attention, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+pub(crate) fn reference<T: Real>(a: &Attention, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
     let o = operands(a, inputs);
     let (acc_row, stats_row) = state_rows(a);
     for out in outputs.iter_mut() {
         out.fill(T::default());
     }
-    let keys_of_split = a.split_keys();
     for split in 0..a.splits {
-        let first = (split * keys_of_split).min(a.keys);
-        let last = (first + keys_of_split).min(a.keys);
+        let keys = part(split, a.split_keys(), a.keys);
         for item in 0..a.batch {
             for n in 0..a.queries {
                 for head in 0..a.heads {
@@ -81,7 +72,8 @@ pub(super) fn reference<T: Real>(a: &Attention, inputs: &[&[T]], outputs: &mut [
                             &acc[row * acc_row + head * a.v_stride()..][..a.d_v],
                         )
                     });
-                    let (maximum, sum, context) = query(a, &o, item, n, head, first..last, carried);
+                    let (maximum, sum, context) =
+                        query(a, &o, item, n, head, keys.clone(), carried);
                     let row = (split * a.batch + item) * a.queries + n;
                     let acc = &mut outputs[0][row * acc_row + head * a.v_stride()..][..a.d_v];
                     for (out, &c) in acc.iter_mut().zip(&context) {
@@ -174,56 +166,16 @@ fn query_tile(a: &Attention) -> usize {
 }
 
 /// Flash attention over tiles, on all threads.
-pub(super) fn fast(a: &Attention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+pub(crate) fn fast(a: &Attention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     let o = operands(a, inputs);
-    let (acc_row, stats_row) = state_rows(a);
     if a.queries == 0 || a.batch == 0 || a.heads == 0 {
         return;
     }
-    let tile = query_tile(a);
-    let parts = a.splits * a.batch;
-    let (acc, stats) = match outputs {
-        [acc, stats] => (&mut **acc, Some(&mut **stats)),
-        [acc] => (&mut **acc, None),
-        _ => return,
-    };
-    // One task per block of query rows of one item and split.
-    let acc_blocks: Vec<&mut [f32]> = acc[..parts * a.queries * acc_row]
-        .chunks_mut((a.queries * acc_row).max(1))
-        .flat_map(|item| item.chunks_mut((tile * acc_row).max(1)))
-        .collect();
-    let mut stats_blocks: Vec<Option<&mut [f32]>> = match stats {
-        Some(stats) => stats[..parts * a.queries * stats_row]
-            .chunks_mut(a.queries * stats_row)
-            .flat_map(|item| item.chunks_mut(tile * stats_row))
-            .map(Some)
-            .collect(),
-        None => (0..acc_blocks.len()).map(|_| None).collect(),
-    };
-    let blocks_per_item = a.queries.div_ceil(tile);
-    acc_blocks.into_par_iter().zip(stats_blocks.par_iter_mut()).enumerate().for_each_init(
-        Scratch::default,
-        |scratch, (i, (acc, stats))| {
-            let part = i / blocks_per_item;
-            let first_query = i % blocks_per_item * tile;
-            let block = Block {
-                item: part % a.batch,
-                split: part / a.batch,
-                first_query,
-                rows: tile.min(a.queries - first_query),
-            };
-            run_block(a, &o, block, scratch, acc, stats.as_deref_mut());
-        },
-    );
-}
-
-/// Query rows that one task owns.
-#[derive(Clone, Copy)]
-struct Block {
-    item: usize,
-    split: usize,
-    first_query: usize,
-    rows: usize,
+    let states =
+        States { splits: a.splits, batch: a.batch, queries: a.queries, row: state_rows(a).into() };
+    states.each_block(query_tile(a), outputs, |scratch, block, acc, stats| {
+        run_block(a, &o, block, scratch, acc, stats);
+    });
 }
 
 /// Arrays that a thread keeps from task to task.
@@ -250,8 +202,7 @@ fn run_block(
     if let Some(stats) = stats.as_deref_mut() {
         stats.fill(0.0);
     }
-    let first = (block.split * a.split_keys()).min(a.keys);
-    let last = (first + a.split_keys()).min(a.keys);
+    let keys = part(block.split, a.split_keys(), a.keys);
     let q_item = if a.shared_queries { 0 } else { block.item };
     let d_v = a.d_v;
     for head in 0..a.heads {
@@ -278,11 +229,9 @@ fn run_block(
                     .copy_from_slice(&carry_acc[row * acc_row + head * a.v_stride()..][..d_v]);
             }
         }
-        let mut key = first;
-        while key < last {
-            let count = KEY_TILE.min(last - key);
+        for key in keys.clone().step_by(KEY_TILE) {
+            let count = KEY_TILE.min(keys.end - key);
             run_tile(a, o, block, head, key, count, scratch);
-            key += count;
         }
         for r in 0..rows {
             let out = &mut acc[r * acc_row + head * a.v_stride()..][..d_v];
@@ -360,12 +309,7 @@ fn run_tile(
     scratch.scores.resize(rows * count, 0.0);
     if a.d_qk > 0 {
         let q = MatRef::from_row_major_slice(&scratch.q, rows, a.d_qk);
-        let k = MatRef::from_row_major_slice_with_stride(
-            &o.k[k_at..k_at + (count - 1) * a.k_row + a.d_qk],
-            count,
-            a.d_qk,
-            a.k_row,
-        );
+        let k = rows_of(&o.k[k_at..], count, a.d_qk, a.k_row);
         let scores =
             MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
         matmul(scores, Accum::Replace, q, k.transpose(), 1.0, Par::Seq);
@@ -386,12 +330,7 @@ fn run_tile(
         d_v,
     });
     let p = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
-    let v = MatRef::from_row_major_slice_with_stride(
-        &o.v[v_at..v_at + (count - 1) * a.v_row + d_v],
-        count,
-        d_v,
-        a.v_row,
-    );
+    let v = rows_of(&o.v[v_at..], count, d_v, a.v_row);
     let acc = MatMut::from_row_major_slice_mut(&mut scratch.acc[..rows * d_v], rows, d_v);
     matmul(acc, Accum::Add, p, v, 1.0, Par::Seq);
 }

@@ -9,16 +9,16 @@
 //! where subgroups are of other sizes, all lanes load every key.
 //!
 //! For GPUs: `tiled` multiplies four times per load from workgroup memory in the product of the scores and
-//! less than three times in that of the context, `blocked` 5.3 and 8 times. It was made by that count, and has
-//! run on software adapters only.
+//! less than three times in that of the context, `blocked` 5.3 and 8 times. It was made by that count; figures of
+//! an H200 are in `benches/results`.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    shader_text, state, vectors, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
+    shader_text, state, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -172,32 +172,22 @@ impl Attention {
     }
 }
 
-const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    Variant {
-        kernel: "attention",
-        source: "attention/tiled",
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry: "tiled",
-        constants,
-        invocations: 256,
-        // Slices, probabilities, exchanged maxima.
-        workgroup_bytes: 8 * 1024 + 4 * 1024 + 2 * 1024,
-        matrices: None,
-        subgroups: false,
-        software: false,
-    }
+const fn technique(source: &'static str, entry: &'static str) -> Variant {
+    Variant::plain("attention", source, entry)
 }
 
+/// Slices, probabilities, exchanged maxima.
+const TILED_BYTES: u32 = 8 * 1024 + 4 * 1024 + 2 * 1024;
+
+const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    technique("attention/tiled", "tiled").sized(name, constants, 256, TILED_BYTES)
+}
+
+/// Slices, probabilities.
+const BLOCKED_BYTES: u32 = 8 * 1024 + 8 * 1024;
+
 const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    Variant {
-        source: "attention/blocked",
-        entry: "blocked",
-        // Slices, probabilities.
-        workgroup_bytes: 8 * 1024 + 8 * 1024,
-        ..tiled(name, constants)
-    }
+    technique("attention/blocked", "blocked").sized(name, constants, 256, BLOCKED_BYTES)
 }
 
 /// 64 queries rather than the 32 of the tiled ones, by value columns.
@@ -218,97 +208,42 @@ const TILED: [Variant; 5] = [
     tiled("tiled-512", &[("CHUNKS", 8)]),
 ];
 
-const fn matrix(
-    name: &'static str,
-    constants: &'static [(&'static str, u32)],
-    side: u32,
-) -> Variant {
-    Variant {
-        kernel: "attention",
-        source: "attention/coop",
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry: "matrix",
-        constants,
-        invocations: 256,
-        // Slices and probabilities, scores, exchanged maxima.
-        workgroup_bytes: 8 * 96 * 18 + 8192 + 1024 + 128,
-        matrices: Some(side),
-        subgroups: true,
-        software: false,
-    }
+/// Slices and probabilities, scores, exchanged maxima.
+const COOP_BYTES: u32 = 8 * 96 * 18 + 8192 + 1024 + 128;
+
+const fn coop(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let plain = technique("attention/coop", "coop").sized(name, constants, 256, COOP_BYTES);
+    plain.with_cooperative(constant(constants, "FRAGMENT", 16))
 }
 
 /// With cooperative matrices, by their side and by value columns as the tiled ones.
-const MATRIX: [Variant; 10] = [
-    matrix("matrix-64", &[("CHUNKS", 1), ("FRAGMENT", 16)], 16),
-    matrix("matrix-128", &[("CHUNKS", 2), ("FRAGMENT", 16)], 16),
-    matrix("matrix-192", &[("CHUNKS", 3), ("FRAGMENT", 16)], 16),
-    matrix("matrix-384", &[("CHUNKS", 6), ("FRAGMENT", 16)], 16),
-    matrix("matrix-512", &[("CHUNKS", 8), ("FRAGMENT", 16)], 16),
-    matrix("matrix-64x8", &[("CHUNKS", 1), ("FRAGMENT", 8)], 8),
-    matrix("matrix-128x8", &[("CHUNKS", 2), ("FRAGMENT", 8)], 8),
-    matrix("matrix-192x8", &[("CHUNKS", 3), ("FRAGMENT", 8)], 8),
-    matrix("matrix-384x8", &[("CHUNKS", 6), ("FRAGMENT", 8)], 8),
-    matrix("matrix-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)], 8),
+const COOP: [Variant; 10] = [
+    coop("coop-64", &[("CHUNKS", 1), ("FRAGMENT", 16)]),
+    coop("coop-128", &[("CHUNKS", 2), ("FRAGMENT", 16)]),
+    coop("coop-192", &[("CHUNKS", 3), ("FRAGMENT", 16)]),
+    coop("coop-384", &[("CHUNKS", 6), ("FRAGMENT", 16)]),
+    coop("coop-512", &[("CHUNKS", 8), ("FRAGMENT", 16)]),
+    coop("coop-64x8", &[("CHUNKS", 1), ("FRAGMENT", 8)]),
+    coop("coop-128x8", &[("CHUNKS", 2), ("FRAGMENT", 8)]),
+    coop("coop-192x8", &[("CHUNKS", 3), ("FRAGMENT", 8)]),
+    coop("coop-384x8", &[("CHUNKS", 6), ("FRAGMENT", 8)]),
+    coop("coop-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)]),
 ];
 
-const fn direct(
-    name: &'static str,
-    constants: &'static [(&'static str, u32)],
-    subgroups: bool,
-) -> Variant {
-    Variant {
-        kernel: "attention",
-        source: "attention/direct",
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry: "direct",
-        constants,
-        invocations: 8,
-        workgroup_bytes: 0,
-        matrices: None,
-        subgroups,
-        software: true,
-    }
-}
+const LANES: Variant = technique("attention/direct", "direct");
 
 /// 32 queries × 8 keys, for any device.
-const DIRECT: Variant = direct("direct-32x8", &[("KEY_TILE", 8)], false);
+const DIRECT: Variant = LANES.direct("direct-32x8", &[("KEY_TILE", 8)], false);
 /// 32 queries × 32 keys, for subgroups of eight.
-const BROADCAST: Variant = direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
+const BROADCAST: Variant =
+    LANES.direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
 
-/// Arrays of f16 by the types of Q and V, and of K and the result in binary. K is f32 where Q is.
-const HALVES: [[&[&str]; 4]; 2] = [
-    [&[], &["y"], &[], &["y"]],
-    [&["q", "v"], &["q", "v", "y"], &["q", "k", "v"], &["q", "k", "v", "y"]],
-];
+/// Arrays of f16: K is f32 where Q and V are.
+const F16: [&[&str]; 6] =
+    [&[], &["y"], &["q", "v"], &["q", "v", "y"], &["q", "k", "v"], &["q", "k", "v", "y"]];
 
 /// By whether queries are given as factors.
 const MODES: [Mode; 2] = [Mode::PLAIN, Mode { name: "factored", constants: &[("FACTORED", 1)] }];
-
-/// All variants.
-fn variants() -> Vec<Variant> {
-    MODES.iter().flat_map(|&mode| variants_of(mode)).collect()
-}
-
-fn variants_of(mode: Mode) -> Vec<Variant> {
-    let mut list = Vec::new();
-    for halves in [&HALVES[0][..2], &HALVES[1][..]].concat() {
-        list.extend(TILED.map(|v| v.halving(halves)));
-        list.extend(BLOCKED.map(|v| v.halving(halves)));
-        if halves.contains(&"q") {
-            list.extend(MATRIX.map(|v| v.halving(halves)));
-        }
-        // Their accumulators live in y.
-        if !halves.contains(&"y") {
-            list.extend([BROADCAST, DIRECT].map(|v| v.halving(halves)));
-        }
-    }
-    list.into_iter().map(|v| v.with(mode)).collect()
-}
 
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
@@ -366,62 +301,37 @@ impl Kernel for Attention {
         let stats = queries(2 * self.heads);
         // With one head the padding of the row is that of the head.
         let columns = if self.heads == 1 { self.d_v } else { acc.cols };
+        let q = Extent::new(items, self.queries, self.q_row);
         let mut operands = vec![
-            Operand::new(
-                "q",
-                Role::Rows,
-                Extent::new(items, self.queries, self.q_row),
-                Fill::Heads(self.d_qk),
-            ),
+            Operand::new("q", Role::Rows, q, Fill::Heads(self.d_qk)),
             Operand::new("k", Role::Keys, keys(self.k_row), Fill::WeightHeads(self.d_qk)),
             Operand::new("v", Role::Rows, keys(self.v_row), Fill::WeightHeads(self.d_v)),
         ];
         let rest = match self.factors {
             None => [
-                Operand::new("mask", Role::Wide, Extent::new(self.batch, 1, self.keys), Fill::Mask)
+                Operand::wide("mask", Extent::new(self.batch, 1, self.keys), Fill::Mask)
                     .when(self.masked),
-                Operand::new("carry", Role::Wide, acc, Fill::WeightHeads(self.d_v))
-                    .when(self.carry),
-                Operand::new("carry_stats", Role::Wide, stats, Fill::Statistics).when(self.carry),
+                Operand::wide("carry", acc, Fill::WeightHeads(self.d_v)).when(self.carry),
+                Operand::wide("carry_stats", stats, Fill::Statistics).when(self.carry),
             ],
             Some(f) => {
                 for operand in &mut operands[..2] {
                     operand.present = self.d_qk > 0;
                 }
                 let grid = f.factors.axes[..f.factors.dimensions].iter().product();
+                let tables = Extent::new(self.batch, f.columns, self.keys);
                 [
-                    Operand::new(
-                        "scales",
-                        Role::Wide,
-                        Extent::new(items, 1, self.queries),
-                        Fill::Scales,
-                    ),
-                    Operand::new(
-                        "tables",
-                        Role::Wide,
-                        Extent::new(self.batch, f.columns, self.keys),
-                        Fill::Numbers,
-                    ),
-                    Operand::new(
-                        "points",
-                        Role::Wide,
-                        Extent::new(1, self.queries, 1),
-                        Fill::Ids(grid),
-                    )
-                    .when(f.indexed),
+                    Operand::wide("scales", Extent::new(items, 1, self.queries), Fill::Scales),
+                    Operand::wide("tables", tables, Fill::Numbers),
+                    Operand::wide("points", Extent::new(1, self.queries, 1), Fill::Ids(grid))
+                        .when(f.indexed),
                 ]
             }
         };
         operands.extend(rest);
-        Signature {
-            operands,
-            results: state(
-                self.stores_result().then_some(Role::Result),
-                queries(columns),
-                self.splits,
-                [acc, stats],
-            ),
-        }
+        let finished = self.stores_result().then_some(Role::Result);
+        let results = state(finished, queries(columns), self.splits, [acc, stats]);
+        Signature { operands, results }
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
@@ -478,32 +388,39 @@ impl Kernel for Attention {
     }
 
     fn describe(&self) -> Vec<String> {
-        let mut words = vec![
+        let axes = self.factors.map_or(String::new(), |f| {
+            let axes = &f.factors.axes[..f.factors.dimensions];
+            format!("query axes {axes:?} from {}", f.first_query)
+        });
+        vec![
             format!("{}×{}", self.queries, self.keys),
             format!("heads {}×{}/{}", self.heads, self.d_qk, self.d_v),
             format!("batch {}", self.batch),
-        ];
-        if self.splits > 1 {
-            words.push(format!("splits {}", self.splits));
-        }
-        let flags = [
-            (self.masked, "mask"),
-            (self.carry, "carry"),
-            (!self.finish, "state"),
-            (self.shared_queries, "shared queries"),
-            (self.k_column > 0, "columns"),
-            (self.factors.is_some_and(|f| f.indexed), "points"),
-        ];
-        words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
-        if let Some(f) = self.factors {
-            let axes = &f.factors.axes[..f.factors.dimensions];
-            words.push(format!("query axes {axes:?} from {}", f.first_query));
-        }
-        words
+            when(self.splits > 1, format!("splits {}", self.splits)),
+            when(self.masked, "mask"),
+            when(self.carry, "carry"),
+            when(!self.finish, "state"),
+            when(self.shared_queries, "shared queries"),
+            when(self.k_column > 0, "columns"),
+            when(self.factors.is_some_and(|f| f.indexed), "points"),
+            axes,
+        ]
     }
 
     fn variants() -> Vec<Variant> {
-        variants()
+        let mut list = Vec::new();
+        for (mode, f16) in MODES.iter().flat_map(|mode| F16.map(|f16| (*mode, f16))) {
+            let mut plain = [TILED, BLOCKED].concat();
+            if f16.contains(&"q") {
+                plain.extend(COOP);
+            }
+            // Their accumulators live in y.
+            if !f16.contains(&"y") {
+                plain.extend([BROADCAST, DIRECT]);
+            }
+            list.extend(plain.into_iter().map(|v| v.with(mode).storing_f16(f16)));
+        }
+        list
     }
 
     /// Variants that fit, best first: the narrowest accumulator that holds all value columns, since
@@ -522,31 +439,24 @@ impl Kernel for Attention {
         let at = if self.queries > 32 { 0 } else { tiled.len() };
         tiled.splice(at..at, blocked);
         // Cooperative matrices multiply f16.
-        let mut matrix = MATRIX.to_vec();
-        matrix.sort_by_key(waste);
-        matrix.retain(|_| self.rows == Element::F16);
-        let half = |e: Element| usize::from(e == Element::F16);
-        let result = half(self.result) * usize::from(self.stores_result());
-        let halves = HALVES[half(self.rows)][2 * half(self.key_rows) + result];
-        // The accumulators of direct variants are in the result.
-        let direct: &[Variant] = match (result, device.subgroups) {
-            (0, Some([8, 8])) => &[BROADCAST, DIRECT],
-            (0, _) => &[DIRECT],
-            _ => &[],
+        let mut coop = COOP.to_vec();
+        coop.sort_by_key(waste);
+        coop.retain(|_| self.rows.is_f16());
+        let Some(f16) = self.f16_set(&F16) else {
+            return Vec::new();
         };
-        let mut list = Vec::new();
-        if device.software {
-            list.extend(direct);
-            list.extend(tiled);
-            list.extend(matrix);
-        } else {
-            list.extend(matrix);
-            list.extend(tiled);
-            list.extend(direct);
-        }
+        // The accumulators of direct variants are in the result.
+        let direct: &[Variant] = match (f16.contains(&"y"), device.subgroups) {
+            (true, _) => &[],
+            (false, Some([8, 8])) => &[BROADCAST, DIRECT],
+            (false, _) => &[DIRECT],
+        };
+        let list = match device.software {
+            true => [direct, &tiled, &coop],
+            false => [&coop, &tiled, direct],
+        };
         let mode = MODES[usize::from(self.factors.is_some())];
-        let list = list.into_iter();
-        list.map(|v| v.with(mode).halving(halves)).collect()
+        list.concat().into_iter().map(|v| v.with(mode).storing_f16(f16)).collect()
     }
 
     /// Loop iterations of one invocation.
@@ -574,30 +484,6 @@ impl Kernel for Attention {
                 | u32::from(args.carry) << 2
                 | u32::from(args.stores_result()) << 3
                 | u32::from(args.factors.is_some_and(|f| f.indexed)) << 4;
-            let tables = args.factors.map_or([0; 12], |f| {
-                let used = |axis: usize| {
-                    if axis < f.factors.dimensions {
-                        word(f.first_column + f.factors.axis_column(axis))
-                    } else {
-                        0
-                    }
-                };
-                let [a, b, c] = f.factors.axes.map(|n| word(n.max(1)));
-                [
-                    word(f.factors.dimensions),
-                    a,
-                    b,
-                    c,
-                    word(f.first_column + f.factors.constant_column()),
-                    used(0),
-                    used(1),
-                    used(2),
-                    word(f.columns),
-                    word(f.first_query),
-                    word(args.queries.next_multiple_of(4)),
-                    0,
-                ]
-            });
             let mut words = vec![
                 word(args.queries),
                 word(args.keys),
@@ -621,10 +507,13 @@ impl Kernel for Attention {
                 word(column_groups),
                 groups_x,
                 word(groups),
-                0,
-                0,
             ];
-            words.extend(tables);
+            if let Some(f) = args.factors {
+                words.extend(f.factors.words(f.first_column));
+                words
+                    .extend([f.columns, f.first_query, args.queries.next_multiple_of(4)].map(word));
+            }
+            words.resize(33, 0);
             words
         };
         (groups as u64, Box::new(words))
@@ -636,17 +525,5 @@ impl Kernel for Attention {
         self.keys = self.keys.min(83);
         self.splits = self.splits.min(3);
         self
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs, outputs);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs, outputs);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
     }
 }

@@ -4,7 +4,7 @@ use super::AttentionMerge;
 use crate::kernels::{Op, Row};
 use crate::tensor::Element;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (parts, batch, heads, queries, d_v) in [
         (1, 1, 1, 1, 1),

@@ -1,18 +1,13 @@
 //! CPU twin of `attention_merge`.
 
-use rayon::prelude::*;
-
 use super::AttentionMerge;
+use crate::kernels::Real;
 use crate::kernels::attention::LOWEST_SCORE;
-use crate::kernels::real::Real;
+use crate::kernels::blocks::States;
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(
-    a: &AttentionMerge,
-    acc: &[T],
-    stats: &[T],
-    outputs: &mut [&mut [T]],
-) {
+pub(crate) fn reference<T: Real>(a: &AttentionMerge, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let (acc, stats) = (inputs[0], inputs[1]);
     let acc_row = a.heads * a.v_stride();
     let stats_row = (2 * a.heads).next_multiple_of(4);
     for out in outputs.iter_mut() {
@@ -54,60 +49,50 @@ pub(super) fn reference<T: Real>(
 }
 
 /// Rows on all threads.
-pub(super) fn fast(a: &AttentionMerge, acc: &[f32], stats: &[f32], outputs: &mut [&mut [f32]]) {
+pub(crate) fn fast(a: &AttentionMerge, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let (acc, stats) = (inputs[0], inputs[1]);
     let acc_row = a.heads * a.v_stride();
     let stats_row = (2 * a.heads).next_multiple_of(4);
     let rows = a.batch * a.queries;
     if rows == 0 || a.heads == 0 {
         return;
     }
-    let (out, out_stats) = match outputs {
-        [out, stats] => (&mut **out, Some(&mut **stats)),
-        [out] => (&mut **out, None),
-        _ => return,
-    };
-    let mut stats_rows: Vec<Option<&mut [f32]>> = match out_stats {
-        Some(s) => s[..rows * stats_row].chunks_mut(stats_row).map(Some).collect(),
-        None => (0..rows).map(|_| None).collect(),
-    };
-    out[..rows * acc_row]
-        .par_chunks_mut(acc_row.max(1))
-        .zip(stats_rows.par_iter_mut())
-        .enumerate()
-        .for_each(|(row, (out, out_stats))| {
-            out.fill(0.0);
-            if let Some(s) = out_stats.as_deref_mut() {
-                s.fill(0.0);
-            }
-            for head in 0..a.heads {
-                let state = |p: usize| {
-                    let at = (p * rows + row) * stats_row + 2 * head;
-                    (stats[at], stats[at + 1])
-                };
-                let maximum = (0..a.parts).fold(LOWEST_SCORE, |m, p| m.max(state(p).0));
-                let columns = head * a.v_stride()..head * a.v_stride() + a.d_v;
-                let mut sum = 0.0;
-                for p in 0..a.parts {
-                    let (m, l) = state(p);
-                    let factor = (m - maximum).exp();
-                    sum += l * factor;
-                    let from = &acc[(p * rows + row) * acc_row..][columns.clone()];
-                    for (out, &x) in out[columns.clone()].iter_mut().zip(from) {
-                        *out += x * factor;
-                    }
-                }
-                match out_stats.as_deref_mut() {
-                    Some(s) => {
-                        s[2 * head] = maximum;
-                        s[2 * head + 1] = sum;
-                    }
-                    None if sum > 0.0 => {
-                        for x in &mut out[columns] {
-                            *x /= sum;
-                        }
-                    }
-                    None => {}
+    let states = States { splits: 1, batch: 1, queries: rows, row: [acc_row, stats_row] };
+    states.each_block(1, outputs, |(), block, out, mut out_stats| {
+        let row = block.first_query;
+        out.fill(0.0);
+        if let Some(s) = out_stats.as_deref_mut() {
+            s.fill(0.0);
+        }
+        for head in 0..a.heads {
+            let state = |p: usize| {
+                let at = (p * rows + row) * stats_row + 2 * head;
+                (stats[at], stats[at + 1])
+            };
+            let maximum = (0..a.parts).fold(LOWEST_SCORE, |m, p| m.max(state(p).0));
+            let columns = head * a.v_stride()..head * a.v_stride() + a.d_v;
+            let mut sum = 0.0;
+            for p in 0..a.parts {
+                let (m, l) = state(p);
+                let factor = (m - maximum).exp();
+                sum += l * factor;
+                let from = &acc[(p * rows + row) * acc_row..][columns.clone()];
+                for (out, &x) in out[columns.clone()].iter_mut().zip(from) {
+                    *out += x * factor;
                 }
             }
-        });
+            match out_stats.as_deref_mut() {
+                Some(s) => {
+                    s[2 * head] = maximum;
+                    s[2 * head + 1] = sum;
+                }
+                None if sum > 0.0 => {
+                    for x in &mut out[columns] {
+                        *x /= sum;
+                    }
+                }
+                None => {}
+            }
+        }
+    });
 }

@@ -1,11 +1,11 @@
 //! `attention_merge`: exact merge of attention states of disjoint key sets, in a fixed order.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, state, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    state, vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -41,25 +41,6 @@ impl AttentionMerge {
     }
 }
 
-/// One invocation per vector of four results.
-const ROWS: Variant = Variant {
-    kernel: "attention_merge",
-    source: "attention_merge/plain",
-    name: "rows",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "rows",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-};
-
-/// All variants: the result as f32 or as halves.
-const VARIANTS: &[Variant] = &[ROWS, ROWS.halving(&["y"])];
-
 impl Kernel for AttentionMerge {
     const NAME: &'static str = "attention_merge";
     const SHADERS: &'static [(&'static str, &'static str)] =
@@ -73,23 +54,15 @@ impl Kernel for AttentionMerge {
         let state_of = [rows(1, columns), rows(1, 2 * self.heads)];
         Signature {
             operands: vec![
-                Operand::new("acc", Role::Wide, rows(self.parts, columns), Fill::Heads(self.d_v)),
-                Operand::new(
-                    "stats",
-                    Role::Wide,
-                    rows(self.parts, 2 * self.heads),
-                    Fill::Statistics,
-                ),
+                Operand::wide("acc", rows(self.parts, columns), Fill::Heads(self.d_v)),
+                Operand::wide("stats", rows(self.parts, 2 * self.heads), Fill::Statistics),
             ],
             results: state(self.finish.then_some(Role::Result), rows(1, result), 1, state_of),
         }
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Result => Some(&mut self.result),
-            _ => None,
-        }
+        (role == Role::Result).then_some(&mut self.result)
     }
 
     /// No matrix product.
@@ -114,14 +87,10 @@ impl Kernel for AttentionMerge {
         ]
     }
 
+    /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    /// The variant that stores what is wanted.
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        let halves = self.finish && self.result == Element::F16;
-        vec![VARIANTS[usize::from(halves)]]
+        let plain = Variant::plain("attention_merge", "attention_merge/plain", "rows");
+        plain.with_f16(&[&[], &["y"]])
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -132,7 +101,7 @@ impl Kernel for AttentionMerge {
         let args = *self;
         let row = args.heads * args.v_stride() / 4;
         let total = args.batch * args.queries * row;
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             vec![
                 word(args.parts),
                 word(args.batch * args.queries),
@@ -141,21 +110,8 @@ impl Kernel for AttentionMerge {
                 word(4 * vectors(2 * args.heads)),
                 u32::from(args.finish),
                 word(total),
-                groups_x * ELEMENTWISE,
+                row_invocations,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs[0], inputs[1], outputs);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs[0], inputs[1], outputs);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

@@ -1,9 +1,9 @@
 //! Rows for `convolution`.
 
 use super::Convolution;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     // batch, height, width, inner, cols, side, stride, padding, relu
     [
         (1, 1, 1, 1, 1, 1, 1, 0, false),
@@ -17,20 +17,8 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 513, 515, 3, 64, 3, 1, 1, false),
     ]
     .into_iter()
-    .map(|(batch, height, width, inner, cols, side, stride, padding, relu)| Row {
-        op: Op::Convolution(Convolution {
-            batch,
-            height,
-            width,
-            inner,
-            cols,
-            side,
-            stride,
-            padding,
-            relu,
-        }),
-        spread: 1.0,
-        terms: side * side * inner + 1,
+    .map(|(batch, height, width, inner, cols, side, stride, padding, relu)| {
+        Row::of(Convolution { batch, height, width, inner, cols, side, stride, padding, relu })
     })
     .collect()
 }

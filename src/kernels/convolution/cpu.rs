@@ -7,8 +7,8 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::Convolution;
+use crate::kernels::Real;
 use crate::kernels::math::vectorised;
-use crate::kernels::real::Real;
 
 /// Input pixel under offset `(dy, dx)` of result `(row, column)`, `None` in the padding.
 fn pixel(a: &Convolution, row: usize, column: usize, dy: usize, dx: usize) -> Option<usize> {
@@ -18,7 +18,8 @@ fn pixel(a: &Convolution, row: usize, column: usize, dy: usize, dx: usize) -> Op
 }
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &Convolution, x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
+pub(crate) fn reference<T: Real>(a: &Convolution, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let (x, weight, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let [out_height, out_width] = a.output();
     let (xs, ys) = (a.inner.next_multiple_of(4), a.cols.next_multiple_of(4));
     for item in 0..a.batch {
@@ -51,7 +52,8 @@ pub(super) fn reference<T: Real>(a: &Convolution, x: &[T], weight: &[T], bias: &
 }
 
 /// Rows of results on all threads.
-pub(super) fn fast(a: &Convolution, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+pub(crate) fn fast(a: &Convolution, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let (x, weight, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let [out_height, out_width] = a.output();
     let (xs, ys) = (a.inner.next_multiple_of(4), a.cols.next_multiple_of(4));
     if out_height * out_width == 0 || a.batch == 0 || ys == 0 {

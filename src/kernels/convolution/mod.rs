@@ -4,14 +4,14 @@
 //! when the checkpoint is read ([`crate::graph::Recipe::ConvolutionWeight`]), so the kernel knows
 //! nothing of it.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    vectors, when, word,
 };
-use crate::tensor::{Element, Extent};
+use crate::tensor::Extent;
 
 /// Arguments of `convolution`.
 ///
@@ -41,16 +41,11 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Windows along an axis of this many pixels.
-    const fn windows(&self, pixels: usize) -> usize {
-        let padded = pixels + 2 * self.padding;
-        if padded < self.side { 0 } else { (padded - self.side) / self.stride + 1 }
-    }
-
     /// Height and width of the result.
     #[must_use]
     pub const fn output(&self) -> [usize; 2] {
-        [self.windows(self.height), self.windows(self.width)]
+        let padded = [self.height + 2 * self.padding, self.width + 2 * self.padding];
+        windows(padded, self.side, self.stride)
     }
 
     /// Pixels of one result.
@@ -61,22 +56,14 @@ impl Convolution {
     }
 }
 
-/// One invocation per pixel and vector of four channels of the result. The one layer that needs it
-/// costs 0.24 of 370 GFLOP, so nothing cleverer pays.
-const VARIANTS: &[Variant] = &[Variant {
-    kernel: "convolution",
-    source: "convolution/plain",
-    name: "direct",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "direct",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-}];
+/// Windows of this side down and across so many pixels, each `stride` pixels from the one before.
+pub(super) const fn windows(pixels: [usize; 2], side: usize, stride: usize) -> [usize; 2] {
+    let [height, width] = pixels;
+    [
+        if height < side { 0 } else { (height - side) / stride + 1 },
+        if width < side { 0 } else { (width - side) / stride + 1 },
+    ]
+}
 
 impl Kernel for Convolution {
     const NAME: &'static str = "convolution";
@@ -88,14 +75,9 @@ impl Kernel for Convolution {
         let pictures = |pixels, cols| Extent::new(self.batch, pixels, cols);
         Signature {
             operands: vec![
-                Operand::new(
-                    "x",
-                    Role::Wide,
-                    pictures(self.height * self.width, self.inner),
-                    Fill::Numbers,
-                ),
-                Operand::new("weight", Role::Wide, rows(window, self.cols), Fill::Weights),
-                Operand::new("bias", Role::Wide, rows(1, self.cols), Fill::Weights),
+                Operand::wide("x", pictures(self.height * self.width, self.inner), Fill::Numbers),
+                Operand::wide("weight", rows(window, self.cols), Fill::Weights),
+                Operand::wide("bias", rows(1, self.cols), Fill::Weights),
             ],
             results: vec![Operand::result(
                 "y",
@@ -103,10 +85,6 @@ impl Kernel for Convolution {
                 pictures(self.output_pixels(), self.cols),
             )],
         }
-    }
-
-    fn element_mut(&mut self, _: Role) -> Option<&mut Element> {
-        None
     }
 
     /// Cost with every window counted whole, as is usual.
@@ -135,16 +113,14 @@ impl Kernel for Convolution {
             format!("{}×{}×{}×{}", self.batch, self.height, self.width, self.inner),
             format!("to {}", self.cols),
             format!("side {} stride {} padding {}", self.side, self.stride, self.padding),
-            if self.relu { "relu" } else { "" }.to_owned(),
+            when(self.relu, "relu"),
         ]
     }
 
+    /// One invocation per pixel and vector of four channels of the result. The one layer that needs it
+    /// costs 0.24 of 370 GFLOP, so nothing cleverer pays.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        VARIANTS.to_vec()
+        vec![Variant::plain("convolution", "convolution/plain", "direct")]
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -155,7 +131,7 @@ impl Kernel for Convolution {
         let args = *self;
         let total = args.batch * args.output_pixels() * vectors(args.cols);
         let [out_height, out_width] = args.output();
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             vec![
                 word(args.height),
                 word(args.width),
@@ -168,25 +144,9 @@ impl Kernel for Convolution {
                 word(args.padding),
                 word(vectors(args.cols)),
                 word(total),
-                groups_x * ELEMENTWISE,
+                row_invocations,
                 u32::from(args.relu),
-                0,
-                0,
-                0,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs[0], inputs[1], inputs[2], outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs[0], inputs[1], inputs[2], outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

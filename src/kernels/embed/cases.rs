@@ -1,9 +1,9 @@
 //! Rows for `embed`.
 
 use super::Embed;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [
         (1, 1, 1, 1),
         (2, 0, 5, 8),
@@ -13,10 +13,6 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 300_000, 3, 55),
     ]
     .into_iter()
-    .map(|(batch, length, vocabulary, cols)| Row {
-        op: Op::Embed(Embed { batch, length, vocabulary, cols }),
-        spread: 1.0,
-        terms: 1,
-    })
+    .map(|(batch, length, vocabulary, cols)| Row::of(Embed { batch, length, vocabulary, cols }))
     .collect()
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Embed;
-use crate::kernels::real::Real;
+use crate::kernels::Real;
 
 fn id<T: Real>(a: &Embed, ids: &[T], item: usize, t: usize) -> usize {
     let stride = a.length.next_multiple_of(4);
@@ -11,7 +11,8 @@ fn id<T: Real>(a: &Embed, ids: &[T], item: usize, t: usize) -> usize {
 }
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &Embed, ids: &[T], table: &[T], positions: &[T], y: &mut [T]) {
+pub(crate) fn reference<T: Real>(a: &Embed, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let (ids, table, positions, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
     for item in 0..a.batch {
         for t in 0..a.length {
@@ -26,7 +27,8 @@ pub(super) fn reference<T: Real>(a: &Embed, ids: &[T], table: &[T], positions: &
 }
 
 /// Rows on all threads.
-pub(super) fn fast(a: &Embed, ids: &[f32], table: &[f32], positions: &[f32], y: &mut [f32]) {
+pub(crate) fn fast(a: &Embed, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let (ids, table, positions, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
     if stride == 0 || a.length == 0 {
         return;

@@ -1,13 +1,13 @@
 //! `embed`: token embedding plus learned position, row by row.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    vectors, word,
 };
-use crate::tensor::{Element, Extent};
+use crate::tensor::Extent;
 
 /// Arguments of `embed`.
 ///
@@ -26,67 +26,26 @@ pub struct Embed {
     pub cols: usize,
 }
 
-/// One invocation per vector of four results.
-const VARIANTS: &[Variant] = &[Variant {
-    kernel: "embed",
-    source: "embed/plain",
-    name: "rows",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "rows",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-}];
-
 impl Kernel for Embed {
     const NAME: &'static str = "embed";
     const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("embed/plain")];
 
     fn signature(&self) -> Signature {
+        let (rows, ids) = (|rows| Extent::new(1, rows, self.cols), Fill::Ids(self.vocabulary));
+        let y = Extent::new(self.batch, self.length, self.cols);
         Signature {
             operands: vec![
-                Operand::new(
-                    "ids",
-                    Role::Wide,
-                    Extent::new(self.batch, 1, self.length),
-                    Fill::Ids(self.vocabulary),
-                ),
-                Operand::new(
-                    "table",
-                    Role::Wide,
-                    Extent::new(1, self.vocabulary, self.cols),
-                    Fill::Numbers,
-                ),
-                Operand::new(
-                    "positions",
-                    Role::Wide,
-                    Extent::new(1, self.length, self.cols),
-                    Fill::Numbers,
-                ),
+                Operand::wide("ids", Extent::new(self.batch, 1, self.length), ids),
+                Operand::wide("table", rows(self.vocabulary), Fill::Numbers),
+                Operand::wide("positions", rows(self.length), Fill::Numbers),
             ],
-            results: vec![Operand::result(
-                "y",
-                Role::Wide,
-                Extent::new(self.batch, self.length, self.cols),
-            )],
+            results: vec![Operand::result("y", Role::Wide, y)],
         }
-    }
-
-    fn element_mut(&mut self, _: Role) -> Option<&mut Element> {
-        None
     }
 
     /// No matrix product.
     fn cost(&self) -> Cost {
         Cost { flops: 0, bytes: 12 * (self.batch * self.length * self.cols) as u64 }
-    }
-
-    fn terms(&self) -> usize {
-        1
     }
 
     fn defect(&self) -> Option<&'static str> {
@@ -100,12 +59,9 @@ impl Kernel for Embed {
         ]
     }
 
+    /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        VARIANTS.to_vec()
+        vec![Variant::plain("embed", "embed/plain", "rows")]
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -115,30 +71,15 @@ impl Kernel for Embed {
     fn geometry(&self, _: &Variant) -> Geometry {
         let args = *self;
         let total = args.batch * args.length * vectors(args.cols);
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             vec![
                 word(args.length),
                 word(4 * vectors(args.length)),
                 word(args.vocabulary),
                 word(vectors(args.cols)),
                 word(total),
-                groups_x * ELEMENTWISE,
-                0,
-                0,
+                row_invocations,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs[0], inputs[1], inputs[2], outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs[0], inputs[1], inputs[2], outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

@@ -11,7 +11,7 @@ pub(crate) fn factors(content: usize, lengths: &[usize]) -> Factors {
     Factors { content, dimensions: lengths.len(), axes }
 }
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let plain = |queries, keys, first_key, factors: Factors| FactoredAttention {
         first_key,
         ..FactoredAttention::new(queries, keys, factors)

@@ -8,13 +8,13 @@
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::FactoredAttention;
 use crate::kernels::attention::{LOWEST_SCORE, MASKED_SCORE};
+use crate::kernels::blocks::{Block, States, part, rows_of};
 use crate::kernels::math::exp;
-use crate::kernels::real::Real;
 use crate::kernels::simd::{larger, load_end};
+use crate::kernels::{Kernel, Real};
 
 /// Operands in the order of [`FactoredAttention`], empty where there is none.
 struct Operands<'a, T> {
@@ -26,24 +26,15 @@ struct Operands<'a, T> {
 }
 
 fn operands<'a, T>(a: &FactoredAttention, inputs: &[&'a [T]]) -> Operands<'a, T> {
-    let mut rest = inputs.iter().copied();
-    let mut next = |there: bool| {
-        if there { rest.next().unwrap_or(&[]) } else { &[] }
-    };
-    Operands {
-        content: next(a.factors.content > 0),
-        queries: next(true),
-        scale: next(true),
-        mask: next(a.masked),
-        carry: if a.carry { Some((next(true), next(true))) } else { None },
-    }
+    let [content, queries, scale, mask, acc, stats] = a.arrays(inputs);
+    Operands { content, queries, scale, mask, carry: a.carry.then_some((acc, stats)) }
 }
 
 /// Elements of a row of the statistics.
 const STATS_ROW: usize = 4;
 
 /// Plain loops: all scores of a query, their maximum, their exponentials, the sums.
-pub(super) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+pub(crate) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
     let o = operands(a, inputs);
     let f = &a.factors;
     let stride = f.content.next_multiple_of(4);
@@ -52,8 +43,7 @@ pub(super) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs
         out.fill(T::default());
     }
     for split in 0..a.splits {
-        let first = (split * a.split_keys()).min(a.keys);
-        let last = (first + a.split_keys()).min(a.keys);
+        let keys = part(split, a.split_keys(), a.keys);
         for item in 0..a.batch {
             for n in 0..a.queries {
                 let g = &o.queries[n * a.columns + a.first_column..][..f.columns()];
@@ -82,7 +72,7 @@ pub(super) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs
                     maximum = stats[from * STATS_ROW];
                     before = Some((maximum, stats[from * STATS_ROW + 1], &acc[from * a.columns..]));
                 }
-                for m in first..last {
+                for m in keys.clone() {
                     let s = score(m);
                     if s > maximum {
                         maximum = s;
@@ -96,7 +86,7 @@ pub(super) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs
                     }
                 }
                 let own = &mut sums[a.first_column..];
-                for m in first..last {
+                for m in keys.clone() {
                     let p = (score(m) - maximum).exp();
                     total += p;
                     let w = p * o.scale[item * mask_row + m];
@@ -140,54 +130,20 @@ fn query_block(a: &FactoredAttention) -> usize {
 }
 
 /// Blocks of queries on all threads.
-pub(super) fn fast(a: &FactoredAttention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+pub(crate) fn fast(a: &FactoredAttention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     let o = operands(a, inputs);
     if a.queries == 0 || a.batch == 0 {
         return;
     }
-    let block = query_block(a);
-    let parts = a.splits * a.batch;
-    let (acc, stats) = match outputs {
-        [acc, stats] => (&mut **acc, Some(&mut **stats)),
-        [acc] => (&mut **acc, None),
-        _ => return,
+    let states = States {
+        splits: a.splits,
+        batch: a.batch,
+        queries: a.queries,
+        row: [a.columns, STATS_ROW],
     };
-    let blocks: Vec<&mut [f32]> = acc[..parts * a.queries * a.columns]
-        .chunks_mut(a.queries * a.columns)
-        .flat_map(|part| part.chunks_mut(block * a.columns))
-        .collect();
-    let mut stats: Vec<Option<&mut [f32]>> = match stats {
-        Some(stats) => stats[..parts * a.queries * STATS_ROW]
-            .chunks_mut(a.queries * STATS_ROW)
-            .flat_map(|part| part.chunks_mut(block * STATS_ROW))
-            .map(Some)
-            .collect(),
-        None => (0..blocks.len()).map(|_| None).collect(),
-    };
-    let each = a.queries.div_ceil(block);
-    blocks.into_par_iter().zip(stats.par_iter_mut()).enumerate().for_each_init(
-        Scratch::default,
-        |scratch, (i, (acc, stats))| {
-            let part = i / each;
-            let first_query = i % each * block;
-            let block = Block {
-                item: part % a.batch,
-                split: part / a.batch,
-                first_query,
-                rows: block.min(a.queries - first_query),
-            };
-            run_block(a, &o, block, scratch, acc, stats.as_deref_mut());
-        },
-    );
-}
-
-/// Query rows that one task owns.
-#[derive(Clone, Copy)]
-struct Block {
-    item: usize,
-    split: usize,
-    first_query: usize,
-    rows: usize,
+    states.each_block(query_block(a), outputs, |scratch, block, acc, stats| {
+        run_block(a, &o, block, scratch, acc, stats);
+    });
 }
 
 /// Arrays that a thread keeps from task to task.
@@ -268,11 +224,10 @@ fn run_block(
     }
     scratch.references.clear();
     scratch.references.extend_from_slice(&scratch.maxima);
-    let first = (block.split * a.split_keys()).min(a.keys);
-    let last = (first + a.split_keys()).min(a.keys);
-    for key in (first..last).step_by(TILE) {
+    let keys = part(block.split, a.split_keys(), a.keys);
+    for key in keys.clone().step_by(TILE) {
         let mut list = std::mem::take(&mut scratch.runs);
-        let count = TILE.min(last - key);
+        let count = TILE.min(keys.end - key);
         runs(a, key, count, &mut list);
         run_tile(a, o, block, key, count, &list, scratch, acc);
         scratch.runs = list;
@@ -327,18 +282,8 @@ fn run_tile(
         // Channels that the fixed widths below have and the content lacks.
         scratch.planes.resize(FEW_CHANNELS * count, 0.0);
     } else {
-        let q = MatRef::from_row_major_slice_with_stride(
-            &queries[a.first_column..(rows - 1) * a.columns + a.first_column + f.content],
-            rows,
-            f.content,
-            a.columns,
-        );
-        let c = MatRef::from_row_major_slice_with_stride(
-            &content[..(count - 1) * content_row + f.content],
-            count,
-            f.content,
-            content_row,
-        );
+        let q = rows_of(&queries[a.first_column..], rows, f.content, a.columns);
+        let c = rows_of(content, count, f.content, content_row);
         let scores =
             MatMut::from_row_major_slice_mut(&mut scratch.scores[..rows * count], rows, count);
         matmul(scores, Accum::Replace, q, c.transpose(), 1.0, Par::Seq);
@@ -362,12 +307,7 @@ fn run_tile(
     }
     if !few {
         let w = MatRef::from_row_major_slice(&scratch.scores[..rows * count], rows, count);
-        let c = MatRef::from_row_major_slice_with_stride(
-            &content[..(count - 1) * content_row + f.content],
-            count,
-            f.content,
-            content_row,
-        );
+        let c = rows_of(content, count, f.content, content_row);
         let end = (rows - 1) * a.columns + a.first_column + f.content;
         // faer 0.24 swaps the strides of a mutable row-major view; the transpose is right.
         let sums = MatMut::from_column_major_slice_with_stride_mut(

@@ -16,16 +16,13 @@
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
 //! What `attention` says of software adapters and `direct` is true here.
-//!
-//! `blocked` has run on software adapters only: what it is for, a GPU whose workgroup memory feeds its
-//! lanes, was not at hand.
 
 pub(super) mod cases;
-mod cpu;
+pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    shader_text, state, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, shader_text,
+    state, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -60,6 +57,17 @@ impl Factors {
     #[must_use]
     pub fn columns(&self) -> usize {
         self.constant_column() + 4
+    }
+
+    /// As shaders know them, the first column being this one: axes, the constant's column, those of the axes.
+    pub(super) fn words(&self, first_column: usize) -> [u32; 8] {
+        let [a, b, c] = self.axes.map(|n| word(n.max(1)));
+        let constant = word(first_column + self.constant_column());
+        let [d, e, f] = [0, 1, 2].map(|axis| match axis < self.dimensions {
+            true => word(first_column + self.axis_column(axis)),
+            false => 0,
+        });
+        [word(self.dimensions), a, b, c, constant, d, e, f]
     }
 
     /// Whether this many rows from this one on lie on the grid. Without axes all rows are alike.
@@ -151,36 +159,16 @@ impl FactoredAttention {
     }
 }
 
-const fn variant(
-    name: &'static str,
-    source: &'static str,
-    entry: &'static str,
-    constants: &'static [(&'static str, u32)],
-    invocations: u32,
-    kib: u32,
-) -> Variant {
-    Variant {
-        kernel: "factored_attention",
-        source,
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry,
-        constants,
-        invocations,
-        workgroup_bytes: kib * 1024,
-        matrices: None,
-        subgroups: false,
-        software: false,
-    }
+const fn technique(source: &'static str, entry: &'static str) -> Variant {
+    Variant::plain("factored_attention", source, entry)
 }
 
 /// 16 queries × 64 keys a tile. The sums are in y, where no other workgroup writes them.
-const TILED: Variant = variant("tiled-16x64", "factored_attention/tiled", "tiled", &[], 128, 14);
+const TILED: Variant =
+    technique("factored_attention/tiled", "tiled").sized("tiled-16x64", &[], 128, 14 * 1024);
 
 const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let source = "factored_attention/blocked";
-    variant(name, source, "blocked", constants, 256, 32)
+    technique("factored_attention/blocked", "blocked").sized(name, constants, 256, 32 * 1024)
 }
 
 /// 64 queries × 32 keys a tile, sums in registers, for devices with 32 KiB; by the 64 content channels
@@ -191,33 +179,16 @@ const BLOCKED: [Variant; 3] = [
     blocked("blocked-256", &[("CHUNKS", 4)]),
 ];
 
-const fn direct(
-    name: &'static str,
-    constants: &'static [(&'static str, u32)],
-    subgroups: bool,
-) -> Variant {
-    let plain = variant(name, "factored_attention/direct", "direct", constants, 8, 0);
-    Variant { subgroups, software: true, ..plain }
-}
+const LANES: Variant = technique("factored_attention/direct", "direct");
 
 /// 32 queries × 8 keys, for any device.
-const DIRECT: Variant = direct("direct-32x8", &[("KEY_TILE", 8)], false);
+const DIRECT: Variant = LANES.direct("direct-32x8", &[("KEY_TILE", 8)], false);
 /// 32 queries × 32 keys, for subgroups of eight.
-const BROADCAST: Variant = direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
+const BROADCAST: Variant =
+    LANES.direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
 
-/// All variants: content as f32 or as f16.
-fn variants() -> Vec<Variant> {
-    let mut list = Vec::new();
-    for halves in HALVES {
-        list.push(TILED.halving(halves));
-        list.extend(BLOCKED.map(|v| v.halving(halves)));
-        list.extend([BROADCAST, DIRECT].map(|v| v.halving(halves)));
-    }
-    list
-}
-
-/// Arrays of f16 by the type of the content.
-const HALVES: [&[&str]; 2] = [&[], &["content"]];
+/// Arrays of f16.
+const F16: [&[&str]; 2] = [&[], &["content"]];
 
 /// Queries of a workgroup, and keys of a tile.
 fn tile(variant: &Variant) -> (usize, usize) {
@@ -279,43 +250,27 @@ impl Kernel for FactoredAttention {
     fn signature(&self) -> Signature {
         let keys = Extent::new(self.batch, 1, self.keys);
         let content = self.factors.content;
+        let rows = Extent::new(self.batch, self.keys, content);
+        let queries = Extent::new(1, self.queries, self.columns);
         let acc = Extent::new(self.batch, self.queries, self.columns);
         let stats = Extent::new(self.batch, self.queries, 2);
+        let finished = self.stores_result().then_some(Role::Wide);
         Signature {
             operands: vec![
-                Operand::new(
-                    "content",
-                    Role::Rows,
-                    Extent::new(self.batch, self.keys, content),
-                    Fill::Weights,
-                )
-                .when(content > 0),
+                Operand::new("content", Role::Rows, rows, Fill::Weights).when(content > 0),
                 // Padding between the parts is zero in a fold; here it must not matter.
-                Operand::new(
-                    "queries",
-                    Role::Wide,
-                    Extent::new(1, self.queries, self.columns),
-                    Fill::Factors(content),
-                ),
-                Operand::new("scale", Role::Wide, keys, Fill::Scales),
-                Operand::new("mask", Role::Wide, keys, Fill::Mask).when(self.masked),
-                Operand::new("carry", Role::Wide, acc, Fill::Weights).when(self.carry),
-                Operand::new("carry_stats", Role::Wide, stats, Fill::Statistics).when(self.carry),
+                Operand::wide("queries", queries, Fill::Factors(content)),
+                Operand::wide("scale", keys, Fill::Scales),
+                Operand::wide("mask", keys, Fill::Mask).when(self.masked),
+                Operand::wide("carry", acc, Fill::Weights).when(self.carry),
+                Operand::wide("carry_stats", stats, Fill::Statistics).when(self.carry),
             ],
-            results: state(
-                self.stores_result().then_some(Role::Wide),
-                acc,
-                self.splits,
-                [acc, stats],
-            ),
+            results: state(finished, acc, self.splits, [acc, stats]),
         }
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Rows => Some(&mut self.content),
-            _ => None,
-        }
+        (role == Role::Rows).then_some(&mut self.content)
     }
 
     /// Scores and sums of the content, two for each multiply-add.
@@ -340,26 +295,21 @@ impl Kernel for FactoredAttention {
 
     fn describe(&self) -> Vec<String> {
         let axes = &self.factors.axes[..self.factors.dimensions];
-        let mut words = vec![
+        vec![
             format!("{}×{}", self.queries, self.keys),
             format!("content {} axes {axes:?}", self.factors.content),
             format!("from {} batch {}", self.first_key, self.batch),
-        ];
-        if self.splits > 1 {
-            words.push(format!("splits {}", self.splits));
-        }
-        let flags = [
-            (self.masked, "mask"),
-            (self.carry, "carry"),
-            (!self.finish, "state"),
-            (self.first_column > 0, "columns"),
-        ];
-        words.extend(flags.iter().filter(|f| f.0).map(|f| f.1.to_owned()));
-        words
+            when(self.splits > 1, format!("splits {}", self.splits)),
+            when(self.masked, "mask"),
+            when(self.carry, "carry"),
+            when(!self.finish, "state"),
+            when(self.first_column > 0, "columns"),
+        ]
     }
 
     fn variants() -> Vec<Variant> {
-        variants()
+        let all = [&[TILED][..], &BLOCKED, &[BROADCAST, DIRECT]].concat();
+        F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16))).collect()
     }
 
     /// Variants that hold the content, best first: the narrowest registers that do.
@@ -373,8 +323,8 @@ impl Kernel for FactoredAttention {
         };
         let at = if device.software { 0 } else { list.len() };
         list.splice(at..at, direct.iter().copied());
-        let halves = HALVES[usize::from(self.content == Element::F16)];
-        list.into_iter().map(|v| v.halving(halves)).collect()
+        let f16 = self.f16_set(&F16);
+        list.into_iter().filter_map(|v| Some(v.storing_f16(f16?))).collect()
     }
 
     /// Loop iterations of one invocation.
@@ -413,35 +363,25 @@ impl Kernel for FactoredAttention {
             let flags = u32::from(args.masked)
                 | u32::from(args.carry) << 1
                 | u32::from(args.stores_result()) << 2;
-            let f = args.factors;
-            let axis = |a: usize| word(args.first_column + f.axis_column(a));
-            let used = |a: usize| if a < f.dimensions { axis(a) } else { 0 };
-            vec![
+            let mut words = vec![
                 word(args.queries),
                 word(args.keys),
                 word(args.batch),
                 word(args.first_key),
-                word(f.content.div_ceil(4)),
+                word(vectors(args.factors.content)),
                 word(args.columns),
                 word(args.first_column),
-                word(f.dimensions),
-                word(f.axes[0].max(1)),
-                word(f.axes[1].max(1)),
-                word(f.axes[2].max(1)),
-                word(args.first_column + f.constant_column()),
-                used(0),
-                used(1),
-                used(2),
+            ];
+            words.extend(args.factors.words(args.first_column));
+            words.extend([
                 word(args.keys.next_multiple_of(4)),
                 word(args.split_keys()),
                 flags,
                 word(query_tiles),
                 groups_x,
                 word(groups),
-                0,
-                0,
-                0,
-            ]
+            ]);
+            words
         };
         (groups as u64, Box::new(words))
     }
@@ -452,17 +392,5 @@ impl Kernel for FactoredAttention {
         self.keys = self.keys.min(131);
         self.splits = self.splits.min(3);
         self
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs, outputs);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs, outputs);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
     }
 }

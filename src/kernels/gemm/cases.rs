@@ -1,9 +1,9 @@
 //! Rows for `gemm`: tile edges, primes, empty and long sides, every epilogue, normalised rows.
 
 use super::{Activation, Gemm};
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut list = vec![];
     for (m, k, n) in [
         (1, 1, 1),
@@ -68,15 +68,11 @@ pub(super) fn rows() -> Vec<Row> {
         residual_rows: 9,
         ..Gemm::new(9, 0, 10)
     });
-    let mut rows: Vec<Row> = list.into_iter().map(|g| row(g, 1.0)).collect();
+    let mut rows: Vec<Row> = list.into_iter().map(Row::of).collect();
     // Arguments that the GELUs clamp.
     for activation in [Activation::GeluErf, Activation::GeluTanh] {
         let args = Gemm { activation, ..Gemm::new(33, 8, 40) };
-        rows.push(row(args, 30.0));
+        rows.push(Row { spread: 30.0, ..Row::of(args) });
     }
     rows
-}
-
-fn row(args: Gemm, spread: f32) -> Row {
-    Row { op: Op::Gemm(args), spread, terms: args.inner }
 }

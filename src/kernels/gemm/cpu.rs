@@ -15,56 +15,38 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::{Activation, Gemm};
+use crate::kernels::blocks::part;
 use crate::kernels::layer_norm::EPS;
 use crate::kernels::math::{gelu_erf, gelu_tanh, sum, sum_squared_differences, vectorised};
-use crate::kernels::real::Real;
-
-/// Operands in the order of [`Gemm`].
-struct Operands<'a, T> {
-    x: &'a [T],
-    weight: &'a [T],
-    bias: Option<&'a [T]>,
-    residual: Option<&'a [T]>,
-}
-
-fn operands<'a, T>(a: &Gemm, inputs: &[&'a [T]]) -> Operands<'a, T> {
-    let mut rest = inputs[2..].iter().copied();
-    Operands {
-        x: inputs[0],
-        weight: inputs[1],
-        bias: if a.bias { rest.next() } else { None },
-        residual: if a.residual_rows > 0 { rest.next() } else { None },
-    }
-}
+use crate::kernels::{Kernel, Real};
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], y: &mut [T]) {
-    let o = operands(a, inputs);
+pub(crate) fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let ([x, weight, bias, residual], y) = (a.arrays(inputs), &mut *outputs[0]);
     let (xs, ys) = (a.inner.next_multiple_of(4), a.cols.next_multiple_of(4));
-    let part = 4 * a.split_vectors();
     for (split, r) in (0..a.splits.max(1)).flat_map(|s| (0..a.rows).map(move |r| (s, r))) {
         let at = (split * a.rows + r) * ys;
         let row = &mut y[at..at + ys];
         row.fill(T::default());
         let (mean, scale) = if a.normalise {
-            mean_and_scale(&o.x[r * xs..][..a.inner])
+            mean_and_scale(&x[r * xs..][..a.inner])
         } else {
             (T::default(), T::from_f64(1.0))
         };
-        for k in (split * part).min(a.inner)..((split + 1) * part).min(a.inner) {
-            let x = (o.x[r * xs + k] - mean) * scale;
+        for k in part(split, 4 * a.split_vectors(), a.inner) {
+            let x = (x[r * xs + k] - mean) * scale;
             for (n, out) in row[..a.cols].iter_mut().enumerate() {
-                *out += x * o.weight[k * ys + n];
+                *out += x * weight[k * ys + n];
             }
         }
         for (n, out) in row[..a.cols].iter_mut().enumerate() {
             let mut v = *out;
-            if let Some(b) = o.bias {
-                v += b[n];
+            if a.bias {
+                v += bias[n];
             }
             v = activate(a.activation, v);
-            if let Some(res) = o.residual {
-                v += res[(r % a.residual_rows) * ys + n];
+            if a.residual_rows > 0 {
+                v += residual[(r % a.residual_rows) * ys + n];
             }
             *out = v;
         }
@@ -117,33 +99,32 @@ fn mean_and_scale<T: Real>(x: &[T]) -> (T, T) {
 }
 
 /// Blocked product on all threads.
-pub(super) fn fast(a: &Gemm, inputs: &[&[f32]], y: &mut [f32]) {
-    let o = operands(a, inputs);
+pub(crate) fn fast(a: &Gemm, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let ([x, weight, bias, residual], y) = (a.arrays(inputs), &mut *outputs[0]);
     let (xs, ys) = (a.inner.next_multiple_of(4), a.cols.next_multiple_of(4));
     if a.rows == 0 || a.cols == 0 {
         return;
     }
-    let weight = MatRef::from_row_major_slice_with_stride(&o.weight[..xs * ys], a.inner, ys, ys);
+    let weight = MatRef::from_row_major_slice_with_stride(&weight[..xs * ys], a.inner, ys, ys);
     let normalised: Vec<f32>;
-    let mut x = &o.x[..a.rows * xs];
+    let mut x = &x[..a.rows * xs];
     if a.normalise && a.inner > 0 {
         normalised = normalise(x, a.inner);
         x = &normalised;
     }
     let x = MatRef::from_row_major_slice_with_stride(x, a.rows, a.inner, xs);
-    let part = 4 * a.split_vectors();
     for (split, y) in y.chunks_exact_mut(a.rows * ys).take(a.splits.max(1)).enumerate() {
-        let first = (split * part).min(a.inner);
-        let inner = part.min(a.inner - first);
+        let inner = part(split, 4 * a.split_vectors(), a.inner);
+        let (first, inner) = (inner.start, inner.len());
         let (x, weight) = (x.subcols(first, inner), weight.subrows(first, inner));
-        product(a, &o, x, weight, y);
+        product(a, [bias, residual], x, weight, y);
     }
 }
 
 /// One part of the inner dimension.
 fn product(
     a: &Gemm,
-    o: &Operands<'_, f32>,
+    [bias, residual]: [&[f32]; 2],
     x: MatRef<'_, f32>,
     weight: MatRef<'_, f32>,
     y: &mut [f32],
@@ -163,11 +144,11 @@ fn product(
                     let Some(row) = row.try_as_row_major_mut() else {
                         continue;
                     };
-                    let residual = o.residual.map(|res| {
-                        let at = ((first + r) % a.residual_rows) * ys + column;
-                        &res[at..at + cols]
-                    });
-                    let bias = o.bias.map(|b| &b[column..column + cols]);
+                    let residual = match a.residual_rows {
+                        0 => residual,
+                        n => &residual[((first + r) % n) * ys + column..][..cols],
+                    };
+                    let bias = if a.bias { &bias[column..column + cols] } else { bias };
                     epilogue(row.as_slice_mut(), bias, a.activation, residual);
                 }
             });
@@ -195,20 +176,13 @@ fn normalise(x: &[f32], inner: usize) -> Vec<f32> {
     rows
 }
 
-/// Bias, activation and residual of one row. Padding stays zero: both GELUs map zero to zero.
-pub(crate) fn epilogue(
-    row: &mut [f32],
-    bias: Option<&[f32]>,
-    activation: Activation,
-    residual: Option<&[f32]>,
-) {
+/// Bias and residual, empty where there is none, and activation of one row. Padding stays zero: both GELUs map zero to zero.
+pub(crate) fn epilogue(row: &mut [f32], bias: &[f32], activation: Activation, residual: &[f32]) {
     vectorised(
         #[inline(always)]
         || {
-            if let Some(bias) = bias {
-                for (y, &b) in row.iter_mut().zip(bias) {
-                    *y += b;
-                }
+            for (y, &b) in row.iter_mut().zip(bias) {
+                *y += b;
             }
             match activation {
                 Activation::None => {}
@@ -223,10 +197,8 @@ pub(crate) fn epilogue(
                     }
                 }
             }
-            if let Some(residual) = residual {
-                for (y, &r) in row.iter_mut().zip(residual) {
-                    *y += r;
-                }
+            for (y, &r) in row.iter_mut().zip(residual) {
+                *y += r;
             }
         },
     );

@@ -14,12 +14,12 @@
 //! 8×4 lanes a subgroup with padded rows rather than 16×2 (0.97), tiles of 128×64 and 64×128 (0.96 to 1.01 of
 //! 64×64). Fused sums gave 1.10 at 64×64 and 1.33 at 128×128; 64×64 a subgroup of cooperative matrices 1.43.
 
-mod cases;
+pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    shader_text, vectors, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
+    shader_text, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -108,38 +108,32 @@ impl Gemm {
     }
 }
 
-/// Tiles of 16·rows × 64·vectors, in slices of 16 columns.
-const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)], kib: u32) -> Variant {
-    Variant {
-        kernel: "gemm",
-        source: "gemm/tiled",
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry: "tiled",
-        constants,
-        invocations: 256,
-        workgroup_bytes: kib * 1024,
-        matrices: None,
-        subgroups: false,
-        software: false,
-    }
+const fn technique(source: &'static str, entry: &'static str) -> Variant {
+    Variant::plain("gemm", source, entry)
+}
+
+/// Tiles of 16·ROWS_EACH × 64·VECTORS_EACH, in slices of 4·SLICE columns.
+const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let slice = constant(constants, "SLICE", 4);
+    let rows = 16 * constant(constants, "ROWS_EACH", 4);
+    let vectors = 16 * constant(constants, "VECTORS_EACH", 1);
+    let workgroup_bytes = 16 * slice * (rows + 4 * vectors);
+    technique("gemm/tiled", "tiled").sized(name, constants, 256, workgroup_bytes)
 }
 
 /// 16×64 tiles for few rows.
 const TILED_16: Variant =
-    tiled("tiled-16x64", &[("ROWS_EACH", 1), ("VECTORS_EACH", 1), ("X_LOADS", 1)], 5);
+    tiled("tiled-16x64", &[("ROWS_EACH", 1), ("VECTORS_EACH", 1), ("X_LOADS", 1)]);
 /// 32×64 tiles.
 const TILED_32: Variant =
-    tiled("tiled-32x64", &[("ROWS_EACH", 2), ("VECTORS_EACH", 1), ("X_LOADS", 1)], 6);
+    tiled("tiled-32x64", &[("ROWS_EACH", 2), ("VECTORS_EACH", 1), ("X_LOADS", 1)]);
 /// 64×64 tiles: fits the default limits of WebGPU twice.
 const TILED_64: Variant =
-    tiled("tiled-64x64", &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)], 8);
+    tiled("tiled-64x64", &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)]);
 /// 128×128 tiles: twice the work per loaded element of 64×64.
 const TILED_128: Variant = tiled(
     "tiled-128x128",
     &[("ROWS_EACH", 8), ("VECTORS_EACH", 2), ("X_LOADS", 2), ("WEIGHT_LOADS", 2), ("DEPTH", 1)],
-    16,
 );
 /// 128×128 tiles in slices of 32, for devices with 32 KiB.
 const TILED_128_DEEP: Variant = tiled(
@@ -152,42 +146,32 @@ const TILED_128_DEEP: Variant = tiled(
         ("X_LOADS", 4),
         ("WEIGHT_LOADS", 4),
     ],
-    32,
 );
 
-/// Tiles with cooperative matrices, of fragments of 16 or 8.
-const fn matrix(
-    name: &'static str,
-    constants: &'static [(&'static str, u32)],
-    side: u32,
-    invocations: u32,
-    workgroup_bytes: u32,
-) -> Variant {
-    Variant {
-        kernel: "gemm",
-        source: "gemm/coop",
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry: "matrix",
-        constants,
-        invocations,
-        workgroup_bytes,
-        matrices: Some(side),
-        subgroups: true,
-        software: false,
-    }
+/// Subgroups and rows of a tile with cooperative matrices, and subgroups and columns.
+const fn coop_tile(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
+    let side = constant(constants, "FRAGMENT", 16);
+    let rows = constant(constants, "SUBGROUP_ROWS", 4);
+    let cols = constant(constants, "SUBGROUP_COLS", 2);
+    let each = constant(constants, "FRAGMENT_ROWS", 2);
+    [[rows, rows * each * side], [cols, cols * constant(constants, "FRAGMENT_COLS", 4) * side]]
 }
 
-/// Bytes of slices, fragments and scales.
-const fn matrix_bytes(rows: u32, cols: u32, subgroups: u32, side: u32) -> u32 {
-    2 * 4 * (rows * 10 + 32 * (cols / 4 + 2)) + 4 * subgroups * side * side + 4 * rows
+/// Tiles with cooperative matrices, of fragments of 16 or 8: workgroup bytes of slices, fragments and scales.
+const fn coop(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let side = constant(constants, "FRAGMENT", 16);
+    let [[down, rows], [across, cols]] = coop_tile(constants);
+    let slices = 2 * 4 * (rows * 10 + 32 * (cols / 4 + 2));
+    let workgroup_bytes = slices + 4 * down * across * side * side + 4 * rows;
+    technique("gemm/coop", "coop")
+        .sized(name, constants, 32 * down * across, workgroup_bytes)
+        .with_cooperative(side)
 }
 
 /// With cooperative matrices, large tiles first: eight subgroups of 64×64 each, of 32×64, or four of 32×32.
-const MATRIX: [Variant; 5] = [
-    matrix(
-        "matrix-128x256",
+const COOP: [Variant; 5] = [
+    coop(
+        "coop-128x256",
         &[
             ("FRAGMENT", 16),
             ("SUBGROUP_ROWS", 2),
@@ -196,13 +180,10 @@ const MATRIX: [Variant; 5] = [
             ("FRAGMENT_COLS", 4),
             ("WEIGHT_LOADS", 8),
         ],
-        16,
-        256,
-        matrix_bytes(128, 256, 8, 16),
     ),
-    matrix("matrix-128x128", &[("FRAGMENT", 16)], 16, 256, matrix_bytes(128, 128, 8, 16)),
-    matrix(
-        "matrix-64x64",
+    coop("coop-128x128", &[("FRAGMENT", 16)]),
+    coop(
+        "coop-64x64",
         &[
             ("FRAGMENT", 16),
             ("SUBGROUP_ROWS", 2),
@@ -210,19 +191,10 @@ const MATRIX: [Variant; 5] = [
             ("FRAGMENT_ROWS", 2),
             ("FRAGMENT_COLS", 2),
         ],
-        16,
-        128,
-        matrix_bytes(64, 64, 4, 16),
     ),
-    matrix(
-        "matrix-128x128x8",
-        &[("FRAGMENT", 8), ("FRAGMENT_ROWS", 4), ("FRAGMENT_COLS", 8)],
-        8,
-        256,
-        matrix_bytes(128, 128, 8, 8),
-    ),
-    matrix(
-        "matrix-64x64x8",
+    coop("coop-128x128x8", &[("FRAGMENT", 8), ("FRAGMENT_ROWS", 4), ("FRAGMENT_COLS", 8)]),
+    coop(
+        "coop-64x64x8",
         &[
             ("FRAGMENT", 8),
             ("SUBGROUP_ROWS", 2),
@@ -230,38 +202,20 @@ const MATRIX: [Variant; 5] = [
             ("FRAGMENT_ROWS", 4),
             ("FRAGMENT_COLS", 4),
         ],
-        8,
-        128,
-        matrix_bytes(64, 64, 4, 8),
     ),
 ];
 
-const fn direct(
-    name: &'static str,
-    constants: &'static [(&'static str, u32)],
-    subgroups: bool,
-) -> Variant {
-    Variant {
-        kernel: "gemm",
-        source: "gemm/direct",
-        name,
-        mode: Mode::PLAIN,
-        halves: &[],
-        entry: "direct",
-        constants,
-        invocations: 8,
-        workgroup_bytes: 0,
-        matrices: None,
-        subgroups,
-        software: true,
-    }
-}
+const LANES: Variant = technique("gemm/direct", "direct");
 
 /// 32 rows × 64 columns, for subgroups of eight.
-const BROADCAST: Variant =
-    direct("direct-32x64", &[("LANES", 8), ("ROWS", 32), ("COLS", 2), ("BROADCAST", 1)], true);
+const BROADCAST: Variant = LANES.direct(
+    "direct-32x64",
+    &[("LANES", 8), ("ROWS", 32), ("COLS", 2), ("BROADCAST", 1)],
+    true,
+);
 /// 4 rows × 32 columns, for any device: less wasted where there are few rows or columns.
-const DIRECT: Variant = direct("direct-4x32", &[("LANES", 8), ("ROWS", 4), ("COLS", 1)], false);
+const DIRECT: Variant =
+    LANES.direct("direct-4x32", &[("LANES", 8), ("ROWS", 4), ("COLS", 1)], false);
 
 const TILED: [Variant; 5] = [TILED_16, TILED_32, TILED_64, TILED_128, TILED_128_DEEP];
 
@@ -275,25 +229,8 @@ const MODES: [[Mode; 2]; 2] = [
     [mode("norm", &[("NORM", 1)]), mode("norm aligned", &[("NORM", 1), ("ALIGNED", 1)])],
 ];
 
-/// All variants.
-fn variants() -> Vec<Variant> {
-    let mut list = Vec::new();
-    for [checked, aligned] in MODES {
-        for halves in HALVES {
-            list.extend(TILED.map(|v| v.with(checked).halving(halves)));
-            list.extend(TILED.map(|v| v.with(aligned).halving(halves)));
-            list.extend([BROADCAST, DIRECT].map(|v| v.with(checked).halving(halves)));
-            // Cooperative matrices multiply f16: only where weights are.
-            if halves.contains(&"weight") {
-                list.extend(MATRIX.map(|v| v.with(checked).halving(halves)));
-            }
-        }
-    }
-    list
-}
-
-/// Arrays of f16 by the types of X, W and Y, in binary.
-const HALVES: [&[&str]; 8] = [
+/// Arrays of f16.
+const F16: [&[&str]; 8] = [
     &[],
     &["y"],
     &["weight"],
@@ -306,15 +243,9 @@ const HALVES: [&[&str]; 8] = [
 
 /// Rows and column vectors of one workgroup's tile.
 fn tile(variant: &Variant) -> (usize, usize) {
-    if let Some(side) = variant.matrices {
-        let sides = side as usize;
-        let rows = variant.constant("SUBGROUP_ROWS").unwrap_or(4) as usize;
-        let cols = variant.constant("SUBGROUP_COLS").unwrap_or(2) as usize;
-        let fragments = |name: &str, usual| variant.constant(name).unwrap_or(usual) as usize;
-        (
-            rows * fragments("FRAGMENT_ROWS", 2) * sides,
-            cols * fragments("FRAGMENT_COLS", 4) * sides / 4,
-        )
+    if variant.cooperative.is_some() {
+        let [[_, rows], [_, cols]] = coop_tile(variant.constants);
+        (rows as usize, cols as usize / 4)
     } else if variant.entry == "tiled" {
         (16 * variant.size("ROWS_EACH"), 16 * variant.size("VECTORS_EACH"))
     } else {
@@ -360,7 +291,7 @@ impl Gemm {
     /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.
     fn aligned(&self, variant: &Variant) -> bool {
         let (rows, cols) = tile(variant);
-        let slice = 4 * variant.constant("SLICE").unwrap_or(4) as usize;
+        let slice = 4 * constant(variant.constants, "SLICE", 4) as usize;
         self.rows.is_multiple_of(rows)
             && self.cols.next_multiple_of(4).is_multiple_of(4 * cols)
             && self.inner.next_multiple_of(4).is_multiple_of(slice)
@@ -382,30 +313,18 @@ impl Kernel for Gemm {
         let rows = |rows, cols| Extent::new(1, rows, cols);
         let x = if self.normalise { Fill::Shifted } else { Fill::Numbers };
         let weight = if self.normalise { Fill::Centred(self.inner) } else { Fill::Weights };
-        let y = if self.splits > 1 { Role::Wide } else { Role::Result };
+        let inner = self.inner.next_multiple_of(4);
+        let role = if self.splits > 1 { Role::Wide } else { Role::Result };
+        let y = Extent::new(self.splits.max(1), self.rows, self.cols);
         Signature {
             operands: vec![
                 Operand::new("x", Role::Rows, rows(self.rows, self.inner), x),
-                Operand::new(
-                    "weight",
-                    Role::Weight,
-                    rows(self.inner.next_multiple_of(4), self.cols),
-                    weight,
-                ),
-                Operand::new("bias", Role::Wide, rows(1, self.cols), Fill::Weights).when(self.bias),
-                Operand::new(
-                    "residual",
-                    Role::Wide,
-                    rows(self.residual_rows, self.cols),
-                    Fill::Numbers,
-                )
-                .when(self.residual_rows > 0),
+                Operand::new("weight", Role::Weight, rows(inner, self.cols), weight),
+                Operand::wide("bias", rows(1, self.cols), Fill::Weights).when(self.bias),
+                Operand::wide("residual", rows(self.residual_rows, self.cols), Fill::Numbers)
+                    .when(self.residual_rows > 0),
             ],
-            results: vec![Operand::result(
-                "y",
-                y,
-                Extent::new(self.splits.max(1), self.rows, self.cols),
-            )],
+            results: vec![Operand::result("y", role, y)],
         }
     }
 
@@ -437,29 +356,33 @@ impl Kernel for Gemm {
     }
 
     fn describe(&self) -> Vec<String> {
-        let mut words = vec![format!("{}×{}×{}", self.rows, self.inner, self.cols)];
-        if self.normalise {
-            words.push("norm".to_owned());
-        }
-        if self.bias {
-            words.push("bias".to_owned());
-        }
-        match self.activation {
-            Activation::None => {}
-            Activation::GeluErf => words.push("gelu-erf".to_owned()),
-            Activation::GeluTanh => words.push("gelu-tanh".to_owned()),
-        }
-        if self.residual_rows > 0 {
-            words.push(format!("residual {}", self.residual_rows));
-        }
-        if self.splits > 1 {
-            words.push(format!("splits {}", self.splits));
-        }
-        words
+        let activation = match self.activation {
+            Activation::None => "",
+            Activation::GeluErf => "gelu-erf",
+            Activation::GeluTanh => "gelu-tanh",
+        };
+        vec![
+            format!("{}×{}×{}", self.rows, self.inner, self.cols),
+            when(self.normalise, "norm"),
+            when(self.bias, "bias"),
+            activation.to_owned(),
+            when(self.residual_rows > 0, format!("residual {}", self.residual_rows)),
+            when(self.splits > 1, format!("splits {}", self.splits)),
+        ]
     }
 
     fn variants() -> Vec<Variant> {
-        variants()
+        let mut list = Vec::new();
+        for ([checked, aligned], f16) in MODES.iter().flat_map(|m| F16.map(|f16| (*m, f16))) {
+            list.extend(TILED.map(|v| v.with(checked).storing_f16(f16)));
+            list.extend(TILED.map(|v| v.with(aligned).storing_f16(f16)));
+            list.extend([BROADCAST, DIRECT].map(|v| v.with(checked).storing_f16(f16)));
+            // Cooperative matrices multiply f16: only where weights are.
+            if f16.contains(&"weight") {
+                list.extend(COOP.map(|v| v.with(checked).storing_f16(f16)));
+            }
+        }
+        list
     }
 
     /// Variants that fit, best first: large tiles where they fill the device, small ones where not.
@@ -477,40 +400,35 @@ impl Kernel for Gemm {
         let rest: Vec<Variant> = TILED.into_iter().filter(|v| !tiled.contains(v)).collect();
         tiled.extend(rest);
         let [checked, aligned] = MODES[usize::from(self.normalise)];
-        let half = |e: Element| usize::from(e == Element::F16);
-        // Parts are f32.
-        let y = if self.splits > 1 { 0 } else { half(self.y) };
-        let halves = HALVES[4 * half(self.x) + 2 * half(self.weight) + y];
-        let tiled = tiled.into_iter().map(|v| {
-            let mode = if self.aligned(&v) { aligned } else { checked };
-            v.with(mode).halving(halves)
-        });
-        let direct: &[Variant] = if device.subgroups != Some([8, 8]) {
-            &[DIRECT]
-        } else if self.rows <= 8 || self.cols <= 32 {
-            &[DIRECT, BROADCAST]
-        } else {
-            &[BROADCAST, DIRECT]
+        let Some(f16) = self.f16_set(&F16) else {
+            return Vec::new();
         };
-        let direct = direct.iter().map(|v| v.with(checked).halving(halves));
+        let with_mode = |v: &Variant| v.with(if self.aligned(v) { aligned } else { checked });
+        let tiled: Vec<Variant> = tiled.iter().map(with_mode).collect();
+        let direct = if device.subgroups != Some([8, 8]) {
+            vec![DIRECT]
+        } else if self.rows <= 8 || self.cols <= 32 {
+            vec![DIRECT, BROADCAST]
+        } else {
+            vec![BROADCAST, DIRECT]
+        };
+        let direct: Vec<Variant> = direct.iter().map(|v| v.with(checked)).collect();
         // Large tiles where they fill the device; cooperative matrices only for more than a few rows.
-        let mut matrix: Vec<Variant> = MATRIX.to_vec();
-        matrix.sort_by_key(|v| {
+        let mut coop: Vec<Variant> = COOP.iter().map(|v| v.with(checked)).collect();
+        coop.retain(|_| self.weight.is_f16());
+        coop.sort_by_key(|v| {
             let (rows, _) = tile(v);
             let enough = self.workgroups(v) >= busy / 2;
             if enough { 128 - rows.min(128) } else { 1000 + rows }
         });
-        let matrix = matrix
-            .into_iter()
-            .filter(|_| self.weight == Element::F16)
-            .map(|v| v.with(checked).halving(halves));
-        if device.software {
-            direct.chain(tiled).chain(matrix).collect()
+        let list = if device.software {
+            [direct, tiled, coop]
         } else if self.rows > 16 {
-            matrix.chain(tiled).chain(direct).collect()
+            [coop, tiled, direct]
         } else {
-            tiled.chain(direct).chain(matrix).collect()
-        }
+            [tiled, direct, coop]
+        };
+        list.concat().into_iter().map(|v| v.storing_f16(f16)).collect()
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -550,17 +468,5 @@ impl Kernel for Gemm {
         self.cols = fewer(self.cols, 53);
         self.residual_rows = self.residual_rows.min(self.rows);
         self
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs, outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs, outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
     }
 }

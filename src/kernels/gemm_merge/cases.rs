@@ -1,11 +1,11 @@
 //! Rows for `gemm_merge`.
 
 use super::GemmMerge;
+use crate::kernels::Row;
 use crate::kernels::gemm::Activation;
-use crate::kernels::{Op, Row};
 use crate::tensor::Element;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [
         (1, 1, 1, false, Activation::None, 0),
         (3, 0, 5, true, Activation::None, 0),
@@ -18,17 +18,8 @@ pub(super) fn rows() -> Vec<Row> {
     ]
     .into_iter()
     .map(|(parts, rows, cols, bias, activation, residual_rows)| Row {
-        op: Op::GemmMerge(GemmMerge {
-            parts,
-            rows,
-            cols,
-            bias,
-            activation,
-            residual_rows,
-            y: Element::F32,
-        }),
-        spread: 1.0,
         terms: parts + 2,
+        ..Row::of(GemmMerge { parts, rows, cols, bias, activation, residual_rows, y: Element::F32 })
     })
     .collect()
 }

@@ -1,12 +1,12 @@
 //! `gemm_merge`: the sum of a divided product's parts, with the epilogue of `gemm`.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::gemm::Activation;
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -33,41 +33,18 @@ pub struct GemmMerge {
     pub y: Element,
 }
 
-/// One invocation per vector of four results.
-const VECTORS: Variant = Variant {
-    kernel: "gemm_merge",
-    source: "gemm_merge/plain",
-    name: "vectors",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "vectors",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-};
-
-/// All variants: Y as f32 or as halves.
-const VARIANTS: &[Variant] = &[VECTORS, VECTORS.halving(&["y"])];
-
 impl Kernel for GemmMerge {
     const NAME: &'static str = "gemm_merge";
     const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("gemm_merge/plain")];
 
     fn signature(&self) -> Signature {
         let rows = |rows| Extent::new(1, rows, self.cols);
+        let parts = Extent::new(self.parts, self.rows, self.cols);
         Signature {
             operands: vec![
-                Operand::new(
-                    "parts",
-                    Role::Wide,
-                    Extent::new(self.parts, self.rows, self.cols),
-                    Fill::Numbers,
-                ),
-                Operand::new("bias", Role::Wide, rows(1), Fill::Weights).when(self.bias),
-                Operand::new("residual", Role::Wide, rows(self.residual_rows), Fill::Numbers)
+                Operand::wide("parts", parts, Fill::Numbers),
+                Operand::wide("bias", rows(1), Fill::Weights).when(self.bias),
+                Operand::wide("residual", rows(self.residual_rows), Fill::Numbers)
                     .when(self.residual_rows > 0),
             ],
             results: vec![Operand::result("y", Role::Result, rows(self.rows))],
@@ -75,10 +52,7 @@ impl Kernel for GemmMerge {
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Result => Some(&mut self.y),
-            _ => None,
-        }
+        (role == Role::Result).then_some(&mut self.y)
     }
 
     /// No matrix product.
@@ -100,24 +74,18 @@ impl Kernel for GemmMerge {
     }
 
     fn describe(&self) -> Vec<String> {
-        let mut words = vec![format!("{} parts {}×{}", self.parts, self.rows, self.cols)];
-        if self.bias {
-            words.push("bias".to_owned());
-        }
-        words.push(format!("{:?}", self.activation).to_lowercase());
-        if self.residual_rows > 0 {
-            words.push(format!("residual {}", self.residual_rows));
-        }
-        words
+        vec![
+            format!("{} parts {}×{}", self.parts, self.rows, self.cols),
+            when(self.bias, "bias"),
+            format!("{:?}", self.activation).to_lowercase(),
+            when(self.residual_rows > 0, format!("residual {}", self.residual_rows)),
+        ]
     }
 
+    /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    /// The variant that stores what is wanted.
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        vec![VARIANTS[usize::from(self.y == Element::F16)]]
+        let plain = Variant::plain("gemm_merge", "gemm_merge/plain", "vectors");
+        plain.with_f16(&[&[], &["y"]])
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -127,7 +95,7 @@ impl Kernel for GemmMerge {
     fn geometry(&self, _: &Variant) -> Geometry {
         let args = *self;
         let total = args.rows * vectors(args.cols);
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             vec![
                 word(args.parts),
                 word(total),
@@ -136,21 +104,8 @@ impl Kernel for GemmMerge {
                 args.activation.word(),
                 u32::from(args.bias),
                 word(total),
-                groups_x * ELEMENTWISE,
+                row_invocations,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs, outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs, outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

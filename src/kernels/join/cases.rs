@@ -1,9 +1,9 @@
 //! Rows for `join`.
 
 use super::Join;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [
         (1, 4, 1),
         (0, 4, 4),
@@ -18,9 +18,8 @@ pub(super) fn rows() -> Vec<Row> {
     .into_iter()
     .flat_map(|(rows, left, right)| {
         [false, true].map(|residual| Row {
-            op: Op::Join(Join { rows, left, right, residual }),
-            spread: 1.0,
             terms: 1 + usize::from(residual),
+            ..Row::of(Join { rows, left, right, residual })
         })
     })
     .collect()

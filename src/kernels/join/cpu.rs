@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::Join;
-use crate::kernels::real::Real;
+use crate::kernels::Real;
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &Join, inputs: &[&[T]], y: &mut [T]) {
+pub(crate) fn reference<T: Real>(a: &Join, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let y = &mut *outputs[0];
     let strides = [a.left, a.right, a.cols()].map(|n| n.next_multiple_of(4));
     y.fill(T::default());
     for row in 0..a.rows {
@@ -24,8 +25,9 @@ pub(super) fn reference<T: Real>(a: &Join, inputs: &[&[T]], y: &mut [T]) {
 }
 
 /// Rows in parallel.
-pub(super) fn fast(a: &Join, inputs: &[&[f32]], y: &mut [f32]) {
+pub(crate) fn fast(a: &Join, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     const BAND: usize = 64;
+    let y = &mut *outputs[0];
     let [left, right, stride] = [a.left, a.right, a.cols()].map(|n| n.next_multiple_of(4));
     if stride == 0 {
         return;

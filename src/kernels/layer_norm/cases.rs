@@ -1,9 +1,9 @@
 //! Rows for `layer_norm`.
 
 use super::LayerNorm;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (count, cols) in [
         (1, 1),
@@ -20,7 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
     ] {
         for spread in [1.0, 1000.0] {
             // With one column the variance is zero and the result is the bias.
-            rows.push(Row { op: Op::LayerNorm(LayerNorm::new(count, cols)), spread, terms: cols });
+            rows.push(Row { spread, ..Row::of(LayerNorm::new(count, cols)) });
         }
     }
     rows

@@ -3,11 +3,12 @@
 use rayon::prelude::*;
 
 use super::{EPS, LayerNorm};
+use crate::kernels::Real;
 use crate::kernels::math::{sum, sum_squared_differences, vectorised};
-use crate::kernels::real::Real;
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &LayerNorm, x: &[T], gain: &[T], bias: &[T], y: &mut [T]) {
+pub(crate) fn reference<T: Real>(a: &LayerNorm, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let (x, gain, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
     let count = T::from_f64(a.cols as f64);
     for r in 0..a.rows {
@@ -32,7 +33,8 @@ pub(super) fn reference<T: Real>(a: &LayerNorm, x: &[T], gain: &[T], bias: &[T],
 }
 
 /// Rows on all threads, two passes so that the variance does not cancel.
-pub(super) fn fast(a: &LayerNorm, x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32]) {
+pub(crate) fn fast(a: &LayerNorm, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let (x, gain, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
     if a.rows == 0 || a.cols == 0 {
         return;

@@ -1,11 +1,11 @@
 //! `layer_norm`: LayerNorm over the channels of each row, with gain and bias.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row, Signature, Variant,
-    shader_text, vectors, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, shader_text,
+    vectors, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -36,61 +36,24 @@ impl LayerNorm {
 }
 
 /// A workgroup per row.
-const GROUP: Variant = Variant {
-    kernel: "layer_norm",
-    source: "layer_norm/plain",
-    name: "group",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "group",
-    constants: &[],
-    invocations: 64,
-    workgroup_bytes: 256,
-    matrices: None,
-    subgroups: false,
-    software: false,
-};
+const GROUP: Variant =
+    Variant::plain("layer_norm", "layer_norm/plain", "group").sized("group", &[], 64, 256);
 
 /// An invocation per row.
-const LANE: Variant = Variant {
-    kernel: "layer_norm",
-    source: "layer_norm/direct",
-    name: "lane",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "lane",
-    constants: &[("LANES", 8)],
-    invocations: 8,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: true,
-};
+const LANE: Variant = Variant::plain("layer_norm", "layer_norm/direct", "lane").direct(
+    "lane",
+    &[("LANES", 8)],
+    false,
+);
 
 /// A subgroup per row, whatever its size; eight rows per workgroup.
 const SUBGROUP: Variant = Variant {
-    kernel: "layer_norm",
-    source: "layer_norm/subgroup",
-    name: "subgroup",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "subgroup",
-    constants: &[],
-    invocations: 256,
-    workgroup_bytes: 0,
-    matrices: None,
     subgroups: true,
-    software: false,
+    ..Variant::plain("layer_norm", "layer_norm/subgroup", "subgroup").sized("subgroup", &[], 256, 0)
 };
 
-/// Arrays of f16 by the types of X and Y, in binary.
-const HALVES: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
-
-/// All variants.
-fn variants() -> Vec<Variant> {
-    let each = HALVES.map(|halves| [SUBGROUP, GROUP, LANE].map(|v| v.halving(halves)));
-    each.concat()
-}
+/// Arrays of f16.
+const F16: [&[&str]; 4] = [&[], &["y"], &["x"], &["x", "y"]];
 
 impl Kernel for LayerNorm {
     const NAME: &'static str = "layer_norm";
@@ -106,8 +69,8 @@ impl Kernel for LayerNorm {
         Signature {
             operands: vec![
                 Operand::new("x", Role::Rows, rows(self.rows), Fill::Numbers),
-                Operand::new("gain", Role::Wide, rows(1), Fill::Weights),
-                Operand::new("bias", Role::Wide, rows(1), Fill::Weights),
+                Operand::wide("gain", rows(1), Fill::Weights),
+                Operand::wide("bias", rows(1), Fill::Weights),
             ],
             results: vec![Operand::result("y", Role::Result, rows(self.rows))],
         }
@@ -138,15 +101,14 @@ impl Kernel for LayerNorm {
     }
 
     fn variants() -> Vec<Variant> {
-        variants()
+        F16.map(|f16| [SUBGROUP, GROUP, LANE].map(|v| v.storing_f16(f16))).concat()
     }
 
     /// Variants that fit, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let half = |e: Element| usize::from(e == Element::F16);
-        let halves = HALVES[2 * half(self.x) + half(self.y)];
         let list = if device.software { [LANE, GROUP, SUBGROUP] } else { [SUBGROUP, GROUP, LANE] };
-        list.map(|v| v.halving(halves)).to_vec()
+        let f16 = self.f16_set(&F16);
+        list.into_iter().filter_map(|v| Some(v.storing_f16(f16?))).collect()
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -165,17 +127,5 @@ impl Kernel for LayerNorm {
     fn small(mut self) -> Self {
         self.rows = self.rows.min(37);
         self
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs[0], inputs[1], inputs[2], outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs[0], inputs[1], inputs[2], outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
     }
 }

@@ -1,9 +1,9 @@
 //! Rows for `max_pool`.
 
 use super::MaxPool;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     // batch, height, width, cols, side, stride
     [
         (1, 1, 1, 1, 1, 1),
@@ -16,10 +16,8 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 514, 517, 64, 2, 1),
     ]
     .into_iter()
-    .map(|(batch, height, width, cols, side, stride)| Row {
-        op: Op::MaxPool(MaxPool { batch, height, width, cols, side, stride }),
-        spread: 1.0,
-        terms: 1,
+    .map(|(batch, height, width, cols, side, stride)| {
+        Row::of(MaxPool { batch, height, width, cols, side, stride })
     })
     .collect()
 }

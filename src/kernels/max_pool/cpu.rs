@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::MaxPool;
-use crate::kernels::real::Real;
+use crate::kernels::Real;
 
 /// First input pixel of the window of a result, all items counted.
 fn first_pixel(a: &MaxPool, at: usize) -> usize {
@@ -15,7 +15,8 @@ fn first_pixel(a: &MaxPool, at: usize) -> usize {
 }
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &MaxPool, x: &[T], y: &mut [T]) {
+pub(crate) fn reference<T: Real>(a: &MaxPool, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let (x, y) = (inputs[0], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
     for at in 0..a.batch * a.output_pixels() {
         let first = first_pixel(a, at);
@@ -35,7 +36,8 @@ pub(super) fn reference<T: Real>(a: &MaxPool, x: &[T], y: &mut [T]) {
 }
 
 /// Results on all threads.
-pub(super) fn fast(a: &MaxPool, x: &[f32], y: &mut [f32]) {
+pub(crate) fn fast(a: &MaxPool, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+    let (x, y) = (inputs[0], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
     let results = a.batch * a.output_pixels();
     if results * stride == 0 {

@@ -1,13 +1,14 @@
 //! `max_pool`: the largest value of each channel in square windows of pixels, without padding.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
+use crate::kernels::convolution::windows;
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    vectors, word,
 };
-use crate::tensor::{Element, Extent};
+use crate::tensor::Extent;
 
 /// Arguments of `max_pool`.
 ///
@@ -30,14 +31,10 @@ pub struct MaxPool {
 }
 
 impl MaxPool {
-    const fn windows(&self, pixels: usize) -> usize {
-        if pixels < self.side { 0 } else { (pixels - self.side) / self.stride + 1 }
-    }
-
     /// Height and width of the result.
     #[must_use]
     pub const fn output(&self) -> [usize; 2] {
-        [self.windows(self.height), self.windows(self.width)]
+        windows([self.height, self.width], self.side, self.stride)
     }
 
     /// Pixels of one result.
@@ -48,22 +45,6 @@ impl MaxPool {
     }
 }
 
-/// One invocation per vector of four results.
-const VARIANTS: &[Variant] = &[Variant {
-    kernel: "max_pool",
-    source: "max_pool/plain",
-    name: "windows",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "windows",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-}];
-
 impl Kernel for MaxPool {
     const NAME: &'static str = "max_pool";
     const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("max_pool/plain")];
@@ -71,28 +52,15 @@ impl Kernel for MaxPool {
     fn signature(&self) -> Signature {
         let pictures = |pixels| Extent::new(self.batch, pixels, self.cols);
         Signature {
-            operands: vec![Operand::new(
-                "x",
-                Role::Wide,
-                pictures(self.height * self.width),
-                Fill::Numbers,
-            )],
+            operands: vec![Operand::wide("x", pictures(self.height * self.width), Fill::Numbers)],
             results: vec![Operand::result("y", Role::Wide, pictures(self.output_pixels()))],
         }
-    }
-
-    fn element_mut(&mut self, _: Role) -> Option<&mut Element> {
-        None
     }
 
     /// No matrix product.
     fn cost(&self) -> Cost {
         let pixels = self.height * self.width + self.output_pixels();
         Cost { flops: 0, bytes: 4 * (self.batch * pixels * self.cols) as u64 }
-    }
-
-    fn terms(&self) -> usize {
-        1
     }
 
     fn defect(&self) -> Option<&'static str> {
@@ -106,12 +74,9 @@ impl Kernel for MaxPool {
         ]
     }
 
+    /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        VARIANTS.to_vec()
+        vec![Variant::plain("max_pool", "max_pool/plain", "windows")]
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -122,7 +87,7 @@ impl Kernel for MaxPool {
         let args = *self;
         let total = args.batch * args.output_pixels() * vectors(args.cols);
         let [out_height, out_width] = args.output();
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             vec![
                 word(args.height),
                 word(args.width),
@@ -132,24 +97,8 @@ impl Kernel for MaxPool {
                 word(args.stride),
                 word(vectors(args.cols)),
                 word(total),
-                groups_x * ELEMENTWISE,
-                0,
-                0,
-                0,
+                row_invocations,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs[0], outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs[0], outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

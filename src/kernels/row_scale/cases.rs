@@ -1,12 +1,11 @@
 //! Rows for `row_scale`.
 
 use super::RowScale;
-use crate::kernels::Op;
 use crate::kernels::Row;
 use crate::kernels::factored_attention::cases::factors;
 use crate::tensor::Element;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     // batch, rows, first row, content, axes, features, constant, indexed
     [
         (1, 1, 0, 1, vec![], 0, 0, false),
@@ -34,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
             indexed,
             content: Element::F32,
         };
-        Row { op: Op::RowScale(args), spread: 1.0, terms: args.channels() }
+        Row::of(args)
     })
     .collect()
 }

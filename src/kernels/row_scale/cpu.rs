@@ -4,19 +4,10 @@ use rayon::prelude::*;
 
 use super::RowScale;
 use crate::kernels::math::{sum, sum_squared_differences, vectorised};
-use crate::kernels::real::Real;
+use crate::kernels::{Kernel, Real};
 
 /// The epsilon of every LayerNorm of these models.
 const EPSILON: f64 = 1e-5;
-
-/// Content, sums and points in the order of [`RowScale`], empty where there is none.
-fn operands<'a, T>(a: &RowScale, inputs: &[&'a [T]]) -> [&'a [T]; 3] {
-    let mut rest = inputs.iter().copied();
-    let mut next = |there: bool| {
-        if there { rest.next().unwrap_or(&[]) } else { &[] }
-    };
-    [next(a.factors.content > 0), next(true), next(a.indexed)]
-}
 
 /// First element of each entry of `sums` that concerns row `r`: one per axis, and the constant.
 fn entries<T: Real>(a: &RowScale, points: &[T], r: usize) -> ([usize; 3], usize) {
@@ -32,8 +23,8 @@ fn entries<T: Real>(a: &RowScale, points: &[T], r: usize) -> ([usize; 3], usize)
 }
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &RowScale, inputs: &[&[T]], y: &mut [T]) {
-    let [content, sums, points] = operands(a, inputs);
+pub(crate) fn reference<T: Real>(a: &RowScale, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let ([content, sums, points], y) = (a.arrays(inputs), &mut *outputs[0]);
     let stride = a.factors.content.next_multiple_of(4);
     let out = a.rows.next_multiple_of(4);
     y.fill(T::default());
@@ -62,9 +53,9 @@ pub(super) fn reference<T: Real>(a: &RowScale, inputs: &[&[T]], y: &mut [T]) {
 const FEW_CHANNELS: usize = 8;
 
 /// Rows on all threads. Squares are taken around the mean, as cancellation would cost digits in f32.
-pub(super) fn fast(a: &RowScale, inputs: &[&[f32]], y: &mut [f32]) {
+pub(crate) fn fast(a: &RowScale, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     const BLOCK: usize = 256;
-    let [content, sums, points] = operands(a, inputs);
+    let ([content, sums, points], y) = (a.arrays(inputs), &mut *outputs[0]);
     let out = a.rows.next_multiple_of(4);
     if out == 0 {
         return;

@@ -3,13 +3,13 @@
 //! Mean and variance of a row follow from those of its parts; those of the tables and of the constant
 //! are sums that are made when a model is loaded.
 
-mod cases;
-mod cpu;
+pub(super) mod cases;
+pub(super) mod cpu;
 
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
-    Cost, DeviceTraits, ELEMENTWISE, Fill, Geometry, Kernel, Mode, Operand, Real, Role, Row,
-    Signature, Variant, shader_text, vectors, word,
+    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
+    vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -47,25 +47,6 @@ impl RowScale {
     }
 }
 
-/// One invocation per row.
-const PLAIN: Variant = Variant {
-    kernel: "row_scale",
-    source: "row_scale/plain",
-    name: "rows",
-    mode: Mode::PLAIN,
-    halves: &[],
-    entry: "rows",
-    constants: &[],
-    invocations: ELEMENTWISE,
-    workgroup_bytes: 0,
-    matrices: None,
-    subgroups: false,
-    software: false,
-};
-
-/// All variants: content as f32 or as halves.
-const VARIANTS: &[Variant] = &[PLAIN, PLAIN.halving(&["content"])];
-
 impl Kernel for RowScale {
     const NAME: &'static str = "row_scale";
     const SHADERS: &'static [(&'static str, &'static str)] = &[shader_text!("row_scale/plain")];
@@ -74,34 +55,21 @@ impl Kernel for RowScale {
         let f = self.factors;
         let axes = &f.axes[..f.dimensions];
         let rows = |rows, cols| Extent::new(1, rows, cols);
+        let content = Extent::new(self.batch, self.rows, f.content);
         let moments = Fill::Moments(self.features.max(self.constant));
         Signature {
             operands: vec![
-                Operand::new(
-                    "content",
-                    Role::Rows,
-                    Extent::new(self.batch, self.rows, f.content),
-                    Fill::Numbers,
-                )
-                .when(f.content > 0),
-                Operand::new("sums", Role::Wide, rows(axes.iter().sum::<usize>() + 1, 2), moments),
-                Operand::new(
-                    "points",
-                    Role::Wide,
-                    rows(self.rows, 1),
-                    Fill::Ids(axes.iter().product()),
-                )
-                .when(self.indexed),
+                Operand::new("content", Role::Rows, content, Fill::Numbers).when(f.content > 0),
+                Operand::wide("sums", rows(axes.iter().sum::<usize>() + 1, 2), moments),
+                Operand::wide("points", rows(self.rows, 1), Fill::Ids(axes.iter().product()))
+                    .when(self.indexed),
             ],
             results: vec![Operand::result("y", Role::Wide, Extent::new(self.batch, 1, self.rows))],
         }
     }
 
     fn element_mut(&mut self, role: Role) -> Option<&mut Element> {
-        match role {
-            Role::Rows => Some(&mut self.content),
-            _ => None,
-        }
+        (role == Role::Rows).then_some(&mut self.content)
     }
 
     /// No matrix product.
@@ -124,17 +92,14 @@ impl Kernel for RowScale {
             format!("{}×{}", self.batch, self.rows),
             format!("content {} axes {axes:?}", self.factors.content),
             format!("features {} constant {}", self.features, self.constant),
-            if self.indexed { "points" } else { "" }.to_owned(),
+            when(self.indexed, "points"),
         ]
     }
 
+    /// One invocation per row.
     fn variants() -> Vec<Variant> {
-        VARIANTS.to_vec()
-    }
-
-    /// The variant that reads what is wanted.
-    fn candidates(&self, _: &DeviceTraits) -> Vec<Variant> {
-        vec![VARIANTS[usize::from(self.content == Element::F16)]]
+        let plain = Variant::plain("row_scale", "row_scale/plain", "rows");
+        plain.with_f16(&[&[], &["content"]])
     }
 
     fn iterations(&self, _: &Variant) -> u64 {
@@ -146,7 +111,7 @@ impl Kernel for RowScale {
         // Padding of the result is written too.
         let row = args.rows.next_multiple_of(4);
         let total = args.batch * row;
-        let words = move |groups_x: u32| {
+        elementwise(total, move |row_invocations| {
             let [a, b, c] = args.factors.axes.map(|n| word(n.max(1)));
             vec![
                 word(args.rows),
@@ -162,23 +127,9 @@ impl Kernel for RowScale {
                 c,
                 word(args.channels()),
                 word(total),
-                groups_x * ELEMENTWISE,
+                row_invocations,
                 u32::from(args.indexed),
-                0,
             ]
-        };
-        (total.div_ceil(ELEMENTWISE as usize) as u64, Box::new(words))
-    }
-
-    fn reference<T: Real>(&self, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        cpu::reference(self, inputs, outputs[0]);
-    }
-
-    fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        cpu::fast(self, inputs, outputs[0]);
-    }
-
-    fn cases() -> Vec<Row> {
-        cases::rows()
+        })
     }
 }

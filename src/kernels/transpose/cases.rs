@@ -1,9 +1,9 @@
 //! Rows for `transpose`.
 
 use super::Transpose;
-use crate::kernels::{Op, Row};
+use crate::kernels::Row;
 
-pub(super) fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     [
         (1, 1, 1),
         (1, 0, 5),
@@ -15,10 +15,6 @@ pub(super) fn rows() -> Vec<Row> {
         (1, 17, 1_048_583),
     ]
     .into_iter()
-    .map(|(batch, rows, cols)| Row {
-        op: Op::Transpose(Transpose { batch, rows, cols }),
-        spread: 1.0,
-        terms: 1,
-    })
+    .map(|(batch, rows, cols)| Row::of(Transpose { batch, rows, cols }))
     .collect()
 }

@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::Transpose;
-use crate::kernels::real::Real;
+use crate::kernels::Real;
 
 /// Plain loops.
-pub(super) fn reference<T: Real>(a: &Transpose, x: &[T], y: &mut [T]) {
+pub(crate) fn reference<T: Real>(a: &Transpose, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+    let (x, y) = (inputs[0], &mut *outputs[0]);
     let (xs, ys) = (a.cols.next_multiple_of(4), a.rows.next_multiple_of(4));
     y.fill(T::default());
     for item in 0..a.batch {
@@ -19,8 +20,9 @@ pub(super) fn reference<T: Real>(a: &Transpose, x: &[T], y: &mut [T]) {
 }
 
 /// Bands of sixteen results, which share the cache lines that they read.
-pub(super) fn fast(a: &Transpose, x: &[f32], y: &mut [f32]) {
+pub(crate) fn fast(a: &Transpose, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     const BAND: usize = 16;
+    let (x, y) = (inputs[0], &mut *outputs[0]);
     let (xs, ys) = (a.cols.next_multiple_of(4), a.rows.next_multiple_of(4));
     if a.cols == 0 || ys == 0 {
         return;

@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         }
     }
     if options.device.precision == Precision::F16 {
-        // Rows with arrays of halves, which only a GPU has.
+        // Rows with arrays of f16, which only a GPU has.
         if device.is_none() {
             return Err(perceiver::Error::Input {
                 name: "precision".to_owned(),
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 expected: "f32, or a GPU (--device gpu)".to_owned(),
             });
         }
-        table.retain(kernels::Row::has_halves);
+        table.retain(kernels::Row::has_f16);
     }
     let bar = ProgressBar::new(table.len() as u64);
     let mut results: Vec<Row> = Vec::new();

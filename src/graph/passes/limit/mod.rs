@@ -20,7 +20,7 @@ use crate::graph::{ELEMENT_BYTES, Graph, Node, Recipe, Source, Value, ValueId, V
 use crate::kernels::Op;
 use crate::tensor::{Element, Extent};
 
-/// Fewest rows of a piece: this many vectors of four are 256 bytes, in halves too.
+/// Fewest rows of a piece: this many vectors of four are 256 bytes, of f16 too.
 const FEWEST_ROWS: usize = 32;
 
 /// Divides a graph so that no array has more than `bytes` bytes. A graph that is within the limit comes

@@ -39,8 +39,10 @@ impl Pass {
             Op::Embed(args) => self.embed(&node, args),
             Op::Assemble(args) => self.assemble(&node, args),
             Op::RowScale(args) => self.row_scale(&node, args),
-            Op::Attention(args) if args.factors.is_some() => self.factored_queries(&node, args),
-            Op::Attention(args) => self.attention(&node, args),
+            Op::Attention(args) => match args.factors {
+                Some(factors) => self.factored_queries(&node, args, factors),
+                None => self.attention(&node, args),
+            },
             Op::FactoredAttention(args) => self.factored_attention(&node, args),
             _ => self.undivided(node),
         }
@@ -177,20 +179,49 @@ impl Pass {
         }
     }
 
-    fn layer_norm(&mut self, node: &Node, args: LayerNorm) -> Result<()> {
-        let (x, out, rows) = (node.inputs[0], node.outputs[0], args.rows);
-        let ranges = self.ranges(&node.label, rows, &[x], &[])?;
+    /// An op that goes row by row: once for each range of rows that lies in one array of each operand.
+    fn by_rows(
+        &mut self,
+        node: &Node,
+        rows: usize,
+        fit: impl Fn(&str) -> Fit,
+        make: impl Fn(&Range<usize>) -> Op,
+    ) -> Result<()> {
+        let signature = node.op.signature();
+        let fits: Vec<Fit> = signature.present_operands().map(|o| fit(o.name)).collect();
+        let operands: Vec<(Fit, View)> = fits.into_iter().zip(node.inputs.clone()).collect();
+        let those = |fit: Fit| -> Vec<View> {
+            operands.iter().filter(|o| o.0 == fit).map(|o| o.1).collect()
+        };
+        let out = node.outputs[0];
+        let (views, mut flat, mut strides) = (those(Fit::Rows), those(Fit::Flat), Vec::new());
+        match self.graph.extent(out) {
+            extent if extent.rows == 1 => flat.push(self.graph.view(out)),
+            extent => strides.push(extent.stride()),
+        }
+        let ranges = self.key_ranges(&node.label, rows, &views, &strides, &flat)?;
         let mut parts = Vec::with_capacity(ranges.len());
         for range in ranges {
-            let x = self.operand(x, &range, rows)?;
-            let inputs = vec![x, node.inputs[1], node.inputs[2]];
+            let mut inputs = Vec::with_capacity(operands.len());
+            for &(fit, view) in &operands {
+                inputs.push(match fit {
+                    Fit::Rows => self.operand(view, &range, rows)?,
+                    Fit::Flat => self.flat(view, &range, rows)?,
+                    Fit::Whole => self.whole(view)?,
+                });
+            }
             let result = self.result(out, &range, rows);
-            let part = LayerNorm { rows: range.len(), ..args };
-            self.push(node, Op::LayerNorm(part), inputs, vec![result]);
+            self.push(node, make(&range), inputs, vec![result]);
             parts.push((range, result));
         }
         self.hold(out, parts);
         Ok(())
+    }
+
+    fn layer_norm(&mut self, node: &Node, args: LayerNorm) -> Result<()> {
+        let fit = |name: &str| if name == "x" { Fit::Rows } else { Fit::Whole };
+        let make = |of: &Range<usize>| LayerNorm { rows: of.len(), ..args }.into();
+        self.by_rows(node, args.rows, fit, make)
     }
 
     fn embed(&mut self, node: &Node, args: Embed) -> Result<()> {
@@ -237,117 +268,47 @@ impl Pass {
     }
 
     fn assemble(&mut self, node: &Node, args: Assemble) -> Result<()> {
-        let mut rest = node.inputs.iter().copied();
-        let content = (args.content > 0).then(|| rest.next()).flatten();
-        let tables = (args.dimensions > 0).then(|| rest.next()).flatten();
-        let tail = (args.tail > 0).then(|| rest.next()).flatten();
-        let points = args.indexed.then(|| rest.next()).flatten();
-        let own_tail = tail.filter(|_| args.tail_rows == args.rows);
-        let (out, rows) = (node.outputs[0], args.rows);
-        let tables = tables.map(|t| self.whole(t)).transpose()?;
-        let views: Vec<View> = [content, own_tail, points].into_iter().flatten().collect();
-        let stride = self.graph.extent(out).stride();
-        let ranges = self.ranges(&node.label, rows, &views, &[stride])?;
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let mut inputs = Vec::new();
-            for view in [content, tables, tail, points].into_iter().flatten() {
-                inputs.push(match views.contains(&view) {
-                    true => self.operand(view, &range, rows)?,
-                    false => view,
-                });
-            }
-            let part = Assemble {
-                rows: range.len(),
-                first_row: args.first_row + if args.indexed { 0 } else { range.start },
-                tail_rows: own_tail.map_or(args.tail_rows, |_| range.len()),
-                ..args
-            };
-            let result = self.result(out, &range, rows);
-            self.push(node, Op::Assemble(part), inputs, vec![result]);
-            parts.push((range, result));
-        }
-        self.hold(out, parts);
-        Ok(())
+        let own_tail = args.tail_rows == args.rows;
+        let fit = |name: &str| match name {
+            "content" | "points" => Fit::Rows,
+            "tail" if own_tail => Fit::Rows,
+            _ => Fit::Whole,
+        };
+        let make = |of: &Range<usize>| {
+            let first_row = args.first_row + if args.indexed { 0 } else { of.start };
+            let tail_rows = if own_tail && args.tail > 0 { of.len() } else { args.tail_rows };
+            Assemble { rows: of.len(), first_row, tail_rows, ..args }.into()
+        };
+        self.by_rows(node, args.rows, fit, make)
     }
 
     fn row_scale(&mut self, node: &Node, args: RowScale) -> Result<()> {
-        let mut rest = node.inputs.iter().copied();
-        let content = (args.factors.content > 0).then(|| rest.next()).flatten();
-        let moments = rest.next().map(|m| self.whole(m)).transpose()?;
-        let points = args.indexed.then(|| rest.next()).flatten();
-        let (out, rows) = (node.outputs[0], args.rows);
-        let views: Vec<View> = [content, points].into_iter().flatten().collect();
-        let whole = self.graph.view(out);
-        let ranges = self.key_ranges(&node.label, rows, &views, &[], &[whole])?;
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let mut inputs = Vec::new();
-            for view in [content, moments, points].into_iter().flatten() {
-                inputs.push(match views.contains(&view) {
-                    true => self.operand(view, &range, rows)?,
-                    false => view,
-                });
-            }
-            let part = RowScale {
-                rows: range.len(),
-                first_row: args.first_row + if args.indexed { 0 } else { range.start },
-                ..args
-            };
-            let result = self.result(out, &range, rows);
-            self.push(node, Op::RowScale(part), inputs, vec![result]);
-            parts.push((range, result));
-        }
-        self.hold(out, parts);
-        Ok(())
+        let fit = |name: &str| if name == "sums" { Fit::Whole } else { Fit::Rows };
+        let make = |of: &Range<usize>| {
+            let first_row = args.first_row + if args.indexed { 0 } else { of.start };
+            RowScale { rows: of.len(), first_row, ..args }.into()
+        };
+        self.by_rows(node, args.rows, fit, make)
     }
 
     /// A decoder's attention whose keys and tables are within the limit: query by query.
-    fn factored_queries(&mut self, node: &Node, args: Attention) -> Result<()> {
-        let Some(factors) = args.factors else {
-            return Err(Error::graph(&node.label, "has no factors"));
+    fn factored_queries(
+        &mut self,
+        node: &Node,
+        args: Attention,
+        factors: QueryFactors,
+    ) -> Result<()> {
+        let fit = |name: &str| match name {
+            "q" | "points" => Fit::Rows,
+            "scales" => Fit::Flat,
+            _ => Fit::Whole,
         };
-        let mut rest = node.inputs.iter().copied();
-        let content = (args.d_qk > 0).then(|| rest.next()).flatten();
-        // Keys, if there is content, and values.
-        let mut fixed = Vec::new();
-        for view in rest.by_ref().take(1 + usize::from(args.d_qk > 0)) {
-            fixed.push(self.whole(view)?);
-        }
-        let scale = rest.next();
-        let tables = rest.next().map(|t| self.whole(t)).transpose()?;
-        let points = factors.indexed.then(|| rest.next()).flatten();
-        let (out, rows) = (node.outputs[0], args.queries);
-        let views: Vec<View> = [content, points].into_iter().flatten().collect();
-        let flat: Vec<View> = scale.into_iter().collect();
-        let stride = self.graph.extent(out).stride();
-        let ranges = self.key_ranges(&node.label, rows, &views, &[stride], &flat)?;
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let mut inputs = Vec::new();
-            if let Some(content) = content {
-                inputs.push(self.operand(content, &range, rows)?);
-            }
-            inputs.extend(&fixed);
-            if let Some(scale) = scale {
-                inputs.push(self.flat(scale, &range, rows)?);
-            }
-            inputs.extend(tables);
-            if let Some(points) = points {
-                inputs.push(self.operand(points, &range, rows)?);
-            }
-            let first = if factors.indexed { 0 } else { range.start };
-            let part = Attention {
-                queries: range.len(),
-                factors: Some(QueryFactors { first_query: factors.first_query + first, ..factors }),
-                ..args
-            };
-            let result = self.result(out, &range, rows);
-            self.push(node, Op::Attention(part), inputs, vec![result]);
-            parts.push((range, result));
-        }
-        self.hold(out, parts);
-        Ok(())
+        let make = |of: &Range<usize>| {
+            let first = if factors.indexed { 0 } else { of.start };
+            let factors = QueryFactors { first_query: factors.first_query + first, ..factors };
+            Attention { queries: of.len(), factors: Some(factors), ..args }.into()
+        };
+        self.by_rows(node, args.queries, fit, make)
     }
 
     fn attention(&mut self, node: &Node, args: Attention) -> Result<()> {
@@ -449,6 +410,17 @@ impl Pass {
         }
         Ok(())
     }
+}
+
+/// How an operand goes with the rows that an op is divided by.
+#[derive(Clone, Copy, PartialEq)]
+enum Fit {
+    /// It has a row for each.
+    Rows,
+    /// It is `[1, 1, rows]`.
+    Flat,
+    /// All of it serves every row.
+    Whole,
 }
 
 /// An attention of so many queries over these keys, with a carried state or not, finished or not, and

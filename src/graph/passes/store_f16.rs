@@ -1,6 +1,6 @@
-//! Stores arrays as halves where that is safe, for `Precision::F16`.
+//! Stores arrays as f16 where that is safe, for `Precision::F16`.
 //!
-//! Halves are what weights, projected rows, hidden rows and inputs are stored as. These stay f32:
+//! Weights, projected rows, hidden rows and inputs are stored as f16. These stay f32:
 //! the residual stream, whose roundings would add up over all layers; states, sums and statistics of
 //! attention; row scales, masks, positions; tables of folded scores, whose entries are large and
 //! cancel; and results. No array has two types: one that any reader needs in f32 is f32.
@@ -12,7 +12,7 @@ use crate::tensor::Element;
 /// Chooses the type of every array. On software adapters attention sums up in its result, which is
 /// therefore f32 (`wide_attention`).
 #[must_use]
-pub fn halve(mut graph: Graph, wide_attention: bool) -> Graph {
+pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
     // What has to be f32.
     let mut wide: Vec<bool> = graph
         .values
