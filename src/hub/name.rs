@@ -17,7 +17,7 @@ const BRANCH: &str = "main";
 
 /// A model on the hub: `organisation/name`, at a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelName {
+pub(crate) struct ModelName {
     /// Who published it.
     pub organisation: String,
     /// What they called it.

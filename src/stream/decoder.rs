@@ -56,6 +56,7 @@ impl Queries {
     }
 
     /// Whether there are none.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -246,6 +247,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Bytes that sessions and learned queries take, parameters included.
+    #[doc(hidden)]
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         let sessions: u64 = self.sessions.values().map(|s| s.allocated_bytes()).sum();

@@ -75,6 +75,7 @@ impl<'m> Autoencoder<'m> {
     }
 
     /// Samples that belong to a frame.
+    #[doc(hidden)]
     #[must_use]
     pub fn samples_per_frame(&self) -> usize {
         self.config.audio_samples_per_frame
@@ -90,6 +91,7 @@ impl<'m> Autoencoder<'m> {
     ///
     /// # Errors
     /// [`Error::Limit`] when there is no memory for the result.
+    #[doc(hidden)]
     pub fn fit(&self, frame: &Frame) -> Result<Frame> {
         fit(frame, self.side())
     }
@@ -166,13 +168,7 @@ fn autoencode_with(
     let classes = config.labels.len();
     let scores = super::output_f32(&outputs, "logits.label", &[1, classes])?;
     for (name, values) in [("logits.image", video), ("logits.audio", sound)] {
-        if let Some(at) = values.iter().position(|x| !x.is_finite()) {
-            return Err(Error::input(
-                name,
-                format!("{} at element {at}", values[at]),
-                "finite numbers; are the weights damaged?",
-            ));
-        }
+        super::finite(name, values, |at| format!("at element {at}"))?;
     }
     let rebuilt = video
         .chunks_exact(3 * side * side)

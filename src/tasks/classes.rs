@@ -61,13 +61,7 @@ pub(super) fn top_classes(
             format!("one for each of the configuration's {} classes", config.labels.len()),
         ));
     }
-    if let Some(at) = logits.iter().position(|x| !x.is_finite()) {
-        return Err(Error::input(
-            "logits",
-            format!("{} for class {at}", logits[at]),
-            "finite numbers; are the weights damaged?",
-        ));
-    }
+    super::finite("logits", logits, |class| format!("for class {class}"))?;
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let share = |x: f32| (f64::from(x) - f64::from(largest)).exp();
     let sum: f64 = logits.iter().map(|&x| share(x)).sum();

@@ -182,13 +182,8 @@ impl<'t> Blend<'t> {
                 format!("2 × {width} × {height}"),
             ));
         }
-        if let Some(bad) = flow.iter().find(|x| !x.is_finite()) {
-            return Err(Error::input(
-                "logits",
-                format!("{bad} in the tile at ({}, {})", tile.left, tile.top),
-                "finite numbers; are the weights damaged?",
-            ));
-        }
+        let place = |_| format!("in the tile at ({}, {})", tile.left, tile.top);
+        super::finite("logits", flow, place)?;
         for (y, row) in flow.chunks_exact(width * 2).enumerate() {
             let first = (tile.top + y) * self.tiles.width + tile.left;
             let sums = self.sums.iter_mut().skip(first);

@@ -126,6 +126,7 @@ impl PerceiverImageProcessor {
     ///
     /// # Errors
     /// As [`PerceiverImageProcessor::read`].
+    #[doc(hidden)]
     pub fn from_json(text: &str, origin: &str) -> Result<Self> {
         processor_file::from_json(text, origin)
     }
@@ -135,6 +136,7 @@ impl PerceiverImageProcessor {
     /// # Errors
     /// [`Error::Input`] when nothing is left of the picture or a size is zero, [`Error::Limit`] when
     /// there is no memory for the result.
+    #[doc(hidden)]
     pub fn crop_and_resize(&self, frame: &Frame) -> Result<Frame> {
         let cropped;
         let frame = if self.do_center_crop {
@@ -166,6 +168,7 @@ impl PerceiverImageProcessor {
     /// # Errors
     /// [`Error::Input`] when there is no picture, or they differ in size and are not resized; as
     /// [`PerceiverImageProcessor::crop_and_resize`].
+    #[doc(hidden)]
     pub fn pixel_values(&self, frames: &[&Frame]) -> Result<Tensor> {
         let mut values = Vec::new();
         let mut all: Option<(usize, usize)> = None;

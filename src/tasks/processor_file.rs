@@ -23,39 +23,14 @@ const CLASSES: [&str; 4] = [
 ];
 
 /// Keys that are obeyed.
-const OBEYED: [&str; 14] = [
-    "do_center_crop",
-    "crop_size",
-    "do_resize",
-    "size",
-    "default_to_square",
-    "resample",
-    "do_rescale",
-    "rescale_factor",
-    "do_normalize",
-    "image_mean",
-    "image_std",
-    "image_processor_type",
-    "feature_extractor_type",
-    "data_format",
-];
+const OBEYED: &str = "\
+    do_center_crop crop_size do_resize size default_to_square resample do_rescale rescale_factor \
+    do_normalize image_mean image_std image_processor_type feature_extractor_type data_format";
 
 /// Keys that the class accepts and that change nothing here: pictures are RGB, and are never padded.
-const IDLE: [&str; 13] = [
-    "processor_class",
-    "auto_map",
-    "_name_or_path",
-    "_processor_class",
-    "transformers_version",
-    "input_data_format",
-    "return_tensors",
-    "device",
-    "disable_grouping",
-    "do_convert_rgb",
-    "do_pad",
-    "pad_size",
-    "image_seq_length",
-];
+const IDLE: &str = "\
+    processor_class auto_map _name_or_path _processor_class transformers_version input_data_format \
+    return_tensors device disable_grouping do_convert_rgb do_pad pad_size image_seq_length";
 
 /// As [`PerceiverImageProcessor::read`].
 pub(super) fn read(given: &Path) -> Result<PerceiverImageProcessor> {
@@ -91,35 +66,25 @@ pub(super) fn from_json(text: &str, origin: &str) -> Result<PerceiverImageProces
         Err(e) => return Err(no_object(origin, format!("is not JSON: {e}"))),
     };
     let keys = Keys { map: &map, origin };
-    if let Some(key) =
-        map.keys().find(|k| !OBEYED.contains(&k.as_str()) && !IDLE.contains(&k.as_str()))
-    {
-        return Err(keys.bad(
-            key,
-            "is unknown, and might change the result",
-            "remove it if it does not",
-        ));
+    let known = |key: &str| OBEYED.split(' ').chain(IDLE.split(' ')).any(|word| word == key);
+    if let Some(key) = map.keys().find(|key| !known(key)) {
+        let what = "is unknown, and might change the result";
+        return Err(keys.bad(key, what, "remove it if it does not"));
     }
     for key in ["image_processor_type", "feature_extractor_type"] {
         if let Some(class) = map.get(key)
             && !class.as_str().is_some_and(|c| CLASSES.contains(&c))
         {
-            return Err(keys.bad(
-                key,
-                format!("is {class}"),
-                format!("the processor is {}", CLASSES[0]),
-            ));
+            let hint = format!("the processor is {}", CLASSES[0]);
+            return Err(keys.bad(key, format!("is {class}"), hint));
         }
     }
     if let Some(layout) = map.get("data_format")
         && !layout.is_null()
         && layout.as_str() != Some("channels_first")
     {
-        return Err(keys.bad(
-            "data_format",
-            format!("is {layout}"),
-            "the models take \"channels_first\"",
-        ));
+        let hint = "the models take \"channels_first\"";
+        return Err(keys.bad("data_format", format!("is {layout}"), hint));
     }
     let square = keys.flag("default_to_square", true)?;
     let mut to = PerceiverImageProcessor::default();
@@ -154,11 +119,8 @@ pub(super) fn from_json(text: &str, origin: &str) -> Result<PerceiverImageProces
         to.image_std = keys.colours("image_std", value)?;
         // As f32, since that is what values are divided by.
         if to.image_std.iter().any(|&d| d as f32 == 0.0) {
-            return Err(keys.bad(
-                "image_std",
-                format!("is {value}"),
-                "values are divided by it: zero is impossible",
-            ));
+            let hint = "values are divided by it: zero is impossible";
+            return Err(keys.bad("image_std", format!("is {value}"), hint));
         }
     }
     Ok(to)
@@ -223,18 +185,11 @@ impl<'f> Keys<'f> {
                 .ok_or_else(bad)
         };
         let (height, width) = match value {
-            Value::Object(map) => {
-                if map.len() != 2 {
-                    return Err(bad());
-                }
+            Value::Object(map) if map.len() == 2 => {
                 (side(map.get("height"))?, side(map.get("width"))?)
             }
-            Value::Array(sides) => {
-                if sides.len() != 2 {
-                    return Err(bad());
-                }
-                (side(sides.first())?, side(sides.get(1))?)
-            }
+            Value::Array(sides) if sides.len() == 2 => (side(sides.first())?, side(sides.get(1))?),
+            Value::Object(_) | Value::Array(_) => return Err(bad()),
             _ if !square => {
                 return Err(self.bad(
                     key,

@@ -110,6 +110,7 @@ pub enum Content {
 
 impl Content {
     /// The input that it reads, if it reads one.
+    #[doc(hidden)]
     #[must_use]
     pub fn input(&self) -> Option<&str> {
         match self {
@@ -122,6 +123,7 @@ impl Content {
     }
 
     /// Columns.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         match self {
@@ -171,6 +173,7 @@ pub enum Positions {
 
 impl Positions {
     /// Columns.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         match self {
@@ -358,6 +361,7 @@ impl Modality {
     }
 
     /// Columns of a row.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         let constant: usize = self.constant.iter().map(|(_, n)| n).sum();
@@ -383,6 +387,7 @@ impl Modality {
 
 /// Height and width of the features of [`Modality::convolution`]; 0 for pictures that are too small or
 /// too large to have any.
+#[doc(hidden)]
 #[must_use]
 pub fn feature_grid(image: [usize; 2]) -> [usize; 2] {
     if image.iter().any(|side| !PICTURE_SIDES.contains(side)) {
