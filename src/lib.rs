@@ -20,7 +20,7 @@ mod tensor;
 mod weights;
 
 pub use error::{Error, Result, TensorReport};
-pub use gpu::{Adapter, AdapterKind, CachePlace, SubmissionBudget};
+pub use gpu::{CachePlace, SubmissionBudget};
 pub use graph::{NodeReport, PlanReport, StageReport, WindowReport};
 pub use measure::{profile, tune};
 pub use model::{DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions};

@@ -110,6 +110,7 @@ impl Sound {
     ///
     /// # Errors
     /// None for a sound that exists; the tensor's own checks are passed on.
+    #[doc(hidden)]
     pub fn tensor(&self) -> Result<Tensor> {
         Tensor::f32(vec![self.length(), self.channels], self.samples.clone())
     }

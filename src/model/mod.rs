@@ -135,8 +135,7 @@ impl Model {
     }
 
     /// The budget, if there is one.
-    #[must_use]
-    pub fn memory_budget(&self) -> Option<MemorySize> {
+    pub(crate) fn memory_budget(&self) -> Option<MemorySize> {
         self.budget
     }
 

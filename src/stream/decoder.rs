@@ -47,19 +47,11 @@ pub enum Queries {
 
 impl Queries {
     /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Queries::Range(range) => range.len(),
             Queries::Points(points) => points.len(),
         }
-    }
-
-    /// Whether there are none.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Points of a grid by their coordinates, the last axis fastest.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::perceiver::{PerceiverConfig, ProblemType};
+use crate::tensor::NamedTensors;
 
 /// A class and how well it fits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +43,21 @@ fn scale(config: &PerceiverConfig) -> Scale {
         _ if config.labels.len() == 1 => Scale::Logistic,
         _ => Scale::Softmax,
     }
+}
+
+/// The `top` best classes of every item of a run's `logits` `[items, classes]`, best first.
+///
+/// # Errors
+/// As [`top_classes`], or for another shape.
+pub(super) fn classes_of(
+    config: &PerceiverConfig,
+    outputs: &NamedTensors,
+    items: usize,
+    top: usize,
+) -> Result<Vec<Vec<ClassScore>>> {
+    let classes = config.labels.len();
+    let logits = super::output_f32(outputs, "logits", &[items, classes])?;
+    logits.chunks_exact(classes).map(|logits| top_classes(config, logits, top)).collect()
 }
 
 /// The `top` best classes of one item, best first; `logits` has one score for each class of the

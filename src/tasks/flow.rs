@@ -264,7 +264,7 @@ pub fn flow_with(
     let tiles = Tiles::new(first.width(), first.height(), tile, options.overlap)?;
     let mut blend = Blend::new(&tiles);
     let mut before = 0u64;
-    let mut left = tiles.len();
+    let mut left = tiles.as_slice().len();
     for batch in tiles.as_slice().chunks(options.tiles_per_batch) {
         left -= batch.len();
         let patches = tiles.patches(first, second, batch)?;
