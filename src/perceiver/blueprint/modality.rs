@@ -264,12 +264,19 @@ impl Modality {
     /// -1 to 1, frequencies up to half of each axis' length (paper, appendix D).
     #[must_use]
     pub fn fourier(self, axes: &[usize], bands: usize) -> Self {
-        self.fourier_with(FourierPositions {
-            axes: axes.to_vec(),
-            max_resolution: axes.to_vec(),
-            bands,
-            spacing: Spacing::Ends,
-        })
+        self.fourier_of(axes, axes, bands, Spacing::Ends)
+    }
+
+    /// With Fourier features on a grid, frequencies up to half of `resolution`.
+    pub(in crate::perceiver) fn fourier_of(
+        self,
+        axes: &[usize],
+        resolution: &[usize],
+        bands: usize,
+        spacing: Spacing,
+    ) -> Self {
+        let (axes, max_resolution) = (axes.to_vec(), resolution.to_vec());
+        self.fourier_with(FourierPositions { axes, max_resolution, bands, spacing })
     }
 
     /// With Fourier features of any kind.
