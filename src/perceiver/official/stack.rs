@@ -53,11 +53,10 @@ fn self_layers(c: &PerceiverConfig) -> Vec<AttentionLayer> {
             heads: c.num_self_attention_heads,
             qk,
             v,
-            q_width: c.d_latents,
             kv_width: c.d_latents,
             widening: c.self_attention_widening_factor,
             residual: true,
-            activation: c.hidden_act,
+            ..cross_layer(c)
         })
         .collect()
 }
