@@ -21,9 +21,10 @@ use perceiver::internals::kernels::Op;
 use perceiver::internals::kernels::attention::Attention;
 use perceiver::internals::kernels::gemm::{Activation, Gemm};
 use perceiver::internals::kernels::random_operands;
+use perceiver::internals::model::DEVICE_VARIABLE;
 use perceiver::internals::model::splits as attention_splits;
 use perceiver::internals::weights::ParameterStore;
-use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine, NamedTensors, Result};
+use perceiver::{DeviceChoice, Engine, NamedTensors, Result};
 
 /// Largest relative L2 distance between the adapter's result and the CPU's. Both are f32 and sum up
 /// in different orders; the tolerances proper, against f64, are those of `tests/kernels.rs`.

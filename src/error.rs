@@ -186,6 +186,7 @@ impl Error {
     }
 
     /// An [`Error::Checkpoint`].
+    #[doc(hidden)]
     pub fn checkpoint(
         path: impl AsRef<Path>,
         what: impl Into<String>,
@@ -225,6 +226,7 @@ impl Error {
     }
 
     /// An [`Error::Hub`].
+    #[doc(hidden)]
     pub fn hub(model: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Error::Hub { model: model.into(), what: what.into(), hint: hint.into() }
     }
@@ -239,6 +241,7 @@ impl Error {
     }
 
     /// An [`Error::Graph`].
+    #[doc(hidden)]
     pub fn graph(node: impl Into<String>, what: impl Into<String>) -> Self {
         Error::Graph { node: node.into(), what: what.into() }
     }
@@ -258,6 +261,7 @@ pub struct TensorReport {
 
 impl TensorReport {
     /// True when checkpoint and configuration agree.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()

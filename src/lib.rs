@@ -20,12 +20,10 @@ mod tensor;
 mod weights;
 
 pub use error::{Error, Result, TensorReport};
-pub use gpu::{Adapter, AdapterKind, CachePlace, SubmissionBudget};
+pub use gpu::{CachePlace, SubmissionBudget};
 pub use graph::{NodeReport, PlanReport, StageReport, WindowReport};
 pub use measure::{profile, tune};
-pub use model::{
-    DEVICE_VARIABLE, DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions, automatic,
-};
+pub use model::{DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions};
 pub use perceiver::blueprint;
 pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
 pub use tensor::{DType, Data, NamedTensors, Tensor};
@@ -36,6 +34,10 @@ pub use wgpu;
 /// nothing and may change in any release.
 #[doc(hidden)]
 pub mod internals {
+    pub mod checkpoint {
+        pub use crate::checkpoint::entry::Entry;
+        pub use crate::checkpoint::file::TensorFile;
+    }
     pub mod cpu {
         pub use crate::cpu::*;
     }
@@ -57,12 +59,19 @@ pub mod internals {
         pub use crate::media::frames::{natural, pictures_of};
         pub use crate::media::resample::resize;
         pub use crate::media::ycbcr::{Chroma, Range};
+        #[cfg(feature = "media")]
+        pub mod gif {
+            pub use crate::media::gif::*;
+        }
         pub mod y4m {
             pub use crate::media::y4m::*;
         }
     }
     pub mod model {
         pub use crate::model::*;
+    }
+    pub mod output {
+        pub use crate::output::whole_folder;
     }
     pub mod perceiver {
         pub use crate::perceiver::*;
@@ -73,8 +82,8 @@ pub mod internals {
     pub mod tasks {
         pub use crate::tasks::fill_mask::fill_with;
         pub use crate::tasks::flow::flow_with;
-        pub mod flow_style {
-            pub use crate::tasks::flow_style::*;
+        pub mod flow_file {
+            pub use crate::tasks::flow_file::{decode, encode};
         }
         pub mod flow_tiles {
             pub use crate::tasks::flow_tiles::*;
@@ -121,7 +130,7 @@ mod tests {
         shared::<blueprint::PerceiverBuilder>();
         shared::<blueprint::InputShape>();
         shared::<checkpoint::Checkpoint>();
-        shared::<checkpoint::TensorFile>();
+        shared::<internals::checkpoint::TensorFile>();
         shared::<checkpoint::Converted>();
         shared::<stream::Encoder<'_>>();
         shared::<stream::Decoder<'_>>();

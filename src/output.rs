@@ -66,7 +66,10 @@ fn parent(path: &Path) -> &Path {
 
 /// Fills a folder with files by way of a temporary one, whose files take their places only when all
 /// are written. A folder that is there keeps its other files.
-pub(crate) fn whole_folder(path: &Path, content: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be made; whatever `content` gives.
+pub fn whole_folder(path: &Path, content: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let exists = path.is_dir();
     // On the same file system as the result.
     let beside = if exists { path } else { parent(path) };

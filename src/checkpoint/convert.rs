@@ -15,8 +15,9 @@ use safetensors::tensor::{Dtype, View};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::entry::Entry;
+use super::{Checkpoint, WeightFormat, serialize};
 use crate::checkpoint::COMPANIONS;
-use crate::checkpoint::{Checkpoint, Entry, WeightFormat, serialize};
 use crate::error::{Error, Result};
 use crate::output::whole_folder;
 use crate::tensor::{DType, Data};
@@ -40,29 +41,12 @@ pub enum FloatType {
 }
 
 impl FloatType {
-    fn stored(self) -> (Dtype, usize) {
+    /// Type in a safetensors file, bytes, name in a `config.json`, the largest value it holds.
+    fn facts(self) -> (Dtype, usize, &'static str, f32) {
         match self {
-            FloatType::F32 => (Dtype::F32, 4),
-            FloatType::F16 => (Dtype::F16, 2),
-            FloatType::BF16 => (Dtype::BF16, 2),
-        }
-    }
-
-    /// Name in a `config.json`.
-    fn torch(self) -> &'static str {
-        match self {
-            FloatType::F32 => "float32",
-            FloatType::F16 => "float16",
-            FloatType::BF16 => "bfloat16",
-        }
-    }
-
-    /// The largest value it holds.
-    fn largest(self) -> f32 {
-        match self {
-            FloatType::F32 => f32::MAX,
-            FloatType::F16 => f16::MAX.to_f32(),
-            FloatType::BF16 => bf16::MAX.to_f32(),
+            FloatType::F32 => (Dtype::F32, 4, "float32", f32::MAX),
+            FloatType::F16 => (Dtype::F16, 2, "float16", f16::MAX.to_f32()),
+            FloatType::BF16 => (Dtype::BF16, 2, "bfloat16", bf16::MAX.to_f32()),
         }
     }
 }
@@ -204,12 +188,13 @@ fn companions(
 /// A configuration that states another element type, if it states one.
 fn stated(config: &[u8], dtype: FloatType) -> Option<Vec<u8>> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
+    let (_, _, name, _) = dtype.facts();
     let mut changed = false;
     for key in ["dtype", "torch_dtype"] {
         if let Some(stated) = config.get_mut(key)
-            && stated.as_str() != Some(dtype.torch())
+            && stated.as_str() != Some(name)
         {
-            *stated = dtype.torch().into();
+            *stated = name.into();
             changed = true;
         }
     }
@@ -267,7 +252,10 @@ impl Planned {
 
     fn written(&self) -> (Dtype, usize) {
         match (self.float, self.stored) {
-            (Some(float), _) => float.stored(),
+            (Some(float), _) => {
+                let (dtype, bytes, ..) = float.facts();
+                (dtype, bytes)
+            }
             (None, DType::U8) => (Dtype::U8, 1),
             (None, DType::I16) => (Dtype::I16, 2),
             (None, _) => (Dtype::I64, 8),
@@ -309,15 +297,14 @@ impl Lazy<'_> {
         let values = self.work.checkpoint.read_f32(self.name)?;
         // A 64-bit float that is too large has become infinite.
         let was_wide = self.planned.stored == DType::F64;
-        let largest = float.largest();
+        let (_, _, wanted, largest) = float.facts();
         let too_large = |x: &&f32| x.abs() > largest && (x.is_finite() || was_wide);
         if let Some(x) = values.par_iter().find_any(too_large) {
             return Err(Error::checkpoint(
                 self.work.checkpoint.path(),
                 format!(
-                    "tensor `{}` has the value {x}, {} holds values up to {largest}",
-                    self.name,
-                    float.torch()
+                    "tensor `{}` has the value {x}, {wanted} holds values up to {largest}",
+                    self.name
                 ),
                 "convert to bf16 or f32, which have a larger range",
             ));

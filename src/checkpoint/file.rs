@@ -201,7 +201,7 @@ impl TensorFile {
     /// [`Data`](crate::Data) has.
     ///
     /// # Errors
-    /// As [`TensorFile::read_f32`].
+    /// [`Error::Checkpoint`] when there is no such tensor.
     pub fn read(&self, name: &str) -> Result<Tensor> {
         self.tensor(name, self.known(name)?)
     }
@@ -217,7 +217,8 @@ impl TensorFile {
 /// Reads all tensors of a file.
 ///
 /// # Errors
-/// As [`TensorFile::open`].
+/// [`Error::Io`], or [`Error::Checkpoint`] for a file that is truncated, hostile, or has types that
+/// are not supported.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<NamedTensors> {
     let file = TensorFile::open(path)?;
     let names: Vec<&String> = file.entries.keys().collect();

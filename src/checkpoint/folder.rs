@@ -48,11 +48,13 @@ impl Checkpoint {
     }
 
     /// True when a folder has weight files that [`open`](Self::open) would read, whatever they hold.
+    #[doc(hidden)]
     pub fn has_weights(folder: impl AsRef<Path>) -> bool {
         Weights::any(folder.as_ref())
     }
 
     /// The folder.
+    #[doc(hidden)]
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder
@@ -65,6 +67,7 @@ impl Checkpoint {
     }
 
     /// How the weights are kept.
+    #[doc(hidden)]
     #[must_use]
     pub fn format(&self) -> WeightFormat {
         // There is a file, or `open` had failed; shards are of one format.
@@ -72,18 +75,21 @@ impl Checkpoint {
     }
 
     /// Bytes of all weight files.
+    #[doc(hidden)]
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.weights.files.iter().map(|file| file.bytes()).sum()
     }
 
     /// All tensors by Hugging Face's names.
+    #[doc(hidden)]
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
         let places = self.weights.places.iter();
         places.map(|(name, (_, entry))| (name.as_str(), entry))
     }
 
-    /// A tensor with its own element type, as [`TensorFile::read`](super::TensorFile::read) has it.
+    /// A tensor with its own element type, smaller and wider ones converted to those that
+    /// [`Data`](crate::Data) has.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when it is not there.

@@ -6,8 +6,8 @@
 //! that is being written appears under its name only when it is complete.
 
 mod convert;
-mod entry;
-mod file;
+pub(crate) mod entry;
+pub(crate) mod file;
 mod folder;
 mod haiku;
 mod haiku_names;
@@ -31,8 +31,7 @@ pub(crate) const COMPANIONS: [&str; 6] = [
 ];
 
 pub use convert::{ConvertOptions, Converted, FloatType, convert};
-pub use entry::Entry;
-pub use file::{TensorFile, WeightFormat, read_tensors};
+pub use file::{WeightFormat, read_tensors};
 pub use folder::Checkpoint;
 pub(crate) use write::serialize;
 pub use write::write_tensors;

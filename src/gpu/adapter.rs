@@ -33,6 +33,7 @@ impl AdapterKind {
     }
 
     /// Lower is preferred by automatic choice; `None` is never chosen by itself.
+    #[doc(hidden)]
     #[must_use]
     pub const fn rank(self) -> Option<u8> {
         match self {
@@ -45,6 +46,7 @@ impl AdapterKind {
     }
 
     /// Lower-case name.
+    #[doc(hidden)]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,6 +91,7 @@ pub struct Adapter {
 impl Adapter {
     /// Side of the cooperative matrices of f16 that it multiplies with sums in f32, if it lists any that
     /// kernels are written for.
+    #[doc(hidden)]
     #[must_use]
     pub fn cooperative(&self) -> Option<u32> {
         let wanted = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
@@ -106,6 +109,7 @@ impl Adapter {
     }
 
     /// What is found out about this adapter begins as this.
+    #[doc(hidden)]
     #[must_use]
     pub fn untuned(&self) -> Tuning {
         Tuning::new(&self.handle.get_info())

@@ -19,6 +19,7 @@ pub enum CachePlace {
 
 impl CachePlace {
     /// The folder; `None` when nothing is kept.
+    #[doc(hidden)]
     #[must_use]
     pub fn folder(&self) -> Option<PathBuf> {
         match self {

@@ -535,12 +535,14 @@ pub struct FourierPositions {
 
 impl FourierPositions {
     /// Feature channels.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         self.axes.len() * (1 + 2 * self.bands)
     }
 
     /// The tables of all axes.
+    #[doc(hidden)]
     #[must_use]
     pub fn recipe(&self) -> Recipe {
         Recipe::FourierTables {

@@ -20,10 +20,12 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
+    #[doc(hidden)]
     pub const ALL: [Stage; 5] =
         [Stage::Preprocess, Stage::Encode, Stage::Process, Stage::Decode, Stage::Postprocess];
 
     /// Lower-case name.
+    #[doc(hidden)]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

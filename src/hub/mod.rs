@@ -16,7 +16,6 @@ mod cache;
 mod client;
 mod download;
 mod failure;
-mod known;
 mod listing;
 mod name;
 mod options;
@@ -24,8 +23,7 @@ mod options;
 use std::path::{Path, PathBuf};
 
 pub use cache::Cached;
-pub use known::{KNOWN, KnownModel};
-pub use name::ModelName;
+use name::ModelName;
 pub use options::{HubOptions, Token};
 
 use crate::error::{Error, Result};
@@ -81,12 +79,14 @@ impl Hub {
     }
 
     /// The folder of the cache.
+    #[doc(hidden)]
     #[must_use]
     pub fn cache(&self) -> &Path {
         &self.cache
     }
 
     /// True when the network is not used.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_offline(&self) -> bool {
         self.offline

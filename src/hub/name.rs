@@ -17,7 +17,7 @@ const BRANCH: &str = "main";
 
 /// A model on the hub: `organisation/name`, at a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelName {
+pub(crate) struct ModelName {
     /// Who published it.
     pub organisation: String,
     /// What they called it.
@@ -28,13 +28,11 @@ pub struct ModelName {
 
 impl ModelName {
     /// `organisation/name`, as in addresses.
-    #[must_use]
     pub(super) fn repository(&self) -> String {
         format!("{}/{}", self.organisation, self.name)
     }
 
     /// The folder in the cache.
-    #[must_use]
     pub(super) fn folder(&self) -> String {
         format!("models--{}--{}", self.organisation, self.name)
     }
@@ -45,7 +43,6 @@ impl ModelName {
     }
 
     /// True when the revision is a whole commit, which never changes.
-    #[must_use]
     pub(super) fn is_commit(&self) -> bool {
         is_commit(&self.revision)
     }

@@ -47,7 +47,7 @@ pub enum Timer {
 }
 
 /// One kernel launch.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Launch {
     /// The part of the model.
     pub stage: &'static str,
@@ -78,7 +78,7 @@ pub struct Launch {
 }
 
 /// All launches of one kernel by one variant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct KernelTotal {
     /// The kernel.
     pub kernel: &'static str,
@@ -214,9 +214,7 @@ fn launch(node: &NodeReport, variant: &str, start_seconds: f64, seconds: f64) ->
         parts: 1,
         start_seconds,
         seconds,
-        gflop_per_second: 0.0,
-        gigabytes_per_second: 0.0,
-        share: 0.0,
+        ..Launch::default()
     }
 }
 
@@ -243,14 +241,7 @@ impl Profile {
                 totals.entry((launch.kernel, &launch.variant)).or_insert_with(|| KernelTotal {
                     kernel: launch.kernel,
                     variant: launch.variant.clone(),
-                    launches: 0,
-                    flops: 0,
-                    bytes: 0,
-                    seconds: 0.0,
-                    part: 0.0,
-                    gflop_per_second: 0.0,
-                    gigabytes_per_second: 0.0,
-                    share: 0.0,
+                    ..KernelTotal::default()
                 });
             total.launches += 1;
             total.flops += launch.flops;

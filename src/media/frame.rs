@@ -129,6 +129,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`Error::Input`] when there is no frame, [`Error::Limit`] when there is no memory for the result.
+    #[doc(hidden)]
     pub fn side_by_side(frames: &[&Frame]) -> Result<Frame> {
         let height = frames.iter().map(|f| f.height).max().unwrap_or(0);
         let width = frames.iter().map(|f| f.width).sum();

@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::frame::Frame;
 use super::{gif, picture, y4m};
 use crate::error::{Error, Result};
-use crate::output::whole_folder;
 
 /// Endings of pictures in a folder.
 const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
@@ -192,12 +191,14 @@ pub struct Pairs {
 
 impl Pairs {
     /// How many pairs there are in all, where that is known before they are read.
+    #[doc(hidden)]
     #[must_use]
     pub fn length(&self) -> Option<usize> {
         self.length
     }
 
     /// As [`Frames::rate`].
+    #[doc(hidden)]
     #[must_use]
     pub fn rate(&self) -> Option<(u32, u32)> {
         self.rate
@@ -269,18 +270,6 @@ fn named_pictures(folder: &Path, endings: &[&str]) -> Result<Vec<(String, PathBu
     }
     pictures.sort_by(|a, b| natural(&a.0, &b.0));
     Ok(pictures)
-}
-
-/// Fills a folder with the files that `content` writes into the folder that it is given. They take
-/// their places only when all are written; a folder that is there keeps its other files.
-///
-/// # Errors
-/// [`Error::Io`] when the folder cannot be made; whatever `content` gives.
-pub fn write_folder(
-    folder: impl AsRef<Path>,
-    content: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
-    whole_folder(folder.as_ref(), content)
 }
 
 /// The order of names in which numbers inside them count as numbers.

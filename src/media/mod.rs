@@ -4,7 +4,7 @@ mod frame;
 #[cfg(feature = "media")]
 pub(crate) mod frames;
 #[cfg(feature = "media")]
-pub mod gif;
+pub(crate) mod gif;
 #[cfg(feature = "media")]
 pub mod picture;
 pub(crate) mod resample;
@@ -15,5 +15,5 @@ pub(crate) mod ycbcr;
 
 pub use frame::Frame;
 #[cfg(feature = "media")]
-pub use frames::{Frames, NamedFrame, Pairs, write_folder};
+pub use frames::{Frames, NamedFrame, Pairs};
 pub use resample::Resampling;

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::output::write_whole;
 
 /// The longest side that is read, in pixels.
+#[doc(hidden)]
 pub const MAX_SIDE: u32 = 16384;
 /// The largest file that is read, and the most memory that decoding may take.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;

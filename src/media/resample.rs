@@ -34,6 +34,7 @@ pub enum Resampling {
 
 impl Resampling {
     /// All, by Pillow's number.
+    #[doc(hidden)]
     pub const ALL: [Resampling; 6] = [
         Resampling::Nearest,
         Resampling::Lanczos,
@@ -44,6 +45,7 @@ impl Resampling {
     ];
 
     /// The filter of a number, as `resample` in `preprocessor_config.json` gives it.
+    #[doc(hidden)]
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         usize::try_from(number).ok().and_then(|n| Self::ALL.get(n)).copied()

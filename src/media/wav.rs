@@ -28,6 +28,7 @@ pub struct Sound {
 }
 
 /// How samples are written.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleKind {
     /// 16-bit integers. What is louder than full scale is cut off.
@@ -85,6 +86,7 @@ impl Sound {
     }
 
     /// How many instants there are.
+    #[doc(hidden)]
     #[must_use]
     pub fn length(&self) -> usize {
         self.samples.len() / self.channels
@@ -108,6 +110,7 @@ impl Sound {
     ///
     /// # Errors
     /// None for a sound that exists; the tensor's own checks are passed on.
+    #[doc(hidden)]
     pub fn tensor(&self) -> Result<Tensor> {
         Tensor::f32(vec![self.length(), self.channels], self.samples.clone())
     }
@@ -188,6 +191,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
 /// # Errors
 /// [`Error::Io`] when the file cannot be written, [`Error::Limit`] when the sound is larger than a
 /// WAV file can be.
+#[doc(hidden)]
 pub fn write(path: impl AsRef<Path>, sound: &Sound, kind: SampleKind) -> Result<()> {
     let path = path.as_ref();
     let (bits, sample_format) = match kind {

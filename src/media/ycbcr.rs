@@ -165,7 +165,6 @@ pub(crate) fn to_rgb(
 }
 
 /// The planes of a frame.
-#[must_use]
 pub(crate) fn from_rgb(frame: &Frame, chroma: Chroma, range: Range) -> Vec<u8> {
     let (black, step, colour_step) = scales(range);
     let (width, height) = (frame.width(), frame.height());

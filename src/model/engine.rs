@@ -253,6 +253,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::load_from`] and [`Engine::load_blueprint`].
+    #[doc(hidden)]
     pub fn load_description(
         &self,
         description: Description,

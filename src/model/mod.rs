@@ -119,6 +119,7 @@ impl Model {
 
     /// Bounds the bytes of the widest array of a window of inputs or queries; sessions made before
     /// are dropped.
+    #[doc(hidden)]
     pub fn set_window_bytes(&mut self, bytes: usize) {
         self.window_bytes = bytes.max(1);
         self.forget();
@@ -134,8 +135,7 @@ impl Model {
     }
 
     /// The budget, if there is one.
-    #[must_use]
-    pub fn memory_budget(&self) -> Option<MemorySize> {
+    pub(crate) fn memory_budget(&self) -> Option<MemorySize> {
         self.budget
     }
 
@@ -226,6 +226,7 @@ impl Model {
     }
 
     /// Plan report of the session that ran last.
+    #[doc(hidden)]
     #[must_use]
     pub fn last_report(&self) -> Option<PlanReport> {
         let sessions = lock(&self.sessions);

@@ -8,11 +8,10 @@ use super::encoder::{encode, windows};
 use super::layer::AttentionLayer;
 use super::processor::process;
 use super::request::Request;
-use super::rows::Rows;
+use super::rows::{Rows, learned};
 use crate::error::{Error, Result};
 use crate::graph::{
-    Folded, Graph, HeadLayout, Linear, LinearPart, Named, Recipe, Stage, ValueId, View,
-    WindowReport,
+    Folded, Graph, HeadLayout, Linear, LinearPart, Named, Stage, ValueId, View, WindowReport,
 };
 
 /// The graph that takes a blueprint's inputs to its outputs.
@@ -66,8 +65,7 @@ fn latents(
     inputs: &[Rows],
 ) -> Result<(ValueId, Vec<View>)> {
     let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
-    let mut last =
-        g.parameter(Recipe::Stored { name: blueprint.latents.tensor.clone(), shape: vec![n, d] });
+    let mut last = learned(g, &blueprint.latents.tensor, n, d);
     let mut assembled = Vec::new();
     let (mut crossed, mut processed) = (None, None);
     for step in &blueprint.steps {

@@ -11,9 +11,9 @@ use super::build;
 use super::folded::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
 use super::request::{Request, Sizes};
-use super::rows::Rows;
+use super::rows::{Rows, learned};
 use crate::error::{Error, Result};
-use crate::graph::{Fold, Graph, Recipe, Stage, View, Window};
+use crate::graph::{Fold, Graph, Stage, View, Window};
 use crate::tensor::Extent;
 
 /// Input: the rows' content.
@@ -117,10 +117,7 @@ impl StreamEncoder {
 
     fn latents(&self, g: &mut Graph) -> View {
         let latents = &self.blueprint.latents;
-        let value = g.parameter(Recipe::Stored {
-            name: latents.tensor.clone(),
-            shape: vec![latents.rows, latents.channels],
-        });
+        let value = learned(g, &latents.tensor, latents.rows, latents.channels);
         g.view(value)
     }
 

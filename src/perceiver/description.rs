@@ -61,6 +61,7 @@ impl Description {
     }
 
     /// The model as data, for items of these sizes; a blueprint has its own, but for rows that vary.
+    #[doc(hidden)]
     #[must_use]
     pub fn blueprint(&self, sizes: &Sizes) -> Blueprint {
         match self {
@@ -70,6 +71,7 @@ impl Description {
     }
 
     /// Sizes that the model is usually run with.
+    #[doc(hidden)]
     #[must_use]
     pub fn usual_sizes(&self) -> Sizes {
         match self {
@@ -90,6 +92,7 @@ impl Description {
     }
 
     /// Names of tensors that checkpoints have and that change no result.
+    #[doc(hidden)]
     #[must_use]
     pub fn unused_tensors(&self) -> &'static [&'static str] {
         match self {

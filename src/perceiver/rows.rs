@@ -211,6 +211,6 @@ impl Modality {
 }
 
 /// A learned table of the checkpoint.
-fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
+pub(super) fn learned(g: &mut Graph, name: &str, rows: usize, cols: usize) -> ValueId {
     g.parameter(Recipe::Stored { name: name.to_owned(), shape: vec![rows, cols] })
 }

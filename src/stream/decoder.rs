@@ -47,18 +47,11 @@ pub enum Queries {
 
 impl Queries {
     /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Queries::Range(range) => range.len(),
             Queries::Points(points) => points.len(),
         }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Points of a grid by their coordinates, the last axis fastest.
@@ -246,6 +239,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Bytes that sessions and learned queries take, parameters included.
+    #[doc(hidden)]
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         let sessions: u64 = self.sessions.values().map(|s| s.allocated_bytes()).sum();

@@ -14,7 +14,6 @@
 //! # Ok(()) }
 //! ```
 
-use super::Run;
 use super::classes::{ClassScore, top_classes};
 use crate::error::{Error, Result};
 use crate::media::Frame;
@@ -71,10 +70,11 @@ impl<'m> Autoencoder<'m> {
     /// Height and width of a frame as the model takes it.
     #[must_use]
     pub fn side(&self) -> usize {
-        side(self.config)
+        self.config.output_shape[2]
     }
 
     /// Samples that belong to a frame.
+    #[doc(hidden)]
     #[must_use]
     pub fn samples_per_frame(&self) -> usize {
         self.config.audio_samples_per_frame
@@ -90,8 +90,13 @@ impl<'m> Autoencoder<'m> {
     ///
     /// # Errors
     /// [`Error::Limit`] when there is no memory for the result.
+    #[doc(hidden)]
     pub fn fit(&self, frame: &Frame) -> Result<Frame> {
-        fit(frame, self.side())
+        let (shorter, side) = (frame.width().min(frame.height()), self.side());
+        // Rounded as published.
+        let start = |length: usize| length / 2 - shorter / 2;
+        let square = frame.crop(start(frame.width()), start(frame.height()), shorter, shorter)?;
+        resize(&square, side, side, Resampling::Bicubic)
     }
 
     /// Encodes a clip and decodes all of it, with its `top` best classes. `audio` are samples at
@@ -109,108 +114,73 @@ impl<'m> Autoencoder<'m> {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Reconstruction> {
-        autoencode_with(frames, audio, self.config, top, progress, &mut |inputs, progress| {
-            self.model.run(inputs, progress)
-        })
-    }
-}
-
-/// [`Autoencoder::run`] with anything that answers as a model of this configuration would.
-///
-/// # Errors
-/// As [`Autoencoder::run`].
-fn autoencode_with(
-    frames: &[Frame],
-    audio: Option<&[f32]>,
-    config: &PerceiverConfig,
-    top: usize,
-    progress: &mut dyn FnMut(u64, u64),
-    run: &mut Run<'_>,
-) -> Result<Reconstruction> {
-    let (count, side) = (config.num_frames, side(config));
-    let samples = count * config.audio_samples_per_frame;
-    if frames.len() != count {
-        return Err(Error::input(
-            "frames",
-            format!("there are {}", frames.len()),
-            format!("{count}: the model takes clips of so many"),
-        ));
-    }
-    let silence;
-    let audio = match audio {
-        Some(audio) => audio,
-        None => {
-            silence = vec![0.0; samples];
-            &silence
-        }
-    };
-    if audio.len() != samples {
-        return Err(Error::input(
-            "audio",
-            format!("{} samples", audio.len()),
-            format!("{samples} at {SAMPLE_RATE} a second, as long as {count} frames are"),
-        ));
-    }
-    let given = frames.iter().map(|frame| fit(frame, side)).collect::<Result<Vec<_>>>()?;
-    let (pixels, patches) = (count * side * side, config.audio_patches());
-    let every = |count: usize| Tensor::i64(vec![count], (0..count as i64).collect());
-    let inputs = NamedTensors::from([
-        ("image".to_owned(), planes(&given, side)?),
-        ("audio".to_owned(), Tensor::f32(vec![1, samples, 1], audio.to_vec())?),
-        ("points.image".to_owned(), every(pixels)?),
-        ("points.audio".to_owned(), every(patches)?),
-    ]);
-    let outputs = run(&inputs, progress)?;
-    let video = super::output_f32(&outputs, "logits.image", &[1, pixels, 3])?;
-    let sound = super::output_f32(&outputs, "logits.audio", &[1, samples])?;
-    let classes = config.labels.len();
-    let scores = super::output_f32(&outputs, "logits.label", &[1, classes])?;
-    for (name, values) in [("logits.image", video), ("logits.audio", sound)] {
-        if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+        let config = self.config;
+        let (count, side, samples) = (self.frames(), self.side(), self.samples());
+        if frames.len() != count {
             return Err(Error::input(
-                name,
-                format!("{} at element {at}", values[at]),
-                "finite numbers; are the weights damaged?",
+                "frames",
+                format!("there are {}", frames.len()),
+                format!("{count}: the model takes clips of so many"),
             ));
         }
-    }
-    let rebuilt = video
-        .chunks_exact(3 * side * side)
-        .map(|values| {
-            let bytes = values.iter().map(|&v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
-            Frame::new(side, side, bytes.collect())
+        let silence;
+        let audio = match audio {
+            Some(audio) => audio,
+            None => {
+                silence = vec![0.0; samples];
+                &silence
+            }
+        };
+        if audio.len() != samples {
+            return Err(Error::input(
+                "audio",
+                format!("{} samples", audio.len()),
+                format!("{samples} at {SAMPLE_RATE} a second, as long as {count} frames are"),
+            ));
+        }
+        let given = frames.iter().map(|frame| self.fit(frame)).collect::<Result<Vec<_>>>()?;
+        let (pixels, patches) = (count * side * side, config.audio_patches());
+        let every = |count: usize| Tensor::i64(vec![count], (0..count as i64).collect());
+        let inputs = NamedTensors::from([
+            ("image".to_owned(), planes(&given, side)?),
+            ("audio".to_owned(), Tensor::f32(vec![1, samples, 1], audio.to_vec())?),
+            ("points.image".to_owned(), every(pixels)?),
+            ("points.audio".to_owned(), every(patches)?),
+        ]);
+        let outputs = self.model.run(&inputs, progress)?;
+        let video = super::output_f32(&outputs, "logits.image", &[1, pixels, 3])?;
+        let sound = super::output_f32(&outputs, "logits.audio", &[1, samples])?;
+        let classes = config.labels.len();
+        let scores = super::output_f32(&outputs, "logits.label", &[1, classes])?;
+        for (name, values) in [("logits.image", video), ("logits.audio", sound)] {
+            super::finite(name, values, |at| format!("at element {at}"))?;
+        }
+        let rebuilt = video
+            .chunks_exact(3 * side * side)
+            .map(|values| {
+                let bytes = values.iter().map(|&v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
+                Frame::new(side, side, bytes.collect())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let wanted = given.iter().flat_map(|f| f.rgb());
+        let off: f64 = wanted
+            .zip(video)
+            .map(|(&w, &v)| (f64::from(w) / 255.0 - f64::from(v.clamp(0.0, 1.0))).powi(2))
+            .sum();
+        let video_psnr = (off > 0.0).then(|| -10.0 * (off / video.len() as f64).log10());
+        let square = |x: f64| x * x;
+        let signal: f64 = audio.iter().map(|&x| square(f64::from(x))).sum();
+        let noise: f64 =
+            audio.iter().zip(sound).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+        Ok(Reconstruction {
+            given,
+            frames: rebuilt,
+            audio: sound.to_vec(),
+            classes: top_classes(config, scores, top)?,
+            video_psnr,
+            audio_snr: (signal > 0.0 && noise > 0.0).then(|| 10.0 * (signal / noise).log10()),
         })
-        .collect::<Result<Vec<_>>>()?;
-    let wanted = given.iter().flat_map(|f| f.rgb());
-    let off: f64 = wanted
-        .zip(video)
-        .map(|(&w, &v)| (f64::from(w) / 255.0 - f64::from(v.clamp(0.0, 1.0))).powi(2))
-        .sum();
-    let video_psnr = (off > 0.0).then(|| -10.0 * (off / video.len() as f64).log10());
-    let square = |x: f64| x * x;
-    let signal: f64 = audio.iter().map(|&x| square(f64::from(x))).sum();
-    let noise: f64 =
-        audio.iter().zip(sound).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
-    Ok(Reconstruction {
-        given,
-        frames: rebuilt,
-        audio: sound.to_vec(),
-        classes: top_classes(config, scores, top)?,
-        video_psnr,
-        audio_snr: (signal > 0.0 && noise > 0.0).then(|| 10.0 * (signal / noise).log10()),
-    })
-}
-
-fn side(config: &PerceiverConfig) -> usize {
-    config.output_shape[2]
-}
-
-/// The middle square, rounded as published, at another size.
-fn fit(frame: &Frame, side: usize) -> Result<Frame> {
-    let shorter = frame.width().min(frame.height());
-    let start = |length: usize| length / 2 - shorter / 2;
-    let square = frame.crop(start(frame.width()), start(frame.height()), shorter, shorter)?;
-    resize(&square, side, side, Resampling::Bicubic)
+    }
 }
 
 /// Frames as `[1, frames, 3, side, side]` in [0, 1].

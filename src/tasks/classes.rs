@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::perceiver::{PerceiverConfig, ProblemType};
+use crate::tensor::NamedTensors;
 
 /// A class and how well it fits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +45,21 @@ fn scale(config: &PerceiverConfig) -> Scale {
     }
 }
 
+/// The `top` best classes of every item of a run's `logits` `[items, classes]`, best first.
+///
+/// # Errors
+/// As [`top_classes`], or for another shape.
+pub(super) fn classes_of(
+    config: &PerceiverConfig,
+    outputs: &NamedTensors,
+    items: usize,
+    top: usize,
+) -> Result<Vec<Vec<ClassScore>>> {
+    let classes = config.labels.len();
+    let logits = super::output_f32(outputs, "logits", &[items, classes])?;
+    logits.chunks_exact(classes).map(|logits| top_classes(config, logits, top)).collect()
+}
+
 /// The `top` best classes of one item, best first; `logits` has one score for each class of the
 /// configuration.
 ///
@@ -61,13 +77,7 @@ pub(super) fn top_classes(
             format!("one for each of the configuration's {} classes", config.labels.len()),
         ));
     }
-    if let Some(at) = logits.iter().position(|x| !x.is_finite()) {
-        return Err(Error::input(
-            "logits",
-            format!("{} for class {at}", logits[at]),
-            "finite numbers; are the weights damaged?",
-        ));
-    }
+    super::finite("logits", logits, |class| format!("for class {class}"))?;
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let share = |x: f32| (f64::from(x) - f64::from(largest)).exp();
     let sum: f64 = logits.iter().map(|&x| share(x)).sum();

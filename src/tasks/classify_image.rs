@@ -14,7 +14,7 @@
 //! # Ok(()) }
 //! ```
 
-use super::classes::{ClassScore, top_classes};
+use super::classes::{ClassScore, classes_of};
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
 use crate::media::Frame;
@@ -123,8 +123,6 @@ impl<'m> ImageClassifier<'m> {
         if pixels.is_empty() {
             return Err(Error::input("pictures", "there are none", "at least one"));
         }
-        let config = self.config;
-        let classes = config.labels.len();
         let options =
             RunOptions { resize_positions: self.resize_positions, ..RunOptions::default() };
         let mut found = Vec::with_capacity(pixels.len());
@@ -143,10 +141,7 @@ impl<'m> ImageClassifier<'m> {
                     (pixels.len() as u64).saturating_mul(each),
                 );
             })?;
-            let logits = super::output_f32(&outputs, "logits", &[batch.len(), classes])?;
-            for logits in logits.chunks_exact(classes) {
-                found.push(top_classes(config, logits, top)?);
-            }
+            found.extend(classes_of(self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)
     }

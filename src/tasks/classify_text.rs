@@ -14,8 +14,8 @@
 //! # Ok(()) }
 //! ```
 
-use super::classes::{ClassScore, top_classes};
-use super::{Run, text};
+use super::classes::{ClassScore, classes_of};
+use super::text;
 use crate::error::Result;
 use crate::model::Model;
 use crate::perceiver::{Architecture, PerceiverConfig};
@@ -58,43 +58,23 @@ impl<'m> TextClassifier<'m> {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
-        classify_with(texts, self.config, top, progress, &mut |inputs, progress| {
-            self.model.run(inputs, progress)
-        })
-    }
-}
-
-/// [`TextClassifier::classify`] with anything that answers as a model of this configuration would.
-///
-/// # Errors
-/// As [`TextClassifier::classify`].
-fn classify_with(
-    texts: &[&str],
-    config: &PerceiverConfig,
-    top: usize,
-    progress: &mut dyn FnMut(u64, u64),
-    run: &mut Run<'_>,
-) -> Result<Vec<Vec<ClassScore>>> {
-    let rows: Vec<Vec<i64>> = texts.iter().map(text::encode).collect();
-    // Before anything runs, so that one text too long costs no time.
-    text::check_lengths(&rows, config.max_position_embeddings)?;
-    let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let classes = config.labels.len();
-    let mut found = Vec::with_capacity(rows.len());
-    for batch in rows.chunks(BATCH) {
-        let inputs = text::batch(batch, longest)?;
-        let before = found.len() as u64;
-        let outputs = run(&inputs, &mut |done, total| {
-            let each = total / batch.len() as u64;
-            progress(
-                before.saturating_mul(each).saturating_add(done),
-                (rows.len() as u64).saturating_mul(each),
-            );
-        })?;
-        let logits = super::output_f32(&outputs, "logits", &[batch.len(), classes])?;
-        for logits in logits.chunks_exact(classes) {
-            found.push(top_classes(config, logits, top)?);
+        let rows: Vec<Vec<i64>> = texts.iter().map(text::encode).collect();
+        // Before anything runs, so that one text too long costs no time.
+        text::check_lengths(&rows, self.config.max_position_embeddings)?;
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let mut found = Vec::with_capacity(rows.len());
+        for batch in rows.chunks(BATCH) {
+            let inputs = text::batch(batch, longest)?;
+            let before = found.len() as u64;
+            let outputs = self.model.run(&inputs, &mut |done, total| {
+                let each = total / batch.len() as u64;
+                progress(
+                    before.saturating_mul(each).saturating_add(done),
+                    (rows.len() as u64).saturating_mul(each),
+                );
+            })?;
+            found.extend(classes_of(self.config, &outputs, batch.len(), top)?);
         }
+        Ok(found)
     }
-    Ok(found)
 }

@@ -267,13 +267,7 @@ fn logits_of(outputs: &NamedTensors, texts: usize, positions: usize) -> Result<&
 fn predict(logits: &[f32], place: usize, position: usize, top: usize) -> Result<BytePrediction> {
     let first = place * text::VOCABULARY + text::SPECIAL.len();
     let logits = logits.get(first..first + 256).unwrap_or_default();
-    if let Some(bad) = logits.iter().find(|x| !x.is_finite()) {
-        return Err(Error::input(
-            "logits",
-            format!("{bad} at position {position}"),
-            "finite numbers; are the weights damaged?",
-        ));
-    }
+    super::finite("logits", logits, |_| format!("at position {position}"))?;
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shares: Vec<f64> =
         logits.iter().map(|&x| (f64::from(x) - f64::from(largest)).exp()).collect();

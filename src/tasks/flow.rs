@@ -218,11 +218,7 @@ impl OpticalFlow<'_> {
         for chunk in decoder.stream_with("logits", queries, |r| pixel_rows(first, second, r))? {
             let rows = chunk?.rows;
             for vector in rows.as_f32().unwrap_or(&[]).chunks_exact(2) {
-                if let Some(bad) = vector.iter().find(|x| !x.is_finite()) {
-                    let what = format!("{bad} at pixel {}", vectors.len());
-                    let expected = "finite numbers; are the weights damaged?";
-                    return Err(Error::input("logits", what, expected));
-                }
+                super::finite("logits", vector, |_| format!("at pixel {}", vectors.len()))?;
                 let scaled = [vector[0], vector[1]].map(|x| (f64::from(x) * FLOW_SCALE) as f32);
                 vectors.push(scaled);
             }
@@ -268,7 +264,7 @@ pub fn flow_with(
     let tiles = Tiles::new(first.width(), first.height(), tile, options.overlap)?;
     let mut blend = Blend::new(&tiles);
     let mut before = 0u64;
-    let mut left = tiles.len();
+    let mut left = tiles.as_slice().len();
     for batch in tiles.as_slice().chunks(options.tiles_per_batch) {
         left -= batch.len();
         let patches = tiles.patches(first, second, batch)?;

@@ -41,37 +41,40 @@ pub fn decode(bytes: &[u8]) -> Result<FlowField> {
         .map_err(|what| Error::input("flow", what, "the bytes of one whole .flo file"))
 }
 
-/// Writes a `.flo` file; there is no partial file when it fails.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be written.
-pub fn write(path: impl AsRef<Path>, field: &FlowField) -> Result<()> {
-    let path = path.as_ref();
-    write_whole(path, |out| out.write_all(&encode(field)).map_err(|e| Error::io("write", path, e)))
-}
+impl FlowField {
+    /// Writes a `.flo` file; there is no partial file when it fails.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let io = |e| Error::io("write", path, e);
+        write_whole(path, |out| out.write_all(&encode(self)).map_err(io))
+    }
 
-/// Reads a `.flo` file.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::Media`] when it is anything else than one
-/// whole `.flo` file.
-pub fn read(path: impl AsRef<Path>) -> Result<FlowField> {
-    let path = path.as_ref();
-    let io = |e| Error::io("read", path, e);
-    let media = |what| Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint: "a .flo file (Middlebury) is expected; was it copied or downloaded completely?"
-            .to_owned(),
-    };
-    let file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    let mut bytes = Vec::new();
-    (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(io)?;
-    sides(&bytes, length).map_err(media)?;
-    // The rest is as long as the header says, or `sides` had refused.
-    (&file).take(length.saturating_sub(HEADER as u64)).read_to_end(&mut bytes).map_err(io)?;
-    parse(&bytes, bytes.len() as u64).map_err(media)
+    /// Reads a `.flo` file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, [`Error::Media`] when it is anything else than one
+    /// whole `.flo` file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let io = |e| Error::io("read", path, e);
+        let media = |what| Error::Media {
+            path: path.to_path_buf(),
+            what,
+            hint: "a .flo file (Middlebury) is expected; was it copied or downloaded completely?"
+                .to_owned(),
+        };
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut bytes = Vec::new();
+        (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(io)?;
+        sides(&bytes, length).map_err(media)?;
+        // The rest is as long as the header says, or `sides` had refused.
+        (&file).take(length.saturating_sub(HEADER as u64)).read_to_end(&mut bytes).map_err(io)?;
+        parse(&bytes, bytes.len() as u64).map_err(media)
+    }
 }
 
 /// Width and height from a header, if a file of `length` bytes is right for them.

@@ -32,45 +32,47 @@ fn wheel() -> [[u8; 3]; HUES] {
     colours
 }
 
-/// A field as a picture. Vectors of length `longest` (pixels) have full colour; without a number the
-/// longest vector of the field has.
-///
-/// ```
-/// use perceiver::tasks::{FlowField, flow_picture::picture};
-/// let field = FlowField::new(2, 1, vec![[0.0, 0.0], [3.0, 0.0]]).unwrap();
-/// let shown = picture(&field, None).unwrap();
-/// assert_eq!(shown.pixel(0, 0), Some([255, 255, 255])); // no motion
-/// assert_eq!(shown.pixel(1, 0), Some([255, 0, 0])); // to the right
-/// ```
-///
-/// # Errors
-/// [`crate::Error::Limit`] when there is no memory for the picture.
-pub fn picture(field: &FlowField, longest: Option<f32>) -> Result<Frame> {
-    let colours = wheel();
-    let known = |[x, y]: [f32; 2]| {
-        let (x, y) = (f64::from(x), f64::from(y));
-        // Written so that a NaN is unknown.
-        (x.abs() <= UNKNOWN && y.abs() <= UNKNOWN).then_some([x, y])
-    };
-    let scale = match longest {
-        Some(longest) => f64::from(longest),
-        None => field
-            .vectors()
-            .iter()
-            .filter_map(|&v| known(v))
-            .map(|[x, y]| x.hypot(y))
-            .fold(0.0, f64::max),
-    };
-    // As flow_vis does, which also keeps a field without motion from dividing by zero.
-    let scale = scale.max(0.0) + 1e-5;
-    let vectors = field.vectors();
-    let width = field.width();
-    Frame::from_fn(width, field.height(), |x, y| {
-        vectors
-            .get(y * width + x)
-            .and_then(|&v| known(v))
-            .map_or([0; 3], |[x, y]| colour(&colours, x / scale, y / scale))
-    })
+impl FlowField {
+    /// A field as a picture. Vectors of length `longest` (pixels) have full colour; without a number the
+    /// longest vector of the field has.
+    ///
+    /// ```
+    /// use perceiver::tasks::FlowField;
+    /// let field = FlowField::new(2, 1, vec![[0.0, 0.0], [3.0, 0.0]]).unwrap();
+    /// let shown = field.picture(None).unwrap();
+    /// assert_eq!(shown.pixel(0, 0), Some([255, 255, 255])); // no motion
+    /// assert_eq!(shown.pixel(1, 0), Some([255, 0, 0])); // to the right
+    /// ```
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] when there is no memory for the picture.
+    pub fn picture(&self, longest: Option<f32>) -> Result<Frame> {
+        let colours = wheel();
+        let known = |[x, y]: [f32; 2]| {
+            let (x, y) = (f64::from(x), f64::from(y));
+            // Written so that a NaN is unknown.
+            (x.abs() <= UNKNOWN && y.abs() <= UNKNOWN).then_some([x, y])
+        };
+        let scale = match longest {
+            Some(longest) => f64::from(longest),
+            None => self
+                .vectors()
+                .iter()
+                .filter_map(|&v| known(v))
+                .map(|[x, y]| x.hypot(y))
+                .fold(0.0, f64::max),
+        };
+        // As flow_vis does, which also keeps a field without motion from dividing by zero.
+        let scale = scale.max(0.0) + 1e-5;
+        let vectors = self.vectors();
+        let width = self.width();
+        Frame::from_fn(width, self.height(), |x, y| {
+            vectors
+                .get(y * width + x)
+                .and_then(|&v| known(v))
+                .map_or([0; 3], |[x, y]| colour(&colours, x / scale, y / scale))
+        })
+    }
 }
 
 /// The colour of a vector, where length 1 has full colour.

@@ -48,7 +48,7 @@ impl Tiles {
     /// ```
     /// use perceiver::internals::tasks::flow_tiles::Tiles;
     /// let sintel = Tiles::new(1024, 436, [368, 496], None).unwrap();
-    /// let corners: Vec<_> = sintel.iter().map(|t| (t.top, t.left)).collect();
+    /// let corners: Vec<_> = sintel.as_slice().iter().map(|t| (t.top, t.left)).collect();
     /// assert_eq!(corners, [(0, 0), (0, 476), (0, 528), (68, 0), (68, 476), (68, 528)]);
     /// ```
     ///
@@ -88,23 +88,6 @@ impl Tiles {
         Ok(Tiles { width, height, tile, tiles })
     }
 
-    /// The tiles, in the order in which [`Blend`] wants their flow.
-    pub fn iter(&self) -> impl Iterator<Item = &Tile> {
-        self.tiles.iter()
-    }
-
-    /// How many tiles there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.tiles.len()
-    }
-
-    /// Always false: a frame has at least one tile.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tiles.is_empty()
-    }
-
     /// The network's input for some tiles of two frames, as [`patches`] makes it: what lies outside
     /// a tile counts as outside the frame.
     ///
@@ -112,20 +95,14 @@ impl Tiles {
     /// [`Error::Input`] when a tile is not inside the frames.
     pub fn patches(&self, first: &Frame, second: &Frame, tiles: &[Tile]) -> Result<Tensor> {
         let [height, width] = self.tile;
-        let parts = tiles
-            .iter()
-            .map(|t| {
-                Ok((
-                    first.crop(t.left, t.top, width, height)?,
-                    second.crop(t.left, t.top, width, height)?,
-                ))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let part = |frame: &Frame, t: &Tile| frame.crop(t.left, t.top, width, height);
+        let parts = tiles.iter().map(|t| Ok((part(first, t)?, part(second, t)?)));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
         let pairs: Vec<(&Frame, &Frame)> = parts.iter().map(|(a, b)| (a, b)).collect();
         patches(&pairs)
     }
 
-    /// All tiles as a slice, to be cut into batches.
+    /// All tiles, at least one, in the order in which [`Blend`] wants their flow.
     #[must_use]
     pub fn as_slice(&self) -> &[Tile] {
         &self.tiles
@@ -182,13 +159,8 @@ impl<'t> Blend<'t> {
                 format!("2 × {width} × {height}"),
             ));
         }
-        if let Some(bad) = flow.iter().find(|x| !x.is_finite()) {
-            return Err(Error::input(
-                "logits",
-                format!("{bad} in the tile at ({}, {})", tile.left, tile.top),
-                "finite numbers; are the weights damaged?",
-            ));
-        }
+        let place = |_| format!("in the tile at ({}, {})", tile.left, tile.top);
+        super::finite("logits", flow, place)?;
         for (y, row) in flow.chunks_exact(width * 2).enumerate() {
             let first = (tile.top + y) * self.tiles.width + tile.left;
             let sums = self.sums.iter_mut().skip(first);

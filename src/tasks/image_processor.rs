@@ -7,7 +7,6 @@
 
 use std::path::Path;
 
-use super::processor_file;
 use crate::error::{Error, Result};
 use crate::media::Frame;
 use crate::media::resample::{Resampling, resize};
@@ -85,16 +84,6 @@ impl Default for PerceiverImageProcessor {
 }
 
 impl PerceiverImageProcessor {
-    /// Reads `preprocessor_config.json`, or that file in a folder. A folder without one stands for
-    /// Hugging Face's defaults.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`] for what is no JSON object, [`Error::Config`] for keys
-    /// that ask for something impossible or unknown.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        processor_file::read(path.as_ref())
-    }
-
     /// What a checkpoint without `preprocessor_config.json` is taken to want: Hugging Face's defaults,
     /// and for a model with learned positions the size that they were learned for, cut from 8/7 of it
     /// as 224 is from 256.
@@ -121,20 +110,12 @@ impl PerceiverImageProcessor {
         if path.exists() { Self::read(path) } else { Ok(Self::for_model(config)) }
     }
 
-    /// Reads the text of a `preprocessor_config.json`; `origin` names it in errors. Missing keys
-    /// have Hugging Face's defaults.
-    ///
-    /// # Errors
-    /// As [`PerceiverImageProcessor::read`].
-    pub fn from_json(text: &str, origin: &str) -> Result<Self> {
-        processor_file::from_json(text, origin)
-    }
-
     /// The picture after cropping and resizing.
     ///
     /// # Errors
     /// [`Error::Input`] when nothing is left of the picture or a size is zero, [`Error::Limit`] when
     /// there is no memory for the result.
+    #[doc(hidden)]
     pub fn crop_and_resize(&self, frame: &Frame) -> Result<Frame> {
         let cropped;
         let frame = if self.do_center_crop {
@@ -166,6 +147,7 @@ impl PerceiverImageProcessor {
     /// # Errors
     /// [`Error::Input`] when there is no picture, or they differ in size and are not resized; as
     /// [`PerceiverImageProcessor::crop_and_resize`].
+    #[doc(hidden)]
     pub fn pixel_values(&self, frames: &[&Frame]) -> Result<Tensor> {
         let mut values = Vec::new();
         let mut all: Option<(usize, usize)> = None;

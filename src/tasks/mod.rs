@@ -11,9 +11,8 @@ mod classify_image;
 mod classify_text;
 pub(crate) mod fill_mask;
 pub(crate) mod flow;
-pub mod flow_file;
-pub mod flow_picture;
-pub(crate) mod flow_style;
+pub(crate) mod flow_file;
+mod flow_picture;
 pub(crate) mod flow_tiles;
 mod image_processor;
 mod processor_file;
@@ -50,6 +49,18 @@ fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Resul
         format!("{name} cannot be used for {task}"),
         format!("a checkpoint of {}", wanted.name()),
     ))
+}
+
+/// An error where the numbers of an output are not finite; `place` says where the one of an index is.
+fn finite(name: &str, values: &[f32], place: impl Fn(usize) -> String) -> Result<()> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::input(
+            name,
+            format!("{} {}", values[at], place(at)),
+            "finite numbers; are the weights damaged?",
+        )),
+    }
 }
 
 /// An output of a run, after a look at its type and shape.

@@ -23,145 +23,119 @@ const CLASSES: [&str; 4] = [
 ];
 
 /// Keys that are obeyed.
-const OBEYED: [&str; 14] = [
-    "do_center_crop",
-    "crop_size",
-    "do_resize",
-    "size",
-    "default_to_square",
-    "resample",
-    "do_rescale",
-    "rescale_factor",
-    "do_normalize",
-    "image_mean",
-    "image_std",
-    "image_processor_type",
-    "feature_extractor_type",
-    "data_format",
-];
+const OBEYED: &str = "\
+    do_center_crop crop_size do_resize size default_to_square resample do_rescale rescale_factor \
+    do_normalize image_mean image_std image_processor_type feature_extractor_type data_format";
 
 /// Keys that the class accepts and that change nothing here: pictures are RGB, and are never padded.
-const IDLE: [&str; 13] = [
-    "processor_class",
-    "auto_map",
-    "_name_or_path",
-    "_processor_class",
-    "transformers_version",
-    "input_data_format",
-    "return_tensors",
-    "device",
-    "disable_grouping",
-    "do_convert_rgb",
-    "do_pad",
-    "pad_size",
-    "image_seq_length",
-];
+const IDLE: &str = "\
+    processor_class auto_map _name_or_path _processor_class transformers_version input_data_format \
+    return_tensors device disable_grouping do_convert_rgb do_pad pad_size image_seq_length";
 
-/// As [`PerceiverImageProcessor::read`].
-pub(super) fn read(given: &Path) -> Result<PerceiverImageProcessor> {
-    let path = if given.is_dir() {
-        let path = given.join("preprocessor_config.json");
-        if !path.exists() {
-            return Ok(PerceiverImageProcessor::default());
+impl PerceiverImageProcessor {
+    /// Reads `preprocessor_config.json`, or that file in a folder. A folder without one stands for
+    /// Hugging Face's defaults.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checkpoint`] for what is no JSON object, [`Error::Config`] for keys
+    /// that ask for something impossible or unknown.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let given = path.as_ref();
+        let path = if given.is_dir() {
+            let path = given.join("preprocessor_config.json");
+            if !path.exists() {
+                return Ok(Self::default());
+            }
+            path
+        } else {
+            given.to_path_buf()
+        };
+        let io = |e| Error::io("read", &path, e);
+        let mut text = String::new();
+        let file = crate::output::open_regular(&path)?;
+        file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
+        let origin = path.display().to_string();
+        if text.len() as u64 > MOST_BYTES {
+            return Err(no_object(&origin, format!("has more than {MOST_BYTES} bytes")));
         }
-        path
-    } else {
-        given.to_path_buf()
-    };
-    let io = |e| Error::io("read", &path, e);
-    let mut text = String::new();
-    let file = crate::output::open_regular(&path)?;
-    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
-    let origin = path.display().to_string();
-    if text.len() as u64 > MOST_BYTES {
-        return Err(no_object(&origin, format!("has more than {MOST_BYTES} bytes")));
+        Self::from_json(&text, &origin)
     }
-    from_json(&text, &origin)
+
+    /// Reads the text of a `preprocessor_config.json`; `origin` names it in errors. Missing keys
+    /// have Hugging Face's defaults.
+    ///
+    /// # Errors
+    /// As [`PerceiverImageProcessor::read`].
+    pub fn from_json(text: &str, origin: &str) -> Result<Self> {
+        let map = match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) => return Err(no_object(origin, "is JSON but no object".to_owned())),
+            Err(e) => return Err(no_object(origin, format!("is not JSON: {e}"))),
+        };
+        let keys = Keys { map: &map, origin };
+        let known = |key: &str| OBEYED.split(' ').chain(IDLE.split(' ')).any(|word| word == key);
+        if let Some(key) = map.keys().find(|key| !known(key)) {
+            let what = "is unknown, and might change the result";
+            return Err(keys.bad(key, what, "remove it if it does not"));
+        }
+        for key in ["image_processor_type", "feature_extractor_type"] {
+            if let Some(class) = map.get(key)
+                && !class.as_str().is_some_and(|c| CLASSES.contains(&c))
+            {
+                let hint = format!("the processor is {}", CLASSES[0]);
+                return Err(keys.bad(key, format!("is {class}"), hint));
+            }
+        }
+        if let Some(layout) = map.get("data_format")
+            && !layout.is_null()
+            && layout.as_str() != Some("channels_first")
+        {
+            let hint = "the models take \"channels_first\"";
+            return Err(keys.bad("data_format", format!("is {layout}"), hint));
+        }
+        let square = keys.flag("default_to_square", true)?;
+        let mut to = Self::default();
+        to.do_center_crop = keys.flag("do_center_crop", to.do_center_crop)?;
+        to.do_resize = keys.flag("do_resize", to.do_resize)?;
+        to.do_rescale = keys.flag("do_rescale", to.do_rescale)?;
+        to.do_normalize = keys.flag("do_normalize", to.do_normalize)?;
+        let sized = to.do_resize || to.do_center_crop;
+        if let Some(value) = keys.needed("size", sized)? {
+            to.size = keys.size("size", value, square)?;
+        }
+        if let Some(value) = keys.needed("crop_size", to.do_center_crop)? {
+            to.crop_size = keys.size("crop_size", value, true)?;
+        }
+        if let Some(value) = keys.needed("resample", to.do_resize)? {
+            to.resample = value.as_u64().and_then(Resampling::from_number).ok_or_else(|| {
+                keys.bad(
+                    "resample",
+                    format!("is {value}"),
+                    "Pillow's filters are 0 (nearest), 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 \
+                         (box) and 5 (Hamming)",
+                )
+            })?;
+        }
+        if let Some(value) = keys.needed("rescale_factor", to.do_rescale)? {
+            to.rescale_factor = keys.number("rescale_factor", value)?;
+        }
+        if let Some(value) = keys.needed("image_mean", to.do_normalize)? {
+            to.image_mean = keys.colours("image_mean", value)?;
+        }
+        if let Some(value) = keys.needed("image_std", to.do_normalize)? {
+            to.image_std = keys.colours("image_std", value)?;
+            // As f32, since that is what values are divided by.
+            if to.image_std.iter().any(|&d| d as f32 == 0.0) {
+                let hint = "values are divided by it: zero is impossible";
+                return Err(keys.bad("image_std", format!("is {value}"), hint));
+            }
+        }
+        Ok(to)
+    }
 }
 
 fn no_object(origin: &str, what: String) -> Error {
     Error::checkpoint(origin, what, "give the preprocessor_config.json of a Perceiver checkpoint")
-}
-
-/// As [`PerceiverImageProcessor::from_json`].
-pub(super) fn from_json(text: &str, origin: &str) -> Result<PerceiverImageProcessor> {
-    let map = match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => map,
-        Ok(_) => return Err(no_object(origin, "is JSON but no object".to_owned())),
-        Err(e) => return Err(no_object(origin, format!("is not JSON: {e}"))),
-    };
-    let keys = Keys { map: &map, origin };
-    if let Some(key) =
-        map.keys().find(|k| !OBEYED.contains(&k.as_str()) && !IDLE.contains(&k.as_str()))
-    {
-        return Err(keys.bad(
-            key,
-            "is unknown, and might change the result",
-            "remove it if it does not",
-        ));
-    }
-    for key in ["image_processor_type", "feature_extractor_type"] {
-        if let Some(class) = map.get(key)
-            && !class.as_str().is_some_and(|c| CLASSES.contains(&c))
-        {
-            return Err(keys.bad(
-                key,
-                format!("is {class}"),
-                format!("the processor is {}", CLASSES[0]),
-            ));
-        }
-    }
-    if let Some(layout) = map.get("data_format")
-        && !layout.is_null()
-        && layout.as_str() != Some("channels_first")
-    {
-        return Err(keys.bad(
-            "data_format",
-            format!("is {layout}"),
-            "the models take \"channels_first\"",
-        ));
-    }
-    let square = keys.flag("default_to_square", true)?;
-    let mut to = PerceiverImageProcessor::default();
-    to.do_center_crop = keys.flag("do_center_crop", to.do_center_crop)?;
-    to.do_resize = keys.flag("do_resize", to.do_resize)?;
-    to.do_rescale = keys.flag("do_rescale", to.do_rescale)?;
-    to.do_normalize = keys.flag("do_normalize", to.do_normalize)?;
-    let sized = to.do_resize || to.do_center_crop;
-    if let Some(value) = keys.needed("size", sized)? {
-        to.size = keys.size("size", value, square)?;
-    }
-    if let Some(value) = keys.needed("crop_size", to.do_center_crop)? {
-        to.crop_size = keys.size("crop_size", value, true)?;
-    }
-    if let Some(value) = keys.needed("resample", to.do_resize)? {
-        to.resample = value.as_u64().and_then(Resampling::from_number).ok_or_else(|| {
-            keys.bad(
-                "resample",
-                format!("is {value}"),
-                "Pillow's filters are 0 (nearest), 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 \
-                     (box) and 5 (Hamming)",
-            )
-        })?;
-    }
-    if let Some(value) = keys.needed("rescale_factor", to.do_rescale)? {
-        to.rescale_factor = keys.number("rescale_factor", value)?;
-    }
-    if let Some(value) = keys.needed("image_mean", to.do_normalize)? {
-        to.image_mean = keys.colours("image_mean", value)?;
-    }
-    if let Some(value) = keys.needed("image_std", to.do_normalize)? {
-        to.image_std = keys.colours("image_std", value)?;
-        // As f32, since that is what values are divided by.
-        if to.image_std.iter().any(|&d| d as f32 == 0.0) {
-            return Err(keys.bad(
-                "image_std",
-                format!("is {value}"),
-                "values are divided by it: zero is impossible",
-            ));
-        }
-    }
-    Ok(to)
 }
 
 /// The keys of a file, and what to call it.
@@ -223,18 +197,11 @@ impl<'f> Keys<'f> {
                 .ok_or_else(bad)
         };
         let (height, width) = match value {
-            Value::Object(map) => {
-                if map.len() != 2 {
-                    return Err(bad());
-                }
+            Value::Object(map) if map.len() == 2 => {
                 (side(map.get("height"))?, side(map.get("width"))?)
             }
-            Value::Array(sides) => {
-                if sides.len() != 2 {
-                    return Err(bad());
-                }
-                (side(sides.first())?, side(sides.get(1))?)
-            }
+            Value::Array(sides) if sides.len() == 2 => (side(sides.first())?, side(sides.get(1))?),
+            Value::Object(_) | Value::Array(_) => return Err(bad()),
             _ if !square => {
                 return Err(self.bad(
                     key,

@@ -171,6 +171,14 @@ const FULL: &str = "full.";
 /// Points up to which everything is decoded without being asked for.
 const FEW_POINTS: usize = 1 << 16;
 
+/// Tensors of `raw.text.N` and the like, by N.
+fn raw<'t>(inputs: &'t NamedTensors, prefix: &str) -> Vec<(usize, &'t Tensor)> {
+    let mut found: Vec<_> =
+        inputs.iter().filter_map(|(name, t)| Some((number(name, prefix)?, t))).collect();
+    found.sort_by_key(|t| t.0);
+    found
+}
+
 /// N of `raw.text.N` and the like.
 fn number(name: &str, prefix: &str) -> Option<usize> {
     name.strip_prefix(prefix)?.parse().ok()
@@ -178,19 +186,14 @@ fn number(name: &str, prefix: &str) -> Option<usize> {
 
 fn text(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
     let mut runs = Runs::new();
-    let mut texts: Vec<(usize, &Tensor)> =
-        inputs.iter().filter_map(|(name, t)| Some((number(name, "raw.text.")?, t))).collect();
-    texts.sort_by_key(|t| t.0);
+    let texts = raw(inputs, "raw.text.");
     if inputs.contains_key("input_ids") {
         let names = ["input_ids", "attention_mask"];
         let tensors = names.iter().filter_map(|n| Some(((*n).to_owned(), inputs.get(*n)?.clone())));
         runs.push(("", tensors.collect()));
     } else if inputs.contains_key("attention_mask") {
-        return Err(Error::input(
-            "attention_mask",
-            "comes without `input_ids`",
-            "both, or neither",
-        ));
+        let what = "comes without `input_ids`";
+        return Err(Error::input("attention_mask", what, "both, or neither"));
     } else if !texts.is_empty() {
         let rows = texts
             .into_iter()
@@ -215,9 +218,7 @@ fn pictures(
     processor: Option<&PerceiverImageProcessor>,
 ) -> Result<Runs> {
     let mut runs = Runs::new();
-    let mut raw: Vec<(usize, &Tensor)> =
-        inputs.iter().filter_map(|(name, t)| Some((number(name, "raw.image.")?, t))).collect();
-    raw.sort_by_key(|t| t.0);
+    let raw = raw(inputs, "raw.image.");
     let of = |pixels| NamedTensors::from([("pixel_values".to_owned(), pixels)]);
     if let Some(pixels) = inputs.get("pixel_values") {
         runs.push(("", of(pixels.clone())));

@@ -26,6 +26,7 @@ pub enum DType {
 
 impl DType {
     /// Bytes per element.
+    #[doc(hidden)]
     #[must_use]
     pub const fn size(self) -> usize {
         match self {

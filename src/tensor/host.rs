@@ -110,6 +110,7 @@ impl Tensor {
     }
 
     /// The elements, if they are 16-bit integers.
+    #[doc(hidden)]
     #[must_use]
     pub fn as_i16(&self) -> Option<&[i16]> {
         match &self.data {
@@ -119,6 +120,7 @@ impl Tensor {
     }
 
     /// The elements as bytes, or `None` for another type.
+    #[doc(hidden)]
     #[must_use]
     pub fn as_u8(&self) -> Option<&[u8]> {
         match &self.data {

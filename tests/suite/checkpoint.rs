@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use perceiver::checkpoint::{Checkpoint, TensorFile, read_tensors, write_tensors};
+use perceiver::checkpoint::{Checkpoint, read_tensors, write_tensors};
+use perceiver::internals::checkpoint::TensorFile;
 use perceiver::internals::weights::TensorSource;
 use perceiver::{Engine, Error, NamedTensors, PerceiverConfig, Tensor};
 use proptest::prelude::*;

@@ -3,7 +3,6 @@
 
 mod files;
 mod flow;
-mod flow_style;
 mod images;
 mod media;
 mod pictures;

@@ -13,32 +13,44 @@ pub(crate) struct Element {
     pub(crate) size: usize,
     /// The type here, if there is one.
     pub(crate) dtype: Option<DType>,
+    /// Numpy's short name.
+    numpy: Option<&'static str>,
+    /// Torch's storage of it.
+    storage: Option<&'static str>,
 }
 
-macro_rules! elements {
-    ($($constant:ident = $name:literal, $size:literal, $dtype:expr;)*) => {
-        $(pub(crate) const $constant: &Element = &Element { name: $name, size: $size, dtype: $dtype };)*
-    };
+impl Element {
+    const fn new(
+        name: &'static str,
+        size: usize,
+        dtype: Option<DType>,
+        numpy: Option<&'static str>,
+        storage: Option<&'static str>,
+    ) -> Self {
+        Element { name, size, dtype, numpy, storage }
+    }
 }
 
-elements! {
-    FLOAT64 = "float64", 8, Some(DType::F64);
-    FLOAT32 = "float32", 4, Some(DType::F32);
-    FLOAT16 = "float16", 2, Some(DType::F16);
-    BFLOAT16 = "bfloat16", 2, Some(DType::BF16);
-    INT64 = "int64", 8, Some(DType::I64);
-    INT32 = "int32", 4, Some(DType::I32);
-    INT16 = "int16", 2, Some(DType::I16);
-    INT8 = "int8", 1, None;
-    UINT8 = "uint8", 1, Some(DType::U8);
-    BOOL = "bool", 1, Some(DType::U8);
-    BYTES = "bytes", 1, Some(DType::U8);
-    UINT16 = "uint16", 2, None;
-    UINT32 = "uint32", 4, None;
-    UINT64 = "uint64", 8, None;
-    COMPLEX64 = "complex64", 8, None;
-    COMPLEX128 = "complex128", 16, None;
-}
+static ELEMENTS: [Element; 15] = [
+    Element::new("float64", 8, Some(DType::F64), Some("f8"), Some("DoubleStorage")),
+    Element::new("float32", 4, Some(DType::F32), Some("f4"), Some("FloatStorage")),
+    Element::new("float16", 2, Some(DType::F16), Some("f2"), Some("HalfStorage")),
+    Element::new("bfloat16", 2, Some(DType::BF16), None, Some("BFloat16Storage")),
+    Element::new("int64", 8, Some(DType::I64), Some("i8"), Some("LongStorage")),
+    Element::new("int32", 4, Some(DType::I32), Some("i4"), Some("IntStorage")),
+    Element::new("int16", 2, Some(DType::I16), Some("i2"), Some("ShortStorage")),
+    Element::new("int8", 1, None, Some("i1"), Some("CharStorage")),
+    Element::new("uint8", 1, Some(DType::U8), Some("u1"), Some("ByteStorage")),
+    Element::new("bool", 1, Some(DType::U8), Some("b1"), Some("BoolStorage")),
+    Element::new("uint16", 2, None, Some("u2"), None),
+    Element::new("uint32", 4, None, Some("u4"), None),
+    Element::new("uint64", 8, None, Some("u8"), None),
+    Element::new("complex64", 8, None, Some("c8"), Some("ComplexFloatStorage")),
+    Element::new("complex128", 16, None, Some("c16"), Some("ComplexDoubleStorage")),
+];
+
+/// What an untyped storage holds.
+static BYTES: Element = Element::new("bytes", 1, Some(DType::U8), None, None);
 
 /// What an allowed name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +96,7 @@ pub(super) fn allowed(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
         ("torch._utils", "_rebuild_parameter_with_state") => Global::RebuildParameterWithState,
         ("torch", "Size") => Global::Size,
-        ("torch" | "torch.storage", "UntypedStorage") => Global::Storage(BYTES),
+        ("torch" | "torch.storage", "UntypedStorage") => Global::Storage(&BYTES),
         ("torch", name) => return torch(name),
         ("numpy", "ndarray") => Global::NdArray,
         ("numpy", "dtype") => Global::ArrayType,
@@ -97,49 +109,11 @@ pub(super) fn allowed(module: &str, name: &str) -> Option<Global> {
 
 /// Storages and element types of torch.
 fn torch(name: &str) -> Option<Global> {
-    let storage = match name {
-        "DoubleStorage" => FLOAT64,
-        "FloatStorage" => FLOAT32,
-        "HalfStorage" => FLOAT16,
-        "BFloat16Storage" => BFLOAT16,
-        "LongStorage" => INT64,
-        "IntStorage" => INT32,
-        "ShortStorage" => INT16,
-        "CharStorage" => INT8,
-        "ByteStorage" => UINT8,
-        "BoolStorage" => BOOL,
-        "ComplexFloatStorage" => COMPLEX64,
-        "ComplexDoubleStorage" => COMPLEX128,
-        _ => return element(name).map(Global::ElementType),
-    };
-    Some(Global::Storage(storage))
-}
-
-fn element(name: &str) -> Option<&'static Element> {
-    let all = [
-        FLOAT64, FLOAT32, FLOAT16, BFLOAT16, INT64, INT32, INT16, INT8, UINT8, BOOL, UINT16,
-        UINT32, UINT64, COMPLEX64, COMPLEX128,
-    ];
-    all.into_iter().find(|e| e.name == name)
+    let storage = ELEMENTS.iter().find(|e| e.storage == Some(name)).map(Global::Storage);
+    storage.or_else(|| ELEMENTS.iter().find(|e| e.name == name).map(Global::ElementType))
 }
 
 /// The element type that numpy's short name stands for.
 pub(super) fn of_numpy(code: &str) -> Option<&'static Element> {
-    Some(match code {
-        "f8" => FLOAT64,
-        "f4" => FLOAT32,
-        "f2" => FLOAT16,
-        "i8" => INT64,
-        "i4" => INT32,
-        "i2" => INT16,
-        "i1" => INT8,
-        "u1" => UINT8,
-        "b1" => BOOL,
-        "u2" => UINT16,
-        "u4" => UINT32,
-        "u8" => UINT64,
-        "c8" => COMPLEX64,
-        "c16" => COMPLEX128,
-        _ => return None,
-    })
+    ELEMENTS.iter().find(|e| e.numpy == Some(code))
 }

@@ -113,6 +113,7 @@ impl InputShape {
     ///
     /// # Errors
     /// [`Error::Input`] when the shape has too many elements.
+    #[doc(hidden)]
     pub fn sample(&self, batch: usize, seed: u64) -> Result<Tensor> {
         let (mut shape, shared) = self.kind.shape();
         if !shared {

@@ -137,6 +137,7 @@ fn one() -> u32 {
 
 impl OutputLinear {
     /// Tensors `NAME.weight` and `NAME.bias`.
+    #[doc(hidden)]
     #[must_use]
     pub fn plain(label: &str, stage: Stage, name: &str, input: usize, out: usize) -> Self {
         OutputLinear {
@@ -160,6 +161,7 @@ impl DecoderBlueprint {
 
 impl Blueprint {
     /// The rows that a head asks with.
+    #[doc(hidden)]
     #[must_use]
     pub fn queries<'a>(&'a self, head: &'a Head) -> &'a Modality {
         match &head.queries {
@@ -168,23 +170,8 @@ impl Blueprint {
         }
     }
 
-    /// The paper's cost [M + O + LN]·N·F (section 3.1) of one item with F the latent channels, two
-    /// operations each.
-    #[must_use]
-    pub fn formula_flops(&self) -> u64 {
-        let [inputs, outputs] = self.elements().map(|n| n as u64);
-        let (n, f) = (self.latents.rows as u64, self.latents.channels as u64);
-        let (mut crosses, mut layers) = (0, 0);
-        for step in &self.steps {
-            match step {
-                Step::Cross(_) => crosses += 1,
-                Step::Tower { layers: all, times } => layers += (all.len() * times) as u64,
-            }
-        }
-        2 * (crosses * inputs + outputs + layers * n) * n * f
-    }
-
     /// Input rows M and output rows O of one item.
+    #[doc(hidden)]
     #[must_use]
     pub fn elements(&self) -> [usize; 2] {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);

@@ -110,6 +110,7 @@ pub enum Content {
 
 impl Content {
     /// The input that it reads, if it reads one.
+    #[doc(hidden)]
     #[must_use]
     pub fn input(&self) -> Option<&str> {
         match self {
@@ -122,6 +123,7 @@ impl Content {
     }
 
     /// Columns.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         match self {
@@ -171,6 +173,7 @@ pub enum Positions {
 
 impl Positions {
     /// Columns.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         match self {
@@ -261,12 +264,19 @@ impl Modality {
     /// -1 to 1, frequencies up to half of each axis' length (paper, appendix D).
     #[must_use]
     pub fn fourier(self, axes: &[usize], bands: usize) -> Self {
-        self.fourier_with(FourierPositions {
-            axes: axes.to_vec(),
-            max_resolution: axes.to_vec(),
-            bands,
-            spacing: Spacing::Ends,
-        })
+        self.fourier_of(axes, axes, bands, Spacing::Ends)
+    }
+
+    /// With Fourier features on a grid, frequencies up to half of `resolution`.
+    pub(in crate::perceiver) fn fourier_of(
+        self,
+        axes: &[usize],
+        resolution: &[usize],
+        bands: usize,
+        spacing: Spacing,
+    ) -> Self {
+        let (axes, max_resolution) = (axes.to_vec(), resolution.to_vec());
+        self.fourier_with(FourierPositions { axes, max_resolution, bands, spacing })
     }
 
     /// With Fourier features of any kind.
@@ -358,6 +368,7 @@ impl Modality {
     }
 
     /// Columns of a row.
+    #[doc(hidden)]
     #[must_use]
     pub fn channels(&self) -> usize {
         let constant: usize = self.constant.iter().map(|(_, n)| n).sum();
@@ -383,6 +394,7 @@ impl Modality {
 
 /// Height and width of the features of [`Modality::convolution`]; 0 for pictures that are too small or
 /// too large to have any.
+#[doc(hidden)]
 #[must_use]
 pub fn feature_grid(image: [usize; 2]) -> [usize; 2] {
     if image.iter().any(|side| !PICTURE_SIDES.contains(side)) {

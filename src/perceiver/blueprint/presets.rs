@@ -4,9 +4,7 @@
 //! same form can be trained. Papers: Perceiver (Jaegle et al., 2021) and Perceiver IO (Jaegle et al.,
 //! 2022). The example `paper_models` writes any of them as a folder for `perceiver run`.
 
-use super::{
-    Blueprint, FourierPositions, Modality, Output, PerceiverBuilder, Spacing, feature_grid,
-};
+use super::{Blueprint, Modality, Output, PerceiverBuilder, Spacing, feature_grid};
 use crate::error::Result;
 
 /// Latents and tower of a preset.
@@ -139,13 +137,8 @@ pub fn audio_set(
                 Some(0) => samples / patch,
                 _ => 0,
             };
-            let positions = FourierPositions {
-                axes: vec![rows],
-                max_resolution: vec![samples],
-                bands: 192,
-                spacing: Spacing::Ends,
-            };
-            Modality::given("audio", rows, patch).fourier_with(positions)
+            let audio = Modality::given("audio", rows, patch);
+            audio.fourier_of(&[rows], &[samples], 192, Spacing::Ends)
         }
         Sound::Mel { frames, bands } => {
             Modality::given("audio", frames.saturating_mul(bands), 1).fourier(&[frames, bands], 192)

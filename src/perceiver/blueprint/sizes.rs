@@ -14,11 +14,13 @@ pub(super) const MOST_VARYING: usize = 8;
 
 /// Sizes of a blueprint's varying arrays, in the order of inputs and then of heads: rows, or the axes
 /// of their grid, or height and width of a picture. Zeros stand for what the blueprint says.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RowSizes(pub [[u32; 3]; MOST_VARYING]);
 
 impl RowSizes {
     /// Whether every array is as the blueprint says.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == RowSizes::default()
@@ -40,6 +42,7 @@ impl Blueprint {
     ///
     /// # Errors
     /// [`Error::Input`] for rows of a grid that come without its axes.
+    #[doc(hidden)]
     pub fn row_sizes(&self, inputs: &NamedTensors) -> Result<RowSizes> {
         let mut sizes = RowSizes::default();
         let varying = self.arrays().filter(|a| a.varies);
@@ -51,6 +54,7 @@ impl Blueprint {
 
     /// The same model for arrays of these sizes. It may not hold together:
     /// [`Blueprint::validate`] says so.
+    #[doc(hidden)]
     #[must_use]
     pub fn fitted(&self, sizes: &RowSizes) -> Blueprint {
         let mut fitted = self.clone();

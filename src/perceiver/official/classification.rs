@@ -24,27 +24,16 @@ pub(super) fn blueprint(config: &PerceiverConfig, rows: Modality) -> Blueprint {
     let query = Modality::bare("class", 1)
         .with_content(Content::Learned { tensor: name.to_owned(), channels });
     let last = "perceiver.decoder.decoder.final_layer";
-    Blueprint {
-        latents: stack::latents(config),
-        channels: config.input_channels(),
-        inputs: vec![rows],
-        steps: stack::steps(config),
-        decoders: vec![DecoderBlueprint {
-            layer: stack::decoder_layer(config, true),
-            heads: vec![Head {
-                output: "logits".to_owned(),
-                queries: QuerySource::Array(Box::new(query)),
-                layers: vec![OutputLinear::plain(
-                    "classes",
-                    Stage::Decode,
-                    last,
-                    channels,
-                    classes,
-                )],
-                shape: vec![classes],
-                upsample: None,
-            }],
+    let decoder = DecoderBlueprint {
+        layer: stack::decoder_layer(config, true),
+        heads: vec![Head {
+            output: "logits".to_owned(),
+            queries: QuerySource::Array(Box::new(query)),
+            layers: vec![OutputLinear::plain("classes", Stage::Decode, last, channels, classes)],
             shape: vec![classes],
+            upsample: None,
         }],
-    }
+        shape: vec![classes],
+    };
+    stack::blueprint(config, vec![rows], decoder)
 }

@@ -42,8 +42,6 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         layer: format!("{}.convnet", pictures::PREFIX),
         out: FEATURES,
     };
-    let rows = Modality::bare("feature", grid.iter().product())
-        .with_content(content)
-        .fourier_with(pictures::fourier(grid, RESOLUTION));
-    classification::blueprint(config, rows)
+    let rows = Modality::bare("feature", grid.iter().product()).with_content(content);
+    classification::blueprint(config, pictures::fourier(rows, grid, RESOLUTION))
 }

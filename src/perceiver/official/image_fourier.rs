@@ -17,10 +17,9 @@ pub(super) const CLASS: Class = Class {
     usual_sizes: |_| pictures::sizes([RESOLUTION; 2]),
     blueprint: |config, sizes| {
         let [height, width] = sizes.image;
-        let rows = Modality::bare("pixel", height * width)
-            .with_input("pixel_values", pictures::COLOURS)
-            .fourier_with(pictures::fourier(sizes.image, RESOLUTION));
-        classification::blueprint(config, rows)
+        let rows =
+            Modality::bare("pixel", height * width).with_input("pixel_values", pictures::COLOURS);
+        classification::blueprint(config, pictures::fourier(rows, sizes.image, RESOLUTION))
     },
     inputs: |_, inputs, _| {
         let most = pictures::LONGEST_SIDE;

@@ -60,21 +60,16 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         bias: "embedding_decoder.bias".to_owned(),
         ..OutputLinear::plain("logits", Stage::Postprocess, "", channels, config.vocab_size)
     };
-    Blueprint {
-        latents: stack::latents(config),
-        channels,
-        inputs: vec![text::modality(config, sizes.length)],
-        steps: stack::steps(config),
-        decoders: vec![DecoderBlueprint {
-            layer,
-            heads: vec![Head {
-                output: "logits".to_owned(),
-                queries: QuerySource::Array(Box::new(queries)),
-                layers: vec![logits],
-                shape: vec![outputs, config.vocab_size],
-                upsample: None,
-            }],
-            shape: vec![outputs, channels],
+    let decoder = DecoderBlueprint {
+        layer,
+        heads: vec![Head {
+            output: "logits".to_owned(),
+            queries: QuerySource::Array(Box::new(queries)),
+            layers: vec![logits],
+            shape: vec![outputs, config.vocab_size],
+            upsample: None,
         }],
-    }
+        shape: vec![outputs, channels],
+    };
+    stack::blueprint(config, vec![text::modality(config, sizes.length)], decoder)
 }

@@ -137,8 +137,7 @@ impl Architecture {
     }
 
     /// Whether texts come in.
-    #[must_use]
-    pub const fn is_text(self) -> bool {
+    pub(crate) const fn is_text(self) -> bool {
         matches!(self.class().item, Item::Text)
     }
 

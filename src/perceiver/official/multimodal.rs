@@ -6,7 +6,7 @@
 
 use super::{Arrays, Class, Item, Misfit, stack};
 use crate::error::{Error, Result};
-use crate::graph::{FourierPositions, Spacing, Stage};
+use crate::graph::{Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named, whole_numbers, wrong_shape};
 use crate::perceiver::blueprint::{
@@ -108,7 +108,6 @@ fn usual_sizes(c: &PerceiverConfig) -> Sizes {
 /// `points.audio` and `points.image` `[1, points, 1]`. Outputs `logits.audio`, `logits.image` and
 /// `logits.label`.
 fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
-    let channels = config.input_channels();
     let queries = queries(config, sizes);
     let rows: usize = queries.iter().map(|q| q.count).sum();
     let (query_channels, hidden) = (config.query_channels(), config.output_num_channels);
@@ -135,17 +134,12 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
             upsample: None,
         }
     });
-    Blueprint {
-        latents: stack::latents(config),
-        channels,
-        inputs: inputs_of(config, channels).to_vec(),
-        steps: stack::steps(config),
-        decoders: vec![DecoderBlueprint {
-            layer: stack::decoder_layer(config, false),
-            heads: heads.collect(),
-            shape: vec![rows, hidden],
-        }],
-    }
+    let decoder = DecoderBlueprint {
+        layer: stack::decoder_layer(config, false),
+        heads: heads.collect(),
+        shape: vec![rows, hidden],
+    };
+    stack::blueprint(config, inputs_of(config, config.input_channels()).to_vec(), decoder)
 }
 
 /// Rows of the three modalities, in the order of their names.
@@ -155,22 +149,12 @@ fn inputs_of(config: &PerceiverConfig, channels: usize) -> [Modality; 3] {
     let patch = config.samples_per_patch;
     let audio = Modality::bare("audio", patches)
         .with_input("audio", patch)
-        .fourier_with(FourierPositions {
-            axes: vec![patches],
-            max_resolution: vec![samples(config)],
-            bands: AUDIO_BANDS,
-            spacing: Spacing::Ends,
-        })
+        .fourier_of(&[patches], &[samples(config)], AUDIO_BANDS, Spacing::Ends)
         .with_constant(&format!("{PREFIX}.padding.audio"), channels - patch - AUDIO_FEATURES);
     let grid = video_grid(config);
     let image = Modality::bare("image", grid.iter().product())
         .with_input("image", VIDEO_PATCH)
-        .fourier_with(FourierPositions {
-            axes: grid.to_vec(),
-            max_resolution: grid.to_vec(),
-            bands: VIDEO_BANDS,
-            spacing: Spacing::Ends,
-        })
+        .fourier(&grid, VIDEO_BANDS)
         .with_constant(&format!("{PREFIX}.padding.image"), channels - VIDEO_PATCH - VIDEO_FEATURES);
     let label = Modality::bare("label", 1).with_constant(&format!("{PREFIX}.mask.label"), channels);
     [audio, image, label]
@@ -182,21 +166,11 @@ fn queries(config: &PerceiverConfig, sizes: &Sizes) -> [Modality; 3] {
     let channels = config.query_channels();
     let [audio, image] = sizes.points;
     let mut audio = Modality::bare("audio", audio)
-        .fourier_with(FourierPositions {
-            axes: vec![config.audio_patches()],
-            max_resolution: vec![samples(config)],
-            bands: AUDIO_BANDS,
-            spacing: Spacing::Cells,
-        })
+        .fourier_of(&[config.audio_patches()], &[samples(config)], AUDIO_BANDS, Spacing::Cells)
         .with_constant(&format!("{PREFIX}.padding.audio"), channels - AUDIO_FEATURES);
     audio.points = Some("points.audio".to_owned());
     let mut image = Modality::bare("image", image)
-        .fourier_with(FourierPositions {
-            axes: config.output_shape[1..].to_vec(),
-            max_resolution: video_grid(config).to_vec(),
-            bands: VIDEO_BANDS,
-            spacing: Spacing::Cells,
-        })
+        .fourier_of(&config.output_shape[1..], &video_grid(config), VIDEO_BANDS, Spacing::Cells)
         .with_constant(&format!("{PREFIX}.padding.image"), channels - VIDEO_FEATURES);
     image.points = Some("points.image".to_owned());
     let trainable = config.label_trainable_num_channels;

@@ -3,7 +3,7 @@
 
 use super::{Class, Item, LONGEST_SIDE, stack};
 use crate::error::Result;
-use crate::graph::{FourierPositions, Spacing, Stage};
+use crate::graph::{Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows, wrong_shape};
 use crate::perceiver::blueprint::{
@@ -56,36 +56,26 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         out: CONTENT,
         unit_window: false,
     };
-    let rows = Modality::bare(FRAME, height * width).with_content(content).fourier_with(
-        FourierPositions {
-            axes: vec![height, width],
-            max_resolution: config.train_size.to_vec(),
-            bands: BANDS,
-            spacing: Spacing::Ends,
-        },
-    );
+    let rows = Modality::bare(FRAME, height * width).with_content(content);
+    let rows = rows.fourier_of(&[height, width], &config.train_size, BANDS, Spacing::Ends);
     let last = "perceiver.decoder.decoder.final_layer";
     let shape = vec![height, width, 2];
-    Blueprint {
-        latents: stack::latents(config),
-        channels: CHANNELS,
-        inputs: vec![rows],
-        steps: stack::steps(config),
-        decoders: vec![DecoderBlueprint {
-            layer: stack::decoder_layer(config, false),
-            heads: vec![Head {
-                output: "logits".to_owned(),
-                queries: QuerySource::Input(0),
-                layers: vec![OutputLinear {
-                    divisor: RESCALE,
-                    ..OutputLinear::plain("flow", Stage::Decode, last, CHANNELS, 2)
-                }],
-                shape: shape.clone(),
-                upsample: None,
-            }],
-            shape,
+    let flow = OutputLinear {
+        divisor: RESCALE,
+        ..OutputLinear::plain("flow", Stage::Decode, last, CHANNELS, 2)
+    };
+    let decoder = DecoderBlueprint {
+        layer: stack::decoder_layer(config, false),
+        heads: vec![Head {
+            output: "logits".to_owned(),
+            queries: QuerySource::Input(0),
+            layers: vec![flow],
+            shape: shape.clone(),
+            upsample: None,
         }],
-    }
+        shape,
+    };
+    stack::blueprint(config, vec![rows], decoder)
 }
 
 /// Height and width of the frames that these sizes mean.

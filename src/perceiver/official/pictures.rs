@@ -1,8 +1,9 @@
 //! What the three classes of image classifiers share.
 
 use crate::error::Result;
-use crate::graph::{FourierPositions, Spacing};
+use crate::graph::Spacing;
 use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows, wrong_shape};
+use crate::perceiver::blueprint::Modality;
 use crate::perceiver::request::Sizes;
 use crate::tensor::NamedTensors;
 
@@ -17,14 +18,9 @@ pub(super) const FEATURES: usize = 2 * (1 + 2 * BANDS);
 /// Sides beyond this have no use and would overflow sizes.
 pub(crate) const LONGEST_SIDE: usize = 1 << 14;
 
-/// Fourier features on a grid, with the frequencies of a square of side `resolution`.
-pub(super) fn fourier(grid: [usize; 2], resolution: usize) -> FourierPositions {
-    FourierPositions {
-        axes: grid.to_vec(),
-        max_resolution: vec![resolution; 2],
-        bands: BANDS,
-        spacing: Spacing::Ends,
-    }
+/// Rows with Fourier features on a grid, with the frequencies of a square of side `resolution`.
+pub(super) fn fourier(rows: Modality, grid: [usize; 2], resolution: usize) -> Modality {
+    rows.fourier_of(&grid, &[resolution; 2], BANDS, Spacing::Ends)
 }
 
 pub(super) fn sizes(image: [usize; 2]) -> Sizes {

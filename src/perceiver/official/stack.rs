@@ -1,22 +1,27 @@
 //! The parts that every published class shares: latents, encoder layer, tower and decoder layer.
 
 use crate::graph::Stage;
-use crate::perceiver::blueprint::{LatentArray, Step};
+use crate::perceiver::blueprint::{Blueprint, DecoderBlueprint, LatentArray, Modality, Step};
 use crate::perceiver::config::PerceiverConfig;
 use crate::perceiver::layer::AttentionLayer;
 
-/// The learned latents.
-pub(super) fn latents(c: &PerceiverConfig) -> LatentArray {
-    LatentArray {
-        tensor: "perceiver.embeddings.latents".to_owned(),
-        rows: c.num_latents,
-        channels: c.d_latents,
+/// A model that reads these rows once, with the latents and the tower that the configuration gives.
+pub(super) fn blueprint(
+    c: &PerceiverConfig,
+    inputs: Vec<Modality>,
+    decoder: DecoderBlueprint,
+) -> Blueprint {
+    let tensor = "perceiver.embeddings.latents".to_owned();
+    Blueprint {
+        latents: LatentArray { tensor, rows: c.num_latents, channels: c.d_latents },
+        channels: c.input_channels(),
+        inputs,
+        steps: vec![
+            Step::Cross(cross_layer(c)),
+            Step::Tower { layers: self_layers(c), times: c.num_blocks },
+        ],
+        decoders: vec![decoder],
     }
-}
-
-/// Encode, then process.
-pub(super) fn steps(c: &PerceiverConfig) -> Vec<Step> {
-    vec![Step::Cross(cross_layer(c)), Step::Tower { layers: self_layers(c), times: c.num_blocks }]
 }
 
 fn cross_layer(c: &PerceiverConfig) -> AttentionLayer {
@@ -48,11 +53,10 @@ fn self_layers(c: &PerceiverConfig) -> Vec<AttentionLayer> {
             heads: c.num_self_attention_heads,
             qk,
             v,
-            q_width: c.d_latents,
             kv_width: c.d_latents,
             widening: c.self_attention_widening_factor,
             residual: true,
-            activation: c.hidden_act,
+            ..cross_layer(c)
         })
         .collect()
 }

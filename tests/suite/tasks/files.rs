@@ -1,7 +1,8 @@
 //! Flow as colours and `.flo` files: known values, round trips, damaged files.
 
 use perceiver::Error;
-use perceiver::tasks::{FlowField, flow_file, flow_picture};
+use perceiver::internals::tasks::flow_file;
+use perceiver::tasks::FlowField;
 use proptest::prelude::*;
 
 use super::message;
@@ -68,7 +69,7 @@ fn colours_are_those_of_the_middlebury_wheel() {
         [45, 191, 0],
     ];
     for (longest, wanted) in [(None, to_longest), (Some(4.0), to_four)] {
-        let picture = flow_picture::picture(&field(), longest).unwrap();
+        let picture = field().picture(longest).unwrap();
         assert_eq!((picture.width(), picture.height()), (8, 2));
         let found: Vec<&[u8]> = picture.rgb().chunks_exact(3).collect();
         assert_eq!(found, wanted, "{longest:?}");
@@ -79,12 +80,12 @@ fn colours_are_those_of_the_middlebury_wheel() {
 fn unknown_vectors_are_black_and_no_motion_is_white() {
     let vectors = vec![[f32::NAN, 0.0], [0.0, f32::INFINITY], [1e10, 0.0], [0.0, 0.0], [1.0, 0.0]];
     let unknown = FlowField::new(5, 1, vectors).unwrap();
-    let picture = flow_picture::picture(&unknown, None).unwrap();
+    let picture = unknown.picture(None).unwrap();
     assert_eq!(picture.rgb()[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255]);
     assert_eq!(picture.pixel(4, 0), Some([255, 0, 0]));
     let still = FlowField::new(1, 1, vec![[0.0; 2]]).unwrap();
     for longest in [None, Some(0.0), Some(-1.0), Some(f32::NAN)] {
-        let picture = flow_picture::picture(&still, longest).unwrap();
+        let picture = still.picture(longest).unwrap();
         assert_eq!(picture.rgb(), [255; 3], "{longest:?}");
     }
 }
@@ -105,8 +106,8 @@ fn flo_files_round_trip_and_replace_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flow.flo");
     std::fs::write(&path, "something else").unwrap();
-    flow_file::write(&path, &field()).unwrap();
-    assert_eq!(flow_file::read(&path).unwrap(), field());
+    field().write(&path).unwrap();
+    assert_eq!(FlowField::read(&path).unwrap(), field());
     // Nothing but the file is left.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     #[cfg(unix)]
@@ -145,7 +146,7 @@ fn damaged_flo_files_are_refused() {
     for (bytes, what) in cases {
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(
-            message(flow_file::read(&path)),
+            message(FlowField::read(&path)),
             format!(
                 "{}: {what}; a .flo file (Middlebury) is expected; was it copied or downloaded \
                  completely?",
@@ -163,19 +164,19 @@ fn damaged_flo_files_are_refused() {
 fn files_that_are_not_there_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing").join("flow.flo");
-    let read = message(flow_file::read(&missing));
+    let read = message(FlowField::read(&missing));
     assert!(read.starts_with(&format!("cannot read {}: ", missing.display())), "{read}");
-    let write = message(flow_file::write(&missing, &field()));
+    let write = message(field().write(&missing));
     let parent = missing.parent().unwrap();
     let wanted = format!("cannot create a file in {}: ", parent.display());
     assert!(write.starts_with(&wanted), "{write}");
     // The name is taken by a folder: nothing is left behind.
     let taken = folder.path().join("taken");
     std::fs::create_dir(&taken).unwrap();
-    let write = message(flow_file::write(&taken, &field()));
+    let write = message(field().write(&taken));
     assert!(write.starts_with(&format!("cannot create {}: ", taken.display())), "{write}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    assert!(matches!(flow_file::read(&taken), Err(Error::Io { .. } | Error::Media { .. })));
+    assert!(matches!(FlowField::read(&taken), Err(Error::Io { .. } | Error::Media { .. })));
 }
 
 proptest! {
@@ -213,7 +214,7 @@ proptest! {
     #[test]
     fn any_vector_has_a_colour(x in any::<f32>(), y in any::<f32>(), longest in any::<f32>()) {
         let field = FlowField::new(1, 1, vec![[x, y]]).unwrap();
-        prop_assert!(flow_picture::picture(&field, Some(longest)).is_ok());
-        prop_assert!(flow_picture::picture(&field, None).is_ok());
+        prop_assert!(field.picture(Some(longest)).is_ok());
+        prop_assert!(field.picture(None).is_ok());
     }
 }

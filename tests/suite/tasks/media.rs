@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use perceiver::internals::media::gif;
 use perceiver::internals::media::natural;
 use perceiver::internals::media::y4m;
 use perceiver::internals::media::{Chroma, Range};
-use perceiver::media::{Frame, Frames, gif, picture, wav};
+use perceiver::media::{Frame, Frames, picture, wav};
 use perceiver::{Error, Result};
 use proptest::prelude::*;
 

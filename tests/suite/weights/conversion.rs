@@ -7,7 +7,8 @@ use half::{bf16, f16};
 use perceiver::checkpoint::ConvertOptions;
 use perceiver::checkpoint::FloatType;
 use perceiver::checkpoint::convert;
-use perceiver::checkpoint::{TensorFile, read_tensors};
+use perceiver::checkpoint::read_tensors;
+use perceiver::internals::checkpoint::TensorFile;
 use perceiver::{DType, Engine, NamedTensors, Tensor};
 
 use super::{cases, folder, golden, refusal, write, writer};

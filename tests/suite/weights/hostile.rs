@@ -1,6 +1,7 @@
 //! Files made to harm: each is refused with a message that names what it asks for.
 
-use perceiver::checkpoint::{TensorFile, read_tensors};
+use perceiver::checkpoint::read_tensors;
+use perceiver::internals::checkpoint::TensorFile;
 
 use super::writer::{Entry, Pickle, archive, torch};
 use super::{folder, refusal, write};

@@ -1,6 +1,7 @@
 //! Files that torch and numpy themselves wrote (`tools/reference/weights_files.py`).
 
-use perceiver::checkpoint::{TensorFile, WeightFormat, read_tensors};
+use perceiver::checkpoint::{WeightFormat, read_tensors};
+use perceiver::internals::checkpoint::TensorFile;
 
 use super::{fixture, refusal};
 

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use perceiver::internals::gpu;
+use perceiver::internals::model::DEVICE_VARIABLE;
 use perceiver::internals::perceiver::{Request, build};
-use perceiver::{
-    Architecture, DEVICE_VARIABLE, DeviceChoice, Engine, PerceiverConfig, Result, Sizes,
-};
+use perceiver::{Architecture, DeviceChoice, Engine, PerceiverConfig, Result, Sizes};
 use perceiver_cli::study::{Place, Trial};
 
 /// The models, as published (`docs/performance.md` has the sizes of their inputs).

@@ -17,7 +17,8 @@ use criterion::{
     criterion_group, criterion_main,
 };
 use perceiver::internals::gpu;
-use perceiver::{DEVICE_VARIABLE, DeviceChoice, Engine};
+use perceiver::internals::model::DEVICE_VARIABLE;
+use perceiver::{DeviceChoice, Engine};
 use perceiver_cli::study::{Place, Series, Trial, Widths, exponent};
 
 /// The adapter that `PERCEIVER_DEVICE` names, else the best one, a software one if there is no

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use perceiver::internals::media::gif;
 use perceiver::internals::media::y4m;
+use perceiver::internals::output::whole_folder;
 use perceiver::media::wav::{self, SampleKind, Sound};
-use perceiver::media::write_folder;
-use perceiver::media::{Frames, NamedFrame, gif, picture};
+use perceiver::media::{Frames, NamedFrame, picture};
 use perceiver::tasks::SAMPLE_RATE;
 use perceiver::tasks::{Autoencoder, Reconstruction};
 use perceiver::{Error, Result};
@@ -251,7 +252,7 @@ fn write(
 ) -> Result<()> {
     let first_time = clip.first().and_then(|f| f.time);
     match target {
-        Target::Folder => write_folder(path, |folder| {
+        Target::Folder => whole_folder(path, |folder| {
             for (index, frame) in found.frames.iter().enumerate() {
                 picture::write_png(folder.join(format!("{:06}.png", index + 1)), frame)?;
             }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use perceiver::checkpoint::Checkpoint;
-use perceiver::hub::{Hub, KNOWN};
+use perceiver::hub::Hub;
 use perceiver::{Architecture, Result};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::known::KNOWN;
 use crate::{Outcome, models, show};
 
 /// What models there are.

@@ -5,9 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use perceiver::media::{Frame, picture};
-use perceiver::tasks::{
-    FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow, flow_picture,
-};
+use perceiver::tasks::{FillMask, FillOptions, Filling, FlowField, FlowOptions, OpticalFlow};
 use perceiver::{Error, Model, Result, RunOptions};
 use serde_json::json;
 
@@ -102,8 +100,8 @@ fn pictures(
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     // The same scale for both, so that equal colours are equal motions.
     let longest = truth.vectors().iter().map(|[x, y]| x.hypot(*y)).fold(0.1, f32::max);
-    let flow = flow_picture::picture(field, Some(longest))?;
-    let truth = flow_picture::picture(truth, Some(longest))?;
+    let flow = field.picture(Some(longest))?;
+    let truth = truth.picture(Some(longest))?;
     let all = Frame::side_by_side(&[first, second, &flow, &truth])?;
     let mut files = Vec::new();
     for (name, frame) in [

@@ -3,7 +3,7 @@
 use clap::Args;
 use perceiver::internals::gpu;
 use perceiver::internals::gpu::{Adapter, CachePlace, Tuning};
-use perceiver::{DEVICE_VARIABLE, automatic};
+use perceiver::internals::model::{DEVICE_VARIABLE, automatic};
 use serde_json::json;
 
 use crate::{Outcome, show};

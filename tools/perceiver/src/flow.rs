@@ -4,10 +4,12 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 
 use clap::Args;
+use perceiver::internals::media::gif;
 use perceiver::internals::media::y4m;
-use perceiver::media::{Frames, NamedFrame, gif, picture};
-use perceiver::media::{Pairs, write_folder};
-use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow, flow_file};
+use perceiver::internals::output::whole_folder;
+use perceiver::media::Pairs;
+use perceiver::media::{Frames, NamedFrame, picture};
+use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow};
 use perceiver::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
@@ -199,7 +201,7 @@ impl Flows<'_> {
                 let flow = self.compute(first, second)?;
                 write(*format, out, look, &flow)
             }
-            Target::Folder(format) => write_folder(out, |folder| {
+            Target::Folder(format) => whole_folder(out, |folder| {
                 while let Some(flow) = self.next() {
                     let name = format!("{:06}.{}", self.reports.len(), format.ending());
                     write(*format, &folder.join(name), look, &flow?)?;
@@ -237,6 +239,6 @@ fn write(format: Format, path: &std::path::Path, look: &Look, flow: &Flow) -> Re
             let (first, second) = (&flow.first.frame, &flow.second.frame);
             picture::write_png(path, &look.draw(first, second, &flow.field)?)
         }
-        Format::Flo => flow_file::write(path, &flow.field),
+        Format::Flo => flow.field.write(path),
     }
 }

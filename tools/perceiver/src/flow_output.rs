@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use perceiver::internals::tasks::flow_style;
 use perceiver::media::Frame;
-use perceiver::tasks::{FlowField, flow_picture};
+use perceiver::tasks::FlowField;
 use perceiver::{Error, Result};
+use perceiver_cli::flow_style;
 
 /// Files of one pair.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,7 +117,7 @@ impl Look {
 
     pub(crate) fn draw(&self, first: &Frame, second: &Frame, field: &FlowField) -> Result<Frame> {
         match self.style {
-            Style::Wheel => flow_picture::picture(field, self.scale),
+            Style::Wheel => field.picture(self.scale),
             Style::Arrows => flow_style::arrows(first, field, self.scale),
             Style::Warp => flow_style::warp_and_compare(first, second, field),
         }

@@ -1,4 +1,5 @@
 //! What the `perceiver` command shares with its tests and benchmarks. It promises nothing.
 
+pub mod flow_style;
 pub mod scenes;
 pub mod study;

@@ -19,6 +19,7 @@ mod fill_mask;
 mod flow;
 mod flow_output;
 mod hints;
+mod known;
 mod latents;
 mod models;
 mod plan;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::hub::{Hub, KNOWN};
+use perceiver::hub::Hub;
 use perceiver::internals::gpu::SubmissionBudget;
 use perceiver::{Engine, Error, MemorySize, Model, Precision, Result};
 
+use crate::known::KNOWN;
 use crate::show;
 
 /// Which device, for every command that runs something.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use perceiver::blueprint::{Blueprint, Step};
 use perceiver::internals::gpu::SubmissionBudget;
 use perceiver::internals::graph::PlanReport;
 use perceiver::internals::weights::RandomTensors;
@@ -95,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         }
         _ => {}
     }
-    let formula = description.blueprint(&sizes).formula_flops();
+    let formula = formula_flops(&description.blueprint(&sizes));
     let mut model = engine.load_description(description, nothing)?;
     model.set_precision(options.precision)?;
     let plain = {
@@ -255,4 +256,19 @@ fn nodes(report: &PlanReport) -> Result<()> {
     });
     let heading = ["stage", "node", "kernel", "result", "operations", "bytes", ""];
     show::table(&heading, rows.collect())
+}
+
+/// The paper's cost [M + O + LN]·N·F (section 3.1) of one item with F the latent channels, two
+/// operations each.
+fn formula_flops(blueprint: &Blueprint) -> u64 {
+    let [inputs, outputs] = blueprint.elements().map(|n| n as u64);
+    let (n, f) = (blueprint.latents.rows as u64, blueprint.latents.channels as u64);
+    let (mut crosses, mut layers) = (0, 0);
+    for step in &blueprint.steps {
+        match step {
+            Step::Tower { layers: all, times } => layers += (all.len() * times) as u64,
+            _ => crosses += 1,
+        }
+    }
+    2 * (crosses * inputs + outputs + layers * n) * n * f
 }

@@ -15,6 +15,8 @@ mod classify;
 mod clips;
 #[path = "command/convert.rs"]
 mod convert;
+#[path = "command/flow_style.rs"]
+mod flow_style;
 #[path = "command/hub.rs"]
 mod hub;
 #[path = "command/latents.rs"]
@@ -246,7 +248,7 @@ fn flow_writes_pictures_and_numbers() {
     let (a, b, flo, png) = (at("a.png"), at("b.png"), at("f.flo"), at("f.png"));
     let report = json(&["flow", &a, &b, "-o", &flo, "--json", "--device", "cpu"]);
     assert_eq!(report["width"], 140);
-    let field = perceiver::tasks::flow_file::read(&flo).expect("a flow");
+    let field = perceiver::tasks::FlowField::read(&flo).expect("a flow");
     let error = field.end_point_error(&pair.truth).expect("same size");
     assert!(error < 0.4, "{error}");
     succeeded(&["flow", &a, &b, "-o", &png, "--device", "cpu"]);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use perceiver::NamedTensors;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::media::{Frame, gif, picture};
+use perceiver::internals::media::gif;
+use perceiver::media::{Frame, picture};
 use serde_json::{Value, json};
 
 use super::{case, json as document, perceiver, refusal, string, succeeded, text};

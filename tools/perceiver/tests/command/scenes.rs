@@ -1,7 +1,7 @@
 //! Scenes with known flow.
 
-use perceiver::internals::tasks::flow_style::{warp, warp_and_compare};
 use perceiver::media::Frame;
+use perceiver_cli::flow_style::{warp, warp_and_compare};
 use perceiver_cli::scenes::{Scene, ScenePair};
 
 use super::message;

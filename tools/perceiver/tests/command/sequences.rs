@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use perceiver::internals::media::gif;
 use perceiver::internals::media::y4m;
-use perceiver::media::{Frame, Frames, gif, picture};
-use perceiver::tasks::{FlowField, flow_file};
+use perceiver::media::{Frame, Frames, picture};
+use perceiver::tasks::FlowField;
 use perceiver_cli::scenes::Scene;
 use serde_json::Value;
 
@@ -69,7 +70,7 @@ fn flow_of_a_folder_is_the_known_motion() {
     assert_eq!(names(Path::new(&out)), files);
     assert_eq!(names(place.path()), ["flow"]);
     for file in files {
-        let field = flow_file::read(Path::new(&out).join(file)).expect("a flow");
+        let field = FlowField::read(Path::new(&out).join(file)).expect("a flow");
         let error = field.end_point_error(&truth()).expect("same size");
         assert!(error < 0.3, "{file}: {error}");
     }
@@ -155,7 +156,7 @@ fn two_pictures_are_drawn_in_every_style() {
     y4m::write(&clip, None, frames(2).into_iter().map(Ok)).expect("written");
     let one = at("one.flo");
     succeeded(&flow(&[string(&clip), "-o", string(&one)]));
-    let error = flow_file::read(&one).expect("a flow").end_point_error(&truth());
+    let error = FlowField::read(&one).expect("a flow").end_point_error(&truth());
     assert!(error.expect("same size") < 0.3);
 }
 

@@ -1,8 +1,8 @@
 //! Flow drawn as arrows, and the second frame brought back.
 
-use perceiver::internals::tasks::flow_style::{arrows, longest, warp, warp_and_compare};
 use perceiver::media::Frame;
 use perceiver::tasks::FlowField;
+use perceiver_cli::flow_style::{arrows, longest, warp, warp_and_compare};
 
 use super::message;
 

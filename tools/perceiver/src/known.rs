@@ -2,22 +2,21 @@
 
 /// A published checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KnownModel {
+pub(crate) struct KnownModel {
     /// Name on the hub.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Class, as in its `config.json`.
-    pub architecture: &'static str,
+    pub(crate) architecture: &'static str,
     /// What it does.
-    pub task: &'static str,
+    pub(crate) task: &'static str,
     /// Learned numbers.
-    pub parameters: u64,
+    pub(crate) parameters: u64,
     /// Bytes of its weights in float32.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The six that the authors' results are published with.
-pub const KNOWN: [KnownModel; 6] = [
+pub(crate) const KNOWN: [KnownModel; 6] = [
     KnownModel {
         name: "deepmind/language-perceiver",
         architecture: "PerceiverForMaskedLM",

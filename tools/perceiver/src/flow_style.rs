@@ -1,8 +1,8 @@
 //! Other pictures of flow than the colour wheel: arrows, and the second frame brought back.
 
-use super::flow::FlowField;
-use crate::error::{Error, Result};
-use crate::media::Frame;
+use perceiver::media::Frame;
+use perceiver::tasks::FlowField;
+use perceiver::{Error, Result};
 
 /// Vectors beyond this are Middlebury's sign for "unknown".
 const UNKNOWN: f32 = 1e9;
@@ -130,7 +130,7 @@ impl Canvas {
 /// four pixels. Points that have left the frame are black.
 ///
 /// ```
-/// use perceiver::internals::tasks::flow_style::warp;
+/// use perceiver_cli::flow_style::warp;
 /// use perceiver::media::Frame;
 /// use perceiver::tasks::FlowField;
 /// let second = Frame::new(2, 1, vec![9, 9, 9, 40, 50, 60]).unwrap();
