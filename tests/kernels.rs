@@ -3,12 +3,12 @@
 //!
 //! Seeds are fresh in every run; `PERCEIVER_SEED` repeats one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::internals::gpu::{Device, ShaderChecks, try_variant};
-use perceiver::internals::kernels::{self, Outcome, Problem};
+use perceiver::internals::kernels::{self, Outcome, Problem, Variant};
 
 mod common;
 
@@ -33,38 +33,43 @@ fn main() {
     for (i, row) in kernels::table().into_iter().enumerate() {
         let seed = seed.wrapping_add(i as u64);
         let name = format!("{} {}", row.op.kernel(), row.shape());
-        // The reference is computed once for all variants, when the first needs it.
-        let problem: Arc<std::sync::OnceLock<Problem>> = Arc::default();
-        let solved = {
-            let row = row.clone();
-            move || -> Arc<std::sync::OnceLock<Problem>> {
-                problem.get_or_init(|| Problem::new(&row, seed));
-                problem.clone()
-            }
+        let kernel = kernels::NAMES.iter().position(|n| *n == row.op.kernel());
+        // The reference is computed once for all variants of a mode, when the first needs it.
+        let solved = || {
+            let (row, problem) = (row.clone(), OnceLock::new());
+            Arc::new(move |problem_of: &dyn Fn(&Problem) -> Outcome| {
+                verdict(&problem_of(problem.get_or_init(|| Problem::new(&row, seed))), seed)
+            })
         };
-        let cpu = solved.clone();
-        trials.push(Trial::test(format!("{name} / cpu"), move || {
-            let problem = cpu();
-            problem.get().map_or(Ok(()), |p| verdict(&p.on_cpu(), seed))
-        }));
-        for (mode, device) in &devices {
+        for (order, (mode, device)) in devices.iter().enumerate() {
+            let solved = solved();
+            let list = device.as_ref().map(|d| row.op.candidates(d.traits())).unwrap_or_default();
+            let key = |variant: Option<&Variant>| {
+                let of_variant = variant.map(|v| (v.mode.name, v.f16.to_vec()));
+                (kernel, order, of_variant)
+            };
+            if order == 0 {
+                let cpu = solved.clone();
+                let trial = Trial::test(format!("{name} / cpu"), move || cpu(&Problem::on_cpu));
+                trials.push((key(list.first()), trial));
+            }
             let Ok(device) = device else { continue };
-            for variant in row.op.candidates(device.traits()) {
+            for variant in list {
                 // How numbers are unpacked has nothing to do with indices.
                 if *mode == "checked" && !variant.f16.is_empty() {
                     continue;
                 }
                 let (solved, device) = (solved.clone(), device.clone());
                 let title = format!("{name} / {} {mode}", variant.title());
-                trials.push(Trial::test(title, move || {
-                    let problem = solved();
-                    problem
-                        .get()
-                        .map_or(Ok(()), |p| verdict(&try_variant(p, &device, variant), seed))
-                }));
+                let trial =
+                    Trial::test(title, move || solved(&|p| try_variant(p, &device, variant)));
+                trials.push((key(Some(&variant)), trial));
             }
         }
     }
+    // Mesa forgets compiled shaders when it has too many: rows that need the same ones stand together.
+    trials.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut trials: Vec<Trial> = trials.into_iter().map(|(_, trial)| trial).collect();
     for (mode, device) in devices {
         trials.push(Trial::test(format!("an adapter is there / {mode}"), move || {
             device.map(|_| ()).map_err(Failed::from)
