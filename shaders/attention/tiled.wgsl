@@ -1,258 +1,360 @@
-// attention: softmax attention with online softmax; the score matrix exists only as one tile.
+// attention, tiled: softmax attention that never stores the matrix of scores.
 //
-// Algorithm (flash attention with a spread accumulator). 256 invocations compute 32 queries of one head of one item,
-// up to 64·CHUNKS value columns and a part of the keys (split). For each tile of 32 keys:
-//   1. scores: the head's channels pass through workgroup memory 32 at a time, as in a GEMM; an invocation computes
-//      queries ty, ty + 16 and keys tx, tx + 16;
-//   2. the row maximum is exchanged, the scores become probabilities in workgroup memory, the accumulators are
-//      rescaled;
-//   3. context: 64 value columns at a time; an invocation computes its two queries × one vector per 64 columns, so
-//      that the 32 × d_v accumulator is spread over the registers of the workgroup.
-// Loops around loads of workgroup memory stay loops, as some compilers need time that grows faster than the number of
-// loads in the text.
+// Algorithm (online softmax). A workgroup computes QUERY_TILE queries of one head and a group of value columns, tile of
+// keys by tile of keys. Invocation (tx, ty) computes queries ty + TY·r for 4·GROUPS values of r, four of them as the
+// components of a vector, keys tx + TX·j of a tile, and column vectors tx + TX·n of a chunk of CHUNK of them:
+//   1. scores: 16 channels of queries and keys at a time are in workgroup memory, the next 16 (at the end, the first
+//      16 of the next tile of keys) on their way in registers; 16·GROUPS·KEYS_EACH multiply-adds for every
+//      4·GROUPS + KEYS_EACH loads;
+//   2. softmax: the row maxima are exchanged where the probabilities then go;
+//   3. context: VALUE_TILE rows of a chunk of values at a time, the next ones on their way in registers;
+//      16·GROUPS·COLUMNS_EACH multiply-adds for every GROUPS + COLUMNS_EACH loads.
 //
-// Bindings and factored queries: see `attention/common`.
-// Workgroup bytes: 8 KiB (query and key slices, or value slice) + 4 KiB probabilities + 2 KiB maxima.
-// Numerics: f32. q, k, v and the result may be stored as f16 (a variant's choice), states never. Masked keys get the
-// finite score -1e30, the running maximum starts at -3e38; no infinity or NaN is relied on. Keys beyond the end have
-// weight exactly zero. Sums of a tile are made before they join the sums so far: 182,528 keys one by one would cost
-// 50 times the rounding error.
+// Bindings: see `attention/common`.
+// Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·KEY_TILE): slices of queries and keys or of values, and probabilities
+// (before: maxima). Slices of queries and keys are kept channel by channel in rows that are padded by two vectors, so
+// that neither the stores nor the loads of eight neighbouring invocations meet in a bank.
+// Numerics: f32 throughout; a finite lowest score instead of infinity, so that no result depends on how a driver treats
+// infinities. Sums of a row are partial per tx and added up in a fixed order at the end.
 
 // #import common/dot
 // #import attention/common
 
-// Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
+const TX: u32 = 8u;
+const TY: u32 = 8u;
+const GROUPS: u32 = 2u;
+const KEYS_EACH: u32 = 4u;
+const COLUMNS_EACH: u32 = 2u;
+// Chunks of the value columns of a workgroup.
 const CHUNKS: u32 = 1u;
-// Vectors of channels that are multiplied without a loop.
-const DEPTH: u32 = 2u;
+const VALUE_TILE: u32 = 32u;
 
-// Queries 0..256 and keys 256..512 while scores are made, values 0..512 after.
-var<workgroup> slice: array<vec4<f32>, 512>;
-// Probabilities, 32 keys per query.
-var<workgroup> probability: array<f32, 1024>;
-// One value per query and tx.
-var<workgroup> exchange: array<f32, 512>;
+const THREADS: u32 = TX * TY;
+const QUERY_TILE: u32 = 4u * GROUPS * TY;
+const KEY_TILE: u32 = TX * KEYS_EACH;
+const CHUNK: u32 = TX * COLUMNS_EACH;
+// Vectors from one channel of the slices to the next, and where keys begin.
+const QUERY_ROW: u32 = QUERY_TILE + 2u;
+const KEY_ROW: u32 = KEY_TILE + 2u;
+const KEYS_AT: u32 = 4u * QUERY_ROW;
+const SLICE_VECTORS = max(KEYS_AT + 4u * KEY_ROW, VALUE_TILE * CHUNK);
+// Loads of an invocation for each slice, and rows between them.
+const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS;
+const K_LOADS: u32 = 4u * KEY_TILE / THREADS;
+const V_LOADS: u32 = VALUE_TILE * CHUNK / THREADS;
+const LOAD_STEP: u32 = THREADS / 4u;
+const VALUE_STEP: u32 = THREADS / CHUNK;
+// Slices of values of a tile of keys, scores and accumulators of an invocation.
+const PARTS: u32 = KEY_TILE / VALUE_TILE;
+const SCORES: u32 = GROUPS * KEYS_EACH;
+const ACCUMULATORS: u32 = 4u * GROUPS * COLUMNS_EACH * CHUNKS;
 
-@compute @workgroup_size(256)
+var<workgroup> slice: array<vec4<f32>, SLICE_VECTORS>;
+// Probabilities of the queries of a ty, by key.
+var<workgroup> probability: array<vec4<f32>, GROUPS * TY * KEY_TILE>;
+
+// A vector of a row of Q or K from this place on, zero beyond the head's channels.
+fn load_q(row: u32, vector: u32) -> vec4<f32> {
+    if (vector < params.qk_vectors) {
+        return from_q(q[row + vector]);
+    }
+    return vec4<f32>(0.0);
+}
+
+fn load_k(first: u32, key: u32, vector: u32) -> vec4<f32> {
+    if (vector < params.qk_vectors) {
+        return from_k(k[first + min(key, params.keys - 1u) * params.k_row + vector]);
+    }
+    return vec4<f32>(0.0);
+}
+
+fn load_v(first: u32, key: u32, vector: u32) -> vec4<f32> {
+    if (vector < params.v_vectors) {
+        return from_v(v[first + min(key, params.keys - 1u) * params.v_row + vector]);
+    }
+    return vec4<f32>(0.0);
+}
+
+@compute @workgroup_size(THREADS)
 fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let tx = local % 16u;
-    let ty = local / 16u;
-    let first_query = 32u * share.query_tile;
+    let tx = local % TX;
+    let ty = local / TX;
+    // As a loader of slices.
+    let load_row = local / 4u;
+    let load_vector = local % 4u;
+    let value_row = local / CHUNK;
+    let value_vector = local % CHUNK;
+    let first_query = QUERY_TILE * share.query_tile;
     let last_query = params.queries - 1u;
 
-    let q_head = params.q_column + share.head * params.qk_vectors;
-    let k_head = params.k_column + share.head * params.qk_vectors;
-    let v_head = params.v_column + share.head * params.v_vectors;
-    let first_vector = share.column_group * 16u * CHUNKS;
-    // Chunks that there are: compilers do not know how many, so they do not write loops over them out.
-    let chunks = min(CHUNKS, (params.v_vectors - first_vector + 15u) / 16u);
+    let q_from = params.q_column + share.head * params.qk_vectors;
+    let k_from = share.item * params.keys * params.k_row + params.k_column + share.head * params.qk_vectors;
+    let v_from = share.item * params.keys * params.v_row + params.v_column + share.head * params.v_vectors;
+    let first_vector = share.column_group * CHUNK * CHUNKS;
+    // Chunks that there are.
+    let chunks = (params.v_vectors - first_vector + CHUNK - 1u) / CHUNK;
 
-    // State of queries ty and ty + 16. The sums are partial: each tx has its own keys.
-    var maximum = vec2<f32>(LOWEST);
-    var sum = vec2<f32>(0.0);
-    var acc: array<vec4<f32>, 2u * CHUNKS>;
+    // State of the queries. The sums are partial: each tx has its own keys.
+    var maximum: array<vec4<f32>, GROUPS>;
+    var sum: array<vec4<f32>, GROUPS>;
+    var acc: array<vec4<f32>, ACCUMULATORS>;
+    // Rows of the tables, and scales, of factored queries.
+    var tables: array<vec3<u32>, 4u * GROUPS>;
+    var scales: array<vec4<f32>, GROUPS>;
     // #unroll
-    for (var c = 0u; c < 2u * CHUNKS; c++) {
-        acc[c] = vec4<f32>(0.0);
+    for (var g = 0u; g < GROUPS; g++) {
+        maximum[g] = vec4<f32>(LOWEST);
+        sum[g] = vec4<f32>(0.0);
+        scales[g] = vec4<f32>(params.scale);
     }
-    let row_a = share.item * params.queries + min(first_query + ty, last_query);
-    let row_b = share.item * params.queries + min(first_query + ty + 16u, last_query);
+    // #unroll
+    for (var a = 0u; a < ACCUMULATORS; a++) {
+        acc[a] = vec4<f32>(0.0);
+    }
     if (share.carried) {
-        let a = row_a * params.stats_row + 2u * share.head;
-        let b = row_b * params.stats_row + 2u * share.head;
-        maximum = vec2<f32>(carry_stats[a], carry_stats[b]);
-        if (tx == 0u) {
-            sum = vec2<f32>(carry_stats[a + 1u], carry_stats[b + 1u]);
-        }
-        for (var c = 0u; c < chunks; c++) {
-            let vector = first_vector + 16u * c + tx;
-            if (vector < params.v_vectors) {
-                let a = carry[row_a * params.y_row + share.head * params.v_vectors + vector];
-                let b = carry[row_b * params.y_row + share.head * params.v_vectors + vector];
-                // #unroll
-                for (var n = 0u; n < CHUNKS; n++) {
-                    if (c == n) {
-                        acc[2u * n] = a;
-                        acc[2u * n + 1u] = b;
-                    }
+        // #unroll
+        for (var r = 0u; r < 4u * GROUPS; r++) {
+            let row = share.item * params.queries + min(first_query + ty + TY * r, last_query);
+            let at = row * params.stats_row + 2u * share.head;
+            maximum[r / 4u][r % 4u] = carry_stats[at];
+            sum[r / 4u][r % 4u] = select(0.0, carry_stats[at + 1u], tx == 0u);
+            // #unroll
+            for (var c = 0u; c < COLUMNS_EACH * CHUNKS; c++) {
+                let vector = first_vector + TX * c + tx;
+                if (vector < params.v_vectors) {
+                    acc[4u * GROUPS * c + r] = carry[row * params.y_row + share.head * params.v_vectors + vector];
                 }
             }
         }
     }
-
-    var tables_a = vec3<u32>(0u);
-    var tables_b = vec3<u32>(0u);
-    var scales = vec2<f32>(params.scale);
-    if (FACTORED == 1u) {
-        let a = min(first_query + ty, last_query);
-        let b = min(first_query + ty + 16u, last_query);
-        tables_a = table_rows(a);
-        tables_b = table_rows(b);
-        scales = vec2<f32>(scale_of_row(share.q_item, a), scale_of_row(share.q_item, b));
+    // #if FACTORED == 1
+    // #unroll
+    for (var r = 0u; r < 4u * GROUPS; r++) {
+        let query = min(first_query + ty + TY * r, last_query);
+        tables[r] = table_rows(query);
+        scales[r / 4u][r % 4u] = scale_of_row(share.q_item, query);
     }
+    // #endif
 
-    let load_row = local / 8u;
-    let load_vector = local % 8u;
-    let q_row = share.q_item * params.queries + min(first_query + load_row, last_query);
-    let q_from = q_row * params.q_row + q_head;
-
-    for (var key = share.first_key; key < share.end_key; key += 32u) {
-        // Keys of this tile: compilers do not know how many, so they do not write loops over them out.
-        let keys = min(32u, share.end_key - key);
+    let slices = (params.qk_vectors + 3u) / 4u;
+    var rows: array<u32, Q_LOADS>;
+    var next_q: array<vec4<f32>, Q_LOADS>;
+    var next_k: array<vec4<f32>, K_LOADS>;
+    var next_v: array<vec4<f32>, V_LOADS>;
+    // #unroll
+    for (var i = 0u; i < Q_LOADS; i++) {
+        let query = min(first_query + load_row + LOAD_STEP * i, last_query);
+        rows[i] = (share.q_item * params.queries + query) * params.q_row + q_from;
+        next_q[i] = load_q(rows[i], load_vector);
+    }
+    // #unroll
+    for (var i = 0u; i < K_LOADS; i++) {
+        next_k[i] = load_k(k_from, share.first_key + load_row + LOAD_STEP * i, load_vector);
+    }
+    for (var key = share.first_key; key < share.end_key; key += KEY_TILE) {
+        // Keys of this tile.
+        let keys = min(KEY_TILE, share.end_key - key);
         // 1. scores
-        let k_from = (share.item * params.keys + min(key + load_row, params.keys - 1u)) * params.k_row + k_head;
-        var s00 = 0.0;
-        var s01 = 0.0;
-        var s10 = 0.0;
-        var s11 = 0.0;
-        for (var d = 0u; d < params.qk_vectors; d += 8u) {
-            var qv = vec4<f32>(0.0);
-            var kv = vec4<f32>(0.0);
-            if (d + load_vector < params.qk_vectors) {
-                qv = from_q(q[q_from + d + load_vector]);
-                kv = from_k(k[k_from + d + load_vector]);
+        var score: array<vec4<f32>, SCORES>;
+        // #unroll
+        for (var i = 0u; i < SCORES; i++) {
+            score[i] = vec4<f32>(0.0);
+        }
+        for (var s = 0u; s < slices; s++) {
+            // #unroll
+            for (var i = 0u; i < Q_LOADS; i++) {
+                slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i];
             }
-            // Rows of eight vectors, rotated so that neighbouring rows begin in other banks.
-            let at = load_row * 8u + (load_vector + load_row) % 8u;
-            slice[at] = qv;
-            slice[256u + at] = kv;
+            // #unroll
+            for (var i = 0u; i < K_LOADS; i++) {
+                slice[KEYS_AT + load_vector * KEY_ROW + load_row + LOAD_STEP * i] = next_k[i];
+            }
             workgroupBarrier();
-            let vectors = min(8u, params.qk_vectors - d);
-            for (var first_e = 0u; first_e < vectors; first_e += DEPTH) {
+            let ends = s + 1u == slices;
+            let vector = select(4u * s + 4u, 0u, ends) + load_vector;
+            let next_key = select(key, key + KEY_TILE, ends) + load_row;
+            // #unroll
+            for (var i = 0u; i < Q_LOADS; i++) {
+                next_q[i] = load_q(rows[i], vector);
+            }
+            // #unroll
+            for (var i = 0u; i < K_LOADS; i++) {
+                next_k[i] = load_k(k_from, next_key + LOAD_STEP * i, vector);
+            }
+            for (var e = 0u; e < min(4u, params.qk_vectors - 4u * s); e++) {
+                var of_key: array<vec4<f32>, KEYS_EACH>;
                 // #unroll
-                for (var u = 0u; u < DEPTH; u++) {
-                    let e = first_e + u;
-                    let qa = slice[ty * 8u + (e + ty) % 8u];
-                    let qb = slice[(ty + 16u) * 8u + (e + ty) % 8u];
-                    let ka = slice[256u + tx * 8u + (e + tx) % 8u];
-                    let kb = slice[256u + (tx + 16u) * 8u + (e + tx) % 8u];
-                    s00 = add_dot(qa, ka, s00);
-                    s01 = add_dot(qa, kb, s01);
-                    s10 = add_dot(qb, ka, s10);
-                    s11 = add_dot(qb, kb, s11);
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    of_key[j] = slice[KEYS_AT + e * KEY_ROW + tx + TX * j];
+                }
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    let at = e * QUERY_ROW + ty + TY * 4u * g;
+                    let q0 = slice[at];
+                    let q1 = slice[at + TY];
+                    let q2 = slice[at + TY * 2u];
+                    let q3 = slice[at + TY * 3u];
+                    // #unroll
+                    for (var j = 0u; j < KEYS_EACH; j++) {
+                        score[g * KEYS_EACH + j] = add_dots(q0, q1, q2, q3, of_key[j], score[g * KEYS_EACH + j]);
+                    }
                 }
             }
             workgroupBarrier();
         }
         // 2. softmax
-        let key_a = key + tx;
-        let key_b = key + tx + 16u;
-        var score_a = vec2<f32>(s00, s10);
-        var score_b = vec2<f32>(s01, s11);
-        if (FACTORED == 1u) {
-            let a = min(key_a, params.keys - 1u);
-            let b = min(key_b, params.keys - 1u);
-            score_a += vec2<f32>(table_score(share.item, tables_a, a), table_score(share.item, tables_b, a));
-            score_b += vec2<f32>(table_score(share.item, tables_a, b), table_score(share.item, tables_b, b));
-            score_a = score_a * scales + table(share.item, params.constant_row + 1u, a);
-            score_b = score_b * scales + table(share.item, params.constant_row + 1u, b);
-        } else {
-            score_a *= params.scale;
-            score_b *= params.scale;
-        }
-        if (share.masked) {
-            let m = share.item * params.mask_row;
-            if (mask[m + min(key_a, params.keys - 1u)] == 0.0) {
-                score_a = vec2<f32>(MASKED);
-            }
-            if (mask[m + min(key_b, params.keys - 1u)] == 0.0) {
-                score_b = vec2<f32>(MASKED);
-            }
-        }
-        let inside_a = key_a < share.end_key;
-        let inside_b = key_b < share.end_key;
-        let own = max(select(vec2<f32>(LOWEST), score_a, inside_a), select(vec2<f32>(LOWEST), score_b, inside_b));
-        exchange[ty * 16u + tx] = own.x;
-        exchange[(ty + 16u) * 16u + tx] = own.y;
-        workgroupBarrier();
-        var new_maximum = maximum;
-        for (var i = 0u; i < min(16u, keys); i++) {
-            new_maximum.x = max(new_maximum.x, exchange[ty * 16u + i]);
-            new_maximum.y = max(new_maximum.y, exchange[(ty + 16u) * 16u + i]);
-        }
-        let factor = exp(maximum - new_maximum);
-        maximum = new_maximum;
-        let p_a = select(vec2<f32>(0.0), exp(score_a - maximum), inside_a);
-        let p_b = select(vec2<f32>(0.0), exp(score_b - maximum), inside_b);
-        sum = sum * factor + (p_a + p_b);
-        probability[ty * 32u + tx] = p_a.x;
-        probability[ty * 32u + tx + 16u] = p_b.x;
-        probability[(ty + 16u) * 32u + tx] = p_a.y;
-        probability[(ty + 16u) * 32u + tx + 16u] = p_b.y;
-        // 3. context
-        for (var c = 0u; c < chunks; c++) {
-            // 512 vectors, two loads each: keys ty and ty + 16, vector tx.
-            let vector = first_vector + 16u * c + tx;
-            var va = vec4<f32>(0.0);
-            var vb = vec4<f32>(0.0);
-            if (vector < params.v_vectors) {
-                let base = share.item * params.keys;
-                va = from_v(v[(base + min(key + ty, params.keys - 1u)) * params.v_row + v_head + vector]);
-                vb = from_v(v[(base + min(key + ty + 16u, params.keys - 1u)) * params.v_row + v_head + vector]);
-            }
-            slice[ty * 16u + tx] = va;
-            slice[(ty + 16u) * 16u + tx] = vb;
-            workgroupBarrier();
-            var a = vec4<f32>(0.0);
-            var b = vec4<f32>(0.0);
-            for (var j = 0u; j < keys; j += 4u) {
-                // #unroll
-                for (var i = 0u; i < 4u; i++) {
-                    let value = slice[(j + i) * 16u + tx];
-                    a += probability[ty * 32u + j + i] * value;
-                    b += probability[(ty + 16u) * 32u + j + i] * value;
-                }
-            }
+        // #unroll
+        for (var j = 0u; j < KEYS_EACH; j++) {
+            let in_tile = tx + TX * j;
+            let real_key = min(key + in_tile, params.keys - 1u);
             // #unroll
-            for (var n = 0u; n < CHUNKS; n++) {
-                if (c == n) {
-                    acc[2u * n] = acc[2u * n] * factor.x + a;
-                    acc[2u * n + 1u] = acc[2u * n + 1u] * factor.y + b;
+            for (var g = 0u; g < GROUPS; g++) {
+                var s = score[g * KEYS_EACH + j];
+                // #if FACTORED == 1
+                s += vec4<f32>(
+                    table_score(share.item, tables[4u * g], real_key),
+                    table_score(share.item, tables[4u * g + 1u], real_key),
+                    table_score(share.item, tables[4u * g + 2u], real_key),
+                    table_score(share.item, tables[4u * g + 3u], real_key),
+                );
+                s = s * scales[g] + table(share.item, params.constant_row + 1u, real_key);
+                // #else
+                s *= scales[g];
+                // #endif
+                if (share.masked) {
+                    s = select(vec4<f32>(MASKED), s, mask[share.item * params.mask_row + real_key] != 0.0);
+                }
+                score[g * KEYS_EACH + j] = select(vec4<f32>(LOWEST), s, in_tile < keys);
+            }
+        }
+        // #unroll
+        for (var g = 0u; g < GROUPS; g++) {
+            var most = score[g * KEYS_EACH];
+            // #unroll
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                most = max(most, score[g * KEYS_EACH + j]);
+            }
+            probability[(TY * g + ty) * KEY_TILE + tx] = most;
+        }
+        // #unroll
+        for (var i = 0u; i < V_LOADS; i++) {
+            next_v[i] = load_v(v_from, key + value_row + VALUE_STEP * i, first_vector + value_vector);
+        }
+        workgroupBarrier();
+        var factor: array<vec4<f32>, GROUPS>;
+        // #unroll
+        for (var g = 0u; g < GROUPS; g++) {
+            var most = maximum[g];
+            for (var j = 0u; j < TX; j++) {
+                most = max(most, probability[(TY * g + ty) * KEY_TILE + j]);
+            }
+            factor[g] = exp(maximum[g] - most);
+            maximum[g] = most;
+        }
+        workgroupBarrier();
+        // #unroll
+        for (var g = 0u; g < GROUPS; g++) {
+            var total = sum[g] * factor[g];
+            // #unroll
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                let inside = tx + TX * j < keys;
+                let p = select(vec4<f32>(0.0), exp(score[g * KEYS_EACH + j] - maximum[g]), inside);
+                total += p;
+                probability[(TY * g + ty) * KEY_TILE + tx + TX * j] = p;
+            }
+            sum[g] = total;
+        }
+        // 3. context
+        // #unroll
+        for (var c = 0u; c < COLUMNS_EACH * CHUNKS; c++) {
+            // #unroll
+            for (var g = 0u; g < GROUPS; g++) {
+                acc[4u * (GROUPS * c + g)] *= factor[g].x;
+                acc[4u * (GROUPS * c + g) + 1u] *= factor[g].y;
+                acc[4u * (GROUPS * c + g) + 2u] *= factor[g].z;
+                acc[4u * (GROUPS * c + g) + 3u] *= factor[g].w;
+            }
+        }
+        // #unroll
+        for (var c = 0u; c < CHUNKS; c++) {
+            if (c < chunks) {
+                for (var part = 0u; part < PARTS; part++) {
+                    // #unroll
+                    for (var i = 0u; i < V_LOADS; i++) {
+                        slice[local + THREADS * i] = next_v[i];
+                    }
+                    workgroupBarrier();
+                    let ends = part + 1u == PARTS;
+                    let row = key + select(part + 1u, 0u, ends) * VALUE_TILE + value_row;
+                    let vector = first_vector + select(c, c + 1u, ends) * CHUNK + value_vector;
+                    // #unroll
+                    for (var i = 0u; i < V_LOADS; i++) {
+                        next_v[i] = load_v(v_from, row + VALUE_STEP * i, vector);
+                    }
+                    for (var j = 0u; j < VALUE_TILE; j += 4u) {
+                        // #unroll
+                        for (var u = 0u; u < 4u; u++) {
+                            var value: array<vec4<f32>, COLUMNS_EACH>;
+                            // #unroll
+                            for (var n = 0u; n < COLUMNS_EACH; n++) {
+                                value[n] = slice[(j + u) * CHUNK + tx + TX * n];
+                            }
+                            // #unroll
+                            for (var g = 0u; g < GROUPS; g++) {
+                                let p = probability[(TY * g + ty) * KEY_TILE + part * VALUE_TILE + j + u];
+                                // #unroll
+                                for (var n = 0u; n < COLUMNS_EACH; n++) {
+                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g)] = fma(p.xxxx, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g)]);
+                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 1u] = fma(p.yyyy, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 1u]);
+                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 2u] = fma(p.zzzz, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 2u]);
+                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 3u] = fma(p.wwww, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 3u]);
+                                }
+                            }
+                        }
+                    }
+                    workgroupBarrier();
                 }
             }
-            workgroupBarrier();
         }
     }
 
     // The sums of all tx, in a fixed order.
-    exchange[ty * 16u + tx] = sum.x;
-    exchange[(ty + 16u) * 16u + tx] = sum.y;
+    // #unroll
+    for (var g = 0u; g < GROUPS; g++) {
+        probability[(TY * g + ty) * KEY_TILE + tx] = sum[g];
+    }
     workgroupBarrier();
-    var total = vec2<f32>(0.0);
-    for (var i = 0u; i < min(16u, 16u * params.queries); i++) {
-        total += vec2<f32>(exchange[ty * 16u + i], exchange[(ty + 16u) * 16u + i]);
-    }
-    var inverse = vec2<f32>(1.0);
-    if (share.store_result) {
-        inverse = select(vec2<f32>(0.0), 1.0 / total, total > vec2<f32>(0.0));
-    }
     let out_item = (share.split * params.batch + share.item) * params.queries;
-    for (var r = 0u; r < min(2u, 2u * params.queries); r++) {
-        let query = first_query + ty + 16u * r;
-        let scale = select(inverse.x, inverse.y, r == 1u);
-        if (query < params.queries) {
-            for (var c = 0u; c < chunks; c++) {
-                var sums = vec4<f32>(0.0);
+    // #unroll
+    for (var g = 0u; g < GROUPS; g++) {
+        var total = vec4<f32>(0.0);
+        for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+            total += probability[(TY * g + ty) * KEY_TILE + j];
+        }
+        var inverse = vec4<f32>(1.0);
+        if (share.store_result) {
+            inverse = select(vec4<f32>(0.0), 1.0 / total, total > vec4<f32>(0.0));
+        }
+        // #unroll
+        for (var i = 0u; i < 4u; i++) {
+            let query = first_query + ty + TY * (4u * g + i);
+            if (query < params.queries) {
                 // #unroll
-                for (var n = 0u; n < CHUNKS; n++) {
-                    if (c == n) {
-                        sums = select(acc[2u * n], acc[2u * n + 1u], r == 1u);
+                for (var c = 0u; c < COLUMNS_EACH * CHUNKS; c++) {
+                    let vector = first_vector + TX * c + tx;
+                    if (vector < params.v_vectors) {
+                        y[(out_item + query) * params.y_row + share.head * params.v_vectors + vector] =
+                            to_y(acc[4u * (GROUPS * c + g) + i] * inverse[i]);
                     }
                 }
-                let vector = first_vector + 16u * c + tx;
-                if (vector < params.v_vectors) {
-                    y[(out_item + query) * params.y_row + share.head * params.v_vectors + vector] = to_y(sums * scale);
+                if (!share.store_result && tx == 0u && share.column_group == 0u) {
+                    store_statistics(out_item + query, share.head, maximum[g][i], total[i]);
                 }
-            }
-            if (!share.store_result && tx == 0u && share.column_group == 0u) {
-                store_statistics(
-                    out_item + query, share.head, select(maximum.x, maximum.y, r == 1u), select(total.x, total.y, r == 1u),
-                );
             }
         }
     }

@@ -1,7 +1,7 @@
 // gemm on cooperative matrices of f16, with sums in f32: Y = act(X·W + b) + R.
 //
 // Algorithm. A workgroup of SUBGROUPS subgroups computes a tile of TILE_ROWS × TILE_COLS of Y, each subgroup a part
-// of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 32 columns of X and rows of W
+// of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 4·SLICE columns of X and rows of W
 // pass through workgroup memory as f16; the next slice is loaded into registers while the present one is multiplied.
 // Elements of fragments cannot be touched, so they pass through workgroup memory, one per subgroup at a time, to the
 // epilogue of `gemm/common`. Rows beyond the end are zeros, so that edges need no fragments of their own.
@@ -9,8 +9,8 @@
 // LayerNorm on the way as in `gemm/tiled`; x less its pivot is what is rounded to f16.
 //
 // Bindings: see `gemm/common`; arrays of f16 are native ones here.
-// Workgroup bytes: padded slices, a fragment a subgroup and scales: 27 KiB at 128×128, 35 KiB at 128×256. Rows are
-// padded so that eight rows of a fragment begin in different banks.
+// Workgroup bytes: padded slices, a fragment a subgroup and scales: 18 KiB at 32×64, 35 KiB at 128×256. Rows are padded
+// so that eight rows of a fragment begin in different banks.
 // Numerics: products of f16 numbers are exact in f32, sums are f32. x in f32 is rounded to f16, numbers beyond their
 // range to the largest.
 //
@@ -20,28 +20,32 @@
 // #import common/coop
 // #import gemm/common
 
+// Whether rows, columns and inner dimension are whole tiles and slices, so that no load needs a check.
+const ALIGNED: u32 = 0u;
 // Subgroups along the rows and columns of a tile, and fragments of each.
-const SUBGROUP_ROWS: u32 = 4u;
+const SUBGROUP_ROWS: u32 = 2u;
 const SUBGROUP_COLS: u32 = 2u;
-const FRAGMENT_ROWS: u32 = 2u;
+const FRAGMENT_ROWS: u32 = 4u;
 const FRAGMENT_COLS: u32 = 4u;
+// Vectors of x per row of a slice.
+const SLICE: u32 = 8u;
 const SUBGROUPS: u32 = SUBGROUP_ROWS * SUBGROUP_COLS;
 const WORKGROUP: u32 = 32u * SUBGROUPS;
 const TILE_ROWS: u32 = SUBGROUP_ROWS * FRAGMENT_ROWS * FRAGMENT;
 const TILE_COLS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT;
 // Column vectors of a tile.
 const TILE_VECTORS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT_VECTORS;
-// Loads of vectors of one invocation per slice: TILE_ROWS·8 / WORKGROUP, and TILE_COLS·8 / WORKGROUP.
-const X_LOADS: u32 = 4u;
-const WEIGHT_LOADS: u32 = 4u;
-// Fragments along the 32 columns of a slice.
-const STEPS: u32 = 32u / FRAGMENT;
+// Loads of vectors of one invocation per slice.
+const X_LOADS: u32 = TILE_ROWS * SLICE / WORKGROUP;
+const WEIGHT_LOADS: u32 = 4u * SLICE * TILE_VECTORS / WORKGROUP;
+// Fragments along the columns of a slice.
+const STEPS: u32 = 4u * SLICE / FRAGMENT;
 // Vectors from one row of a slice to the next.
-const X_ROW: u32 = 10u;
+const X_ROW: u32 = SLICE + 2u;
 const WEIGHT_ROW: u32 = TILE_VECTORS + 2u;
 
 var<workgroup> x_slice: array<Unit, UNITS * TILE_ROWS * X_ROW>;
-var<workgroup> weight_slice: array<Unit, UNITS * 32u * WEIGHT_ROW>;
+var<workgroup> weight_slice: array<Unit, UNITS * 4u * SLICE * WEIGHT_ROW>;
 // Moments of rows, then one fragment per subgroup.
 var<workgroup> fragments: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
 // Scales of normalised rows.
@@ -71,14 +75,14 @@ fn stage_x(v: x4) -> vec4<f16> { return to_f16(v); }
 fn stage_weight(v: weight4) -> vec4<f16> { return to_f16(v); }
 
 fn load_x(row: u32, k: u32) -> x4 {
-    if (row < params.rows && k < params.inner_vectors) {
+    if (ALIGNED == 1u || (row < params.rows && k < params.inner_vectors)) {
         return x[row * params.inner_vectors + k];
     }
     return x4();
 }
 
 fn load_weight(k: u32, column: u32) -> weight4 {
-    if (k < 4u * params.inner_vectors && column < params.col_vectors) {
+    if (ALIGNED == 1u || (k < 4u * params.inner_vectors && column < params.col_vectors)) {
         return weight[k * params.col_vectors + column];
     }
     return weight4();
@@ -100,8 +104,8 @@ fn coop(
     let end_k = min(first_k + params.split_vectors, params.inner_vectors);
     let first_column = (tile % params.col_tiles) * TILE_VECTORS;
     // What this invocation loads of a slice.
-    let x_row = local / 8u;
-    let x_vector = local % 8u;
+    let x_row = local / SLICE;
+    let x_vector = local % SLICE;
     let weight_row = local / TILE_VECTORS;
     let weight_column = local % TILE_VECTORS;
     // Where this subgroup's fragments are read from.
@@ -119,9 +123,9 @@ fn coop(
     var moments: array<vec2<f32>, X_LOADS>;
     // #unroll
     for (var i = 0u; i < X_LOADS; i++) {
-        next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, first_k + x_vector);
+        next_x[i] = load_x(first_row + x_row + WORKGROUP / SLICE * i, first_k + x_vector);
         if (NORM == 1u) {
-            pivot[i] = pivot_of(first_row + x_row + WORKGROUP / 8u * i);
+            pivot[i] = pivot_of(first_row + x_row + WORKGROUP / SLICE * i);
             moments[i] = vec2<f32>(0.0);
         }
     }
@@ -131,13 +135,13 @@ fn coop(
         next_weight[j] = load_weight(k, first_column + weight_column);
     }
 
-    let slices = (end_k - min(first_k, end_k) + 7u) / 8u;
+    let slices = (end_k - min(first_k, end_k) + SLICE - 1u) / SLICE;
     for (var s = 0u; s < slices; s++) {
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            let at = (x_row + WORKGROUP / 8u * i) * X_ROW + x_vector;
+            let at = (x_row + WORKGROUP / SLICE * i) * X_ROW + x_vector;
             // #if NORM == 1
-            let v = around(from_x(next_x[i]), s * 8u + x_vector, pivot[i]);
+            let v = around(from_x(next_x[i]), s * SLICE + x_vector, pivot[i]);
             moments[i] += vec2<f32>(sum4(v), dot(v, v));
             put_x(at, to_f16(v));
             // #else
@@ -154,11 +158,11 @@ fn coop(
         let next = min(s + 1u, slices - 1u);
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            next_x[i] = load_x(first_row + x_row + WORKGROUP / 8u * i, first_k + next * 8u + x_vector);
+            next_x[i] = load_x(first_row + x_row + WORKGROUP / SLICE * i, first_k + next * SLICE + x_vector);
         }
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let k = 4u * (first_k + next * 8u) + weight_row + WORKGROUP / TILE_VECTORS * j;
+            let k = 4u * (first_k + next * SLICE) + weight_row + WORKGROUP / TILE_VECTORS * j;
             next_weight[j] = load_weight(k, first_column + weight_column);
         }
         // #unroll
@@ -184,7 +188,7 @@ fn coop(
 
     var scale: array<f32, X_LOADS>;
     if (NORM == 1u) {
-        // Moments of a row from the eight invocations that loaded it, X_LOADS times WORKGROUP / 8 rows.
+        // Moments of a row from the SLICE invocations that loaded it, X_LOADS times WORKGROUP / SLICE rows.
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
             fragments[2u * local] = moments[i].x;
@@ -192,8 +196,8 @@ fn coop(
             workgroupBarrier();
             var total = vec2<f32>(0.0);
             // #unroll
-            for (var e = 0u; e < 8u; e++) {
-                let at = 2u * (local / 8u * 8u + e);
+            for (var e = 0u; e < SLICE; e++) {
+                let at = 2u * (local / SLICE * SLICE + e);
                 total += vec2<f32>(fragments[at], fragments[at + 1u]);
             }
             scale[i] = scale_of(total);
@@ -202,7 +206,7 @@ fn coop(
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
             if (x_vector == 0u) {
-                row_scales[x_row + WORKGROUP / 8u * i] = scale[i];
+                row_scales[x_row + WORKGROUP / SLICE * i] = scale[i];
             }
         }
     }

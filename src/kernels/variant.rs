@@ -182,6 +182,20 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     i == a.len() && i == b.len()
 }
 
+/// The constants of tiles by name, one list a tile.
+pub(crate) const fn named<const C: usize, const N: usize>(
+    names: [&'static str; C],
+    tiles: [(&'static str, [u32; C]); N],
+) -> [[(&'static str, u32); C]; N] {
+    let mut all = [[("", 0); C]; N];
+    let mut i = 0;
+    while i < N * C {
+        all[i / C][i % C] = (names[i % C], tiles[i / C].1[i % C]);
+        i += 1;
+    }
+    all
+}
+
 /// What variant choice and dispatch geometry need to know about a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceTraits {
@@ -226,6 +240,16 @@ impl DeviceTraits {
             cooperative: None,
             array_bytes: 128 << 20,
         }
+    }
+
+    /// The share of the device that some workgroups of this many invocations keep busy: each multiprocessor wants
+    /// one workgroup, and 128 invocations are what hides the waits of two.
+    #[must_use]
+    pub(crate) fn busy(&self, workgroups: usize, invocations: u32) -> f64 {
+        let busy = f64::from(self.busy_workgroups);
+        let some = 2.0 * workgroups as f64 / busy;
+        let many = workgroups as f64 * f64::from(invocations) / (128.0 * busy);
+        (some.min(1.0) * many.min(1.0)).max(1e-9)
     }
 
     /// True when a variant can be compiled within the limits.

@@ -8,9 +8,10 @@
 //! lane of a subgroup of eight load one key and hand it to the others, which costs an eighth of the loads;
 //! where subgroups are of other sizes, all lanes load every key.
 //!
-//! For GPUs: `tiled` multiplies four times per load from workgroup memory in the product of the scores and
-//! less than three times in that of the context, `blocked` 5.3 and 8 times. It was made by that count; figures of
-//! an H200 are in `benches/results`.
+//! For GPUs, `tiled` keeps a part of the scores and of the result in registers, in shapes that were chosen from some
+//! hundred on an H200: what decides is loads from workgroup memory per multiply-add, then whether the device is full.
+//! Tried there and dropped: exponentials of base two with the scale folded in (1.00), values that are not fetched
+//! ahead (0.96), 64 values at a time rather than 32 (1.00). Figures are in `benches/results`.
 
 pub(super) mod cases;
 pub(super) mod cpu;
@@ -18,7 +19,7 @@ pub(super) mod cpu;
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
-    shader_text, state, vectors, when, word,
+    named, shader_text, state, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -176,37 +177,48 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("attention", source, entry)
 }
 
-/// Slices, probabilities, exchanged maxima.
-const TILED_BYTES: u32 = 8 * 1024 + 4 * 1024 + 2 * 1024;
+/// Constants of a tiled variant: lanes side by side and one below the other; of each lane queries by four, keys,
+/// column vectors, and chunks of them.
+const TILE: [&str; 6] = ["TX", "TY", "GROUPS", "KEYS_EACH", "COLUMNS_EACH", "CHUNKS"];
 
-const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    technique("attention/tiled", "tiled").sized(name, constants, 256, TILED_BYTES)
-}
-
-/// Slices, probabilities.
-const BLOCKED_BYTES: u32 = 8 * 1024 + 8 * 1024;
-
-const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    technique("attention/blocked", "blocked").sized(name, constants, 256, BLOCKED_BYTES)
-}
-
-/// 64 queries rather than the 32 of the tiled ones, by value columns.
-const BLOCKED: [Variant; 5] = [
-    blocked("blocked-64", &[("CHUNKS", 1)]),
-    blocked("blocked-128", &[("CHUNKS", 2)]),
-    blocked("blocked-192", &[("CHUNKS", 3)]),
-    blocked("blocked-384", &[("CHUNKS", 6)]),
-    blocked("blocked-512", &[("CHUNKS", 8)]),
+/// Tiled variants by queries × keys × value columns. Sixteen KiB of workgroup memory hold the first seven, 32 KiB four
+/// more.
+const TILES: [(&str, [u32; 6]); 16] = [
+    ("tiled-32x32x32", [8, 4, 2, 4, 1, 1]),
+    ("tiled-64x32x64", [8, 8, 2, 4, 2, 1]),
+    ("tiled-32x64x128", [16, 8, 1, 4, 1, 2]),
+    ("tiled-64x32x128", [8, 16, 1, 4, 2, 2]),
+    ("tiled-32x64x192", [16, 4, 2, 4, 1, 3]),
+    ("tiled-32x64x384", [16, 8, 1, 4, 1, 6]),
+    ("tiled-16x64x512", [16, 4, 1, 4, 1, 8]),
+    ("tiled-32x128x128", [16, 8, 1, 8, 2, 1]),
+    ("tiled-64x64x128", [16, 8, 2, 4, 2, 1]),
+    ("tiled-64x64x384", [16, 16, 1, 4, 2, 3]),
+    ("tiled-64x64x512", [16, 16, 1, 4, 2, 4]),
+    ("tiled-128x64x64", [8, 16, 2, 8, 2, 1]),
+    ("tiled-128x64x128", [16, 16, 2, 4, 2, 1]),
+    ("tiled-64x128x192", [16, 16, 1, 8, 1, 3]),
+    ("tiled-64x128x384", [16, 16, 1, 8, 2, 3]),
+    ("tiled-64x128x512", [16, 16, 1, 8, 2, 4]),
 ];
 
-/// Tiled variants by the vectors of value columns an invocation holds: 64 columns each.
-const TILED: [Variant; 5] = [
-    tiled("tiled-64", &[("CHUNKS", 1)]),
-    tiled("tiled-128", &[("CHUNKS", 2)]),
-    tiled("tiled-192", &[("CHUNKS", 3)]),
-    tiled("tiled-384", &[("CHUNKS", 6)]),
-    tiled("tiled-512", &[("CHUNKS", 8)]),
-];
+static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(TILE, TILES);
+
+const TILED: [Variant; TILES.len()] = {
+    let mut all = [technique("attention/tiled", "tiled"); TILES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        let (name, [tx, ty, groups, keys, columns, _]) = TILES[i];
+        // Slices of queries and keys, or of 32 values; then probabilities.
+        let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
+        let values = 32 * tx * columns;
+        let slices = if rows > values { rows } else { values };
+        let bytes = 16 * (slices + groups * ty * tx * keys);
+        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
+        i += 1;
+    }
+    all
+};
 
 /// Slices and probabilities, scores, exchanged maxima.
 const COOP_BYTES: u32 = 8 * 96 * 18 + 8192 + 1024 + 128;
@@ -248,14 +260,21 @@ const MODES: [Mode; 2] = [Mode::PLAIN, Mode { name: "factored", constants: &[("F
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
     match variant.entry {
-        "blocked" => 64,
+        "tiled" => 4 * variant.size("GROUPS") * variant.size("TY"),
         _ => 32,
     }
 }
 
 /// Value columns that one workgroup accumulates; `None` for all.
 fn columns(variant: &Variant) -> Option<usize> {
-    (variant.entry != "direct").then(|| 64 * variant.size("CHUNKS"))
+    match variant.entry {
+        "direct" => None,
+        "tiled" => {
+            let lanes = variant.size("TX") * variant.size("COLUMNS_EACH");
+            Some(4 * lanes * variant.size("CHUNKS"))
+        }
+        _ => Some(64 * variant.size("CHUNKS")),
+    }
 }
 
 impl Attention {
@@ -263,6 +282,28 @@ impl Attention {
     #[must_use]
     pub fn groups(&self, device: &DeviceTraits) -> usize {
         self.batch * self.heads * self.queries.div_ceil(query_tile(&self.best(device)))
+    }
+
+    /// Workgroups of a variant.
+    fn workgroups(&self, variant: &Variant) -> usize {
+        let query_tiles = self.queries.div_ceil(query_tile(variant));
+        let column_groups = columns(variant).map_or(1, |width| self.d_v.div_ceil(width).max(1));
+        self.batch * self.heads * query_tiles * column_groups * self.splits
+    }
+
+    /// What a tiled variant takes beside others: multiply-adds, padding included, weighted with what its tile loads
+    /// for each, and with the share of the device that has nothing to do. Fitted to times of an H200. Many keys can
+    /// be split until the device is full.
+    fn effort(&self, variant: &Variant, device: &DeviceTraits) -> f64 {
+        let size = |name| variant.size(name) as f64;
+        let [groups, keys, width] = ["GROUPS", "KEYS_EACH", "COLUMNS_EACH"].map(size);
+        let score = self.d_qk as f64 * (1.0 + 1.0 / keys + 0.25 / groups);
+        let columns = columns(variant).unwrap_or(64) as f64;
+        let context = columns * (1.0 + 0.25 / width + 0.25 / groups);
+        let workgroups = self.workgroups(variant);
+        let pairs = (workgroups / self.splits.max(1) * query_tile(variant)) as f64;
+        let parts = (self.keys / 1024).max(1).div_ceil(self.splits.max(1));
+        pairs * (48.0 + score + context) / device.busy(workgroups * parts, variant.invocations)
     }
 
     fn best(&self, device: &DeviceTraits) -> Variant {
@@ -286,7 +327,6 @@ impl Attention {
 impl Kernel for Attention {
     const NAME: &'static str = "attention";
     const SHADERS: &'static [(&'static str, &'static str)] = &[
-        shader_text!("attention/blocked"),
         shader_text!("attention/common"),
         shader_text!("attention/coop"),
         shader_text!("attention/direct"),
@@ -410,7 +450,7 @@ impl Kernel for Attention {
     fn variants() -> Vec<Variant> {
         let mut list = Vec::new();
         for (mode, f16) in MODES.iter().flat_map(|mode| F16.map(|f16| (*mode, f16))) {
-            let mut plain = [TILED, BLOCKED].concat();
+            let mut plain = TILED.to_vec();
             if f16.contains(&"q") {
                 plain.extend(COOP);
             }
@@ -423,21 +463,15 @@ impl Kernel for Attention {
         list
     }
 
-    /// Variants that fit, best first: the narrowest accumulator that holds all value columns, since
-    /// each further group of columns computes the scores again.
+    /// Variants that fit, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        let mut tiled = TILED.to_vec();
+        tiled.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let waste = |v: &Variant| {
             let width = columns(v).unwrap_or(usize::MAX);
             let groups = self.d_v.div_ceil(width);
             (groups, groups * width)
         };
-        // Larger blocks do more per load, and nothing where there are no queries for them.
-        let mut blocked = BLOCKED.to_vec();
-        blocked.sort_by_key(waste);
-        let mut tiled = TILED.to_vec();
-        tiled.sort_by_key(waste);
-        let at = if self.queries > 32 { 0 } else { tiled.len() };
-        tiled.splice(at..at, blocked);
         // Cooperative matrices multiply f16.
         let mut coop = COOP.to_vec();
         coop.sort_by_key(waste);
@@ -467,8 +501,13 @@ impl Kernel for Attention {
             let keys = variant.size("KEY_TILE");
             (keys, 1 + qk + v + 5 * keys / 8, 8)
         } else {
-            // Slices and their vectors; maxima of 16 lanes; chunks and their keys by fours.
-            (32, 1 + qk.div_ceil(4) + qk + 16 + 9 * variant.size("CHUNKS"), 128)
+            let (tx, chunks) = (variant.size("TX"), variant.size("CHUNKS"));
+            let keys = match variant.entry {
+                "tiled" => tx * variant.size("KEYS_EACH"),
+                _ => 64,
+            };
+            // Slices and their vectors; maxima of all lanes; chunks and their keys by fours.
+            (keys, 1 + qk.div_ceil(4) + qk + tx + chunks * (1 + keys / 3), 128)
         };
         (self.split_keys().div_ceil(tile) * each + rest) as u64
     }
@@ -477,7 +516,7 @@ impl Kernel for Attention {
         let args = *self;
         let query_tiles = args.queries.div_ceil(query_tile(variant));
         let column_groups = columns(variant).map_or(1, |width| args.d_v.div_ceil(width).max(1));
-        let groups = args.batch * args.heads * query_tiles * column_groups * args.splits;
+        let groups = args.workgroups(variant);
         let words = move |groups_x: u32| {
             let flags = u32::from(args.shared_queries)
                 | u32::from(args.masked) << 1

@@ -8,18 +8,21 @@
 //! product before need an array of partial sums per column tile and a tile width that both agree on.
 //! Sums without a pivot lose digits where a row's mean is large, in the variance and in the product.
 //!
-//! Choice among variants is by whether tiles fill the device, from the sizes alone.
+//! Choice among variants is by [`Gemm::effort`], from the sizes alone.
 //!
-//! Tried on an H200 (f32, 4096³): two slices in workgroup memory with one barrier each (0.84 of the rate of one),
-//! 8×4 lanes a subgroup with padded rows rather than 16×2 (0.97), tiles of 128×64 and 64×128 (0.96 to 1.01 of
-//! 64×64). Fused sums gave 1.10 at 64×64 and 1.33 at 128×128; 64×64 a subgroup of cooperative matrices 1.43.
+//! Tiles were chosen from some eighty on an H200: what decides is loads from workgroup memory per multiply-add (16×8
+//! elements an invocation: 0.75 bytes of workgroup memory, 1.35 times the rate of 8×8 in 256 invocations), then
+//! whether the device is full. Tried there and dropped: two slices in workgroup memory with one barrier each (0.84),
+//! X transposed in workgroup memory (0.98 to 1.03), 8×4 lanes a subgroup (1.00), padded rows (0.97), tiles in an order
+//! that keeps rows in the cache (1.00), slices that are not fetched ahead (0.96), 256×128 elements (0.85).
+//! Fused sums gave 1.10 at 64×64 and 1.33 at 128×128.
 
 pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
-    shader_text, vectors, when, word,
+    named, shader_text, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -112,98 +115,73 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("gemm", source, entry)
 }
 
-/// Tiles of 16·ROWS_EACH × 64·VECTORS_EACH, in slices of 4·SLICE columns.
-const fn tiled(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let slice = constant(constants, "SLICE", 4);
-    let rows = 16 * constant(constants, "ROWS_EACH", 4);
-    let vectors = 16 * constant(constants, "VECTORS_EACH", 1);
-    let workgroup_bytes = 16 * slice * (rows + 4 * vectors);
-    technique("gemm/tiled", "tiled").sized(name, constants, 256, workgroup_bytes)
-}
+/// Constants of a tiled variant: lanes side by side and one below the other; of each lane rows and column vectors;
+/// vectors of a slice, and those that are multiplied without a loop.
+const TILE: [&str; 6] = ["TX", "TY", "ROWS_EACH", "VECTORS_EACH", "SLICE", "DEPTH"];
 
-/// 16×64 tiles for few rows.
-const TILED_16: Variant =
-    tiled("tiled-16x64", &[("ROWS_EACH", 1), ("VECTORS_EACH", 1), ("X_LOADS", 1)]);
-/// 32×64 tiles.
-const TILED_32: Variant =
-    tiled("tiled-32x64", &[("ROWS_EACH", 2), ("VECTORS_EACH", 1), ("X_LOADS", 1)]);
-/// 64×64 tiles: fits the default limits of WebGPU twice.
-const TILED_64: Variant =
-    tiled("tiled-64x64", &[("ROWS_EACH", 4), ("VECTORS_EACH", 1), ("X_LOADS", 1)]);
-/// 128×128 tiles: twice the work per loaded element of 64×64.
-const TILED_128: Variant = tiled(
-    "tiled-128x128",
-    &[("ROWS_EACH", 8), ("VECTORS_EACH", 2), ("X_LOADS", 2), ("WEIGHT_LOADS", 2), ("DEPTH", 1)],
-);
-/// 128×128 tiles in slices of 32, for devices with 32 KiB.
-const TILED_128_DEEP: Variant = tiled(
-    "tiled-128x128x32",
-    &[
-        ("ROWS_EACH", 8),
-        ("VECTORS_EACH", 2),
-        ("SLICE", 8),
-        ("DEPTH", 1),
-        ("X_LOADS", 4),
-        ("WEIGHT_LOADS", 4),
-    ],
-);
+/// Tiled variants by rows × columns. All fit the default limits of WebGPU.
+const TILES: [(&str, [u32; 6]); 6] = [
+    ("tiled-16x64", [16, 4, 4, 1, 8, 2]),
+    ("tiled-32x32", [8, 8, 4, 1, 4, 2]),
+    ("tiled-32x64", [16, 8, 4, 1, 8, 2]),
+    ("tiled-64x64", [16, 8, 8, 1, 8, 2]),
+    ("tiled-64x128", [16, 8, 8, 2, 4, 2]),
+    ("tiled-128x128", [16, 8, 16, 2, 4, 1]),
+];
+
+static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(TILE, TILES);
+
+const TILED: [Variant; TILES.len()] = {
+    let mut all = [technique("gemm/tiled", "tiled"); TILES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        let (name, [tx, ty, rows, vectors, slice, _]) = TILES[i];
+        let bytes = 16 * slice * (rows * ty + 4 * vectors * tx);
+        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
+        i += 1;
+    }
+    all
+};
 
 /// Subgroups and rows of a tile with cooperative matrices, and subgroups and columns.
 const fn coop_tile(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
     let side = constant(constants, "FRAGMENT", 16);
-    let rows = constant(constants, "SUBGROUP_ROWS", 4);
+    let rows = constant(constants, "SUBGROUP_ROWS", 2);
     let cols = constant(constants, "SUBGROUP_COLS", 2);
-    let each = constant(constants, "FRAGMENT_ROWS", 2);
+    let each = constant(constants, "FRAGMENT_ROWS", 4);
     [[rows, rows * each * side], [cols, cols * constant(constants, "FRAGMENT_COLS", 4) * side]]
 }
 
-/// Tiles with cooperative matrices, of fragments of 16 or 8: workgroup bytes of slices, fragments and scales.
-const fn coop(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let side = constant(constants, "FRAGMENT", 16);
-    let [[down, rows], [across, cols]] = coop_tile(constants);
-    let slices = 2 * 4 * (rows * 10 + 32 * (cols / 4 + 2));
-    let workgroup_bytes = slices + 4 * down * across * side * side + 4 * rows;
-    technique("gemm/coop", "coop")
-        .sized(name, constants, 32 * down * across, workgroup_bytes)
-        .with_cooperative(side)
-}
+/// Constants of a tile: the side of fragments; subgroups along rows and columns; fragments of each; vectors of a slice.
+const COOP_TILE: [&str; 6] =
+    ["FRAGMENT", "SUBGROUP_ROWS", "SUBGROUP_COLS", "FRAGMENT_ROWS", "FRAGMENT_COLS", "SLICE"];
 
-/// With cooperative matrices, large tiles first: eight subgroups of 64×64 each, of 32×64, or four of 32×32.
-const COOP: [Variant; 5] = [
-    coop(
-        "coop-128x256",
-        &[
-            ("FRAGMENT", 16),
-            ("SUBGROUP_ROWS", 2),
-            ("SUBGROUP_COLS", 4),
-            ("FRAGMENT_ROWS", 4),
-            ("FRAGMENT_COLS", 4),
-            ("WEIGHT_LOADS", 8),
-        ],
-    ),
-    coop("coop-128x128", &[("FRAGMENT", 16)]),
-    coop(
-        "coop-64x64",
-        &[
-            ("FRAGMENT", 16),
-            ("SUBGROUP_ROWS", 2),
-            ("SUBGROUP_COLS", 2),
-            ("FRAGMENT_ROWS", 2),
-            ("FRAGMENT_COLS", 2),
-        ],
-    ),
-    coop("coop-128x128x8", &[("FRAGMENT", 8), ("FRAGMENT_ROWS", 4), ("FRAGMENT_COLS", 8)]),
-    coop(
-        "coop-64x64x8",
-        &[
-            ("FRAGMENT", 8),
-            ("SUBGROUP_ROWS", 2),
-            ("SUBGROUP_COLS", 2),
-            ("FRAGMENT_ROWS", 4),
-            ("FRAGMENT_COLS", 4),
-        ],
-    ),
+/// Tiles with cooperative matrices by rows × columns, with fragments of 16 and of 8.
+const COOP_TILES: [(&str, [u32; 6]); 6] = [
+    ("coop-128x256", [16, 2, 4, 4, 4, 8]),
+    ("coop-128x128", [16, 2, 2, 4, 4, 8]),
+    ("coop-64x64", [16, 4, 2, 1, 2, 16]),
+    ("coop-32x64", [16, 2, 2, 1, 2, 16]),
+    ("coop-128x128x8", [8, 4, 2, 4, 8, 8]),
+    ("coop-64x64x8", [8, 2, 2, 4, 4, 8]),
 ];
+
+static COOP_CONSTANTS: [[(&str, u32); 6]; COOP_TILES.len()] = named(COOP_TILE, COOP_TILES);
+
+const COOP: [Variant; COOP_TILES.len()] = {
+    let mut all = [technique("gemm/coop", "coop"); COOP_TILES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        let (name, [side, .., slice]) = COOP_TILES[i];
+        let [[down, rows], [across, cols]] = coop_tile(&COOP_CONSTANTS[i]);
+        let slices = 8 * (rows * (slice + 2) + 4 * slice * (cols / 4 + 2));
+        let bytes = slices + 4 * down * across * side * side + 4 * rows;
+        all[i] = all[i].sized(name, &COOP_CONSTANTS[i], 32 * down * across, bytes);
+        all[i] = all[i].with_cooperative(side);
+        i += 1;
+    }
+    all
+};
 
 const LANES: Variant = technique("gemm/direct", "direct");
 
@@ -216,8 +194,6 @@ const BROADCAST: Variant = LANES.direct(
 /// 4 rows × 32 columns, for any device: less wasted where there are few rows or columns.
 const DIRECT: Variant =
     LANES.direct("direct-4x32", &[("LANES", 8), ("ROWS", 4), ("COLS", 1)], false);
-
-const TILED: [Variant; 5] = [TILED_16, TILED_32, TILED_64, TILED_128, TILED_128_DEEP];
 
 const fn mode(name: &'static str, constants: &'static [(&'static str, u32)]) -> Mode {
     Mode { name, constants }
@@ -247,7 +223,8 @@ fn tile(variant: &Variant) -> (usize, usize) {
         let [[_, rows], [_, cols]] = coop_tile(variant.constants);
         (rows as usize, cols as usize / 4)
     } else if variant.entry == "tiled" {
-        (16 * variant.size("ROWS_EACH"), 16 * variant.size("VECTORS_EACH"))
+        let [rows, vectors] = ["ROWS_EACH", "VECTORS_EACH"].map(|name| variant.size(name));
+        (variant.size("TY") * rows, variant.size("TX") * vectors)
     } else {
         (variant.size("ROWS"), variant.size("LANES") * variant.size("COLS"))
     }
@@ -276,7 +253,7 @@ impl Gemm {
     /// are enough by themselves, and its layers have no dispatch to spare.
     #[must_use]
     pub fn wanted_splits(&self, device: &DeviceTraits) -> usize {
-        let groups = self.workgroups(&TILED_16).max(1);
+        let groups = self.workgroups(&TILED[0]).max(1);
         let busy = u64::from(device.busy_workgroups);
         let few = self.rows > 0 && self.rows <= 64 && 2 * groups <= busy;
         if self.normalise || device.software || !few || self.inner < 512 {
@@ -286,6 +263,20 @@ impl Gemm {
         let part = (4 * self.rows * self.cols.next_multiple_of(4)).max(1) as u64;
         let fit = usize::try_from(device.array_bytes / part).unwrap_or(usize::MAX);
         ((busy / groups) as usize).min(self.inner / 256).min(fit).clamp(1, 8)
+    }
+
+    /// What a variant takes beside others of its technique: multiply-adds, padding included, weighted with what its
+    /// tile loads for each, and with the share of the device that has nothing to do. Fitted to times of an H200.
+    fn effort(&self, variant: &Variant, device: &DeviceTraits) -> f64 {
+        let size = |name| variant.size(name) as f64;
+        let loads = match variant.cooperative {
+            Some(_) => 4.0 / size("FRAGMENT_ROWS") + 4.0 / size("FRAGMENT_COLS"),
+            None => 0.75 / size("VECTORS_EACH") + 3.0 / size("ROWS_EACH"),
+        };
+        let (tile_rows, tile_vectors) = tile(variant);
+        let workgroups = self.workgroups(variant) as usize;
+        let products = (workgroups * tile_rows * tile_vectors) as f64;
+        products * (1.0 + loads) / device.busy(workgroups, variant.invocations)
     }
 
     /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.
@@ -375,36 +366,26 @@ impl Kernel for Gemm {
         let mut list = Vec::new();
         for ([checked, aligned], f16) in MODES.iter().flat_map(|m| F16.map(|f16| (*m, f16))) {
             list.extend(TILED.map(|v| v.with(checked).storing_f16(f16)));
-            list.extend(TILED.map(|v| v.with(aligned).storing_f16(f16)));
             list.extend([BROADCAST, DIRECT].map(|v| v.with(checked).storing_f16(f16)));
             // Cooperative matrices multiply f16: only where weights are.
             if f16.contains(&"weight") {
                 list.extend(COOP.map(|v| v.with(checked).storing_f16(f16)));
+                list.extend(COOP.map(|v| v.with(aligned).storing_f16(f16)));
             }
         }
         list
     }
 
-    /// Variants that fit, best first: large tiles where they fill the device, small ones where not.
+    /// Variants that fit, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let busy = u64::from(device.busy_workgroups);
-        let mut tiled = if self.workgroups(&TILED_128) >= busy {
-            vec![TILED_128, TILED_128_DEEP, TILED_64]
-        } else if self.rows > 32 && self.workgroups(&TILED_64) >= busy / 2 {
-            vec![TILED_64, TILED_32, TILED_128]
-        } else if self.rows > 16 && self.workgroups(&TILED_32) >= busy / 4 {
-            vec![TILED_32, TILED_16, TILED_64]
-        } else {
-            vec![TILED_16, TILED_32, TILED_64]
-        };
-        let rest: Vec<Variant> = TILED.into_iter().filter(|v| !tiled.contains(v)).collect();
-        tiled.extend(rest);
+        let mut tiled = TILED.to_vec();
+        tiled.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let [checked, aligned] = MODES[usize::from(self.normalise)];
         let Some(f16) = self.f16_set(&F16) else {
             return Vec::new();
         };
         let with_mode = |v: &Variant| v.with(if self.aligned(v) { aligned } else { checked });
-        let tiled: Vec<Variant> = tiled.iter().map(with_mode).collect();
+        let tiled: Vec<Variant> = tiled.iter().map(|v| v.with(checked)).collect();
         let direct = if device.subgroups != Some([8, 8]) {
             vec![DIRECT]
         } else if self.rows <= 8 || self.cols <= 32 {
@@ -414,13 +395,9 @@ impl Kernel for Gemm {
         };
         let direct: Vec<Variant> = direct.iter().map(|v| v.with(checked)).collect();
         // Large tiles where they fill the device; cooperative matrices only for more than a few rows.
-        let mut coop: Vec<Variant> = COOP.iter().map(|v| v.with(checked)).collect();
+        let mut coop: Vec<Variant> = COOP.iter().map(with_mode).collect();
         coop.retain(|_| self.weight.is_f16());
-        coop.sort_by_key(|v| {
-            let (rows, _) = tile(v);
-            let enough = self.workgroups(v) >= busy / 2;
-            if enough { 128 - rows.min(128) } else { 1000 + rows }
-        });
+        coop.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let list = if device.software {
             [direct, tiled, coop]
         } else if self.rows > 16 {
