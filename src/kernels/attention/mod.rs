@@ -183,11 +183,11 @@ const TILE: [&str; 6] = ["TX", "TY", "GROUPS", "KEYS_EACH", "COLUMNS_EACH", "CHU
 
 /// Tiled variants by queries × keys × value columns. Sixteen KiB of workgroup memory hold the first seven, 32 KiB four
 /// more.
-const TILES: [(&str, [u32; 6]); 16] = [
+const TILES: [(&str, [u32; 6]); 17] = [
     ("tiled-32x32x32", [8, 4, 2, 4, 1, 1]),
     ("tiled-64x32x64", [8, 8, 2, 4, 2, 1]),
+    ("tiled-32x64x64", [16, 8, 1, 4, 1, 1]),
     ("tiled-32x64x128", [16, 8, 1, 4, 1, 2]),
-    ("tiled-64x32x128", [8, 16, 1, 4, 2, 2]),
     ("tiled-32x64x192", [16, 4, 2, 4, 1, 3]),
     ("tiled-32x64x384", [16, 8, 1, 4, 1, 6]),
     ("tiled-16x64x512", [16, 4, 1, 4, 1, 8]),
@@ -195,6 +195,7 @@ const TILES: [(&str, [u32; 6]); 16] = [
     ("tiled-64x64x128", [16, 8, 2, 4, 2, 1]),
     ("tiled-64x64x384", [16, 16, 1, 4, 2, 3]),
     ("tiled-64x64x512", [16, 16, 1, 4, 2, 4]),
+    ("tiled-128x64x32", [8, 16, 2, 8, 1, 1]),
     ("tiled-128x64x64", [8, 16, 2, 8, 2, 1]),
     ("tiled-128x64x128", [16, 16, 2, 4, 2, 1]),
     ("tiled-64x128x192", [16, 16, 1, 8, 1, 3]),

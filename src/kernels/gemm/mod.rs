@@ -10,11 +10,12 @@
 //!
 //! Choice among variants is by [`Gemm::effort`], from the sizes alone.
 //!
-//! Tiles were chosen from some eighty on an H200: what decides is loads from workgroup memory per multiply-add (16×8
-//! elements an invocation: 0.75 bytes of workgroup memory, 1.35 times the rate of 8×8 in 256 invocations), then
-//! whether the device is full. Tried there and dropped: two slices in workgroup memory with one barrier each (0.84),
-//! X transposed in workgroup memory (0.98 to 1.03), 8×4 lanes a subgroup (1.00), padded rows (0.97), tiles in an order
-//! that keeps rows in the cache (1.00), slices that are not fetched ahead (0.96), 256×128 elements (0.85).
+//! Tiles were chosen from some eighty on an H200: what decides is loads from workgroup memory per multiply-add, whether
+//! the loops of a slice are written out (64×128: 1.23), then whether the device is full. Tried there and dropped: two
+//! slices in workgroup memory with one barrier each (0.84), X transposed in workgroup memory (0.98 to 1.03), 8×4 lanes a
+//! subgroup (1.00), padded rows (0.97), tiles in an order that keeps rows in the cache (1.00), slices that are not
+//! fetched ahead (0.96), 256×128 elements (0.85), loads without checks of indices (0.93 to 1.00; of cooperative
+//! matrices 1.2 to 1.4, which have them).
 //! Fused sums gave 1.10 at 64×64 and 1.33 at 128×128.
 
 pub(super) mod cases;
@@ -125,9 +126,12 @@ const TILES: [(&str, [u32; 6]); 6] = [
     ("tiled-32x32", [8, 8, 4, 1, 4, 2]),
     ("tiled-32x64", [16, 8, 4, 1, 8, 2]),
     ("tiled-64x64", [16, 8, 8, 1, 8, 2]),
-    ("tiled-64x128", [16, 8, 8, 2, 4, 2]),
-    ("tiled-128x128", [16, 8, 16, 2, 4, 1]),
+    ("tiled-64x128", [16, 8, 8, 2, 4, 4]),
+    ("tiled-128x64", [8, 8, 16, 2, 4, 1]),
 ];
+
+/// What they reach on a device that is full, in TFLOP/s of an H200.
+const RATES: [f64; TILES.len()] = [24.0, 28.0, 27.0, 35.0, 43.0, 38.0];
 
 static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(TILE, TILES);
 
@@ -157,9 +161,10 @@ const COOP_TILE: [&str; 6] =
     ["FRAGMENT", "SUBGROUP_ROWS", "SUBGROUP_COLS", "FRAGMENT_ROWS", "FRAGMENT_COLS", "SLICE"];
 
 /// Tiles with cooperative matrices by rows × columns, with fragments of 16 and of 8.
-const COOP_TILES: [(&str, [u32; 6]); 6] = [
+const COOP_TILES: [(&str, [u32; 6]); 7] = [
     ("coop-128x256", [16, 2, 4, 4, 4, 8]),
     ("coop-128x128", [16, 2, 2, 4, 4, 8]),
+    ("coop-64x128", [16, 2, 4, 2, 2, 8]),
     ("coop-64x64", [16, 4, 2, 1, 2, 16]),
     ("coop-32x64", [16, 2, 2, 1, 2, 16]),
     ("coop-128x128x8", [8, 4, 2, 4, 8, 8]),
@@ -265,18 +270,19 @@ impl Gemm {
         ((busy / groups) as usize).min(self.inner / 256).min(fit).clamp(1, 8)
     }
 
-    /// What a variant takes beside others of its technique: multiply-adds, padding included, weighted with what its
-    /// tile loads for each, and with the share of the device that has nothing to do. Fitted to times of an H200.
+    /// What a variant takes beside others of its technique: multiply-adds, padding included, weighted with its rate
+    /// and with the share of the device that has nothing to do.
     fn effort(&self, variant: &Variant, device: &DeviceTraits) -> f64 {
         let size = |name| variant.size(name) as f64;
-        let loads = match variant.cooperative {
-            Some(_) => 4.0 / size("FRAGMENT_ROWS") + 4.0 / size("FRAGMENT_COLS"),
-            None => 0.75 / size("VECTORS_EACH") + 3.0 / size("ROWS_EACH"),
+        let rate = match TILES.iter().position(|tile| tile.0 == variant.name) {
+            Some(i) => RATES[i],
+            // Of cooperative matrices, loads per product decide.
+            None => 1.0 / (1.0 + 4.0 / size("FRAGMENT_ROWS") + 4.0 / size("FRAGMENT_COLS")),
         };
         let (tile_rows, tile_vectors) = tile(variant);
         let workgroups = self.workgroups(variant) as usize;
         let products = (workgroups * tile_rows * tile_vectors) as f64;
-        products * (1.0 + loads) / device.busy(workgroups, variant.invocations)
+        products / (rate * device.busy(workgroups, variant.invocations))
     }
 
     /// Whether rows, columns and inner dimension are whole tiles and slices of a variant.
