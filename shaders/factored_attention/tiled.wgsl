@@ -1,282 +1,494 @@
-// factored_attention: softmax attention over input rows given as content, axis tables and a constant.
+// factored_attention, tiled: attention over keys that are content, table rows of a grid position and a constant.
 //
-// Algorithm. 128 invocations compute 16 queries of one item and a part of the keys (split). For each tile of up to 64
-// keys, which lie in one run of the fastest axis:
-//   1. scores: content and queries pass through workgroup memory 32 channels at a time; an invocation computes four
-//      queries and keys tx, tx + 32; then the tables' entries, the constant and the row's scale;
-//   2. the maximum is exchanged. Exponentials are relative to a reference that is moved only when the maximum passes
-//      it by 40, since moving it means rescaling all sums of the query;
-//   3. the weights p·r are added to the marginal of the fastest axis, entry by entry, and their sum to the marginals
-//      of the slow axes and to the constant;
-//   4. content sums: an invocation computes one vector of content and two queries.
-// The sums are in y, where no other workgroup writes them; there are no atomics, so results are deterministic.
+// Algorithm. That of `attention/tiled` with the content as keys and as values, arranged so that nothing but slow
+// marginals is added up in memory. A workgroup computes QUERY_TILE queries of one item and a share of the keys (split);
+// invocation (tx, ty) computes queries ty + TY·r, four of them as the components of a vector, keys tx + TX·j of a tile,
+// and content vectors tx + TX·n of a chunk. The fastest axis is cut into segments of KEY_TILE positions, and each
+// segment is followed along all lines of the grid that the split covers, so that the segment's table entries and
+// marginals stay in registers. For each tile:
+//   1. scores: 16 channels of queries and content at a time are in workgroup memory, the next ones on their way in
+//      registers; then the tables' entries, the constant and the row's scale;
+//   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum passes it by SLACK,
+//      since moving it means rescaling all sums of the query;
+//   3. sums of weights times content, VALUE_TILE rows of a chunk at a time; the sum of the weights, which is the tile's
+//      part of the slow marginals, is added up by the invocation that owns their column.
+// Every element of y has one invocation that reads and writes it; there are no atomics and no storage barriers, and
+// results are deterministic.
 //
 // Bindings: see `factored_attention/common`.
-// Workgroup bytes: 8 KiB content (then exchanged maxima and sums) + 2 KiB queries + 4 KiB weights.
-// Numerics: f32. A masked key gets the finite score -1e30, the maximum starts at -3e38. The state is stored relative
-// to the true maximum. content may be stored as f16 (a variant's choice).
+// Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·(KEY_TILE + TX)): slices, weights (before: maxima), sums of weights.
+// Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
 
 // #import common/dot
 // #import factored_attention/common
 
-// Content of 64 keys, eight vectors each; afterwards one value per query and tx in x and y.
-var<workgroup> slice: array<vec4<f32>, 512>;
-var<workgroup> query_slice: array<vec4<f32>, 128>;
-// Weights of 64 keys per query.
-var<workgroup> weight: array<f32, 1024>;
+const TX: u32 = 8u;
+const TY: u32 = 8u;
+const GROUPS: u32 = 1u;
+const KEYS_EACH: u32 = 8u;
+const COLUMNS_EACH: u32 = 2u;
+// Chunks of the content.
+const CHUNKS: u32 = 1u;
+const VALUE_TILE: u32 = 32u;
 
-@compute @workgroup_size(128)
+const THREADS: u32 = TX * TY;
+const ROWS: u32 = 4u * GROUPS;
+const QUERY_TILE: u32 = ROWS * TY;
+const KEY_TILE: u32 = TX * KEYS_EACH;
+const CHUNK: u32 = TX * COLUMNS_EACH;
+const COLUMNS: u32 = COLUMNS_EACH * CHUNKS;
+// Vectors from one channel of the slices to the next, and where keys begin.
+const QUERY_ROW: u32 = QUERY_TILE + 2u;
+const KEY_ROW: u32 = KEY_TILE + 2u;
+const KEYS_AT: u32 = 4u * QUERY_ROW;
+const SLICE_VECTORS = max(KEYS_AT + 4u * KEY_ROW, VALUE_TILE * CHUNK);
+// Loads of an invocation for each slice, and rows between them.
+const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS;
+const K_LOADS: u32 = 4u * KEY_TILE / THREADS;
+const V_LOADS: u32 = VALUE_TILE * CHUNK / THREADS;
+const LOAD_STEP: u32 = THREADS / 4u;
+const VALUE_STEP: u32 = THREADS / CHUNK;
+const PARTS: u32 = KEY_TILE / VALUE_TILE;
+const SCORES: u32 = GROUPS * KEYS_EACH;
+
+var<workgroup> slice: array<vec4<f32>, SLICE_VECTORS>;
+// Weights of the queries of a ty, by key.
+var<workgroup> weight: array<vec4<f32>, GROUPS * TY * KEY_TILE>;
+// Sums of the weights of each tx.
+var<workgroup> weights: array<vec4<f32>, GROUPS * TY * TX>;
+
+fn load_query(row: u32, vector: u32) -> vec4<f32> {
+    if (vector < params.content) {
+        return queries[(row * params.columns + params.first_column) / 4u + vector];
+    }
+    return vec4<f32>(0.0);
+}
+
+fn load_content(row: u32, vector: u32) -> vec4<f32> {
+    if (vector < params.content) {
+        return from_content(content[row * params.content + vector]);
+    }
+    return vec4<f32>(0.0);
+}
+
+// The keys of a tile: positions first ..= last of it, by the key that its first position would be, which may wrap
+// around below 0, and back where a position is added.
+struct Tile {
+    key: u32,
+    first: u32,
+    last: u32,
+}
+
+fn tile_of(lines: Lines, line: u32, fast: u32) -> Tile {
+    let position = line * lines.length + fast;
+    let begin = max(position, lines.from_position);
+    let end = min(min(position + KEY_TILE, (line + 1u) * lines.length), lines.to_position);
+    return Tile(position - params.first_key, begin - position, end - position - 1u);
+}
+
+@compute @workgroup_size(THREADS)
 fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
     let share = share_of(group);
-    let tx = local % 32u;
-    let ty = local / 32u;
-    let first_query = 16u * share.query_tile;
+    let tx = local % TX;
+    let ty = local / TX;
+    // As a loader of slices.
+    let load_row = local / 4u;
+    let load_vector = local % 4u;
+    let value_row = local / CHUNK;
+    let value_vector = local % CHUNK;
+    let first_query = QUERY_TILE * share.query_tile;
     let last_query = params.queries - 1u;
-    let first_key = share.split * params.split_keys;
-    let end_key = min(first_key + params.split_keys, params.keys);
-    let lines = lines_of(share.split, 64u);
+    let first_item_key = share.item * params.keys;
+    let lines = lines_of(share.split, KEY_TILE);
+    // Columns of all axes. The invocation that owns one is the tx of its distance from the fastest axis,
+    // so that each of them begins with this column of them.
+    let table_column = params.first_column + 4u * params.content;
+    let table_columns = params.constant_column - table_column;
+    let own_column = (tx + lines.fast_column - min(table_column, lines.fast_column)) % TX;
 
-    // Rows of the four queries that this invocation scores; rows beyond the end are not stored.
-    var query_row: array<u32, 4>;
-    var out_row: array<u32, 4>;
-    var real: array<bool, 4>;
-    var maximum: array<f32, 4>;
-    var shift: array<f32, 4>;
-    var sum: array<f32, 4>;
+    // Rows of the queries and of y.
+    var query_row: array<u32, ROWS>;
+    var out_row: array<u32, ROWS>;
+    var maximum: array<vec4<f32>, GROUPS>;
+    var shift: array<vec4<f32>, GROUPS>;
+    // Sums of tx's own keys: of exponentials, and of weights.
+    var sum: array<vec4<f32>, GROUPS>;
+    var total: array<vec4<f32>, GROUPS>;
+    var acc: array<vec4<f32>, ROWS * COLUMNS>;
     // #unroll
-    for (var i = 0u; i < 4u; i++) {
-        let wanted = first_query + 4u * ty + i;
-        let query = min(wanted, last_query);
-        query_row[i] = query;
-        out_row[i] = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
-        real[i] = wanted < params.queries;
-        maximum[i] = LOWEST;
-        sum[i] = 0.0;
+    for (var r = 0u; r < ROWS; r++) {
+        let query = min(first_query + ty + TY * r, last_query);
+        query_row[r] = query;
+        out_row[r] = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
         let in_row = share.item * params.queries + query;
+        let in_at = in_row * params.columns;
+        maximum[r / 4u][r % 4u] = LOWEST;
+        sum[r / 4u][r % 4u] = 0.0;
+        total[r / 4u][r % 4u] = 0.0;
         if (share.carried) {
-            maximum[i] = carry_stats[in_row].x;
-            if (tx == 0u) {
-                sum[i] = carry_stats[in_row].y;
+            maximum[r / 4u][r % 4u] = carry_stats[in_row].x;
+            sum[r / 4u][r % 4u] = select(0.0, carry_stats[in_row].y, tx == 0u);
+            total[r / 4u][r % 4u] = select(0.0, carry[in_at + params.constant_column], tx == 0u);
+        }
+        // #unroll
+        for (var c = 0u; c < COLUMNS; c++) {
+            acc[ROWS * c + r] = vec4<f32>(0.0);
+            let at = in_at + params.first_column + 4u * (TX * c + tx);
+            if (share.carried && TX * c + tx < params.content) {
+                acc[ROWS * c + r] = vec4<f32>(carry[at], carry[at + 1u], carry[at + 2u], carry[at + 3u]);
             }
         }
-        shift[i] = maximum[i];
-        if (real[i]) {
-            for (var c = tx; c < params.columns; c += 32u) {
+        if (first_query + ty + TY * r <= last_query) {
+            for (var c = own_column; c < table_columns; c += TX) {
                 var start = 0.0;
                 if (share.carried) {
-                    start = carry[in_row * params.columns + c];
+                    start = carry[in_at + table_column + c];
                 }
-                y[out_row[i] + c] = start;
+                y[out_row[r] + table_column + c] = start;
             }
         }
     }
+    let first_maximum = maximum;
+    shift = maximum;
 
-    var key = first_key;
-    while (key < end_key) {
-        // The run of the fastest axis that this tile lies in.
-        let position = params.first_key + key;
-        var count = min(64u, end_key - key);
-        var fast = 0u;
-        var slow_at = vec2<u32>(0u);
-        if (params.dimensions > 0u) {
-            fast = position % lines.length;
-            count = min(count, lines.length - fast);
-            slow_at = slow_of(position / lines.length);
-        }
-        let last = count - 1u;
-        let key_row = share.item * params.keys + key;
-
-        // 1. scores
-        var s0: array<f32, 4>;
-        var s1: array<f32, 4>;
+    let slices = (params.content + 3u) / 4u;
+    let chunks = (params.content + CHUNK - 1u) / CHUNK;
+    var next_q: array<vec4<f32>, Q_LOADS>;
+    var next_k: array<vec4<f32>, K_LOADS>;
+    var next_v: array<vec4<f32>, V_LOADS>;
+    for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
+        let fast = KEY_TILE * segment;
+        // Entries and marginals of the fastest axis.
+        var entry: array<vec4<f32>, SCORES>;
+        var marginal: array<vec4<f32>, SCORES>;
         // #unroll
-        for (var i = 0u; i < 4u; i++) {
-            s0[i] = 0.0;
-            s1[i] = 0.0;
-        }
-        for (var d = 0u; d < params.content; d += 8u) {
-            let vector = d + local % 8u;
-            let inside = vector < params.content;
+        for (var j = 0u; j < KEYS_EACH; j++) {
+            let column = lines.fast_column + min(fast + tx + TX * j, lines.length - 1u);
             // #unroll
-            for (var i = 0u; i < 4u; i++) {
-                let row = local / 8u + 16u * i;
-                var value = vec4<f32>(0.0);
-                if (inside) {
-                    value = from_content(content[(key_row + min(row, last)) * params.content + vector]);
+            for (var r = 0u; r < ROWS; r++) {
+                var value = query_element(query_row[r], params.constant_column);
+                if (params.dimensions > 0u) {
+                    value += query_element(query_row[r], column);
                 }
-                slice[row * 8u + (local + row) % 8u] = value;
+                entry[GROUPS * j + r / 4u][r % 4u] = value;
             }
-            var value = vec4<f32>(0.0);
-            if (inside) {
-                let row = min(first_query + local / 8u, last_query);
-                value = queries[(row * params.columns + params.first_column) / 4u + vector];
+            // #unroll
+            for (var g = 0u; g < GROUPS; g++) {
+                marginal[GROUPS * j + g] = vec4<f32>(0.0);
             }
-            query_slice[local] = value;
-            workgroupBarrier();
-            let vectors = min(8u, params.content - d);
-            for (var e = 0u; e < vectors; e++) {
-                let a = slice[tx * 8u + (e + tx) % 8u];
-                let b = slice[(tx + 32u) * 8u + (e + tx) % 8u];
+        }
+        for (var line = lines.first; line < lines.end; line++) {
+            let tile = tile_of(lines, line, fast);
+            // Of the first and the last line, parts may be missing.
+            if (i32(tile.last) < i32(tile.first)) {
+                continue;
+            }
+            let slow_at = slow_of(line);
+
+            // 1. scores
+            // #unroll
+            for (var i = 0u; i < Q_LOADS; i++) {
+                next_q[i] = load_query(min(first_query + load_row + LOAD_STEP * i, last_query), load_vector);
+            }
+            // #unroll
+            for (var i = 0u; i < K_LOADS; i++) {
+                let row = tile.key + clamp(load_row + LOAD_STEP * i, tile.first, tile.last);
+                next_k[i] = load_content(first_item_key + row, load_vector);
+            }
+            var score: array<vec4<f32>, SCORES>;
+            // #unroll
+            for (var i = 0u; i < SCORES; i++) {
+                score[i] = vec4<f32>(0.0);
+            }
+            for (var s = 0u; s < slices; s++) {
                 // #unroll
-                for (var i = 0u; i < 4u; i++) {
-                    let g = query_slice[(4u * ty + i) * 8u + e];
-                    s0[i] = add_dot(g, a, s0[i]);
-                    s1[i] = add_dot(g, b, s1[i]);
+                for (var i = 0u; i < Q_LOADS; i++) {
+                    slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i];
+                }
+                // #unroll
+                for (var i = 0u; i < K_LOADS; i++) {
+                    slice[KEYS_AT + load_vector * KEY_ROW + load_row + LOAD_STEP * i] = next_k[i];
+                }
+                workgroupBarrier();
+                let vector = 4u * s + 4u + load_vector;
+                // #unroll
+                for (var i = 0u; i < Q_LOADS; i++) {
+                    next_q[i] = load_query(min(first_query + load_row + LOAD_STEP * i, last_query), vector);
+                }
+                // #unroll
+                for (var i = 0u; i < K_LOADS; i++) {
+                    let row = tile.key + clamp(load_row + LOAD_STEP * i, tile.first, tile.last);
+                    next_k[i] = load_content(first_item_key + row, vector);
+                }
+                for (var e = 0u; e < min(4u, params.content - 4u * s); e++) {
+                    var of_key: array<vec4<f32>, KEYS_EACH>;
+                    // #unroll
+                    for (var j = 0u; j < KEYS_EACH; j++) {
+                        of_key[j] = slice[KEYS_AT + e * KEY_ROW + tx + TX * j];
+                    }
+                    // #unroll
+                    for (var g = 0u; g < GROUPS; g++) {
+                        let at = e * QUERY_ROW + ty + TY * 4u * g;
+                        let q0 = slice[at];
+                        let q1 = slice[at + TY];
+                        let q2 = slice[at + TY * 2u];
+                        let q3 = slice[at + TY * 3u];
+                        // #unroll
+                        for (var j = 0u; j < KEYS_EACH; j++) {
+                            score[GROUPS * j + g] = add_dots(q0, q1, q2, q3, of_key[j], score[GROUPS * j + g]);
+                        }
+                    }
+                }
+                workgroupBarrier();
+            }
+            // The first values are on their way from here on.
+            // #unroll
+            for (var i = 0u; i < V_LOADS; i++) {
+                let row = tile.key + clamp(value_row + VALUE_STEP * i, tile.first, tile.last);
+                next_v[i] = load_content(first_item_key + row, value_vector);
+            }
+            var slow: array<vec4<f32>, GROUPS>;
+            // #unroll
+            for (var r = 0u; r < ROWS; r++) {
+                var value = 0.0;
+                if (params.dimensions > 1u) {
+                    value = query_element(query_row[r], params.column_a + slow_at.x);
+                }
+                if (params.dimensions > 2u) {
+                    value += query_element(query_row[r], params.column_b + slow_at.y);
+                }
+                slow[r / 4u][r % 4u] = value;
+            }
+            var scales: array<f32, KEYS_EACH>;
+            // #unroll
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                let in_tile = tx + TX * j;
+                let key = share.item * params.mask_row + tile.key + clamp(in_tile, tile.first, tile.last);
+                scales[j] = scale[key];
+                let inside = in_tile >= tile.first && in_tile <= tile.last;
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    var s = (score[GROUPS * j + g] + (entry[GROUPS * j + g] + slow[g])) * scales[j];
+                    if (share.masked) {
+                        s = select(vec4<f32>(MASKED), s, mask[key] != 0.0);
+                    }
+                    score[GROUPS * j + g] = select(vec4<f32>(LOWEST), s, inside);
                 }
             }
-            workgroupBarrier();
-        }
-        let key_a = min(tx, last);
-        let key_b = min(tx + 32u, last);
-        let scale_row = share.item * params.mask_row + key;
-        let scale_a = scale[scale_row + key_a];
-        let scale_b = scale[scale_row + key_b];
-        var keep_a = true;
-        var keep_b = true;
-        if (share.masked) {
-            keep_a = mask[scale_row + key_a] != 0.0;
-            keep_b = mask[scale_row + key_b] != 0.0;
-        }
-        // #unroll
-        for (var i = 0u; i < 4u; i++) {
-            var slow = query_element(query_row[i], params.constant_column);
-            if (params.dimensions > 1u) {
-                slow += query_element(query_row[i], params.column_a + slow_at.x);
-            }
-            if (params.dimensions > 2u) {
-                slow += query_element(query_row[i], params.column_b + slow_at.y);
-            }
-            var table_a = 0.0;
-            var table_b = 0.0;
-            if (params.dimensions > 0u) {
-                table_a = query_element(query_row[i], lines.fast_column + fast + key_a);
-                table_b = query_element(query_row[i], lines.fast_column + fast + key_b);
-            }
-            s0[i] = select(MASKED, (s0[i] + (table_a + slow)) * scale_a, keep_a);
-            s1[i] = select(MASKED, (s1[i] + (table_b + slow)) * scale_b, keep_b);
+
             // 2. maxima
-            slice[(4u * ty + i) * 32u + tx].x = max(
-                select(LOWEST, s0[i], tx <= last),
-                select(LOWEST, s1[i], tx + 32u <= last),
-            );
-        }
-        workgroupBarrier();
-        var own: array<f32, 4>;
-        // #unroll
-        for (var i = 0u; i < 4u; i++) {
-            var largest = maximum[i];
-            for (var j = 0u; j < min(32u, count); j++) {
-                largest = max(largest, slice[(4u * ty + i) * 32u + j].x);
+            // #unroll
+            for (var g = 0u; g < GROUPS; g++) {
+                var most = score[g];
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    most = max(most, score[GROUPS * j + g]);
+                }
+                weight[(TY * g + ty) * KEY_TILE + tx] = most;
             }
-            maximum[i] = largest;
-            if (largest > shift[i] + SLACK) {
-                let factor = exp(shift[i] - largest);
-                shift[i] = largest;
-                sum[i] *= factor;
-                if (real[i]) {
-                    for (var c = tx; c < params.columns; c += 32u) {
-                        y[out_row[i] + c] *= factor;
+            workgroupBarrier();
+            // #unroll
+            for (var g = 0u; g < GROUPS; g++) {
+                var most = maximum[g];
+                for (var j = 0u; j < TX; j++) {
+                    most = max(most, weight[(TY * g + ty) * KEY_TILE + j]);
+                }
+                maximum[g] = most;
+                let moved = most > shift[g] + SLACK;
+                if (any(moved)) {
+                    let reference = select(shift[g], most, moved);
+                    let factor = exp(shift[g] - reference);
+                    // Before the first key there is nothing to rescale.
+                    let filled = moved & (shift[g] > vec4<f32>(LOWEST));
+                    shift[g] = reference;
+                    sum[g] *= factor;
+                    total[g] *= factor;
+                    // #unroll
+                    for (var j = 0u; j < KEYS_EACH; j++) {
+                        marginal[GROUPS * j + g] *= factor;
+                    }
+                    // #unroll
+                    for (var i = 0u; i < 4u; i++) {
+                        // #unroll
+                        for (var c = 0u; c < COLUMNS; c++) {
+                            acc[ROWS * c + 4u * g + i] *= factor[i];
+                        }
+                        if (filled[i] && first_query + ty + TY * (4u * g + i) <= last_query) {
+                            scale_sums(out_row[4u * g + i] + table_column, own_column, table_columns, factor[i]);
+                        }
                     }
                 }
             }
-            let p_a = select(0.0, exp(s0[i] - shift[i]), tx <= last);
-            let p_b = select(0.0, exp(s1[i] - shift[i]), tx + 32u <= last);
-            sum[i] += p_a + p_b;
-            let w_a = p_a * scale_a;
-            let w_b = p_b * scale_b;
-            weight[(4u * ty + i) * 64u + tx] = w_a;
-            weight[(4u * ty + i) * 64u + tx + 32u] = w_b;
-            own[i] = w_a + w_b;
-        }
-        storageBarrier();
-        workgroupBarrier();
-        // 3. marginals
-        // #unroll
-        for (var i = 0u; i < 4u; i++) {
-            slice[(4u * ty + i) * 32u + tx].y = own[i];
-            if (params.dimensions > 0u && real[i]) {
-                let at = out_row[i] + lines.fast_column + fast;
-                if (tx <= last) {
-                    y[at + tx] += weight[(4u * ty + i) * 64u + tx];
-                }
-                if (tx + 32u <= last) {
-                    y[at + tx + 32u] += weight[(4u * ty + i) * 64u + tx + 32u];
-                }
-            }
-        }
-        workgroupBarrier();
-        if (tx < 4u && first_query + 4u * ty + tx < params.queries) {
-            let query = first_query + 4u * ty + tx;
-            var total = 0.0;
-            for (var j = 0u; j < min(32u, count); j++) {
-                total += slice[(4u * ty + tx) * 32u + j].y;
-            }
-            let at = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
-            y[at + params.constant_column] += total;
-            if (params.dimensions > 1u) {
-                y[at + params.column_a + slow_at.x] += total;
-            }
-            if (params.dimensions > 2u) {
-                y[at + params.column_b + slow_at.y] += total;
-            }
-        }
-        // 4. content
-        for (var unit = local; unit < 8u * params.content; unit += 128u) {
-            let vector = unit % params.content;
-            let pair = 2u * (unit / params.content);
-            var a = vec4<f32>(0.0);
-            var b = vec4<f32>(0.0);
-            for (var j = 0u; j < count; j++) {
-                let value = from_content(content[(key_row + j) * params.content + vector]);
-                a += weight[pair * 64u + j] * value;
-                b += weight[(pair + 1u) * 64u + j] * value;
-            }
-            let query = first_query + pair;
-            let at = ((share.split * params.batch + share.item) * params.queries + query) * params.columns
-                + params.first_column + 4u * vector;
+            workgroupBarrier();
             // #unroll
-            for (var e = 0u; e < 4u; e++) {
-                if (query < params.queries) {
-                    y[at + e] += a[e];
+            for (var g = 0u; g < GROUPS; g++) {
+                var of_tile = vec4<f32>(0.0);
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    let inside = tx + TX * j >= tile.first && tx + TX * j <= tile.last;
+                    let p = select(vec4<f32>(0.0), exp(score[GROUPS * j + g] - shift[g]), inside);
+                    let w = p * scales[j];
+                    sum[g] += p;
+                    marginal[GROUPS * j + g] += w;
+                    of_tile += w;
+                    weight[(TY * g + ty) * KEY_TILE + tx + TX * j] = w;
                 }
-                if (query + 1u < params.queries) {
-                    y[at + params.columns + e] += b[e];
+                total[g] += of_tile;
+                weights[(TY * g + ty) * TX + tx] = of_tile;
+            }
+
+            // 3. content
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (c < chunks) {
+                    for (var part = 0u; part < PARTS; part++) {
+                        // #unroll
+                        for (var i = 0u; i < V_LOADS; i++) {
+                            slice[local + THREADS * i] = next_v[i];
+                        }
+                        workgroupBarrier();
+                        let ends = part + 1u == PARTS;
+                        let next_row = select(part + 1u, 0u, ends) * VALUE_TILE + value_row;
+                        let vector = select(c, c + 1u, ends) * CHUNK + value_vector;
+                        // #unroll
+                        for (var i = 0u; i < V_LOADS; i++) {
+                            let row = tile.key + clamp(next_row + VALUE_STEP * i, tile.first, tile.last);
+                            next_v[i] = load_content(first_item_key + row, vector);
+                        }
+                        for (var j = 0u; j < VALUE_TILE; j += 4u) {
+                            // #unroll
+                            for (var u = 0u; u < 4u; u++) {
+                                var value: array<vec4<f32>, COLUMNS_EACH>;
+                                // #unroll
+                                for (var n = 0u; n < COLUMNS_EACH; n++) {
+                                    value[n] = slice[(j + u) * CHUNK + tx + TX * n];
+                                }
+                                // #unroll
+                                for (var g = 0u; g < GROUPS; g++) {
+                                    let w = weight[(TY * g + ty) * KEY_TILE + part * VALUE_TILE + j + u];
+                                    // #unroll
+                                    for (var n = 0u; n < COLUMNS_EACH; n++) {
+                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g] = fma(w.xxxx, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g]);
+                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 1u] = fma(w.yyyy, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 1u]);
+                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 2u] = fma(w.zzzz, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 2u]);
+                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 3u] = fma(w.wwww, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 3u]);
+                                    }
+                                }
+                            }
+                        }
+                        workgroupBarrier();
+                    }
+                }
+            }
+            // Without content nothing has waited for the sums yet.
+            if (chunks == 0u) {
+                workgroupBarrier();
+            }
+            // Distances wrap around, which leaves them what they are modulo TX.
+            let column_a = params.column_a + slow_at.x;
+            let column_b = params.column_b + slow_at.y;
+            let own_a = params.dimensions > 1u && tx == (column_a - lines.fast_column) % TX;
+            let own_b = params.dimensions > 2u && tx == (column_b - lines.fast_column) % TX;
+            if (own_a || own_b) {
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    var of_tile = vec4<f32>(0.0);
+                    for (var j = 0u; j < TX; j++) {
+                        of_tile += weights[(TY * g + ty) * TX + j];
+                    }
+                    // #unroll
+                    for (var i = 0u; i < 4u; i++) {
+                        let real = first_query + ty + TY * (4u * g + i) <= last_query;
+                        if (real && own_a) {
+                            y[out_row[4u * g + i] + column_a] += of_tile[i];
+                        }
+                        if (real && own_b) {
+                            y[out_row[4u * g + i] + column_b] += of_tile[i];
+                        }
+                    }
                 }
             }
         }
-        storageBarrier();
-        workgroupBarrier();
-        key += count;
+        if (params.dimensions > 0u) {
+            // #unroll
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                let position = fast + tx + TX * j;
+                // #unroll
+                for (var r = 0u; r < ROWS; r++) {
+                    if (first_query + ty + TY * r <= last_query && position < lines.length) {
+                        y[out_row[r] + lines.fast_column + position] += marginal[GROUPS * j + r / 4u][r % 4u];
+                    }
+                }
+            }
+        }
     }
 
     // The sums of all tx, in a fixed order.
     // #unroll
-    for (var i = 0u; i < 4u; i++) {
-        slice[(4u * ty + i) * 32u + tx].x = sum[i];
+    for (var g = 0u; g < GROUPS; g++) {
+        weight[(TY * g + ty) * KEY_TILE + tx] = sum[g];
+        weights[(TY * g + ty) * TX + tx] = total[g];
     }
     workgroupBarrier();
     // #unroll
-    for (var i = 0u; i < 4u; i++) {
-        var total = 0.0;
-        for (var j = 0u; j < min(32u, 32u * params.queries); j++) {
-            total += slice[(4u * ty + i) * 32u + j].x;
+    for (var g = 0u; g < GROUPS; g++) {
+        var all = vec4<f32>(0.0);
+        var all_weights = vec4<f32>(0.0);
+        for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+            all += weight[(TY * g + ty) * KEY_TILE + j];
+            all_weights += weights[(TY * g + ty) * TX + j];
         }
-        var factor = exp(clamp(shift[i] - maximum[i], -80.0, 80.0));
+        var factor = exp(clamp(shift[g] - maximum[g], vec4<f32>(-80.0), vec4<f32>(80.0)));
         if (share.store_result) {
-            factor = select(1.0, 1.0 / total, total > 0.0);
+            factor = select(vec4<f32>(1.0), 1.0 / all, all > vec4<f32>(0.0));
         }
-        if (real[i]) {
-            for (var c = tx; c < params.columns; c += 32u) {
-                y[out_row[i] + c] *= factor;
-            }
-            if (!share.store_result && tx == 0u) {
-                let row = (share.split * params.batch + share.item) * params.queries + query_row[i];
-                y_stats[row] = vec4<f32>(maximum[i], total * factor, 0.0, 0.0);
+        // What has been carried in other columns is relative to the maximum then.
+        let others = exp(first_maximum[g] - shift[g]) * factor;
+        // #unroll
+        for (var i = 0u; i < 4u; i++) {
+            let query = query_row[4u * g + i];
+            let out = out_row[4u * g + i];
+            if (first_query + ty + TY * (4u * g + i) <= last_query) {
+                scale_sums(out + table_column, own_column, table_columns, factor[i]);
+                // #unroll
+                for (var c = 0u; c < COLUMNS; c++) {
+                    if (TX * c + tx < params.content) {
+                        let at = out + params.first_column + 4u * (TX * c + tx);
+                        let value = acc[ROWS * c + 4u * g + i] * factor[i];
+                        y[at] = value.x;
+                        y[at + 1u] = value.y;
+                        y[at + 2u] = value.z;
+                        y[at + 3u] = value.w;
+                    }
+                }
+                if (tx == 0u) {
+                    y[out + params.constant_column] = all_weights[i] * factor[i];
+                }
+                for (var c = tx; c < params.columns; c += TX) {
+                    if (c < params.first_column || c > params.constant_column) {
+                        var value = 0.0;
+                        if (share.carried) {
+                            value = carry[(share.item * params.queries + query) * params.columns + c] * others[i];
+                        }
+                        y[out + c] = value;
+                    }
+                }
+                if (!share.store_result && tx == 0u) {
+                    let row = (share.split * params.batch + share.item) * params.queries + query;
+                    y_stats[row] = vec4<f32>(maximum[g][i], all[i] * factor[i], 0.0, 0.0);
+                }
             }
         }
+    }
+}
+
+// Multiplies the sums from this place on that are this invocation's.
+fn scale_sums(row: u32, own_column: u32, table_columns: u32, factor: f32) {
+    for (var c = own_column; c < table_columns; c += TX) {
+        y[row + c] *= factor;
     }
 }

@@ -13,14 +13,15 @@ pub mod math;
 mod real;
 pub mod simd;
 mod table;
+mod tiles;
 mod variant;
 
 pub use kernel::{Bindings, Cost, Fill, Kernel, Operand, Role, Signature};
 pub(crate) use kernel::{Geometry, elementwise, shader_text, state, when};
 pub use real::Real;
 pub use table::{Outcome, Problem, Row, Worst, random_operands, table};
-pub(crate) use variant::{constant, named};
 pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
+pub(crate) use variant::{constant, named};
 
 use self::factored_attention::FactoredAttention;
 use crate::error::{Error, Result};

@@ -19,7 +19,7 @@ pub(super) mod cpu;
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
-    named, shader_text, state, vectors, when, word,
+    named, shader_text, state, tiles, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -177,10 +177,6 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("attention", source, entry)
 }
 
-/// Constants of a tiled variant: lanes side by side and one below the other; of each lane queries by four, keys,
-/// column vectors, and chunks of them.
-const TILE: [&str; 6] = ["TX", "TY", "GROUPS", "KEYS_EACH", "COLUMNS_EACH", "CHUNKS"];
-
 /// Tiled variants by queries × keys × value columns. Sixteen KiB of workgroup memory hold the first seven, 32 KiB four
 /// more.
 const TILES: [(&str, [u32; 6]); 17] = [
@@ -203,18 +199,14 @@ const TILES: [(&str, [u32; 6]); 17] = [
     ("tiled-64x128x512", [16, 16, 1, 8, 2, 4]),
 ];
 
-static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(TILE, TILES);
+static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS, TILES);
 
 const TILED: [Variant; TILES.len()] = {
     let mut all = [technique("attention/tiled", "tiled"); TILES.len()];
     let mut i = 0;
     while i < all.len() {
-        let (name, [tx, ty, groups, keys, columns, _]) = TILES[i];
-        // Slices of queries and keys, or of 32 values; then probabilities.
-        let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
-        let values = 32 * tx * columns;
-        let slices = if rows > values { rows } else { values };
-        let bytes = 16 * (slices + groups * ty * tx * keys);
+        let (name, [tx, ty, ..]) = TILES[i];
+        let bytes = tiles::bytes(TILES[i].1);
         all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
         i += 1;
     }
@@ -261,7 +253,7 @@ const MODES: [Mode; 2] = [Mode::PLAIN, Mode { name: "factored", constants: &[("F
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
     match variant.entry {
-        "tiled" => 4 * variant.size("GROUPS") * variant.size("TY"),
+        "tiled" => tiles::rows(variant).0,
         _ => 32,
     }
 }
@@ -270,10 +262,7 @@ fn query_tile(variant: &Variant) -> usize {
 fn columns(variant: &Variant) -> Option<usize> {
     match variant.entry {
         "direct" => None,
-        "tiled" => {
-            let lanes = variant.size("TX") * variant.size("COLUMNS_EACH");
-            Some(4 * lanes * variant.size("CHUNKS"))
-        }
+        "tiled" => Some(tiles::width(variant)),
         _ => Some(64 * variant.size("CHUNKS")),
     }
 }
@@ -296,15 +285,11 @@ impl Attention {
     /// for each, and with the share of the device that has nothing to do. Fitted to times of an H200. Many keys can
     /// be split until the device is full.
     fn effort(&self, variant: &Variant, device: &DeviceTraits) -> f64 {
-        let size = |name| variant.size(name) as f64;
-        let [groups, keys, width] = ["GROUPS", "KEYS_EACH", "COLUMNS_EACH"].map(size);
-        let score = self.d_qk as f64 * (1.0 + 1.0 / keys + 0.25 / groups);
-        let columns = columns(variant).unwrap_or(64) as f64;
-        let context = columns * (1.0 + 0.25 / width + 0.25 / groups);
         let workgroups = self.workgroups(variant);
         let pairs = (workgroups / self.splits.max(1) * query_tile(variant)) as f64;
         let parts = (self.keys / 1024).max(1).div_ceil(self.splits.max(1));
-        pairs * (48.0 + score + context) / device.busy(workgroups * parts, variant.invocations)
+        let work = 48.0 + tiles::effort(variant, self.d_qk);
+        pairs * work / device.busy(workgroups * parts, variant.invocations)
     }
 
     fn best(&self, device: &DeviceTraits) -> Variant {
@@ -504,7 +489,7 @@ impl Kernel for Attention {
         } else {
             let (tx, chunks) = (variant.size("TX"), variant.size("CHUNKS"));
             let keys = match variant.entry {
-                "tiled" => tx * variant.size("KEYS_EACH"),
+                "tiled" => tiles::rows(variant).1,
                 _ => 64,
             };
             // Slices and their vectors; maxima of all lanes; chunks and their keys by fours.

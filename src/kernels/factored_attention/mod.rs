@@ -21,8 +21,8 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, shader_text,
-    state, vectors, when, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, named,
+    shader_text, state, tiles, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -163,21 +163,33 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("factored_attention", source, entry)
 }
 
-/// 16 queries × 64 keys a tile. The sums are in y, where no other workgroup writes them.
-const TILED: Variant =
-    technique("factored_attention/tiled", "tiled").sized("tiled-16x64", &[], 128, 14 * 1024);
-
-const fn blocked(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    technique("factored_attention/blocked", "blocked").sized(name, constants, 256, 32 * 1024)
-}
-
-/// 64 queries × 32 keys a tile, sums in registers, for devices with 32 KiB; by the 64 content channels
-/// that an invocation's registers hold.
-const BLOCKED: [Variant; 3] = [
-    blocked("blocked-64", &[("CHUNKS", 1)]),
-    blocked("blocked-128", &[("CHUNKS", 2)]),
-    blocked("blocked-256", &[("CHUNKS", 4)]),
+/// Tiled variants by queries × keys × content channels, sixteen KiB of workgroup
+/// memory hold the first four, 32 KiB the others.
+const TILES: [(&str, [u32; 6]); 9] = [
+    ("tiled-32x32x32", [8, 8, 1, 4, 1, 1]),
+    ("tiled-32x32x64", [8, 8, 1, 4, 1, 2]),
+    ("tiled-16x64x64", [16, 4, 1, 4, 1, 1]),
+    ("tiled-16x64x512", [16, 4, 1, 4, 1, 8]),
+    ("tiled-32x64x64", [16, 8, 1, 4, 1, 1]),
+    ("tiled-64x64x64", [16, 16, 1, 4, 1, 1]),
+    ("tiled-64x32x64", [8, 16, 1, 4, 2, 1]),
+    ("tiled-32x64x128", [16, 8, 1, 4, 1, 2]),
+    ("tiled-32x64x256", [16, 8, 1, 4, 1, 4]),
 ];
+
+static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS, TILES);
+
+const TILED: [Variant; TILES.len()] = {
+    let mut all = [technique("factored_attention/tiled", "tiled"); TILES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        let (name, [tx, ty, groups, ..]) = TILES[i];
+        let bytes = tiles::bytes(TILES[i].1) + 16 * groups * ty * tx;
+        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
+        i += 1;
+    }
+    all
+};
 
 const LANES: Variant = technique("factored_attention/direct", "direct");
 
@@ -193,9 +205,8 @@ const F16: [&[&str]; 2] = [&[], &["content"]];
 /// Queries of a workgroup, and keys of a tile.
 fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
-        "blocked" => (64, 32),
         "direct" => (32, variant.size("KEY_TILE")),
-        _ => (16, 64),
+        _ => tiles::rows(variant),
     }
 }
 
@@ -226,6 +237,15 @@ impl FactoredAttention {
         most
     }
 
+    /// What a tiled variant takes beside others: as of `attention`.
+    fn effort(&self, variant: &Variant, device: &DeviceTraits) -> f64 {
+        let (queries, _) = tile(variant);
+        let workgroups = self.batch * self.queries.div_ceil(queries);
+        let work = 60.0 + tiles::effort(variant, self.factors.content);
+        let parts = self.splits.max(self.keys / 1024);
+        (workgroups * queries) as f64 * work / device.busy(workgroups * parts, variant.invocations)
+    }
+
     /// Workgroups of one split, of the best variant of a device.
     #[must_use]
     pub fn groups(&self, device: &DeviceTraits) -> usize {
@@ -234,14 +254,13 @@ impl FactoredAttention {
 
     fn best(&self, device: &DeviceTraits) -> Variant {
         let list = self.candidates(device);
-        list.into_iter().find(|v| device.allows(v)).unwrap_or(TILED)
+        list.into_iter().find(|v| device.allows(v)).unwrap_or(DIRECT)
     }
 }
 
 impl Kernel for FactoredAttention {
     const NAME: &'static str = "factored_attention";
     const SHADERS: &'static [(&'static str, &'static str)] = &[
-        shader_text!("factored_attention/blocked"),
         shader_text!("factored_attention/common"),
         shader_text!("factored_attention/direct"),
         shader_text!("factored_attention/tiled"),
@@ -308,15 +327,15 @@ impl Kernel for FactoredAttention {
     }
 
     fn variants() -> Vec<Variant> {
-        let all = [&[TILED][..], &BLOCKED, &[BROADCAST, DIRECT]].concat();
+        let all = [&TILED[..], &[BROADCAST, DIRECT]].concat();
         F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16))).collect()
     }
 
-    /// Variants that hold the content, best first: the narrowest registers that do.
+    /// Variants that hold the content, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let mut list = BLOCKED.to_vec();
-        list.retain(|v| self.factors.content <= 64 * v.size("CHUNKS"));
-        list.push(TILED);
+        let mut list = TILED.to_vec();
+        list.retain(|v| self.factors.content <= tiles::width(v));
+        list.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let direct: &[Variant] = match device.subgroups {
             Some([8, 8]) => &[BROADCAST, DIRECT],
             _ => &[DIRECT],
@@ -331,26 +350,24 @@ impl Kernel for FactoredAttention {
     fn iterations(&self, variant: &Variant) -> u64 {
         let (_, keys) = tile(variant);
         let vectors = self.factors.content.div_ceil(4);
-        // Tiles end where lines do; but for those of `tiled` they begin there, too.
+        // Tiles begin and end where lines do.
         let line = self.fast_length().max(1);
-        let tiles = if line > self.split_keys() && variant.entry == "tiled" {
-            self.split_keys().div_ceil(keys) + 2
-        } else {
-            (self.split_keys().div_ceil(line) + 1) * line.div_ceil(keys)
-        };
+        let tiles = (self.split_keys().div_ceil(line) + 1) * line.div_ceil(keys);
         // Sums are begun, rescaled, which is rare, and ended.
         let (each, rest) = match variant.entry {
-            // Chunks and their vectors by fours; maxima of 16 lanes; chunks and their keys by fours.
-            "blocked" => (18 + vectors.div_ceil(4) + 10 * variant.size("CHUNKS"), self.columns / 4),
             // Vectors twice, the second time with a loop over columns; axes; groups of eight keys twice.
             // Where a segment begins and ends, loops over the tile's keys.
             "direct" => {
                 let segments = line.div_ceil(keys) * (2 * keys + 2);
                 (3 + 6 * vectors + keys / 4, segments + 3 * self.columns)
             }
-            // Vectors and those by eights; maxima and sums of 32 lanes for four rows each; keys for each
-            // vector that an invocation has.
-            _ => (258 + 2 * vectors + 65 * vectors.div_ceil(16), self.columns / 2),
+            // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours.
+            _ => {
+                let chunks = variant.size("CHUNKS") * (2 + keys / 3);
+                let lanes = variant.size("TX");
+                let columns = 8 * variant.size("GROUPS") * (1 + self.columns / lanes);
+                (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns + self.columns)
+            }
         };
         (tiles * each + rest) as u64
     }
