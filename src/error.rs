@@ -262,7 +262,6 @@ pub struct TensorReport {
 impl TensorReport {
     /// True when checkpoint and configuration agree.
     #[doc(hidden)]
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
     }

@@ -20,7 +20,6 @@ pub enum CachePlace {
 impl CachePlace {
     /// The folder; `None` when nothing is kept.
     #[doc(hidden)]
-    #[must_use]
     pub fn folder(&self) -> Option<PathBuf> {
         match self {
             CachePlace::Usual => usual(&|name| std::env::var_os(name).map(PathBuf::from)),

@@ -59,7 +59,6 @@ impl Device {
 
     /// The variants that can run an op on this device, the one to choose first; those that are known to
     /// be wrong are left out.
-    #[must_use]
     pub fn candidates(&self, op: &Op) -> Vec<Variant> {
         let choices = lock(self.choices());
         let offered = choices.offered.iter().copied();
@@ -123,7 +122,6 @@ impl Device {
     }
 
     /// What has been found out about this device: tuned choices and the deny list.
-    #[must_use]
     pub fn tuning(&self) -> Tuning {
         lock(self.choices()).tuning.clone()
     }

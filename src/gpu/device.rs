@@ -117,7 +117,6 @@ impl Device {
 
     /// Takes the device and queue of a host app. Its limits are what the app asked for; its
     /// callbacks stay its own.
-    #[must_use]
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         // Which cooperative matrices it multiplies only its adapter could say.
         Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None)
@@ -178,37 +177,31 @@ impl Device {
     }
 
     /// The adapter's name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
     /// What the adapter is made of.
-    #[must_use]
     pub fn kind(&self) -> AdapterKind {
         self.inner.kind
     }
 
     /// The limits that the device was opened with.
-    #[must_use]
     pub fn limits(&self) -> &wgpu::Limits {
         &self.inner.limits
     }
 
     /// What variant choice depends on.
-    #[must_use]
     pub fn traits(&self) -> &DeviceTraits {
         &self.inner.traits
     }
 
     /// The wgpu device.
-    #[must_use]
     pub fn wgpu_device(&self) -> &wgpu::Device {
         &self.inner.device
     }
 
     /// The wgpu queue.
-    #[must_use]
     pub fn wgpu_queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
@@ -220,7 +213,6 @@ impl Device {
     }
 
     /// The longest that one submission may keep the device busy.
-    #[must_use]
     pub fn submission_budget(&self) -> SubmissionBudget {
         *lock(&self.inner.budget)
     }

@@ -21,9 +21,6 @@ pub(super) struct Pipeline {
 
 impl Device {
     /// The pipeline of a variant, compiled now if it is new.
-    ///
-    /// # Errors
-    /// [`Error::Shader`] when the driver rejects it.
     pub(super) fn pipeline(&self, variant: &Variant, bindings: Bindings) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = lock(self.pipelines()).get(variant) {
             return Ok(pipeline.clone());
@@ -36,9 +33,6 @@ impl Device {
 
     /// Compiles those of these variants that are new, on several threads. `progress` hears how many of
     /// them are done.
-    ///
-    /// # Errors
-    /// [`Error::Shader`] when the driver rejects one.
     pub(super) fn compile_all(
         &self,
         variants: &[(Variant, Bindings)],

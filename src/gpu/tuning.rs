@@ -126,7 +126,6 @@ impl Tuning {
     }
 
     /// Why this does not hold for another adapter, driver or set of shaders, if it does not.
-    #[must_use]
     pub fn stale(&self, now: &Tuning) -> Option<String> {
         let parts = [
             ("adapter", &self.adapter, &now.adapter),
@@ -139,14 +138,12 @@ impl Tuning {
     }
 
     /// The name of an adapter's file in a cache folder.
-    #[must_use]
     pub fn file_name(&self) -> String {
         let key = format!("{}\n{}", self.adapter, self.backend);
         format!("tuned-{:016x}.json", super::fingerprint(key.as_bytes()))
     }
 
     /// The variant chosen for an op.
-    #[must_use]
     pub fn choice(&self, op: &Op) -> Option<&str> {
         let bucket = bucket(op)?;
         let found = self.choices.iter();
@@ -168,7 +165,6 @@ impl Tuning {
     }
 
     /// Whether a variant is known to be wrong.
-    #[must_use]
     pub fn denies(&self, kernel: &str, variant: &str) -> bool {
         let mut list = self.denied.iter();
         list.any(|d| d.kernel == kernel && d.variant == variant)
@@ -176,7 +172,6 @@ impl Tuning {
 }
 
 /// The range of shapes that an op belongs to; `None` for kernels without a choice of variants.
-#[must_use]
 pub fn bucket(op: &Op) -> Option<String> {
     let sizes: &[(&str, usize)] = match op {
         Op::Gemm(a) => &[("rows", a.rows), ("inner", a.inner), ("cols", a.cols)],

@@ -1,4 +1,4 @@
-//! Adding ops to a graph, with shape inference and checks.
+//! Adding ops to a graph, with shape inference and checks: what does not fit is [`Error::Graph`].
 
 use super::fold::{Factored, Folded};
 use super::parameter::HeadLayout;
@@ -35,13 +35,11 @@ pub struct Linear {
 
 impl Linear {
     /// Layers of the same rows, with nothing after them.
-    #[must_use]
     pub fn new(parts: Vec<LinearPart>, input: HeadLayout) -> Self {
         Linear { parts, input, divisor: 1, activation: Activation::None, residual: None }
     }
 
     /// First column of each part in the output.
-    #[must_use]
     pub fn columns(&self) -> Vec<usize> {
         part_columns(&self.parts).0
     }
@@ -126,9 +124,6 @@ impl Graph {
     }
 
     /// Rows `first_row..first_row + rows` of an array with one batch item, or the whole of any.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when the rows are not there.
     pub fn rows(&self, id: ValueId, first_row: usize, rows: usize) -> Result<View> {
         let e = self.extent(id);
         if first_row == 0 && rows == e.rows {
@@ -144,9 +139,6 @@ impl Graph {
     }
 
     /// A linear layer: `[.., in]` to `[.., out]`.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when widths do not fit.
     pub fn linear(
         &mut self,
         stage: Stage,
@@ -215,9 +207,6 @@ impl Graph {
 
     /// Attention of queries over keys. `carry` is the state of the keys so far; the result is
     /// normalised if `finish`, else it is the state (accumulators and statistics).
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     #[allow(
         clippy::too_many_arguments,
         reason = "one call per attention layer; a struct would only repeat Attention"
@@ -295,9 +284,6 @@ impl Graph {
     }
 
     /// Rows times a folded weight, plus a folded bias and a residual.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when widths do not fit.
     pub fn product(
         &mut self,
         stage: Stage,
@@ -320,9 +306,6 @@ impl Graph {
     }
 
     /// LayerNorm scales `[batch, 1, rows]` of the rows of a window that are given as factors.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn row_scale(
         &mut self,
         stage: Stage,
@@ -359,9 +342,6 @@ impl Graph {
     }
 
     /// Attention over rows given as factors; `inputs` are content, folded queries, scales and mask.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn factored_attention(
         &mut self,
         stage: Stage,
@@ -391,9 +371,6 @@ impl Graph {
 
     /// Attention whose arguments are made already: queries, keys, values, and for factored queries
     /// scales, tables and points.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when the result is a state, or rows do not fit.
     pub fn factored_queries(
         &mut self,
         stage: Stage,
@@ -410,9 +387,6 @@ impl Graph {
     }
 
     /// Rows of content, Fourier features and tail, each optional.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn assemble(&mut self, stage: Stage, label: &str, parts: Parts<'_>) -> Result<ValueId> {
         let bad = |what: String| Err(Error::graph(label, what));
         let (batch, rows) = match parts.content {
@@ -468,9 +442,6 @@ impl Graph {
     }
 
     /// Convolution of pictures `[batch, height·width, inner]`, batch norm `norm` and ReLU.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn convolution(
         &mut self,
         stage: Stage,
@@ -495,9 +466,6 @@ impl Graph {
     }
 
     /// Largest values in windows of pictures `[batch, height·width, cols]`.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn max_pool(
         &mut self,
         stage: Stage,
@@ -536,14 +504,12 @@ pub struct FourierPositions {
 impl FourierPositions {
     /// Feature channels.
     #[doc(hidden)]
-    #[must_use]
     pub fn channels(&self) -> usize {
         self.axes.len() * (1 + 2 * self.bands)
     }
 
     /// The tables of all axes.
     #[doc(hidden)]
-    #[must_use]
     pub fn recipe(&self) -> Recipe {
         Recipe::FourierTables {
             axes: self.axes.clone(),

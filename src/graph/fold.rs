@@ -21,20 +21,17 @@ pub struct Factored {
 
 impl Factored {
     /// Channels of the learned vectors.
-    #[must_use]
     pub fn constant_channels(&self) -> usize {
         self.constant.iter().map(|(_, n)| n).sum()
     }
 
     /// Channels of a row.
-    #[must_use]
     pub fn channels(&self) -> usize {
         let features = self.positions.as_ref().map_or(0, FourierPositions::channels);
         self.content + features + self.constant_channels()
     }
 
     /// The columns that stand for the row.
-    #[must_use]
     pub fn factors(&self) -> Factors {
         let mut axes = [1; 3];
         let lengths = self.positions.as_ref().map_or(&[][..], |p| &p.axes);
@@ -43,7 +40,6 @@ impl Factored {
     }
 
     /// Channel of entry `entry` of the table of an axis: the position, the sines, the cosines.
-    #[must_use]
     pub fn feature_channel(&self, axis: usize, entry: usize) -> usize {
         let Some(p) = &self.positions else {
             return self.content;
@@ -71,7 +67,6 @@ pub struct Fold {
 
 impl Fold {
     /// First column of each modality, and the columns of all.
-    #[must_use]
     pub fn columns(&self) -> (Vec<usize>, usize) {
         let mut starts = Vec::with_capacity(self.modalities.len());
         let mut end = 0;
@@ -196,7 +191,6 @@ pub enum Folded {
 
 impl Folded {
     /// Rows and columns.
-    #[must_use]
     pub fn shape(&self) -> [usize; 2] {
         match self {
             Folded::Keys { fold, heads, .. } => {
@@ -217,7 +211,6 @@ impl Folded {
     }
 
     /// Names and shapes of the tensors that it needs.
-    #[must_use]
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let mut list = Vec::new();
         match self {

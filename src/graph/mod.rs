@@ -42,7 +42,6 @@ pub struct ValueId(pub(crate) u32);
 
 impl ValueId {
     /// As an index.
-    #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -84,13 +83,11 @@ pub struct Value {
 
 impl Value {
     /// Words of 32 bits that it takes, padding included.
-    #[must_use]
     pub const fn words(&self) -> usize {
         self.element.words(self.extent.padded_len())
     }
 
     /// Bytes that it takes, padding included.
-    #[must_use]
     pub const fn bytes(&self) -> u64 {
         4 * self.words() as u64
     }
@@ -160,19 +157,16 @@ pub struct Graph {
 
 impl Graph {
     /// The value behind an id.
-    #[must_use]
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
     }
 
     /// Shape of a value.
-    #[must_use]
     pub fn extent(&self, id: ValueId) -> Extent {
         self.value(id).extent
     }
 
     /// The whole of a value.
-    #[must_use]
     pub fn view(&self, id: ValueId) -> View {
         View { value: id, first_row: 0, extent: self.extent(id) }
     }

@@ -21,25 +21,21 @@ pub struct HeadLayout {
 
 impl HeadLayout {
     /// Plain channels.
-    #[must_use]
     pub const fn plain(width: usize) -> Self {
         HeadLayout { heads: 1, width }
     }
 
     /// Channels in the checkpoint.
-    #[must_use]
     pub const fn channels(&self) -> usize {
         self.heads * self.width
     }
 
     /// Columns in the graph: the last head is padded only by the row itself.
-    #[must_use]
     pub const fn columns(&self) -> usize {
         self.heads * self.stride()
     }
 
     /// Columns of one head in the graph.
-    #[must_use]
     pub const fn stride(&self) -> usize {
         if self.heads == 1 { self.width } else { self.width.next_multiple_of(4) }
     }
@@ -60,7 +56,6 @@ pub struct LinearPart {
 
 impl LinearPart {
     /// Plain channels, weight `NAME.weight` and bias `NAME.bias`.
-    #[must_use]
     pub fn plain(name: &str, out: usize) -> Self {
         LinearPart {
             weight: format!("{name}.weight"),
@@ -195,7 +190,6 @@ pub(crate) fn batch_norm_tensors(norm: &str) -> [String; 4] {
 }
 
 /// First column of each part and the columns of all, when parts stand side by side.
-#[must_use]
 pub fn part_columns(parts: &[LinearPart]) -> (Vec<usize>, usize) {
     let mut starts = Vec::with_capacity(parts.len());
     let mut end = 0usize;
@@ -209,7 +203,6 @@ pub fn part_columns(parts: &[LinearPart]) -> (Vec<usize>, usize) {
 
 impl Recipe {
     /// Shape of the array.
-    #[must_use]
     pub fn extent(&self) -> Extent {
         match self {
             Recipe::Stored { shape, .. } => {
@@ -245,7 +238,6 @@ impl Recipe {
     }
 
     /// Names and shapes of the tensors that it needs.
-    #[must_use]
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         match self {
             Recipe::Stored { name, shape } => vec![(name.clone(), shape.clone())],
@@ -293,7 +285,6 @@ impl Recipe {
     }
 
     /// Parameters of the checkpoint that it holds, counted without padding.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.tensors()
             .iter()

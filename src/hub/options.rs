@@ -81,9 +81,6 @@ impl HubOptions {
     }
 
     /// As [`from_env`](Self::from_env), with variables from elsewhere.
-    ///
-    /// # Errors
-    /// As there.
     pub(super) fn from_variables(
         variable: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,

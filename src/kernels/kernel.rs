@@ -137,7 +137,6 @@ pub struct Signature {
 
 impl Signature {
     /// How many storage buffers the shader binds.
-    #[must_use]
     pub fn bindings(&self) -> Bindings {
         Bindings { reads: self.operands.len(), writes: self.results.len() }
     }
@@ -153,7 +152,6 @@ impl Signature {
     }
 
     /// Extents of the results that there are.
-    #[must_use]
     pub fn result_extents(&self) -> Vec<Extent> {
         self.present_results().map(|r| r.extent).collect()
     }
@@ -185,25 +183,21 @@ pub struct Operand {
 
 impl Operand {
     /// An operand that is always there.
-    #[must_use]
     pub const fn new(name: &'static str, role: Role, extent: Extent, fill: Fill) -> Self {
         Operand { name, role, extent, fill, present: true }
     }
 
     /// An operand that is always there and always f32.
-    #[must_use]
     pub const fn wide(name: &'static str, extent: Extent, fill: Fill) -> Self {
         Self::new(name, Role::Wide, extent, fill)
     }
 
     /// A result.
-    #[must_use]
     pub const fn result(name: &'static str, role: Role, extent: Extent) -> Self {
         Self::new(name, role, extent, Fill::Numbers)
     }
 
     /// The same where this holds, absent where not.
-    #[must_use]
     pub const fn when(mut self, present: bool) -> Self {
         self.present = present;
         self
@@ -247,7 +241,6 @@ impl Role {
     pub const NARROW: [Role; 4] = [Role::Rows, Role::Weight, Role::Keys, Role::Result];
 
     /// In a word.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Role::Wide => "wide",

@@ -48,7 +48,6 @@ macro_rules! register {
         pub const NAMES: &[&str] = &[$(<$folder::$kernel>::NAME),*];
 
         /// Every variant of every kernel, for checks and translation tests.
-        #[must_use]
         pub fn variants() -> Vec<Variant> {
             [$(<$folder::$kernel>::variants()),*].concat()
         }
@@ -65,25 +64,21 @@ macro_rules! register {
 
         impl Op {
             /// The kernel's name.
-            #[must_use]
             pub fn kernel(&self) -> &'static str {
                 match self { $(Op::$kernel(_) => <$folder::$kernel>::NAME,)* }
             }
 
             /// Operands and results.
-            #[must_use]
             pub fn signature(&self) -> Signature {
                 match self { $(Op::$kernel(a) => a.signature(),)* }
             }
 
             /// What one execution costs.
-            #[must_use]
             pub fn cost(&self) -> Cost {
                 match self { $(Op::$kernel(a) => a.cost(),)* }
             }
 
             /// Numbers that are added up for one element of the result.
-            #[must_use]
             pub fn terms(&self) -> usize {
                 match self { $(Op::$kernel(a) => a.terms(),)* }
             }
@@ -94,7 +89,6 @@ macro_rules! register {
             }
 
             /// An op of the same kind and options that is small, with odd sizes.
-            #[must_use]
             pub fn small(&self) -> Op {
                 match *self { $(Op::$kernel(a) => Op::$kernel(a.small()),)* }
             }
@@ -152,7 +146,6 @@ register! {
 
 impl Variant {
     /// Whether it is one of the crate's own, which alone are trusted to run without run-time checks.
-    #[must_use]
     pub fn is_own(&self) -> bool {
         variants().contains(self)
     }
@@ -160,9 +153,6 @@ impl Variant {
 
 impl Op {
     /// Refuses arguments that would have a shader leave its arrays.
-    ///
-    /// # Errors
-    /// [`Error::Graph`].
     pub(crate) fn check(&self, label: &str) -> Result<()> {
         match self.defect() {
             Some(why) => Err(Error::graph(label, format!("{}: {why}", self.describe()))),
@@ -171,7 +161,6 @@ impl Op {
     }
 
     /// The same with the first key this many grid positions further on, for ops that have keys on a grid.
-    #[must_use]
     pub(crate) fn moved_by(&self, first: usize) -> Option<Op> {
         match *self {
             Op::FactoredAttention(a) => Some(Op::FactoredAttention(FactoredAttention {
@@ -183,7 +172,6 @@ impl Op {
     }
 
     /// How what has this role is stored.
-    #[must_use]
     pub fn element(&self, role: Role) -> Element {
         let mut copy = *self;
         copy.element_mut(role).map_or(Element::F32, |e| *e)
@@ -197,21 +185,18 @@ impl Op {
     }
 
     /// Roles of the operands that there are, in their order.
-    #[must_use]
     pub fn operand_roles(&self) -> Vec<Role> {
         let signature = self.signature();
         signature.present_operands().map(|o| o.role).collect()
     }
 
     /// Roles of the results that there are, in their order.
-    #[must_use]
     pub fn result_roles(&self) -> Vec<Role> {
         let signature = self.signature();
         signature.present_results().map(|o| o.role).collect()
     }
 
     /// Shape and options in words.
-    #[must_use]
     pub fn describe(&self) -> String {
         let mut words = self.words();
         for role in Role::NARROW {
@@ -224,7 +209,6 @@ impl Op {
     }
 
     /// The variants that can run the op, the one to choose first.
-    #[must_use]
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut list = self.all_candidates(device);
         list.retain(|v| device.allows(v) && self.iterations(v) <= device.loop_iterations);

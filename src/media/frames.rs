@@ -192,14 +192,12 @@ pub struct Pairs {
 impl Pairs {
     /// How many pairs there are in all, where that is known before they are read.
     #[doc(hidden)]
-    #[must_use]
     pub fn length(&self) -> Option<usize> {
         self.length
     }
 
     /// As [`Frames::rate`].
     #[doc(hidden)]
-    #[must_use]
     pub fn rate(&self) -> Option<(u32, u32)> {
         self.rate
     }

@@ -46,7 +46,6 @@ impl Resampling {
 
     /// The filter of a number, as `resample` in `preprocessor_config.json` gives it.
     #[doc(hidden)]
-    #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         usize::try_from(number).ok().and_then(|n| Self::ALL.get(n)).copied()
     }

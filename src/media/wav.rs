@@ -87,7 +87,6 @@ impl Sound {
 
     /// How many instants there are.
     #[doc(hidden)]
-    #[must_use]
     pub fn length(&self) -> usize {
         self.samples.len() / self.channels
     }

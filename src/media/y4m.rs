@@ -211,7 +211,6 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// What the stream says of itself.
-    #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }

@@ -1,4 +1,4 @@
-//! Graphs of blueprints.
+//! Graphs of blueprints. Widths that do not fit are [`Error::Graph`].
 
 use super::blueprint::{
     Blueprint, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource, Step,
@@ -15,9 +15,6 @@ use crate::graph::{
 };
 
 /// The graph that takes a blueprint's inputs to its outputs.
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit.
 pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let mut g = Graph::default();
     let inputs = input_rows(&mut g, blueprint, request)?;
@@ -29,9 +26,6 @@ pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
 }
 
 /// The graph that takes a blueprint's inputs to the output `last_latents` `[batch, N, D]`.
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit.
 pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let mut g = Graph::default();
     let inputs = input_rows(&mut g, blueprint, request)?;

@@ -20,7 +20,6 @@ pub struct Route {
 
 /// Divides `total` rows into windows of at most `rows` (a multiple of 64, so that windows start at
 /// aligned addresses), at least one.
-#[must_use]
 pub fn windows(total: usize, rows: usize) -> Vec<Window> {
     let rows = (rows / 64 * 64).max(64);
     if total <= rows {
@@ -33,9 +32,6 @@ pub fn windows(total: usize, rows: usize) -> Vec<Window> {
 /// `window_rows` rows at a time. `latents` is the learned array `[1, N, D]`. Returns the latents and
 /// the windows of assembled rows, if
 /// there are any.
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit, or what making the rows gives.
 pub fn encode(
     g: &mut Graph,
     layer: &AttentionLayer,

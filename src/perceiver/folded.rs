@@ -59,9 +59,6 @@ pub(super) fn encoder_pays(
 }
 
 /// Adds the encoder's cross-attention on the folded route; arguments as [`super::encoder::encode`].
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit, or what making the content gives.
 pub(super) fn encode(
     g: &mut Graph,
     layer: &AttentionLayer,
@@ -250,9 +247,6 @@ pub(super) fn decoder_parts(
 }
 
 /// Adds the decoder's cross-attention on the folded route; arguments as [`super::decoder::decode`].
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit, or what the callbacks return.
 #[allow(clippy::too_many_arguments, reason = "those of the plain route, and the parts")]
 pub(super) fn decode(
     g: &mut Graph,

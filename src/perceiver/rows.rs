@@ -32,7 +32,6 @@ enum Source {
 
 impl Rows {
     /// Rows of an array that is there.
-    #[must_use]
     pub fn of_array(name: &str, count: usize, channels: usize, value: ValueId) -> Self {
         Rows {
             modality: Modality::given(name, count, channels),
@@ -152,9 +151,6 @@ impl Rows {
     }
 
     /// Whole rows of a window, each with all its columns.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when shapes do not fit.
     pub(super) fn assemble(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<View> {
         let content = self.content(g, w, stage)?;
         let parts = &self.modality.constant;

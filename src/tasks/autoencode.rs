@@ -75,7 +75,6 @@ impl<'m> Autoencoder<'m> {
 
     /// Samples that belong to a frame.
     #[doc(hidden)]
-    #[must_use]
     pub fn samples_per_frame(&self) -> usize {
         self.config.audio_samples_per_frame
     }

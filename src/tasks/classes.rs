@@ -46,9 +46,6 @@ fn scale(config: &PerceiverConfig) -> Scale {
 }
 
 /// The `top` best classes of every item of a run's `logits` `[items, classes]`, best first.
-///
-/// # Errors
-/// As [`top_classes`], or for another shape.
 pub(super) fn classes_of(
     config: &PerceiverConfig,
     outputs: &NamedTensors,

@@ -18,7 +18,6 @@ const MAGIC: [u8; 4] = *b"PIEH";
 const HEADER: usize = 12;
 
 /// A field as the bytes of a `.flo` file.
-#[must_use]
 pub fn encode(field: &FlowField) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + field.vectors().len() * 8);
     bytes.extend_from_slice(&MAGIC);

@@ -103,7 +103,6 @@ impl Tiles {
     }
 
     /// All tiles, at least one, in the order in which [`Blend`] wants their flow.
-    #[must_use]
     pub fn as_slice(&self) -> &[Tile] {
         &self.tiles
     }
@@ -139,7 +138,6 @@ pub struct Blend<'t> {
 
 impl<'t> Blend<'t> {
     /// Nothing joined yet.
-    #[must_use]
     pub fn new(tiles: &'t Tiles) -> Self {
         let pixels = tiles.width * tiles.height;
         Blend { tiles, sums: vec![[0.0; 2]; pixels], weights: vec![0.0; pixels] }
@@ -180,7 +178,6 @@ impl<'t> Blend<'t> {
     }
 
     /// The joined flow in pixels, row by row. Pixels of tiles that were not added have none: zero.
-    #[must_use]
     pub fn finish(self) -> Vec<[f32; 2]> {
         self.sums
             .iter()

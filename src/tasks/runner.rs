@@ -30,7 +30,6 @@ pub struct RunnerOptions {
 }
 
 /// Names of inputs that an architecture's files may hold; `N` stands for a number.
-#[must_use]
 pub fn input_names(architecture: Architecture) -> &'static [&'static str] {
     architecture.class().file_inputs
 }

@@ -53,7 +53,6 @@ fn special_at(bytes: &[u8]) -> Option<(i64, usize)> {
 /// use perceiver::internals::tasks::text::encode;
 /// assert_eq!(encode("a[MASK]b"), [4, 103, 3, 104, 5]);
 /// ```
-#[must_use]
 pub fn encode(text: impl AsRef<[u8]>) -> Vec<i64> {
     let mut rest = text.as_ref();
     let mut ids = Vec::with_capacity(rest.len() + 2);
@@ -165,13 +164,11 @@ pub fn decode(ids: &[i64], specials: Specials) -> Result<String> {
 }
 
 /// The byte that an id stands for; `None` for special tokens and for what is no id.
-#[must_use]
 pub fn byte_of(id: i64) -> Option<u8> {
     id.checked_sub(FIRST_BYTE).and_then(|byte| u8::try_from(byte).ok())
 }
 
 /// How a byte is shown alone: printable ASCII as it is, anything else as `\xNN`.
-#[must_use]
 pub fn byte_name(byte: u8) -> String {
     if byte.is_ascii_graphic() || byte == b' ' {
         char::from(byte).to_string()

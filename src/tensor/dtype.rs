@@ -27,7 +27,6 @@ pub enum DType {
 impl DType {
     /// Bytes per element.
     #[doc(hidden)]
-    #[must_use]
     pub const fn size(self) -> usize {
         match self {
             DType::F64 | DType::I64 => 8,

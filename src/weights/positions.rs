@@ -8,7 +8,6 @@ use crate::graph::Spacing;
 
 /// `linspace(start, end, n)` in float32 as PyTorch's CPU build computes it: `fma(step, i, start)`
 /// for the first half, `fma(-step, n-1-i, end)` for the second.
-#[must_use]
 pub fn linspace(start: f32, end: f32, n: usize) -> Vec<f32> {
     if n <= 1 {
         return vec![start; n];
@@ -36,7 +35,6 @@ fn push_features(position: f32, frequencies: &[f32], row: &mut Vec<f32>) {
 }
 
 /// Positions -1 + 2·i/n in float32, as Hugging Face places points that are picked from a grid.
-#[must_use]
 pub fn cells(n: usize) -> Vec<f32> {
     (0..n).map(|i| 2.0 * i as f32 / n as f32 - 1.0).collect()
 }
@@ -50,7 +48,6 @@ pub fn cells(n: usize) -> Vec<f32> {
 /// assert_eq!(table.len(), 3 * 5);
 /// assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
 /// ```
-#[must_use]
 pub fn fourier_tables(
     axes: &[usize],
     spacing: Spacing,
@@ -73,7 +70,6 @@ pub fn fourier_tables(
 
 /// Resizes a table of `[⌊√positions⌋², channels]` to `[height·width, channels]`: bicubic with a = -0.75,
 /// half-pixel centres, border clamped, no antialiasing (PyTorch's `interpolate`), in f64.
-#[must_use]
 pub fn resized_positions(table: &[f32], channels: usize, [height, width]: [usize; 2]) -> Vec<f64> {
     let side = (table.len() / channels.max(1)).isqrt();
     let (rows, columns) = (taps(side, height), taps(side, width));

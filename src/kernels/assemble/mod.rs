@@ -51,7 +51,6 @@ pub struct Assemble {
 
 impl Assemble {
     /// Output channels.
-    #[must_use]
     pub const fn cols(&self) -> usize {
         self.content + self.dimensions * (1 + 2 * self.bands) + self.tail
     }

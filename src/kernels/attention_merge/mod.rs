@@ -35,7 +35,6 @@ pub struct AttentionMerge {
 
 impl AttentionMerge {
     /// Columns of one head.
-    #[must_use]
     pub const fn v_stride(&self) -> usize {
         self.d_v.next_multiple_of(4)
     }

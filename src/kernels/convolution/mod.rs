@@ -42,14 +42,12 @@ pub struct Convolution {
 
 impl Convolution {
     /// Height and width of the result.
-    #[must_use]
     pub const fn output(&self) -> [usize; 2] {
         let padded = [self.height + 2 * self.padding, self.width + 2 * self.padding];
         windows(padded, self.side, self.stride)
     }
 
     /// Pixels of one result.
-    #[must_use]
     pub const fn output_pixels(&self) -> usize {
         let [h, w] = self.output();
         h * w

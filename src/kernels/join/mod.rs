@@ -30,7 +30,6 @@ pub struct Join {
 
 impl Join {
     /// Columns of the output.
-    #[must_use]
     pub const fn cols(&self) -> usize {
         self.left + self.right
     }

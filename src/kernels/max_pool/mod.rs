@@ -32,13 +32,11 @@ pub struct MaxPool {
 
 impl MaxPool {
     /// Height and width of the result.
-    #[must_use]
     pub const fn output(&self) -> [usize; 2] {
         windows([self.height, self.width], self.side, self.stride)
     }
 
     /// Pixels of one result.
-    #[must_use]
     pub const fn output_pixels(&self) -> usize {
         let [h, w] = self.output();
         h * w

@@ -41,7 +41,6 @@ pub struct RowScale {
 
 impl RowScale {
     /// Channels of a row.
-    #[must_use]
     pub const fn channels(&self) -> usize {
         self.factors.content + self.factors.dimensions * self.features + self.constant
     }

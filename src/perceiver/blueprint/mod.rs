@@ -138,7 +138,6 @@ fn one() -> u32 {
 impl OutputLinear {
     /// Tensors `NAME.weight` and `NAME.bias`.
     #[doc(hidden)]
-    #[must_use]
     pub fn plain(label: &str, stage: Stage, name: &str, input: usize, out: usize) -> Self {
         OutputLinear {
             label: label.to_owned(),
@@ -162,7 +161,6 @@ impl DecoderBlueprint {
 impl Blueprint {
     /// The rows that a head asks with.
     #[doc(hidden)]
-    #[must_use]
     pub fn queries<'a>(&'a self, head: &'a Head) -> &'a Modality {
         match &head.queries {
             QuerySource::Array(array) => array,
@@ -172,7 +170,6 @@ impl Blueprint {
 
     /// Input rows M and output rows O of one item.
     #[doc(hidden)]
-    #[must_use]
     pub fn elements(&self) -> [usize; 2] {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);
         [self.inputs.iter().map(|a| a.count).sum(), heads.map(|h| self.queries(h).count).sum()]

@@ -21,7 +21,6 @@ pub struct RowSizes(pub [[u32; 3]; MOST_VARYING]);
 impl RowSizes {
     /// Whether every array is as the blueprint says.
     #[doc(hidden)]
-    #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == RowSizes::default()
     }
@@ -55,7 +54,6 @@ impl Blueprint {
     /// The same model for arrays of these sizes. It may not hold together:
     /// [`Blueprint::validate`] says so.
     #[doc(hidden)]
-    #[must_use]
     pub fn fitted(&self, sizes: &RowSizes) -> Blueprint {
         let mut fitted = self.clone();
         if sizes.is_usual() {

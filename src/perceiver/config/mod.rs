@@ -254,7 +254,6 @@ impl PerceiverConfig {
 
     /// Audio patches of a multimodal model's clip.
     #[doc(hidden)]
-    #[must_use]
     pub fn audio_patches(&self) -> usize {
         self.num_frames * self.audio_samples_per_frame / self.samples_per_patch.max(1)
     }

@@ -84,7 +84,6 @@ fn frame_size(config: &PerceiverConfig, sizes: &Sizes) -> [usize; 2] {
 }
 
 /// Sizes of frames of this height and width.
-#[must_use]
 pub fn sizes_of(config: &PerceiverConfig, size: [usize; 2]) -> Sizes {
     Sizes { image: size, resize_positions: size != config.train_size, ..Sizes::default() }
 }
@@ -123,7 +122,6 @@ fn inputs(
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.
 ///
 /// `patches.len()` must be a multiple of 54 times `pixels`.
-#[must_use]
 pub fn patch_rows(patches: &[f32], pixels: usize) -> Vec<f32> {
     planes_to_rows(patches, PATCH_CHANNELS, pixels)
 }
