@@ -1,8 +1,7 @@
 //! Adding ops to a graph, with shape inference and checks: what does not fit is [`Error::Graph`].
 
 use super::fold::{Factored, Folded};
-use super::parameter::HeadLayout;
-use super::parameter::{LinearPart, Recipe, Spacing, part_columns};
+use super::parameter::{FourierPositions, HeadLayout, LinearPart, Recipe, part_columns};
 use super::{Graph, Node, Output, Source, Stage, Value, ValueId, View, Window};
 use crate::error::{Error, Result};
 use crate::kernels::Op;
@@ -415,7 +414,7 @@ impl Graph {
             if p.axes.is_empty() || p.axes.len() > 3 || p.axes.len() != p.max_resolution.len() {
                 return bad(format!("{} axes, 1 to 3 are possible", p.axes.len()));
             }
-            let tables = self.parameter(p.recipe());
+            let tables = self.parameter(Recipe::FourierTables(p.clone()));
             inputs.push(self.view(tables));
             args.dimensions = p.axes.len();
             args.axes[..p.axes.len()].copy_from_slice(&p.axes);
@@ -485,39 +484,6 @@ fn pictures(label: &str, x: View, wanted: Extent, output_pixels: usize) -> Resul
         return Err(Error::graph(label, format!("the input is {}, expected {wanted}", x.extent)));
     }
     Ok(())
-}
-
-/// Fourier position features of a grid (paper, appendix D).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FourierPositions {
-    /// Lengths of the axes, slowest first: 1 to 3.
-    pub axes: Vec<usize>,
-    /// Highest resolution per axis: half of it is the highest frequency.
-    pub max_resolution: Vec<usize>,
-    /// Frequency bands per axis.
-    pub bands: usize,
-    /// Where positions lie.
-    pub spacing: Spacing,
-}
-
-impl FourierPositions {
-    /// Feature channels.
-    #[doc(hidden)]
-    pub fn channels(&self) -> usize {
-        self.axes.len() * (1 + 2 * self.bands)
-    }
-
-    /// The tables of all axes.
-    #[doc(hidden)]
-    pub fn recipe(&self) -> Recipe {
-        Recipe::FourierTables {
-            axes: self.axes.clone(),
-            spacing: self.spacing,
-            max_resolution: self.max_resolution.clone(),
-            bands: self.bands,
-        }
-    }
 }
 
 /// What [`Graph::assemble`] puts together.

@@ -4,8 +4,7 @@
 //! fold"). What is here says which tensors take part; the arithmetic is in
 //! the layer of weights.
 
-use super::builder::FourierPositions;
-use super::parameter::HeadLayout;
+use super::parameter::{FourierPositions, HeadLayout};
 use crate::kernels::factored_attention::Factors;
 
 /// What the rows of one modality are made of.

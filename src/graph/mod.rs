@@ -15,12 +15,12 @@ mod single;
 mod stage;
 mod transfer;
 
-pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
+pub use builder::{AttentionSource, Linear, Parts};
 pub(crate) use executor::sealed;
 pub use executor::{Executor, Span, Spans};
 pub use fold::{Factored, Fold, Folded, Named};
 pub(crate) use parameter::batch_norm_tensors;
-pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};
+pub use parameter::{FourierPositions, HeadLayout, LinearPart, Recipe, Spacing, part_columns};
 pub(crate) use plan::WORD_BYTES;
 pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport, WindowReport};

@@ -76,6 +76,28 @@ pub enum Spacing {
     Cells,
 }
 
+/// Fourier position features of a grid (paper, appendix D).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FourierPositions {
+    /// Lengths of the axes, slowest first: 1 to 3.
+    pub axes: Vec<usize>,
+    /// Highest resolution per axis: half of it is the highest frequency.
+    pub max_resolution: Vec<usize>,
+    /// Frequency bands per axis.
+    pub bands: usize,
+    /// Where positions lie.
+    pub spacing: Spacing,
+}
+
+impl FourierPositions {
+    /// Feature channels.
+    #[doc(hidden)]
+    pub fn channels(&self) -> usize {
+        self.axes.len() * (1 + 2 * self.bands)
+    }
+}
+
 /// How a parameter array is made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -105,16 +127,7 @@ pub enum Recipe {
         divisor: u32,
     },
     /// Fourier feature tables, see [`crate::kernels::assemble`].
-    FourierTables {
-        /// Lengths of the axes.
-        axes: Vec<usize>,
-        /// Where positions lie.
-        spacing: Spacing,
-        /// Highest resolution per axis: half of it is the highest frequency.
-        max_resolution: Vec<usize>,
-        /// Frequency bands per axis.
-        bands: usize,
-    },
+    FourierTables(FourierPositions),
     /// Weight `[side²·input, output]` of a convolution stored as `[output, input, side, side]`, scaled
     /// per output channel by the batch norm that follows.
     ConvolutionWeight {
@@ -215,9 +228,7 @@ impl Recipe {
                 Extent::new(1, input.columns().next_multiple_of(4), part_columns(parts).1)
             }
             Recipe::LinearBias { parts, .. } => Extent::new(1, 1, part_columns(parts).1),
-            Recipe::FourierTables { axes, bands, .. } => {
-                Extent::new(1, axes.iter().sum(), 1 + 2 * bands)
-            }
+            Recipe::FourierTables(p) => Extent::new(1, p.axes.iter().sum(), 1 + 2 * p.bands),
             Recipe::ConvolutionWeight { output, input, side, .. } => {
                 Extent::new(1, (side * side * input).next_multiple_of(4), *output)
             }
@@ -255,7 +266,7 @@ impl Recipe {
                 .iter()
                 .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.out.channels()])))
                 .collect(),
-            Recipe::FourierTables { .. } => Vec::new(),
+            Recipe::FourierTables(_) => Vec::new(),
             Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
                 let shape = vec![*output, *input, *side, *side];
                 let mut tensors = vec![(weight.clone(), shape)];

@@ -151,12 +151,6 @@ impl Plan {
         let words = self.parameter_words() + self.own_words() + self.slot_words();
         WORD_BYTES * words as u64
     }
-
-    /// Words of all results, padding included.
-    pub fn output_words(&self) -> usize {
-        let pieces = self.graph.outputs.iter().flat_map(|o| &o.pieces);
-        pieces.map(|&p| self.graph.value(p).words()).sum()
-    }
 }
 
 /// Compares an op with its views: each operand and result that the signature names is there, is stored as

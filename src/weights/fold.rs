@@ -85,7 +85,7 @@ fn tables(rows: &Factored) -> Matrix {
     let Some(p) = &rows.positions else {
         return Matrix::zeros(0, 0);
     };
-    let data = fourier_tables(&p.axes, p.spacing, &p.max_resolution, p.bands);
+    let data = fourier_tables(p);
     Matrix {
         rows: p.axes.iter().sum(),
         cols: 1 + 2 * p.bands,

@@ -157,10 +157,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             }
             Ok(array)
         }
-        Recipe::FourierTables { axes, spacing, max_resolution, bands } => {
-            let tables = fourier_tables(axes, *spacing, max_resolution, *bands);
-            Ok(pad(extent, &tables, T::from_f32))
-        }
+        Recipe::FourierTables(p) => Ok(pad(extent, &fourier_tables(p), T::from_f32)),
         Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
             let (scale, _) = batch_norm(norm, *output, &read)?;
             let stored = read(weight, output * input * side * side)?;

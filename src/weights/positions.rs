@@ -4,7 +4,7 @@
 //! weights have seen that rounding, so it is reproduced: linspace with one rounding per element,
 //! products rounded one by one, then accurate functions of the rounded argument.
 
-use crate::graph::Spacing;
+use crate::graph::{FourierPositions, Spacing};
 
 /// `linspace(start, end, n)` in float32 as PyTorch's CPU build computes it: `fma(step, i, start)`
 /// for the first half, `fma(-step, n-1-i, end)` for the second.
@@ -42,22 +42,19 @@ pub fn cells(n: usize) -> Vec<f32> {
 /// Tables `[Σ axes, 1 + 2·bands]` for grid positions in [-1, 1] on each axis, with frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
 ///
 /// ```
-/// use perceiver::internals::graph::Spacing;
+/// use perceiver::blueprint::{FourierPositions, Spacing};
 /// use perceiver::internals::weights::positions::fourier_tables;
-/// let table = fourier_tables(&[3], Spacing::Ends, &[8], 2);
+/// let (axes, max_resolution) = (vec![3], vec![8]);
+/// let three = FourierPositions { axes, max_resolution, bands: 2, spacing: Spacing::Ends };
+/// let table = fourier_tables(&three);
 /// assert_eq!(table.len(), 3 * 5);
 /// assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
 /// ```
-pub fn fourier_tables(
-    axes: &[usize],
-    spacing: Spacing,
-    max_resolution: &[usize],
-    bands: usize,
-) -> Vec<f32> {
-    let mut tables = Vec::with_capacity(axes.iter().sum::<usize>() * (1 + 2 * bands));
-    for (&length, &resolution) in axes.iter().zip(max_resolution) {
-        let frequencies = linspace(1.0, resolution as f32 / 2.0, bands);
-        let positions = match spacing {
+pub fn fourier_tables(p: &FourierPositions) -> Vec<f32> {
+    let mut tables = Vec::with_capacity(p.axes.iter().sum::<usize>() * (1 + 2 * p.bands));
+    for (&length, &resolution) in p.axes.iter().zip(&p.max_resolution) {
+        let frequencies = linspace(1.0, resolution as f32 / 2.0, p.bands);
+        let positions = match p.spacing {
             Spacing::Ends => linspace(-1.0, 1.0, length),
             Spacing::Cells => cells(length),
         };

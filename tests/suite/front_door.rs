@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use perceiver::{
-    Architecture, Description, DeviceChoice, Engine, Error, MemorySize, Model, PerceiverConfig, Precision,
-    RunOptions, Sizes, SubmissionBudget, Tensor, TensorReport,
+    Architecture, Description, DeviceChoice, Engine, Error, MemorySize, Model, PerceiverConfig,
+    Precision, RunOptions, Sizes, SubmissionBudget, Tensor, TensorReport,
 };
 
 fn shared<T: Debug + Send + Sync>() {}
@@ -48,8 +48,7 @@ fn sizes_are_read_as_people_write_them() {
     assert_eq!(read("0.5GiB"), Some(512 << 20));
     assert_eq!(read("2gb"), Some(2_000_000_000));
     assert_eq!(read("16777215TiB"), Some(16_777_215 << 40));
-    for bad in ["", "M", "1.2.3M", "-1", "5 apples", "0", "0.1", "99999999999T", "1e3", "infG"]
-    {
+    for bad in ["", "M", "1.2.3M", "-1", "5 apples", "0", "0.1", "99999999999T", "1e3", "infG"] {
         assert_eq!(read(bad), None, "{bad}");
     }
 }

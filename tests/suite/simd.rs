@@ -5,8 +5,7 @@ use perceiver::internals::kernels::simd::softmax_row;
 #[test]
 fn softmax_of_any_length_is_that_of_f64() {
     for length in 1..70 {
-        let scores: Vec<f32> =
-            (0..length).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1.9).collect();
+        let scores: Vec<f32> = (0..length).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1.9).collect();
         let mut row = scores.clone();
         let mut maximum = -60.0;
         let sum = softmax_row(&mut row, &mut maximum);

@@ -46,9 +46,7 @@ fn origins_are_equal_only_when_all_parts_are() {
 
 #[test]
 fn odd_endpoints_are_refused() {
-    for endpoint in
-        ["", "huggingface.co", "ftp://a", "https://", "https://a:b@c", "https://a?b"]
-    {
+    for endpoint in ["", "huggingface.co", "ftp://a", "https://", "https://a:b@c", "https://a?b"] {
         let options = HubOptions { endpoint: endpoint.to_owned(), ..HubOptions::new("") };
         let refused = Client::new(&options).expect_err(endpoint).to_string();
         assert!(refused.contains("HF_ENDPOINT"), "{refused}");

@@ -22,8 +22,7 @@ fn windows_do_not_cut_characters() {
     let ids = text::encode(&text);
     for positions in 12..30 {
         let found = windows(0, &ids, positions).unwrap().remove(0);
-        let bytes: Vec<u8> =
-            found.tokens.clone().filter_map(|at| text::byte_of(ids[at])).collect();
+        let bytes: Vec<u8> = found.tokens.clone().filter_map(|at| text::byte_of(ids[at])).collect();
         assert!(String::from_utf8(bytes).is_ok(), "{positions}");
         assert!(found.tokens.len() + 2 + 4 >= positions, "{positions}");
     }

@@ -28,7 +28,7 @@ impl RowSizes {
 
 impl Blueprint {
     /// All arrays, inputs first.
-    fn arrays(&self) -> impl Iterator<Item = &Modality> {
+    pub(super) fn arrays(&self) -> impl Iterator<Item = &Modality> {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);
         let own = heads.filter_map(|h| match &h.queries {
             QuerySource::Array(array) => Some(&**array),
