@@ -68,6 +68,11 @@ impl Frame {
         self.height
     }
 
+    /// Width and height.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
     /// All bytes: red, green, blue of the first row from left to right, then the next row.
     #[must_use]
     pub fn rgb(&self) -> &[u8] {

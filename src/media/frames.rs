@@ -51,7 +51,7 @@ impl Frames {
             return Ok(Self::stream(y4m::Reader::new(std::io::stdin().lock(), name)?, None));
         }
         if path.is_dir() {
-            return Self::folder(path);
+            return Ok(Self::files(named_pictures(path, &PICTURES)?));
         }
         let io = |e| Error::io("read", path, e);
         let mut start = Vec::new();
@@ -65,22 +65,14 @@ impl Frames {
             return Ok(Self::stream(reader, length));
         }
         if start.starts_with(b"GIF8") {
-            let frames = gif::Reader::open(path)?.enumerate();
-            return Ok(Self::new(
-                frames.map(|(index, found)| {
-                    let (frame, time) = found?;
-                    Ok(NamedFrame { name: format!("frame {index}"), frame, time: Some(time) })
-                }),
-                None,
-                None,
-            ));
+            let frames = gif::Reader::open(path)?.enumerate().map(|(index, found)| {
+                let (frame, time) = found?;
+                Ok(NamedFrame { name: format!("frame {index}"), frame, time: Some(time) })
+            });
+            return Ok(Self::new(frames, None, None));
         }
-        Err(Error::Media {
-            path: path.to_path_buf(),
-            what: "this is no sequence of frames".to_owned(),
-            hint: "give a folder of PNG, JPEG or WebP pictures, a YUV4MPEG2 (.y4m) file, or a GIF"
-                .to_owned(),
-        })
+        let hint = "give a folder of PNG, JPEG or WebP pictures, a YUV4MPEG2 (.y4m) file, or a GIF";
+        Err(Error::media(path, "this is no sequence of frames", hint))
     }
 
     fn new(
@@ -103,11 +95,6 @@ impl Frames {
             Ok(NamedFrame { name: format!("frame {index}"), frame: frame?, time })
         });
         Self::new(frames, length, rate)
-    }
-
-    fn folder(path: &Path) -> Result<Self> {
-        let named = named_pictures(path, &PICTURES)?;
-        Ok(Self::files(named))
     }
 
     /// Some pictures, in the order in which they are given.
@@ -153,7 +140,7 @@ impl Frames {
     /// An error when the frame has another size than the first one.
     fn checked(&mut self, found: Result<NamedFrame>) -> Result<NamedFrame> {
         let found = found?;
-        let size = (found.frame.width(), found.frame.height());
+        let size = found.frame.size();
         let wanted = *self.size.get_or_insert(size);
         if size == wanted {
             return Ok(found);
@@ -260,11 +247,8 @@ fn named_pictures(folder: &Path, endings: &[&str]) -> Result<Vec<(String, PathBu
         }
     }
     if pictures.is_empty() {
-        return Err(Error::Media {
-            path: folder.to_path_buf(),
-            what: "there are no pictures in this folder".to_owned(),
-            hint: format!("pictures end in .{}", endings.join(", .")),
-        });
+        let hint = format!("pictures end in .{}", endings.join(", ."));
+        return Err(Error::media(folder, "there are no pictures in this folder", hint));
     }
     pictures.sort_by(|a, b| natural(&a.0, &b.0));
     Ok(pictures)

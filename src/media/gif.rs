@@ -10,22 +10,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
-use image::{AnimationDecoder, Delay, ImageDecoder, ImageError, Limits};
+use image::{AnimationDecoder, Delay, ImageDecoder, ImageError};
 
 use super::frame::Frame;
-use super::picture::{MAX_BYTES, MAX_SIDE};
+use super::picture::{MAX_BYTES, MAX_SIDE, limits};
 use crate::error::{Error, Result};
 use crate::output::write_whole;
 
 /// How hard the encoder searches for 256 colours: 1 is best and slow, 30 is quick.
 const SPEED: i32 = 10;
 
-fn media(path: &Path, what: String) -> Error {
-    Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint: "a whole GIF file is expected; was it copied or downloaded completely?".to_owned(),
-    }
+fn media(path: &Path, what: impl Into<String>) -> Error {
+    let hint = "a whole GIF file is expected; was it copied or downloaded completely?";
+    Error::media(path, what, hint)
 }
 
 /// Reads a GIF, as an iterator of frames and how long each is shown. After an error there are no
@@ -52,11 +49,7 @@ impl Reader {
             other => media(path, other.to_string()),
         };
         let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(wrong)?;
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(MAX_SIDE);
-        limits.max_image_height = Some(MAX_SIDE);
-        limits.max_alloc = Some(MAX_BYTES);
-        decoder.set_limits(limits).map_err(wrong)?;
+        decoder.set_limits(limits()).map_err(wrong)?;
         let (width, height) = decoder.dimensions();
         // Canvas, frame and result are held at the same time.
         let bytes = u64::from(width) * u64::from(height) * 4 * 3;
@@ -106,7 +99,7 @@ impl Iterator for Reader {
         });
         self.ended = !matches!(found, Some(Ok(_)));
         match found {
-            None if index == 0 => Some(Err(media(&self.path, "it has no frame".to_owned()))),
+            None if index == 0 => Some(Err(media(&self.path, "it has no frame"))),
             found => found,
         }
     }
@@ -148,10 +141,8 @@ pub fn write(
     let mut written = 0;
     write_whole(path, |out| {
         let mut failed = None;
-        let encoded = {
-            let writer = Remembering { out, failed: &mut failed };
-            encode(writer, path, frames, &mut written)
-        };
+        let writer = Remembering { out, failed: &mut failed };
+        let encoded = encode(writer, path, frames, &mut written);
         match failed {
             Some(e) => Err(Error::io("write", path, e)),
             None => encoded,
@@ -172,7 +163,7 @@ fn encode(
     let mut size = None;
     for frame in frames {
         let (frame, delay) = frame?;
-        let (width, height) = (frame.width(), frame.height());
+        let (width, height) = frame.size();
         let wanted = *size.get_or_insert((width, height));
         let fits = |side: usize| u16::try_from(side).is_ok();
         if wanted != (width, height) || !fits(width) || !fits(height) {

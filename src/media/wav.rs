@@ -115,14 +115,10 @@ impl Sound {
     }
 }
 
-fn media(path: &Path, what: String) -> Error {
-    Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint: "a whole WAV file of 8 to 32-bit integers or 32-bit floats is expected; convert it \
-               with `ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav`"
-            .to_owned(),
-    }
+fn media(path: &Path, what: impl Into<String>) -> Error {
+    let hint = "a whole WAV file of 8 to 32-bit integers or 32-bit floats is expected; convert it \
+                with `ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav`";
+    Error::media(path, what, hint)
 }
 
 /// Reads a WAV file.
@@ -138,7 +134,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
         hound::Error::IoError(e)
             if matches!(e.kind(), ErrorKind::Other | ErrorKind::UnexpectedEof) =>
         {
-            media(path, "it ends too early".to_owned())
+            media(path, "it ends too early")
         }
         hound::Error::IoError(e) => Error::io("read", path, e),
         other => media(path, format!("this is no WAV file that is read: {other}")),
@@ -157,11 +153,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
     // Not reserved: the header may promise what the file does not have.
     let mut samples: Vec<f32> = Vec::new();
     let at = |found: usize, e| match damaged(e) {
-        Error::Media { path, what, hint } => Error::Media {
-            path,
-            what: format!("{what}, after {found} of {promised} samples"),
-            hint,
-        },
+        Error::Media { path, what, hint } => {
+            let what = format!("{what}, after {found} of {promised} samples");
+            Error::Media { path, what, hint }
+        }
         other => other,
     };
     match (spec.sample_format, spec.bits_per_sample) {

@@ -126,13 +126,9 @@ impl Header {
 
 /// An error about a stream that is called `name`.
 fn media(name: &Path, what: impl Into<String>) -> Error {
-    Error::Media {
-        path: name.to_path_buf(),
-        what: what.into(),
-        hint: "a whole YUV4MPEG2 (.y4m) stream with 8-bit samples is expected, as \
-               `ffmpeg -i INPUT -pix_fmt yuv420p -f yuv4mpegpipe OUTPUT.y4m` writes it"
-            .to_owned(),
-    }
+    let hint = "a whole YUV4MPEG2 (.y4m) stream with 8-bit samples is expected, as \
+                `ffmpeg -i INPUT -pix_fmt yuv420p -f yuv4mpegpipe OUTPUT.y4m` writes it";
+    Error::media(name, what, hint)
 }
 
 /// A line without its end; `None` at the end of the stream.
@@ -291,7 +287,7 @@ impl<W: Write> Writer<W> {
     /// [`Error::Io`] when it cannot be written, [`Error::Input`] when it is of another size.
     pub fn write(&mut self, frame: &Frame) -> Result<()> {
         let Header { width, height, .. } = self.header;
-        if (frame.width(), frame.height()) != (width, height) {
+        if frame.size() != (width, height) {
             return Err(Error::input(
                 format!("frame {}", self.frames),
                 format!("{}×{} pixels", frame.width(), frame.height()),

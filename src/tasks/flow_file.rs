@@ -59,12 +59,8 @@ impl FlowField {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let io = |e| Error::io("read", path, e);
-        let media = |what| Error::Media {
-            path: path.to_path_buf(),
-            what,
-            hint: "a .flo file (Middlebury) is expected; was it copied or downloaded completely?"
-                .to_owned(),
-        };
+        let hint = "a .flo file (Middlebury) is expected; was it copied or downloaded completely?";
+        let media = |what| Error::media(path, what, hint);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut bytes = Vec::new();

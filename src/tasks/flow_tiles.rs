@@ -265,18 +265,9 @@ fn scaled() -> [f32; 256] {
 
 /// An error unless both frames have one size.
 pub(super) fn same_size(first: &Frame, second: &Frame) -> Result<()> {
-    if (first.width(), first.height()) == (second.width(), second.height()) {
+    let ((a, b), (c, d)) = (first.size(), second.size());
+    if (a, b) == (c, d) {
         return Ok(());
     }
-    Err(Error::input(
-        "frames",
-        format!(
-            "{}×{} pixels and {}×{}",
-            first.width(),
-            first.height(),
-            second.width(),
-            second.height()
-        ),
-        "two frames of one size",
-    ))
+    Err(Error::input("frames", format!("{a}×{b} pixels and {c}×{d}"), "two frames of one size"))
 }

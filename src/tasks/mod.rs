@@ -37,6 +37,25 @@ use crate::tensor::NamedTensors;
 pub(crate) type Run<'a> =
     dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + 'a;
 
+/// What a run of some `items` tells of its progress, among `all` that cost the same, `before` of which are
+/// done.
+fn among<'p>(
+    progress: &'p mut dyn FnMut(u64, u64),
+    [before, items, all]: [usize; 3],
+) -> impl FnMut(u64, u64) + use<'p> {
+    move |done, total| {
+        let each = total / items as u64;
+        let before = (before as u64).saturating_mul(each);
+        progress(before.saturating_add(done), (all as u64).saturating_mul(each));
+    }
+}
+
+/// Frames of bytes, `[height, width, 3]` each, as planes in [0, 1].
+fn planes<'b>(frames: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
+    let colours = |frame: &'b [u8]| (0..3).flat_map(|c| frame.iter().skip(c).step_by(3));
+    frames.flat_map(colours).map(|&b| (f64::from(b) / 255.0) as f32).collect()
+}
+
 /// An error unless the model is of the architecture that a task needs.
 fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Result<()> {
     let found = model.architecture();

@@ -285,14 +285,7 @@ fn video_tensor(video: &Tensor) -> Result<Tensor> {
     let (&[items, frames, height, width, 3], Some(bytes)) = (video.shape(), video.as_u8()) else {
         return Err(wrong());
     };
-    let plane = height * width;
-    let mut values = Vec::with_capacity(bytes.len());
-    for frame in bytes.chunks_exact((3 * plane).max(1)) {
-        for colour in 0..3 {
-            let pixels = frame.chunks_exact(3);
-            values.extend(pixels.map(|p| (f64::from(p[colour]) / 255.0) as f32));
-        }
-    }
+    let values = super::planes(bytes.chunks_exact((3 * height * width).max(1)));
     Tensor::f32(vec![items, frames, 3, height, width], values)
 }
 

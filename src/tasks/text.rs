@@ -66,21 +66,12 @@ pub fn encode(text: impl AsRef<[u8]>) -> Vec<i64> {
     ids
 }
 
-/// The inputs of a model for several texts: `input_ids` and `attention_mask`, both
+/// The inputs of a model for several texts, given as ids: `input_ids` and `attention_mask`, both
 /// `[texts, positions]`, padded on the right (Hugging Face's `padding="max_length"`).
 ///
 /// # Errors
 /// [`Error::Input`] when a text with its two special tokens has more than `positions` tokens, or
 /// when there is no text.
-pub fn encode_padded(texts: &[impl AsRef<[u8]>], positions: usize) -> Result<NamedTensors> {
-    let rows: Vec<Vec<i64>> = texts.iter().map(encode).collect();
-    batch(&rows, positions)
-}
-
-/// As [`encode_padded`], of texts that are ids already.
-///
-/// # Errors
-/// As [`encode_padded`].
 pub fn batch(rows: &[Vec<i64>], positions: usize) -> Result<NamedTensors> {
     check_lengths(rows, positions)?;
     let mut ids = Vec::with_capacity(rows.len().saturating_mul(positions));
@@ -125,12 +116,8 @@ pub(super) fn expect_vocabulary(config: &PerceiverConfig, task: &str) -> Result<
     if config.vocab_size == VOCABULARY {
         return Ok(());
     }
-    Err(Error::Config {
-        origin: "configuration".to_owned(),
-        key: "vocab_size".to_owned(),
-        what: format!("is {}", config.vocab_size),
-        hint: format!("{task} needs the byte tokenizer's {VOCABULARY} tokens"),
-    })
+    let hint = format!("{task} needs the byte tokenizer's {VOCABULARY} tokens");
+    Err(Error::config("configuration", "vocab_size", format!("is {}", config.vocab_size), hint))
 }
 
 /// The text of some ids. Bytes that are not valid UTF-8 become U+FFFD, as in Hugging Face.

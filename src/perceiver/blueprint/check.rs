@@ -49,12 +49,9 @@ impl Blueprint {
         for (name, shape) in graph.parameters().flat_map(|(_, r)| r.tensors()) {
             match tensors.get(&name) {
                 Some(known) if *known != shape => {
-                    return Err(Error::Config {
-                        origin: "blueprint".to_owned(),
-                        key: name,
-                        what: format!("is a tensor of shape {known:?} and one of {shape:?}"),
-                        hint: "give one of them another name".to_owned(),
-                    });
+                    let what = format!("is a tensor of shape {known:?} and one of {shape:?}");
+                    let hint = "give one of them another name";
+                    return Err(Error::config("blueprint", name, what, hint));
                 }
                 Some(_) => {}
                 None => {
@@ -88,12 +85,7 @@ impl Key<'_> {
     }
 
     fn bad<T>(&self, what: impl Into<String>, hint: impl Into<String>) -> Result<T> {
-        Err(Error::Config {
-            origin: self.origin.to_owned(),
-            key: self.path.clone(),
-            what: what.into(),
-            hint: hint.into(),
-        })
+        Err(Error::config(self.origin, &self.path, what, hint))
     }
 
     fn need(&self, holds: bool, what: impl Into<String>, hint: impl Into<String>) -> Result<()> {

@@ -110,12 +110,7 @@ impl Blueprint {
     /// # Errors
     /// [`Error::Config`] with the path of the key at fault.
     pub fn from_json(text: &str, origin: &str) -> Result<Self> {
-        let bad = |key: &str, what: String, hint: &str| Error::Config {
-            origin: origin.to_owned(),
-            key: key.to_owned(),
-            what,
-            hint: hint.to_owned(),
-        };
+        let bad = |key: &str, what: String, hint: &str| Error::config(origin, key, what, hint);
         let mut reader = serde_json::Deserializer::from_str(text);
         let file: File = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
             let key: String = e.path().to_string().chars().take(200).collect();

@@ -152,12 +152,7 @@ impl PerceiverConfig {
     /// # Errors
     /// [`Error::Config`] for the first key that does not.
     pub fn validate(&self, origin: &str) -> Result<()> {
-        self.check().map_err(|(key, what, hint)| Error::Config {
-            origin: origin.to_owned(),
-            key: key.to_owned(),
-            what,
-            hint,
-        })
+        self.check().map_err(|(key, what, hint)| Error::config(origin, key, what, hint))
     }
 
     fn check(&self) -> Result<(), Misfit> {

@@ -2,13 +2,18 @@
 
 use perceiver::internals::tasks::fill_with;
 use perceiver::internals::tasks::text::{
-    CLS, FIRST_BYTE, MASK, PAD, SEP, Specials, VOCABULARY, byte_name, decode, encode, encode_padded,
+    CLS, FIRST_BYTE, MASK, PAD, SEP, Specials, VOCABULARY, batch, byte_name, decode, encode,
 };
 use perceiver::tasks::{FillOptions, Filled, Filling};
 use perceiver::{NamedTensors, Result, Tensor};
 use proptest::prelude::*;
 
 use super::{message, recorded};
+
+fn encode_padded(texts: &[&str], positions: usize) -> Result<NamedTensors> {
+    let rows: Vec<Vec<i64>> = texts.iter().map(encode).collect();
+    batch(&rows, positions)
+}
 
 /// Texts and their ids from `transformers.PerceiverTokenizer` 5.x.
 const ENCODED: [(&str, &[i64]); 16] = [
