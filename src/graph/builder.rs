@@ -282,18 +282,19 @@ impl Graph {
         self.push_node(stage, label, args, vec![ids, table, positions])[0]
     }
 
-    /// Rows times a folded weight, plus a folded bias and a residual.
+    /// Rows times a folded weight, plus the bias that goes with it and a residual.
     pub fn product(
         &mut self,
         stage: Stage,
         label: &str,
         x: View,
         weight: Folded,
-        bias: Option<Folded>,
+        has_bias: bool,
         residual: Option<View>,
     ) -> Result<ValueId> {
         let shape = weight.shape();
-        let recipes = [Some(Recipe::Folded(weight)), bias.map(Recipe::Folded)];
+        let bias = has_bias.then(|| Recipe::Folded(Folded::Bias(Box::new(weight.clone()))));
+        let recipes = [Some(Recipe::Folded(weight)), bias];
         self.multiply(stage, label, x, shape, recipes, Activation::None, residual)
     }
 

@@ -133,27 +133,9 @@ pub enum Folded {
         /// Heads.
         heads: usize,
     },
-    /// The bias that goes with `Values`, `[1, output]`.
-    ValuesBias {
-        /// The rows.
-        fold: Fold,
-        /// Value projection.
-        value: Named,
-        /// Output projection.
-        output: Named,
-    },
     /// Decoder: from normalised latents to folded keys, `[latent channels, columns]`, and the score
     /// that a key has whatever the query, in the column after each constant.
     Queries {
-        /// The rows.
-        fold: Fold,
-        /// Query projection.
-        query: Named,
-        /// Key projection of the latents.
-        key: Named,
-    },
-    /// The bias that goes with `Queries`, `[1, columns]`.
-    QueriesBias {
         /// The rows.
         fold: Fold,
         /// Query projection.
@@ -168,13 +150,8 @@ pub enum Folded {
         /// Applied to its result.
         second: Named,
     },
-    /// The bias that goes with `Composed`, `[1, output]`.
-    ComposedBias {
-        /// Applied first.
-        first: Named,
-        /// Applied to its result.
-        second: Named,
-    },
+    /// The bias `[1, columns]` that goes with one of these weights.
+    Bias(Box<Folded>),
     /// Sum and sum of squares of each table row, axis after axis, and of the constant:
     /// `[Σ axes + 1, 2]`.
     Moments {
@@ -196,11 +173,9 @@ impl Folded {
                 [heads.heads * heads.stride(), heads.heads * fold.columns().1]
             }
             Folded::Values { fold, output, heads, .. } => [heads * fold.columns().1, output.output],
-            Folded::ValuesBias { output, .. } => [1, output.output],
             Folded::Queries { fold, key, .. } => [key.input, fold.columns().1],
-            Folded::QueriesBias { fold, .. } => [1, fold.columns().1],
             Folded::Composed { first, second } => [first.input, second.output],
-            Folded::ComposedBias { second, .. } => [1, second.output],
+            Folded::Bias(weight) => [1, weight.shape()[1]],
             Folded::Moments { rows } => {
                 let axes = rows.positions.as_ref().map_or(0, |p| p.axes.iter().sum());
                 [axes + 1, 2]
@@ -217,21 +192,21 @@ impl Folded {
                 list.extend(fold.tensors());
                 list.extend(key.tensors());
             }
-            Folded::Values { fold, value, output, .. }
-            | Folded::ValuesBias { fold, value, output } => {
+            Folded::Values { fold, value, output, .. } => {
                 list.extend(fold.tensors());
                 list.extend(value.tensors());
                 list.extend(output.tensors());
             }
-            Folded::Queries { fold, query, key } | Folded::QueriesBias { fold, query, key } => {
+            Folded::Queries { fold, query, key } => {
                 list.extend(fold.tensors());
                 list.extend(query.tensors());
                 list.extend(key.tensors());
             }
-            Folded::Composed { first, second } | Folded::ComposedBias { first, second } => {
+            Folded::Composed { first, second } => {
                 list.extend(first.tensors());
                 list.extend(second.tensors());
             }
+            Folded::Bias(weight) => return weight.tensors(),
             Folded::Moments { rows } => {
                 let parts = rows.constant.iter();
                 list.extend(parts.map(|(name, n)| (name.clone(), vec![1, *n])));

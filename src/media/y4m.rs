@@ -1,4 +1,4 @@
-//! Uncompressed video: YUV4MPEG2 streams of 8 bits a sample, read and written frame by frame.
+//! Uncompressed video: YUV4MPEG2 streams of 8 bits a sample, read frame by frame, and written.
 //!
 //! A stream is a header line, then a line that begins with `FRAME` and the planes of each frame.
 //! Invariants: sizes are checked before anything is allocated, and a frame takes no more memory than
@@ -7,7 +7,7 @@
 //! taken as they are.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::frame::Frame;
@@ -50,23 +50,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// The line, without its end.
-    fn line(&self) -> String {
-        let (count, seconds) = self.rate.unwrap_or((0, 0));
-        // The last name of a layout is the most exact one.
-        let name = LAYOUTS.iter().rev().find(|(_, c)| *c == self.chroma);
-        let range = match self.range {
-            Range::Limited => "LIMITED",
-            Range::Full => "FULL",
-        };
-        format!(
-            "YUV4MPEG2 W{} H{} F{count}:{seconds} Ip A1:1 C{} XCOLORRANGE={range}",
-            self.width,
-            self.height,
-            name.map_or("444", |(n, _)| n)
-        )
-    }
-
     /// Reads a line without its end, or says what is wrong.
     fn parse(line: &[u8]) -> std::result::Result<Header, String> {
         let line = std::str::from_utf8(line).map_err(|_| "the header is no text".to_owned())?;
@@ -253,63 +236,13 @@ impl<R: BufRead> Iterator for Reader<R> {
     }
 }
 
-/// Writes a stream frame by frame.
-pub struct Writer<W> {
-    out: W,
-    name: PathBuf,
-    header: Header,
-    frames: usize,
-}
-
-impl<W: Write> Writer<W> {
-    /// Writes the header of a stream; `name` is what errors call it.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be written, [`Error::Input`] when a side is zero or more than
-    /// [`MAX_SIDE`].
-    pub fn new(mut out: W, name: impl AsRef<Path>, header: Header) -> Result<Self> {
-        let name = name.as_ref().to_path_buf();
-        let sides = 1..=MAX_SIDE;
-        if !sides.contains(&header.width) || !sides.contains(&header.height) {
-            return Err(Error::input(
-                "frame",
-                format!("{}×{} pixels", header.width, header.height),
-                format!("sides of 1 to {MAX_SIDE} pixels"),
-            ));
-        }
-        writeln!(out, "{}", header.line()).map_err(|e| Error::io("write", &name, e))?;
-        Ok(Writer { out, name, header, frames: 0 })
-    }
-
-    /// Writes the next frame.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be written, [`Error::Input`] when it is of another size.
-    pub fn write(&mut self, frame: &Frame) -> Result<()> {
-        let Header { width, height, .. } = self.header;
-        if frame.size() != (width, height) {
-            return Err(Error::input(
-                format!("frame {}", self.frames),
-                format!("{}×{} pixels", frame.width(), frame.height()),
-                format!("{width}×{height}, as the stream has"),
-            ));
-        }
-        let planes = ycbcr::from_rgb(frame, self.header.chroma, self.header.range);
-        self.out
-            .write_all(b"FRAME\n")
-            .and_then(|()| self.out.write_all(&planes))
-            .map_err(|e| Error::io("write", &self.name, e))?;
-        self.frames += 1;
-        Ok(())
-    }
-}
-
 /// Writes a file of all `frames`, with one sample of each kind a pixel and in the full range, so
 /// that colours keep within one step. Returns how many there were. There is no partial file when a
 /// frame is an error, or writing fails.
 ///
 /// # Errors
-/// [`Error::Input`] when there is no frame; as [`Writer`]; whatever `frames` gives.
+/// [`Error::Input`] when there is no frame, they differ in size, or a side is more than [`MAX_SIDE`];
+/// [`Error::Io`] when the file cannot be written; whatever `frames` gives.
 pub fn write(
     path: impl AsRef<Path>,
     rate: Option<(u32, u32)>,
@@ -317,23 +250,33 @@ pub fn write(
 ) -> Result<usize> {
     let path = path.as_ref();
     let mut frames = frames.into_iter();
-    let first =
-        frames.next().ok_or_else(|| Error::input("frames", "there are none", "at least one"))??;
-    let header = Header {
-        width: first.width(),
-        height: first.height(),
-        rate,
-        chroma: Chroma::C444,
-        range: Range::Full,
-    };
+    let none = || Error::input("frames", "there are none", "at least one");
+    let first = frames.next().ok_or_else(none)??;
+    let (width, height) = first.size();
+    if width.max(height) > MAX_SIDE {
+        let expected = format!("sides of 1 to {MAX_SIDE} pixels");
+        return Err(Error::input("frame", format!("{width}×{height} pixels"), expected));
+    }
+    let (count, seconds) = rate.unwrap_or((0, 0));
+    let io = |e| Error::io("write", path, e);
     let mut written = 0;
     write_whole(path, |out| {
-        let mut writer = Writer::new(out, path, header)?;
-        writer.write(&first)?;
-        for frame in frames {
-            writer.write(&frame?)?;
+        let line = format!("YUV4MPEG2 W{width} H{height} F{count}:{seconds} Ip A1:1 C444");
+        writeln!(out, "{line} XCOLORRANGE=FULL").map_err(io)?;
+        for frame in std::iter::once(Ok(first)).chain(frames) {
+            let frame = frame?;
+            let size = frame.size();
+            if size != (width, height) {
+                return Err(Error::input(
+                    format!("frame {written}"),
+                    format!("{}×{} pixels", size.0, size.1),
+                    format!("{width}×{height}, as the stream has"),
+                ));
+            }
+            out.write_all(b"FRAME\n").map_err(io)?;
+            out.write_all(&ycbcr::from_rgb(&frame)).map_err(io)?;
+            written += 1;
         }
-        written = writer.frames;
         Ok(())
     })?;
     Ok(written)

@@ -202,13 +202,12 @@ fn finish(
     let mut row = decoded.hidden;
     if let ([first, second], true, false) = (layers, request.folded, request.intermediates)
         && (first.divisor, second.divisor) == (1, 1)
-        && let Some([a, b]) = named(first).zip(named(second)).map(<[Named; 2]>::from)
+        && let (Some(a), Some(b)) = (named(first), named(second))
     {
         // Two linear layers in a row are one.
-        let weight = Folded::Composed { first: a.clone(), second: b.clone() };
-        let bias = Some(Folded::ComposedBias { first: a, second: b });
+        let weight = Folded::Composed { first: a, second: b };
         let view = g.view(row);
-        let row = g.product(second.stage, &second.label, view, weight, bias, None)?;
+        let row = g.product(second.stage, &second.label, view, weight, true, None)?;
         return Ok((row, row));
     }
     let mut of_decoder = row;

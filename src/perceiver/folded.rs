@@ -138,7 +138,7 @@ impl FoldedEncoder<'_> {
                 key: named(layer, "self.key", layer.kv_width, layer.qk),
                 heads: HeadLayout { heads: layer.heads, width: layer.qk / layer.heads },
             },
-            None,
+            false,
             None,
         )?;
         // [N, heads·columns] is [N·heads, columns].
@@ -195,19 +195,9 @@ impl FoldedEncoder<'_> {
             first_row: 0,
             extent: Extent::new(g.extent(sums).batch, self.latents.extent.rows, columns),
         };
-        let a = g.product(
-            layer.stage,
-            &self.label("output"),
-            sums,
-            Folded::Values {
-                fold: self.fold.clone(),
-                value: value.clone(),
-                output: output.clone(),
-                heads: layer.heads,
-            },
-            Some(Folded::ValuesBias { fold: self.fold.clone(), value, output }),
-            layer.residual.then_some(self.latents),
-        )?;
+        let weight = Folded::Values { fold: self.fold.clone(), value, output, heads: layer.heads };
+        let residual = layer.residual.then_some(self.latents);
+        let a = g.product(layer.stage, &self.label("output"), sums, weight, true, residual)?;
         layer.feed_forward(g, a)
     }
 }
@@ -274,10 +264,8 @@ pub(super) fn decode(
     let output = named(layer, "output.dense", layer.v, layer.q_width);
     let query = named(layer, "self.query", layer.q_width, layer.qk);
     let keys = if parts.queries {
-        let bias =
-            Folded::QueriesBias { fold: fold.clone(), query: query.clone(), key: key.clone() };
         let weight = Folded::Queries { fold: fold.clone(), query, key };
-        g.product(stage, &label("folded keys"), z, weight, Some(bias), None)?
+        g.product(stage, &label("folded keys"), z, weight, true, None)?
     } else {
         layer.project(g, z, "key")?
     };
@@ -288,9 +276,8 @@ pub(super) fn decode(
         None
     };
     let values = if parts.values {
-        let weight = Folded::Composed { first: value.clone(), second: output.clone() };
-        let bias = Folded::ComposedBias { first: value, second: output };
-        g.product(stage, &label("folded values"), z, weight, Some(bias), None)?
+        let weight = Folded::Composed { first: value, second: output };
+        g.product(stage, &label("folded values"), z, weight, true, None)?
     } else {
         layer.project(g, z, "value")?
     };

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 
 use super::message;
 use super::sound::wav_bytes;
-use super::video::{header, stream, waves};
+use super::video::{header, waves};
+use super::y4m_writer::stream;
 
 /// Frames of few colours, which a GIF keeps.
 fn squares(width: usize, height: usize, at: usize) -> Frame {

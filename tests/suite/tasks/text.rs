@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{message, recorded};
 
-fn encode_padded(texts: &[&str], positions: usize) -> Result<NamedTensors> {
+fn encode_padded(texts: &[impl AsRef<[u8]>], positions: usize) -> Result<NamedTensors> {
     let rows: Vec<Vec<i64>> = texts.iter().map(encode).collect();
     batch(&rows, positions)
 }

@@ -1,11 +1,12 @@
 //! YUV4MPEG2 streams.
 
-use perceiver::internals::media::y4m::{self, Header, Reader, Writer};
+use perceiver::internals::media::y4m::{self, Header, Reader};
 use perceiver::internals::media::{Chroma, Range};
 use perceiver::media::Frame;
 use perceiver::{Error, Result};
 
 use super::message;
+use super::y4m_writer::stream;
 
 const LAYOUTS: [Chroma; 6] = [
     Chroma::Mono,
@@ -32,15 +33,6 @@ fn largest_difference(a: &Frame, b: &Frame) -> u8 {
     assert_eq!((a.width(), a.height()), (b.width(), b.height()));
     let pairs = a.rgb().iter().zip(b.rgb());
     pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap()
-}
-
-pub(super) fn stream(header: Header, frames: &[Frame]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, "test", header).unwrap();
-    for frame in frames {
-        writer.write(frame).unwrap();
-    }
-    bytes
 }
 
 pub(super) fn header(width: usize, height: usize, chroma: Chroma, range: Range) -> Header {
@@ -224,10 +216,10 @@ fn y4m_files_are_whole_or_not_there() {
     let nowhere = folder.path().join("none").join("clip.y4m");
     assert!(message(y4m::write(&nowhere, None, frames())).starts_with("cannot create a file in "));
     assert!(message(Reader::open(&nowhere)).starts_with("cannot read "));
-    let absurd = header(0, 3, Chroma::C444, Range::Full);
+    let absurd = [Ok(waves(16385, 1, 0))];
     assert_eq!(
-        message(Writer::new(Vec::new(), "x", absurd)),
-        "input `frame`: 0×3 pixels; expected sides of 1 to 16384 pixels"
+        message(y4m::write(&path, None, absurd)),
+        "input `frame`: 16385×1 pixels; expected sides of 1 to 16384 pixels"
     );
     // Longer lines of frames: the file's length does not tell how many there are.
     let long = b"YUV4MPEG2 W1 H1 F0:0 Cmono\nFRAME Ip\nxFRAME\ny";
