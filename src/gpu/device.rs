@@ -33,28 +33,29 @@ pub(super) type Stopwatch = dyn Fn(&[Ran]) -> f64 + Send + Sync;
 /// A device with the pipelines compiled on it so far. Clones share everything.
 #[derive(Clone)]
 pub struct Device {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+/// What clones of a device share.
+pub(super) struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
     kind: AdapterKind,
     limits: wgpu::Limits,
     traits: DeviceTraits,
-    checks: ShaderChecks,
-    pipelines: Mutex<Pipelines>,
+    pub(super) checks: ShaderChecks,
+    pub(super) pipelines: Mutex<Pipelines>,
     /// What decides which variants are used.
-    choices: Mutex<Choices>,
+    pub(super) choices: Mutex<Choices>,
     /// Compiled pipelines on disk, if they are kept there.
     cache: Mutex<Option<Arc<PipelineCache>>>,
     /// Layout of bind group 1, which all pipelines have in common.
-    bases_layout: wgpu::BindGroupLayout,
+    pub(super) bases_layout: wgpu::BindGroupLayout,
     budget: Mutex<SubmissionBudget>,
     stopwatch: Mutex<Option<Arc<Stopwatch>>>,
     /// Measured over cautious time of each variant, from sessions before.
-    factors: Mutex<HashMap<Variant, f64>>,
+    pub(super) factors: Mutex<HashMap<Variant, f64>>,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -240,29 +241,8 @@ impl Device {
         self.read_tuning(folder);
     }
 
-    pub(super) fn choices(&self) -> &Mutex<Choices> {
-        &self.inner.choices
-    }
-
     pub(super) fn pipeline_cache(&self) -> Option<Arc<PipelineCache>> {
         lock(&self.inner.cache).clone()
-    }
-
-    pub(super) fn bases_layout(&self) -> &wgpu::BindGroupLayout {
-        &self.inner.bases_layout
-    }
-
-    /// Measured over cautious time of each variant, from sessions before.
-    pub(super) fn factors(&self) -> &Mutex<HashMap<Variant, f64>> {
-        &self.inner.factors
-    }
-
-    pub(super) fn checks(&self) -> ShaderChecks {
-        self.inner.checks
-    }
-
-    pub(super) fn pipelines(&self) -> &Mutex<Pipelines> {
-        &self.inner.pipelines
     }
 
     /// An error if the device is gone.

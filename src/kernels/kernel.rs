@@ -79,8 +79,10 @@ pub trait Kernel: Copy + Debug + PartialEq {
         arrays
     }
 
-    /// Loop iterations of one invocation, all its loops together.
-    fn iterations(&self, variant: &Variant) -> u64;
+    /// Loop iterations of one invocation, all its loops together; 0 where it has none.
+    fn iterations(&self, _variant: &Variant) -> u64 {
+        0
+    }
 
     /// Workgroups in all, and the words of the uniform buffer once it is known how many workgroups
     /// there are to a row of the dispatch; they are filled up to whole vectors with zeros.
@@ -124,6 +126,13 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes that must be read and written at least once.
     pub bytes: u64,
+}
+
+impl Cost {
+    /// What reads and writes so many bytes and has no matrix product.
+    pub(super) fn moving(bytes: usize) -> Self {
+        Cost { flops: 0, bytes: bytes as u64 }
+    }
 }
 
 /// Operands and results of an op.

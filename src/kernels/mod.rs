@@ -16,11 +16,20 @@ mod table;
 mod variant;
 
 pub use kernel::{Bindings, Cost, Fill, Kernel, Operand, Role, Signature};
-pub(crate) use kernel::{Geometry, elementwise, shader_text, state, when};
+pub(crate) use kernel::{Geometry, shader_text, state, when};
 pub use real::Real;
 pub use table::{Outcome, Problem, Row, Worst, random_operands, table};
 pub(crate) use variant::constant;
 pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
+
+/// What a kernel's room speaks of.
+mod vocabulary {
+    pub(super) use super::kernel::{
+        Cost, Fill, Geometry, Kernel, Operand, Role, Signature, elementwise, shader_text, when,
+    };
+    pub(super) use super::{Variant, vectors, word};
+    pub(super) use crate::tensor::{Element, Extent};
+}
 
 use self::factored_attention::FactoredAttention;
 use crate::error::{Error, Result};

@@ -4,11 +4,7 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::convolution::windows;
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, word,
-};
-use crate::tensor::Extent;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `max_pool`.
 ///
@@ -55,10 +51,9 @@ impl Kernel for MaxPool {
         }
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
         let pixels = self.height * self.width + self.output_pixels();
-        Cost { flops: 0, bytes: 4 * (self.batch * pixels * self.cols) as u64 }
+        Cost::moving(4 * self.batch * pixels * self.cols)
     }
 
     fn defect(&self) -> Option<&'static str> {
