@@ -4,9 +4,7 @@
 //! Every chunk of an array has the same graph: where its rows lie is data. The state between two
 //! chunks is one row per latent (and head), whatever the number of rows.
 
-use super::blueprint::{
-    Blueprint, Content, DecoderBlueprint, Head, Modality, Positions, QuerySource, Step,
-};
+use super::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Modality, Positions, Step};
 use super::build;
 use super::folded::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
@@ -255,19 +253,9 @@ pub(crate) fn decode(
     let value = g.input(LATENTS, Extent::new(1, latents.rows, latents.channels));
     g.kept.push(value);
     let array = chunk_of(blueprint.queries(head), rows)?;
-    let columns = decoder.columns(head);
-    let head = Head {
-        output: ROWS.to_owned(),
-        queries: QuerySource::Array(Box::new(array)),
-        layers: head.layers.clone(),
-        shape: vec![rows, columns],
-        upsample: None,
-    };
-    let one = DecoderBlueprint {
-        layer: decoder.layer.clone(),
-        heads: vec![head],
-        shape: vec![rows, columns],
-    };
+    let shape = vec![rows, decoder.columns(head)];
+    let head = Head::new(ROWS, array.into(), head.layers.clone(), shape.clone());
+    let one = DecoderBlueprint { layer: decoder.layer.clone(), heads: vec![head], shape };
     let request = Request { folded, ..Request::whole(Sizes::default(), false) };
     build::outputs(&mut g, blueprint, &one, &request, &[], (value, &[]))?;
     Ok(g)

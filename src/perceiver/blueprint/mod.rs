@@ -151,6 +151,24 @@ impl OutputLinear {
     }
 }
 
+impl Head {
+    /// An output of rows.
+    pub(super) fn new(
+        output: &str,
+        queries: QuerySource,
+        layers: Vec<OutputLinear>,
+        shape: Vec<usize>,
+    ) -> Self {
+        Head { output: output.to_owned(), queries, layers, shape, upsample: None }
+    }
+}
+
+impl From<Modality> for QuerySource {
+    fn from(rows: Modality) -> Self {
+        QuerySource::Array(Box::new(rows))
+    }
+}
+
 impl DecoderBlueprint {
     /// Columns of the rows of one of its heads.
     pub(crate) fn columns(&self, head: &Head) -> usize {

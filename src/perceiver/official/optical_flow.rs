@@ -66,13 +66,7 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     };
     let decoder = DecoderBlueprint {
         layer: stack::decoder_layer(config, false),
-        heads: vec![Head {
-            output: "logits".to_owned(),
-            queries: QuerySource::Input(0),
-            layers: vec![flow],
-            shape: shape.clone(),
-            upsample: None,
-        }],
+        heads: vec![Head::new("logits", QuerySource::Input(0), vec![flow], shape.clone())],
         shape,
     };
     stack::blueprint(config, vec![rows], decoder)
