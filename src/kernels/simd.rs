@@ -4,7 +4,7 @@
 //! multiply-adds, accumulators that stay in registers, ends of slices. Generic over the instruction
 //! sets of `pulp`; every function is always inlined into one that is compiled for the set.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
 /// e^x to 1·10⁻⁷ relative for x ≤ 88; 0 below -87; NaN stays NaN.
 #[inline(always)]
@@ -49,21 +49,8 @@ pub fn load_end<S: Simd>(simd: S, slice: &[f32], padding: f32) -> S::f32s {
 
 /// Online softmax of one row: raises `maximum` to the row's, replaces scores by exponentials relative
 /// to it, and returns their sum.
-pub fn softmax_row(row: &mut [f32], maximum: &mut f32) -> f32 {
-    struct Work<'a>(&'a mut [f32], &'a mut f32);
-    impl WithSimd for Work<'_> {
-        type Output = f32;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            softmax_row_in(simd, self.0, self.1)
-        }
-    }
-    Arch::new().dispatch(Work(row, maximum))
-}
-
-/// [`softmax_row`] within a function that is compiled for an instruction set.
 #[inline(always)]
-pub fn softmax_row_in<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f32 {
+pub fn softmax_row<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f32 {
     let (blocks, rest) = S::as_mut_simd_f32s(row);
     let mut most = simd.splat_f32s(*maximum);
     for &block in blocks.iter() {

@@ -58,38 +58,6 @@ pub(super) fn encoder_pays(
     folded < plain
 }
 
-/// Adds the encoder's cross-attention on the folded route; arguments as [`super::encoder::encode`].
-pub(super) fn encode(
-    g: &mut Graph,
-    layer: &AttentionLayer,
-    latents: View,
-    inputs: &[Rows],
-    window_rows: usize,
-) -> Result<ValueId> {
-    let encoder = FoldedEncoder {
-        layer,
-        fold: encoder_fold(layer, inputs.iter().map(Rows::modality)),
-        latents,
-    };
-    let folded = encoder.queries(g)?;
-    let all: Vec<(usize, Window)> = inputs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, r)| r.windows(window_rows).into_iter().map(move |w| (i, w)))
-        .collect();
-    let mut carry: Option<(ValueId, ValueId)> = None;
-    for (i, &(modality, w)) in all.iter().enumerate() {
-        let last = i + 1 == all.len();
-        let rows = (&inputs[modality], modality);
-        let result = encoder.attend(g, rows, w, folded, carry, last)?;
-        if last {
-            return encoder.finish(g, result[0]);
-        }
-        carry = Some((result[0], result[1]));
-    }
-    Err(Error::graph(&layer.label, "has no input window"))
-}
-
 /// The fold of an encoder over these modalities.
 pub(super) fn encoder_fold<'a>(
     layer: &AttentionLayer,
@@ -105,7 +73,7 @@ pub(super) fn encoder_fold<'a>(
 /// The three parts of a folded encoder.
 pub(super) struct FoldedEncoder<'a> {
     pub(super) layer: &'a AttentionLayer,
-    pub(super) fold: Fold,
+    pub(super) fold: &'a Fold,
     /// `[1, N, D]`.
     pub(super) latents: View,
 }

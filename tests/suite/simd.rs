@@ -1,6 +1,20 @@
 //! Softmax in explicit vectors, against that of f64.
 
-use perceiver::internals::kernels::simd::softmax_row;
+use perceiver::internals::kernels::simd;
+use pulp::{Arch, Simd, WithSimd};
+
+/// A softmax compiled for the best instruction set of this processor.
+fn softmax_row(row: &mut [f32], maximum: &mut f32) -> f32 {
+    struct Work<'a>(&'a mut [f32], &'a mut f32);
+    impl WithSimd for Work<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            simd::softmax_row(simd, self.0, self.1)
+        }
+    }
+    Arch::new().dispatch(Work(row, maximum))
+}
 
 #[test]
 fn softmax_of_any_length_is_that_of_f64() {
