@@ -82,14 +82,12 @@ pub mod internals {
     pub mod tasks {
         pub use crate::tasks::fill_mask::fill_with;
         pub use crate::tasks::flow::flow_with;
+        pub use crate::tasks::planes;
         pub mod flow_file {
             pub use crate::tasks::flow_file::{decode, encode};
         }
         pub mod flow_tiles {
             pub use crate::tasks::flow_tiles::*;
-        }
-        pub mod runner {
-            pub use crate::tasks::runner::*;
         }
         pub mod text {
             pub use crate::tasks::text::*;

@@ -141,7 +141,7 @@ impl<'m> ImageClassifier<'m> {
 /// Whether a model takes pictures of this size, or what it takes.
 fn fits(config: &PerceiverConfig, height: usize, width: usize) -> std::result::Result<(), String> {
     let side = config.image_size;
-    match config.architecture.class().item {
+    match config.architecture.item() {
         Item::Picture { learned: true, .. } if [height, width] != [side; 2] => {
             Err(format!("{side}×{side} pixels, for which its positions were learned"))
         }

@@ -16,7 +16,6 @@ mod flow_picture;
 pub(crate) mod flow_tiles;
 mod image_processor;
 mod processor_file;
-pub(crate) mod runner;
 pub(crate) mod text;
 mod text_windows;
 
@@ -51,7 +50,7 @@ fn among<'p>(
 }
 
 /// Frames of bytes, `[height, width, 3]` each, as planes in [0, 1].
-fn planes<'b>(frames: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
+pub fn planes<'b>(frames: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
     let colours = |frame: &'b [u8]| (0..3).flat_map(|c| frame.iter().skip(c).step_by(3));
     frames.flat_map(colours).map(|&b| (f64::from(b) / 255.0) as f32).collect()
 }

@@ -1,6 +1,10 @@
 //! What several test programs share.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
+/// What the command runs files of tensors with.
+#[path = "../../tools/perceiver/src/runner.rs"]
+pub(crate) mod runner;
+
 use std::path::PathBuf;
 
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
