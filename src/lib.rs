@@ -71,7 +71,7 @@ pub mod internals {
         pub use crate::model::*;
     }
     pub mod output {
-        pub use crate::output::whole_folder;
+        pub use crate::output::{whole_file, whole_folder, write_whole};
     }
     pub mod perceiver {
         pub use crate::perceiver::*;

@@ -1,4 +1,4 @@
-//! Uncompressed video: YUV4MPEG2 streams of 8 bits a sample, read frame by frame, and written.
+//! Uncompressed video: YUV4MPEG2 streams of 8 bits a sample, read frame by frame.
 //!
 //! A stream is a header line, then a line that begins with `FRAME` and the planes of each frame.
 //! Invariants: sizes are checked before anything is allocated, and a frame takes no more memory than
@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use super::frame::Frame;
 use super::ycbcr::{self, Chroma, Range};
 use crate::error::{Error, Result};
-use crate::output::write_whole;
 
 /// What every stream begins with.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
@@ -234,50 +233,4 @@ impl<R: BufRead> Iterator for Reader<R> {
         self.ended = !matches!(frame, Some(Ok(_)));
         frame
     }
-}
-
-/// Writes a file of all `frames`, with one sample of each kind a pixel and in the full range, so
-/// that colours keep within one step. Returns how many there were. There is no partial file when a
-/// frame is an error, or writing fails.
-///
-/// # Errors
-/// [`Error::Input`] when there is no frame, they differ in size, or a side is more than [`MAX_SIDE`];
-/// [`Error::Io`] when the file cannot be written; whatever `frames` gives.
-pub fn write(
-    path: impl AsRef<Path>,
-    rate: Option<(u32, u32)>,
-    frames: impl IntoIterator<Item = Result<Frame>>,
-) -> Result<usize> {
-    let path = path.as_ref();
-    let mut frames = frames.into_iter();
-    let none = || Error::input("frames", "there are none", "at least one");
-    let first = frames.next().ok_or_else(none)??;
-    let (width, height) = first.size();
-    if width.max(height) > MAX_SIDE {
-        let expected = format!("sides of 1 to {MAX_SIDE} pixels");
-        return Err(Error::input("frame", format!("{width}×{height} pixels"), expected));
-    }
-    let (count, seconds) = rate.unwrap_or((0, 0));
-    let io = |e| Error::io("write", path, e);
-    let mut written = 0;
-    write_whole(path, |out| {
-        let line = format!("YUV4MPEG2 W{width} H{height} F{count}:{seconds} Ip A1:1 C444");
-        writeln!(out, "{line} XCOLORRANGE=FULL").map_err(io)?;
-        for frame in std::iter::once(Ok(first)).chain(frames) {
-            let frame = frame?;
-            let size = frame.size();
-            if size != (width, height) {
-                return Err(Error::input(
-                    format!("frame {written}"),
-                    format!("{}×{} pixels", size.0, size.1),
-                    format!("{width}×{height}, as the stream has"),
-                ));
-            }
-            out.write_all(b"FRAME\n").map_err(io)?;
-            out.write_all(&ycbcr::from_rgb(&frame)).map_err(io)?;
-            written += 1;
-        }
-        Ok(())
-    })?;
-    Ok(written)
 }

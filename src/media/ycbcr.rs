@@ -1,10 +1,8 @@
-//! Brightness and two colour differences (Y′CbCr of ITU-R BT.601, 8 bits), to and from RGB.
+//! Brightness and two colour differences (Y′CbCr of ITU-R BT.601, 8 bits), to RGB.
 //!
 //! Colour differences may have fewer samples than brightness. They are interpolated linearly about the
 //! places where the layout says that they were taken. Invariant: planes lie one after the other as
 //! YUV4MPEG2 has them: Y, Cb, Cr, rows from the top, no padding.
-
-use rayon::prelude::*;
 
 use super::frame::Frame;
 use crate::error::Result;
@@ -151,21 +149,4 @@ pub(crate) fn to_rgb(
         let blue = 2.0 * (1.0 - BLUE) * blue;
         [byte(luma + red), byte(luma - (RED * red + BLUE * blue) / GREEN), byte(luma + blue)]
     })
-}
-
-/// The planes of a frame with one sample of each kind a pixel, in the full range.
-pub(crate) fn from_rgb(frame: &Frame) -> Vec<u8> {
-    let pixels = frame.width() * frame.height();
-    let mut planes = vec![0; 3 * pixels];
-    let (lumas, colours) = planes.split_at_mut(pixels);
-    let (blues, reds) = colours.split_at_mut(pixels);
-    let samples = lumas.par_iter_mut().zip(blues).zip(reds);
-    samples.zip(frame.rgb().par_chunks_exact(3)).for_each(|(((y, cb), cr), rgb)| {
-        let [red, green, blue] = [rgb[0], rgb[1], rgb[2]].map(f32::from);
-        let luma = RED * red + GREEN * green + BLUE * blue;
-        let difference =
-            |colour: f32, share: f32| byte(128.0 + (colour - luma) / (2.0 * (1.0 - share)));
-        (*y, *cb, *cr) = (byte(luma), difference(blue, BLUE), difference(red, RED));
-    });
-    planes
 }

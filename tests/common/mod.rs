@@ -5,6 +5,11 @@
 #[path = "../../tools/perceiver/src/runner.rs"]
 pub(crate) mod runner;
 
+/// How the command writes video and sound.
+#[path = "../../tools/perceiver/src/writers/mod.rs"]
+#[allow(unreachable_pub, reason = "a part of the command's own library")]
+pub(crate) mod writers;
+
 use std::path::PathBuf;
 
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};

@@ -1,6 +1,7 @@
 //! YUV4MPEG2 streams.
 
-use perceiver::internals::media::y4m::{self, Header, Reader};
+use crate::common::writers;
+use perceiver::internals::media::y4m::{Header, Reader};
 use perceiver::internals::media::{Chroma, Range};
 use perceiver::media::Frame;
 use perceiver::{Error, Result};
@@ -194,7 +195,7 @@ fn y4m_files_are_whole_or_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.y4m");
     let frames = || (0..3).map(|i| Ok(waves(20, 10, i)));
-    assert_eq!(y4m::write(&path, Some((24, 1)), frames()).unwrap(), 3);
+    assert_eq!(writers::y4m::write(&path, Some((24, 1)), frames()).unwrap(), 3);
     let (reader, length) = Reader::open(&path).unwrap();
     assert_eq!((length, reader.header().rate), (Some(3), Some((24, 1))));
     let found: Vec<Frame> = reader.map(Result::unwrap).collect();
@@ -203,22 +204,25 @@ fn y4m_files_are_whole_or_not_there() {
     let before = std::fs::read(&path).unwrap();
     let other = [Ok(waves(20, 10, 0)), Ok(waves(10, 20, 0))];
     assert_eq!(
-        message(y4m::write(&path, None, other)),
+        message(writers::y4m::write(&path, None, other)),
         "input `frame 1`: 10×20 pixels; expected 20×10, as the stream has"
     );
     let failing = [Ok(waves(20, 10, 0)), Err(Error::input("a", "b", "c"))];
-    assert_eq!(message(y4m::write(&path, None, failing)), "input `a`: b; expected c");
+    assert_eq!(message(writers::y4m::write(&path, None, failing)), "input `a`: b; expected c");
     assert_eq!(
-        message(y4m::write(&path, None, [])),
+        message(writers::y4m::write(&path, None, [])),
         "input `frames`: there are none; expected at least one"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);
     let nowhere = folder.path().join("none").join("clip.y4m");
-    assert!(message(y4m::write(&nowhere, None, frames())).starts_with("cannot create a file in "));
+    assert!(
+        message(writers::y4m::write(&nowhere, None, frames()))
+            .starts_with("cannot create a file in ")
+    );
     assert!(message(Reader::open(&nowhere)).starts_with("cannot read "));
     let absurd = [Ok(waves(16385, 1, 0))];
     assert_eq!(
-        message(y4m::write(&path, None, absurd)),
+        message(writers::y4m::write(&path, None, absurd)),
         "input `frame`: 16385×1 pixels; expected sides of 1 to 16384 pixels"
     );
     // Longer lines of frames: the file's length does not tell how many there are.
