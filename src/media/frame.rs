@@ -129,27 +129,6 @@ impl Frame {
         })?;
         Ok((frame, left, top))
     }
-
-    /// Frames beside each other, top edges aligned, black below the lower ones.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when there is no frame, [`Error::Limit`] when there is no memory for the result.
-    #[doc(hidden)]
-    pub fn side_by_side(frames: &[&Frame]) -> Result<Frame> {
-        let height = frames.iter().map(|f| f.height).max().unwrap_or(0);
-        let width = frames.iter().map(|f| f.width).sum();
-        let mut rgb = room(width, height)?;
-        for y in 0..height {
-            for frame in frames {
-                let stride = frame.width * 3;
-                match frame.rgb.get(y * stride..(y + 1) * stride) {
-                    Some(row) => rgb.extend_from_slice(row),
-                    None => rgb.resize(rgb.len() + stride, 0),
-                }
-            }
-        }
-        Frame::new(width, height, rgb)
-    }
 }
 
 /// An empty vector with room for a frame.

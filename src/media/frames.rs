@@ -255,13 +255,6 @@ fn named_pictures(folder: &Path, endings: &[&str]) -> Result<Vec<(String, PathBu
 }
 
 /// The order of names in which numbers inside them count as numbers.
-///
-/// ```
-/// use perceiver::internals::media::natural;
-/// let mut names = ["frame10.png", "frame2.png", "frame02.png", "a.png"];
-/// names.sort_by(|a, b| natural(a, b));
-/// assert_eq!(names, ["a.png", "frame02.png", "frame2.png", "frame10.png"]);
-/// ```
 #[must_use]
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());

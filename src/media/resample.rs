@@ -147,14 +147,6 @@ fn colour(sum: i32) -> u8 {
 
 /// A frame at another size.
 ///
-/// ```
-/// use perceiver::internals::media::resize;
-/// use perceiver::media::{Frame, Resampling};
-/// let frame = Frame::new(2, 1, vec![0, 0, 0, 90, 60, 30]).unwrap();
-/// let small = resize(&frame, 1, 1, Resampling::Box).unwrap();
-/// assert_eq!(small.rgb(), [45, 30, 15]);
-/// ```
-///
 /// # Errors
 /// [`Error::Input`] when a side is zero, [`Error::Limit`] when there is no memory for the result.
 pub fn resize(frame: &Frame, width: usize, height: usize, how: Resampling) -> Result<Frame> {

@@ -135,14 +135,6 @@ fn header(input: &mut impl BufRead, name: &Path) -> Result<Header> {
 }
 
 /// Reads a stream, as an iterator of frames. After an error there are no more.
-///
-/// ```
-/// use perceiver::internals::media::y4m::Reader;
-/// let stream = b"YUV4MPEG2 W2 H1 F25:1 Cmono XCOLORRANGE=FULL\nFRAME\n\x07\xff";
-/// let mut reader = Reader::new(&stream[..], "example").unwrap();
-/// assert_eq!(reader.next().unwrap().unwrap().rgb(), [7, 7, 7, 255, 255, 255]);
-/// assert!(reader.next().is_none());
-/// ```
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,

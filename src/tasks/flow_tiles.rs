@@ -45,13 +45,6 @@ impl Tiles {
     /// top. Neighbours share at least `overlap` pixels; without a number it is [`OVERLAP`], or a
     /// quarter of the tile's shorter side where that is less.
     ///
-    /// ```
-    /// use perceiver::internals::tasks::flow_tiles::Tiles;
-    /// let sintel = Tiles::new(1024, 436, [368, 496], None).unwrap();
-    /// let corners: Vec<_> = sintel.as_slice().iter().map(|t| (t.top, t.left)).collect();
-    /// assert_eq!(corners, [(0, 0), (0, 476), (0, 528), (68, 0), (68, 476), (68, 528)]);
-    /// ```
-    ///
     /// # Errors
     /// [`Error::Input`] when the frame is smaller than a tile, a size is zero, or the overlap is not
     /// less than the tile.

@@ -40,16 +40,6 @@ pub fn cells(n: usize) -> Vec<f32> {
 }
 
 /// Tables `[Σ axes, 1 + 2·bands]` for grid positions in [-1, 1] on each axis, with frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
-///
-/// ```
-/// use perceiver::blueprint::{FourierPositions, Spacing};
-/// use perceiver::internals::weights::positions::fourier_tables;
-/// let (axes, max_resolution) = (vec![3], vec![8]);
-/// let three = FourierPositions { axes, max_resolution, bands: 2, spacing: Spacing::Ends };
-/// let table = fourier_tables(&three);
-/// assert_eq!(table.len(), 3 * 5);
-/// assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
-/// ```
 pub fn fourier_tables(p: &FourierPositions) -> Vec<f32> {
     let mut tables = Vec::with_capacity(p.axes.iter().sum::<usize>() * (1 + 2 * p.bands));
     for (&length, &resolution) in p.axes.iter().zip(&p.max_resolution) {

@@ -204,6 +204,13 @@ fn sequences_that_make_no_sense_are_refused() {
     );
 }
 
+#[test]
+fn numbers_in_names_count_as_numbers() {
+    let mut names = ["frame10.png", "frame2.png", "frame02.png", "a.png"];
+    names.sort_by(|a, b| natural(a, b));
+    assert_eq!(names, ["a.png", "frame02.png", "frame2.png", "frame10.png"]);
+}
+
 proptest! {
     #[test]
     fn natural_order_is_an_order(mut names in proptest::collection::vec("[a0-2.]{0,5}", 3)) {

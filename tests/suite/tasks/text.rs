@@ -364,3 +364,10 @@ fn constant(shape: Vec<usize>, value: f32) -> NamedTensors {
     let logits = Tensor::f32(shape, vec![value; length]).unwrap();
     NamedTensors::from([("logits".to_owned(), logits)])
 }
+
+#[test]
+fn special_tokens_are_spelled_or_left_out() {
+    assert_eq!(encode("a[MASK]b"), [4, 103, 3, 104, 5]);
+    assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Keep).unwrap(), "[CLS]a[MASK]b[SEP]");
+    assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Skip).unwrap(), "ab");
+}

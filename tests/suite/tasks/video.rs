@@ -232,3 +232,11 @@ fn y4m_files_are_whole_or_not_there() {
     assert_eq!((length, reader.header().rate), (None, None));
     assert_eq!(reader.count(), 2);
 }
+
+#[test]
+fn a_stream_is_an_iterator_of_frames() {
+    let stream = b"YUV4MPEG2 W2 H1 F25:1 Cmono XCOLORRANGE=FULL\nFRAME\n\x07\xff";
+    let mut reader = Reader::new(&stream[..], "example").unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().rgb(), [7, 7, 7, 255, 255, 255]);
+    assert!(reader.next().is_none());
+}
