@@ -72,13 +72,8 @@ impl Graph {
         let extents = op.signature().result_extents().into_iter();
         let outputs: Vec<ValueId> =
             extents.map(|e| self.push_value(label.to_owned(), e, Source::Node)).collect();
-        self.nodes.push(Node {
-            label: label.to_owned(),
-            stage,
-            op,
-            inputs,
-            outputs: outputs.clone(),
-        });
+        let node = Node { label: label.to_owned(), stage, op, inputs, outputs: outputs.clone() };
+        self.nodes.push(node);
         outputs
     }
 
@@ -243,9 +238,7 @@ impl Graph {
         }
         let mut inputs = vec![q.view, k.view, v.view];
         inputs.extend(mask);
-        inputs.extend(
-            carry.into_iter().flat_map(|(acc, stats)| [acc, stats].map(|id| self.view(id))),
-        );
+        inputs.extend(self.state(carry));
         let args = Attention {
             batch: ke.batch,
             shared_queries,
@@ -262,6 +255,12 @@ impl Graph {
             ..Attention::new(qe.rows, ke.rows, heads, d_qk, d_v)
         };
         Ok(self.push_node(stage, label, args, inputs))
+    }
+
+    /// The arrays of a carried state.
+    fn state(&self, carry: Option<(ValueId, ValueId)>) -> impl Iterator<Item = View> + use<'_> {
+        let arrays = carry.into_iter().flat_map(|(sums, statistics)| [sums, statistics]);
+        arrays.map(|id| self.view(id))
     }
 
     /// Token embedding plus positions.
@@ -363,9 +362,7 @@ impl Graph {
             return Err(Error::graph(label, format!("{found:?} for {wanted:?}")));
         }
         let mut inputs: Vec<View> = inputs.into_iter().flatten().collect();
-        inputs.extend(
-            carry.into_iter().flat_map(|(acc, stats)| [acc, stats].map(|id| self.view(id))),
-        );
+        inputs.extend(self.state(carry));
         Ok(self.push_node(stage, label, args, inputs))
     }
 
@@ -488,7 +485,7 @@ fn pictures(label: &str, x: View, wanted: Extent, output_pixels: usize) -> Resul
 }
 
 /// What [`Graph::assemble`] puts together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Parts<'a> {
     /// Rows of one item.
     pub rows: usize,

@@ -33,8 +33,6 @@ pub struct Frames {
     frames: Box<dyn Iterator<Item = Result<NamedFrame>>>,
     length: Option<usize>,
     rate: Option<(u32, u32)>,
-    size: Option<(usize, usize)>,
-    ended: bool,
 }
 
 impl Frames {
@@ -80,7 +78,9 @@ impl Frames {
         length: Option<usize>,
         rate: Option<(u32, u32)>,
     ) -> Self {
-        Frames { frames: Box::new(frames), length, rate, size: None, ended: false }
+        let mut size = None;
+        let checked = frames.map(move |found| of_one_size(found?, &mut size));
+        Frames { frames: Box::new(UntilError(Some(checked))), length, rate }
     }
 
     fn stream<R: std::io::BufRead + 'static>(
@@ -136,32 +136,41 @@ impl Frames {
     pub fn rate(&self) -> Option<(u32, u32)> {
         self.rate
     }
+}
 
-    /// An error when the frame has another size than the first one.
-    fn checked(&mut self, found: Result<NamedFrame>) -> Result<NamedFrame> {
-        let found = found?;
-        let size = found.frame.size();
-        let wanted = *self.size.get_or_insert(size);
-        if size == wanted {
-            return Ok(found);
-        }
-        Err(Error::input(
-            found.name,
-            format!("{}×{} pixels", size.0, size.1),
-            format!("{}×{}, as the first frame has", wanted.0, wanted.1),
-        ))
+/// An error when the frame has another size than the first one.
+fn of_one_size(found: NamedFrame, first: &mut Option<(usize, usize)>) -> Result<NamedFrame> {
+    let size = found.frame.size();
+    let wanted = *first.get_or_insert(size);
+    if size == wanted {
+        return Ok(found);
     }
+    Err(Error::input(
+        found.name,
+        format!("{}×{} pixels", size.0, size.1),
+        format!("{}×{}, as the first frame has", wanted.0, wanted.1),
+    ))
 }
 
 impl Iterator for Frames {
     type Item = Result<NamedFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        self.frames.next()
+    }
+}
+
+/// Nothing follows an error, nor the end.
+struct UntilError<I>(Option<I>);
+
+impl<T, I: Iterator<Item = Result<T>>> Iterator for UntilError<I> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.0.as_mut()?.next();
+        if !matches!(found, Some(Ok(_))) {
+            self.0 = None;
         }
-        let found = self.frames.next().map(|found| self.checked(found));
-        self.ended = !matches!(found, Some(Ok(_)));
         found
     }
 }

@@ -178,14 +178,8 @@ impl Rows {
         let (Some(_), Some(constant)) = (own, constant) else {
             return Ok(rows);
         };
-        let padded = Parts {
-            rows: w.rows,
-            content: Some(rows),
-            positions: None,
-            first_row: 0,
-            points: None,
-            tail: Some(constant),
-        };
+        let (content, tail) = (Some(rows), Some(constant));
+        let padded = Parts { rows: w.rows, content, tail, ..Parts::default() };
         let rows = g.assemble(stage, &label, padded)?;
         Ok(g.view(rows))
     }
