@@ -240,6 +240,22 @@ impl Error {
         Error::Input { name: name.into(), what: what.into(), expected: expected.into() }
     }
 
+    /// An [`Error::Config`].
+    pub(crate) fn config(
+        origin: &str,
+        key: impl Into<String>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let (key, what, hint) = (key.into(), what.into(), hint.into());
+        Error::Config { origin: origin.to_owned(), key, what, hint }
+    }
+
+    /// An [`Error::Media`].
+    pub(crate) fn media(path: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Media { path: path.to_path_buf(), what: what.into(), hint: hint.into() }
+    }
+
     /// An [`Error::Graph`].
     #[doc(hidden)]
     pub fn graph(node: impl Into<String>, what: impl Into<String>) -> Self {
@@ -262,7 +278,6 @@ pub struct TensorReport {
 impl TensorReport {
     /// True when checkpoint and configuration agree.
     #[doc(hidden)]
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
     }
@@ -282,20 +297,17 @@ impl fmt::Display for TensorReport {
             let escaped = name.chars().flat_map(char::escape_debug);
             shortened(&escaped.take(LONGEST_NAME + 1).collect::<String>())
         };
-        for (name, shape) in self.missing.iter().take(MOST_NAMES) {
-            write!(f, "\n  missing: {} {}", shown(name), Shape(shape))?;
+        for (kind, tensors) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
+            for (name, shape) in tensors.iter().take(MOST_NAMES) {
+                write!(f, "\n  {kind}: {} {}", shown(name), Shape(shape))?;
+            }
+            more(f, kind, tensors.len())?;
         }
-        more(f, "missing", self.missing.len())?;
-        for (name, shape) in self.unexpected.iter().take(MOST_NAMES) {
-            write!(f, "\n  unexpected: {} {}", shown(name), Shape(shape))?;
-        }
-        more(f, "unexpected", self.unexpected.len())?;
         for (name, wanted, found) in self.misshaped.iter().take(MOST_NAMES) {
             let (wanted, found) = (Shape(wanted), Shape(found));
             write!(f, "\n  {}: expected {wanted}, found {found}", shown(name))?;
         }
-        more(f, "of another shape", self.misshaped.len())?;
-        Ok(())
+        more(f, "of another shape", self.misshaped.len())
     }
 }
 

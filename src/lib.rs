@@ -71,7 +71,7 @@ pub mod internals {
         pub use crate::model::*;
     }
     pub mod output {
-        pub use crate::output::whole_folder;
+        pub use crate::output::{whole_file, whole_folder, write_whole};
     }
     pub mod perceiver {
         pub use crate::perceiver::*;
@@ -82,14 +82,12 @@ pub mod internals {
     pub mod tasks {
         pub use crate::tasks::fill_mask::fill_with;
         pub use crate::tasks::flow::flow_with;
+        pub use crate::tasks::planes;
         pub mod flow_file {
             pub use crate::tasks::flow_file::{decode, encode};
         }
         pub mod flow_tiles {
             pub use crate::tasks::flow_tiles::*;
-        }
-        pub mod runner {
-            pub use crate::tasks::runner::*;
         }
         pub mod text {
             pub use crate::tasks::text::*;
@@ -100,45 +98,5 @@ pub mod internals {
     }
     pub mod weights {
         pub use crate::weights::*;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Debug;
-
-    use super::*;
-
-    fn shared<T: Debug + Send + Sync>() {}
-
-    #[test]
-    fn public_types_can_be_shown_and_shared() {
-        shared::<Engine>();
-        shared::<Model>();
-        shared::<Description>();
-        shared::<PerceiverConfig>();
-        shared::<Architecture>();
-        shared::<RunOptions>();
-        shared::<Precision>();
-        shared::<DeviceChoice>();
-        shared::<MemorySize>();
-        shared::<Sizes>();
-        shared::<Tensor>();
-        shared::<Error>();
-        shared::<TensorReport>();
-        shared::<blueprint::Blueprint>();
-        shared::<blueprint::PerceiverBuilder>();
-        shared::<blueprint::InputShape>();
-        shared::<checkpoint::Checkpoint>();
-        shared::<internals::checkpoint::TensorFile>();
-        shared::<checkpoint::Converted>();
-        shared::<stream::Encoder<'_>>();
-        shared::<stream::Decoder<'_>>();
-        shared::<stream::EncoderState>();
-        shared::<stream::Latents>();
-        #[cfg(feature = "hub")]
-        shared::<hub::Hub>();
-        #[cfg(feature = "hub")]
-        shared::<hub::HubOptions>();
     }
 }

@@ -9,10 +9,7 @@ use crate::error::{Error, Result};
 
 /// Writes a file by way of a temporary one in the same folder, which takes the name only when all
 /// is written: a failure leaves what was there before.
-pub(crate) fn write_whole(
-    path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
+pub fn write_whole(path: &Path, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     whole_file(path, |file| {
         let mut writer = BufWriter::new(file.as_file_mut());
         content(&mut writer)?;
@@ -21,7 +18,7 @@ pub(crate) fn write_whole(
 }
 
 /// As [`write_whole`], for content that wants the temporary file itself.
-pub(crate) fn whole_file(
+pub fn whole_file(
     path: &Path,
     content: impl FnOnce(&mut NamedTempFile) -> Result<()>,
 ) -> Result<()> {

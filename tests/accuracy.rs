@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::checkpoint::read_tensors;
 use perceiver::internals::gpu::ShaderChecks;
-use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::media::Frame;
 use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{Engine, Model, NamedTensors, Precision, Tensor};
 use serde_json::Value;
 
 mod common;
+
+use common::runner::{self, RunnerOptions};
 
 type Outcome = Result<(), Failed>;
 

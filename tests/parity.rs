@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::checkpoint::read_tensors;
 use perceiver::internals::gpu::ShaderChecks;
-use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::{Engine, NamedTensors, Precision};
 
 mod common;
+
+use common::runner::{self, RunnerOptions};
 
 /// Relative L2 error that counts as equal.
 fn tolerance(precision: Precision) -> f64 {

@@ -127,19 +127,16 @@ impl TensorFile {
     }
 
     /// The file.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// How it keeps its tensors.
-    #[must_use]
     pub fn format(&self) -> WeightFormat {
         self.format
     }
 
     /// Its length in bytes.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.map.len() as u64
     }
@@ -150,7 +147,6 @@ impl TensorFile {
     }
 
     /// One tensor.
-    #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
     }

@@ -55,7 +55,6 @@ impl Checkpoint {
 
     /// The folder.
     #[doc(hidden)]
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder
     }
@@ -68,7 +67,6 @@ impl Checkpoint {
 
     /// How the weights are kept.
     #[doc(hidden)]
-    #[must_use]
     pub fn format(&self) -> WeightFormat {
         // There is a file, or `open` had failed; shards are of one format.
         self.weights.files.first().map_or(WeightFormat::Safetensors, |file| file.format())
@@ -76,7 +74,6 @@ impl Checkpoint {
 
     /// Bytes of all weight files.
     #[doc(hidden)]
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.weights.files.iter().map(|file| file.bytes()).sum()
     }

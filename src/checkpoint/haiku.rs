@@ -52,14 +52,14 @@ fn modules(
                 return Err(Refusal::Forbidden(format!("has more than {MOST_ARRAYS} arrays")));
             }
             let array = match value {
-                Value::Array(array) => pickle.heap.array(array),
+                Value::Array(array) => pickle.heap.arrays[array].as_ref(),
                 _ => None,
             };
             let Some(array) = array else {
                 return Err(Refusal::Damaged(format!(
                     "`{}` is {}, not an array with its elements",
                     shown(&name),
-                    pickle.describe(value)
+                    value.describe()
                 )));
             };
             // Numbers of steps, which no model needs, may have types that weights have not.

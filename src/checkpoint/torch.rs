@@ -31,11 +31,11 @@ pub(super) fn entries(
         let Value::Tensor(tensor) = value else {
             return Err(Error::checkpoint(
                 path,
-                format!("`{}` is {}, not a tensor", shown(name), pickle.describe(value)),
+                format!("`{}` is {}, not a tensor", shown(name), value.describe()),
                 "give a state dict: torch.save(model.state_dict(), file)",
             ));
         };
-        let tensor = pickle.heap.tensor(tensor);
+        let tensor = &pickle.heap.tensors[tensor];
         let range = place(tensor.storage)?;
         let entry = entry(pickle, tensor, range, big_endian).map_err(|what| {
             Error::checkpoint(
@@ -75,7 +75,7 @@ fn entry(
             tensor.element.name
         ));
     };
-    let storage = heap.storage(tensor.storage);
+    let storage = &heap.storages[tensor.storage];
     let (start, len) = storage.view.unwrap_or((0, storage.len));
     let stored = storage.element.size;
     let begin = start.checked_mul(stored);

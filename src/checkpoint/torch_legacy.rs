@@ -45,8 +45,7 @@ fn read(file: &[u8]) -> Result<(Pickle<'_>, Vec<Range>), Refusal> {
     // Elements are as long as the tensors say.
     let mut sizes: HashMap<&str, usize> = HashMap::new();
     let mut names = Vec::new();
-    for storage in 0..tensors.heap.storages() {
-        let storage = tensors.heap.storage(storage);
+    for storage in &tensors.heap.storages {
         let name = tensors.name(Value::Text(storage.key)).ok_or_else(missing)?;
         names.push(name);
         let size = storage.element.size;
@@ -56,7 +55,7 @@ fn read(file: &[u8]) -> Result<(Pickle<'_>, Vec<Range>), Refusal> {
     }
     let mut places: HashMap<&str, Range> = HashMap::new();
     let mut at = keys.end;
-    for &key in keys.heap.list(list) {
+    for &key in &keys.heap.lists[list] {
         let name = keys.name(key).ok_or_else(missing)?;
         let Some(&size) = sizes.get(name) else {
             return Err(Refusal::Damaged("has a storage that no tensor uses".to_owned()));

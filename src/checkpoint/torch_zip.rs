@@ -55,7 +55,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     // Positions in the pickle are positions in the file.
     let read = Pickle::read(&file[..end], start).map_err(|refusal| refusal.error(path))?;
     let place = |storage: usize| -> Result<Range> {
-        let key = read.name(Value::Text(read.heap.storage(storage).key));
+        let key = read.name(Value::Text(read.heap.storages[storage].key));
         let key = key.ok_or_else(|| wrong("has a storage without a proper name".to_owned()))?;
         let name = format!("{folder}data/{key}");
         let found = places.get(&name).copied();

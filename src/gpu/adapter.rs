@@ -34,7 +34,6 @@ impl AdapterKind {
 
     /// Lower is preferred by automatic choice; `None` is never chosen by itself.
     #[doc(hidden)]
-    #[must_use]
     pub const fn rank(self) -> Option<u8> {
         match self {
             AdapterKind::Discrete => Some(0),
@@ -47,7 +46,6 @@ impl AdapterKind {
 
     /// Lower-case name.
     #[doc(hidden)]
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             AdapterKind::Discrete => "discrete",
@@ -92,7 +90,6 @@ impl Adapter {
     /// Side of the cooperative matrices of f16 that it multiplies with sums in f32, if it lists any that
     /// kernels are written for.
     #[doc(hidden)]
-    #[must_use]
     pub fn cooperative(&self) -> Option<u32> {
         let wanted = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
         if !self.handle.features().contains(wanted) {
@@ -110,7 +107,6 @@ impl Adapter {
 
     /// What is found out about this adapter begins as this.
     #[doc(hidden)]
-    #[must_use]
     pub fn untuned(&self) -> Tuning {
         Tuning::new(&self.handle.get_info())
     }
@@ -129,7 +125,6 @@ const FEATURES: [(wgpu::Features, &str); 6] = [
 /// All adapters, in the order of the driver loader: the same from call to call on one machine.
 ///
 /// Which drivers are looked at can be narrowed by wgpu's own `WGPU_BACKEND`.
-#[must_use]
 pub fn adapters() -> Vec<Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::PRIMARY.with_env(),

@@ -62,7 +62,7 @@ impl Bases {
             let wgpu_device = device.wgpu_device();
             wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("first groups"),
-                layout: device.bases_layout(),
+                layout: &device.inner.bases_layout,
                 entries: &[wgpu::BindGroupEntry {
                     binding: 0,
                     resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {

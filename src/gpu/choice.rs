@@ -45,7 +45,7 @@ impl Device {
     pub fn variant_for(&self, op: &Op) -> Result<Variant> {
         for variant in self.candidates(op) {
             let doubtful = {
-                let choices = lock(self.choices());
+                let choices = lock(&self.inner.choices);
                 let accelerated = variant.accelerated() || choices.offered.contains(&variant);
                 accelerated && !choices.checked.contains(&variant)
             };
@@ -59,9 +59,8 @@ impl Device {
 
     /// The variants that can run an op on this device, the one to choose first; those that are known to
     /// be wrong are left out.
-    #[must_use]
     pub fn candidates(&self, op: &Op) -> Vec<Variant> {
-        let choices = lock(self.choices());
+        let choices = lock(&self.inner.choices);
         let offered = choices.offered.iter().copied();
         let mut list: Vec<Variant> = offered
             .filter(|v| v.kernel == op.kernel())
@@ -79,7 +78,7 @@ impl Device {
     /// Whether a variant is right in a small case of an op. One that is not is denied from now on.
     fn self_check(&self, op: &Op, variant: Variant) -> bool {
         let Some(failure) = self.failure(op, variant) else {
-            lock(self.choices()).checked.insert(variant);
+            lock(&self.inner.choices).checked.insert(variant);
             return true;
         };
         self.deny(variant, failure);
@@ -114,7 +113,7 @@ impl Device {
             kernel = variant.kernel, variant = variant.name, device = self.name(), why = %why,
             "wrong on this device: another variant takes over"
         );
-        lock(self.choices()).tuning.deny(Denied {
+        lock(&self.inner.choices).tuning.deny(Denied {
             kernel: variant.kernel.to_owned(),
             variant: variant.title(),
             why,
@@ -123,9 +122,8 @@ impl Device {
     }
 
     /// What has been found out about this device: tuned choices and the deny list.
-    #[must_use]
     pub fn tuning(&self) -> Tuning {
-        lock(self.choices()).tuning.clone()
+        lock(&self.inner.choices).tuning.clone()
     }
 
     /// Takes over what was found out earlier, by `perceiver tune` say, for sessions made from now on.
@@ -133,7 +131,7 @@ impl Device {
     /// # Errors
     /// [`Error::Input`] when it is for another adapter, driver or set of shaders.
     pub fn apply_tuning(&self, tuning: &Tuning) -> Result<()> {
-        let mut choices = lock(self.choices());
+        let mut choices = lock(&self.inner.choices);
         if let Some(why) = tuning.stale(&choices.tuning) {
             let expected = format!("one made on `{}` as it is now", self.name());
             return Err(Error::input("tuning", format!("was {why}"), expected));
@@ -144,8 +142,8 @@ impl Device {
 
     /// Reads what was found out earlier from a cache folder, where it is kept from now on.
     pub(super) fn read_tuning(&self, folder: Option<PathBuf>) {
-        let file = folder.map(|f| f.join(lock(self.choices()).tuning.file_name()));
-        lock(self.choices()).file.clone_from(&file);
+        let file = folder.map(|f| f.join(lock(&self.inner.choices).tuning.file_name()));
+        lock(&self.inner.choices).file.clone_from(&file);
         let Some(file) = file.filter(|f| f.exists()) else {
             return;
         };
@@ -157,7 +155,7 @@ impl Device {
     /// Writes what has been found out, where it is kept.
     pub(crate) fn keep_tuning(&self) {
         let (tuning, file) = {
-            let choices = lock(self.choices());
+            let choices = lock(&self.inner.choices);
             (choices.tuning.clone(), choices.file.clone())
         };
         if let Some(file) = file
@@ -169,14 +167,14 @@ impl Device {
 
     /// Changes what has been found out.
     pub(crate) fn change_tuning(&self, change: impl FnOnce(&mut Tuning)) {
-        change(&mut lock(self.choices()).tuning);
+        change(&mut lock(&self.inner.choices).tuning);
     }
 
     /// Has a variant go before all others of its kernel, after a check: for tests of what happens to
     /// wrong ones.
     #[doc(hidden)]
     pub fn offer(&self, variant: Variant) {
-        lock(self.choices()).offered.push(variant);
+        lock(&self.inner.choices).offered.push(variant);
     }
 
     /// The error for an op that no variant can run.

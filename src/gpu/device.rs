@@ -33,28 +33,29 @@ pub(super) type Stopwatch = dyn Fn(&[Ran]) -> f64 + Send + Sync;
 /// A device with the pipelines compiled on it so far. Clones share everything.
 #[derive(Clone)]
 pub struct Device {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+/// What clones of a device share.
+pub(super) struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
     kind: AdapterKind,
     limits: wgpu::Limits,
     traits: DeviceTraits,
-    checks: ShaderChecks,
-    pipelines: Mutex<Pipelines>,
+    pub(super) checks: ShaderChecks,
+    pub(super) pipelines: Mutex<Pipelines>,
     /// What decides which variants are used.
-    choices: Mutex<Choices>,
+    pub(super) choices: Mutex<Choices>,
     /// Compiled pipelines on disk, if they are kept there.
     cache: Mutex<Option<Arc<PipelineCache>>>,
     /// Layout of bind group 1, which all pipelines have in common.
-    bases_layout: wgpu::BindGroupLayout,
+    pub(super) bases_layout: wgpu::BindGroupLayout,
     budget: Mutex<SubmissionBudget>,
     stopwatch: Mutex<Option<Arc<Stopwatch>>>,
     /// Measured over cautious time of each variant, from sessions before.
-    factors: Mutex<HashMap<Variant, f64>>,
+    pub(super) factors: Mutex<HashMap<Variant, f64>>,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -117,7 +118,6 @@ impl Device {
 
     /// Takes the device and queue of a host app. Its limits are what the app asked for; its
     /// callbacks stay its own.
-    #[must_use]
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         // Which cooperative matrices it multiplies only its adapter could say.
         Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None)
@@ -178,37 +178,31 @@ impl Device {
     }
 
     /// The adapter's name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
     /// What the adapter is made of.
-    #[must_use]
     pub fn kind(&self) -> AdapterKind {
         self.inner.kind
     }
 
     /// The limits that the device was opened with.
-    #[must_use]
     pub fn limits(&self) -> &wgpu::Limits {
         &self.inner.limits
     }
 
     /// What variant choice depends on.
-    #[must_use]
     pub fn traits(&self) -> &DeviceTraits {
         &self.inner.traits
     }
 
     /// The wgpu device.
-    #[must_use]
     pub fn wgpu_device(&self) -> &wgpu::Device {
         &self.inner.device
     }
 
     /// The wgpu queue.
-    #[must_use]
     pub fn wgpu_queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
@@ -220,7 +214,6 @@ impl Device {
     }
 
     /// The longest that one submission may keep the device busy.
-    #[must_use]
     pub fn submission_budget(&self) -> SubmissionBudget {
         *lock(&self.inner.budget)
     }
@@ -248,29 +241,8 @@ impl Device {
         self.read_tuning(folder);
     }
 
-    pub(super) fn choices(&self) -> &Mutex<Choices> {
-        &self.inner.choices
-    }
-
     pub(super) fn pipeline_cache(&self) -> Option<Arc<PipelineCache>> {
         lock(&self.inner.cache).clone()
-    }
-
-    pub(super) fn bases_layout(&self) -> &wgpu::BindGroupLayout {
-        &self.inner.bases_layout
-    }
-
-    /// Measured over cautious time of each variant, from sessions before.
-    pub(super) fn factors(&self) -> &Mutex<HashMap<Variant, f64>> {
-        &self.inner.factors
-    }
-
-    pub(super) fn checks(&self) -> ShaderChecks {
-        self.inner.checks
-    }
-
-    pub(super) fn pipelines(&self) -> &Mutex<Pipelines> {
-        &self.inner.pipelines
     }
 
     /// An error if the device is gone.

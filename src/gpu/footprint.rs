@@ -9,9 +9,6 @@ use crate::graph::{Plan, ValueId};
 
 /// Bytes for transfers and uniforms: one buffer for all inputs, one for all outputs, the words of every
 /// launch, where parts of dispatches begin, and what absent operands are bound to.
-///
-/// # Errors
-/// [`crate::Error::Limit`] when a node needs more workgroups than the device can count.
 pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let graph = &plan.graph();
     let size = |id: ValueId| graph.value(id).bytes();

@@ -21,31 +21,25 @@ pub(super) struct Pipeline {
 
 impl Device {
     /// The pipeline of a variant, compiled now if it is new.
-    ///
-    /// # Errors
-    /// [`Error::Shader`] when the driver rejects it.
     pub(super) fn pipeline(&self, variant: &Variant, bindings: Bindings) -> Result<Arc<Pipeline>> {
-        if let Some(pipeline) = lock(self.pipelines()).get(variant) {
+        if let Some(pipeline) = lock(&self.inner.pipelines).get(variant) {
             return Ok(pipeline.clone());
         }
         // Not under the lock: others may compile meanwhile.
         let pipeline = Arc::new(self.compile(variant, bindings)?);
-        let mut known = lock(self.pipelines());
+        let mut known = lock(&self.inner.pipelines);
         Ok(known.entry(*variant).or_insert(pipeline).clone())
     }
 
     /// Compiles those of these variants that are new, on several threads. `progress` hears how many of
     /// them are done.
-    ///
-    /// # Errors
-    /// [`Error::Shader`] when the driver rejects one.
     pub(super) fn compile_all(
         &self,
         variants: &[(Variant, Bindings)],
         progress: &mut dyn FnMut(usize),
     ) -> Result<()> {
         let new: Vec<(Variant, Bindings)> = {
-            let known = lock(self.pipelines());
+            let known = lock(&self.inner.pipelines);
             let missing = variants.iter().filter(|(v, _)| !known.contains_key(v));
             missing.copied().collect()
         };
@@ -89,7 +83,7 @@ impl Device {
         let label = format!("{}/{}", variant.kernel, variant.title());
         let source = shader::source(variant)?;
         let cache = self.pipeline_cache();
-        let checked = self.checks() == ShaderChecks::Checked || !variant.is_own();
+        let checked = self.inner.checks == ShaderChecks::Checked || !variant.is_own();
         let compiled = self.scoped(&label, 0, || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(&label),
@@ -107,7 +101,7 @@ impl Device {
             });
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(&label),
-                bind_group_layouts: &[Some(&layout), Some(self.bases_layout())],
+                bind_group_layouts: &[Some(&layout), Some(&self.inner.bases_layout)],
                 immediate_size: 0,
             });
             let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -22,19 +22,16 @@ pub struct Parameters {
 
 impl Parameters {
     /// Parameters from this source, none uploaded yet.
-    #[must_use]
     pub fn new(device: Device, source: Arc<dyn TensorSource>) -> Self {
         Parameters { device, source, known: Mutex::new(HashMap::new()), cut: Mutex::new(None) }
     }
 
     /// The device.
-    #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 
     /// Bytes uploaded so far.
-    #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.values().map(|buffer| buffer.size()).sum()

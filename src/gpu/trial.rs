@@ -9,7 +9,6 @@ use crate::kernels::{Outcome, Problem, Variant};
 use crate::tensor::NamedTensors;
 
 /// Runs a row of the kernel table on a device with one variant.
-#[must_use]
 pub fn try_variant(problem: &Problem, device: &Device, variant: Variant) -> Outcome {
     match found(problem, device, variant) {
         Ok(found) => problem.compare(Some(&variant), &found),

@@ -126,7 +126,6 @@ impl Tuning {
     }
 
     /// Why this does not hold for another adapter, driver or set of shaders, if it does not.
-    #[must_use]
     pub fn stale(&self, now: &Tuning) -> Option<String> {
         let parts = [
             ("adapter", &self.adapter, &now.adapter),
@@ -139,14 +138,12 @@ impl Tuning {
     }
 
     /// The name of an adapter's file in a cache folder.
-    #[must_use]
     pub fn file_name(&self) -> String {
         let key = format!("{}\n{}", self.adapter, self.backend);
         format!("tuned-{:016x}.json", super::fingerprint(key.as_bytes()))
     }
 
     /// The variant chosen for an op.
-    #[must_use]
     pub fn choice(&self, op: &Op) -> Option<&str> {
         let bucket = bucket(op)?;
         let found = self.choices.iter();
@@ -168,7 +165,6 @@ impl Tuning {
     }
 
     /// Whether a variant is known to be wrong.
-    #[must_use]
     pub fn denies(&self, kernel: &str, variant: &str) -> bool {
         let mut list = self.denied.iter();
         list.any(|d| d.kernel == kernel && d.variant == variant)
@@ -176,7 +172,6 @@ impl Tuning {
 }
 
 /// The range of shapes that an op belongs to; `None` for kernels without a choice of variants.
-#[must_use]
 pub fn bucket(op: &Op) -> Option<String> {
     let sizes: &[(&str, usize)] = match op {
         Op::Gemm(a) => &[("rows", a.rows), ("inner", a.inner), ("cols", a.cols)],
@@ -207,60 +202,5 @@ pub fn bucket(op: &Op) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tuning() -> Tuning {
-        Tuning {
-            version: VERSION,
-            adapter: "a".to_owned(),
-            backend: "vulkan".to_owned(),
-            driver: "d 1".to_owned(),
-            shaders: "00".to_owned(),
-            choices: Vec::new(),
-            denied: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn files_come_back_and_foreign_ones_are_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("new").join("t.json");
-        let mut saved = tuning();
-        saved.choose(TunedChoice {
-            kernel: "gemm".to_owned(),
-            bucket: "b".to_owned(),
-            variant: "v".to_owned(),
-        });
-        saved.deny(Denied {
-            kernel: "gemm".to_owned(),
-            variant: "w".to_owned(),
-            why: "wrong".to_owned(),
-        });
-        saved.save(&file).expect("saved");
-        assert_eq!(Tuning::load(&file).expect("loaded"), saved);
-        let text = std::fs::read_to_string(&file).expect("text");
-        for (wrong, why) in [
-            (text.replace("\"version\": 1", "\"version\": 2"), "version 2"),
-            (text.replace("\"why\"", "\"what\""), "unknown field"),
-            (text[..text.len() / 2].to_owned(), "EOF"),
-            (String::new(), "EOF"),
-            ("[".repeat(100_000), "invalid type"),
-        ] {
-            std::fs::write(&file, wrong).expect("written");
-            let error = Tuning::load(&file).expect_err(why).to_string();
-            assert!(error.contains(why), "{error}");
-        }
-        assert!(Tuning::load(folder.path().join("none")).is_err());
-    }
-
-    #[test]
-    fn other_drivers_and_shaders_are_noticed() {
-        let (was, mut now) = (tuning(), tuning());
-        assert_eq!(was.stale(&now), None);
-        now.driver = "d 2".to_owned();
-        let why = was.stale(&now).expect("stale");
-        assert_eq!(why, "made for driver `d 1`, not `d 2`");
-        assert_eq!(was.file_name(), now.file_name());
-    }
-}
+#[path = "../../tests/unit/gpu_tuning.rs"]
+mod tests;

@@ -1,8 +1,7 @@
-//! Adding ops to a graph, with shape inference and checks.
+//! Adding ops to a graph, with shape inference and checks: what does not fit is [`Error::Graph`].
 
 use super::fold::{Factored, Folded};
-use super::parameter::HeadLayout;
-use super::parameter::{LinearPart, Recipe, Spacing, part_columns};
+use super::parameter::{FourierPositions, HeadLayout, LinearPart, Recipe, part_columns};
 use super::{Graph, Node, Output, Source, Stage, Value, ValueId, View, Window};
 use crate::error::{Error, Result};
 use crate::kernels::Op;
@@ -35,13 +34,11 @@ pub struct Linear {
 
 impl Linear {
     /// Layers of the same rows, with nothing after them.
-    #[must_use]
     pub fn new(parts: Vec<LinearPart>, input: HeadLayout) -> Self {
         Linear { parts, input, divisor: 1, activation: Activation::None, residual: None }
     }
 
     /// First column of each part in the output.
-    #[must_use]
     pub fn columns(&self) -> Vec<usize> {
         part_columns(&self.parts).0
     }
@@ -75,13 +72,8 @@ impl Graph {
         let extents = op.signature().result_extents().into_iter();
         let outputs: Vec<ValueId> =
             extents.map(|e| self.push_value(label.to_owned(), e, Source::Node)).collect();
-        self.nodes.push(Node {
-            label: label.to_owned(),
-            stage,
-            op,
-            inputs,
-            outputs: outputs.clone(),
-        });
+        let node = Node { label: label.to_owned(), stage, op, inputs, outputs: outputs.clone() };
+        self.nodes.push(node);
         outputs
     }
 
@@ -126,9 +118,6 @@ impl Graph {
     }
 
     /// Rows `first_row..first_row + rows` of an array with one batch item, or the whole of any.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when the rows are not there.
     pub fn rows(&self, id: ValueId, first_row: usize, rows: usize) -> Result<View> {
         let e = self.extent(id);
         if first_row == 0 && rows == e.rows {
@@ -144,9 +133,6 @@ impl Graph {
     }
 
     /// A linear layer: `[.., in]` to `[.., out]`.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when widths do not fit.
     pub fn linear(
         &mut self,
         stage: Stage,
@@ -215,9 +201,6 @@ impl Graph {
 
     /// Attention of queries over keys. `carry` is the state of the keys so far; the result is
     /// normalised if `finish`, else it is the state (accumulators and statistics).
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     #[allow(
         clippy::too_many_arguments,
         reason = "one call per attention layer; a struct would only repeat Attention"
@@ -255,9 +238,7 @@ impl Graph {
         }
         let mut inputs = vec![q.view, k.view, v.view];
         inputs.extend(mask);
-        inputs.extend(
-            carry.into_iter().flat_map(|(acc, stats)| [acc, stats].map(|id| self.view(id))),
-        );
+        inputs.extend(self.state(carry));
         let args = Attention {
             batch: ke.batch,
             shared_queries,
@@ -274,6 +255,12 @@ impl Graph {
             ..Attention::new(qe.rows, ke.rows, heads, d_qk, d_v)
         };
         Ok(self.push_node(stage, label, args, inputs))
+    }
+
+    /// The arrays of a carried state.
+    fn state(&self, carry: Option<(ValueId, ValueId)>) -> impl Iterator<Item = View> + use<'_> {
+        let arrays = carry.into_iter().flat_map(|(sums, statistics)| [sums, statistics]);
+        arrays.map(|id| self.view(id))
     }
 
     /// Token embedding plus positions.
@@ -294,21 +281,19 @@ impl Graph {
         self.push_node(stage, label, args, vec![ids, table, positions])[0]
     }
 
-    /// Rows times a folded weight, plus a folded bias and a residual.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when widths do not fit.
+    /// Rows times a folded weight, plus the bias that goes with it and a residual.
     pub fn product(
         &mut self,
         stage: Stage,
         label: &str,
         x: View,
         weight: Folded,
-        bias: Option<Folded>,
+        has_bias: bool,
         residual: Option<View>,
     ) -> Result<ValueId> {
         let shape = weight.shape();
-        let recipes = [Some(Recipe::Folded(weight)), bias.map(Recipe::Folded)];
+        let bias = has_bias.then(|| Recipe::Folded(Folded::Bias(Box::new(weight.clone()))));
+        let recipes = [Some(Recipe::Folded(weight)), bias];
         self.multiply(stage, label, x, shape, recipes, Activation::None, residual)
     }
 
@@ -320,9 +305,6 @@ impl Graph {
     }
 
     /// LayerNorm scales `[batch, 1, rows]` of the rows of a window that are given as factors.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn row_scale(
         &mut self,
         stage: Stage,
@@ -359,9 +341,6 @@ impl Graph {
     }
 
     /// Attention over rows given as factors; `inputs` are content, folded queries, scales and mask.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn factored_attention(
         &mut self,
         stage: Stage,
@@ -383,17 +362,12 @@ impl Graph {
             return Err(Error::graph(label, format!("{found:?} for {wanted:?}")));
         }
         let mut inputs: Vec<View> = inputs.into_iter().flatten().collect();
-        inputs.extend(
-            carry.into_iter().flat_map(|(acc, stats)| [acc, stats].map(|id| self.view(id))),
-        );
+        inputs.extend(self.state(carry));
         Ok(self.push_node(stage, label, args, inputs))
     }
 
     /// Attention whose arguments are made already: queries, keys, values, and for factored queries
     /// scales, tables and points.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when the result is a state, or rows do not fit.
     pub fn factored_queries(
         &mut self,
         stage: Stage,
@@ -410,9 +384,6 @@ impl Graph {
     }
 
     /// Rows of content, Fourier features and tail, each optional.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn assemble(&mut self, stage: Stage, label: &str, parts: Parts<'_>) -> Result<ValueId> {
         let bad = |what: String| Err(Error::graph(label, what));
         let (batch, rows) = match parts.content {
@@ -441,7 +412,7 @@ impl Graph {
             if p.axes.is_empty() || p.axes.len() > 3 || p.axes.len() != p.max_resolution.len() {
                 return bad(format!("{} axes, 1 to 3 are possible", p.axes.len()));
             }
-            let tables = self.parameter(p.recipe());
+            let tables = self.parameter(Recipe::FourierTables(p.clone()));
             inputs.push(self.view(tables));
             args.dimensions = p.axes.len();
             args.axes[..p.axes.len()].copy_from_slice(&p.axes);
@@ -468,9 +439,6 @@ impl Graph {
     }
 
     /// Convolution of pictures `[batch, height·width, inner]`, batch norm `norm` and ReLU.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn convolution(
         &mut self,
         stage: Stage,
@@ -495,9 +463,6 @@ impl Graph {
     }
 
     /// Largest values in windows of pictures `[batch, height·width, cols]`.
-    ///
-    /// # Errors
-    /// [`Error::Graph`] when shapes do not fit.
     pub fn max_pool(
         &mut self,
         stage: Stage,
@@ -519,43 +484,8 @@ fn pictures(label: &str, x: View, wanted: Extent, output_pixels: usize) -> Resul
     Ok(())
 }
 
-/// Fourier position features of a grid (paper, appendix D).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FourierPositions {
-    /// Lengths of the axes, slowest first: 1 to 3.
-    pub axes: Vec<usize>,
-    /// Highest resolution per axis: half of it is the highest frequency.
-    pub max_resolution: Vec<usize>,
-    /// Frequency bands per axis.
-    pub bands: usize,
-    /// Where positions lie.
-    pub spacing: Spacing,
-}
-
-impl FourierPositions {
-    /// Feature channels.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn channels(&self) -> usize {
-        self.axes.len() * (1 + 2 * self.bands)
-    }
-
-    /// The tables of all axes.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn recipe(&self) -> Recipe {
-        Recipe::FourierTables {
-            axes: self.axes.clone(),
-            spacing: self.spacing,
-            max_resolution: self.max_resolution.clone(),
-            bands: self.bands,
-        }
-    }
-}
-
 /// What [`Graph::assemble`] puts together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Parts<'a> {
     /// Rows of one item.
     pub rows: usize,

@@ -4,8 +4,7 @@
 //! fold"). What is here says which tensors take part; the arithmetic is in
 //! the layer of weights.
 
-use super::builder::FourierPositions;
-use super::parameter::HeadLayout;
+use super::parameter::{FourierPositions, HeadLayout};
 use crate::kernels::factored_attention::Factors;
 
 /// What the rows of one modality are made of.
@@ -21,20 +20,17 @@ pub struct Factored {
 
 impl Factored {
     /// Channels of the learned vectors.
-    #[must_use]
     pub fn constant_channels(&self) -> usize {
         self.constant.iter().map(|(_, n)| n).sum()
     }
 
     /// Channels of a row.
-    #[must_use]
     pub fn channels(&self) -> usize {
         let features = self.positions.as_ref().map_or(0, FourierPositions::channels);
         self.content + features + self.constant_channels()
     }
 
     /// The columns that stand for the row.
-    #[must_use]
     pub fn factors(&self) -> Factors {
         let mut axes = [1; 3];
         let lengths = self.positions.as_ref().map_or(&[][..], |p| &p.axes);
@@ -43,7 +39,6 @@ impl Factored {
     }
 
     /// Channel of entry `entry` of the table of an axis: the position, the sines, the cosines.
-    #[must_use]
     pub fn feature_channel(&self, axis: usize, entry: usize) -> usize {
         let Some(p) = &self.positions else {
             return self.content;
@@ -71,7 +66,6 @@ pub struct Fold {
 
 impl Fold {
     /// First column of each modality, and the columns of all.
-    #[must_use]
     pub fn columns(&self) -> (Vec<usize>, usize) {
         let mut starts = Vec::with_capacity(self.modalities.len());
         let mut end = 0;
@@ -139,27 +133,9 @@ pub enum Folded {
         /// Heads.
         heads: usize,
     },
-    /// The bias that goes with `Values`, `[1, output]`.
-    ValuesBias {
-        /// The rows.
-        fold: Fold,
-        /// Value projection.
-        value: Named,
-        /// Output projection.
-        output: Named,
-    },
     /// Decoder: from normalised latents to folded keys, `[latent channels, columns]`, and the score
     /// that a key has whatever the query, in the column after each constant.
     Queries {
-        /// The rows.
-        fold: Fold,
-        /// Query projection.
-        query: Named,
-        /// Key projection of the latents.
-        key: Named,
-    },
-    /// The bias that goes with `Queries`, `[1, columns]`.
-    QueriesBias {
         /// The rows.
         fold: Fold,
         /// Query projection.
@@ -174,13 +150,8 @@ pub enum Folded {
         /// Applied to its result.
         second: Named,
     },
-    /// The bias that goes with `Composed`, `[1, output]`.
-    ComposedBias {
-        /// Applied first.
-        first: Named,
-        /// Applied to its result.
-        second: Named,
-    },
+    /// The bias `[1, columns]` that goes with one of these weights.
+    Bias(Box<Folded>),
     /// Sum and sum of squares of each table row, axis after axis, and of the constant:
     /// `[Σ axes + 1, 2]`.
     Moments {
@@ -196,18 +167,15 @@ pub enum Folded {
 
 impl Folded {
     /// Rows and columns.
-    #[must_use]
     pub fn shape(&self) -> [usize; 2] {
         match self {
             Folded::Keys { fold, heads, .. } => {
                 [heads.heads * heads.stride(), heads.heads * fold.columns().1]
             }
             Folded::Values { fold, output, heads, .. } => [heads * fold.columns().1, output.output],
-            Folded::ValuesBias { output, .. } => [1, output.output],
             Folded::Queries { fold, key, .. } => [key.input, fold.columns().1],
-            Folded::QueriesBias { fold, .. } => [1, fold.columns().1],
             Folded::Composed { first, second } => [first.input, second.output],
-            Folded::ComposedBias { second, .. } => [1, second.output],
+            Folded::Bias(weight) => [1, weight.shape()[1]],
             Folded::Moments { rows } => {
                 let axes = rows.positions.as_ref().map_or(0, |p| p.axes.iter().sum());
                 [axes + 1, 2]
@@ -217,7 +185,6 @@ impl Folded {
     }
 
     /// Names and shapes of the tensors that it needs.
-    #[must_use]
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let mut list = Vec::new();
         match self {
@@ -225,21 +192,21 @@ impl Folded {
                 list.extend(fold.tensors());
                 list.extend(key.tensors());
             }
-            Folded::Values { fold, value, output, .. }
-            | Folded::ValuesBias { fold, value, output } => {
+            Folded::Values { fold, value, output, .. } => {
                 list.extend(fold.tensors());
                 list.extend(value.tensors());
                 list.extend(output.tensors());
             }
-            Folded::Queries { fold, query, key } | Folded::QueriesBias { fold, query, key } => {
+            Folded::Queries { fold, query, key } => {
                 list.extend(fold.tensors());
                 list.extend(query.tensors());
                 list.extend(key.tensors());
             }
-            Folded::Composed { first, second } | Folded::ComposedBias { first, second } => {
+            Folded::Composed { first, second } => {
                 list.extend(first.tensors());
                 list.extend(second.tensors());
             }
+            Folded::Bias(weight) => return weight.tensors(),
             Folded::Moments { rows } => {
                 let parts = rows.constant.iter();
                 list.extend(parts.map(|(name, n)| (name.clone(), vec![1, *n])));

@@ -15,12 +15,12 @@ mod single;
 mod stage;
 mod transfer;
 
-pub use builder::{AttentionSource, FourierPositions, Linear, Parts};
+pub use builder::{AttentionSource, Linear, Parts};
 pub(crate) use executor::sealed;
 pub use executor::{Executor, Span, Spans};
 pub use fold::{Factored, Fold, Folded, Named};
 pub(crate) use parameter::batch_norm_tensors;
-pub use parameter::{HeadLayout, LinearPart, Recipe, Spacing, part_columns};
+pub use parameter::{FourierPositions, HeadLayout, LinearPart, Recipe, Spacing, part_columns};
 pub(crate) use plan::WORD_BYTES;
 pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
@@ -42,7 +42,6 @@ pub struct ValueId(pub(crate) u32);
 
 impl ValueId {
     /// As an index.
-    #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -84,13 +83,11 @@ pub struct Value {
 
 impl Value {
     /// Words of 32 bits that it takes, padding included.
-    #[must_use]
     pub const fn words(&self) -> usize {
         self.element.words(self.extent.padded_len())
     }
 
     /// Bytes that it takes, padding included.
-    #[must_use]
     pub const fn bytes(&self) -> u64 {
         4 * self.words() as u64
     }
@@ -160,19 +157,16 @@ pub struct Graph {
 
 impl Graph {
     /// The value behind an id.
-    #[must_use]
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
     }
 
     /// Shape of a value.
-    #[must_use]
     pub fn extent(&self, id: ValueId) -> Extent {
         self.value(id).extent
     }
 
     /// The whole of a value.
-    #[must_use]
     pub fn view(&self, id: ValueId) -> View {
         View { value: id, first_row: 0, extent: self.extent(id) }
     }

@@ -21,25 +21,21 @@ pub struct HeadLayout {
 
 impl HeadLayout {
     /// Plain channels.
-    #[must_use]
     pub const fn plain(width: usize) -> Self {
         HeadLayout { heads: 1, width }
     }
 
     /// Channels in the checkpoint.
-    #[must_use]
     pub const fn channels(&self) -> usize {
         self.heads * self.width
     }
 
     /// Columns in the graph: the last head is padded only by the row itself.
-    #[must_use]
     pub const fn columns(&self) -> usize {
         self.heads * self.stride()
     }
 
     /// Columns of one head in the graph.
-    #[must_use]
     pub const fn stride(&self) -> usize {
         if self.heads == 1 { self.width } else { self.width.next_multiple_of(4) }
     }
@@ -60,7 +56,6 @@ pub struct LinearPart {
 
 impl LinearPart {
     /// Plain channels, weight `NAME.weight` and bias `NAME.bias`.
-    #[must_use]
     pub fn plain(name: &str, out: usize) -> Self {
         LinearPart {
             weight: format!("{name}.weight"),
@@ -79,6 +74,28 @@ pub enum Spacing {
     Ends,
     /// -1 + 2·i/n: points that are picked from a grid (Hugging Face's subsampled queries).
     Cells,
+}
+
+/// Fourier position features of a grid (paper, appendix D).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FourierPositions {
+    /// Lengths of the axes, slowest first: 1 to 3.
+    pub axes: Vec<usize>,
+    /// Highest resolution per axis: half of it is the highest frequency.
+    pub max_resolution: Vec<usize>,
+    /// Frequency bands per axis.
+    pub bands: usize,
+    /// Where positions lie.
+    pub spacing: Spacing,
+}
+
+impl FourierPositions {
+    /// Feature channels.
+    #[doc(hidden)]
+    pub fn channels(&self) -> usize {
+        self.axes.len() * (1 + 2 * self.bands)
+    }
 }
 
 /// How a parameter array is made.
@@ -110,16 +127,7 @@ pub enum Recipe {
         divisor: u32,
     },
     /// Fourier feature tables, see [`crate::kernels::assemble`].
-    FourierTables {
-        /// Lengths of the axes.
-        axes: Vec<usize>,
-        /// Where positions lie.
-        spacing: Spacing,
-        /// Highest resolution per axis: half of it is the highest frequency.
-        max_resolution: Vec<usize>,
-        /// Frequency bands per axis.
-        bands: usize,
-    },
+    FourierTables(FourierPositions),
     /// Weight `[side²·input, output]` of a convolution stored as `[output, input, side, side]`, scaled
     /// per output channel by the batch norm that follows.
     ConvolutionWeight {
@@ -195,7 +203,6 @@ pub(crate) fn batch_norm_tensors(norm: &str) -> [String; 4] {
 }
 
 /// First column of each part and the columns of all, when parts stand side by side.
-#[must_use]
 pub fn part_columns(parts: &[LinearPart]) -> (Vec<usize>, usize) {
     let mut starts = Vec::with_capacity(parts.len());
     let mut end = 0usize;
@@ -209,7 +216,6 @@ pub fn part_columns(parts: &[LinearPart]) -> (Vec<usize>, usize) {
 
 impl Recipe {
     /// Shape of the array.
-    #[must_use]
     pub fn extent(&self) -> Extent {
         match self {
             Recipe::Stored { shape, .. } => {
@@ -222,9 +228,7 @@ impl Recipe {
                 Extent::new(1, input.columns().next_multiple_of(4), part_columns(parts).1)
             }
             Recipe::LinearBias { parts, .. } => Extent::new(1, 1, part_columns(parts).1),
-            Recipe::FourierTables { axes, bands, .. } => {
-                Extent::new(1, axes.iter().sum(), 1 + 2 * bands)
-            }
+            Recipe::FourierTables(p) => Extent::new(1, p.axes.iter().sum(), 1 + 2 * p.bands),
             Recipe::ConvolutionWeight { output, input, side, .. } => {
                 Extent::new(1, (side * side * input).next_multiple_of(4), *output)
             }
@@ -245,7 +249,6 @@ impl Recipe {
     }
 
     /// Names and shapes of the tensors that it needs.
-    #[must_use]
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         match self {
             Recipe::Stored { name, shape } => vec![(name.clone(), shape.clone())],
@@ -263,7 +266,7 @@ impl Recipe {
                 .iter()
                 .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.out.channels()])))
                 .collect(),
-            Recipe::FourierTables { .. } => Vec::new(),
+            Recipe::FourierTables(_) => Vec::new(),
             Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
                 let shape = vec![*output, *input, *side, *side];
                 let mut tensors = vec![(weight.clone(), shape)];
@@ -293,7 +296,6 @@ impl Recipe {
     }
 
     /// Parameters of the checkpoint that it holds, counted without padding.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.tensors()
             .iter()

@@ -107,37 +107,31 @@ impl Plan {
     }
 
     /// The graph; nodes that run once come first.
-    #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
     /// How many of the first nodes run once, when the plan is prepared.
-    #[must_use]
     pub fn once(&self) -> usize {
         self.once
     }
 
     /// Place of each value.
-    #[must_use]
     pub fn placements(&self) -> &[Placement] {
         &self.placements
     }
 
     /// Words of 32 bits of each slot: elements, where they are f32.
-    #[must_use]
     pub fn slots(&self) -> &[usize] {
         &self.slots
     }
 
     /// Words of values with memory of their own (inputs and results that are kept).
-    #[must_use]
     pub fn own_words(&self) -> usize {
         self.words_in(Placement::Own)
     }
 
     /// Words of the parameters.
-    #[must_use]
     pub fn parameter_words(&self) -> usize {
         self.words_in(Placement::Parameter)
     }
@@ -148,23 +142,14 @@ impl Plan {
     }
 
     /// Words of all slots.
-    #[must_use]
     pub fn slot_words(&self) -> usize {
         self.slots.iter().sum()
     }
 
     /// Bytes that a session allocates for its arrays: parameters, kept arrays, slots.
-    #[must_use]
     pub fn array_bytes(&self) -> u64 {
         let words = self.parameter_words() + self.own_words() + self.slot_words();
         WORD_BYTES * words as u64
-    }
-
-    /// Words of all results, padding included.
-    #[must_use]
-    pub fn output_words(&self) -> usize {
-        let pieces = self.graph.outputs.iter().flat_map(|o| &o.pieces);
-        pieces.map(|&p| self.graph.value(p).words()).sum()
     }
 }
 

@@ -101,7 +101,6 @@ pub struct PlanReport {
 
 impl Plan {
     /// What this plan will cost. `dispatches` says how many launches a node takes.
-    #[must_use]
     pub fn report(&self) -> PlanReport {
         let graph = self.graph();
         let lives = lifetimes(graph).unwrap_or_default();

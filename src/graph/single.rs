@@ -1,6 +1,6 @@
 //! Plans of one op, for the kernel table, measurements and tests.
 
-use super::{Graph, Node, Plan, Source, Stage, Value, ValueId};
+use super::{Graph, Node, Plan, Source, Stage};
 use crate::error::Result;
 use crate::kernels::{Op, Role};
 use crate::tensor::Extent;
@@ -13,8 +13,8 @@ use crate::tensor::Extent;
 pub fn single(op: &Op) -> Result<Plan> {
     let mut graph = Graph::default();
     let value = |graph: &mut Graph, label: String, extent: Extent, role: Role, source: Source| {
-        let id = ValueId(graph.values.len() as u32);
-        graph.values.push(Value { label, extent, element: op.element(role), source });
+        let id = graph.push_value(label, extent, source);
+        graph.values[id.index()].element = op.element(role);
         id
     };
     let mut inputs = Vec::new();
@@ -33,12 +33,7 @@ pub fn single(op: &Op) -> Result<Plan> {
         graph.output(&name, vec![id], shape);
         outputs.push(id);
     }
-    graph.nodes.push(Node {
-        label: op.describe(),
-        stage: Stage::Process,
-        op: *op,
-        inputs,
-        outputs,
-    });
+    let (label, stage) = (op.describe(), Stage::Process);
+    graph.nodes.push(Node { label, stage, op: *op, inputs, outputs });
     Plan::new(graph)
 }

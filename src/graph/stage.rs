@@ -26,7 +26,6 @@ impl Stage {
 
     /// Lower-case name.
     #[doc(hidden)]
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Preprocess => "preprocess",

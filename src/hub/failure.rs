@@ -134,20 +134,5 @@ fn refusal(status: u16, code: &str, model: &ModelName, page: &str) -> (String, S
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proxy_that_decrypts_has_a_remedy_of_its_own() {
-        let model: ModelName = "a/b".parse().expect("a name");
-        let hint = |why: &str| {
-            let failure = Failure::unreachable("https://hub.example", &why);
-            assert!(failure.is_outage() && failure.is_unreachable());
-            failure.error(&model, "https://hub.example").to_string()
-        };
-        let said = hint("io: invalid peer certificate: UnknownIssuer");
-        assert!(said.contains("SSL_CERT_FILE"), "{said}");
-        let said = hint("connection refused");
-        assert!(said.contains("proxy variables") && said.contains("HF_ENDPOINT"), "{said}");
-    }
-}
+#[path = "../../tests/unit/hub_failure.rs"]
+mod tests;

@@ -80,14 +80,12 @@ impl Hub {
 
     /// The folder of the cache.
     #[doc(hidden)]
-    #[must_use]
     pub fn cache(&self) -> &Path {
         &self.cache
     }
 
     /// True when the network is not used.
     #[doc(hidden)]
-    #[must_use]
     pub fn is_offline(&self) -> bool {
         self.offline
     }

@@ -79,8 +79,10 @@ pub trait Kernel: Copy + Debug + PartialEq {
         arrays
     }
 
-    /// Loop iterations of one invocation, all its loops together.
-    fn iterations(&self, variant: &Variant) -> u64;
+    /// Loop iterations of one invocation, all its loops together; 0 where it has none.
+    fn iterations(&self, _variant: &Variant) -> u64 {
+        0
+    }
 
     /// Workgroups in all, and the words of the uniform buffer once it is known how many workgroups
     /// there are to a row of the dispatch; they are filled up to whole vectors with zeros.
@@ -126,6 +128,13 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+impl Cost {
+    /// What reads and writes so many bytes and has no matrix product.
+    pub(super) fn moving(bytes: usize) -> Self {
+        Cost { flops: 0, bytes: bytes as u64 }
+    }
+}
+
 /// Operands and results of an op.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signature {
@@ -137,7 +146,6 @@ pub struct Signature {
 
 impl Signature {
     /// How many storage buffers the shader binds.
-    #[must_use]
     pub fn bindings(&self) -> Bindings {
         Bindings { reads: self.operands.len(), writes: self.results.len() }
     }
@@ -153,7 +161,6 @@ impl Signature {
     }
 
     /// Extents of the results that there are.
-    #[must_use]
     pub fn result_extents(&self) -> Vec<Extent> {
         self.present_results().map(|r| r.extent).collect()
     }
@@ -185,25 +192,21 @@ pub struct Operand {
 
 impl Operand {
     /// An operand that is always there.
-    #[must_use]
     pub const fn new(name: &'static str, role: Role, extent: Extent, fill: Fill) -> Self {
         Operand { name, role, extent, fill, present: true }
     }
 
     /// An operand that is always there and always f32.
-    #[must_use]
     pub const fn wide(name: &'static str, extent: Extent, fill: Fill) -> Self {
         Self::new(name, Role::Wide, extent, fill)
     }
 
     /// A result.
-    #[must_use]
     pub const fn result(name: &'static str, role: Role, extent: Extent) -> Self {
         Self::new(name, role, extent, Fill::Numbers)
     }
 
     /// The same where this holds, absent where not.
-    #[must_use]
     pub const fn when(mut self, present: bool) -> Self {
         self.present = present;
         self
@@ -247,7 +250,6 @@ impl Role {
     pub const NARROW: [Role; 4] = [Role::Rows, Role::Weight, Role::Keys, Role::Result];
 
     /// In a word.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Role::Wide => "wide",

@@ -26,7 +26,6 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// e^x to 1·10⁻⁷ relative for x in [-87, 88]; 0 below. Larger x must not occur (softmax subtracts
 /// the maximum).
 #[inline(always)]
-#[must_use]
 pub fn exp(x: f32) -> f32 {
     // Adding this constant rounds to an integer and leaves it in the low mantissa bits.
     const ROUND: f32 = 12_582_912.0;
@@ -50,7 +49,6 @@ pub fn exp(x: f32) -> f32 {
 
 /// The error function to 4·10⁻⁷ absolute: the rational approximation of Eigen.
 #[inline(always)]
-#[must_use]
 pub fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let s = x * x;
@@ -71,14 +69,12 @@ pub fn erf(x: f32) -> f32 {
 
 /// x/2·(1 + erf(x/√2)).
 #[inline(always)]
-#[must_use]
 pub fn gelu_erf(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 /// The tanh approximation of GELU.
 #[inline(always)]
-#[must_use]
 pub fn gelu_tanh(x: f32) -> f32 {
     let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x);
     // x/2·(1 + tanh(u)) = x·σ(2u)
@@ -90,14 +86,12 @@ const LANES: usize = 16;
 
 /// Sum of a slice.
 #[inline(always)]
-#[must_use]
 pub fn sum(x: &[f32]) -> f32 {
     sum_of(x, |v| v)
 }
 
 /// Σ (x − mean)².
 #[inline(always)]
-#[must_use]
 pub fn sum_squared_differences(x: &[f32], mean: f32) -> f32 {
     sum_of(x, |v| (v - mean) * (v - mean))
 }

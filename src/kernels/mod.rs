@@ -17,11 +17,20 @@ mod tiles;
 mod variant;
 
 pub use kernel::{Bindings, Cost, Fill, Kernel, Operand, Role, Signature};
-pub(crate) use kernel::{Geometry, elementwise, shader_text, state, when};
+pub(crate) use kernel::{Geometry, shader_text, state, when};
 pub use real::Real;
 pub use table::{Outcome, Problem, Row, Worst, random_operands, table};
 pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
 pub(crate) use variant::{constant, named};
+
+/// What a kernel's room speaks of.
+mod vocabulary {
+    pub(super) use super::kernel::{
+        Cost, Fill, Geometry, Kernel, Operand, Role, Signature, elementwise, shader_text, when,
+    };
+    pub(super) use super::{Variant, vectors, word};
+    pub(super) use crate::tensor::{Element, Extent};
+}
 
 use self::factored_attention::FactoredAttention;
 use crate::error::{Error, Result};
@@ -49,7 +58,6 @@ macro_rules! register {
         pub const NAMES: &[&str] = &[$(<$folder::$kernel>::NAME),*];
 
         /// Every variant of every kernel, for checks and translation tests.
-        #[must_use]
         pub fn variants() -> Vec<Variant> {
             [$(<$folder::$kernel>::variants()),*].concat()
         }
@@ -66,25 +74,21 @@ macro_rules! register {
 
         impl Op {
             /// The kernel's name.
-            #[must_use]
             pub fn kernel(&self) -> &'static str {
                 match self { $(Op::$kernel(_) => <$folder::$kernel>::NAME,)* }
             }
 
             /// Operands and results.
-            #[must_use]
             pub fn signature(&self) -> Signature {
                 match self { $(Op::$kernel(a) => a.signature(),)* }
             }
 
             /// What one execution costs.
-            #[must_use]
             pub fn cost(&self) -> Cost {
                 match self { $(Op::$kernel(a) => a.cost(),)* }
             }
 
             /// Numbers that are added up for one element of the result.
-            #[must_use]
             pub fn terms(&self) -> usize {
                 match self { $(Op::$kernel(a) => a.terms(),)* }
             }
@@ -95,7 +99,6 @@ macro_rules! register {
             }
 
             /// An op of the same kind and options that is small, with odd sizes.
-            #[must_use]
             pub fn small(&self) -> Op {
                 match *self { $(Op::$kernel(a) => Op::$kernel(a.small()),)* }
             }
@@ -153,7 +156,6 @@ register! {
 
 impl Variant {
     /// Whether it is one of the crate's own, which alone are trusted to run without run-time checks.
-    #[must_use]
     pub fn is_own(&self) -> bool {
         variants().contains(self)
     }
@@ -161,9 +163,6 @@ impl Variant {
 
 impl Op {
     /// Refuses arguments that would have a shader leave its arrays.
-    ///
-    /// # Errors
-    /// [`Error::Graph`].
     pub(crate) fn check(&self, label: &str) -> Result<()> {
         match self.defect() {
             Some(why) => Err(Error::graph(label, format!("{}: {why}", self.describe()))),
@@ -172,7 +171,6 @@ impl Op {
     }
 
     /// The same with the first key this many grid positions further on, for ops that have keys on a grid.
-    #[must_use]
     pub(crate) fn moved_by(&self, first: usize) -> Option<Op> {
         match *self {
             Op::FactoredAttention(a) => Some(Op::FactoredAttention(FactoredAttention {
@@ -184,7 +182,6 @@ impl Op {
     }
 
     /// How what has this role is stored.
-    #[must_use]
     pub fn element(&self, role: Role) -> Element {
         let mut copy = *self;
         copy.element_mut(role).map_or(Element::F32, |e| *e)
@@ -198,21 +195,18 @@ impl Op {
     }
 
     /// Roles of the operands that there are, in their order.
-    #[must_use]
     pub fn operand_roles(&self) -> Vec<Role> {
         let signature = self.signature();
         signature.present_operands().map(|o| o.role).collect()
     }
 
     /// Roles of the results that there are, in their order.
-    #[must_use]
     pub fn result_roles(&self) -> Vec<Role> {
         let signature = self.signature();
         signature.present_results().map(|o| o.role).collect()
     }
 
     /// Shape and options in words.
-    #[must_use]
     pub fn describe(&self) -> String {
         let mut words = self.words();
         for role in Role::NARROW {
@@ -225,7 +219,6 @@ impl Op {
     }
 
     /// The variants that can run the op, the one to choose first.
-    #[must_use]
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut list = self.all_candidates(device);
         list.retain(|v| device.allows(v) && self.iterations(v) <= device.loop_iterations);

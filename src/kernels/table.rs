@@ -23,14 +23,12 @@ pub struct Row {
 
 impl Row {
     /// A row of an op with operands of ordinary size.
-    #[must_use]
     pub fn of(op: impl Into<Op>) -> Self {
         let op = op.into();
         Row { op, spread: 1.0, terms: op.terms() }
     }
 
     /// Shape and options in words.
-    #[must_use]
     pub fn shape(&self) -> String {
         let mut text = self.op.describe();
         if self.spread != 1.0 {
@@ -40,7 +38,6 @@ impl Row {
     }
 
     /// Whether an array is stored as f16.
-    #[must_use]
     pub fn has_f16(&self) -> bool {
         let narrow = |&role: &Role| self.op.element(role) == Element::F16;
         Role::NARROW.iter().any(narrow)
@@ -50,7 +47,6 @@ impl Row {
     /// additions that do not conspire, ε·√terms, with room for other orders of summation and the
     /// elementary functions. Results that are stored as f16 are rounded once more, and so are the
     /// left operands of cooperative cooperative: normalised rows and softmax's exponentials.
-    #[must_use]
     pub fn tolerance(&self, variant: Option<&Variant>) -> f64 {
         let sums = f64::from(f32::EPSILON) * (6.0 + 2.0 * (self.terms as f64).sqrt());
         let f16 = self.op.result_roles().contains(&Role::Result)
@@ -62,7 +58,6 @@ impl Row {
 }
 
 /// All rows.
-#[must_use]
 pub fn table() -> Vec<Row> {
     let mut rows = cases();
     rows.extend(with_f16(&rows));
@@ -143,7 +138,6 @@ pub struct Problem {
 
 impl Problem {
     /// Draws operands and computes the reference.
-    #[must_use]
     pub fn new(row: &Row, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let signature = row.op.signature();
@@ -170,19 +164,16 @@ impl Problem {
     }
 
     /// The op.
-    #[must_use]
     pub fn op(&self) -> &Op {
         &self.row.op
     }
 
     /// The operands, dense, in the order of [`single`]'s inputs.
-    #[must_use]
     pub fn dense_operands(&self) -> Vec<Vec<f32>> {
         dense(&self.extents, &self.operands)
     }
 
     /// Runs the row on the fast CPU twin.
-    #[must_use]
     pub fn on_cpu(&self) -> Outcome {
         let inputs: Vec<&[f32]> = self.operands.iter().map(Vec::as_slice).collect();
         let mut found: Vec<Vec<f32>> =
@@ -193,7 +184,6 @@ impl Problem {
     }
 
     /// The outcome of a run that failed.
-    #[must_use]
     pub fn failed(&self, variant: Option<&Variant>, why: String) -> Outcome {
         Outcome {
             kernel: self.row.op.kernel(),
@@ -208,7 +198,6 @@ impl Problem {
     }
 
     /// The outcome of a run that gave these arrays, padding included.
-    #[must_use]
     pub fn compare(&self, variant: Option<&Variant>, found: &[Vec<f32>]) -> Outcome {
         let mut outcome = self.failed(variant, String::new());
         outcome.failure = None;
@@ -267,7 +256,6 @@ fn round_to_f16(array: &mut [f32]) {
 }
 
 /// Random operands for an op, dense, in the order of its inputs, without a reference.
-#[must_use]
 pub fn random_operands(op: &Op, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed);
     let (extents, arrays): (Vec<Extent>, Vec<Vec<f32>>) = op

@@ -105,7 +105,6 @@ impl Variant {
     }
 
     /// Name, mode and arrays of f16: unique within the kernel.
-    #[must_use]
     pub fn title(&self) -> String {
         let mut title = self.name.to_owned();
         if !self.mode.name.is_empty() {
@@ -118,14 +117,12 @@ impl Variant {
     }
 
     /// The same tiles in another mode.
-    #[must_use]
     pub const fn with(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
     /// The same tiles with these arrays as f16.
-    #[must_use]
     pub const fn storing_f16(mut self, f16: &'static [&'static str]) -> Self {
         self.f16 = f16;
         self
@@ -142,20 +139,17 @@ impl Variant {
     }
 
     /// The value of a constant, if it sets it.
-    #[must_use]
     pub fn constant(&self, name: &str) -> Option<u32> {
         self.all_constants().find_map(|(n, value)| (n == name).then_some(value))
     }
 
     /// The value of a constant as a size; one where it sets none.
-    #[must_use]
     pub fn size(&self, name: &str) -> usize {
         self.constant(name).unwrap_or(1) as usize
     }
 
     /// Whether it leans on more than plain shaders, which drivers get wrong now and then: it is checked
     /// on a device before it is used there first.
-    #[must_use]
     pub const fn accelerated(&self) -> bool {
         self.cooperative.is_some() || self.subgroups || !self.f16.is_empty()
     }
@@ -227,7 +221,6 @@ pub const SOFTWARE_LOOP_ITERATIONS: u64 = 65_000;
 
 impl DeviceTraits {
     /// The default limits of WebGPU, which every adapter must offer.
-    #[must_use]
     pub const fn webgpu_default() -> Self {
         DeviceTraits {
             software: false,
@@ -253,7 +246,6 @@ impl DeviceTraits {
     }
 
     /// True when a variant can be compiled within the limits.
-    #[must_use]
     pub const fn allows(&self, variant: &Variant) -> bool {
         let fits = variant.invocations <= self.invocations
             && variant.workgroup_bytes <= self.workgroup_bytes;

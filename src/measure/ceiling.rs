@@ -28,7 +28,6 @@ pub struct Ceiling {
 impl Ceiling {
     /// The least time of some work.
     #[doc(hidden)]
-    #[must_use]
     pub fn seconds(&self, flops: u64, bytes: u64) -> f64 {
         let products = flops as f64 / (1e9 * self.gflop_per_second);
         products.max(bytes as f64 / (1e9 * self.gigabytes_per_second))

@@ -65,7 +65,6 @@ pub struct TunedShape {
 impl TunedShape {
     /// Time of what was chosen before over the time of what is chosen now.
     #[doc(hidden)]
-    #[must_use]
     pub fn gain(&self) -> f64 {
         let seconds = |name: &str| {
             let found = self.tried.iter().find(|t| t.variant == name);

@@ -68,6 +68,11 @@ impl Frame {
         self.height
     }
 
+    /// Width and height.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
     /// All bytes: red, green, blue of the first row from left to right, then the next row.
     #[must_use]
     pub fn rgb(&self) -> &[u8] {
@@ -123,27 +128,6 @@ impl Frame {
             self.pixel(x, y).unwrap_or_default()
         })?;
         Ok((frame, left, top))
-    }
-
-    /// Frames beside each other, top edges aligned, black below the lower ones.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when there is no frame, [`Error::Limit`] when there is no memory for the result.
-    #[doc(hidden)]
-    pub fn side_by_side(frames: &[&Frame]) -> Result<Frame> {
-        let height = frames.iter().map(|f| f.height).max().unwrap_or(0);
-        let width = frames.iter().map(|f| f.width).sum();
-        let mut rgb = room(width, height)?;
-        for y in 0..height {
-            for frame in frames {
-                let stride = frame.width * 3;
-                match frame.rgb.get(y * stride..(y + 1) * stride) {
-                    Some(row) => rgb.extend_from_slice(row),
-                    None => rgb.resize(rgb.len() + stride, 0),
-                }
-            }
-        }
-        Frame::new(width, height, rgb)
     }
 }
 

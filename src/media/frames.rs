@@ -33,8 +33,6 @@ pub struct Frames {
     frames: Box<dyn Iterator<Item = Result<NamedFrame>>>,
     length: Option<usize>,
     rate: Option<(u32, u32)>,
-    size: Option<(usize, usize)>,
-    ended: bool,
 }
 
 impl Frames {
@@ -51,7 +49,7 @@ impl Frames {
             return Ok(Self::stream(y4m::Reader::new(std::io::stdin().lock(), name)?, None));
         }
         if path.is_dir() {
-            return Self::folder(path);
+            return Ok(Self::files(named_pictures(path, &PICTURES)?));
         }
         let io = |e| Error::io("read", path, e);
         let mut start = Vec::new();
@@ -65,22 +63,14 @@ impl Frames {
             return Ok(Self::stream(reader, length));
         }
         if start.starts_with(b"GIF8") {
-            let frames = gif::Reader::open(path)?.enumerate();
-            return Ok(Self::new(
-                frames.map(|(index, found)| {
-                    let (frame, time) = found?;
-                    Ok(NamedFrame { name: format!("frame {index}"), frame, time: Some(time) })
-                }),
-                None,
-                None,
-            ));
+            let frames = gif::Reader::open(path)?.enumerate().map(|(index, found)| {
+                let (frame, time) = found?;
+                Ok(NamedFrame { name: format!("frame {index}"), frame, time: Some(time) })
+            });
+            return Ok(Self::new(frames, None, None));
         }
-        Err(Error::Media {
-            path: path.to_path_buf(),
-            what: "this is no sequence of frames".to_owned(),
-            hint: "give a folder of PNG, JPEG or WebP pictures, a YUV4MPEG2 (.y4m) file, or a GIF"
-                .to_owned(),
-        })
+        let hint = "give a folder of PNG, JPEG or WebP pictures, a YUV4MPEG2 (.y4m) file, or a GIF";
+        Err(Error::media(path, "this is no sequence of frames", hint))
     }
 
     fn new(
@@ -88,7 +78,9 @@ impl Frames {
         length: Option<usize>,
         rate: Option<(u32, u32)>,
     ) -> Self {
-        Frames { frames: Box::new(frames), length, rate, size: None, ended: false }
+        let mut size = None;
+        let checked = frames.map(move |found| of_one_size(found?, &mut size));
+        Frames { frames: Box::new(UntilError(Some(checked))), length, rate }
     }
 
     fn stream<R: std::io::BufRead + 'static>(
@@ -103,11 +95,6 @@ impl Frames {
             Ok(NamedFrame { name: format!("frame {index}"), frame: frame?, time })
         });
         Self::new(frames, length, rate)
-    }
-
-    fn folder(path: &Path) -> Result<Self> {
-        let named = named_pictures(path, &PICTURES)?;
-        Ok(Self::files(named))
     }
 
     /// Some pictures, in the order in which they are given.
@@ -149,32 +136,41 @@ impl Frames {
     pub fn rate(&self) -> Option<(u32, u32)> {
         self.rate
     }
+}
 
-    /// An error when the frame has another size than the first one.
-    fn checked(&mut self, found: Result<NamedFrame>) -> Result<NamedFrame> {
-        let found = found?;
-        let size = (found.frame.width(), found.frame.height());
-        let wanted = *self.size.get_or_insert(size);
-        if size == wanted {
-            return Ok(found);
-        }
-        Err(Error::input(
-            found.name,
-            format!("{}×{} pixels", size.0, size.1),
-            format!("{}×{}, as the first frame has", wanted.0, wanted.1),
-        ))
+/// An error when the frame has another size than the first one.
+fn of_one_size(found: NamedFrame, first: &mut Option<(usize, usize)>) -> Result<NamedFrame> {
+    let size = found.frame.size();
+    let wanted = *first.get_or_insert(size);
+    if size == wanted {
+        return Ok(found);
     }
+    Err(Error::input(
+        found.name,
+        format!("{}×{} pixels", size.0, size.1),
+        format!("{}×{}, as the first frame has", wanted.0, wanted.1),
+    ))
 }
 
 impl Iterator for Frames {
     type Item = Result<NamedFrame>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        self.frames.next()
+    }
+}
+
+/// Nothing follows an error, nor the end.
+struct UntilError<I>(Option<I>);
+
+impl<T, I: Iterator<Item = Result<T>>> Iterator for UntilError<I> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.0.as_mut()?.next();
+        if !matches!(found, Some(Ok(_))) {
+            self.0 = None;
         }
-        let found = self.frames.next().map(|found| self.checked(found));
-        self.ended = !matches!(found, Some(Ok(_)));
         found
     }
 }
@@ -192,14 +188,12 @@ pub struct Pairs {
 impl Pairs {
     /// How many pairs there are in all, where that is known before they are read.
     #[doc(hidden)]
-    #[must_use]
     pub fn length(&self) -> Option<usize> {
         self.length
     }
 
     /// As [`Frames::rate`].
     #[doc(hidden)]
-    #[must_use]
     pub fn rate(&self) -> Option<(u32, u32)> {
         self.rate
     }
@@ -262,24 +256,14 @@ fn named_pictures(folder: &Path, endings: &[&str]) -> Result<Vec<(String, PathBu
         }
     }
     if pictures.is_empty() {
-        return Err(Error::Media {
-            path: folder.to_path_buf(),
-            what: "there are no pictures in this folder".to_owned(),
-            hint: format!("pictures end in .{}", endings.join(", .")),
-        });
+        let hint = format!("pictures end in .{}", endings.join(", ."));
+        return Err(Error::media(folder, "there are no pictures in this folder", hint));
     }
     pictures.sort_by(|a, b| natural(&a.0, &b.0));
     Ok(pictures)
 }
 
 /// The order of names in which numbers inside them count as numbers.
-///
-/// ```
-/// use perceiver::internals::media::natural;
-/// let mut names = ["frame10.png", "frame2.png", "frame02.png", "a.png"];
-/// names.sort_by(|a, b| natural(a, b));
-/// assert_eq!(names, ["a.png", "frame02.png", "frame2.png", "frame10.png"]);
-/// ```
 #[must_use]
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());

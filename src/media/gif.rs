@@ -1,31 +1,24 @@
-//! Animated GIF, read and written frame by frame.
+//! Animated GIF, read frame by frame.
 //!
 //! What is read is the whole canvas at each moment, as a viewer shows it, with black where it is
 //! transparent. Invariants: sizes are checked before anything is allocated; a damaged frame is an
-//! error that names it; a failed write leaves no partial file.
+//! error that names it.
 
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
-use image::{AnimationDecoder, Delay, ImageDecoder, ImageError, Limits};
+use image::codecs::gif::GifDecoder;
+use image::{AnimationDecoder, ImageDecoder, ImageError};
 
 use super::frame::Frame;
-use super::picture::{MAX_BYTES, MAX_SIDE};
+use super::picture::{MAX_BYTES, MAX_SIDE, limits};
 use crate::error::{Error, Result};
-use crate::output::write_whole;
 
-/// How hard the encoder searches for 256 colours: 1 is best and slow, 30 is quick.
-const SPEED: i32 = 10;
-
-fn media(path: &Path, what: String) -> Error {
-    Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint: "a whole GIF file is expected; was it copied or downloaded completely?".to_owned(),
-    }
+fn media(path: &Path, what: impl Into<String>) -> Error {
+    let hint = "a whole GIF file is expected; was it copied or downloaded completely?";
+    Error::media(path, what, hint)
 }
 
 /// Reads a GIF, as an iterator of frames and how long each is shown. After an error there are no
@@ -52,11 +45,7 @@ impl Reader {
             other => media(path, other.to_string()),
         };
         let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(wrong)?;
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(MAX_SIDE);
-        limits.max_image_height = Some(MAX_SIDE);
-        limits.max_alloc = Some(MAX_BYTES);
-        decoder.set_limits(limits).map_err(wrong)?;
+        decoder.set_limits(limits()).map_err(wrong)?;
         let (width, height) = decoder.dimensions();
         // Canvas, frame and result are held at the same time.
         let bytes = u64::from(width) * u64::from(height) * 4 * 3;
@@ -106,96 +95,8 @@ impl Iterator for Reader {
         });
         self.ended = !matches!(found, Some(Ok(_)));
         match found {
-            None if index == 0 => Some(Err(media(&self.path, "it has no frame".to_owned()))),
+            None if index == 0 => Some(Err(media(&self.path, "it has no frame"))),
             found => found,
         }
     }
-}
-
-/// Remembers that writing failed: the encoder writes the last byte when it is dropped, where nobody
-/// could be told.
-struct Remembering<'w> {
-    out: &'w mut dyn Write,
-    failed: &'w mut Option<std::io::Error>,
-}
-
-impl Write for Remembering<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.out.write(bytes).inspect_err(|e| {
-            if e.kind() != std::io::ErrorKind::Interrupted {
-                *self.failed = Some(std::io::Error::new(e.kind(), e.to_string()));
-            }
-        })
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// Writes a GIF that repeats for ever, each frame shown for its time. Frames of more than 256
-/// colours lose some. Returns how many there were. There is no partial file when a frame is an
-/// error, or writing fails.
-///
-/// # Errors
-/// [`Error::Input`] when there is no frame, they differ in size, or a side is more than 65535
-/// pixels; [`Error::Io`] when the file cannot be written; whatever `frames` gives.
-pub fn write(
-    path: impl AsRef<Path>,
-    frames: impl IntoIterator<Item = Result<(Frame, Duration)>>,
-) -> Result<usize> {
-    let path = path.as_ref();
-    let mut written = 0;
-    write_whole(path, |out| {
-        let mut failed = None;
-        let encoded = {
-            let writer = Remembering { out, failed: &mut failed };
-            encode(writer, path, frames, &mut written)
-        };
-        match failed {
-            Some(e) => Err(Error::io("write", path, e)),
-            None => encoded,
-        }
-    })?;
-    Ok(written)
-}
-
-fn encode(
-    out: Remembering<'_>,
-    path: &Path,
-    frames: impl IntoIterator<Item = Result<(Frame, Duration)>>,
-    written: &mut usize,
-) -> Result<()> {
-    let failed = |e: ImageError| media(path, format!("it cannot be written: {e}"));
-    let mut encoder = GifEncoder::new_with_speed(out, SPEED);
-    encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
-    let mut size = None;
-    for frame in frames {
-        let (frame, delay) = frame?;
-        let (width, height) = (frame.width(), frame.height());
-        let wanted = *size.get_or_insert((width, height));
-        let fits = |side: usize| u16::try_from(side).is_ok();
-        if wanted != (width, height) || !fits(width) || !fits(height) {
-            return Err(Error::input(
-                format!("frame {written}"),
-                format!("{width}×{height} pixels"),
-                format!(
-                    "frames of one size, the first one's {}×{}, and sides of at most 65535",
-                    wanted.0, wanted.1
-                ),
-            ));
-        }
-        let rgba = frame.rgb().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
-        let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let Some(picture) = image::RgbaImage::from_raw(side(width), side(height), rgba) else {
-            return Err(Error::input("frame", "has no pixels", "at least one"));
-        };
-        let delay = Delay::from_saturating_duration(delay);
-        encoder.encode_frame(image::Frame::from_parts(picture, 0, 0, delay)).map_err(failed)?;
-        *written += 1;
-    }
-    if *written == 0 {
-        return Err(Error::input("frames", "there are none", "at least one"));
-    }
-    Ok(())
 }

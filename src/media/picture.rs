@@ -88,7 +88,7 @@ fn read_with(path: &Path, kinds: &Kinds, rgb: fn(&DynamicImage) -> RgbImage) -> 
     let io = |e| Error::io("read", path, e);
     let mut bytes = Vec::new();
     File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    decode(&bytes, kinds, rgb).map_err(|(what, hint)| media(path, what, hint))
+    decode(&bytes, kinds, rgb).map_err(|(what, hint)| Error::media(path, what, hint))
 }
 
 /// Writes a PNG picture; there is no partial file when it fails.
@@ -108,12 +108,17 @@ pub fn write_png(path: impl AsRef<Path>, frame: &Frame) -> Result<()> {
             side(frame.height()),
             image::ExtendedColorType::Rgb8,
         )
-        .map_err(|e| media(path, e.to_string(), "crop the picture"))?;
+        .map_err(|e| Error::media(path, e.to_string(), "crop the picture"))?;
     write_whole(path, |out| out.write_all(&bytes).map_err(|e| Error::io("write", path, e)))
 }
 
-fn media(path: &Path, what: String, hint: &str) -> Error {
-    Error::Media { path: path.to_path_buf(), what, hint: hint.to_owned() }
+/// What a decoder may take.
+pub(super) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    limits
 }
 
 /// The picture in a file's bytes, or what is wrong and what to do.
@@ -143,11 +148,7 @@ fn decode(
         Some(format) if kinds.formats.contains(&format) => {}
         _ => return Err((kinds.none.to_owned(), kinds.hint)),
     }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
+    reader.limits(limits());
     let picture = reader.decode().map_err(|e| match e {
         image::ImageError::Limits(_) => (
             format!(

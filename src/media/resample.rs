@@ -46,7 +46,6 @@ impl Resampling {
 
     /// The filter of a number, as `resample` in `preprocessor_config.json` gives it.
     #[doc(hidden)]
-    #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         usize::try_from(number).ok().and_then(|n| Self::ALL.get(n)).copied()
     }
@@ -147,14 +146,6 @@ fn colour(sum: i32) -> u8 {
 }
 
 /// A frame at another size.
-///
-/// ```
-/// use perceiver::internals::media::resize;
-/// use perceiver::media::{Frame, Resampling};
-/// let frame = Frame::new(2, 1, vec![0, 0, 0, 90, 60, 30]).unwrap();
-/// let small = resize(&frame, 1, 1, Resampling::Box).unwrap();
-/// assert_eq!(small.rgb(), [45, 30, 15]);
-/// ```
 ///
 /// # Errors
 /// [`Error::Input`] when a side is zero, [`Error::Limit`] when there is no memory for the result.

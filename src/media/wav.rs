@@ -1,17 +1,16 @@
-//! Sound files: WAV read to floats, and written.
+//! Sound files: WAV read to floats.
 //!
 //! Integers of 8, 16, 24 and 32 bits and 32-bit floats are read. A sample of 1 is full scale; an
 //! integer of b bits is divided by 2^(b − 1), so that 16-bit files come back unchanged. Invariant: a
 //! damaged file cannot take more memory than its own length allows.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind};
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
-use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
+use hound::{SampleFormat, WavReader};
 
 use crate::error::{Error, Result};
-use crate::output::whole_file;
 use crate::tensor::Tensor;
 
 /// The most samples of all channels that are read: 1 GiB of floats.
@@ -25,16 +24,6 @@ pub struct Sound {
     rate: u32,
     channels: usize,
     samples: Vec<f32>,
-}
-
-/// How samples are written.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SampleKind {
-    /// 16-bit integers. What is louder than full scale is cut off.
-    Integer16,
-    /// 32-bit floats.
-    Float32,
 }
 
 impl Sound {
@@ -87,7 +76,6 @@ impl Sound {
 
     /// How many instants there are.
     #[doc(hidden)]
-    #[must_use]
     pub fn length(&self) -> usize {
         self.samples.len() / self.channels
     }
@@ -116,14 +104,10 @@ impl Sound {
     }
 }
 
-fn media(path: &Path, what: String) -> Error {
-    Error::Media {
-        path: path.to_path_buf(),
-        what,
-        hint: "a whole WAV file of 8 to 32-bit integers or 32-bit floats is expected; convert it \
-               with `ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav`"
-            .to_owned(),
-    }
+fn media(path: &Path, what: impl Into<String>) -> Error {
+    let hint = "a whole WAV file of 8 to 32-bit integers or 32-bit floats is expected; convert it \
+                with `ffmpeg -i INPUT -c:a pcm_s16le OUTPUT.wav`";
+    Error::media(path, what, hint)
 }
 
 /// Reads a WAV file.
@@ -139,7 +123,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
         hound::Error::IoError(e)
             if matches!(e.kind(), ErrorKind::Other | ErrorKind::UnexpectedEof) =>
         {
-            media(path, "it ends too early".to_owned())
+            media(path, "it ends too early")
         }
         hound::Error::IoError(e) => Error::io("read", path, e),
         other => media(path, format!("this is no WAV file that is read: {other}")),
@@ -158,11 +142,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
     // Not reserved: the header may promise what the file does not have.
     let mut samples: Vec<f32> = Vec::new();
     let at = |found: usize, e| match damaged(e) {
-        Error::Media { path, what, hint } => Error::Media {
-            path,
-            what: format!("{what}, after {found} of {promised} samples"),
-            hint,
-        },
+        Error::Media { path, what, hint } => {
+            let what = format!("{what}, after {found} of {promised} samples");
+            Error::Media { path, what, hint }
+        }
         other => other,
     };
     match (spec.sample_format, spec.bits_per_sample) {
@@ -184,51 +167,4 @@ pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
     }
     Sound::new(spec.sample_rate, usize::from(spec.channels), samples)
         .map_err(|e| media(path, e.to_string()))
-}
-
-/// Writes a WAV file; there is no partial file when it fails.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be written, [`Error::Limit`] when the sound is larger than a
-/// WAV file can be.
-#[doc(hidden)]
-pub fn write(path: impl AsRef<Path>, sound: &Sound, kind: SampleKind) -> Result<()> {
-    let path = path.as_ref();
-    let (bits, sample_format) = match kind {
-        SampleKind::Integer16 => (16, SampleFormat::Int),
-        SampleKind::Float32 => (32, SampleFormat::Float),
-    };
-    let bytes = sound.samples.len() as u64 * u64::from(bits / 8);
-    let channels = u16::try_from(sound.channels).ok();
-    // A chunk's length is a 32-bit number, and the head of the file needs some room.
-    let Some(channels) = channels.filter(|_| bytes <= u64::from(u32::MAX) - 1024) else {
-        return Err(Error::Limit {
-            what: "a WAV file".to_owned(),
-            needed: format!("{bytes} bytes of {} channels", sound.channels),
-            limit: "4 GiB of 65535 channels".to_owned(),
-            hint: "cut the sound".to_owned(),
-        });
-    };
-    let spec = WavSpec { channels, sample_rate: sound.rate, bits_per_sample: bits, sample_format };
-    let failed = |e: hound::Error| {
-        let e = match e {
-            hound::Error::IoError(e) => e,
-            other => std::io::Error::other(other),
-        };
-        Error::io("write", path, e)
-    };
-    whole_file(path, |file| {
-        let mut writer = WavWriter::new(BufWriter::new(file), spec).map_err(failed)?;
-        for &sample in &sound.samples {
-            match kind {
-                // A cast saturates.
-                SampleKind::Integer16 => {
-                    writer.write_sample((f64::from(sample) * 32768.0).round() as i16)
-                }
-                SampleKind::Float32 => writer.write_sample(sample),
-            }
-            .map_err(failed)?;
-        }
-        writer.finalize().map_err(failed)
-    })
 }

@@ -1,4 +1,4 @@
-//! Uncompressed video: YUV4MPEG2 streams of 8 bits a sample, read and written frame by frame.
+//! Uncompressed video: YUV4MPEG2 streams of 8 bits a sample, read frame by frame.
 //!
 //! A stream is a header line, then a line that begins with `FRAME` and the planes of each frame.
 //! Invariants: sizes are checked before anything is allocated, and a frame takes no more memory than
@@ -7,13 +7,12 @@
 //! taken as they are.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::frame::Frame;
 use super::ycbcr::{self, Chroma, Range};
 use crate::error::{Error, Result};
-use crate::output::write_whole;
 
 /// What every stream begins with.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
@@ -50,23 +49,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// The line, without its end.
-    fn line(&self) -> String {
-        let (count, seconds) = self.rate.unwrap_or((0, 0));
-        // The last name of a layout is the most exact one.
-        let name = LAYOUTS.iter().rev().find(|(_, c)| *c == self.chroma);
-        let range = match self.range {
-            Range::Limited => "LIMITED",
-            Range::Full => "FULL",
-        };
-        format!(
-            "YUV4MPEG2 W{} H{} F{count}:{seconds} Ip A1:1 C{} XCOLORRANGE={range}",
-            self.width,
-            self.height,
-            name.map_or("444", |(n, _)| n)
-        )
-    }
-
     /// Reads a line without its end, or says what is wrong.
     fn parse(line: &[u8]) -> std::result::Result<Header, String> {
         let line = std::str::from_utf8(line).map_err(|_| "the header is no text".to_owned())?;
@@ -126,13 +108,9 @@ impl Header {
 
 /// An error about a stream that is called `name`.
 fn media(name: &Path, what: impl Into<String>) -> Error {
-    Error::Media {
-        path: name.to_path_buf(),
-        what: what.into(),
-        hint: "a whole YUV4MPEG2 (.y4m) stream with 8-bit samples is expected, as \
-               `ffmpeg -i INPUT -pix_fmt yuv420p -f yuv4mpegpipe OUTPUT.y4m` writes it"
-            .to_owned(),
-    }
+    let hint = "a whole YUV4MPEG2 (.y4m) stream with 8-bit samples is expected, as \
+                `ffmpeg -i INPUT -pix_fmt yuv420p -f yuv4mpegpipe OUTPUT.y4m` writes it";
+    Error::media(name, what, hint)
 }
 
 /// A line without its end; `None` at the end of the stream.
@@ -157,14 +135,6 @@ fn header(input: &mut impl BufRead, name: &Path) -> Result<Header> {
 }
 
 /// Reads a stream, as an iterator of frames. After an error there are no more.
-///
-/// ```
-/// use perceiver::internals::media::y4m::Reader;
-/// let stream = b"YUV4MPEG2 W2 H1 F25:1 Cmono XCOLORRANGE=FULL\nFRAME\n\x07\xff";
-/// let mut reader = Reader::new(&stream[..], "example").unwrap();
-/// assert_eq!(reader.next().unwrap().unwrap().rgb(), [7, 7, 7, 255, 255, 255]);
-/// assert!(reader.next().is_none());
-/// ```
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,
@@ -211,7 +181,6 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// What the stream says of itself.
-    #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -256,90 +225,4 @@ impl<R: BufRead> Iterator for Reader<R> {
         self.ended = !matches!(frame, Some(Ok(_)));
         frame
     }
-}
-
-/// Writes a stream frame by frame.
-pub struct Writer<W> {
-    out: W,
-    name: PathBuf,
-    header: Header,
-    frames: usize,
-}
-
-impl<W: Write> Writer<W> {
-    /// Writes the header of a stream; `name` is what errors call it.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be written, [`Error::Input`] when a side is zero or more than
-    /// [`MAX_SIDE`].
-    pub fn new(mut out: W, name: impl AsRef<Path>, header: Header) -> Result<Self> {
-        let name = name.as_ref().to_path_buf();
-        let sides = 1..=MAX_SIDE;
-        if !sides.contains(&header.width) || !sides.contains(&header.height) {
-            return Err(Error::input(
-                "frame",
-                format!("{}×{} pixels", header.width, header.height),
-                format!("sides of 1 to {MAX_SIDE} pixels"),
-            ));
-        }
-        writeln!(out, "{}", header.line()).map_err(|e| Error::io("write", &name, e))?;
-        Ok(Writer { out, name, header, frames: 0 })
-    }
-
-    /// Writes the next frame.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be written, [`Error::Input`] when it is of another size.
-    pub fn write(&mut self, frame: &Frame) -> Result<()> {
-        let Header { width, height, .. } = self.header;
-        if (frame.width(), frame.height()) != (width, height) {
-            return Err(Error::input(
-                format!("frame {}", self.frames),
-                format!("{}×{} pixels", frame.width(), frame.height()),
-                format!("{width}×{height}, as the stream has"),
-            ));
-        }
-        let planes = ycbcr::from_rgb(frame, self.header.chroma, self.header.range);
-        self.out
-            .write_all(b"FRAME\n")
-            .and_then(|()| self.out.write_all(&planes))
-            .map_err(|e| Error::io("write", &self.name, e))?;
-        self.frames += 1;
-        Ok(())
-    }
-}
-
-/// Writes a file of all `frames`, with one sample of each kind a pixel and in the full range, so
-/// that colours keep within one step. Returns how many there were. There is no partial file when a
-/// frame is an error, or writing fails.
-///
-/// # Errors
-/// [`Error::Input`] when there is no frame; as [`Writer`]; whatever `frames` gives.
-pub fn write(
-    path: impl AsRef<Path>,
-    rate: Option<(u32, u32)>,
-    frames: impl IntoIterator<Item = Result<Frame>>,
-) -> Result<usize> {
-    let path = path.as_ref();
-    let mut frames = frames.into_iter();
-    let first =
-        frames.next().ok_or_else(|| Error::input("frames", "there are none", "at least one"))??;
-    let header = Header {
-        width: first.width(),
-        height: first.height(),
-        rate,
-        chroma: Chroma::C444,
-        range: Range::Full,
-    };
-    let mut written = 0;
-    write_whole(path, |out| {
-        let mut writer = Writer::new(out, path, header)?;
-        writer.write(&first)?;
-        for frame in frames {
-            writer.write(&frame?)?;
-        }
-        written = writer.frames;
-        Ok(())
-    })?;
-    Ok(written)
 }

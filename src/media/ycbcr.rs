@@ -1,10 +1,8 @@
-//! Brightness and two colour differences (Y′CbCr of ITU-R BT.601, 8 bits), to and from RGB.
+//! Brightness and two colour differences (Y′CbCr of ITU-R BT.601, 8 bits), to RGB.
 //!
-//! Colour differences may have fewer samples than brightness. They are interpolated linearly, and
-//! averaged, about the places where the layout says that they were taken. Invariant: planes lie one
-//! after the other as YUV4MPEG2 has them: Y, Cb, Cr, rows from the top, no padding.
-
-use rayon::prelude::*;
+//! Colour differences may have fewer samples than brightness. They are interpolated linearly about the
+//! places where the layout says that they were taken. Invariant: planes lie one after the other as
+//! YUV4MPEG2 has them: Y, Cb, Cr, rows from the top, no padding.
 
 use super::frame::Frame;
 use crate::error::Result;
@@ -66,17 +64,6 @@ impl Place {
             (Place::Even, _) => (half, next, 2),
             (Place::Between, 0) => (half.saturating_sub(1), half, 3),
             (Place::Between, _) => (half, next, 1),
-        }
-    }
-
-    /// The pixels of a sample, with their weights in quarters.
-    fn pixels(self, sample: usize, pixels: usize) -> [(usize, u32); 3] {
-        let last = pixels - 1;
-        let at = 2 * sample;
-        match self {
-            Place::Each => [(sample, 4), (sample, 0), (sample, 0)],
-            Place::Even => [(at.saturating_sub(1), 1), (at, 2), ((at + 1).min(last), 1)],
-            Place::Between => [(at, 2), ((at + 1).min(last), 2), (at, 0)],
         }
     }
 }
@@ -162,46 +149,4 @@ pub(crate) fn to_rgb(
         let blue = 2.0 * (1.0 - BLUE) * blue;
         [byte(luma + red), byte(luma - (RED * red + BLUE * blue) / GREEN), byte(luma + blue)]
     })
-}
-
-/// The planes of a frame.
-pub(crate) fn from_rgb(frame: &Frame, chroma: Chroma, range: Range) -> Vec<u8> {
-    let (black, step, colour_step) = scales(range);
-    let (width, height) = (frame.width(), frame.height());
-    let luma = |[red, green, blue]: [f32; 3]| RED * red + GREEN * green + BLUE * blue;
-    let mut planes = vec![0; chroma.bytes(width, height)];
-    let (brightness, colours) = planes.split_at_mut(width * height);
-    brightness.par_iter_mut().zip(frame.rgb().par_chunks_exact(3)).for_each(|(to, rgb)| {
-        *to = byte(black + step * luma([rgb[0], rgb[1], rgb[2]].map(f32::from)));
-    });
-    let Some([across, down]) = chroma.places() else {
-        return planes;
-    };
-    let [columns, rows] = chroma.colour_size(width, height);
-    let (blues, reds) = colours.split_at_mut(columns * rows);
-    blues
-        .par_chunks_exact_mut(columns)
-        .zip(reds.par_chunks_exact_mut(columns))
-        .enumerate()
-        .for_each(|(row, (blues, reds))| {
-            for (column, (to_blue, to_red)) in blues.iter_mut().zip(reds).enumerate() {
-                let mut sums = [0u32; 3];
-                for (y, of_row) in down.pixels(row, height) {
-                    for (x, of_column) in across.pixels(column, width) {
-                        let rgb = frame.pixel(x, y).unwrap_or_default();
-                        for (sum, value) in sums.iter_mut().zip(rgb) {
-                            *sum += of_row * of_column * u32::from(value);
-                        }
-                    }
-                }
-                let rgb = sums.map(|sum| sum as f32 / 16.0);
-                let luma = luma(rgb);
-                let difference = |colour: f32, share: f32| {
-                    byte(128.0 + colour_step * (colour - luma) / (2.0 * (1.0 - share)))
-                };
-                *to_blue = difference(rgb[2], BLUE);
-                *to_red = difference(rgb[0], RED);
-            }
-        });
-    planes
 }

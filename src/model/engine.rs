@@ -147,7 +147,6 @@ impl Engine {
 
     /// An open device.
     #[doc(hidden)]
-    #[must_use]
     pub fn on(device: Device) -> Self {
         Engine { backend: Backend::Gpu(device) }
     }
@@ -198,7 +197,6 @@ impl Engine {
 
     /// The device, if it is a GPU.
     #[doc(hidden)]
-    #[must_use]
     pub fn device(&self) -> Option<&Device> {
         match &self.backend {
             Backend::Gpu(device) => Some(device),

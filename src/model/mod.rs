@@ -220,14 +220,12 @@ impl Model {
     /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
     /// plan predicts; 0 on the CPU.
     #[doc(hidden)]
-    #[must_use]
     pub fn staging_bytes(&self) -> u64 {
         lock(&self.sessions).front().map_or(0, |(_, s)| s.staging_bytes())
     }
 
     /// Plan report of the session that ran last.
     #[doc(hidden)]
-    #[must_use]
     pub fn last_report(&self) -> Option<PlanReport> {
         let sessions = lock(&self.sessions);
         let (_, session) = sessions.front()?;

@@ -80,7 +80,6 @@ const fn most_of_a_workgroup(device: &DeviceTraits) -> u64 {
 /// the device. Of an attention: one while four fifths of the device are busy, and never parts of less than
 /// 256 keys, which the merge would outweigh.
 /// More where a workgroup would otherwise run for too long.
-#[must_use]
 pub fn splits(op: &Op, device: &DeviceTraits) -> usize {
     let (groups, keys, pairs) = match op {
         Op::Attention(a) => {

@@ -1,4 +1,4 @@
-//! Graphs of blueprints.
+//! Graphs of blueprints. Widths that do not fit are [`Error::Graph`].
 
 use super::blueprint::{
     Blueprint, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource, Step,
@@ -15,9 +15,6 @@ use crate::graph::{
 };
 
 /// The graph that takes a blueprint's inputs to its outputs.
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit.
 pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let mut g = Graph::default();
     let inputs = input_rows(&mut g, blueprint, request)?;
@@ -29,9 +26,6 @@ pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
 }
 
 /// The graph that takes a blueprint's inputs to the output `last_latents` `[batch, N, D]`.
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit.
 pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let mut g = Graph::default();
     let inputs = input_rows(&mut g, blueprint, request)?;
@@ -208,13 +202,12 @@ fn finish(
     let mut row = decoded.hidden;
     if let ([first, second], true, false) = (layers, request.folded, request.intermediates)
         && (first.divisor, second.divisor) == (1, 1)
-        && let Some([a, b]) = named(first).zip(named(second)).map(<[Named; 2]>::from)
+        && let (Some(a), Some(b)) = (named(first), named(second))
     {
         // Two linear layers in a row are one.
-        let weight = Folded::Composed { first: a.clone(), second: b.clone() };
-        let bias = Some(Folded::ComposedBias { first: a, second: b });
+        let weight = Folded::Composed { first: a, second: b };
         let view = g.view(row);
-        let row = g.product(second.stage, &second.label, view, weight, bias, None)?;
+        let row = g.product(second.stage, &second.label, view, weight, true, None)?;
         return Ok((row, row));
     }
     let mut of_decoder = row;

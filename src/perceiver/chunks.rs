@@ -4,16 +4,15 @@
 //! Every chunk of an array has the same graph: where its rows lie is data. The state between two
 //! chunks is one row per latent (and head), whatever the number of rows.
 
-use super::blueprint::{
-    Blueprint, Content, DecoderBlueprint, Head, Modality, Positions, QuerySource, Step,
-};
+use super::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Modality, Positions, Step};
 use super::build;
-use super::folded::{FoldedEncoder, encoder_fold, encoder_pays};
+use super::encoder::Crossing;
+use super::folded::{encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
 use super::request::{Request, Sizes};
 use super::rows::{Rows, learned};
 use crate::error::{Error, Result};
-use crate::graph::{Fold, Graph, Stage, View, Window};
+use crate::graph::{Fold, Graph, View, Window};
 use crate::tensor::Extent;
 
 /// Input: the rows' content.
@@ -125,8 +124,8 @@ impl StreamEncoder {
         encoder_fold(&self.layer, self.blueprint.inputs.iter())
     }
 
-    fn folded(&self, latents: View) -> FoldedEncoder<'_> {
-        FoldedEncoder { layer: &self.layer, fold: self.fold(), latents }
+    fn crossing(&self, latents: View) -> Crossing<'_> {
+        Crossing { layer: &self.layer, latents, fold: self.folded.then(|| self.fold()) }
     }
 
     /// Shape of the state.
@@ -199,17 +198,10 @@ impl StreamEncoder {
         let statistics = g.input(STATISTICS, Extent::new(1, shape.rows, 2 * shape.groups));
         let carry = Some((sums, statistics));
         let window = Window { first: 0, rows };
-        let state = if self.folded {
-            let encoder = self.folded(latents);
-            let folded = encoder.queries(&mut g)?;
-            encoder.attend(&mut g, (&source, modality), window, folded, carry, false)?
-        } else {
-            let layer = &self.layer;
-            let q = layer.queries(&mut g, latents)?;
-            let view = source.assemble(&mut g, window, Stage::Preprocess)?;
-            let kv = layer.keys_values(&mut g, view)?;
-            layer.attend(&mut g, q, kv, source.mask, carry, false)?
-        };
+        let crossing = self.crossing(latents);
+        let q = crossing.queries(&mut g)?;
+        let rows = (&source, modality);
+        let (state, _) = crossing.attend(&mut g, q, rows, window, carry, false)?;
         for (name, value) in [(SUMS, state[0]), (STATISTICS, state[1])] {
             let e = g.extent(value);
             g.output(name, vec![value], vec![e.all_rows(), e.cols]);
@@ -223,11 +215,7 @@ impl StreamEncoder {
         let latents = self.latents(&mut g);
         let shape = self.state();
         let context = g.input(CONTEXT, Extent::new(1, shape.rows, self.context_columns()));
-        let crossed = if self.folded {
-            self.folded(latents).finish(&mut g, context)?
-        } else {
-            self.layer.finish(&mut g, context, latents)?
-        };
+        let crossed = self.crossing(latents).finish(&mut g, context)?;
         let last = build::towers(&mut g, &self.blueprint.steps[1..], crossed)?;
         let e = g.extent(last);
         g.output(LATENTS, vec![last], vec![1, e.rows, e.cols]);
@@ -255,19 +243,9 @@ pub(crate) fn decode(
     let value = g.input(LATENTS, Extent::new(1, latents.rows, latents.channels));
     g.kept.push(value);
     let array = chunk_of(blueprint.queries(head), rows)?;
-    let columns = decoder.columns(head);
-    let head = Head {
-        output: ROWS.to_owned(),
-        queries: QuerySource::Array(Box::new(array)),
-        layers: head.layers.clone(),
-        shape: vec![rows, columns],
-        upsample: None,
-    };
-    let one = DecoderBlueprint {
-        layer: decoder.layer.clone(),
-        heads: vec![head],
-        shape: vec![rows, columns],
-    };
+    let shape = vec![rows, decoder.columns(head)];
+    let head = Head::new(ROWS, array.into(), head.layers.clone(), shape.clone());
+    let one = DecoderBlueprint { layer: decoder.layer.clone(), heads: vec![head], shape };
     let request = Request { folded, ..Request::whole(Sizes::default(), false) };
     build::outputs(&mut g, blueprint, &one, &request, &[], (value, &[]))?;
     Ok(g)

@@ -23,9 +23,6 @@ pub struct Decoded {
 /// Adds the decoder's cross-attention for all modalities, at most `window_rows` rows at a time. `known`
 /// are queries that are at hand already, if there is just one modality. `rest` continues with the
 /// decoded rows of one window.
-///
-/// # Errors
-/// [`crate::Error::Graph`] when widths do not fit, or what the callback returns.
 #[allow(clippy::too_many_arguments, reason = "one call per model")]
 pub fn decode(
     g: &mut Graph,

@@ -62,7 +62,6 @@ impl Description {
 
     /// The model as data, for items of these sizes; a blueprint has its own, but for rows that vary.
     #[doc(hidden)]
-    #[must_use]
     pub fn blueprint(&self, sizes: &Sizes) -> Blueprint {
         match self {
             Description::Config(config) => config.blueprint(sizes),
@@ -72,7 +71,6 @@ impl Description {
 
     /// Sizes that the model is usually run with.
     #[doc(hidden)]
-    #[must_use]
     pub fn usual_sizes(&self) -> Sizes {
         match self {
             Description::Config(config) => Sizes::usual(config),
@@ -93,7 +91,6 @@ impl Description {
 
     /// Names of tensors that checkpoints have and that change no result.
     #[doc(hidden)]
-    #[must_use]
     pub fn unused_tensors(&self) -> &'static [&'static str] {
         match self {
             Description::Config(config) => config.architecture.class().unused_tensors,

@@ -4,10 +4,11 @@
 //! attended to; what is carried on is the attention's state, one accumulator per latent. Modalities
 //! follow each other the same way, so they are never put into one array.
 
+use super::folded::{FoldedEncoder, encoder_fold, encoder_pays};
 use super::layer::AttentionLayer;
 use super::rows::Rows;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Stage, ValueId, View, Window};
+use crate::graph::{AttentionSource, Fold, Graph, Stage, ValueId, View, Window};
 
 /// How cross-attention is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,7 +21,6 @@ pub struct Route {
 
 /// Divides `total` rows into windows of at most `rows` (a multiple of 64, so that windows start at
 /// aligned addresses), at least one.
-#[must_use]
 pub fn windows(total: usize, rows: usize) -> Vec<Window> {
     let rows = (rows / 64 * 64).max(64);
     if total <= rows {
@@ -29,13 +29,61 @@ pub fn windows(total: usize, rows: usize) -> Vec<Window> {
     (0..total).step_by(rows).map(|first| Window { first, rows: rows.min(total - first) }).collect()
 }
 
+/// The cross-attention from rows to the latents, by the plain or the folded route.
+pub(super) struct Crossing<'a> {
+    pub(super) layer: &'a AttentionLayer,
+    /// `[1, N, D]`, or one for each item.
+    pub(super) latents: View,
+    /// The rows as factors; `None` on the plain route.
+    pub(super) fold: Option<Fold>,
+}
+
+impl Crossing<'_> {
+    fn folded(&self) -> Option<FoldedEncoder<'_>> {
+        let Crossing { layer, latents, fold } = self;
+        fold.as_ref().map(|fold| FoldedEncoder { layer, fold, latents: *latents })
+    }
+
+    /// What the latents ask with.
+    pub(super) fn queries(&self, g: &mut Graph) -> Result<AttentionSource> {
+        match self.folded() {
+            Some(folded) => Ok(AttentionSource { view: folded.queries(g)?, column: 0 }),
+            None => self.layer.queries(g, self.latents),
+        }
+    }
+
+    /// Attention over one window of a modality: the result if `finish`, else the state; and the window's
+    /// rows, if they were put together.
+    pub(super) fn attend(
+        &self,
+        g: &mut Graph,
+        q: AttentionSource,
+        (source, modality): (&Rows, usize),
+        w: Window,
+        carry: Option<(ValueId, ValueId)>,
+        finish: bool,
+    ) -> Result<(Vec<ValueId>, Option<View>)> {
+        if let Some(folded) = self.folded() {
+            let state = folded.attend(g, (source, modality), w, q.view, carry, finish)?;
+            return Ok((state, None));
+        }
+        let rows = source.assemble(g, w, Stage::Preprocess)?;
+        let kv = self.layer.keys_values(g, rows)?;
+        Ok((self.layer.attend(g, q, kv, source.mask, carry, finish)?, Some(rows)))
+    }
+
+    /// From the attention's result to the layer's.
+    pub(super) fn finish(&self, g: &mut Graph, context: ValueId) -> Result<ValueId> {
+        match self.folded() {
+            Some(folded) => folded.finish(g, context),
+            None => self.layer.finish(g, context, self.latents),
+        }
+    }
+}
+
 /// Adds the encoder's cross-attention from `inputs`, one modality after the other, at most
 /// `window_rows` rows at a time. `latents` is the learned array `[1, N, D]`. Returns the latents and
-/// the windows of assembled rows, if
-/// there are any.
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit, or what making the rows gives.
+/// the windows of assembled rows, if there are any.
 pub fn encode(
     g: &mut Graph,
     layer: &AttentionLayer,
@@ -49,36 +97,30 @@ pub fn encode(
     // Factored keys follow each other on their grid.
     let in_order = inputs.iter().all(Rows::in_order);
     let modalities: Vec<_> = inputs.iter().map(Rows::modality).collect();
-    let pays = super::folded::encoder_pays(layer, latents.extent.rows, &modalities);
-    if route.folded && shared && in_order && pays {
-        let crossed = super::folded::encode(g, layer, latents, inputs, window_rows)?;
-        let mut assembled = Vec::new();
-        if route.keep_rows {
-            for rows in inputs {
-                for w in rows.windows(window_rows) {
-                    assembled.push(rows.assemble(g, w, Stage::Preprocess)?);
-                }
-            }
-        }
-        return Ok((crossed, assembled));
-    }
-    let q = layer.queries(g, latents)?;
-    let all: Vec<(&Rows, Window)> = inputs
+    let pays = encoder_pays(layer, latents.extent.rows, &modalities);
+    let folds = route.folded && shared && in_order && pays;
+    let fold = folds.then(|| encoder_fold(layer, modalities.into_iter()));
+    let crossing = Crossing { layer, latents, fold };
+    let q = crossing.queries(g)?;
+    let all: Vec<(&Rows, usize, Window)> = inputs
         .iter()
-        .flat_map(|rows| rows.windows(window_rows).into_iter().map(move |w| (rows, w)))
+        .enumerate()
+        .flat_map(|(i, rows)| rows.windows(window_rows).into_iter().map(move |w| (rows, i, w)))
         .collect();
-    let mut carry: Option<(ValueId, ValueId)> = None;
-    let mut assembled = Vec::with_capacity(all.len());
-    for (i, &(modality, w)) in all.iter().enumerate() {
+    let mut carry = None;
+    let mut assembled = Vec::new();
+    for (i, &(rows, modality, w)) in all.iter().enumerate() {
         let last = i + 1 == all.len();
-        let rows = modality.assemble(g, w, Stage::Preprocess)?;
-        assembled.push(rows);
-        let kv = layer.keys_values(g, rows)?;
-        let result = layer.attend(g, q, kv, modality.mask, carry, last)?;
+        let (state, view) = crossing.attend(g, q, (rows, modality), w, carry, last)?;
+        assembled.extend(view);
         if last {
-            return Ok((layer.finish(g, result[0], latents)?, assembled));
+            let crossed = crossing.finish(g, state[0])?;
+            for &(rows, _, w) in all.iter().filter(|_| folds && route.keep_rows) {
+                assembled.push(rows.assemble(g, w, Stage::Preprocess)?);
+            }
+            return Ok((crossed, assembled));
         }
-        carry = Some((result[0], result[1]));
+        carry = Some((state[0], state[1]));
     }
     Err(Error::graph(&layer.label, "has no input window"))
 }

@@ -58,41 +58,6 @@ pub(super) fn encoder_pays(
     folded < plain
 }
 
-/// Adds the encoder's cross-attention on the folded route; arguments as [`super::encoder::encode`].
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit, or what making the content gives.
-pub(super) fn encode(
-    g: &mut Graph,
-    layer: &AttentionLayer,
-    latents: View,
-    inputs: &[Rows],
-    window_rows: usize,
-) -> Result<ValueId> {
-    let encoder = FoldedEncoder {
-        layer,
-        fold: encoder_fold(layer, inputs.iter().map(Rows::modality)),
-        latents,
-    };
-    let folded = encoder.queries(g)?;
-    let all: Vec<(usize, Window)> = inputs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, r)| r.windows(window_rows).into_iter().map(move |w| (i, w)))
-        .collect();
-    let mut carry: Option<(ValueId, ValueId)> = None;
-    for (i, &(modality, w)) in all.iter().enumerate() {
-        let last = i + 1 == all.len();
-        let rows = (&inputs[modality], modality);
-        let result = encoder.attend(g, rows, w, folded, carry, last)?;
-        if last {
-            return encoder.finish(g, result[0]);
-        }
-        carry = Some((result[0], result[1]));
-    }
-    Err(Error::graph(&layer.label, "has no input window"))
-}
-
 /// The fold of an encoder over these modalities.
 pub(super) fn encoder_fold<'a>(
     layer: &AttentionLayer,
@@ -108,7 +73,7 @@ pub(super) fn encoder_fold<'a>(
 /// The three parts of a folded encoder.
 pub(super) struct FoldedEncoder<'a> {
     pub(super) layer: &'a AttentionLayer,
-    pub(super) fold: Fold,
+    pub(super) fold: &'a Fold,
     /// `[1, N, D]`.
     pub(super) latents: View,
 }
@@ -141,7 +106,7 @@ impl FoldedEncoder<'_> {
                 key: named(layer, "self.key", layer.kv_width, layer.qk),
                 heads: HeadLayout { heads: layer.heads, width: layer.qk / layer.heads },
             },
-            None,
+            false,
             None,
         )?;
         // [N, heads·columns] is [N·heads, columns].
@@ -198,19 +163,9 @@ impl FoldedEncoder<'_> {
             first_row: 0,
             extent: Extent::new(g.extent(sums).batch, self.latents.extent.rows, columns),
         };
-        let a = g.product(
-            layer.stage,
-            &self.label("output"),
-            sums,
-            Folded::Values {
-                fold: self.fold.clone(),
-                value: value.clone(),
-                output: output.clone(),
-                heads: layer.heads,
-            },
-            Some(Folded::ValuesBias { fold: self.fold.clone(), value, output }),
-            layer.residual.then_some(self.latents),
-        )?;
+        let weight = Folded::Values { fold: self.fold.clone(), value, output, heads: layer.heads };
+        let residual = layer.residual.then_some(self.latents);
+        let a = g.product(layer.stage, &self.label("output"), sums, weight, true, residual)?;
         layer.feed_forward(g, a)
     }
 }
@@ -250,9 +205,6 @@ pub(super) fn decoder_parts(
 }
 
 /// Adds the decoder's cross-attention on the folded route; arguments as [`super::decoder::decode`].
-///
-/// # Errors
-/// [`Error::Graph`] when widths do not fit, or what the callbacks return.
 #[allow(clippy::too_many_arguments, reason = "those of the plain route, and the parts")]
 pub(super) fn decode(
     g: &mut Graph,
@@ -280,10 +232,8 @@ pub(super) fn decode(
     let output = named(layer, "output.dense", layer.v, layer.q_width);
     let query = named(layer, "self.query", layer.q_width, layer.qk);
     let keys = if parts.queries {
-        let bias =
-            Folded::QueriesBias { fold: fold.clone(), query: query.clone(), key: key.clone() };
         let weight = Folded::Queries { fold: fold.clone(), query, key };
-        g.product(stage, &label("folded keys"), z, weight, Some(bias), None)?
+        g.product(stage, &label("folded keys"), z, weight, true, None)?
     } else {
         layer.project(g, z, "key")?
     };
@@ -294,9 +244,8 @@ pub(super) fn decode(
         None
     };
     let values = if parts.values {
-        let weight = Folded::Composed { first: value.clone(), second: output.clone() };
-        let bias = Folded::ComposedBias { first: value, second: output };
-        g.product(stage, &label("folded values"), z, weight, Some(bias), None)?
+        let weight = Folded::Composed { first: value, second: output };
+        g.product(stage, &label("folded values"), z, weight, true, None)?
     } else {
         layer.project(g, z, "value")?
     };

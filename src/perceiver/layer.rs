@@ -2,7 +2,7 @@
 //!
 //! Its rules are Hugging Face's `PerceiverLayer`: LayerNorm, projections, attention, output
 //! projection, optional query residual, then LayerNorm and a two-layer MLP with a residual of its
-//! own.
+//! own. Widths that do not fit are [`crate::Error::Graph`].
 
 use serde::{Deserialize, Serialize};
 
@@ -78,9 +78,6 @@ impl AttentionLayer {
     }
 
     /// Projected queries of rows `x`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     pub(super) fn queries(&self, g: &mut Graph, x: View) -> Result<AttentionSource> {
         let norm = self.name("attention.self.layernorm1");
         let xn = g.layer_norm(self.stage, &self.node("query norm"), x, &norm);
@@ -100,9 +97,6 @@ impl AttentionLayer {
     }
 
     /// Keys (`leaf` "key") or values ("value") of normalised rows, alone.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     pub(super) fn project(&self, g: &mut Graph, yn: View, leaf: &str) -> Result<ValueId> {
         let channels = if leaf == "key" { self.qk } else { self.v };
         let part = self.part(&format!("attention.self.{leaf}"), self.heads_of(channels));
@@ -111,9 +105,6 @@ impl AttentionLayer {
     }
 
     /// Projected keys and values of rows `y` (cross-attention), by one product.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     pub(super) fn keys_values(&self, g: &mut Graph, y: View) -> Result<KeysValues> {
         let yn = self.input_norm(g, y);
         let linear = Linear::new(
@@ -130,9 +121,6 @@ impl AttentionLayer {
     }
 
     /// Attention of `q` over `kv`; see [`Graph::attention`].
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when shapes do not fit.
     pub(super) fn attend(
         &self,
         g: &mut Graph,
@@ -156,18 +144,12 @@ impl AttentionLayer {
     }
 
     /// Output projection, query residual and MLP. `x` are the raw queries.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     pub(super) fn finish(&self, g: &mut Graph, context: ValueId, x: View) -> Result<ValueId> {
         let a = self.output(g, context, self.residual.then_some(x))?;
         self.feed_forward(g, a)
     }
 
     /// Output projection.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     pub(super) fn output(
         &self,
         g: &mut Graph,
@@ -181,9 +163,6 @@ impl AttentionLayer {
     }
 
     /// LayerNorm and MLP of rows, added to them.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     pub(super) fn feed_forward(&self, g: &mut Graph, a: ValueId) -> Result<ValueId> {
         let a = g.view(a);
         let norm = self.name("layernorm");
@@ -200,9 +179,6 @@ impl AttentionLayer {
     }
 
     /// The whole layer as self-attention over rows `x`: queries, keys and values by one product.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when widths do not fit.
     #[doc(hidden)]
     pub fn self_attention(&self, g: &mut Graph, x: View) -> Result<ValueId> {
         let norm = self.name("attention.self.layernorm1");

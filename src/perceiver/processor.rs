@@ -16,9 +16,6 @@ pub(super) struct Processed {
 }
 
 /// Runs `latents` through `layers`, `blocks` times with shared weights.
-///
-/// # Errors
-/// [`crate::Error::Graph`] when widths do not fit.
 pub(super) fn process(
     g: &mut Graph,
     layers: &[AttentionLayer],

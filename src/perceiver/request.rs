@@ -23,7 +23,6 @@ impl Sizes {
     /// What the published examples run a model with: the longest text, pictures of the training's
     /// size, one of 128 chunks of a clip.
     #[doc(hidden)]
-    #[must_use]
     pub fn usual(config: &PerceiverConfig) -> Self {
         (config.architecture.class().usual_sizes)(config)
     }

@@ -32,7 +32,6 @@ enum Source {
 
 impl Rows {
     /// Rows of an array that is there.
-    #[must_use]
     pub fn of_array(name: &str, count: usize, channels: usize, value: ValueId) -> Self {
         Rows {
             modality: Modality::given(name, count, channels),
@@ -152,9 +151,6 @@ impl Rows {
     }
 
     /// Whole rows of a window, each with all its columns.
-    ///
-    /// # Errors
-    /// [`crate::Error::Graph`] when shapes do not fit.
     pub(super) fn assemble(&self, g: &mut Graph, w: Window, stage: Stage) -> Result<View> {
         let content = self.content(g, w, stage)?;
         let parts = &self.modality.constant;
@@ -182,14 +178,8 @@ impl Rows {
         let (Some(_), Some(constant)) = (own, constant) else {
             return Ok(rows);
         };
-        let padded = Parts {
-            rows: w.rows,
-            content: Some(rows),
-            positions: None,
-            first_row: 0,
-            points: None,
-            tail: Some(constant),
-        };
+        let (content, tail) = (Some(rows), Some(constant));
+        let padded = Parts { rows: w.rows, content, tail, ..Parts::default() };
         let rows = g.assemble(stage, &label, padded)?;
         Ok(g.view(rows))
     }

@@ -240,7 +240,6 @@ impl<'a> Decoder<'a> {
 
     /// Bytes that sessions and learned queries take, parameters included.
     #[doc(hidden)]
-    #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         let sessions: u64 = self.sessions.values().map(|s| s.allocated_bytes()).sum();
         let tables: u64 = self.tables.values().map(|t| t.len() as u64).sum();

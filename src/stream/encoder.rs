@@ -72,7 +72,6 @@ impl<'a> Encoder<'a> {
 
     /// Modalities that rows are pushed to: name, rows in all, channels of a row.
     #[doc(hidden)]
-    #[must_use]
     pub fn modalities(&self) -> Vec<(&str, usize, usize)> {
         let arrays = self.inputs().iter();
         arrays.filter(|a| is_pushed(a)).map(|a| (a.name.as_str(), a.count, given(a))).collect()
@@ -193,7 +192,6 @@ impl<'a> Encoder<'a> {
 
     /// Bytes that sessions and state take, parameters included.
     #[doc(hidden)]
-    #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         let sessions: u64 = self.sessions.values().map(|s| s.allocated_bytes()).sum();
         sessions + self.state.bytes() as u64

@@ -27,9 +27,6 @@ impl Hash {
 
 /// The fingerprint of an encoder: the same for the same blueprint (sizes of the inputs included), route
 /// and weights, whatever the device; another for any other, but for one chance in 2⁶⁴.
-///
-/// # Errors
-/// What reading a weight gives.
 pub(super) fn fingerprint(model: &Model, parts: &StreamEncoder) -> Result<i64> {
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
     let blueprint = serde_json::to_vec(parts.blueprint()).unwrap_or_default();

@@ -39,7 +39,6 @@ impl EncoderState {
 
     /// Bytes of the state.
     #[doc(hidden)]
-    #[must_use]
     pub fn bytes(&self) -> usize {
         4 * (self.sums.len() + self.statistics.len())
     }

@@ -75,7 +75,6 @@ impl<'m> Autoencoder<'m> {
 
     /// Samples that belong to a frame.
     #[doc(hidden)]
-    #[must_use]
     pub fn samples_per_frame(&self) -> usize {
         self.config.audio_samples_per_frame
     }
@@ -140,9 +139,10 @@ impl<'m> Autoencoder<'m> {
         }
         let given = frames.iter().map(|frame| self.fit(frame)).collect::<Result<Vec<_>>>()?;
         let (pixels, patches) = (count * side * side, config.audio_patches());
+        let image = super::planes(given.iter().map(Frame::rgb));
         let every = |count: usize| Tensor::i64(vec![count], (0..count as i64).collect());
         let inputs = NamedTensors::from([
-            ("image".to_owned(), planes(&given, side)?),
+            ("image".to_owned(), Tensor::f32(vec![1, count, 3, side, side], image)?),
             ("audio".to_owned(), Tensor::f32(vec![1, samples, 1], audio.to_vec())?),
             ("points.image".to_owned(), every(pixels)?),
             ("points.audio".to_owned(), every(patches)?),
@@ -181,16 +181,4 @@ impl<'m> Autoencoder<'m> {
             audio_snr: (signal > 0.0 && noise > 0.0).then(|| 10.0 * (signal / noise).log10()),
         })
     }
-}
-
-/// Frames as `[1, frames, 3, side, side]` in [0, 1].
-fn planes(frames: &[Frame], side: usize) -> Result<Tensor> {
-    let mut values = Vec::with_capacity(frames.len() * 3 * side * side);
-    for frame in frames {
-        for colour in 0..3 {
-            let bytes = frame.rgb().iter().skip(colour).step_by(3);
-            values.extend(bytes.map(|&b| (f64::from(b) / 255.0) as f32));
-        }
-    }
-    Tensor::f32(vec![1, frames.len(), 3, side, side], values)
 }

@@ -46,9 +46,6 @@ fn scale(config: &PerceiverConfig) -> Scale {
 }
 
 /// The `top` best classes of every item of a run's `logits` `[items, classes]`, best first.
-///
-/// # Errors
-/// As [`top_classes`], or for another shape.
 pub(super) fn classes_of(
     config: &PerceiverConfig,
     outputs: &NamedTensors,
@@ -102,18 +99,5 @@ pub(super) fn top_classes(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::perceiver::Architecture;
-
-    #[test]
-    fn the_best_comes_first() {
-        let config = PerceiverConfig {
-            labels: vec!["cat".to_owned(), "dog".to_owned()],
-            ..PerceiverConfig::new(Architecture::ImageFourier)
-        };
-        let best = top_classes(&config, &[0.0, 3f32.ln()], 1).expect("classes");
-        assert_eq!(best[0].label, "dog");
-        assert!((best[0].probability.expect("a probability") - 0.75).abs() < 1e-6);
-    }
-}
+#[path = "../../tests/unit/tasks_classes.rs"]
+mod tests;

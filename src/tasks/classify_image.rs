@@ -47,12 +47,9 @@ impl<'m> ImageClassifier<'m> {
         if processor.do_resize {
             let (height, width) = (processor.size.height, processor.size.width);
             if let Err(expected) = fits(config, height, width) {
-                return Err(Error::Config {
-                    origin: "preprocessor_config.json".to_owned(),
-                    key: "size".to_owned(),
-                    what: format!("makes pictures of {width}×{height} pixels"),
-                    hint: format!("the model takes {expected}"),
-                });
+                let what = format!("makes pictures of {width}×{height} pixels");
+                let hint = format!("the model takes {expected}");
+                return Err(Error::config("preprocessor_config.json", "size", what, hint));
             }
         }
         Ok(ImageClassifier { model, config, processor, resize_positions: false })
@@ -133,14 +130,8 @@ impl<'m> ImageClassifier<'m> {
             shape.extend(batch[0].shape());
             let inputs =
                 NamedTensors::from([("pixel_values".to_owned(), Tensor::f32(shape, values)?)]);
-            let before = found.len() as u64;
-            let outputs = self.model.run_with(&inputs, options, &mut |done, total| {
-                let each = total / batch.len() as u64;
-                progress(
-                    before.saturating_mul(each).saturating_add(done),
-                    (pixels.len() as u64).saturating_mul(each),
-                );
-            })?;
+            let mut part = super::among(progress, [found.len(), batch.len(), pixels.len()]);
+            let outputs = self.model.run_with(&inputs, options, &mut part)?;
             found.extend(classes_of(self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)
@@ -150,7 +141,7 @@ impl<'m> ImageClassifier<'m> {
 /// Whether a model takes pictures of this size, or what it takes.
 fn fits(config: &PerceiverConfig, height: usize, width: usize) -> std::result::Result<(), String> {
     let side = config.image_size;
-    match config.architecture.class().item {
+    match config.architecture.item() {
         Item::Picture { learned: true, .. } if [height, width] != [side; 2] => {
             Err(format!("{side}×{side} pixels, for which its positions were learned"))
         }

@@ -65,14 +65,8 @@ impl<'m> TextClassifier<'m> {
         let mut found = Vec::with_capacity(rows.len());
         for batch in rows.chunks(BATCH) {
             let inputs = text::batch(batch, longest)?;
-            let before = found.len() as u64;
-            let outputs = self.model.run(&inputs, &mut |done, total| {
-                let each = total / batch.len() as u64;
-                progress(
-                    before.saturating_mul(each).saturating_add(done),
-                    (rows.len() as u64).saturating_mul(each),
-                );
-            })?;
+            let mut part = super::among(progress, [found.len(), batch.len(), rows.len()]);
+            let outputs = self.model.run(&inputs, &mut part)?;
             found.extend(classes_of(self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)

@@ -23,7 +23,6 @@ use super::{Run, text, text_windows};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::perceiver::Architecture;
-use crate::tensor::NamedTensors;
 
 /// Windows that run together.
 const BATCH: usize = 16;
@@ -172,8 +171,8 @@ pub fn fill_with(
     let rounds = match options.filling {
         Filling::AtOnce => most.min(1),
         Filling::MostCertainFirst => most,
-    } as u64;
-    let all = windows.len() as u64;
+    };
+    let all = windows.len();
     for round in 0..rounds {
         // What a window finds is written down when all have run, so that no result depends on how
         // many run together.
@@ -181,16 +180,11 @@ pub fn fill_with(
         for (turn, batch) in windows.chunks(BATCH).enumerate() {
             let parts: Vec<Vec<i64>> = batch.iter().map(|w| w.row(&rows[w.text])).collect();
             let inputs = text::batch(&parts, positions)?;
-            let before = round * all + (turn * BATCH) as u64;
-            let outputs = run(&inputs, &mut |done, total| {
-                // Every window costs the same.
-                let each = total / batch.len() as u64;
-                progress(
-                    before.saturating_mul(each).saturating_add(done),
-                    (rounds * all).saturating_mul(each),
-                );
-            })?;
-            let logits = logits_of(&outputs, batch.len(), positions)?;
+            let before = round * all + turn * BATCH;
+            let mut part = super::among(progress, [before, batch.len(), rounds * all]);
+            let outputs = run(&inputs, &mut part)?;
+            let shape = [batch.len(), positions, text::VOCABULARY];
+            let logits = super::output_f32(&outputs, "logits", &shape)?;
             for (window, logits) in
                 batch.iter().zip(logits.chunks_exact(positions * text::VOCABULARY))
             {
@@ -255,11 +249,6 @@ fn expand_masks(text: &str, index: usize, positions: usize) -> Result<String> {
     }
     out.push_str(rest);
     Ok(out)
-}
-
-/// The logits, after a look at their shape.
-fn logits_of(outputs: &NamedTensors, texts: usize, positions: usize) -> Result<&[f32]> {
-    super::output_f32(outputs, "logits", &[texts, positions, text::VOCABULARY])
 }
 
 /// The prediction for a token of a text that stands at `place` in a window, whose logits begin at

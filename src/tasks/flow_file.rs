@@ -18,7 +18,6 @@ const MAGIC: [u8; 4] = *b"PIEH";
 const HEADER: usize = 12;
 
 /// A field as the bytes of a `.flo` file.
-#[must_use]
 pub fn encode(field: &FlowField) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + field.vectors().len() * 8);
     bytes.extend_from_slice(&MAGIC);
@@ -60,12 +59,8 @@ impl FlowField {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let io = |e| Error::io("read", path, e);
-        let media = |what| Error::Media {
-            path: path.to_path_buf(),
-            what,
-            hint: "a .flo file (Middlebury) is expected; was it copied or downloaded completely?"
-                .to_owned(),
-        };
+        let hint = "a .flo file (Middlebury) is expected; was it copied or downloaded completely?";
+        let media = |what| Error::media(path, what, hint);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut bytes = Vec::new();

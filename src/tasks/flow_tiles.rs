@@ -45,13 +45,6 @@ impl Tiles {
     /// top. Neighbours share at least `overlap` pixels; without a number it is [`OVERLAP`], or a
     /// quarter of the tile's shorter side where that is less.
     ///
-    /// ```
-    /// use perceiver::internals::tasks::flow_tiles::Tiles;
-    /// let sintel = Tiles::new(1024, 436, [368, 496], None).unwrap();
-    /// let corners: Vec<_> = sintel.as_slice().iter().map(|t| (t.top, t.left)).collect();
-    /// assert_eq!(corners, [(0, 0), (0, 476), (0, 528), (68, 0), (68, 476), (68, 528)]);
-    /// ```
-    ///
     /// # Errors
     /// [`Error::Input`] when the frame is smaller than a tile, a size is zero, or the overlap is not
     /// less than the tile.
@@ -103,7 +96,6 @@ impl Tiles {
     }
 
     /// All tiles, at least one, in the order in which [`Blend`] wants their flow.
-    #[must_use]
     pub fn as_slice(&self) -> &[Tile] {
         &self.tiles
     }
@@ -139,7 +131,6 @@ pub struct Blend<'t> {
 
 impl<'t> Blend<'t> {
     /// Nothing joined yet.
-    #[must_use]
     pub fn new(tiles: &'t Tiles) -> Self {
         let pixels = tiles.width * tiles.height;
         Blend { tiles, sums: vec![[0.0; 2]; pixels], weights: vec![0.0; pixels] }
@@ -180,7 +171,6 @@ impl<'t> Blend<'t> {
     }
 
     /// The joined flow in pixels, row by row. Pixels of tiles that were not added have none: zero.
-    #[must_use]
     pub fn finish(self) -> Vec<[f32; 2]> {
         self.sums
             .iter()
@@ -268,18 +258,9 @@ fn scaled() -> [f32; 256] {
 
 /// An error unless both frames have one size.
 pub(super) fn same_size(first: &Frame, second: &Frame) -> Result<()> {
-    if (first.width(), first.height()) == (second.width(), second.height()) {
+    let ((a, b), (c, d)) = (first.size(), second.size());
+    if (a, b) == (c, d) {
         return Ok(());
     }
-    Err(Error::input(
-        "frames",
-        format!(
-            "{}×{} pixels and {}×{}",
-            first.width(),
-            first.height(),
-            second.width(),
-            second.height()
-        ),
-        "two frames of one size",
-    ))
+    Err(Error::input("frames", format!("{a}×{b} pixels and {c}×{d}"), "two frames of one size"))
 }

@@ -90,7 +90,7 @@ impl PerceiverImageProcessor {
     #[must_use]
     pub fn for_model(config: &PerceiverConfig) -> Self {
         let square = |side: usize| Size { height: side, width: side };
-        match config.architecture.class().item {
+        match config.architecture.item() {
             Item::Picture { learned: true, .. } => PerceiverImageProcessor {
                 size: square(config.image_size),
                 crop_size: square((config.image_size * 8).div_ceil(7)),

@@ -16,7 +16,6 @@ mod flow_picture;
 pub(crate) mod flow_tiles;
 mod image_processor;
 mod processor_file;
-pub(crate) mod runner;
 pub(crate) mod text;
 mod text_windows;
 
@@ -36,6 +35,25 @@ use crate::tensor::NamedTensors;
 /// Runs inputs as [`Model::run`] does: a model, or a stand-in for one.
 pub(crate) type Run<'a> =
     dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + 'a;
+
+/// What a run of some `items` tells of its progress, among `all` that cost the same, `before` of which are
+/// done.
+fn among<'p>(
+    progress: &'p mut dyn FnMut(u64, u64),
+    [before, items, all]: [usize; 3],
+) -> impl FnMut(u64, u64) + use<'p> {
+    move |done, total| {
+        let each = total / items as u64;
+        let before = (before as u64).saturating_mul(each);
+        progress(before.saturating_add(done), (all as u64).saturating_mul(each));
+    }
+}
+
+/// Frames of bytes, `[height, width, 3]` each, as planes in [0, 1].
+pub fn planes<'b>(frames: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
+    let colours = |frame: &'b [u8]| (0..3).flat_map(|c| frame.iter().skip(c).step_by(3));
+    frames.flat_map(colours).map(|&b| (f64::from(b) / 255.0) as f32).collect()
+}
 
 /// An error unless the model is of the architecture that a task needs.
 fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Result<()> {

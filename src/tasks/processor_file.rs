@@ -146,12 +146,7 @@ struct Keys<'f> {
 
 impl<'f> Keys<'f> {
     fn bad(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) -> Error {
-        Error::Config {
-            origin: self.origin.to_owned(),
-            key: key.to_owned(),
-            what: what.into(),
-            hint: hint.into(),
-        }
+        Error::config(self.origin, key, what, hint)
     }
 
     /// A flag. Hugging Face takes null for false.

@@ -48,12 +48,6 @@ fn special_at(bytes: &[u8]) -> Option<(i64, usize)> {
 ///
 /// The six special tokens are recognised where they are spelled exactly, as Hugging Face does;
 /// white space around them stays as it is. Bytes that are not UTF-8 are taken as they are.
-///
-/// ```
-/// use perceiver::internals::tasks::text::encode;
-/// assert_eq!(encode("a[MASK]b"), [4, 103, 3, 104, 5]);
-/// ```
-#[must_use]
 pub fn encode(text: impl AsRef<[u8]>) -> Vec<i64> {
     let mut rest = text.as_ref();
     let mut ids = Vec::with_capacity(rest.len() + 2);
@@ -67,21 +61,12 @@ pub fn encode(text: impl AsRef<[u8]>) -> Vec<i64> {
     ids
 }
 
-/// The inputs of a model for several texts: `input_ids` and `attention_mask`, both
+/// The inputs of a model for several texts, given as ids: `input_ids` and `attention_mask`, both
 /// `[texts, positions]`, padded on the right (Hugging Face's `padding="max_length"`).
 ///
 /// # Errors
 /// [`Error::Input`] when a text with its two special tokens has more than `positions` tokens, or
 /// when there is no text.
-pub fn encode_padded(texts: &[impl AsRef<[u8]>], positions: usize) -> Result<NamedTensors> {
-    let rows: Vec<Vec<i64>> = texts.iter().map(encode).collect();
-    batch(&rows, positions)
-}
-
-/// As [`encode_padded`], of texts that are ids already.
-///
-/// # Errors
-/// As [`encode_padded`].
 pub fn batch(rows: &[Vec<i64>], positions: usize) -> Result<NamedTensors> {
     check_lengths(rows, positions)?;
     let mut ids = Vec::with_capacity(rows.len().saturating_mul(positions));
@@ -126,21 +111,11 @@ pub(super) fn expect_vocabulary(config: &PerceiverConfig, task: &str) -> Result<
     if config.vocab_size == VOCABULARY {
         return Ok(());
     }
-    Err(Error::Config {
-        origin: "configuration".to_owned(),
-        key: "vocab_size".to_owned(),
-        what: format!("is {}", config.vocab_size),
-        hint: format!("{task} needs the byte tokenizer's {VOCABULARY} tokens"),
-    })
+    let hint = format!("{task} needs the byte tokenizer's {VOCABULARY} tokens");
+    Err(Error::config("configuration", "vocab_size", format!("is {}", config.vocab_size), hint))
 }
 
 /// The text of some ids. Bytes that are not valid UTF-8 become U+FFFD, as in Hugging Face.
-///
-/// ```
-/// use perceiver::internals::tasks::text::{Specials, decode};
-/// assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Keep).unwrap(), "[CLS]a[MASK]b[SEP]");
-/// assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Skip).unwrap(), "ab");
-/// ```
 ///
 /// # Errors
 /// [`Error::Input`] when an id is not one of the [`VOCABULARY`] ids.
@@ -165,13 +140,11 @@ pub fn decode(ids: &[i64], specials: Specials) -> Result<String> {
 }
 
 /// The byte that an id stands for; `None` for special tokens and for what is no id.
-#[must_use]
 pub fn byte_of(id: i64) -> Option<u8> {
     id.checked_sub(FIRST_BYTE).and_then(|byte| u8::try_from(byte).ok())
 }
 
 /// How a byte is shown alone: printable ASCII as it is, anything else as `\xNN`.
-#[must_use]
 pub fn byte_name(byte: u8) -> String {
     if byte.is_ascii_graphic() || byte == b' ' {
         char::from(byte).to_string()

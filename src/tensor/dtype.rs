@@ -27,7 +27,6 @@ pub enum DType {
 impl DType {
     /// Bytes per element.
     #[doc(hidden)]
-    #[must_use]
     pub const fn size(self) -> usize {
         match self {
             DType::F64 | DType::I64 => 8,
@@ -40,15 +39,6 @@ impl DType {
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DType::F32 => "F32",
-            DType::F16 => "F16",
-            DType::BF16 => "BF16",
-            DType::F64 => "F64",
-            DType::I64 => "I64",
-            DType::I32 => "I32",
-            DType::I16 => "I16",
-            DType::U8 => "U8",
-        })
+        fmt::Debug::fmt(self, f)
     }
 }

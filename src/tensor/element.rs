@@ -15,7 +15,6 @@ pub enum Element {
 
 impl Element {
     /// Bytes of one element.
-    #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
             Element::F32 => 4,
@@ -24,13 +23,11 @@ impl Element {
     }
 
     /// Whether it is the narrower type.
-    #[must_use]
     pub const fn is_f16(self) -> bool {
         matches!(self, Element::F16)
     }
 
     /// Words of 32 bits that so many elements take, a multiple of four.
-    #[must_use]
     pub const fn words(self, elements: usize) -> usize {
         elements * self.bytes() / 4
     }

@@ -18,37 +18,31 @@ pub struct Extent {
 
 impl Extent {
     /// An extent of `batch` × `rows` × `cols`.
-    #[must_use]
     pub const fn new(batch: usize, rows: usize, cols: usize) -> Self {
         Extent { batch, rows, cols }
     }
 
     /// Elements from one row to the next: `cols` rounded up to a multiple of four.
-    #[must_use]
     pub const fn stride(&self) -> usize {
         self.cols.next_multiple_of(4)
     }
 
     /// Rows of all items together.
-    #[must_use]
     pub const fn all_rows(&self) -> usize {
         self.batch * self.rows
     }
 
     /// Elements in memory, padding included.
-    #[must_use]
     pub const fn padded_len(&self) -> usize {
         self.batch * self.rows * self.stride()
     }
 
     /// Elements without padding.
-    #[must_use]
     pub const fn len(&self) -> usize {
         self.batch * self.rows * self.cols
     }
 
     /// True when there is no element.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -111,7 +111,6 @@ impl Tensor {
 
     /// The elements, if they are 16-bit integers.
     #[doc(hidden)]
-    #[must_use]
     pub fn as_i16(&self) -> Option<&[i16]> {
         match &self.data {
             Data::I16(data) => Some(data),
@@ -121,7 +120,6 @@ impl Tensor {
 
     /// The elements as bytes, or `None` for another type.
     #[doc(hidden)]
-    #[must_use]
     pub fn as_u8(&self) -> Option<&[u8]> {
         match &self.data {
             Data::U8(v) => Some(v),

@@ -60,9 +60,12 @@ fn linear(read: &Read<'_>, layer: &Named) -> Result<(Matrix, Vec<f64>)> {
     Ok((weight, bias))
 }
 
-/// Σ row ⊙ vector for each row.
-fn dots(matrix: &Matrix, vector: &[f64]) -> Vec<f64> {
-    (0..matrix.rows).map(|r| matrix.row(r).iter().zip(vector).map(|(a, b)| a * b).sum()).collect()
+/// Σ row ⊙ vector for each row, and a bias.
+fn through(matrix: &Matrix, vector: &[f64], bias: &[f64]) -> Vec<f64> {
+    (0..matrix.rows)
+        .zip(bias)
+        .map(|(r, b)| matrix.row(r).iter().zip(vector).map(|(a, b)| a * b).sum::<f64>() + b)
+        .collect()
 }
 
 /// Folds gain and mean of a row's LayerNorm into weights `[.., channels]`.
@@ -85,7 +88,7 @@ fn tables(rows: &Factored) -> Matrix {
     let Some(p) = &rows.positions else {
         return Matrix::zeros(0, 0);
     };
-    let data = fourier_tables(&p.axes, p.spacing, &p.max_resolution, p.bands);
+    let data = fourier_tables(p);
     Matrix {
         rows: p.axes.iter().sum(),
         cols: 1 + 2 * p.bands,
@@ -155,8 +158,7 @@ fn queries(read: &Read<'_>, fold: &Fold, query: &Named) -> Result<Matrix> {
     let (gain, bias) = norm(read, fold)?;
     let (weight, weight_bias) = linear(read, query)?;
     let scale = 1.0 / (query.output as f64).sqrt();
-    let constant: Vec<f64> =
-        dots(&weight, &bias).iter().zip(&weight_bias).map(|(a, b)| a + b).collect();
+    let constant = through(&weight, &bias, &weight_bias);
     let mut expanded = expand(read, fold, &fold_norm(weight, &gain))?;
     let (starts, columns) = fold.columns();
     for (rows, start) in fold.modalities.iter().zip(starts) {
@@ -214,37 +216,17 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             }
             Ok(result)
         }
-        Folded::ValuesBias { fold, value, output } => {
-            let (_, bias) = norm(read, fold)?;
-            let (value_weight, value_bias) = linear(read, value)?;
-            let (output_weight, output_bias) = linear(read, output)?;
-            let values: Vec<f64> =
-                dots(&value_weight, &bias).iter().zip(&value_bias).map(|(a, b)| a + b).collect();
-            let through = dots(&output_weight, &values);
-            Ok(through.iter().zip(&output_bias).map(|(a, b)| a + b).collect())
-        }
         Folded::Queries { fold, query, key } => {
             let (key_weight, _) = linear(read, key)?;
             let queries = queries(read, fold, query)?;
             Ok(product(key_weight.view().transpose(), queries.view()).data)
-        }
-        Folded::QueriesBias { fold, query, key } => {
-            let (_, key_bias) = linear(read, key)?;
-            let queries = queries(read, fold, query)?;
-            let bias = MatRef::from_row_major_slice(&key_bias, 1, key.output);
-            Ok(product(bias, queries.view()).data)
         }
         Folded::Composed { first, second } => {
             let (a, _) = linear(read, first)?;
             let (b, _) = linear(read, second)?;
             Ok(product(a.view().transpose(), b.view().transpose()).data)
         }
-        Folded::ComposedBias { first, second } => {
-            let (_, first_bias) = linear(read, first)?;
-            let (weight, bias) = linear(read, second)?;
-            let through = dots(&weight, &first_bias);
-            Ok(through.iter().zip(&bias).map(|(a, b)| a + b).collect())
-        }
+        Folded::Bias(weight) => bias_of(weight, read),
         Folded::Moments { rows } => {
             let tables = tables(rows);
             let moments = |row: &[f64]| [row.iter().sum(), row.iter().map(|x| x * x).sum()];
@@ -254,5 +236,30 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             Ok(result)
         }
         Folded::Constant { parts } => constant(read, parts),
+    }
+}
+
+/// The bias that goes with a folded weight; zeros where none does.
+fn bias_of(weight: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
+    match weight {
+        Folded::Values { fold, value, output, .. } => {
+            let (_, bias) = norm(read, fold)?;
+            let (value_weight, value_bias) = linear(read, value)?;
+            let (output_weight, output_bias) = linear(read, output)?;
+            let values = through(&value_weight, &bias, &value_bias);
+            Ok(through(&output_weight, &values, &output_bias))
+        }
+        Folded::Queries { fold, query, key } => {
+            let (_, key_bias) = linear(read, key)?;
+            let queries = queries(read, fold, query)?;
+            let bias = MatRef::from_row_major_slice(&key_bias, 1, key.output);
+            Ok(product(bias, queries.view()).data)
+        }
+        Folded::Composed { first, second } => {
+            let (_, first_bias) = linear(read, first)?;
+            let (weight, bias) = linear(read, second)?;
+            Ok(through(&weight, &first_bias, &bias))
+        }
+        other => Ok(vec![0.0; other.shape()[1]]),
     }
 }

@@ -44,7 +44,6 @@ pub struct RandomTensors {
 
 impl RandomTensors {
     /// Tensors of these names and shapes.
-    #[must_use]
     pub fn new(shapes: impl IntoIterator<Item = (String, Vec<usize>)>, seed: u64) -> Self {
         RandomTensors { shapes: shapes.into_iter().collect(), seed }
     }
@@ -82,7 +81,6 @@ pub struct ParameterStore<T> {
 
 impl<T: Real> ParameterStore<T> {
     /// A store over this source.
-    #[must_use]
     pub fn new(source: Arc<dyn TensorSource>) -> Self {
         ParameterStore { source, known: Mutex::new(HashMap::new()) }
     }
@@ -112,9 +110,6 @@ impl<T: Real> ParameterStore<T> {
 }
 
 /// Evaluates a recipe: rows padded to four elements, padding zero.
-///
-/// # Errors
-/// When a tensor cannot be read or has another size than the recipe says.
 pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
     let array = evaluated(recipe, source)?;
     let (found, wanted) = (array.len(), recipe.extent().padded_len());
@@ -162,10 +157,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             }
             Ok(array)
         }
-        Recipe::FourierTables { axes, spacing, max_resolution, bands } => {
-            let tables = fourier_tables(axes, *spacing, max_resolution, *bands);
-            Ok(pad(extent, &tables, T::from_f32))
-        }
+        Recipe::FourierTables(p) => Ok(pad(extent, &fourier_tables(p), T::from_f32)),
         Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
             let (scale, _) = batch_norm(norm, *output, &read)?;
             let stored = read(weight, output * input * side * side)?;

@@ -4,11 +4,10 @@
 //! weights have seen that rounding, so it is reproduced: linspace with one rounding per element,
 //! products rounded one by one, then accurate functions of the rounded argument.
 
-use crate::graph::Spacing;
+use crate::graph::{FourierPositions, Spacing};
 
 /// `linspace(start, end, n)` in float32 as PyTorch's CPU build computes it: `fma(step, i, start)`
 /// for the first half, `fma(-step, n-1-i, end)` for the second.
-#[must_use]
 pub fn linspace(start: f32, end: f32, n: usize) -> Vec<f32> {
     if n <= 1 {
         return vec![start; n];
@@ -36,31 +35,16 @@ fn push_features(position: f32, frequencies: &[f32], row: &mut Vec<f32>) {
 }
 
 /// Positions -1 + 2·i/n in float32, as Hugging Face places points that are picked from a grid.
-#[must_use]
 pub fn cells(n: usize) -> Vec<f32> {
     (0..n).map(|i| 2.0 * i as f32 / n as f32 - 1.0).collect()
 }
 
 /// Tables `[Σ axes, 1 + 2·bands]` for grid positions in [-1, 1] on each axis, with frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
-///
-/// ```
-/// use perceiver::internals::graph::Spacing;
-/// use perceiver::internals::weights::positions::fourier_tables;
-/// let table = fourier_tables(&[3], Spacing::Ends, &[8], 2);
-/// assert_eq!(table.len(), 3 * 5);
-/// assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
-/// ```
-#[must_use]
-pub fn fourier_tables(
-    axes: &[usize],
-    spacing: Spacing,
-    max_resolution: &[usize],
-    bands: usize,
-) -> Vec<f32> {
-    let mut tables = Vec::with_capacity(axes.iter().sum::<usize>() * (1 + 2 * bands));
-    for (&length, &resolution) in axes.iter().zip(max_resolution) {
-        let frequencies = linspace(1.0, resolution as f32 / 2.0, bands);
-        let positions = match spacing {
+pub fn fourier_tables(p: &FourierPositions) -> Vec<f32> {
+    let mut tables = Vec::with_capacity(p.axes.iter().sum::<usize>() * (1 + 2 * p.bands));
+    for (&length, &resolution) in p.axes.iter().zip(&p.max_resolution) {
+        let frequencies = linspace(1.0, resolution as f32 / 2.0, p.bands);
+        let positions = match p.spacing {
             Spacing::Ends => linspace(-1.0, 1.0, length),
             Spacing::Cells => cells(length),
         };
@@ -73,7 +57,6 @@ pub fn fourier_tables(
 
 /// Resizes a table of `[⌊√positions⌋², channels]` to `[height·width, channels]`: bicubic with a = -0.75,
 /// half-pixel centres, border clamped, no antialiasing (PyTorch's `interpolate`), in f64.
-#[must_use]
 pub fn resized_positions(table: &[f32], channels: usize, [height, width]: [usize; 2]) -> Vec<f64> {
     let side = (table.len() / channels.max(1)).isqrt();
     let (rows, columns) = (taps(side, height), taps(side, width));

@@ -1,6 +1,15 @@
 //! What several test programs share.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
+/// What the command runs files of tensors with.
+#[path = "../../tools/perceiver/src/runner.rs"]
+pub(crate) mod runner;
+
+/// How the command writes video and sound.
+#[path = "../../tools/perceiver/src/writers/mod.rs"]
+#[allow(unreachable_pub, reason = "a part of the command's own library")]
+pub(crate) mod writers;
+
 use std::path::PathBuf;
 
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};

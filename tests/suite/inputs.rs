@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perceiver::internals::tasks::runner::{self, RunnerOptions};
+use crate::common::runner::{self, RunnerOptions};
 use perceiver::internals::weights::RandomTensors;
 use perceiver::{Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Tensor};
 

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
+use crate::common::runner::{self, RunnerOptions};
 use perceiver::checkpoint::read_tensors;
 use perceiver::internals::cpu::CpuExecutor;
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::passes::limit_arrays;
 use perceiver::internals::graph::{Executor, Graph, Placement, Plan};
 use perceiver::internals::perceiver::Request;
-use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::internals::weights::{ParameterStore, RandomTensors};
 use perceiver::stream::Queries;
 use perceiver::{

@@ -6,6 +6,7 @@ mod common;
 
 mod blueprint;
 mod checkpoint;
+mod front_door;
 mod hub;
 mod inputs;
 mod layers;
@@ -14,6 +15,7 @@ mod pacing;
 mod plan;
 mod runtime;
 mod shaders;
+mod simd;
 mod soundness;
 mod stream;
 mod tasks;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use perceiver::blueprint::{FourierPositions, Spacing};
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};
 use perceiver::internals::graph::{Placement, Plan};
 use perceiver::internals::kernels::Op;
@@ -10,6 +11,7 @@ use perceiver::internals::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS};
 use perceiver::internals::model::{plan as model_plan, splits as attention_splits};
 use perceiver::internals::perceiver::{Request, Sizes};
 use perceiver::internals::weights::RandomTensors;
+use perceiver::internals::weights::positions::fourier_tables;
 use perceiver::{
     Architecture, Engine, Error, Model, NamedTensors, PerceiverConfig, Precision, RunOptions,
     Tensor,
@@ -505,4 +507,17 @@ proptest! {
         let most = report.stages.iter().map(|s| s.peak_bytes).max().unwrap_or(0);
         prop_assert!(most <= report.peak_bytes);
     }
+}
+
+#[test]
+fn tables_of_positions_reach_from_end_to_end() {
+    let (axes, max_resolution) = (vec![3], vec![8]);
+    let table = fourier_tables(&FourierPositions {
+        axes,
+        max_resolution,
+        bands: 2,
+        spacing: Spacing::Ends,
+    });
+    assert_eq!(table.len(), 3 * 5);
+    assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
 }

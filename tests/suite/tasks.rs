@@ -9,6 +9,7 @@ mod pictures;
 mod sound;
 mod text;
 mod video;
+mod y4m_writer;
 
 use std::path::PathBuf;
 

@@ -8,8 +8,11 @@ use super::stream::{Span, Stream};
 use super::value::{Heap, Storage, Value};
 use super::{LONGEST_NAME, MOST_INSTRUCTIONS, Refusal, name, shown};
 
+/// What was read, or why it is not.
+type Read<T> = Result<T, Refusal>;
+
 /// Reads one pickle; returns what it describes and the first byte after it.
-pub(super) fn run(bytes: &[u8], from: usize) -> Result<(Value, Heap, usize), Refusal> {
+pub(super) fn run(bytes: &[u8], from: usize) -> Read<(Value, Heap, usize)> {
     let mut machine = Machine {
         bytes,
         stream: Stream::new(bytes, from),
@@ -40,7 +43,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    fn step(&mut self, code: u8, at: usize) -> Result<(), Refusal> {
+    fn step(&mut self, code: u8, at: usize) -> Read<()> {
         match code {
             // Protocol and frame: nothing depends on them.
             0x80 => {
@@ -59,14 +62,14 @@ impl Machine<'_> {
             b'K' => self.whole(|s| s.u8().map(i64::from))?,
             b'M' => self.whole(|s| s.u16().map(i64::from))?,
             b'J' => self.whole(|s| s.i32().map(i64::from))?,
-            0x8a => self.whole(|s| {
-                let count = s.u8()?;
-                s.long(u64::from(count))
-            })?,
-            0x8b => self.whole(|s| {
-                let count = s.u32()?;
-                s.long(u64::from(count))
-            })?,
+            0x8a => {
+                let count = self.stream.u8()?;
+                self.whole(|s| s.long(u64::from(count)))?;
+            }
+            0x8b => {
+                let count = self.stream.u32()?;
+                self.whole(|s| s.long(u64::from(count)))?;
+            }
             b'G' => {
                 self.stream.f64_big_endian()?;
                 self.push(Value::Float);
@@ -108,14 +111,10 @@ impl Machine<'_> {
                 self.stack.truncate(start);
                 self.push(tuple);
             }
-            b']' => {
-                self.heap.lists.push(Vec::new());
-                self.push(Value::List(self.heap.lists.len() - 1));
-            }
+            b']' => self.list(Vec::new()),
             b'l' => {
                 let items = self.after_mark()?;
-                self.heap.lists.push(items);
-                self.push(Value::List(self.heap.lists.len() - 1));
+                self.list(items);
             }
             b'a' => {
                 let item = self.pop()?;
@@ -144,23 +143,14 @@ impl Machine<'_> {
                 let items = self.after_mark()?;
                 self.insert(&items)?;
             }
-            0x94 => self.remember(self.memo.len() as u32)?,
-            b'q' => {
-                let index = self.stream.u8()?;
-                self.remember(u32::from(index))?;
+            0x94 => {
+                let next = self.memo.len() as u32;
+                self.remember(|_| Ok(next))?;
             }
-            b'r' => {
-                let index = self.stream.u32()?;
-                self.remember(index)?;
-            }
-            b'h' => {
-                let index = self.stream.u8()?;
-                self.recall(u32::from(index))?;
-            }
-            b'j' => {
-                let index = self.stream.u32()?;
-                self.recall(index)?;
-            }
+            b'q' => self.remember(|s| s.u8().map(u32::from))?,
+            b'r' => self.remember(|s| s.u32())?,
+            b'h' => self.recall(|s| s.u8().map(u32::from))?,
+            b'j' => self.recall(|s| s.u32())?,
             b'Q' => {
                 let id = self.pop()?;
                 let storage = self.storage(id)?;
@@ -194,34 +184,37 @@ impl Machine<'_> {
         self.stack.push(value);
     }
 
-    fn pop(&mut self) -> Result<Value, Refusal> {
+    fn pop(&mut self) -> Read<Value> {
         match self.stack.pop() {
             None | Some(Value::Mark) => Err(empty()),
             Some(value) => Ok(value),
         }
     }
 
-    fn whole(
-        &mut self,
-        read: impl FnOnce(&mut Stream<'_>) -> Result<i64, Refusal>,
-    ) -> Result<(), Refusal> {
-        let n = read(&mut self.stream)?;
+    fn list(&mut self, items: Vec<Value>) {
+        self.heap.lists.push(items);
+        self.push(Value::List(self.heap.lists.len() - 1));
+    }
+
+    fn whole(&mut self, n: impl FnOnce(&mut Stream<'_>) -> Read<i64>) -> Read<()> {
+        let n = n(&mut self.stream)?;
         self.push(Value::Whole(n));
         Ok(())
     }
 
+    /// A value that is so many of the bytes that follow.
     fn span(
         &mut self,
-        length: impl FnOnce(&mut Stream<'_>) -> Result<u64, Refusal>,
+        length: impl FnOnce(&mut Stream<'_>) -> Read<u64>,
         value: impl FnOnce(Span) -> Value,
-    ) -> Result<(), Refusal> {
+    ) -> Read<()> {
         let length = length(&mut self.stream)?;
         let span = self.stream.take(length)?;
         self.push(value(span));
         Ok(())
     }
 
-    fn global(&mut self, module: Value, global: Value) -> Result<(), Refusal> {
+    fn global(&mut self, module: Value, global: Value) -> Read<()> {
         let (Some(module), Some(global)) = (name(self.bytes, module), name(self.bytes, global))
         else {
             return Err(Refusal::Forbidden(
@@ -242,20 +235,20 @@ impl Machine<'_> {
     }
 
     /// Position of the last mark.
-    fn mark(&self) -> Result<usize, Refusal> {
+    fn mark(&self) -> Read<usize> {
         let is_mark = |v: &Value| matches!(v, Value::Mark);
         self.stack.iter().rposition(is_mark).ok_or_else(empty)
     }
 
     /// Takes what is above the last mark, and the mark.
-    fn after_mark(&mut self) -> Result<Vec<Value>, Refusal> {
+    fn after_mark(&mut self) -> Read<Vec<Value>> {
         let start = self.mark()?;
         let items = self.stack.split_off(start + 1);
         self.stack.pop();
         Ok(items)
     }
 
-    fn tuple(&mut self, count: usize) -> Result<(), Refusal> {
+    fn tuple(&mut self, count: usize) -> Read<()> {
         let start = self.stack.len().checked_sub(count).ok_or_else(empty)?;
         if self.stack[start..].contains(&Value::Mark) {
             return Err(empty());
@@ -266,7 +259,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn append(&mut self, items: &[Value]) -> Result<(), Refusal> {
+    fn append(&mut self, items: &[Value]) -> Read<()> {
         match self.stack.last() {
             Some(&Value::List(list)) => {
                 self.heap.lists[list].extend_from_slice(items);
@@ -276,7 +269,7 @@ impl Machine<'_> {
         }
     }
 
-    fn insert(&mut self, items: &[Value]) -> Result<(), Refusal> {
+    fn insert(&mut self, items: &[Value]) -> Read<()> {
         let wrong = |what: &str| Err(Refusal::Damaged(format!("its pickle {what}")));
         match self.stack.last() {
             Some(&Value::Dict(dict)) => {
@@ -292,14 +285,16 @@ impl Machine<'_> {
         }
     }
 
-    fn remember(&mut self, index: u32) -> Result<(), Refusal> {
+    fn remember(&mut self, index: impl FnOnce(&mut Stream<'_>) -> Read<u32>) -> Read<()> {
+        let index = index(&mut self.stream)?;
         let top = *self.stack.last().ok_or_else(empty)?;
         // A map: an index costs nothing however large it is.
         self.memo.insert(index, top);
         Ok(())
     }
 
-    fn recall(&mut self, index: u32) -> Result<(), Refusal> {
+    fn recall(&mut self, index: impl FnOnce(&mut Stream<'_>) -> Read<u32>) -> Read<()> {
+        let index = index(&mut self.stream)?;
         let known = self.memo.get(&index).copied();
         let value = known.ok_or_else(|| {
             let what = format!("its pickle recalls value {index}, which it never had");
@@ -310,7 +305,7 @@ impl Machine<'_> {
     }
 
     /// What `("storage", type, key, device, elements[, view])` means.
-    fn storage(&self, id: Value) -> Result<Storage, Refusal> {
+    fn storage(&self, id: Value) -> Read<Storage> {
         let wrong = || {
             Refusal::Forbidden(
                 "its pickle refers to something outside that is no storage of a tensor".to_owned(),

@@ -80,21 +80,16 @@ impl<'a> Pickle<'a> {
         let Value::Dict(dict) = value else {
             return Err(Refusal::Damaged(format!(
                 "{what} is {}, not a mapping of names to arrays",
-                self.describe(value)
+                value.describe()
             )));
         };
-        let items = self.heap.dict(dict).iter().map(|&(key, value)| {
+        let items = self.heap.dicts[dict].iter().map(|&(key, value)| {
             let name = self.name(key).ok_or_else(|| {
-                Refusal::Damaged(format!("{what} has {} as a key, not a name", self.describe(key)))
+                Refusal::Damaged(format!("{what} has {} as a key, not a name", key.describe()))
             })?;
             Ok((name, value))
         });
         items.collect()
-    }
-
-    /// What a value is, in words.
-    pub(crate) fn describe(&self, value: Value) -> &'static str {
-        value.describe()
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Value {
 
 impl Value {
     /// What it is, in words.
-    pub(super) fn describe(self) -> &'static str {
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             Value::None => "None",
             Value::Bool(_) => "a truth value",
@@ -116,43 +116,18 @@ pub(crate) struct Tensor {
 #[derive(Debug, Default)]
 pub(crate) struct Heap {
     pub(super) tuples: Vec<Value>,
-    pub(super) lists: Vec<Vec<Value>>,
-    pub(super) dicts: Vec<Vec<(Value, Value)>>,
+    pub(crate) lists: Vec<Vec<Value>>,
+    pub(crate) dicts: Vec<Vec<(Value, Value)>>,
     pub(super) array_types: Vec<ArrayType>,
     /// `None` until its content is known.
-    pub(super) arrays: Vec<Option<Array>>,
-    pub(super) storages: Vec<Storage>,
-    pub(super) tensors: Vec<Tensor>,
+    pub(crate) arrays: Vec<Option<Array>>,
+    pub(crate) storages: Vec<Storage>,
+    pub(crate) tensors: Vec<Tensor>,
 }
 
 impl Heap {
     pub(crate) fn tuple(&self, tuple: Tuple) -> &[Value] {
         &self.tuples[tuple.start..tuple.start + tuple.len]
-    }
-
-    pub(crate) fn list(&self, list: usize) -> &[Value] {
-        &self.lists[list]
-    }
-
-    pub(crate) fn dict(&self, dict: usize) -> &[(Value, Value)] {
-        &self.dicts[dict]
-    }
-
-    pub(crate) fn array(&self, array: usize) -> Option<&Array> {
-        self.arrays[array].as_ref()
-    }
-
-    pub(crate) fn storage(&self, storage: usize) -> &Storage {
-        &self.storages[storage]
-    }
-
-    /// How many storages were referred to.
-    pub(crate) fn storages(&self) -> usize {
-        self.storages.len()
-    }
-
-    pub(crate) fn tensor(&self, tensor: usize) -> &Tensor {
-        &self.tensors[tensor]
     }
 
     /// The sizes that a tuple of whole numbers holds.

@@ -57,21 +57,3 @@ impl FromStr for SubmissionBudget {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn budgets_are_read() {
-        let read = |text: &str| text.parse::<SubmissionBudget>();
-        let ms = |n| SubmissionBudget::Bounded(Duration::from_millis(n));
-        assert_eq!(read("100ms").ok(), Some(ms(100)));
-        assert_eq!(read(" 0.5 s").ok(), Some(ms(500)));
-        assert_eq!(read("Unlimited").ok(), Some(SubmissionBudget::Unlimited));
-        for wrong in ["", "100", "-1s", "0ms", "nans", "infs", "2h", "99999s"] {
-            let error = read(wrong).expect_err(wrong).to_string();
-            assert!(error.contains("such as 100ms"), "{error}");
-        }
-    }
-}

@@ -15,6 +15,7 @@
 mod budget;
 mod class;
 #[cfg(test)]
+#[path = "../../../tests/unit/gpu_pacing.rs"]
 mod tests;
 mod work;
 

@@ -235,7 +235,7 @@ impl GpuExecutor {
             });
         }
         self.uniforms = uniforms;
-        let known = lock(self.device.factors());
+        let known = lock(&self.device.inner.factors);
         let factors: Vec<Option<f64>> =
             self.classes.variants().map(|variant| known.get(variant).copied()).collect();
         drop(known);

@@ -20,7 +20,7 @@ impl Device {
             let launch = node.op.launch(variant, self.traits())?;
             works.push(Work::new(&node.op, &launch, &mut classes, self.kind()));
         }
-        let known = lock(self.factors());
+        let known = lock(&self.inner.factors);
         let factors = classes.variants().map(|v| known.get(v).copied());
         let pacer = Pacer::new(u64::from(self.traits().busy_workgroups), factors).trust();
         let (mut at, mut parts, mut all) = (Position::at(plan.once()), Vec::new(), Vec::new());

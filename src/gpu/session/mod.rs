@@ -69,7 +69,6 @@ impl GpuExecutor {
     }
 
     /// The submissions of the last run, in order.
-    #[must_use]
     pub fn submissions(&self) -> &[Submission] {
         &self.submissions
     }

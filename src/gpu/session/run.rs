@@ -158,7 +158,7 @@ impl GpuExecutor {
             self.land(last, budget, &mut done)?;
         }
         progress(total, total);
-        let mut known = lock(self.device.factors());
+        let mut known = lock(&self.device.inner.factors);
         for (class, variant) in self.classes.variants().enumerate() {
             if let Some(factor) = self.pacer.factor(class) {
                 known.insert(*variant, factor);

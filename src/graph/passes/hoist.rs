@@ -7,7 +7,6 @@ use crate::graph::{Graph, Source};
 
 /// For each node, whether it can run once: all its operands are parameters, inputs that are kept, or
 /// results of such nodes.
-#[must_use]
 pub fn hoist(graph: &Graph) -> Vec<bool> {
     let mut constant: Vec<bool> =
         graph.values.iter().map(|v| matches!(v.source, Source::Parameter(_))).collect();

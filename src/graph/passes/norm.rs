@@ -8,7 +8,6 @@ use crate::graph::{Graph, Recipe, Source, ValueId, View};
 use crate::kernels::Op;
 
 /// Fuses each LayerNorm into the products that read its result, where nothing else does.
-#[must_use]
 pub fn fuse_norms(mut graph: Graph) -> Graph {
     let mut at = 0;
     while at < graph.nodes.len() {

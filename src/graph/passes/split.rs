@@ -11,7 +11,6 @@ use crate::tensor::Element;
 /// Splits the inner dimension of each product and the keys of each attention into as many parts as
 /// `parts` says. The merge of a product takes over its epilogue; products that normalise their rows stay
 /// whole.
-#[must_use]
 pub fn split(mut graph: Graph, parts: &dyn Fn(&Op) -> usize) -> Graph {
     for mut node in std::mem::take(&mut graph.nodes) {
         let parts = parts(&node.op);

@@ -11,7 +11,6 @@ use crate::tensor::Element;
 
 /// Chooses the type of every array. On software adapters attention sums up in its result, which is
 /// therefore f32 (`wide_attention`).
-#[must_use]
 pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
     // What has to be f32.
     let mut wide: Vec<bool> = graph

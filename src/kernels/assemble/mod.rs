@@ -7,11 +7,7 @@
 pub(super) mod cases;
 pub(super) mod cpu;
 
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, when, word,
-};
-use crate::tensor::{Element, Extent};
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `assemble`.
 ///
@@ -51,7 +47,6 @@ pub struct Assemble {
 
 impl Assemble {
     /// Output channels.
-    #[must_use]
     pub const fn cols(&self) -> usize {
         self.content + self.dimensions * (1 + 2 * self.bands) + self.tail
     }
@@ -88,15 +83,9 @@ impl Kernel for Assemble {
         }
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: (self.batch
-                * self.rows
-                * (self.content_rows.bytes() * self.content + self.y.bytes() * self.cols()))
-                as u64,
-        }
+        let row = self.content_rows.bytes() * self.content + self.y.bytes() * self.cols();
+        Cost::moving(self.batch * self.rows * row)
     }
 
     fn defect(&self) -> Option<&'static str> {
@@ -120,10 +109,6 @@ impl Kernel for Assemble {
     fn variants() -> Vec<Variant> {
         let plain = Variant::plain("assemble", "assemble/plain", "rows");
         plain.with_f16(&[&[], &["y"], &["content"], &["content", "y"]])
-    }
-
-    fn iterations(&self, _: &Variant) -> u64 {
-        0
     }
 
     fn geometry(&self, _: &Variant) -> Geometry {

@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::{Attention, LOWEST_SCORE, MASKED_SCORE, QueryFactors};
 use crate::kernels::blocks::{Block, States, part, rows_of};
 use crate::kernels::math::vectorised;
-use crate::kernels::simd::softmax_row_in;
+use crate::kernels::simd::softmax_row;
 use crate::kernels::{Kernel, Real};
 
 /// Operands in the order of [`Attention`].
@@ -361,7 +361,7 @@ impl WithSimd for Softmax<'_> {
             }
             let before = self.maxima[r];
             let mut maximum = before;
-            let sum = softmax_row_in(simd, row, &mut maximum);
+            let sum = softmax_row(simd, row, &mut maximum);
             if maximum > before {
                 let factor = crate::kernels::math::exp(before - maximum);
                 self.sums[r] = self.sums[r] * factor + sum;

@@ -3,11 +3,8 @@
 pub(super) mod cases;
 pub(super) mod cpu;
 
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    state, vectors, word,
-};
-use crate::tensor::{Element, Extent};
+use crate::kernels::state;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `attention_merge`.
 ///
@@ -35,7 +32,6 @@ pub struct AttentionMerge {
 
 impl AttentionMerge {
     /// Columns of one head.
-    #[must_use]
     pub const fn v_stride(&self) -> usize {
         self.d_v.next_multiple_of(4)
     }
@@ -65,13 +61,8 @@ impl Kernel for AttentionMerge {
         (role == Role::Result).then_some(&mut self.result)
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        let row = (self.heads * self.d_v) as u64;
-        Cost {
-            flops: 0,
-            bytes: 4 * (self.batch * self.queries) as u64 * row * (self.parts as u64 + 1),
-        }
+        Cost::moving(4 * self.batch * self.queries * self.heads * self.d_v * (self.parts + 1))
     }
 
     fn terms(&self) -> usize {

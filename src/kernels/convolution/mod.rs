@@ -7,11 +7,7 @@
 pub(super) mod cases;
 pub(super) mod cpu;
 
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, when, word,
-};
-use crate::tensor::Extent;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `convolution`.
 ///
@@ -42,14 +38,12 @@ pub struct Convolution {
 
 impl Convolution {
     /// Height and width of the result.
-    #[must_use]
     pub const fn output(&self) -> [usize; 2] {
         let padded = [self.height + 2 * self.padding, self.width + 2 * self.padding];
         windows(padded, self.side, self.stride)
     }
 
     /// Pixels of one result.
-    #[must_use]
     pub const fn output_pixels(&self) -> usize {
         let [h, w] = self.output();
         h * w

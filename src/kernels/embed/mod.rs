@@ -3,11 +3,7 @@
 pub(super) mod cases;
 pub(super) mod cpu;
 
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, word,
-};
-use crate::tensor::Extent;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `embed`.
 ///
@@ -43,9 +39,8 @@ impl Kernel for Embed {
         }
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost { flops: 0, bytes: 12 * (self.batch * self.length * self.cols) as u64 }
+        Cost::moving(12 * self.batch * self.length * self.cols)
     }
 
     fn defect(&self) -> Option<&'static str> {
@@ -62,10 +57,6 @@ impl Kernel for Embed {
     /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
         vec![Variant::plain("embed", "embed/plain", "rows")]
-    }
-
-    fn iterations(&self, _: &Variant) -> u64 {
-        0
     }
 
     fn geometry(&self, _: &Variant) -> Geometry {

@@ -4,11 +4,7 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::gemm::Activation;
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, when, word,
-};
-use crate::tensor::{Element, Extent};
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `gemm_merge`: Y = act(Σ parts + b) + R.
 ///
@@ -55,14 +51,9 @@ impl Kernel for GemmMerge {
         (role == Role::Result).then_some(&mut self.y)
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        let elements = (self.rows * self.cols) as u64;
-        let residual = u64::from(self.residual_rows > 0);
-        Cost {
-            flops: 0,
-            bytes: (4 * (self.parts as u64 + residual) + self.y.bytes() as u64) * elements,
-        }
+        let read = self.parts + usize::from(self.residual_rows > 0);
+        Cost::moving((4 * read + self.y.bytes()) * self.rows * self.cols)
     }
 
     fn terms(&self) -> usize {

@@ -6,11 +6,7 @@
 pub(super) mod cases;
 pub(super) mod cpu;
 
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, when, word,
-};
-use crate::tensor::Extent;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `join`.
 ///
@@ -30,7 +26,6 @@ pub struct Join {
 
 impl Join {
     /// Columns of the output.
-    #[must_use]
     pub const fn cols(&self) -> usize {
         self.left + self.right
     }
@@ -52,10 +47,9 @@ impl Kernel for Join {
         }
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        let arrays = 2 + u64::from(self.residual);
-        Cost { flops: 0, bytes: 4 * arrays * (self.rows * self.cols()) as u64 }
+        let arrays = 2 + usize::from(self.residual);
+        Cost::moving(4 * arrays * self.rows * self.cols())
     }
 
     fn defect(&self) -> Option<&'static str> {
@@ -73,10 +67,6 @@ impl Kernel for Join {
     /// One invocation per vector of four results.
     fn variants() -> Vec<Variant> {
         vec![Variant::plain("join", "join/plain", "vectors")]
-    }
-
-    fn iterations(&self, _: &Variant) -> u64 {
-        0
     }
 
     fn geometry(&self, _: &Variant) -> Geometry {

@@ -29,7 +29,6 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// LayerNorm of f32 rows.
-    #[must_use]
     pub const fn new(rows: usize, cols: usize) -> Self {
         LayerNorm { rows, cols, x: Element::F32, y: Element::F32 }
     }

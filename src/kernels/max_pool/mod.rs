@@ -4,11 +4,7 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::convolution::windows;
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, word,
-};
-use crate::tensor::Extent;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `max_pool`.
 ///
@@ -32,13 +28,11 @@ pub struct MaxPool {
 
 impl MaxPool {
     /// Height and width of the result.
-    #[must_use]
     pub const fn output(&self) -> [usize; 2] {
         windows([self.height, self.width], self.side, self.stride)
     }
 
     /// Pixels of one result.
-    #[must_use]
     pub const fn output_pixels(&self) -> usize {
         let [h, w] = self.output();
         h * w
@@ -57,10 +51,9 @@ impl Kernel for MaxPool {
         }
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
         let pixels = self.height * self.width + self.output_pixels();
-        Cost { flops: 0, bytes: 4 * (self.batch * pixels * self.cols) as u64 }
+        Cost::moving(4 * self.batch * pixels * self.cols)
     }
 
     fn defect(&self) -> Option<&'static str> {

@@ -7,11 +7,7 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::factored_attention::Factors;
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, when, word,
-};
-use crate::tensor::{Element, Extent};
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `row_scale`.
 ///
@@ -41,7 +37,6 @@ pub struct RowScale {
 
 impl RowScale {
     /// Channels of a row.
-    #[must_use]
     pub const fn channels(&self) -> usize {
         self.factors.content + self.factors.dimensions * self.features + self.constant
     }
@@ -72,9 +67,8 @@ impl Kernel for RowScale {
         (role == Role::Rows).then_some(&mut self.content)
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost { flops: 0, bytes: 4 * (self.batch * self.rows * (self.factors.content + 1)) as u64 }
+        Cost::moving(4 * self.batch * self.rows * (self.factors.content + 1))
     }
 
     fn terms(&self) -> usize {

@@ -3,11 +3,7 @@
 pub(super) mod cases;
 pub(super) mod cpu;
 
-use crate::kernels::{
-    Cost, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, elementwise, shader_text,
-    vectors, word,
-};
-use crate::tensor::Extent;
+use crate::kernels::vocabulary::*;
 
 /// Arguments of `transpose`.
 ///
@@ -38,9 +34,8 @@ impl Kernel for Transpose {
         }
     }
 
-    /// No matrix product.
     fn cost(&self) -> Cost {
-        Cost { flops: 0, bytes: 8 * (self.batch * self.rows * self.cols) as u64 }
+        Cost::moving(8 * self.batch * self.rows * self.cols)
     }
 
     fn describe(&self) -> Vec<String> {
@@ -50,10 +45,6 @@ impl Kernel for Transpose {
     /// One invocation per vector of four results; neighbours read neighbouring columns.
     fn variants() -> Vec<Variant> {
         vec![Variant::plain("transpose", "transpose/plain", "vectors")]
-    }
-
-    fn iterations(&self, _: &Variant) -> u64 {
-        0
     }
 
     fn geometry(&self, _: &Variant) -> Geometry {

@@ -323,11 +323,10 @@ impl PerceiverBuilder {
                 Asks::Rows(modality) => QuerySource::Array(Box::new(modality.named(true))),
                 Asks::Input(name) => {
                     let index = self.inputs.iter().position(|m| m.name == *name);
-                    QuerySource::Input(index.ok_or_else(|| Error::Config {
-                        origin: "builder".to_owned(),
-                        key: format!("output {}", output.name),
-                        what: format!("asks with the rows of `{name}`, which is no input"),
-                        hint: "add the modality as an input first".to_owned(),
+                    QuerySource::Input(index.ok_or_else(|| {
+                        let key = format!("output {}", output.name);
+                        let what = format!("asks with the rows of `{name}`, which is no input");
+                        Error::config("builder", key, what, "add the modality as an input first")
                     })?)
                 }
             });

@@ -1,43 +1,5 @@
 //! Blueprints as JSON: the `config.json` of a model that is none of the official ones.
-//!
-//! ```json
-//! {
-//!   "model_type": "perceiver-blueprint",
-//!   "version": 1,
-//!   "blueprint": {
-//!     "latents": {"tensor": "latents", "rows": 8, "channels": 16},
-//!     "channels": 9,
-//!     "inputs": [{
-//!       "name": "sound",
-//!       "count": 100,
-//!       "content": {"given": {"input": "sound", "channels": 4}},
-//!       "positions": {"fourier": {"axes": [100], "max_resolution": [100], "bands": 2, "spacing": "ends"}}
-//!     }],
-//!     "steps": [{"cross": {
-//!       "prefix": "cross", "stage": "encode", "label": "encode", "heads": 1, "qk": 9, "v": 9,
-//!       "q_width": 16, "kv_width": 9, "widening": 1, "residual": true, "activation": "gelu_erf"
-//!     }}],
-//!     "decoders": [{
-//!       "layer": {
-//!         "prefix": "decode", "stage": "decode", "label": "decode", "heads": 2, "qk": 16, "v": 16,
-//!         "q_width": 12, "kv_width": 16, "widening": 1, "residual": false, "activation": "gelu_erf"
-//!       },
-//!       "heads": [{
-//!         "output": "class",
-//!         "queries": {"array": {
-//!           "name": "class", "count": 1, "content": {"learned": {"tensor": "class.query", "channels": 12}}
-//!         }},
-//!         "layers": [{
-//!           "label": "scores", "stage": "postprocess", "weight": "class.weight", "bias": "class.bias",
-//!           "input": 12, "out": 3
-//!         }],
-//!         "shape": [3]
-//!       }],
-//!       "shape": [1, 12]
-//!     }]
-//!   }
-//! }
-//! ```
+//! `docs/blueprints.md` has an example and all keys.
 //!
 //! Keys are the fields of [`Blueprint`]; unknown keys are refused, because each would change the
 //! mathematics. The weights lie beside it, under the names that the file gives.
@@ -110,12 +72,7 @@ impl Blueprint {
     /// # Errors
     /// [`Error::Config`] with the path of the key at fault.
     pub fn from_json(text: &str, origin: &str) -> Result<Self> {
-        let bad = |key: &str, what: String, hint: &str| Error::Config {
-            origin: origin.to_owned(),
-            key: key.to_owned(),
-            what,
-            hint: hint.to_owned(),
-        };
+        let bad = |key: &str, what: String, hint: &str| Error::config(origin, key, what, hint);
         let mut reader = serde_json::Deserializer::from_str(text);
         let file: File = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
             let key: String = e.path().to_string().chars().take(200).collect();

@@ -1,6 +1,6 @@
 //! Inputs of a blueprint: named tensors, checked and in the form that its graph reads.
 
-use super::{Blueprint, Content, Modality, Positions, QuerySource};
+use super::{Blueprint, Content, Modality, Positions};
 use crate::error::{Error, Result};
 use crate::perceiver::batch::{Array, Batch, finite, planes_to_rows, whole_numbers};
 use crate::perceiver::request::Sizes;
@@ -68,9 +68,18 @@ impl InputKind {
             InputKind::Picture { channels, size: [height, width] } => {
                 (vec![channels, height, width], false)
             }
-            InputKind::Tokens { length, .. } => (vec![length], false),
+            InputKind::Tokens { length: n, .. } | InputKind::Mask { rows: n } => (vec![n], false),
             InputKind::Points { rows, .. } => (vec![rows], true),
-            InputKind::Mask { rows } => (vec![rows], false),
+        }
+    }
+
+    /// What its whole numbers are below; `None` where it has floats.
+    fn limit(self) -> Option<usize> {
+        match self {
+            InputKind::Rows { .. } | InputKind::Picture { .. } => None,
+            InputKind::Tokens { vocabulary: limit, .. }
+            | InputKind::Points { cells: limit, .. } => Some(limit),
+            InputKind::Mask { .. } => Some(2),
         }
     }
 
@@ -82,15 +91,10 @@ impl InputKind {
             words.insert(0, "batch".to_owned());
         }
         let shape = words.join(", ");
-        match self {
-            InputKind::Rows { .. } | InputKind::Picture { .. } => format!("f32 [{shape}]"),
-            InputKind::Tokens { vocabulary, .. } => {
-                format!("i64 [{shape}], each from 0 to {}", vocabulary - 1)
-            }
-            InputKind::Points { cells, .. } => {
-                format!("i64 [{shape}], each from 0 to {}", cells - 1)
-            }
-            InputKind::Mask { .. } => format!("i64 [{shape}], 0 (removed) or 1"),
+        match (self, self.limit()) {
+            (_, None) => format!("f32 [{shape}]"),
+            (InputKind::Mask { .. }, _) => format!("i64 [{shape}], 0 (removed) or 1"),
+            (_, Some(limit)) => format!("i64 [{shape}], each from 0 to {}", limit - 1),
         }
     }
 }
@@ -121,18 +125,14 @@ impl InputShape {
         }
         let elements = shape.iter().product();
         let mut random = Random::new(seed);
-        let mut below = |n: usize| (0..elements).map(|_| random.below(n) as i64).collect();
-        match self.kind {
-            InputKind::Rows { .. } | InputKind::Picture { .. } => {
-                let data = (0..elements).map(|_| random.signed()).collect();
-                Tensor::f32(shape, data)
-            }
-            InputKind::Tokens { vocabulary, .. } => Tensor::i64(shape, below(vocabulary)),
-            InputKind::Points { cells, .. } if cells == elements => {
+        match (self.kind, self.kind.limit()) {
+            (_, None) => Tensor::f32(shape, (0..elements).map(|_| random.signed()).collect()),
+            (InputKind::Points { cells, .. }, _) if cells == elements => {
                 Tensor::i64(shape, (0..elements as i64).collect())
             }
-            InputKind::Points { cells, .. } => Tensor::i64(shape, below(cells)),
-            InputKind::Mask { .. } => Tensor::i64(shape, below(2)),
+            (_, Some(limit)) => {
+                Tensor::i64(shape, (0..elements).map(|_| random.below(limit) as i64).collect())
+            }
         }
     }
 }
@@ -151,13 +151,8 @@ impl Blueprint {
     #[must_use]
     pub fn input_shapes(&self) -> Vec<InputShape> {
         let mut list = Vec::new();
-        for array in &self.inputs {
+        for array in self.arrays() {
             push(&mut list, array);
-        }
-        for head in self.decoders.iter().flat_map(|d| &d.heads) {
-            if let QuerySource::Array(array) = &head.queries {
-                push(&mut list, array);
-            }
         }
         list
     }
@@ -288,17 +283,13 @@ fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
     let (each, shared) = shape.kind.shape();
     let each: usize = each.iter().product();
     let place = |at: usize| format!("element {at}");
-    let whole = |limit| whole_numbers(name, tensor, limit, &place, &expected);
-    let data = match shape.kind {
-        InputKind::Rows { .. } => finite(name, tensor, &expected)?.to_vec(),
-        InputKind::Picture { channels, size } => {
+    let data = match (shape.kind, shape.kind.limit()) {
+        (_, Some(limit)) => whole_numbers(name, tensor, limit, &place, &expected)?,
+        (InputKind::Picture { channels, size }, None) => {
             let planes = finite(name, tensor, &expected)?;
             planes_to_rows(planes, channels, size[0] * size[1])
         }
-        InputKind::Tokens { vocabulary: limit, .. } | InputKind::Points { cells: limit, .. } => {
-            whole(limit)?
-        }
-        InputKind::Mask { .. } => whole(2)?,
+        (_, None) => finite(name, tensor, &expected)?.to_vec(),
     };
     Ok(Array { name: name.clone().into(), each: (!shared).then_some(each), data })
 }

@@ -138,7 +138,6 @@ fn one() -> u32 {
 impl OutputLinear {
     /// Tensors `NAME.weight` and `NAME.bias`.
     #[doc(hidden)]
-    #[must_use]
     pub fn plain(label: &str, stage: Stage, name: &str, input: usize, out: usize) -> Self {
         OutputLinear {
             label: label.to_owned(),
@@ -152,6 +151,24 @@ impl OutputLinear {
     }
 }
 
+impl Head {
+    /// An output of rows.
+    pub(super) fn new(
+        output: &str,
+        queries: QuerySource,
+        layers: Vec<OutputLinear>,
+        shape: Vec<usize>,
+    ) -> Self {
+        Head { output: output.to_owned(), queries, layers, shape, upsample: None }
+    }
+}
+
+impl From<Modality> for QuerySource {
+    fn from(rows: Modality) -> Self {
+        QuerySource::Array(Box::new(rows))
+    }
+}
+
 impl DecoderBlueprint {
     /// Columns of the rows of one of its heads.
     pub(crate) fn columns(&self, head: &Head) -> usize {
@@ -162,7 +179,6 @@ impl DecoderBlueprint {
 impl Blueprint {
     /// The rows that a head asks with.
     #[doc(hidden)]
-    #[must_use]
     pub fn queries<'a>(&'a self, head: &'a Head) -> &'a Modality {
         match &head.queries {
             QuerySource::Array(array) => array,
@@ -172,7 +188,6 @@ impl Blueprint {
 
     /// Input rows M and output rows O of one item.
     #[doc(hidden)]
-    #[must_use]
     pub fn elements(&self) -> [usize; 2] {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);
         [self.inputs.iter().map(|a| a.count).sum(), heads.map(|h| self.queries(h).count).sum()]

@@ -111,7 +111,6 @@ pub enum Content {
 impl Content {
     /// The input that it reads, if it reads one.
     #[doc(hidden)]
-    #[must_use]
     pub fn input(&self) -> Option<&str> {
         match self {
             Content::Given { input, .. }
@@ -124,7 +123,6 @@ impl Content {
 
     /// Columns.
     #[doc(hidden)]
-    #[must_use]
     pub fn channels(&self) -> usize {
         match self {
             Content::None => 0,
@@ -174,7 +172,6 @@ pub enum Positions {
 impl Positions {
     /// Columns.
     #[doc(hidden)]
-    #[must_use]
     pub fn channels(&self) -> usize {
         match self {
             Positions::None => 0,
@@ -369,7 +366,6 @@ impl Modality {
 
     /// Columns of a row.
     #[doc(hidden)]
-    #[must_use]
     pub fn channels(&self) -> usize {
         let constant: usize = self.constant.iter().map(|(_, n)| n).sum();
         self.content.channels() + self.positions.channels() + constant
@@ -395,7 +391,6 @@ impl Modality {
 /// Height and width of the features of [`Modality::convolution`]; 0 for pictures that are too small or
 /// too large to have any.
 #[doc(hidden)]
-#[must_use]
 pub fn feature_grid(image: [usize; 2]) -> [usize; 2] {
     if image.iter().any(|side| !PICTURE_SIDES.contains(side)) {
         return [0, 0];

@@ -21,7 +21,6 @@ pub struct RowSizes(pub [[u32; 3]; MOST_VARYING]);
 impl RowSizes {
     /// Whether every array is as the blueprint says.
     #[doc(hidden)]
-    #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == RowSizes::default()
     }
@@ -29,7 +28,7 @@ impl RowSizes {
 
 impl Blueprint {
     /// All arrays, inputs first.
-    fn arrays(&self) -> impl Iterator<Item = &Modality> {
+    pub(super) fn arrays(&self) -> impl Iterator<Item = &Modality> {
         let heads = self.decoders.iter().flat_map(|d| &d.heads);
         let own = heads.filter_map(|h| match &h.queries {
             QuerySource::Array(array) => Some(&**array),
@@ -55,7 +54,6 @@ impl Blueprint {
     /// The same model for arrays of these sizes. It may not hold together:
     /// [`Blueprint::validate`] says so.
     #[doc(hidden)]
-    #[must_use]
     pub fn fitted(&self, sizes: &RowSizes) -> Blueprint {
         let mut fitted = self.clone();
         if sizes.is_usual() {
@@ -242,17 +240,5 @@ impl Upsampling {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_find_their_places() {
-        let upsampling = Upsampling { grid: [1, 2], block: [2, 2], image: [3, 5] };
-        // One channel: two blocks of 2×2.
-        let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
-        let picture = upsampling.apply(&rows, 1);
-        let wanted =
-            [[1.0, 2.0, 5.0, 6.0, 6.0], [3.0, 4.0, 7.0, 8.0, 8.0], [3.0, 4.0, 7.0, 8.0, 8.0]];
-        assert_eq!(picture, wanted.concat());
-    }
-}
+#[path = "../../../tests/unit/perceiver_blueprint_sizes.rs"]
+mod tests;

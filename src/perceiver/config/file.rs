@@ -158,12 +158,7 @@ struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     fn bad(&self, key: &str, what: String, hint: &str) -> Error {
-        Error::Config {
-            origin: self.origin.to_owned(),
-            key: key.to_owned(),
-            what,
-            hint: hint.to_owned(),
-        }
+        Error::config(self.origin, key, what, hint)
     }
 
     /// Refuses keys that no Perceiver of Hugging Face has and that, by their names, change the result. Null,

@@ -152,16 +152,14 @@ impl PerceiverConfig {
     /// # Errors
     /// [`Error::Config`] for the first key that does not.
     pub fn validate(&self, origin: &str) -> Result<()> {
-        self.check().map_err(|(key, what, hint)| Error::Config {
-            origin: origin.to_owned(),
-            key: key.to_owned(),
-            what,
-            hint,
-        })
+        self.check().map_err(|(key, what, hint)| Error::config(origin, key, what, hint))
     }
 
     fn check(&self) -> Result<(), Misfit> {
-        let bad = |key, what: String, hint: &str| Err((key, what, hint.to_owned()));
+        let need = |holds: bool, key, what: String, hint: &str| match holds {
+            true => Ok(()),
+            false => Err((key, what, hint.to_owned())),
+        };
         let mut copy = self.clone();
         let plain = copy.sizes_mut().map(|(key, size)| (key, *size));
         let others = [
@@ -172,56 +170,34 @@ impl PerceiverConfig {
             ("id2label", self.labels.len()),
         ];
         let shape = self.output_shape.map(|n| ("output_shape", n));
+        let hint = format!("1 to {LARGEST} is possible");
         for (key, size) in plain.into_iter().chain(others).chain(shape) {
-            if size == 0 || size > LARGEST {
-                let hint = format!("1 to {LARGEST} is possible");
-                return bad(key, format!("is {size}"), &hint);
-            }
+            need((1..=LARGEST).contains(&size), key, format!("is {size}"), &hint)?;
         }
         let (blocks, layers) = (self.num_blocks, self.num_self_attends_per_block);
         let layers = blocks.saturating_mul(layers);
-        if layers > 16_384 {
-            return bad(
-                "num_blocks",
-                format!("times num_self_attends_per_block is {layers} layers"),
-                "at most 16384 are possible",
-            );
-        }
+        let what = format!("times num_self_attends_per_block is {layers} layers");
+        need(layers <= 16_384, "num_blocks", what, "at most 16384 are possible")?;
         let (d, heads, cross) =
             (self.d_latents, self.num_self_attention_heads, self.num_cross_attention_heads);
         for (key, heads) in
             [("num_self_attention_heads", heads), ("num_cross_attention_heads", cross)]
         {
-            if !d.is_multiple_of(heads) {
-                let what = format!("is {heads} for {d} latent channels");
-                return bad(key, what, "it must divide d_latents");
-            }
+            let what = format!("is {heads} for {d} latent channels");
+            need(d.is_multiple_of(heads), key, what, "it must divide d_latents")?;
         }
         let (qk, v) = self.self_attention_widths();
-        if !qk.is_multiple_of(heads) {
-            return bad(
-                "qk_channels",
-                format!("is {qk} for {heads} self-attention heads"),
-                "it must be a multiple of the heads",
-            );
-        }
-        if v != d {
-            return bad(
-                "v_channels",
-                format!("makes self-attention {v} wide"),
-                "it must equal d_latents, which is added to it",
-            );
-        }
+        let what = format!("is {qk} for {heads} self-attention heads");
+        let hint = "it must be a multiple of the heads";
+        need(qk.is_multiple_of(heads), "qk_channels", what, hint)?;
+        let what = format!("makes self-attention {v} wide");
+        need(v == d, "v_channels", what, "it must equal d_latents, which is added to it")?;
         let channels = self.input_channels();
         let (qk, v) = self.cross_attention_widths(channels);
         for (key, width) in [("qk_channels", qk), ("v_channels", v)] {
-            if !width.is_multiple_of(cross) {
-                return bad(
-                    key,
-                    format!("is {width} in the encoder, with {cross} heads"),
-                    "it must be a multiple of num_cross_attention_heads",
-                );
-            }
+            let what = format!("is {width} in the encoder, with {cross} heads");
+            let hint = "it must be a multiple of num_cross_attention_heads";
+            need(width.is_multiple_of(cross), key, what, hint)?;
         }
         let factor = self.self_attention_widening_factor.max(self.cross_attention_widening_factor);
         let mut arrays = vec![
@@ -230,14 +206,10 @@ impl PerceiverConfig {
             ("qk_channels", (qk + v) * d.max(channels)),
         ];
         arrays.extend((self.architecture.class().check)(self)?);
+        let hint = format!("at most {MOST_ELEMENTS} are possible");
         for (key, elements) in arrays {
-            if elements > MOST_ELEMENTS {
-                return bad(
-                    key,
-                    format!("makes an array of {elements} elements"),
-                    &format!("at most {MOST_ELEMENTS} are possible"),
-                );
-            }
+            let what = format!("makes an array of {elements} elements");
+            need(elements <= MOST_ELEMENTS, key, what, &hint)?;
         }
         Ok(())
     }
@@ -254,7 +226,6 @@ impl PerceiverConfig {
 
     /// Audio patches of a multimodal model's clip.
     #[doc(hidden)]
-    #[must_use]
     pub fn audio_patches(&self) -> usize {
         self.num_frames * self.audio_samples_per_frame / self.samples_per_patch.max(1)
     }

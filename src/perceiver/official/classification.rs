@@ -4,7 +4,7 @@ use super::stack;
 use crate::graph::Stage;
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::blueprint::{
-    Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
+    Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear,
 };
 
 pub(super) fn query_channels(config: &PerceiverConfig) -> usize {
@@ -24,15 +24,10 @@ pub(super) fn blueprint(config: &PerceiverConfig, rows: Modality) -> Blueprint {
     let query = Modality::bare("class", 1)
         .with_content(Content::Learned { tensor: name.to_owned(), channels });
     let last = "perceiver.decoder.decoder.final_layer";
+    let layers = vec![OutputLinear::plain("classes", Stage::Decode, last, channels, classes)];
     let decoder = DecoderBlueprint {
         layer: stack::decoder_layer(config, true),
-        heads: vec![Head {
-            output: "logits".to_owned(),
-            queries: QuerySource::Array(Box::new(query)),
-            layers: vec![OutputLinear::plain("classes", Stage::Decode, last, channels, classes)],
-            shape: vec![classes],
-            upsample: None,
-        }],
+        heads: vec![Head::new("logits", query.into(), layers, vec![classes])],
         shape: vec![classes],
     };
     stack::blueprint(config, vec![rows], decoder)

@@ -4,7 +4,7 @@ use super::{Arrays, Class, Item, Misfit, stack, text};
 use crate::graph::Stage;
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::blueprint::{
-    Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
+    Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear,
 };
 use crate::perceiver::layer::AttentionLayer;
 use crate::perceiver::request::Sizes;
@@ -60,15 +60,10 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         bias: "embedding_decoder.bias".to_owned(),
         ..OutputLinear::plain("logits", Stage::Postprocess, "", channels, config.vocab_size)
     };
+    let shape = vec![outputs, config.vocab_size];
     let decoder = DecoderBlueprint {
         layer,
-        heads: vec![Head {
-            output: "logits".to_owned(),
-            queries: QuerySource::Array(Box::new(queries)),
-            layers: vec![logits],
-            shape: vec![outputs, config.vocab_size],
-            upsample: None,
-        }],
+        heads: vec![Head::new("logits", queries.into(), vec![logits], shape)],
         shape: vec![outputs, channels],
     };
     stack::blueprint(config, vec![text::modality(config, sizes.length)], decoder)

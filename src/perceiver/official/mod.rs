@@ -23,8 +23,10 @@ pub(crate) use pictures::LONGEST_SIDE;
 
 /// What one item of a class is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Item {
+pub enum Item {
+    /// A text.
     Text,
+    /// A picture.
     Picture {
         /// Whether positions are learned for squares of side `image_size`.
         learned: bool,
@@ -145,6 +147,18 @@ impl Architecture {
     #[must_use]
     pub const fn is_image(self) -> bool {
         matches!(self.class().item, Item::Picture { .. })
+    }
+
+    /// What one item is.
+    #[doc(hidden)]
+    pub const fn item(self) -> Item {
+        self.class().item
+    }
+
+    /// Names of inputs that a file of inputs may hold; `N` stands for a number.
+    #[doc(hidden)]
+    pub const fn file_inputs(self) -> &'static [&'static str] {
+        self.class().file_inputs
     }
 
     pub(super) fn names() -> String {

@@ -9,9 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Spacing, Stage};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named, whole_numbers, wrong_shape};
-use crate::perceiver::blueprint::{
-    Blueprint, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
-};
+use crate::perceiver::blueprint::{Blueprint, DecoderBlueprint, Head, Modality, OutputLinear};
 use crate::perceiver::request::Sizes;
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -123,16 +121,11 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
         let name = &queries.name;
         let classifier = format!("perceiver.output_postprocessor.modalities.{name}.classifier");
         let last = "perceiver.decoder.decoder.final_layer";
-        Head {
-            output: format!("logits.{name}"),
-            layers: vec![
-                OutputLinear::plain("decoded", Stage::Decode, last, query_channels, hidden),
-                OutputLinear::plain(name, Stage::Postprocess, &classifier, hidden, columns),
-            ],
-            queries: QuerySource::Array(Box::new(queries)),
-            shape,
-            upsample: None,
-        }
+        let layers = vec![
+            OutputLinear::plain("decoded", Stage::Decode, last, query_channels, hidden),
+            OutputLinear::plain(name, Stage::Postprocess, &classifier, hidden, columns),
+        ];
+        Head::new(&format!("logits.{name}"), queries.into(), layers, shape)
     });
     let decoder = DecoderBlueprint {
         layer: stack::decoder_layer(config, false),

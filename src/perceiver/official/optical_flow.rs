@@ -66,13 +66,7 @@ fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     };
     let decoder = DecoderBlueprint {
         layer: stack::decoder_layer(config, false),
-        heads: vec![Head {
-            output: "logits".to_owned(),
-            queries: QuerySource::Input(0),
-            layers: vec![flow],
-            shape: shape.clone(),
-            upsample: None,
-        }],
+        heads: vec![Head::new("logits", QuerySource::Input(0), vec![flow], shape.clone())],
         shape,
     };
     stack::blueprint(config, vec![rows], decoder)
@@ -84,7 +78,6 @@ fn frame_size(config: &PerceiverConfig, sizes: &Sizes) -> [usize; 2] {
 }
 
 /// Sizes of frames of this height and width.
-#[must_use]
 pub fn sizes_of(config: &PerceiverConfig, size: [usize; 2]) -> Sizes {
     Sizes { image: size, resize_positions: size != config.train_size, ..Sizes::default() }
 }
@@ -123,7 +116,6 @@ fn inputs(
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.
 ///
 /// `patches.len()` must be a multiple of 54 times `pixels`.
-#[must_use]
 pub fn patch_rows(patches: &[f32], pixels: usize) -> Vec<f32> {
     planes_to_rows(patches, PATCH_CHANNELS, pixels)
 }

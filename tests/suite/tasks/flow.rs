@@ -56,16 +56,6 @@ fn frames_are_checked_and_cropped() {
 }
 
 #[test]
-fn frames_stand_beside_each_other() {
-    let one = Frame::new(1, 2, vec![1; 6]).unwrap();
-    let two = Frame::new(2, 1, vec![2; 6]).unwrap();
-    let both = Frame::side_by_side(&[&one, &two]).unwrap();
-    assert_eq!((both.width(), both.height()), (3, 2));
-    assert_eq!(both.rgb(), [1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
-    assert!(message(Frame::side_by_side(&[])).contains("0 bytes for 0×0 pixels"));
-}
-
-#[test]
 fn patches_are_the_recorded_ones() {
     for case in ["flow-v0-s0", "flow-v2-s0"] {
         let inputs = recorded(case, "inputs.safetensors");
@@ -312,4 +302,11 @@ fn end_point_errors_are_mean_distances() {
         message(FlowField::new(2, 2, Vec::new())),
         "input `flow`: 0 vectors for 2×2 pixels; expected at least one pixel, and one vector for each"
     );
+}
+
+#[test]
+fn tiles_of_sintel_lie_where_the_published_ones_do() {
+    let sintel = Tiles::new(1024, 436, [368, 496], None).unwrap();
+    let corners: Vec<_> = sintel.as_slice().iter().map(|t| (t.top, t.left)).collect();
+    assert_eq!(corners, [(0, 0), (0, 476), (0, 528), (68, 0), (68, 476), (68, 528)]);
 }

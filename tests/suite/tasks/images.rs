@@ -202,3 +202,9 @@ fn configurations_that_make_no_sense_are_refused() {
         assert!(found.ends_with("give the preprocessor_config.json of a Perceiver checkpoint"));
     }
 }
+
+#[test]
+fn a_box_is_the_mean_of_what_it_covers() {
+    let frame = Frame::new(2, 1, vec![0, 0, 0, 90, 60, 30]).unwrap();
+    assert_eq!(resize(&frame, 1, 1, Resampling::Box).unwrap().rgb(), [45, 30, 15]);
+}

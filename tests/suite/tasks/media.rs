@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::common::writers;
 use perceiver::internals::media::gif;
 use perceiver::internals::media::natural;
-use perceiver::internals::media::y4m;
 use perceiver::internals::media::{Chroma, Range};
 use perceiver::media::{Frame, Frames, picture, wav};
 use perceiver::{Error, Result};
@@ -13,7 +13,8 @@ use proptest::prelude::*;
 
 use super::message;
 use super::sound::wav_bytes;
-use super::video::{header, stream, waves};
+use super::video::{header, waves};
+use super::y4m_writer::stream;
 
 /// Frames of few colours, which a GIF keeps.
 fn squares(width: usize, height: usize, at: usize) -> Frame {
@@ -27,7 +28,7 @@ fn gif_files_round_trip() {
     let path = folder.path().join("moving.gif");
     let times = [40, 100, 250].map(Duration::from_millis);
     let frames = || (0..3).map(|i| Ok((squares(20, 14, i), times[i])));
-    assert_eq!(gif::write(&path, frames()).unwrap(), 3);
+    assert_eq!(writers::gif::write(&path, frames()).unwrap(), 3);
     let found: Vec<_> = gif::Reader::open(&path).unwrap().map(Result::unwrap).collect();
     let wanted: Vec<_> = frames().map(Result::unwrap).collect();
     assert_eq!(found, wanted);
@@ -36,22 +37,26 @@ fn gif_files_round_trip() {
     let time = times[0];
     let other = [Ok((squares(4, 4, 0), time)), Ok((squares(4, 5, 0), time))];
     assert_eq!(
-        message(gif::write(&path, other)),
+        message(writers::gif::write(&path, other)),
         "input `frame 1`: 4×5 pixels; expected frames of one size, the first one's 4×4, and sides \
          of at most 65535"
     );
     let wide = Frame::new(65536, 1, vec![0; 65536 * 3]).unwrap();
-    assert!(message(gif::write(&path, [Ok((wide, time))])).contains("sides of at most 65535"));
+    assert!(
+        message(writers::gif::write(&path, [Ok((wide, time))])).contains("sides of at most 65535")
+    );
     assert_eq!(
-        message(gif::write(&path, [])),
+        message(writers::gif::write(&path, [])),
         "input `frames`: there are none; expected at least one"
     );
     let failing = [Ok((squares(4, 4, 0), time)), Err(Error::input("a", "b", "c"))];
-    assert_eq!(message(gif::write(&path, failing)), "input `a`: b; expected c");
+    assert_eq!(message(writers::gif::write(&path, failing)), "input `a`: b; expected c");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let nowhere = folder.path().join("none").join("moving.gif");
-    assert!(message(gif::write(&nowhere, frames())).starts_with("cannot create a file in "));
+    assert!(
+        message(writers::gif::write(&nowhere, frames())).starts_with("cannot create a file in ")
+    );
 }
 
 /// A GIF by hand: blocks of a 2×1 canvas of black and white, the second frame one pixel on the
@@ -146,7 +151,7 @@ fn sequences_are_opened_by_their_content() {
     assert_eq!(found[0].time, None);
 
     let path: PathBuf = folder.path().join("notes.txt");
-    y4m::write(&path, Some((20, 1)), (0..3).map(|i| Ok(waves(8, 6, i)))).unwrap();
+    writers::y4m::write(&path, Some((20, 1)), (0..3).map(|i| Ok(waves(8, 6, i)))).unwrap();
     let (length, found) = open(&path).unwrap();
     assert_eq!((length, found.len()), (Some(3), 3));
     assert_eq!(found[1].name, "frame 1");
@@ -154,7 +159,7 @@ fn sequences_are_opened_by_their_content() {
     assert_eq!(Frames::open(&path).unwrap().rate(), Some((20, 1)));
 
     let time = Duration::from_millis(30);
-    gif::write(&path, (0..2).map(|i| Ok((squares(8, 6, i), time)))).unwrap();
+    writers::gif::write(&path, (0..2).map(|i| Ok((squares(8, 6, i), time)))).unwrap();
     let (length, found) = open(&path).unwrap();
     assert_eq!((length, found.len()), (None, 2));
     assert_eq!((found[1].frame.clone(), found[1].time), (squares(8, 6, 1), Some(time)));
@@ -197,6 +202,13 @@ fn sequences_that_make_no_sense_are_refused() {
             other.display()
         )
     );
+}
+
+#[test]
+fn numbers_in_names_count_as_numbers() {
+    let mut names = ["frame10.png", "frame2.png", "frame02.png", "a.png"];
+    names.sort_by(|a, b| natural(a, b));
+    assert_eq!(names, ["a.png", "frame02.png", "frame2.png", "frame10.png"]);
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Sound files.
 
-use perceiver::media::wav::{self, SampleKind, Sound};
+use crate::common::writers::{self, wav::SampleKind};
+use perceiver::media::wav::{self, Sound};
 
 use super::message;
 
@@ -15,7 +16,7 @@ fn wav_files_round_trip() {
     let path = folder.path().join("sound.wav");
     for channels in [1, 2, 3] {
         for kind in [SampleKind::Integer16, SampleKind::Float32] {
-            wav::write(&path, &sound(channels), kind).unwrap();
+            writers::wav::write(&path, &sound(channels), kind).unwrap();
             let found = wav::read(&path).unwrap();
             assert_eq!(found, sound(channels));
             assert_eq!((found.rate(), found.length()), (16000, 50));
@@ -24,9 +25,9 @@ fn wav_files_round_trip() {
     }
     // Louder than full scale: kept as floats, cut off as integers.
     let loud = Sound::new(8000, 1, vec![1.5, -2.0, 1.0, 0.5]).unwrap();
-    wav::write(&path, &loud, SampleKind::Float32).unwrap();
+    writers::wav::write(&path, &loud, SampleKind::Float32).unwrap();
     assert_eq!(wav::read(&path).unwrap(), loud);
-    wav::write(&path, &loud, SampleKind::Integer16).unwrap();
+    writers::wav::write(&path, &loud, SampleKind::Integer16).unwrap();
     let most = 32767.0 / 32768.0;
     assert_eq!(wav::read(&path).unwrap().samples(), [most, -1.0, most, 0.5]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -95,7 +96,7 @@ fn sounds_that_make_no_sense_are_refused() {
     assert!(refused(&wav_bytes(2, 16, 1, &[0; 8])).starts_with("this is no WAV file that is read"));
     let missing = folder.path().join("none").join("sound.wav");
     assert!(message(wav::read(&missing)).starts_with("cannot read "));
-    let told = message(wav::write(&missing, &sound(1), SampleKind::Float32));
+    let told = message(writers::wav::write(&missing, &sound(1), SampleKind::Float32));
     assert!(told.starts_with("cannot create a file in "), "{told}");
     // A head that promises 2 GiB of samples.
     let mut vast = wav_bytes(1, 8, 1, &[0; 8]);
@@ -117,6 +118,7 @@ fn sounds_that_make_no_sense_are_refused() {
     }
     let wide = Sound::new(8000, 70000, vec![0.0; 70000]).unwrap();
     assert!(
-        message(wav::write(&path, &wide, SampleKind::Integer16)).starts_with("a WAV file needs")
+        message(writers::wav::write(&path, &wide, SampleKind::Integer16))
+            .starts_with("a WAV file needs")
     );
 }

@@ -2,13 +2,18 @@
 
 use perceiver::internals::tasks::fill_with;
 use perceiver::internals::tasks::text::{
-    CLS, FIRST_BYTE, MASK, PAD, SEP, Specials, VOCABULARY, byte_name, decode, encode, encode_padded,
+    CLS, FIRST_BYTE, MASK, PAD, SEP, Specials, VOCABULARY, batch, byte_name, decode, encode,
 };
 use perceiver::tasks::{FillOptions, Filled, Filling};
 use perceiver::{NamedTensors, Result, Tensor};
 use proptest::prelude::*;
 
 use super::{message, recorded};
+
+fn encode_padded(texts: &[impl AsRef<[u8]>], positions: usize) -> Result<NamedTensors> {
+    let rows: Vec<Vec<i64>> = texts.iter().map(encode).collect();
+    batch(&rows, positions)
+}
 
 /// Texts and their ids from `transformers.PerceiverTokenizer` 5.x.
 const ENCODED: [(&str, &[i64]); 16] = [
@@ -358,4 +363,11 @@ fn constant(shape: Vec<usize>, value: f32) -> NamedTensors {
     let length = shape.iter().product();
     let logits = Tensor::f32(shape, vec![value; length]).unwrap();
     NamedTensors::from([("logits".to_owned(), logits)])
+}
+
+#[test]
+fn special_tokens_are_spelled_or_left_out() {
+    assert_eq!(encode("a[MASK]b"), [4, 103, 3, 104, 5]);
+    assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Keep).unwrap(), "[CLS]a[MASK]b[SEP]");
+    assert_eq!(decode(&[4, 103, 3, 104, 5], Specials::Skip).unwrap(), "ab");
 }

@@ -1,11 +1,13 @@
 //! YUV4MPEG2 streams.
 
-use perceiver::internals::media::y4m::{self, Header, Reader, Writer};
+use crate::common::writers;
+use perceiver::internals::media::y4m::{Header, Reader};
 use perceiver::internals::media::{Chroma, Range};
 use perceiver::media::Frame;
 use perceiver::{Error, Result};
 
 use super::message;
+use super::y4m_writer::stream;
 
 const LAYOUTS: [Chroma; 6] = [
     Chroma::Mono,
@@ -32,15 +34,6 @@ fn largest_difference(a: &Frame, b: &Frame) -> u8 {
     assert_eq!((a.width(), a.height()), (b.width(), b.height()));
     let pairs = a.rgb().iter().zip(b.rgb());
     pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap()
-}
-
-pub(super) fn stream(header: Header, frames: &[Frame]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, "test", header).unwrap();
-    for frame in frames {
-        writer.write(frame).unwrap();
-    }
-    bytes
 }
 
 pub(super) fn header(width: usize, height: usize, chroma: Chroma, range: Range) -> Header {
@@ -202,7 +195,7 @@ fn y4m_files_are_whole_or_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.y4m");
     let frames = || (0..3).map(|i| Ok(waves(20, 10, i)));
-    assert_eq!(y4m::write(&path, Some((24, 1)), frames()).unwrap(), 3);
+    assert_eq!(writers::y4m::write(&path, Some((24, 1)), frames()).unwrap(), 3);
     let (reader, length) = Reader::open(&path).unwrap();
     assert_eq!((length, reader.header().rate), (Some(3), Some((24, 1))));
     let found: Vec<Frame> = reader.map(Result::unwrap).collect();
@@ -211,23 +204,26 @@ fn y4m_files_are_whole_or_not_there() {
     let before = std::fs::read(&path).unwrap();
     let other = [Ok(waves(20, 10, 0)), Ok(waves(10, 20, 0))];
     assert_eq!(
-        message(y4m::write(&path, None, other)),
+        message(writers::y4m::write(&path, None, other)),
         "input `frame 1`: 10×20 pixels; expected 20×10, as the stream has"
     );
     let failing = [Ok(waves(20, 10, 0)), Err(Error::input("a", "b", "c"))];
-    assert_eq!(message(y4m::write(&path, None, failing)), "input `a`: b; expected c");
+    assert_eq!(message(writers::y4m::write(&path, None, failing)), "input `a`: b; expected c");
     assert_eq!(
-        message(y4m::write(&path, None, [])),
+        message(writers::y4m::write(&path, None, [])),
         "input `frames`: there are none; expected at least one"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);
     let nowhere = folder.path().join("none").join("clip.y4m");
-    assert!(message(y4m::write(&nowhere, None, frames())).starts_with("cannot create a file in "));
+    assert!(
+        message(writers::y4m::write(&nowhere, None, frames()))
+            .starts_with("cannot create a file in ")
+    );
     assert!(message(Reader::open(&nowhere)).starts_with("cannot read "));
-    let absurd = header(0, 3, Chroma::C444, Range::Full);
+    let absurd = [Ok(waves(16385, 1, 0))];
     assert_eq!(
-        message(Writer::new(Vec::new(), "x", absurd)),
-        "input `frame`: 0×3 pixels; expected sides of 1 to 16384 pixels"
+        message(writers::y4m::write(&path, None, absurd)),
+        "input `frame`: 16385×1 pixels; expected sides of 1 to 16384 pixels"
     );
     // Longer lines of frames: the file's length does not tell how many there are.
     let long = b"YUV4MPEG2 W1 H1 F0:0 Cmono\nFRAME Ip\nxFRAME\ny";
@@ -235,4 +231,12 @@ fn y4m_files_are_whole_or_not_there() {
     let (reader, length) = Reader::open(&path).unwrap();
     assert_eq!((length, reader.header().rate), (None, None));
     assert_eq!(reader.count(), 2);
+}
+
+#[test]
+fn a_stream_is_an_iterator_of_frames() {
+    let stream = b"YUV4MPEG2 W2 H1 F25:1 Cmono XCOLORRANGE=FULL\nFRAME\n\x07\xff";
+    let mut reader = Reader::new(&stream[..], "example").unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().rgb(), [7, 7, 7, 255, 255, 255]);
+    assert!(reader.next().is_none());
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::common::runner::{self, RunnerOptions};
 use perceiver::checkpoint::{Checkpoint, WeightFormat, read_tensors};
-use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::{Engine, NamedTensors, PerceiverConfig};
 
 use super::{cases, folder, golden, haiku, refusal, write, writer};

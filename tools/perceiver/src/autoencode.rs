@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::internals::media::gif;
-use perceiver::internals::media::y4m;
 use perceiver::internals::output::whole_folder;
-use perceiver::media::wav::{self, SampleKind, Sound};
+use perceiver::media::wav::{self, Sound};
 use perceiver::media::{Frames, NamedFrame, picture};
 use perceiver::tasks::SAMPLE_RATE;
 use perceiver::tasks::{Autoencoder, Reconstruction};
 use perceiver::{Error, Result};
+use perceiver_cli::writers::{self, wav::SampleKind};
 use serde_json::json;
 
 use crate::classes::at_least_one;
@@ -260,16 +259,16 @@ fn write(
         }),
         Target::Y4m => {
             let frames = found.frames.iter().cloned().map(Ok);
-            y4m::write(path, Some(rate(known_rate, first_time)), frames).map(|_| ())
+            writers::y4m::write(path, Some(rate(known_rate, first_time)), frames).map(|_| ())
         }
         Target::Gif => {
             let frames = found.frames.iter().zip(clip);
             let frames = frames.map(|(f, source)| Ok((f.clone(), time(known_rate, source.time))));
-            gif::write(path, frames).map(|_| ())
+            writers::gif::write(path, frames).map(|_| ())
         }
         Target::Wav => {
             let sound = Sound::new(SAMPLE_RATE, 1, found.audio.clone())?;
-            wav::write(path, &sound, SampleKind::Integer16)
+            writers::wav::write(path, &sound, SampleKind::Integer16)
         }
     }
 }

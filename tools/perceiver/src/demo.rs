@@ -102,7 +102,7 @@ fn pictures(
     let longest = truth.vectors().iter().map(|[x, y]| x.hypot(*y)).fold(0.1, f32::max);
     let flow = field.picture(Some(longest))?;
     let truth = truth.picture(Some(longest))?;
-    let all = Frame::side_by_side(&[first, second, &flow, &truth])?;
+    let all = perceiver_cli::flow_style::side_by_side(&[first, second, &flow, &truth])?;
     let mut files = Vec::new();
     for (name, frame) in [
         ("first.png", first),

@@ -4,13 +4,12 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::internals::media::gif;
-use perceiver::internals::media::y4m;
 use perceiver::internals::output::whole_folder;
 use perceiver::media::Pairs;
 use perceiver::media::{Frames, NamedFrame, picture};
 use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow};
 use perceiver::{Error, Result};
+use perceiver_cli::writers;
 use serde::Serialize;
 use serde_json::json;
 
@@ -215,7 +214,7 @@ impl Flows<'_> {
                     let flow = self.next()?;
                     Some(flow.and_then(|f| look.draw(&f.first.frame, &f.second.frame, &f.field)))
                 });
-                y4m::write(out, Some(rate), frames).map(|_| ())
+                writers::y4m::write(out, Some(rate), frames).map(|_| ())
             }
             Target::Gif => {
                 self.first_time()?;
@@ -227,7 +226,7 @@ impl Flows<'_> {
                         Ok((frame, time(rate, f.first.time)))
                     }))
                 });
-                gif::write(out, frames).map(|_| ())
+                writers::gif::write(out, frames).map(|_| ())
             }
         }
     }

@@ -161,7 +161,33 @@ pub fn warp_and_compare(first: &Frame, second: &Frame, field: &FlowField) -> Res
         let colours = first.pixel(x, y).zip(brought_back(second, field, x, y));
         colours.map_or([0; 3], |(a, b)| std::array::from_fn(|c| a[c].abs_diff(b[c])))
     })?;
-    Frame::side_by_side(&[first, &back, &difference])
+    side_by_side(&[first, &back, &difference])
+}
+
+/// Frames beside each other, top edges aligned, black below the lower ones.
+///
+/// ```
+/// use perceiver_cli::flow_style::side_by_side;
+/// use perceiver::media::Frame;
+/// let one = Frame::new(1, 2, vec![1; 6]).unwrap();
+/// let two = Frame::new(2, 1, vec![2; 6]).unwrap();
+/// let both = side_by_side(&[&one, &two]).unwrap();
+/// assert_eq!((both.width(), both.height()), (3, 2));
+/// assert_eq!(both.rgb(), [1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+/// let none = side_by_side(&[]).unwrap_err().to_string();
+/// assert!(none.contains("0 bytes for 0×0 pixels"));
+/// ```
+///
+/// # Errors
+/// [`Error::Input`] when there is no frame, [`Error::Limit`] when there is no memory for the result.
+pub fn side_by_side(frames: &[&Frame]) -> Result<Frame> {
+    let height = frames.iter().map(|f| f.height()).max().unwrap_or(0);
+    let columns = frames.iter().flat_map(|&f| (0..f.width()).map(move |x| (f, x)));
+    let columns: Vec<(&Frame, usize)> = columns.collect();
+    Frame::from_fn(columns.len(), height, |x, y| {
+        let (frame, x) = columns[x];
+        frame.pixel(x, y).unwrap_or_default()
+    })
 }
 
 /// The colour of where a point has gone, if that is inside the frame.

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::runner;
 use clap::{Args, Subcommand};
 use perceiver::blueprint::RowSizes;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::internals::tasks::runner;
 use perceiver::stream::{Latents, Queries};
 use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{Architecture, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};

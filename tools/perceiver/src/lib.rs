@@ -3,3 +3,4 @@
 pub mod flow_style;
 pub mod scenes;
 pub mod study;
+pub mod writers;

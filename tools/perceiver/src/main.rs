@@ -25,6 +25,7 @@ mod models;
 mod plan;
 mod profile;
 mod run;
+mod runner;
 mod scaling;
 mod scaling_plot;
 mod show;

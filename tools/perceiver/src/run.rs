@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::runner::{self, RunnerOptions};
 use clap::Args;
 use perceiver::Architecture;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::internals::tasks::runner::{self, RunnerOptions};
 use perceiver::tasks::{FlowOptions, PerceiverImageProcessor};
 use serde_json::json;
 

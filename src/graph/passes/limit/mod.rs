@@ -18,7 +18,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::graph::{ELEMENT_BYTES, Graph, Node, Recipe, Source, Value, ValueId, View};
 use crate::kernels::Op;
-use crate::tensor::{Element, Extent};
+use crate::tensor::Extent;
 
 /// Fewest rows of a piece: this many vectors of four are 256 bytes, of f16 too.
 const FEWEST_ROWS: usize = 32;
@@ -120,14 +120,7 @@ impl Pass {
     }
 
     fn value(&mut self, label: &str, extent: Extent, source: Source) -> ValueId {
-        let id = ValueId(self.graph.values.len() as u32);
-        self.graph.values.push(Value {
-            label: label.to_owned(),
-            extent,
-            element: Element::F32,
-            source,
-        });
-        id
+        self.graph.push_value(label.to_owned(), extent, source)
     }
 
     /// Most rows of a piece of an array of this many rows and this row length; all of them if they fit.
@@ -424,13 +417,8 @@ impl Pass {
     }
 
     fn push(&mut self, like: &Node, op: Op, inputs: Vec<View>, outputs: Vec<ValueId>) {
-        self.graph.nodes.push(Node {
-            label: like.label.clone(),
-            stage: like.stage,
-            op,
-            inputs,
-            outputs,
-        });
+        let (label, stage) = (like.label.clone(), like.stage);
+        self.graph.nodes.push(Node { label, stage, op, inputs, outputs });
     }
 
     /// Columns of a weight of this shape that one array holds.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Pass;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Node, Source, ValueId, View};
 use crate::kernels::Kernel;
 use crate::kernels::Op;
@@ -77,11 +77,9 @@ impl Pass {
         views.extend(residual);
         let ranges = self.ranges(&node.label, rows, &views, &[stride])?;
         let columns = self.columns_within(&node.label, weight.extent)?;
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let x = self.operand(x, &range, rows)?;
-            let residual = residual.map(|r| self.operand(r, &range, rows)).transpose()?;
-            let result = self.result(out, &range, rows);
+        self.each_range(out, rows, ranges, |pass, range, result| {
+            let x = pass.operand(x, range, rows)?;
+            let residual = residual.map(|r| pass.operand(r, range, rows)).transpose()?;
             let part = Gemm {
                 rows: range.len(),
                 residual_rows: residual.map_or(0, |_| range.len()),
@@ -91,20 +89,11 @@ impl Pass {
                 let mut inputs = vec![x, weight];
                 inputs.extend(bias);
                 inputs.extend(residual);
-                self.push(node, Op::Gemm(part), inputs, vec![result]);
-            } else {
-                self.side_by_side(
-                    node,
-                    part,
-                    [Some(x), Some(weight), bias, residual],
-                    columns,
-                    result,
-                )?;
+                pass.push(node, Op::Gemm(part), inputs, vec![result]);
+                return Ok(());
             }
-            parts.push((range, result));
-        }
-        self.hold(out, parts);
-        Ok(())
+            pass.side_by_side(node, part, [x, weight], [bias, residual], columns, result)
+        })
     }
 
     /// A product with a weight of which `columns` columns fit one array.
@@ -112,13 +101,11 @@ impl Pass {
         &mut self,
         node: &Node,
         args: Gemm,
-        [x, weight, bias, residual]: [Option<View>; 4],
+        [x, weight]: [View; 2],
+        [bias, residual]: [Option<View>; 2],
         columns: usize,
         result: ValueId,
     ) -> Result<()> {
-        let (Some(x), Some(weight)) = (x, weight) else {
-            return Err(Error::graph(&node.label, "lacks an operand"));
-        };
         let mut products = Vec::new();
         for first in (0..args.cols).step_by(columns) {
             let cols = columns.min(args.cols - first);
@@ -136,6 +123,24 @@ impl Pass {
             products.push(product);
         }
         self.join(node, products, residual, result);
+        Ok(())
+    }
+
+    /// Makes a result range by range, and notes which arrays hold it.
+    fn each_range(
+        &mut self,
+        out: ValueId,
+        rows: usize,
+        ranges: Vec<Range<usize>>,
+        mut make: impl FnMut(&mut Self, &Range<usize>, ValueId) -> Result<()>,
+    ) -> Result<()> {
+        let mut parts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let result = self.result(out, &range, rows);
+            make(self, &range, result)?;
+            parts.push((range, result));
+        }
+        self.hold(out, parts);
         Ok(())
     }
 
@@ -200,22 +205,18 @@ impl Pass {
             extent => strides.push(extent.stride()),
         }
         let ranges = self.key_ranges(&node.label, rows, &views, &strides, &flat)?;
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
+        self.each_range(out, rows, ranges, |pass, range, result| {
             let mut inputs = Vec::with_capacity(operands.len());
             for &(fit, view) in &operands {
                 inputs.push(match fit {
-                    Fit::Rows => self.operand(view, &range, rows)?,
-                    Fit::Flat => self.flat(view, &range, rows)?,
-                    Fit::Whole => self.whole(view)?,
+                    Fit::Rows => pass.operand(view, range, rows)?,
+                    Fit::Flat => pass.flat(view, range, rows)?,
+                    Fit::Whole => pass.whole(view)?,
                 });
             }
-            let result = self.result(out, &range, rows);
-            self.push(node, make(&range), inputs, vec![result]);
-            parts.push((range, result));
-        }
-        self.hold(out, parts);
-        Ok(())
+            pass.push(node, make(range), inputs, vec![result]);
+            Ok(())
+        })
     }
 
     fn layer_norm(&mut self, node: &Node, args: LayerNorm) -> Result<()> {
@@ -232,39 +233,35 @@ impl Pass {
         let columns = self.columns_within(&node.label, table.extent)?;
         let large = |view: View| view.extent.padded_len() > self.most;
         let cut_positions = ranges.len() > 1 || columns < args.cols || large(positions);
-        let mut parts = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let ids = self.flat(ids, &range, rows)?;
-            let result = self.result(out, &range, rows);
+        self.each_range(out, rows, ranges, |pass, range, result| {
+            let ids = pass.flat(ids, range, rows)?;
             let mut arrays = Vec::new();
             for first in (0..args.cols).step_by(columns) {
                 let cols = columns.min(args.cols - first);
                 let of = first..first + cols;
                 let (mut table, mut positions) = (table, positions);
                 if cols < args.cols {
-                    let part = self.window(table.value, 0..table.extent.rows, of.clone())?;
-                    table = self.graph.view(part);
+                    let part = pass.window(table.value, 0..table.extent.rows, of.clone())?;
+                    table = pass.graph.view(part);
                 }
                 if cut_positions {
-                    let part = self.window(positions.value, range.clone(), of)?;
-                    positions = self.graph.view(part);
+                    let part = pass.window(positions.value, range.clone(), of)?;
+                    positions = pass.graph.view(part);
                 }
                 let array = match cols < args.cols {
                     true => {
                         let extent = Extent::new(1, range.len(), cols);
-                        self.value(&node.label, extent, Source::Node)
+                        pass.value(&node.label, extent, Source::Node)
                     }
                     false => result,
                 };
                 let part = Embed { length: range.len(), cols, ..args };
-                self.push(node, Op::Embed(part), vec![ids, table, positions], vec![array]);
+                pass.push(node, Op::Embed(part), vec![ids, table, positions], vec![array]);
                 arrays.push(array);
             }
-            self.join(node, arrays, None, result);
-            parts.push((range, result));
-        }
-        self.hold(out, parts);
-        Ok(())
+            pass.join(node, arrays, None, result);
+            Ok(())
+        })
     }
 
     fn assemble(&mut self, node: &Node, args: Assemble) -> Result<()> {

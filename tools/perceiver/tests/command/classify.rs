@@ -6,6 +6,7 @@ use perceiver::NamedTensors;
 use perceiver::checkpoint::{read_tensors, write_tensors};
 use perceiver::internals::media::gif;
 use perceiver::media::{Frame, picture};
+use perceiver_cli::writers;
 use serde_json::{Value, json};
 
 use super::{case, json as document, perceiver, refusal, string, succeeded, text};
@@ -218,7 +219,7 @@ fn of_an_animation_the_first_frame_counts() {
     let path = place.path().join("moving.gif");
     let frame = |c: u8| Frame::from_fn(40, 30, move |x, _| [c, (x * 6) as u8, 0]).expect("a frame");
     let time = std::time::Duration::from_millis(100);
-    gif::write(&path, [200, 10].map(|c| Ok((frame(c), time)))).expect("written");
+    writers::gif::write(&path, [200, 10].map(|c| Ok((frame(c), time)))).expect("written");
     let still = place.path().join("still.png");
     picture::write_png(&still, &picture::read_as_pillow(&path).expect("a picture"))
         .expect("written");

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use perceiver::checkpoint::read_tensors;
-use perceiver::internals::media::y4m;
-use perceiver::media::wav::{self, SampleKind, Sound};
+use perceiver::media::wav::{self, Sound};
 use perceiver::media::{Frame, Frames, picture};
+use perceiver_cli::writers::{self, wav::SampleKind};
 
 use super::{case, json, refusal, string, succeeded};
 
@@ -32,7 +32,7 @@ fn folder_of(frames: &[Frame], folder: &Path) -> String {
 
 fn write_sound(path: &Path, rate: u32, channels: usize, samples: Vec<f32>) {
     let sound = Sound::new(rate, channels, samples).expect("a sound");
-    wav::write(path, &sound, SampleKind::Integer16).expect("written");
+    writers::wav::write(path, &sound, SampleKind::Integer16).expect("written");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn clips_come_back_as_hugging_face_decodes_them() {
             x.and_then(|x| f.pixel(x, y)).unwrap_or([7; 3])
         })
     });
-    y4m::write(at("wide.y4m"), Some((12, 1)), wide).expect("written");
+    writers::y4m::write(at("wide.y4m"), Some((12, 1)), wide).expect("written");
     let silent = json(&[&model[..], &[&at("wide.y4m"), "-o", &video, "--json"]].concat());
     assert!(silent["audio_snr"].is_null());
     assert_eq!(Frames::open(&video).expect("a video").rate(), Some((12, 1)));
@@ -129,7 +129,7 @@ fn clips_that_do_not_fit_are_refused() {
         "has 5 frames, 1 from frame 4 on; expected 2 frames",
     );
     let short = at("short.y4m");
-    y4m::write(&short, None, frames[..1].iter().cloned().map(Ok)).expect("written");
+    writers::y4m::write(&short, None, frames[..1].iter().cloned().map(Ok)).expect("written");
     refused(&[&short, "-o", &video], "short.y4m`: has 1 frame; expected 2 frames");
     refused(
         &[&clip, "-o", &at("out.mp4")],

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use perceiver::internals::media::gif;
-use perceiver::internals::media::y4m;
 use perceiver::media::{Frame, Frames, picture};
 use perceiver::tasks::FlowField;
 use perceiver_cli::scenes::Scene;
+use perceiver_cli::writers;
 use serde_json::Value;
 
 use super::{json, refusal, string, succeeded, text, with_input};
@@ -95,7 +95,7 @@ fn flow_of_a_video_is_a_video() {
     let place = tempfile::tempdir().expect("a folder");
     let at = |name: &str| place.path().join(name);
     let clip = at("clip.y4m");
-    y4m::write(&clip, Some((12, 1)), frames(3).into_iter().map(Ok)).expect("written");
+    writers::y4m::write(&clip, Some((12, 1)), frames(3).into_iter().map(Ok)).expect("written");
     let (wheel, moving, warp) = (at("wheel.y4m"), at("moving.gif"), at("warp.y4m"));
     succeeded(&flow(&[string(&clip), "-o", string(&wheel), "--scale", "3"]));
     assert_eq!(video(&wheel).len(), 2);
@@ -153,7 +153,7 @@ fn two_pictures_are_drawn_in_every_style() {
     succeeded(&flow(&[string(&a), string(&b), "-o", string(&clip)]));
     assert_eq!(video(&clip).len(), 1);
     assert_eq!(Frames::open(&clip).expect("open").rate(), Some((25, 1)));
-    y4m::write(&clip, None, frames(2).into_iter().map(Ok)).expect("written");
+    writers::y4m::write(&clip, None, frames(2).into_iter().map(Ok)).expect("written");
     let one = at("one.flo");
     succeeded(&flow(&[string(&clip), "-o", string(&one)]));
     let error = FlowField::read(&one).expect("a flow").end_point_error(&truth());
@@ -227,7 +227,7 @@ fn sequences_that_cannot_be_are_refused() {
     std::fs::write(source.path().join("frame10.png"), "broken").expect("written");
     refused(&[input, "-o", &folder], &["frame10.png: this is neither PNG nor JPEG nor WebP"]);
     let clip = source.path().join("clip.y4m");
-    y4m::write(&clip, None, frames(3).into_iter().map(Ok)).expect("written");
+    writers::y4m::write(&clip, None, frames(3).into_iter().map(Ok)).expect("written");
     let whole = std::fs::read(&clip).expect("read");
     std::fs::write(&clip, &whole[..whole.len() - 9]).expect("written");
     for out in [&video, &folder, &one] {
@@ -236,7 +236,7 @@ fn sequences_that_cannot_be_are_refused() {
             &["clip.y4m: frame 2 ends after 36855 of 36864 bytes; a whole YUV4MPEG2"],
         );
     }
-    y4m::write(&clip, None, frames(1).into_iter().map(Ok)).expect("written");
+    writers::y4m::write(&clip, None, frames(1).into_iter().map(Ok)).expect("written");
     for out in [&video, &folder, &one, &at("out.gif")] {
         refused(
             &[string(&clip), "-o", out],

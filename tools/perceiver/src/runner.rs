@@ -1,38 +1,28 @@
-//! The generic runner: any supported checkpoint on the tensors of a file.
+//! The generic runner: any supported checkpoint on the tensors of a file. Tests of the library have it too.
 //!
 //! Names are those of `tools/reference/golden.py`. What a model is called with wins over the raw
 //! material that it follows from: `input_ids` over `raw.text.N`, `pixel_values` over
 //! `raw.image.N`, `patches` over `raw.frames`.
 
-use super::flow::{FlowOptions, OpticalFlow};
-use super::flow_tiles;
-use super::image_processor::PerceiverImageProcessor;
-use crate::error::{Error, Result};
-use crate::media::Frame;
-use crate::model::{Model, RunOptions};
-use crate::perceiver::Architecture;
-use crate::perceiver::official::Item;
-use crate::tensor::{NamedTensors, Tensor};
+use perceiver::internals::perceiver::official::Item;
+use perceiver::internals::tasks::{flow_tiles, planes, text as bytes};
+use perceiver::media::Frame;
+use perceiver::tasks::{FlowOptions, OpticalFlow, PerceiverImageProcessor};
+use perceiver::{Architecture, Error, Model, NamedTensors, Result, RunOptions, Tensor};
 
 /// What to compute beside the model's outputs.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct RunnerOptions {
+pub(crate) struct RunnerOptions {
     /// Also the arrays on the way.
-    pub intermediates: bool,
+    pub(crate) intermediates: bool,
     /// For `raw.tiled_frames`.
-    pub flow: FlowOptions,
+    pub(crate) flow: FlowOptions,
     /// Whether a multimodal model also decodes everything, as `full.image` and `full.audio`; `None`
     /// does so where that is little work.
-    pub full: Option<bool>,
+    pub(crate) full: Option<bool>,
     /// For `raw.image.N`: what prepares pictures; `None` is
     /// [`PerceiverImageProcessor::for_model`].
-    pub processor: Option<PerceiverImageProcessor>,
-}
-
-/// Names of inputs that an architecture's files may hold; `N` stands for a number.
-#[must_use]
-pub fn input_names(architecture: Architecture) -> &'static [&'static str] {
-    architecture.class().file_inputs
+    pub(crate) processor: Option<PerceiverImageProcessor>,
 }
 
 /// Runs a model on what a file holds. Returns `logits`; `unpadded.logits` for `unpadded.input_ids`,
@@ -41,7 +31,7 @@ pub fn input_names(architecture: Architecture) -> &'static [&'static str] {
 /// # Errors
 /// [`Error::Input`] for unknown or missing names, wrong shapes and values; whatever
 /// [`Model::run_with`] gives.
-pub fn run(
+pub(crate) fn run(
     model: &Model,
     inputs: &NamedTensors,
     options: &RunnerOptions,
@@ -108,7 +98,7 @@ pub fn run(
 ///
 /// # Errors
 /// [`Error::Input`] for unknown names, and where there is nothing to run on.
-pub fn prepared(
+pub(crate) fn prepared(
     model: &Model,
     inputs: &NamedTensors,
     processor: Option<&PerceiverImageProcessor>,
@@ -125,7 +115,7 @@ pub fn prepared(
 }
 
 fn expected(architecture: Architecture) -> String {
-    let names = input_names(architecture).iter();
+    let names = architecture.file_inputs().iter();
     let list: Vec<String> = names.map(|n| format!("`{n}`")).collect();
     format!("some of {}", list.join(", "))
 }
@@ -135,7 +125,7 @@ fn nothing(architecture: Architecture) -> Error {
 }
 
 fn refuse_unknown(architecture: Architecture, inputs: &NamedTensors) -> Result<()> {
-    let names = input_names(architecture);
+    let names = architecture.file_inputs();
     let known = |name: &str| {
         let numbered = |prefix| number(name, prefix).is_some();
         names.contains(&name)
@@ -155,7 +145,7 @@ fn runs(
     processor: Option<&PerceiverImageProcessor>,
     full: Option<bool>,
 ) -> Result<Runs> {
-    match architecture.class().item {
+    match architecture.item() {
         Item::Text => text(model, inputs),
         Item::Picture { .. } => pictures(model, inputs, processor),
         Item::Frames => optical_flow(inputs),
@@ -198,11 +188,11 @@ fn text(model: &Model, inputs: &NamedTensors) -> Result<Runs> {
         let rows = texts
             .into_iter()
             .map(|(n, t)| match t.as_u8() {
-                Some(bytes) if t.shape().len() == 1 => Ok(super::text::encode(bytes)),
+                Some(bytes) if t.shape().len() == 1 => Ok(bytes::encode(bytes)),
                 _ => Err(shape(&format!("raw.text.{n}"), t, "u8 [bytes]")),
             })
             .collect::<Result<Vec<_>>>()?;
-        let padded = super::text::batch(&rows, model.config()?.max_position_embeddings)?;
+        let padded = bytes::batch(&rows, model.config()?.max_position_embeddings)?;
         runs.push(("", padded));
     }
     if let Some(ids) = inputs.get("unpadded.input_ids") {
@@ -286,14 +276,7 @@ fn video_tensor(video: &Tensor) -> Result<Tensor> {
     let (&[items, frames, height, width, 3], Some(bytes)) = (video.shape(), video.as_u8()) else {
         return Err(wrong());
     };
-    let plane = height * width;
-    let mut values = Vec::with_capacity(bytes.len());
-    for frame in bytes.chunks_exact((3 * plane).max(1)) {
-        for colour in 0..3 {
-            let pixels = frame.chunks_exact(3);
-            values.extend(pixels.map(|p| (f64::from(p[colour]) / 255.0) as f32));
-        }
-    }
+    let values = planes(bytes.chunks_exact((3 * height * width).max(1)));
     Tensor::f32(vec![items, frames, 3, height, width], values)
 }
 
