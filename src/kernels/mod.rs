@@ -19,8 +19,8 @@ pub use kernel::{Bindings, Cost, Fill, Kernel, Operand, Role, Signature};
 pub(crate) use kernel::{Geometry, elementwise, shader_text, state, when};
 pub use real::Real;
 pub use table::{Outcome, Problem, Row, Worst, random_operands, table};
-pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
 pub(crate) use variant::{constant, named};
+pub use variant::{DeviceTraits, Launch, Mode, SOFTWARE_LOOP_ITERATIONS, Variant};
 
 use self::factored_attention::FactoredAttention;
 use crate::error::{Error, Result};
