@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::tuning::Tuning;
+use crate::kernels::DeviceTraits;
 
 /// What an adapter is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -103,6 +104,14 @@ impl Adapter {
                     && p.cr_type == wgpu::CooperativeScalarType::F32
             })
         })
+    }
+
+    /// What variant choice depends on, if it is opened with all that it has; nothing is opened here.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn traits(&self) -> DeviceTraits {
+        let (info, limits) = (self.handle.get_info(), self.handle.limits());
+        super::device::traits(&info, &limits, self.handle.features(), self.cooperative())
     }
 
     /// What is found out about this adapter begins as this.

@@ -62,17 +62,8 @@ impl Device {
     pub fn candidates(&self, op: &Op) -> Vec<Variant> {
         let choices = lock(&self.inner.choices);
         let offered = choices.offered.iter().copied();
-        let mut list: Vec<Variant> = offered
-            .filter(|v| v.kernel == op.kernel())
-            .chain(op.candidates(self.traits()))
-            .filter(|v| !choices.tuning.denies(v.kernel, &v.title()))
-            .collect();
-        if let Some(name) = choices.tuning.choice(op)
-            && let Some(at) = list.iter().position(|v| v.name == name)
-        {
-            list[..=at].rotate_right(1);
-        }
-        list
+        let offered = offered.filter(|v| v.kernel == op.kernel());
+        choices.tuning.arranged(op, offered.chain(op.candidates(self.traits())))
     }
 
     /// Whether a variant is right in a small case of an op. One that is not is denied from now on.

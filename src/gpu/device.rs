@@ -131,29 +131,7 @@ impl Device {
         cooperative: Option<u32>,
     ) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
-        let kind = AdapterKind::of(info.device_type);
-        let software = kind == AdapterKind::Software;
-        let traits = DeviceTraits {
-            software,
-            loop_iterations: if software { SOFTWARE_LOOP_ITERATIONS } else { u64::MAX },
-            subgroups: device
-                .features()
-                .contains(wgpu::Features::SUBGROUP)
-                .then_some([info.subgroup_min_size, info.subgroup_max_size]),
-            cooperative,
-            workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            array_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
-            invocations: limits.max_compute_invocations_per_workgroup,
-            workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            busy_workgroups: match kind {
-                AdapterKind::Discrete | AdapterKind::Virtual => 256,
-                AdapterKind::Integrated | AdapterKind::Other => 64,
-                // One workgroup per thread of the processor.
-                AdapterKind::Software => {
-                    std::thread::available_parallelism().map_or(2, |n| n.get() as u32)
-                }
-            },
-        };
+        let traits = traits(&info, &limits, device.features(), cooperative);
         let bases_layout = bases::layout(&device);
         let device_info = info.clone();
         Device {
@@ -161,7 +139,7 @@ impl Device {
                 device,
                 queue,
                 name: info.name,
-                kind,
+                kind: AdapterKind::of(info.device_type),
                 limits,
                 traits,
                 checks,
@@ -329,6 +307,37 @@ impl Device {
         self.alive()?;
         let failed = |e| Error::device(&self.inner.name, "does not answer", e, REBUILD);
         waited.map(|_| ()).map_err(failed)
+    }
+}
+
+/// What variant choice depends on, on a device of this adapter with these limits and features.
+pub(super) fn traits(
+    info: &wgpu::AdapterInfo,
+    limits: &wgpu::Limits,
+    features: wgpu::Features,
+    cooperative: Option<u32>,
+) -> DeviceTraits {
+    let kind = AdapterKind::of(info.device_type);
+    let software = kind == AdapterKind::Software;
+    DeviceTraits {
+        software,
+        loop_iterations: if software { SOFTWARE_LOOP_ITERATIONS } else { u64::MAX },
+        subgroups: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some([info.subgroup_min_size, info.subgroup_max_size]),
+        cooperative,
+        workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+        array_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
+        invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        busy_workgroups: match kind {
+            AdapterKind::Discrete | AdapterKind::Virtual => 256,
+            AdapterKind::Integrated | AdapterKind::Other => 64,
+            // One workgroup per thread of the processor.
+            AdapterKind::Software => {
+                std::thread::available_parallelism().map_or(2, |n| n.get() as u32)
+            }
+        },
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shader;
 use crate::error::{Error, Result};
-use crate::kernels::{Op, Role};
+use crate::kernels::{Op, Role, Variant};
 use crate::output::write_whole;
 use crate::tensor::Element;
 
@@ -149,6 +149,19 @@ impl Tuning {
         let found = self.choices.iter();
         let mut found = found.filter(|c| c.kernel == op.kernel() && c.bucket == bucket);
         found.next().map(|c| c.variant.as_str())
+    }
+
+    /// Candidates for an op with the chosen one first and without those that are known to be wrong.
+    #[must_use]
+    pub fn arranged(&self, op: &Op, candidates: impl IntoIterator<Item = Variant>) -> Vec<Variant> {
+        let right = candidates.into_iter().filter(|v| !self.denies(v.kernel, &v.title()));
+        let mut list: Vec<Variant> = right.collect();
+        if let Some(name) = self.choice(op)
+            && let Some(at) = list.iter().position(|v| v.name == name)
+        {
+            list[..=at].rotate_right(1);
+        }
+        list
     }
 
     /// Sets the variant for a range of shapes.

@@ -106,29 +106,15 @@ impl Engine {
     /// # Errors
     /// [`Error::NoDevice`] when no adapter fits, [`Error::Device`] when it cannot be opened.
     pub fn choose(choice: &DeviceChoice) -> Result<Self> {
-        let from_variable = match choice {
-            DeviceChoice::Auto => std::env::var(DEVICE_VARIABLE).ok(),
-            _ => None,
-        };
-        let choice = match &from_variable {
-            Some(text) => {
-                let Ok(choice) = text.parse();
-                choice
-            }
-            None => choice.clone(),
-        };
-        match choice {
-            DeviceChoice::Cpu => return Ok(Self::cpu()),
-            DeviceChoice::Reference => return Ok(Self::reference()),
-            _ => {}
+        let (choice, from_variable) = obeyed(choice);
+        if choice == DeviceChoice::Reference {
+            return Ok(Self::reference());
         }
-        let all = adapters();
-        let adapter = pick(&choice, &all, from_variable.is_some())?;
-        let Some(adapter) = adapter else {
+        let Some(adapter) = adapter(&choice, from_variable)? else {
             return Ok(Self::cpu());
         };
         tracing::info!(adapter = %adapter.name, backend = %adapter.backend, "chosen");
-        let device = Device::open(adapter, ShaderChecks::Trusted)?;
+        let device = Device::open(&adapter, ShaderChecks::Trusted)?;
         device.set_cache(&CachePlace::Usual);
         Ok(Self::on(device))
     }
@@ -267,6 +253,38 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Engine").field(&self.device_name()).finish()
+    }
+}
+
+/// The adapter that an engine of this request opens, not opened; `None` for the CPU executors.
+///
+/// # Errors
+/// [`Error::NoDevice`] when no adapter fits.
+pub fn chosen_adapter(choice: &DeviceChoice) -> Result<Option<Adapter>> {
+    let (choice, from_variable) = obeyed(choice);
+    adapter(&choice, from_variable)
+}
+
+/// The request, or for `Auto` what the variable asks for, and whether that decided.
+fn obeyed(choice: &DeviceChoice) -> (DeviceChoice, bool) {
+    let variable = match choice {
+        DeviceChoice::Auto => std::env::var(DEVICE_VARIABLE).ok(),
+        _ => None,
+    };
+    match variable {
+        Some(text) => {
+            let Ok(choice) = text.parse();
+            (choice, true)
+        }
+        None => (choice.clone(), false),
+    }
+}
+
+/// The adapter of this machine that a request means; drivers are not asked where it is none.
+fn adapter(choice: &DeviceChoice, from_variable: bool) -> Result<Option<Adapter>> {
+    match choice {
+        DeviceChoice::Cpu | DeviceChoice::Reference => Ok(None),
+        _ => Ok(pick(choice, &adapters(), from_variable)?.cloned()),
     }
 }
 

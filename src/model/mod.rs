@@ -17,11 +17,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use backend::{Backend, Prepared, Store};
-pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic};
+pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic, chosen_adapter};
 pub use latents::Latents;
 pub use memory::MemorySize;
-pub use planning::{graph, plan, planned, splits, window_bytes};
-use planning::{plan_of, route};
+use planning::route;
+pub use planning::{graph, plan, plan_of, planned, splits, window_bytes};
 pub use precision::Precision;
 
 use crate::error::{Error, Result};

@@ -29,7 +29,11 @@ pub fn plan(
     plan_of(&blueprint, request, device, Precision::F32)
 }
 
-pub(super) fn plan_of(
+/// The plan of a blueprint for some shapes: on a GPU with these traits, or on the CPU.
+///
+/// # Errors
+/// As [`graph`].
+pub fn plan_of(
     blueprint: &Blueprint,
     request: &Request,
     device: Option<&DeviceTraits>,

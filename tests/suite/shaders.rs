@@ -3,30 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use perceiver::internals::gpu::shader;
 use perceiver::internals::kernels::{self, Bindings, DeviceTraits};
 
-fn validate(text: &str, label: &str) -> (naga::Module, ModuleInfo) {
-    let module = naga::front::wgsl::parse_str(text)
-        .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(text)));
-    // Only shaders that say so may use more than WebGPU's core.
-    let capabilities = if text.contains("\nenable wgpu_cooperative_matrix;") {
-        Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
-    } else if text.contains("@builtin(subgroup_size)") || text.contains("subgroupBroadcast(") {
-        // naga has no `enable subgroups` yet.
-        Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32
-    } else {
-        // pack2x16float is in the core; naga has a flag for browsers that lack it.
-        Capabilities::SHADER_FLOAT16_IN_FLOAT32
-    };
-    let info = Validator::new(ValidationFlags::all(), capabilities)
-        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
-        .validate(&module)
-        .unwrap_or_else(|e| panic!("{label}: {e:?}"));
-    (module, info)
-}
+#[path = "../../tools/perceiver/src/translation.rs"]
+#[allow(dead_code, reason = "`perceiver kernels` uses the rest")]
+mod translation;
+use translation::{Shader, label, validate};
 
 /// Every kernel has its two folders and rows in the table, and every folder is a kernel's.
 #[test]
@@ -65,53 +48,31 @@ fn files_of_shaders() -> BTreeSet<String> {
         .collect()
 }
 
+/// As `perceiver kernels --emit` writes them and with run-time checks, for the oldest and the newest Vulkan.
 #[test]
 fn every_variant_translates_to_every_language() {
     for variant in kernels::variants() {
-        let label = format!("{}/{}", variant.kernel, variant.title());
-        let text = shader::source(&variant).expect(&label);
-        let (module, info) = validate(&text, &label);
-        let entry = module
+        let label = label(&variant);
+        let mut shader = Shader::new(variant).unwrap_or_else(|e| panic!("{e}"));
+        let entry = shader
+            .module
             .entry_points
             .iter()
             .find(|e| e.name == variant.entry)
             .unwrap_or_else(|| panic!("{label} has no entry point {}", variant.entry));
         let invocations: u32 = entry.workgroup_size.iter().product();
         assert_eq!(invocations, variant.invocations, "{label}");
-        let options = spv::Options {
-            lang_version: if variant.subgroups { (1, 3) } else { (1, 0) },
-            ..spv::Options::default()
-        };
-        spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| panic!("{label}: {e}"));
-        // naga writes no cooperative matrices as HLSL, and DX12 lists none.
-        if variant.cooperative.is_none() {
-            let mut text = String::new();
-            hlsl::Writer::new(
-                &mut text,
-                &hlsl::Options {
-                    shader_model: if variant.subgroups {
-                        hlsl::ShaderModel::V6_0
-                    } else {
-                        hlsl::ShaderModel::V5_1
-                    },
-                    ..hlsl::Options::default()
-                },
-                &hlsl::PipelineOptions::default(),
-            )
-            .write(&module, &info, None)
-            .unwrap_or_else(|e| panic!("{label}: {e}"));
+        let least = if variant.subgroups { (1, 3) } else { (1, 0) };
+        for checked in [false, true] {
+            shader.checked = checked;
+            for version in [least, (1, 6)] {
+                shader.spirv(version).unwrap_or_else(|e| panic!("{e}"));
+            }
+            let hlsl = shader.hlsl().map(|t| t.unwrap_or_else(|e| panic!("{e}")));
+            assert_eq!(hlsl.is_some(), variant.cooperative.is_none(), "{label}");
+            let msl = shader.msl().map(|t| t.unwrap_or_else(|e| panic!("{e}")));
+            assert_eq!(msl.is_some(), variant.cooperative != Some(16), "{label}");
         }
-        // Metal has matrices of 8×8 alone.
-        if variant.cooperative == Some(16) {
-            continue;
-        }
-        let options = msl::Options {
-            fake_missing_bindings: true,
-            lang_version: if variant.subgroups { (2, 3) } else { (1, 0) },
-            ..msl::Options::default()
-        };
-        msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
-            .unwrap_or_else(|e| panic!("{label}: {e}"));
     }
 }
 
@@ -126,9 +87,8 @@ fn declared_resources_are_those_of_the_shader() {
         assert!(same, "{}: one layout serves all ops of a kernel", row.shape());
     }
     for variant in kernels::variants() {
-        let label = format!("{}/{}", variant.kernel, variant.title());
-        let text = shader::source(&variant).expect(&label);
-        let (module, info) = validate(&text, &label);
+        let label = label(&variant);
+        let Shader { module, info, .. } = Shader::new(variant).unwrap_or_else(|e| panic!("{e}"));
         let (at, _) = module
             .entry_points
             .iter()
@@ -181,6 +141,6 @@ fn every_row_has_a_variant_within_the_default_limits() {
 fn every_file_is_valid_as_it_stands() {
     for path in files_of_shaders() {
         let text = shader::standing(&path).expect(&path);
-        validate(&text, &path);
+        validate(&text, &path).unwrap_or_else(|e| panic!("{e}"));
     }
 }

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use perceiver::internals::gpu;
-use perceiver::internals::gpu::{Adapter, CachePlace, Tuning};
+use perceiver::internals::gpu::Tuning;
 use perceiver::internals::model::{DEVICE_VARIABLE, automatic};
 use serde_json::json;
 
+use crate::kernel_models::tuning;
 use crate::{Outcome, show};
 
 /// What adapters there are.
@@ -22,7 +23,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let variable = std::env::var(DEVICE_VARIABLE).ok();
     let chosen = chosen.map_or_else(|| "cpu".to_owned(), |a| a.index.to_string());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let tuned: Vec<Option<Tuning>> = adapters.iter().map(known).collect();
+    let tuned: Vec<Option<Tuning>> = adapters.iter().map(tuning).collect();
     if options.json {
         show::json(&json!({
             "adapters": adapters,
@@ -79,12 +80,4 @@ pub(crate) fn run(options: &Options) -> Outcome {
         show::text(&format!("{DEVICE_VARIABLE}={variable} overrides it"))?;
     }
     Ok(true)
-}
-
-/// What tuning and self-checks found out about an adapter earlier, unless it is stale.
-fn known(adapter: &Adapter) -> Option<Tuning> {
-    let now = adapter.untuned();
-    let file = CachePlace::Usual.folder()?.join(now.file_name());
-    let known = Tuning::load(file).ok()?;
-    known.stale(&now).is_none().then_some(known)
 }

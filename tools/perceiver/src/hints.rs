@@ -23,7 +23,7 @@ pub(crate) fn of(error: &Error) -> Option<&'static str> {
         Error::Checkpoint { what, .. } if what == "is there already" => {
             Some("--force overwrites it")
         }
-        Error::Input { name, .. } if name == "precision" => {
+        Error::Input { name, .. } if name == "precision" || name == "device" => {
             Some("--device gpu takes a GPU, `perceiver devices` lists them")
         }
         Error::Input { name, .. } if name == "latents" => {

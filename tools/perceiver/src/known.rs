@@ -1,10 +1,14 @@
 //! The official checkpoints, so that a user need not search for their names.
 
+use perceiver::{Architecture, PerceiverConfig};
+
 /// A published checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KnownModel {
     /// Name on the hub.
     pub(crate) name: &'static str,
+    /// Name in tables.
+    pub(crate) short: &'static str,
     /// Class, as in its `config.json`.
     pub(crate) architecture: &'static str,
     /// What it does.
@@ -19,6 +23,7 @@ pub(crate) struct KnownModel {
 pub(crate) const KNOWN: [KnownModel; 6] = [
     KnownModel {
         name: "deepmind/language-perceiver",
+        short: "language",
         architecture: "PerceiverForMaskedLM",
         task: "masked language model over bytes",
         parameters: 201_108_230,
@@ -26,6 +31,7 @@ pub(crate) const KNOWN: [KnownModel; 6] = [
     },
     KnownModel {
         name: "deepmind/vision-perceiver-learned",
+        short: "image-learned",
         architecture: "PerceiverForImageClassificationLearned",
         task: "image classification, learned positions",
         parameters: 62_255_848,
@@ -33,6 +39,7 @@ pub(crate) const KNOWN: [KnownModel; 6] = [
     },
     KnownModel {
         name: "deepmind/vision-perceiver-fourier",
+        short: "image-fourier",
         architecture: "PerceiverForImageClassificationFourier",
         task: "image classification, Fourier positions",
         parameters: 48_440_627,
@@ -40,6 +47,7 @@ pub(crate) const KNOWN: [KnownModel; 6] = [
     },
     KnownModel {
         name: "deepmind/vision-perceiver-conv",
+        short: "image-convolution",
         architecture: "PerceiverForImageClassificationConvProcessing",
         task: "image classification, convolutional front",
         parameters: 48_646_522,
@@ -47,6 +55,7 @@ pub(crate) const KNOWN: [KnownModel; 6] = [
     },
     KnownModel {
         name: "deepmind/optical-flow-perceiver",
+        short: "flow",
         architecture: "PerceiverForOpticalFlow",
         task: "optical flow between two frames",
         parameters: 41_057_134,
@@ -54,9 +63,62 @@ pub(crate) const KNOWN: [KnownModel; 6] = [
     },
     KnownModel {
         name: "deepmind/multimodal-perceiver",
+        short: "multimodal",
         architecture: "PerceiverForMultimodalAutoencoding",
         task: "video, audio and label autoencoding",
         parameters: 19_858_855,
         bytes: 79_435_420,
     },
 ];
+
+impl KnownModel {
+    /// The configuration that it was published with, without the names of its classes.
+    pub(crate) fn config(&self) -> PerceiverConfig {
+        let class = Architecture::ALL.into_iter().find(|a| a.name() == self.architecture);
+        let defaults = PerceiverConfig::new(class.unwrap_or(Architecture::MaskedLm));
+        match defaults.architecture {
+            Architecture::OpticalFlow => PerceiverConfig {
+                num_latents: 2048,
+                d_latents: 512,
+                num_self_attends_per_block: 24,
+                num_self_attention_heads: 16,
+                num_cross_attention_heads: 1,
+                ..defaults
+            },
+            Architecture::Multimodal => PerceiverConfig {
+                num_latents: 784,
+                d_latents: 512,
+                num_self_attends_per_block: 8,
+                num_cross_attention_heads: 1,
+                labels: vec![String::new(); 700],
+                ..defaults
+            },
+            class if class.is_image() => PerceiverConfig {
+                num_latents: 512,
+                d_latents: 1024,
+                num_blocks: 8,
+                num_self_attends_per_block: 6,
+                num_cross_attention_heads: 1,
+                image_size: 224,
+                labels: vec![String::new(); 1000],
+                ..defaults
+            },
+            _ => PerceiverConfig { qk_channels: Some(256), v_channels: Some(1280), ..defaults },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Running means count as parameters here or there, and a few tensors have no effect.
+    #[test]
+    fn configurations_have_the_parameters_of_the_published_models() {
+        for known in KNOWN {
+            let tensors = known.config().tensors().expect("a whole model");
+            let found: usize = tensors.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+            assert!(known.parameters.abs_diff(found as u64) < 2000, "{}: {found}", known.name);
+        }
+    }
+}

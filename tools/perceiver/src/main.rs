@@ -19,6 +19,8 @@ mod fill_mask;
 mod flow;
 mod flow_output;
 mod hints;
+mod kernel_models;
+mod kernels;
 mod known;
 mod latents;
 mod models;
@@ -29,7 +31,9 @@ mod runner;
 mod scaling;
 mod scaling_plot;
 mod show;
+mod statistics;
 mod texts;
+mod translation;
 mod tune;
 
 use std::process::ExitCode;
@@ -80,6 +84,9 @@ enum Command {
     Plan(plan::Options),
     /// Checks every kernel against its float64 reference
     Check(check::Options),
+    /// Lists kernels with their variants, what they need and which models run them; writes them in the languages
+    /// of the back ends, and says what a Vulkan driver makes of them
+    Kernels(kernels::Options),
     /// Times whole models
     Bench(bench::Options),
     /// Finds the fastest variants of the kernels on a model's shapes, and keeps them for later runs
@@ -109,6 +116,7 @@ fn main() -> ExitCode {
         Command::Convert(options) => convert::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Kernels(options) => kernels::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Tune(options) => tune::run(&options),
         Command::Profile(options) => profile::run(&options),

@@ -19,6 +19,8 @@ mod convert;
 mod flow_style;
 #[path = "command/hub.rs"]
 mod hub;
+#[path = "command/kernels.rs"]
+mod kernels;
 #[path = "command/latents.rs"]
 mod latents;
 #[path = "command/scaling.rs"]
