@@ -129,8 +129,12 @@ fn selected(names: &[String]) -> Result<Vec<Variant>> {
             }
         }
         if !found {
-            let mut names: Vec<&str> = of_kernel.iter().map(|&i| all[i].name).collect();
-            names.dedup();
+            let mut names: Vec<&str> = Vec::new();
+            for name in of_kernel.iter().map(|&i| all[i].name) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             let what = format!("`{}` is no variant of {kernel}", variant.unwrap_or_default());
             return Err(Error::input("kernel", what, format!("one of {names:?}")));
         }

@@ -68,8 +68,18 @@ impl Shader {
     /// # Errors
     /// [`Error::Shader`] with naga's message, as for the other languages.
     pub(crate) fn spirv(&self, version: Version) -> Result<Vec<u32>> {
+        // Bind groups and bindings keep their numbers.
+        let binding_map = self.bindings().into_iter().map(|(binding, _)| {
+            let info = spv::BindingInfo {
+                descriptor_set: binding.group,
+                binding: binding.binding,
+                binding_array_size: None,
+            };
+            (binding, info)
+        });
         let options = spv::Options {
             lang_version: version,
+            binding_map: binding_map.collect(),
             flags: spv::WriterFlags::LABEL_VARYINGS | spv::WriterFlags::FORCE_POINT_SIZE,
             fake_missing_bindings: false,
             bounds_check_policies: self.bounds(),
