@@ -69,7 +69,8 @@ fn files_of_shaders() -> BTreeSet<String> {
 fn every_variant_translates_to_every_language() {
     for variant in kernels::variants() {
         let label = format!("{}/{}", variant.kernel, variant.title());
-        let text = shader::source(&variant).expect(&label);
+        validate(&shader::source(&variant, true).expect(&label), &label);
+        let text = shader::source(&variant, false).expect(&label);
         let (module, info) = validate(&text, &label);
         let entry = module
             .entry_points
@@ -127,7 +128,7 @@ fn declared_resources_are_those_of_the_shader() {
     }
     for variant in kernels::variants() {
         let label = format!("{}/{}", variant.kernel, variant.title());
-        let text = shader::source(&variant).expect(&label);
+        let text = shader::source(&variant, false).expect(&label);
         let (module, info) = validate(&text, &label);
         let (at, _) = module
             .entry_points
