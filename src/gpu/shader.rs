@@ -48,16 +48,34 @@ pub fn fingerprint() -> u64 {
     super::fingerprint(text.as_bytes())
 }
 
-/// The WGSL text of a variant.
+/// The WGSL text of a variant, for a software adapter or for a GPU.
 ///
 /// # Errors
 /// [`Error::Shader`] when a directive does not make sense: a defect of the shader, not of its user.
-pub fn source(variant: &Variant) -> Result<String> {
+pub fn source(variant: &Variant, software: bool) -> Result<String> {
     let label = format!("{}/{}", variant.kernel, variant.title());
     let constants: Vec<(&str, u32)> = variant.all_constants().collect();
     let text = imported(&label, text(&label, variant.source)?)?;
-    let text = narrow(&label, &text, variant.f16)?;
-    preprocess(&label, &text, &constants)
+    let text = preprocess(&label, &narrow(&label, &text, variant.f16)?, &constants)?;
+    match software {
+        true => opaque(&text, variant.entry)
+            .ok_or_else(|| defect(&label, "has no Params or no entry point".to_owned())),
+        false => Ok(text),
+    }
+}
+
+/// The same with uniforms that compilers take to depend on the workgroup. llvmpipe of Mesa 22 puts the values
+/// of uniforms that decide conditions into the text, and compiles it again for every dispatch.
+fn opaque(text: &str, entry: &str) -> Option<String> {
+    let (head, rest) = text.split_once(&format!("\nfn {entry}("))?;
+    let (arguments, body) = rest.split_once(") {\n")?;
+    // Of the workgroup or of the invocation: its z is always zero.
+    let id = arguments.split_once(": vec3<u32>")?.0.rsplit(' ').next()?;
+    let (before, after) = head.split_once("var<uniform> params: Params;")?;
+    Some(format!(
+        "{before}var<uniform> given: Params;\nvar<private> params: Params;{after}\nfn {entry}({arguments}) {{\n    \
+         params = given;\n    if ({id}.z != 0u) {{\n        params = Params();\n    }}\n{body}"
+    ))
 }
 
 /// The WGSL text of a file with its imports, at its constants' own values.

@@ -8,7 +8,8 @@ use perceiver::internals::graph::{Executor, Plan, single};
 use perceiver::internals::kernels::attention::{Attention, QueryFactors};
 use perceiver::internals::kernels::factored_attention::{FactoredAttention, Factors};
 use perceiver::internals::kernels::gemm::Gemm;
-use perceiver::internals::kernels::{self, Op, Variant};
+use perceiver::internals::kernels::{self, DeviceTraits, Op, Variant};
+use perceiver::internals::tensor::Element;
 use perceiver::{Error, NamedTensors};
 
 use crate::common;
@@ -114,13 +115,23 @@ fn arguments_that_leave_their_rows_are_refused() {
 #[test]
 fn variants_run_where_their_conditions_hold() {
     let device = device();
-    let aligned = Op::Gemm(Gemm::new(128, 64, 128));
-    let odd = Op::Gemm(Gemm::new(127, 63, 127));
-    let variants = aligned.candidates(device.traits());
+    let half = |rows, inner, cols| {
+        let [x, weight] = [Element::F16; 2];
+        Op::Gemm(Gemm { x, weight, ..Gemm::new(rows, inner, cols) })
+    };
+    let (aligned, odd) = (half(128, 64, 256), half(127, 63, 127));
+    let able = DeviceTraits {
+        cooperative: Some(16),
+        subgroups: Some([32, 32]),
+        workgroup_bytes: 1 << 16,
+        ..DeviceTraits::webgpu_default()
+    };
+    let variants = aligned.candidates(&able);
     let fast = variants.iter().find(|v| v.mode.name == "aligned");
     let fast = *fast.expect("whole tiles have a variant of their own");
+    aligned.launch(fast, &able).expect("whole tiles");
+    refused(odd.launch(fast, &able).map(|_| ()), "an aligned variant on odd sizes");
     let session_of = |op: &Op, v| session(single(op).expect("a plan"), Some(v));
-    session_of(&aligned, fast).expect("whole tiles");
     refused(session_of(&odd, fast).map(|_| ()), "an aligned variant on odd sizes");
     let other = kernels::variants().into_iter().find(|v| v.kernel == "embed");
     let other = other.expect("a variant of another kernel");

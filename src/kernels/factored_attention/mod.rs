@@ -350,16 +350,22 @@ impl Kernel for FactoredAttention {
     fn iterations(&self, variant: &Variant) -> u64 {
         let (_, keys) = tile(variant);
         let vectors = self.factors.content.div_ceil(4);
-        // Tiles begin and end where lines do.
+        // Tiles begin and end where lines do. Without a second axis there is one line, whose other segments are not
+        // visited.
         let line = self.fast_length().max(1);
-        let tiles = (self.split_keys().div_ceil(line) + 1) * line.div_ceil(keys);
+        let part = self.split_keys();
+        let (lines, segments) = match self.factors.dimensions {
+            0 | 1 => (1, (part.div_ceil(keys) + 1).min(line.div_ceil(keys))),
+            _ => (part.div_ceil(line) + 1, line.div_ceil(keys)),
+        };
+        let tiles = (lines * segments).min(part / keys + 2 * lines);
         // Sums are begun, rescaled, which is rare, and ended.
         let (each, rest) = match variant.entry {
             // Vectors twice, the second time with a loop over columns; axes; groups of eight keys twice.
             // Where a segment begins and ends, loops over the tile's keys.
             "direct" => {
-                let segments = line.div_ceil(keys) * (2 * keys + 2);
-                (3 + 6 * vectors + keys / 4, segments + 3 * self.columns)
+                let around = segments * (2 * keys + 2);
+                (3 + 6 * vectors + keys / 4, around + 3 * self.columns)
             }
             // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours.
             _ => {
@@ -369,7 +375,7 @@ impl Kernel for FactoredAttention {
                 (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns + self.columns)
             }
         };
-        (tiles * each + rest) as u64
+        (lines * segments + tiles * each + rest) as u64
     }
 
     fn geometry(&self, variant: &Variant) -> Geometry {

@@ -58,7 +58,7 @@ impl Shader {
     /// # Errors
     /// [`Error::Shader`] when the variant's shader is wrong.
     pub(crate) fn new(variant: Variant) -> Result<Self> {
-        let text = shader::source(&variant)?;
+        let text = shader::source(&variant, false)?;
         let (module, info) = validate(&text, &label(&variant))?;
         Ok(Shader { variant, checked: false, text, module, info })
     }
