@@ -1,6 +1,7 @@
 //! Inputs into, and results out of, mapped memory.
 
 use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 
 use super::super::store::{unmappable, with_bytes};
 use super::GpuExecutor;
@@ -20,32 +21,30 @@ impl GpuExecutor {
         let Some((buffer, offset, bytes)) = self.upload.part(id) else {
             return Ok(());
         };
-        let mut range = buffer
-            .get_mapped_range_mut(offset..offset + bytes)
-            .map_err(|e| unmappable(&self.device, name, e))?;
         let element = self.plan.graph().value(id).element;
-        if extent.cols == extent.stride() && element == Element::F32 {
-            range.copy_from_slice(bytemuck::cast_slice(data));
-            return Ok(());
-        }
-        // Some rows at a time, so that padding and f16 need no second copy of everything.
-        let rows = (16_384 / extent.stride()).max(1);
-        let mut padded = vec![0.0f32; rows * extent.stride()];
-        let mut at = 0;
-        for chunk in data.chunks(rows * extent.cols) {
-            let n = chunk.len() / extent.cols;
-            for (to, from) in
-                padded.chunks_exact_mut(extent.stride()).zip(chunk.chunks_exact(extent.cols))
-            {
+        let row_bytes = extent.stride() * element.bytes();
+        // Some rows at a time, on all threads, so that padding and f16 need no second copy of everything.
+        let rows = (65_536 / extent.stride()).max(1);
+        data.par_chunks(rows * extent.cols).enumerate().try_for_each(|(i, from)| {
+            let n = from.len() / extent.cols;
+            let at = offset + (i * rows * row_bytes) as u64;
+            let mut to = buffer
+                .get_mapped_range_mut(at..(at + (n * row_bytes) as u64).min(offset + bytes))
+                .map_err(|e| unmappable(&self.device, name, e))?;
+            let write = |bytes: &[u8]| {
+                to.copy_from_slice(bytes);
+                Ok(())
+            };
+            if extent.cols == extent.stride() {
+                return with_bytes(name, from, element, write);
+            }
+            let mut padded = vec![0.0f32; n * extent.stride()];
+            let each = padded.chunks_exact_mut(extent.stride());
+            for (to, from) in each.zip(from.chunks_exact(extent.cols)) {
                 to[..extent.cols].copy_from_slice(from);
             }
-            let part = &padded[..n * extent.stride()];
-            at += with_bytes(name, part, element, |part| {
-                range.slice(at..at + part.len()).copy_from_slice(part);
-                Ok(part.len())
-            })?;
-        }
-        Ok(())
+            with_bytes(name, &padded, element, write)
+        })
     }
 
     /// The first array of result `name` as it lies in memory, padding included.
