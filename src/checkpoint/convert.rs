@@ -166,11 +166,9 @@ fn companions(
         let io = |e| Error::io("read", &path, e);
         let size = fs::metadata(&path).map_err(io)?.len();
         if size > LARGEST_COMPANION {
-            return Err(Error::checkpoint(
-                &path,
-                format!("has {size} bytes, at most {LARGEST_COMPANION} are copied"),
-                "take it out of the folder if the model does not need it",
-            ));
+            let what = format!("has {size} bytes, at most {LARGEST_COMPANION} are copied");
+            let hint = "take it out of the folder if the model does not need it";
+            return Err(Error::checkpoint(&path, what, hint));
         }
         let content = fs::read(&path).map_err(io)?;
         let new = match dtype {
@@ -205,11 +203,8 @@ fn stated(config: &[u8], dtype: FloatType) -> Option<Vec<u8>> {
 
 fn refuse_existing(target: &Path, small: &[(&str, Vec<u8>)], overwrite: bool) -> Result<()> {
     if target.exists() && !target.is_dir() {
-        return Err(Error::checkpoint(
-            target,
-            "is a file",
-            "give the folder that the converted model should have",
-        ));
+        let hint = "give the folder that the converted model should have";
+        return Err(Error::checkpoint(target, "is a file", hint));
     }
     if overwrite {
         return Ok(());

@@ -153,11 +153,8 @@ impl TensorFile {
 
     fn known(&self, name: &str) -> Result<&Entry> {
         self.entries.get(name).ok_or_else(|| {
-            Error::checkpoint(
-                &self.path,
-                format!("has no tensor `{}`", shown(name)),
-                "the names it has are those of its entries",
-            )
+            let what = format!("has no tensor `{}`", shown(name));
+            Error::checkpoint(&self.path, what, "the names it has are those of its entries")
         })
     }
 

@@ -17,11 +17,8 @@ const LENGTH: usize = 8;
 const LONGEST_HEADER: u64 = 16 << 20;
 
 fn damaged(path: &Path, what: impl Into<String>) -> Error {
-    Error::checkpoint(
-        path,
-        what,
-        "the file is damaged or no safetensors file; download or save it again",
-    )
+    let hint = "the file is damaged or no safetensors file; download or save it again";
+    Error::checkpoint(path, what, hint)
 }
 
 /// Entries whose ranges lie inside the file.
@@ -62,11 +59,8 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         }
         end = end.max(last);
         let dtype = dtype(info.dtype).ok_or_else(|| {
-            Error::checkpoint(
-                path,
-                format!("tensor `{shown}` has type {:?}", info.dtype),
-                "supported are F32, F16, BF16, F64, I64, I32, I16, U8 and BOOL",
-            )
+            let hint = "supported are F32, F16, BF16, F64, I64, I32, I16, U8 and BOOL";
+            Error::checkpoint(path, format!("tensor `{shown}` has type {:?}", info.dtype), hint)
         })?;
         let axes = info.shape.len();
         if axes > MOST_AXES {

@@ -94,11 +94,9 @@ impl Weights {
                 _ => (name.to_owned(), entry.clone()),
             };
             if places.insert(new.clone(), (0, entry)).is_some() {
-                return Err(Error::checkpoint(
-                    path,
-                    format!("has two arrays that are `{new}`, one of them `{name}`"),
-                    "is this a Perceiver IO model as DeepMind published them?",
-                ));
+                let what = format!("has two arrays that are `{new}`, one of them `{name}`");
+                let hint = "is this a Perceiver IO model as DeepMind published them?";
+                return Err(Error::checkpoint(path, what, hint));
             }
         }
         Ok(Weights { files: vec![file], places })
@@ -107,11 +105,8 @@ impl Weights {
     /// Opens the shards that an index names.
     fn shards(folder: &Path, index: &Path) -> Result<Self> {
         let wrong = |what: String| {
-            Error::checkpoint(
-                index,
-                what,
-                "give the index that save_pretrained wrote, with all its shards beside it",
-            )
+            let hint = "give the index that save_pretrained wrote, with all its shards beside it";
+            Error::checkpoint(index, what, hint)
         };
         let map = read_index(index, &wrong)?;
         let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();

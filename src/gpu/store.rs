@@ -107,11 +107,8 @@ pub(super) fn with_bytes<R>(
     let most = half::f16::MAX.to_f32();
     let beyond = |x: &f32| x.is_finite() && x.abs() > most;
     if let Some(x) = numbers.iter().find(|x| beyond(x)) {
-        return Err(Error::input(
-            name,
-            format!("has {x}, which f16 cannot hold"),
-            format!("numbers within ±{most}, or precision f32"),
-        ));
+        let what = format!("has {x}, which f16 cannot hold");
+        return Err(Error::input(name, what, format!("numbers within ±{most}, or precision f32")));
     }
     let mut f16 = vec![half::f16::ZERO; numbers.len()];
     f16.convert_from_f32_slice(numbers);

@@ -124,10 +124,8 @@ impl Graph {
             return Ok(self.view(id));
         }
         if e.batch != 1 || first_row + rows > e.rows {
-            return Err(Error::graph(
-                &self.value(id).label,
-                format!("has no window of rows {first_row}..{} in {e}", first_row + rows),
-            ));
+            let what = format!("has no window of rows {first_row}..{} in {e}", first_row + rows);
+            return Err(Error::graph(&self.value(id).label, what));
         }
         Ok(View { value: id, first_row, extent: Extent::new(1, rows, e.cols) })
     }
@@ -161,20 +159,16 @@ impl Graph {
         residual: Option<View>,
     ) -> Result<ValueId> {
         if x.extent.cols != inner {
-            return Err(Error::graph(
-                label,
-                format!("the input has {} columns, the weight {inner}", x.extent.cols),
-            ));
+            let what = format!("the input has {} columns, the weight {inner}", x.extent.cols);
+            return Err(Error::graph(label, what));
         }
         let rows = x.extent.all_rows();
         let residual_rows = residual.map_or(0, |r| r.extent.all_rows());
         if let Some(r) = residual
             && (r.extent.cols != cols || residual_rows == 0 || !rows.is_multiple_of(residual_rows))
         {
-            return Err(Error::graph(
-                label,
-                format!("the residual is {}, the output {rows}×{cols}", r.extent),
-            ));
+            let what = format!("the residual is {}, the output {rows}×{cols}", r.extent);
+            return Err(Error::graph(label, what));
         }
         let bias = recipes[1].is_some();
         let mut inputs = vec![x];

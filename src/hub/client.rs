@@ -220,11 +220,9 @@ fn certificates(file: &Path) -> Result<RootCerts> {
         })
         .collect();
     if found.is_empty() {
-        return Err(Error::input(
-            "SSL_CERT_FILE",
-            format!("{} holds no certificate", file.display()),
-            "a PEM file with the certificates to trust, or no such variable",
-        ));
+        let what = format!("{} holds no certificate", file.display());
+        let expected = "a PEM file with the certificates to trust, or no such variable";
+        return Err(Error::input("SSL_CERT_FILE", what, expected));
     }
     Ok(RootCerts::Specific(Arc::new(found)))
 }

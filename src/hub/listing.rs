@@ -107,11 +107,8 @@ impl Listing {
 /// The files that an index of weights names.
 pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let refused = |what: String| {
-        Error::checkpoint(
-            index,
-            what,
-            "the index is damaged or hostile; ask whoever published the model",
-        )
+        let hint = "the index is damaged or hostile; ask whoever published the model";
+        Error::checkpoint(index, what, hint)
     };
     let mut text = Vec::new();
     File::open(index)

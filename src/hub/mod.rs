@@ -228,11 +228,9 @@ impl Hub {
                 self.fetch_files(model, store, listing, &first, progress)?;
                 for shard in listing::shards(&folder.join(index))? {
                     if !listing.has(&shard) {
-                        return Err(Error::hub(
-                            model.to_string(),
-                            format!("{index} names {shard}, which the repository lacks"),
-                            "ask whoever published the model",
-                        ));
+                        let what = format!("{index} names {shard}, which the repository lacks");
+                        let hint = "ask whoever published the model";
+                        return Err(Error::hub(model.to_string(), what, hint));
                     }
                     large.push(shard);
                 }

@@ -21,11 +21,9 @@ impl Token {
     pub fn new(text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::input(
-                "HF_TOKEN",
-                "the access token is empty or has characters that no token has",
-                "the one line that the hub showed when the token was made",
-            ));
+            let what = "the access token is empty or has characters that no token has";
+            let expected = "the one line that the hub showed when the token was made";
+            return Err(Error::input("HF_TOKEN", what, expected));
         }
         Ok(Token(text.to_owned()))
     }

@@ -122,11 +122,8 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<TuneReport> {
         let Store::Gpu(parameters) = &self.store else {
-            return Err(Error::input(
-                "device",
-                format!("is `{}`", self.device_name()),
-                "a GPU: the CPU executor has no variants",
-            ));
+            let what = format!("is `{}`", self.device_name());
+            return Err(Error::input("device", what, "a GPU: the CPU executor has no variants"));
         };
         let batch = self.batch(inputs, options)?;
         let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));

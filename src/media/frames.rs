@@ -145,11 +145,8 @@ fn of_one_size(found: NamedFrame, first: &mut Option<(usize, usize)>) -> Result<
     if size == wanted {
         return Ok(found);
     }
-    Err(Error::input(
-        found.name,
-        format!("{}×{} pixels", size.0, size.1),
-        format!("{}×{}, as the first frame has", wanted.0, wanted.1),
-    ))
+    let expected = format!("{}×{}, as the first frame has", wanted.0, wanted.1);
+    Err(Error::input(found.name, format!("{}×{} pixels", size.0, size.1), expected))
 }
 
 impl Iterator for Frames {
@@ -208,11 +205,8 @@ impl Pairs {
             if self.pairs > 0 {
                 return Ok(None);
             }
-            return Err(Error::input(
-                "frames",
-                "there are fewer than two",
-                "a sequence of at least two frames",
-            ));
+            let what = "there are fewer than two";
+            return Err(Error::input("frames", what, "a sequence of at least two frames"));
         };
         self.pairs += 1;
         self.last = Some(second.clone());

@@ -47,11 +47,8 @@ impl Sound {
             ));
         }
         if let Some(at) = samples.iter().position(|s| !s.is_finite()) {
-            return Err(Error::input(
-                "sound",
-                format!("{} at sample {at}", samples[at]),
-                "finite numbers",
-            ));
+            let what = format!("{} at sample {at}", samples[at]);
+            return Err(Error::input("sound", what, "finite numbers"));
         }
         Ok(Sound { rate, channels, samples })
     }

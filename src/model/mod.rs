@@ -168,11 +168,8 @@ impl Model {
     /// never other than what was asked for.
     pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
         if precision == Precision::F16 && self.store.device().is_none() {
-            return Err(Error::input(
-                "precision",
-                "is f16, which the CPU executor does not store numbers in",
-                "f32, or a GPU",
-            ));
+            let what = "is f16, which the CPU executor does not store numbers in";
+            return Err(Error::input("precision", what, "f32, or a GPU"));
         }
         self.precision = precision;
         self.forget();

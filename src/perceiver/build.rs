@@ -41,10 +41,8 @@ fn input_rows(g: &mut Graph, blueprint: &Blueprint, request: &Request) -> Result
     for array in &blueprint.inputs {
         let channels = array.channels();
         if channels != blueprint.channels {
-            return Err(Error::graph(
-                &array.name,
-                format!("has rows of {channels} channels, not {}", blueprint.channels),
-            ));
+            let what = format!("has rows of {channels} channels, not {}", blueprint.channels);
+            return Err(Error::graph(&array.name, what));
         }
         inputs.push(Rows::new(g, array, request.batch)?);
     }

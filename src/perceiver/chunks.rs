@@ -254,11 +254,8 @@ pub(crate) fn decode(
 /// Some rows of an array, wherever they are: positions and learned content become inputs.
 fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
     let whole = |what: &str| {
-        Err(Error::input(
-            &array.name,
-            what,
-            "rows that do not need the others: give the whole array at once",
-        ))
+        let expected = "rows that do not need the others: give the whole array at once";
+        Err(Error::input(&array.name, what, expected))
     };
     let mut chunk = array.clone();
     chunk.count = rows;

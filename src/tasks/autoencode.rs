@@ -116,11 +116,8 @@ impl<'m> Autoencoder<'m> {
         let config = self.config;
         let (count, side, samples) = (self.frames(), self.side(), self.samples());
         if frames.len() != count {
-            return Err(Error::input(
-                "frames",
-                format!("there are {}", frames.len()),
-                format!("{count}: the model takes clips of so many"),
-            ));
+            let expected = format!("{count}: the model takes clips of so many");
+            return Err(Error::input("frames", format!("there are {}", frames.len()), expected));
         }
         let silence;
         let audio = match audio {

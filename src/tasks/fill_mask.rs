@@ -156,11 +156,9 @@ pub fn fill_with(
     for (index, text) in texts.iter().enumerate() {
         let row = text::encode(expand_masks(text, index, positions)?);
         if !row.contains(&text::MASK) {
-            return Err(Error::input(
-                format!("texts[{index}]"),
-                "there is nothing to fill",
-                "a [MASK] for each hidden byte, or [MASK:7] for seven of them",
-            ));
+            let what = "there is nothing to fill";
+            let expected = "a [MASK] for each hidden byte, or [MASK:7] for seven of them";
+            return Err(Error::input(format!("texts[{index}]"), what, expected));
         }
         windows.extend(text_windows::windows(index, &row, positions)?);
         predictions.push(vec![None; row.len()]);

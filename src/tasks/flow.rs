@@ -52,11 +52,8 @@ impl FlowField {
             || !side.contains(&height)
             || width.checked_mul(height) != Some(vectors.len())
         {
-            return Err(Error::input(
-                "flow",
-                format!("{} vectors for {width}×{height} pixels", vectors.len()),
-                "at least one pixel, and one vector for each",
-            ));
+            let what = format!("{} vectors for {width}×{height} pixels", vectors.len());
+            return Err(Error::input("flow", what, "at least one pixel, and one vector for each"));
         }
         Ok(FlowField { width, height, vectors })
     }

@@ -65,11 +65,8 @@ impl Tiles {
             ));
         }
         if width < tile_width || height < tile_height {
-            return Err(Error::input(
-                "frame",
-                format!("{width}×{height} pixels"),
-                format!("at least one tile of {tile_width}×{tile_height}"),
-            ));
+            let expected = format!("at least one tile of {tile_width}×{tile_height}");
+            return Err(Error::input("frame", format!("{width}×{height} pixels"), expected));
         }
         let columns = starts(width, tile_width, overlap);
         let tiles = starts(height, tile_height, overlap)
@@ -144,11 +141,8 @@ impl<'t> Blend<'t> {
     pub fn add(&mut self, tile: &Tile, flow: &[f32]) -> Result<()> {
         let [height, width] = self.tiles.tile;
         if flow.len() != height * width * 2 {
-            return Err(Error::input(
-                "logits",
-                format!("{} numbers for a tile", flow.len()),
-                format!("2 × {width} × {height}"),
-            ));
+            let what = format!("{} numbers for a tile", flow.len());
+            return Err(Error::input("logits", what, format!("2 × {width} × {height}")));
         }
         let place = |_| format!("in the tile at ({}, {})", tile.left, tile.top);
         super::finite("logits", flow, place)?;

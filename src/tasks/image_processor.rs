@@ -156,11 +156,9 @@ impl PerceiverImageProcessor {
             let (width, height) = (frame.width(), frame.height());
             let wanted = *all.get_or_insert((width, height));
             if wanted != (width, height) {
-                return Err(Error::input(
-                    format!("pictures[{index}]"),
-                    format!("{width}×{height} pixels"),
-                    format!("{}×{}, as the first one has", wanted.0, wanted.1),
-                ));
+                let what = format!("{width}×{height} pixels");
+                let expected = format!("{}×{}, as the first one has", wanted.0, wanted.1);
+                return Err(Error::input(format!("pictures[{index}]"), what, expected));
             }
             self.append(&frame, &mut values);
         }

@@ -62,11 +62,8 @@ fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Resul
         return Ok(());
     }
     let name = model.description().name();
-    Err(Error::input(
-        "model",
-        format!("{name} cannot be used for {task}"),
-        format!("a checkpoint of {}", wanted.name()),
-    ))
+    let what = format!("{name} cannot be used for {task}");
+    Err(Error::input("model", what, format!("a checkpoint of {}", wanted.name())))
 }
 
 /// An error where the numbers of an output are not finite; `place` says where the one of an index is.

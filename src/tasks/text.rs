@@ -129,11 +129,8 @@ pub fn decode(ids: &[i64], specials: Specials) -> Result<String> {
                 bytes.extend_from_slice(name.as_bytes());
             }
         } else {
-            return Err(Error::input(
-                "ids",
-                format!("token {index} is {id}"),
-                format!("ids from 0 to {}", VOCABULARY - 1),
-            ));
+            let what = format!("token {index} is {id}");
+            return Err(Error::input("ids", what, format!("ids from 0 to {}", VOCABULARY - 1)));
         }
     }
     Ok(lossy(&bytes))

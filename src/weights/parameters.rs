@@ -125,11 +125,8 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
     let read = |name: &str, wanted: usize| -> Result<Vec<f32>> {
         let data = source.read_f32(name)?;
         if data.len() != wanted {
-            return Err(Error::input(
-                name,
-                format!("has {} elements", data.len()),
-                format!("{wanted} elements"),
-            ));
+            let what = format!("has {} elements", data.len());
+            return Err(Error::input(name, what, format!("{wanted} elements")));
         }
         Ok(data)
     };

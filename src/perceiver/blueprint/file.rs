@@ -47,11 +47,8 @@ pub(crate) fn read_text(given: &Path) -> Result<(String, String)> {
     let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
     read.map_err(|e| Error::io("read", &path, e))?;
     if text.len() as u64 > MOST_BYTES {
-        return Err(Error::checkpoint(
-            &path,
-            format!("is longer than {MOST_BYTES} bytes"),
-            "give the config.json of a Perceiver checkpoint",
-        ));
+        let hint = "give the config.json of a Perceiver checkpoint";
+        return Err(Error::checkpoint(&path, format!("is longer than {MOST_BYTES} bytes"), hint));
     }
     Ok((text, path.display().to_string()))
 }

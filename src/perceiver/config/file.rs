@@ -38,11 +38,8 @@ impl PerceiverConfig {
     /// ```
     pub fn from_json(text: &str, origin: &str) -> Result<Self> {
         let wrong = |what: String| {
-            Error::checkpoint(
-                origin,
-                what,
-                "give the config.json that save_pretrained wrote beside the weights",
-            )
+            let hint = "give the config.json that save_pretrained wrote beside the weights";
+            Error::checkpoint(origin, what, hint)
         };
         let value: Value = serde_json::from_str(text)
             .map_err(|e| wrong(format!("is not JSON: {e}")).caused_by(e))?;
