@@ -212,11 +212,10 @@ fn refuse_existing(target: &Path, small: &[(&str, Vec<u8>)], overwrite: bool) ->
     let names = small.iter().map(|(name, _)| *name);
     match names.chain([WEIGHTS]).find(|n| target.join(n).exists()) {
         None => Ok(()),
-        Some(name) => Err(Error::checkpoint(
-            target.join(name),
-            "is there already",
-            "give another folder, or ask to overwrite",
-        )),
+        Some(name) => {
+            let hint = "give another folder, or ask to overwrite";
+            Err(Error::checkpoint(target.join(name), "is there already", hint))
+        }
     }
 }
 

@@ -173,11 +173,10 @@ impl TensorFile {
 
     fn unread(&self, name: &str, entry: &Entry, unread: Unread) -> Error {
         match unread {
-            Unread::Whole => Error::checkpoint(
-                &self.path,
-                format!("tensor `{}` holds {}", shown(name), entry.dtype),
-                "weights must be F32, F16, BF16 or F64",
-            ),
+            Unread::Whole => {
+                let what = format!("tensor `{}` holds {}", shown(name), entry.dtype);
+                Error::checkpoint(&self.path, what, "weights must be F32, F16, BF16 or F64")
+            }
             Unread::NoMemory(bytes) => Error::checkpoint(
                 &self.path,
                 format!(

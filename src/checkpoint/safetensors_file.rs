@@ -32,10 +32,8 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         return Err(damaged(path, format!("states a header of {length} bytes")));
     }
     if length > left {
-        return Err(damaged(
-            path,
-            format!("is truncated: its header has {length} bytes, {left} are there"),
-        ));
+        let what = format!("is truncated: its header has {length} bytes, {left} are there");
+        return Err(damaged(path, what));
     }
     // Not longer than the file, which is in memory.
     let data = LENGTH + length as usize;
@@ -84,10 +82,8 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         entries.insert(name, entry);
     }
     if end != available {
-        return Err(damaged(
-            path,
-            format!("has {available} bytes of data, its header describes {end}"),
-        ));
+        let what = format!("has {available} bytes of data, its header describes {end}");
+        return Err(damaged(path, what));
     }
     Ok(entries)
 }

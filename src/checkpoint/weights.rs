@@ -120,9 +120,8 @@ impl Weights {
                 && !shard.contains(['/', '\\', '\0']);
             if !plain {
                 let shown: String = shard.chars().take(120).collect();
-                return Err(wrong(format!(
-                    "names the shard {shown:?}, which is no plain file name"
-                )));
+                let what = format!("names the shard {shown:?}, which is no plain file name");
+                return Err(wrong(what));
             }
             let path = folder.join(shard);
             if !path.exists() {

@@ -180,10 +180,8 @@ fn check(graph: &Graph, node: &Node) -> Result<()> {
             let end = view.first_row * view.extent.stride() + view.extent.padded_len();
             let needed = operand.extent.padded_len();
             if value.element != element {
-                return refuse(format!(
-                    "`{}` is {:?}, not {element:?}",
-                    operand.name, value.element
-                ));
+                let what = format!("`{}` is {:?}, not {element:?}", operand.name, value.element);
+                return refuse(what);
             }
             if end > value.extent.padded_len() || needed > view.extent.padded_len() {
                 return refuse(format!(

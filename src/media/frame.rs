@@ -28,7 +28,11 @@ impl Frame {
         let wanted = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if width == 0 || height == 0 || wanted != Some(rgb.len()) {
             let what = format!("{} bytes for {width}×{height} pixels", rgb.len());
-            return Err(Error::input("frame", what, "at least one pixel, and three bytes for each"));
+            return Err(Error::input(
+                "frame",
+                what,
+                "at least one pixel, and three bytes for each",
+            ));
         }
         Ok(Frame { width, height, rgb })
     }

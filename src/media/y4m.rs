@@ -204,10 +204,8 @@ impl<R: BufRead> Reader<R> {
             .read_to_end(&mut planes)
             .map_err(|e| Error::io("read", &self.name, e))?;
         if planes.len() != bytes {
-            return Err(wrong(format!(
-                "frame {frame} ends after {} of {bytes} bytes",
-                planes.len()
-            )));
+            let what = format!("frame {frame} ends after {} of {bytes} bytes", planes.len());
+            return Err(wrong(what));
         }
         self.frames += 1;
         ycbcr::to_rgb(&planes, width, height, chroma, range).map(Some)

@@ -70,11 +70,10 @@ fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Resul
 fn finite(name: &str, values: &[f32], place: impl Fn(usize) -> String) -> Result<()> {
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(Error::input(
-            name,
-            format!("{} {}", values[at], place(at)),
-            "finite numbers; are the weights damaged?",
-        )),
+        Some(at) => {
+            let what = format!("{} {}", values[at], place(at));
+            Err(Error::input(name, what, "finite numbers; are the weights damaged?"))
+        }
     }
 }
 

@@ -162,11 +162,10 @@ impl<'f> Keys<'f> {
     /// A value; null is possible only where it is not used.
     fn needed(&self, key: &str, used: bool) -> Result<Option<&'f Value>> {
         match self.map.get(key) {
-            Some(Value::Null) if used => Err(self.bad(
-                key,
-                "is null",
-                "give a value, or leave the key out for Hugging Face's default",
-            )),
+            Some(Value::Null) if used => {
+                let hint = "give a value, or leave the key out for Hugging Face's default";
+                Err(self.bad(key, "is null", hint))
+            }
             Some(Value::Null) | None => Ok(None),
             value => Ok(value),
         }
@@ -224,11 +223,10 @@ impl<'f> Keys<'f> {
                 [red, green, blue] => {
                     Ok([self.number(key, red)?, self.number(key, green)?, self.number(key, blue)?])
                 }
-                other => Err(self.bad(
-                    key,
-                    format!("has {} numbers", other.len()),
-                    "one number, or one for each of three colours, is possible",
-                )),
+                other => {
+                    let hint = "one number, or one for each of three colours, is possible";
+                    Err(self.bad(key, format!("has {} numbers", other.len()), hint))
+                }
             },
             one => Ok([self.number(key, one)?; 3]),
         }

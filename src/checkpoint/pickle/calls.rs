@@ -19,11 +19,8 @@ pub(super) fn call(
     arguments: Value,
 ) -> Result<Value, Refusal> {
     let (Value::Global(global), Value::Tuple(arguments)) = (called, arguments) else {
-        return Err(Refusal::Damaged(format!(
-            "its pickle calls {} with {}",
-            called.describe(),
-            arguments.describe()
-        )));
+        let what = format!("its pickle calls {} with {}", called.describe(), arguments.describe());
+        return Err(Refusal::Damaged(what));
     };
     let refused = || {
         Refusal::Damaged(format!(

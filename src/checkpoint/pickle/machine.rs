@@ -217,9 +217,8 @@ impl Machine<'_> {
     fn global(&mut self, module: Value, global: Value) -> Read<()> {
         let (Some(module), Some(global)) = (name(self.bytes, module), name(self.bytes, global))
         else {
-            return Err(Refusal::Forbidden(
-                "its pickle asks for a type without a proper name".to_owned(),
-            ));
+            let what = "its pickle asks for a type without a proper name".to_owned();
+            return Err(Refusal::Forbidden(what));
         };
         match allowed(module, global) {
             Some(known) => {

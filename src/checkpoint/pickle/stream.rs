@@ -96,10 +96,8 @@ impl<'a> Stream<'a> {
     pub(super) fn line(&mut self, longest: usize) -> Result<Span, Refusal> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Some(length) = rest.iter().take(longest + 1).position(|&b| b == b'\n') else {
-            return Err(Refusal::Damaged(format!(
-                "byte {} of its pickle begins a name that does not end",
-                self.at
-            )));
+            let what = format!("byte {} of its pickle begins a name that does not end", self.at);
+            return Err(Refusal::Damaged(what));
         };
         let start = self.at;
         self.at += length + 1;

@@ -98,11 +98,8 @@ impl Key<'_> {
     }
 
     fn elements(&self, elements: usize) -> Result<()> {
-        self.need(
-            elements <= MOST_ELEMENTS,
-            format!("makes an array of {elements} elements"),
-            format!("at most {MOST_ELEMENTS} are possible"),
-        )
+        let what = format!("makes an array of {elements} elements");
+        self.need(elements <= MOST_ELEMENTS, what, format!("at most {MOST_ELEMENTS} are possible"))
     }
 
     fn parts(&self, least: usize, count: usize) -> Result<()> {
@@ -113,11 +110,9 @@ impl Key<'_> {
 
     fn name(&self, name: &str) -> Result<()> {
         let fits = (1..=LONGEST_NAME).contains(&name.len());
-        self.need(
-            fits && !name.chars().any(char::is_control),
-            format!("is a name of {} bytes", name.len()),
-            format!("1 to {LONGEST_NAME} bytes without control characters are possible"),
-        )
+        let what = format!("is a name of {} bytes", name.len());
+        let hint = format!("1 to {LONGEST_NAME} bytes without control characters are possible");
+        self.need(fits && !name.chars().any(char::is_control), what, hint)
     }
 
     /// A name that is used for the first time.
@@ -273,11 +268,9 @@ fn varying(key: &Key<'_>, array: &Modality) -> Result<()> {
         "is true, but there is something learned for each row",
         "give the rows Fourier positions or none, or leave varies out",
     )?;
-    key.need(
-        array.content.input().is_some() || array.points.is_some(),
-        "is true, but no input says how many rows there are",
-        "give the rows a content or points from outside, or leave varies out",
-    )
+    let what = "is true, but no input says how many rows there are";
+    let hint = "give the rows a content or points from outside, or leave varies out";
+    key.need(array.content.input().is_some() || array.points.is_some(), what, hint)
 }
 
 fn content(key: &Key<'_>, array: &Modality) -> Result<()> {

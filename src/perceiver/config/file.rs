@@ -50,11 +50,8 @@ impl PerceiverConfig {
         if let Some(kind) = map.get("model_type").and_then(Value::as_str)
             && kind != "perceiver"
         {
-            return Err(keys.bad(
-                "model_type",
-                format!("is {kind:?}"),
-                "only \"perceiver\" models run",
-            ));
+            let what = format!("is {kind:?}");
+            return Err(keys.bad("model_type", what, "only \"perceiver\" models run"));
         }
         let mut config = Self::new(keys.architecture()?);
         keys.refuse_unknown(&config.sizes_mut().map(|(key, _)| key))?;
@@ -73,11 +70,9 @@ impl PerceiverConfig {
                 "kv" => AttentionShape::KeysValues,
                 "q" => AttentionShape::Queries,
                 other => {
-                    return Err(keys.bad(
-                        "cross_attention_shape_for_attention",
-                        format!("is {other:?}"),
-                        "\"kv\" and \"q\" are possible",
-                    ));
+                    let what = format!("is {other:?}");
+                    let hint = "\"kv\" and \"q\" are possible";
+                    return Err(keys.bad("cross_attention_shape_for_attention", what, hint));
                 }
             };
         }
