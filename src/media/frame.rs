@@ -28,11 +28,8 @@ impl Frame {
         let wanted = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if width == 0 || height == 0 || wanted != Some(rgb.len()) {
             let what = format!("{} bytes for {width}×{height} pixels", rgb.len());
-            return Err(Error::input(
-                "frame",
-                what,
-                "at least one pixel, and three bytes for each",
-            ));
+            let expected = "at least one pixel, and three bytes for each";
+            return Err(Error::input("frame", what, expected));
         }
         Ok(Frame { width, height, rgb })
     }

@@ -41,19 +41,19 @@ impl<'a> Encoder<'a> {
         let mut parts = StreamEncoder::new(blueprint, model.folded())?;
         // What the folded route cannot divide to fit the device, the plain one can.
         let fits = |parts: &StreamEncoder| {
-            for i in 0..parts.blueprint().inputs.len() {
+            for i in 0..parts.blueprint.inputs.len() {
                 let size = parts.chunk_size(i, SMALLEST, SMALLEST);
                 model.planned(parts.chunk(i, size)?)?;
             }
             model.planned(parts.rest()?)
         };
         if let Err(Error::Limit { .. }) = fits(&parts) {
-            parts = StreamEncoder::new(parts.into_blueprint(), false)?;
+            parts = StreamEncoder::new(parts.blueprint, false)?;
         }
         let state = EncoderState::empty(parts.state(), fingerprint(model, &parts)?);
         let window = model.fit(&|window| {
             let mut most = model.graph_bytes(parts.rest()?)?;
-            for (i, array) in parts.blueprint().inputs.iter().enumerate() {
+            for (i, array) in parts.blueprint.inputs.iter().enumerate() {
                 let rows = parts.chunk_rows(i, window);
                 let rows = match is_pushed(array) {
                     true => parts.chunk_size(i, array.count, rows),
@@ -67,7 +67,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn inputs(&self) -> &[Modality] {
-        &self.parts.blueprint().inputs
+        &self.parts.blueprint.inputs
     }
 
     /// Modalities that rows are pushed to: name, rows in all, channels of a row.
@@ -225,7 +225,7 @@ impl<'a> Encoder<'a> {
         session.write(CONTEXT, &context)?;
         session.run(&mut |_, _| {})?;
         let latents = session.read(LATENTS)?;
-        let shape = &self.parts.blueprint().latents;
+        let shape = &self.parts.blueprint.latents;
         let data = latents.as_f32().unwrap_or(&[]).to_vec();
         Latents::new(shape.rows, shape.channels, data)
     }

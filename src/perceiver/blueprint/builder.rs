@@ -196,8 +196,7 @@ impl PerceiverBuilder {
     /// Self-attention `layers`, run `times` with the same weights. Towers of one name share theirs.
     #[must_use]
     pub fn tower(mut self, name: &str, layers: usize, heads: usize, times: usize) -> Self {
-        let tower = Planned::Tower(name.to_owned(), layers, heads, times);
-        self.steps.push(tower);
+        self.steps.push(Planned::Tower(name.to_owned(), layers, heads, times));
         self
     }
 
@@ -216,12 +215,8 @@ impl PerceiverBuilder {
                 Sharing::AfterFirst => [i.min(1), 0],
                 Sharing::Everything => [0, 0],
             };
-            self = self.cross(&format!("cross.{cross}"), cross_heads).tower(
-                &format!("tower.{tower}"),
-                layers,
-                heads,
-                1,
-            );
+            self = self.cross(&format!("cross.{cross}"), cross_heads);
+            self = self.tower(&format!("tower.{tower}"), layers, heads, 1);
         }
         self
     }

@@ -47,16 +47,11 @@ impl Blueprint {
         let graph = build::graph(self, &request)?;
         let mut tensors: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (name, shape) in graph.parameters().flat_map(|(_, r)| r.tensors()) {
-            match tensors.get(&name) {
-                Some(known) if *known != shape => {
-                    let what = format!("is a tensor of shape {known:?} and one of {shape:?}");
-                    let hint = "give one of them another name";
-                    return Err(Error::config("blueprint", name, what, hint));
-                }
-                Some(_) => {}
-                None => {
-                    tensors.insert(name, shape);
-                }
+            let known = tensors.entry(name.clone()).or_insert_with(|| shape.clone());
+            if *known != shape {
+                let what = format!("is a tensor of shape {known:?} and one of {shape:?}");
+                let hint = "give one of them another name";
+                return Err(Error::config("blueprint", name, what, hint));
             }
         }
         Ok(tensors.into_iter().collect())
