@@ -171,9 +171,8 @@ fn check(graph: &Graph, node: &Node) -> Result<()> {
             return refuse(format!("`{}` takes {wanted} arrays, not {found}", node.op.kernel()));
         }
         for (operand, view) in operands.into_iter().zip(views) {
-            let Some((view, value)) =
-                view.and_then(|v| Some((v, graph.values.get(v.value.index())?)))
-            else {
+            let found = view.and_then(|v| Some((v, graph.values.get(v.value.index())?)));
+            let Some((view, value)) = found else {
                 return refuse(format!("`{}` is no value of the graph", operand.name));
             };
             let element = node.op.element(operand.role);
@@ -210,15 +209,12 @@ pub(crate) fn lifetimes(graph: &Graph) -> Result<Vec<Option<Life>>> {
         .collect();
     for (i, node) in graph.nodes.iter().enumerate() {
         for view in &node.inputs {
-            match &mut lives[view.value.index()] {
-                Some(life) => life.to = i,
-                None => {
-                    return Err(Error::graph(
-                        &node.label,
-                        format!("reads `{}` before it is written", graph.value(view.value).label),
-                    ));
-                }
-            }
+            let Some(life) = &mut lives[view.value.index()] else {
+                let what =
+                    format!("reads `{}` before it is written", graph.value(view.value).label);
+                return Err(Error::graph(&node.label, what));
+            };
+            life.to = i;
         }
         for o in &node.outputs {
             lives[o.index()] = Some(Life { from: i, to: i });

@@ -1,9 +1,11 @@
 //! What a plan will cost, known before anything runs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::plan::{WORD_BYTES as WORD, lifetimes};
-use super::{Op, Placement, Plan, Stage};
+use super::{Node, Op, Placement, Plan, Stage};
 use crate::tensor::Element;
 
 /// Cost of one stage.
@@ -142,12 +144,11 @@ impl Plan {
             .into_iter()
             .filter_map(|stage| {
                 let mut report = StageReport { name: stage.name(), ..StageReport::default() };
-                let mut any = false;
                 for (i, node) in graph.nodes.iter().enumerate() {
                     if node.stage != stage {
                         continue;
                     }
-                    any = true;
+
                     let cost = node.op.cost();
                     if !report.kernels.contains(&node.op.kernel()) {
                         report.kernels.push(node.op.kernel());
@@ -161,13 +162,12 @@ impl Plan {
                         report.dispatches += 1;
                     }
                 }
-                any.then_some(report)
+                (!report.kernels.is_empty()).then_some(report)
             })
             .collect::<Vec<_>>();
-        let layers = graph.nodes.iter().skip(self.once());
-        let layers = layers
-            .filter(|n| n.stage == Stage::Process && matches!(n.op, Op::Attention(_)))
-            .count() as u64;
+        let is_layer = |n: &&Node| n.stage == Stage::Process && matches!(n.op, Op::Attention(_));
+        let layers = graph.nodes.iter().skip(self.once()).filter(is_layer).count() as u64;
+        let tensors: BTreeMap<_, _> = graph.parameters().flat_map(|(_, r)| r.tensors()).collect();
         let process = stages.iter().find(|s| s.name == Stage::Process.name());
         PlanReport {
             layers,
@@ -178,15 +178,10 @@ impl Plan {
             batch: graph.inputs().map(|(_, _, e)| e.batch).max().unwrap_or(1),
             stages,
             nodes,
-            parameters: {
-                let mut seen = std::collections::BTreeMap::new();
-                for (_, recipe) in graph.parameters() {
-                    for (name, shape) in recipe.tensors() {
-                        seen.insert(name, shape.iter().map(|&n| n as u64).product::<u64>());
-                    }
-                }
-                seen.values().sum()
-            },
+            parameters: tensors
+                .values()
+                .map(|s| s.iter().map(|&n| n as u64).product::<u64>())
+                .sum(),
             parameter_bytes,
             kept_bytes,
             slot_bytes,
