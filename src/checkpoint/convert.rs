@@ -105,10 +105,9 @@ pub fn convert(
     let small = companions(source, target, options.dtype)?;
     refuse_existing(target, &small, options.overwrite)?;
 
-    let views: Vec<(&str, Planned)> = checkpoint
-        .tensors()
-        .map(|(name, entry)| (name, Planned::new(entry, options.dtype)))
-        .collect();
+    let views = checkpoint.tensors();
+    let views: Vec<(&str, Planned)> =
+        views.map(|(name, entry)| (name, Planned::new(entry, options.dtype))).collect();
     let work = Work {
         checkpoint: &checkpoint,
         failure: RefCell::new(None),
@@ -121,10 +120,8 @@ pub fn convert(
             let path = staging.join(name);
             fs::write(&path, content).map_err(|e| Error::io("write", target.join(name), e))?;
         }
-        let tensors = views.iter().map(|(name, planned)| {
-            let view = Lazy { work: &work, name, planned };
-            (*name, view)
-        });
+        let tensors =
+            views.iter().map(|(name, planned)| (*name, Lazy { work: &work, name, planned }));
         // Other readers want to know that names and layouts are those of torch.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let path = staging.join(WEIGHTS);
@@ -294,14 +291,11 @@ impl Lazy<'_> {
         let (_, _, wanted, largest) = float.facts();
         let too_large = |x: &&f32| x.abs() > largest && (x.is_finite() || was_wide);
         if let Some(x) = values.par_iter().find_any(too_large) {
-            return Err(Error::checkpoint(
-                self.work.checkpoint.path(),
-                format!(
-                    "tensor `{}` has the value {x}, {wanted} holds values up to {largest}",
-                    self.name
-                ),
-                "convert to bf16 or f32, which have a larger range",
-            ));
+            let (path, name) = (self.work.checkpoint.path(), self.name);
+            let limit = format!("{wanted} holds values up to {largest}");
+            let hint = "convert to bf16 or f32, which have a larger range";
+            let what = format!("tensor `{name}` has the value {x}, {limit}");
+            return Err(Error::checkpoint(path, what, hint));
         }
         Ok(match float {
             FloatType::F32 => bytes(&values, f32::to_le_bytes),

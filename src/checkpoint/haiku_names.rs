@@ -154,12 +154,12 @@ fn preprocessor(module: &str, name: &str) -> Name {
         if name != "pos_embs" {
             return None;
         }
-        return modality_of(modality, "_mask_token")
-            .map(|m| (format!("{OUTER}.mask.{m}"), Axes::Kept))
-            .or_else(|| {
-                modality_of(modality, "_padding")
-                    .map(|m| (format!("{OUTER}.padding.{m}"), Axes::Kept))
-            });
+        let leaves = [("_mask_token", "mask"), ("_padding", "padding")].into_iter();
+        let mut found =
+            leaves.filter_map(|(suffix, leaf)| Some((leaf, modality_of(modality, suffix)?)));
+        return found
+            .next()
+            .and_then(|(leaf, modality)| kept(format!("{OUTER}.{leaf}.{modality}")));
     }
     let convnet = format!("{OUTER}.convnet");
     match module.strip_prefix("image_preprocessor/")? {

@@ -1,7 +1,6 @@
 //! The weight files of a folder: which there are, and where each tensor is.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -55,21 +54,13 @@ impl Weights {
                 "download the weights as well: model.safetensors, pytorch_model.bin or DeepMind's \
                  .pickle",
             )),
-            several => Err(Error::checkpoint(
-                folder,
-                format!(
-                    "has {} pickles: {}",
-                    several.len(),
-                    several
-                        .iter()
-                        .filter_map(|p| p.file_name())
-                        .map(|n| n.to_string_lossy().chars().take(80).collect())
-                        .take(5)
-                        .collect::<Vec<String>>()
-                        .join(", ")
-                ),
-                "leave the one with the weights in the folder",
-            )),
+            several => {
+                let names = several.iter().filter_map(|p| p.file_name()).take(5);
+                let short = names.map(|n| n.to_string_lossy().chars().take(80).collect());
+                let names = short.collect::<Vec<String>>().join(", ");
+                let what = format!("has {} pickles: {names}", several.len());
+                Err(Error::checkpoint(folder, what, "leave the one with the weights in the folder"))
+            }
         }
     }
 
@@ -158,13 +149,8 @@ impl Weights {
 }
 
 fn read_index(index: &Path, wrong: &dyn Fn(String) -> Error) -> Result<Index> {
-    let mut text = String::new();
-    let file = crate::output::open_regular(index)?;
-    let read = file.take(LONGEST_INDEX + 1).read_to_string(&mut text);
-    read.map_err(|e| Error::io("read", index, e))?;
-    if text.len() as u64 > LONGEST_INDEX {
-        return Err(wrong(format!("is longer than {LONGEST_INDEX} bytes")));
-    }
+    let long = || wrong(format!("is longer than {LONGEST_INDEX} bytes"));
+    let text = crate::output::read_text(index, LONGEST_INDEX)?.ok_or_else(long)?;
     serde_json::from_str(&text).map_err(|e| wrong(format!("makes no sense: {e}")).caused_by(e))
 }
 

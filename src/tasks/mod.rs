@@ -30,7 +30,7 @@ pub use image_processor::{PerceiverImageProcessor, Size};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::perceiver::Architecture;
-use crate::tensor::NamedTensors;
+use crate::tensor::{NamedTensors, Tensor};
 
 /// Runs inputs as [`Model::run`] does: a model, or a stand-in for one.
 pub(crate) type Run<'a> =
@@ -82,13 +82,10 @@ fn output_f32<'t>(outputs: &'t NamedTensors, name: &str, shape: &[usize]) -> Res
     let found = outputs.get(name);
     match found.and_then(|t| Some((t.shape(), t.as_f32()?))) {
         Some((found, values)) if found == shape => Ok(values),
-        _ => Err(Error::input(
-            name,
-            match found {
-                Some(t) => format!("the model gave shape {:?}", t.shape()),
-                None => "the model gave none".to_owned(),
-            },
-            format!("32-bit floats of shape {shape:?}"),
-        )),
+        _ => {
+            let shown = |t: &Tensor| format!("the model gave shape {:?}", t.shape());
+            let what = found.map_or_else(|| "the model gave none".to_owned(), shown);
+            Err(Error::input(name, what, format!("32-bit floats of shape {shape:?}")))
+        }
     }
 }

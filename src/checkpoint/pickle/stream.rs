@@ -17,19 +17,11 @@ impl Span {
 
 /// A position in the bytes of a file.
 pub(super) struct Stream<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
-impl<'a> Stream<'a> {
-    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Stream { bytes, at }
-    }
-
-    pub(super) fn at(&self) -> usize {
-        self.at
-    }
-
+impl Stream<'_> {
     /// The next `count` bytes, which must be there.
     pub(super) fn take(&mut self, count: u64) -> Result<Span, Refusal> {
         let left = self.bytes.len().saturating_sub(self.at) as u64;
