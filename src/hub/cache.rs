@@ -73,8 +73,7 @@ impl Store {
             return Some(self.model.revision.clone());
         }
         let file = self.reference();
-        let size = fs::metadata(&file).ok()?.len();
-        if size > LONGEST_REFERENCE {
+        if fs::metadata(&file).ok()?.len() > LONGEST_REFERENCE {
             return None;
         }
         let commit = fs::read_to_string(&file).ok()?.trim().to_owned();
@@ -143,12 +142,8 @@ impl Store {
     pub(super) fn lock(&self, etag: &str) -> Result<File> {
         create_folder(&self.locks)?;
         let path = self.locks.join(format!("{etag}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| Error::io("create", &path, e))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| Error::io("create", &path, e))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Error::hub(

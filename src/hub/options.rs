@@ -112,16 +112,9 @@ impl HubOptions {
         let offline = text("HF_HUB_OFFLINE")?.is_some_and(|value| {
             ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
         });
-        let mut options = HubOptions {
-            token,
-            offline,
-            certificates: path("SSL_CERT_FILE"),
-            ..HubOptions::new(cache)
-        };
-        if let Some(endpoint) = text("HF_ENDPOINT")? {
-            options.endpoint = endpoint;
-        }
-        Ok(options)
+        let certificates = path("SSL_CERT_FILE");
+        let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+        Ok(HubOptions { cache, endpoint, token, offline, certificates })
     }
 }
 

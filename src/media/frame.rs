@@ -100,15 +100,9 @@ impl Frame {
             let expected = format!("a part of the frame's {}×{}", self.width, self.height);
             return Err(Error::input("crop", what, expected));
         }
-        let rgb = self
-            .rgb
-            .chunks_exact(self.width * 3)
-            .skip(top)
-            .take(height)
-            .flat_map(|row| &row[left * 3..(left + width) * 3])
-            .copied()
-            .collect();
-        Frame::new(width, height, rgb)
+        let rows = self.rgb.chunks_exact(self.width * 3).skip(top).take(height);
+        let rgb = rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied();
+        Frame::new(width, height, rgb.collect())
     }
 
     /// The frame in the middle of a larger one, its border pixels repeated outwards. A side that is

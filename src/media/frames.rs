@@ -53,11 +53,8 @@ impl Frames {
         }
         let io = |e| Error::io("read", path, e);
         let mut start = Vec::new();
-        File::open(path)
-            .map_err(io)?
-            .take(y4m::MAGIC.len() as u64)
-            .read_to_end(&mut start)
-            .map_err(io)?;
+        let file = File::open(path).map_err(io)?;
+        file.take(y4m::MAGIC.len() as u64).read_to_end(&mut start).map_err(io)?;
         if start == y4m::MAGIC {
             let (reader, length) = y4m::Reader::open(path)?;
             return Ok(Self::stream(reader, length));
@@ -106,9 +103,8 @@ impl Frames {
 
     fn files(pictures: Vec<(String, PathBuf)>) -> Self {
         let length = pictures.len();
-        let frames = pictures
-            .into_iter()
-            .map(|(name, path)| Ok(NamedFrame { name, frame: picture::read(path)?, time: None }));
+        let read = |(name, path)| Ok(NamedFrame { name, frame: picture::read(path)?, time: None });
+        let frames = pictures.into_iter().map(read);
         Self::new(frames, Some(length), None)
     }
 
