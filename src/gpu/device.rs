@@ -338,10 +338,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Leave to use what wgpu calls experimental.
-#[allow(
-    unsafe_code,
-    reason = "cooperative matrices are an experimental feature of wgpu"
-)]
+#[allow(unsafe_code, reason = "cooperative matrices are an experimental feature of wgpu")]
 fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: the one such feature that is asked for, cooperative matrices, may be misused only by
     // shaders, and those are this crate's own: they are translated in tests, run only where the adapter

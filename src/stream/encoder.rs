@@ -38,7 +38,7 @@ impl fmt::Debug for Encoder<'_> {
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
-        let mut parts = StreamEncoder::new(blueprint, model.folded())?;
+        let mut parts = StreamEncoder::new(blueprint, model.folded)?;
         // What the folded route cannot divide to fit the device, the plain one can.
         let fits = |parts: &StreamEncoder| {
             for i in 0..parts.blueprint.inputs.len() {
@@ -54,11 +54,9 @@ impl<'a> Encoder<'a> {
         let window = model.fit(&|window| {
             let mut most = model.graph_bytes(parts.rest()?)?;
             for (i, array) in parts.blueprint.inputs.iter().enumerate() {
-                let rows = parts.chunk_rows(i, window);
-                let rows = match is_pushed(array) {
-                    true => parts.chunk_size(i, array.count, rows),
-                    false => parts.chunk_size(i, array.count, rows.max(array.count)),
-                };
+                let least = if is_pushed(array) { 0 } else { array.count };
+                let rows = parts.chunk_rows(i, window).max(least);
+                let rows = parts.chunk_size(i, array.count, rows);
                 most = most.max(model.graph_bytes(parts.chunk(i, rows)?)?);
             }
             Ok(most + state.bytes() as u64)
@@ -141,7 +139,7 @@ impl<'a> Encoder<'a> {
         let mut session = match self.sessions.remove(&key) {
             Some(session) => session,
             None => {
-                if self.model.memory_budget().is_some() {
+                if self.model.budget.is_some() {
                     self.sessions.clear();
                 }
                 self.model.open(self.parts.chunk(modality, size)?)?
@@ -209,10 +207,8 @@ impl<'a> Encoder<'a> {
         // Rows that no caller gives. They are read last, so that states that merge do not hold them
         // twice.
         for i in 0..self.inputs().len() {
-            let array = &self.inputs()[i];
-            if !is_pushed(array) {
-                let rows = array.count;
-                self.attend(i, 0, rows, &[])?;
+            if !is_pushed(&self.inputs()[i]) {
+                self.attend(i, 0, self.inputs()[i].count, &[])?;
             }
         }
         // The chunks' memory is not needed beside that of the rest.

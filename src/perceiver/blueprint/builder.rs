@@ -361,13 +361,8 @@ impl PerceiverBuilder {
                 }
                 _ => vec![count, input],
             };
-            heads.push(Head {
-                output: output.name.clone(),
-                queries,
-                layers,
-                shape: output.shape.clone().unwrap_or(usual),
-                upsample: block,
-            });
+            let shape = output.shape.clone().unwrap_or(usual);
+            heads.push(Head { upsample: block, ..Head::new(&output.name, queries, layers, shape) });
             rows = rows.saturating_add(count);
         }
         let prefix = format!("decoders.{number}");

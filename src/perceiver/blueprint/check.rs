@@ -122,13 +122,10 @@ impl Key<'_> {
 
     fn shape(&self, shape: &[usize], elements: usize) -> Result<()> {
         let product = shape.iter().try_fold(1usize, |a, &n| a.checked_mul(n));
-        self.need(
-            (1..=8).contains(&shape.len()) && product == Some(elements),
-            format!("is {shape:?}"),
-            format!(
-                "at most 8 numbers whose product is {elements}, rows times channels, are possible"
-            ),
-        )
+        let fits = (1..=8).contains(&shape.len()) && product == Some(elements);
+        let product = format!("whose product is {elements}, rows times channels");
+        let hint = format!("at most 8 numbers {product}, are possible");
+        self.need(fits, format!("is {shape:?}"), hint)
     }
 
     /// The shape of rows that vary begins with their number.

@@ -82,11 +82,8 @@ impl PerceiverConfig {
                 "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate"
                 | "gelu_fast" => Activation::GeluTanh,
                 other => {
-                    return Err(keys.bad(
-                        "hidden_act",
-                        format!("is {other:?}"),
-                        "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\" are possible",
-                    ));
+                    let hint = "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\" are possible";
+                    return Err(keys.bad("hidden_act", format!("is {other:?}"), hint));
                 }
             };
         }
