@@ -293,10 +293,4 @@ impl Recipe {
             }
         }
     }
-
-    /// Parameters of the checkpoint that it holds, counted without padding.
-    pub fn count(&self) -> u64 {
-        let sizes = self.tensors().into_iter().map(|(_, shape)| shape);
-        sizes.map(|shape| shape.iter().map(|&n| n as u64).product::<u64>()).sum()
-    }
 }
