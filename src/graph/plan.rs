@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::passes::hoist;
-use super::{Graph, Node, Source};
+use super::{Graph, Node, Source, Value};
 use crate::error::{Error, Result};
 
 /// Bytes of a word, in which plans count memory.
@@ -202,11 +202,8 @@ pub(crate) struct Life {
 
 /// When each value is needed; `None` for values that nothing writes or reads.
 pub(crate) fn lifetimes(graph: &Graph) -> Result<Vec<Option<Life>>> {
-    let mut lives: Vec<Option<Life>> = graph
-        .values
-        .iter()
-        .map(|v| (v.source != Source::Node).then_some(Life { from: 0, to: 0 }))
-        .collect();
+    let begin = |v: &Value| (v.source != Source::Node).then_some(Life { from: 0, to: 0 });
+    let mut lives: Vec<Option<Life>> = graph.values.iter().map(begin).collect();
     for (i, node) in graph.nodes.iter().enumerate() {
         for view in &node.inputs {
             let Some(life) = &mut lives[view.value.index()] else {

@@ -122,49 +122,38 @@ impl Plan {
         for i in 1..live.len() {
             live[i] += live[i - 1];
         }
-        let nodes: Vec<NodeReport> = graph
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(i, n)| {
-                let (cost, first) = (n.op.cost(), n.outputs.first().map(|&o| graph.value(o)));
-                NodeReport {
-                    label: n.label.clone(),
-                    stage: n.stage.name(),
-                    kernel: n.op.kernel(),
-                    output: first.map_or_else(String::new, |v| v.extent.to_string()),
-                    element: first.map_or(Element::F32, |v| v.element),
-                    flops: cost.flops,
-                    bytes: cost.bytes,
-                    once: i < self.once(),
+        let nodes = graph.nodes.iter().enumerate().map(|(i, n)| {
+            let (cost, first) = (n.op.cost(), n.outputs.first().map(|&o| graph.value(o)));
+            NodeReport {
+                label: n.label.clone(),
+                stage: n.stage.name(),
+                kernel: n.op.kernel(),
+                output: first.map_or_else(String::new, |v| v.extent.to_string()),
+                element: first.map_or(Element::F32, |v| v.element),
+                flops: cost.flops,
+                bytes: cost.bytes,
+                once: i < self.once(),
+            }
+        });
+        let stages = Stage::ALL.into_iter().filter_map(|stage| {
+            let mut report = StageReport { name: stage.name(), ..StageReport::default() };
+            for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.stage == stage) {
+                let cost = node.op.cost();
+                if !report.kernels.contains(&node.op.kernel()) {
+                    report.kernels.push(node.op.kernel());
                 }
-            })
-            .collect();
-        let stages = Stage::ALL
-            .into_iter()
-            .filter_map(|stage| {
-                let mut report = StageReport { name: stage.name(), ..StageReport::default() };
-                for (i, node) in graph.nodes.iter().enumerate() {
-                    if node.stage != stage {
-                        continue;
-                    }
-
-                    let cost = node.op.cost();
-                    if !report.kernels.contains(&node.op.kernel()) {
-                        report.kernels.push(node.op.kernel());
-                    }
-                    report.flops += cost.flops;
-                    report.bytes += cost.bytes;
-                    report.peak_bytes = report.peak_bytes.max(fixed + live[i] as u64);
-                    if i < self.once() {
-                        report.flops_once += cost.flops;
-                    } else {
-                        report.dispatches += 1;
-                    }
+                report.flops += cost.flops;
+                report.bytes += cost.bytes;
+                report.peak_bytes = report.peak_bytes.max(fixed + live[i] as u64);
+                if i < self.once() {
+                    report.flops_once += cost.flops;
+                } else {
+                    report.dispatches += 1;
                 }
-                (!report.kernels.is_empty()).then_some(report)
-            })
-            .collect::<Vec<_>>();
+            }
+            (!report.kernels.is_empty()).then_some(report)
+        });
+        let stages: Vec<StageReport> = stages.collect();
         let is_layer = |n: &&Node| n.stage == Stage::Process && matches!(n.op, Op::Attention(_));
         let layers = graph.nodes.iter().skip(self.once()).filter(is_layer).count() as u64;
         let tensors: BTreeMap<_, _> = graph.parameters().flat_map(|(_, r)| r.tensors()).collect();
@@ -177,7 +166,7 @@ impl Plan {
             submissions: 0,
             batch: graph.inputs().map(|(_, _, e)| e.batch).max().unwrap_or(1),
             stages,
-            nodes,
+            nodes: nodes.collect(),
             parameters: tensors
                 .values()
                 .map(|s| s.iter().map(|&n| n as u64).product::<u64>())

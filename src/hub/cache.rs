@@ -94,12 +94,9 @@ impl Store {
             return None;
         }
         // `metadata` follows the links to the blobs.
-        let bytes = fs::read_dir(&folder)
-            .ok()?
-            .filter_map(|entry| fs::metadata(entry.ok()?.path()).ok())
-            .filter(fs::Metadata::is_file)
-            .map(|file| file.len())
-            .sum();
+        let entries = fs::read_dir(&folder).ok()?;
+        let files = entries.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
+        let bytes = files.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
         Some(Cached { commit, folder, bytes })
     }
 

@@ -102,13 +102,10 @@ pub fn encode(
     let fold = folds.then(|| encoder_fold(layer, modalities.into_iter()));
     let crossing = Crossing { layer, latents, fold };
     let q = crossing.queries(g)?;
-    let all: Vec<(&Rows, usize, Window)> = inputs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, rows)| {
-            rows.modality.windows(window_rows).into_iter().map(move |w| (rows, i, w))
-        })
-        .collect();
+    let all = inputs.iter().enumerate().flat_map(|(i, rows)| {
+        rows.modality.windows(window_rows).into_iter().map(move |w| (rows, i, w))
+    });
+    let all: Vec<(&Rows, usize, Window)> = all.collect();
     let mut carry = None;
     let mut assembled = Vec::new();
     for (i, &(rows, modality, w)) in all.iter().enumerate() {

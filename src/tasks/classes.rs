@@ -46,12 +46,10 @@ pub(super) fn top_classes(
     logits: &[f32],
     top: usize,
 ) -> Result<Vec<ClassScore>> {
-    if logits.len() != config.labels.len() {
-        return Err(Error::input(
-            "logits",
-            format!("{} scores", logits.len()),
-            format!("one for each of the configuration's {} classes", config.labels.len()),
-        ));
+    let (scores, classes) = (logits.len(), config.labels.len());
+    if scores != classes {
+        let expected = format!("one for each of the configuration's {classes} classes");
+        return Err(Error::input("logits", format!("{scores} scores"), expected));
     }
     super::finite("logits", logits, |class| format!("for class {class}"))?;
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -38,10 +38,8 @@ pub enum Specials {
 
 /// The special token that `bytes` begins with, if any.
 fn special_at(bytes: &[u8]) -> Option<(i64, usize)> {
-    (0..)
-        .zip(SPECIAL)
-        .find(|(_, name)| bytes.starts_with(name.as_bytes()))
-        .map(|(id, name)| (id, name.len()))
+    let special = (0..).zip(SPECIAL).find(|(_, name)| bytes.starts_with(name.as_bytes()));
+    special.map(|(id, name)| (id, name.len()))
 }
 
 /// Ids of a text, `[CLS]` and `[SEP]` included.

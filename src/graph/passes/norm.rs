@@ -13,9 +13,7 @@ pub fn fuse_norms(mut graph: Graph) -> Graph {
     while at < graph.nodes.len() {
         match plan(&graph, at) {
             Some(products) => {
-                for product in products {
-                    fuse(&mut graph, at, product);
-                }
+                products.into_iter().for_each(|product| fuse(&mut graph, at, product));
                 graph.nodes.remove(at);
             }
             None => at += 1,

@@ -5,7 +5,7 @@
 //! attention; row scales, masks, positions; tables of folded scores, whose entries are large and
 //! cancel; and results. No array has two types: one that any reader needs in f32 is f32.
 
-use crate::graph::{Folded, Graph, Recipe, Source};
+use crate::graph::{Folded, Graph, Recipe, Source, Value};
 use crate::kernels::{Op, Role};
 use crate::tensor::Element;
 
@@ -13,11 +13,8 @@ use crate::tensor::Element;
 /// therefore f32 (`wide_attention`).
 pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
     // What has to be f32.
-    let mut wide: Vec<bool> = graph
-        .values
-        .iter()
-        .map(|v| matches!(&v.source, Source::Parameter(r) if stays_wide(r)))
-        .collect();
+    let stays = |v: &Value| matches!(&v.source, Source::Parameter(r) if stays_wide(r));
+    let mut wide: Vec<bool> = graph.values.iter().map(stays).collect();
     for piece in graph.outputs.iter().flat_map(|o| &o.pieces) {
         wide[piece.index()] = true;
     }
