@@ -154,12 +154,10 @@ fn preprocessor(module: &str, name: &str) -> Name {
         if name != "pos_embs" {
             return None;
         }
-        let leaves = [("_mask_token", "mask"), ("_padding", "padding")].into_iter();
-        let mut found =
-            leaves.filter_map(|(suffix, leaf)| Some((leaf, modality_of(modality, suffix)?)));
-        return found
-            .next()
-            .and_then(|(leaf, modality)| kept(format!("{OUTER}.{leaf}.{modality}")));
+        let leaves = [("_mask_token", "mask"), ("_padding", "padding")];
+        let known = |(suffix, leaf)| Some((leaf, modality_of(modality, suffix)?));
+        let (leaf, modality) = leaves.into_iter().find_map(known)?;
+        return kept(format!("{OUTER}.{leaf}.{modality}"));
     }
     let convnet = format!("{OUTER}.convnet");
     match module.strip_prefix("image_preprocessor/")? {
