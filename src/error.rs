@@ -192,12 +192,8 @@ impl Error {
         what: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Error::Checkpoint {
-            path: path.as_ref().to_path_buf(),
-            what: what.into(),
-            hint: hint.into(),
-            source: None,
-        }
+        let (path, what, hint) = (path.as_ref().to_path_buf(), what.into(), hint.into());
+        Error::Checkpoint { path, what, hint, source: None }
     }
 
     /// An [`Error::Device`] with what wgpu said.
@@ -207,13 +203,8 @@ impl Error {
         cause: impl Into<Cause>,
         hint: impl Into<String>,
     ) -> Self {
-        let cause = cause.into();
-        Error::Device {
-            device: device.to_owned(),
-            what: format!("{what}: {cause}"),
-            hint: hint.into(),
-            source: Some(cause),
-        }
+        let (device, hint, cause) = (device.to_owned(), hint.into(), cause.into());
+        Error::Device { device, what: format!("{what}: {cause}"), hint, source: Some(cause) }
     }
 
     /// The same error with its cause, if it is of a kind that keeps one.

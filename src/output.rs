@@ -1,6 +1,6 @@
 //! Output files and folders that are either whole or not there; and files of a checkpoint, opened.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -37,12 +37,20 @@ pub fn whole_file(
 }
 
 /// Opens a file that belongs to a checkpoint. A pipe, for which opening would wait, is none.
-pub(crate) fn open_regular(path: &Path) -> Result<std::fs::File> {
+fn open_regular(path: &Path) -> Result<std::fs::File> {
     let io = |e| Error::io("read", path, e);
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(io(std::io::Error::other("it is not a file")));
     }
     std::fs::File::open(path).map_err(io)
+}
+
+/// The text of a file that belongs to a checkpoint; `None` for one of more than `most` bytes.
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<Option<String>> {
+    let mut text = String::new();
+    let read = open_regular(path)?.take(most + 1).read_to_string(&mut text);
+    read.map_err(|e| Error::io("read", path, e))?;
+    Ok((text.len() as u64 <= most).then_some(text))
 }
 
 /// The error without the name of a temporary file, which nobody asked for.

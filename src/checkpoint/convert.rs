@@ -105,10 +105,9 @@ pub fn convert(
     let small = companions(source, target, options.dtype)?;
     refuse_existing(target, &small, options.overwrite)?;
 
-    let views: Vec<(&str, Planned)> = checkpoint
-        .tensors()
-        .map(|(name, entry)| (name, Planned::new(entry, options.dtype)))
-        .collect();
+    let views = checkpoint.tensors();
+    let views: Vec<(&str, Planned)> =
+        views.map(|(name, entry)| (name, Planned::new(entry, options.dtype))).collect();
     let work = Work {
         checkpoint: &checkpoint,
         failure: RefCell::new(None),
@@ -121,10 +120,8 @@ pub fn convert(
             let path = staging.join(name);
             fs::write(&path, content).map_err(|e| Error::io("write", target.join(name), e))?;
         }
-        let tensors = views.iter().map(|(name, planned)| {
-            let view = Lazy { work: &work, name, planned };
-            (*name, view)
-        });
+        let tensors =
+            views.iter().map(|(name, planned)| (*name, Lazy { work: &work, name, planned }));
         // Other readers want to know that names and layouts are those of torch.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let path = staging.join(WEIGHTS);
@@ -166,11 +163,9 @@ fn companions(
         let io = |e| Error::io("read", &path, e);
         let size = fs::metadata(&path).map_err(io)?.len();
         if size > LARGEST_COMPANION {
-            return Err(Error::checkpoint(
-                &path,
-                format!("has {size} bytes, at most {LARGEST_COMPANION} are copied"),
-                "take it out of the folder if the model does not need it",
-            ));
+            let what = format!("has {size} bytes, at most {LARGEST_COMPANION} are copied");
+            let hint = "take it out of the folder if the model does not need it";
+            return Err(Error::checkpoint(&path, what, hint));
         }
         let content = fs::read(&path).map_err(io)?;
         let new = match dtype {
@@ -205,11 +200,8 @@ fn stated(config: &[u8], dtype: FloatType) -> Option<Vec<u8>> {
 
 fn refuse_existing(target: &Path, small: &[(&str, Vec<u8>)], overwrite: bool) -> Result<()> {
     if target.exists() && !target.is_dir() {
-        return Err(Error::checkpoint(
-            target,
-            "is a file",
-            "give the folder that the converted model should have",
-        ));
+        let hint = "give the folder that the converted model should have";
+        return Err(Error::checkpoint(target, "is a file", hint));
     }
     if overwrite {
         return Ok(());
@@ -217,11 +209,10 @@ fn refuse_existing(target: &Path, small: &[(&str, Vec<u8>)], overwrite: bool) ->
     let names = small.iter().map(|(name, _)| *name);
     match names.chain([WEIGHTS]).find(|n| target.join(n).exists()) {
         None => Ok(()),
-        Some(name) => Err(Error::checkpoint(
-            target.join(name),
-            "is there already",
-            "give another folder, or ask to overwrite",
-        )),
+        Some(name) => {
+            let hint = "give another folder, or ask to overwrite";
+            Err(Error::checkpoint(target.join(name), "is there already", hint))
+        }
     }
 }
 
@@ -300,14 +291,11 @@ impl Lazy<'_> {
         let (_, _, wanted, largest) = float.facts();
         let too_large = |x: &&f32| x.abs() > largest && (x.is_finite() || was_wide);
         if let Some(x) = values.par_iter().find_any(too_large) {
-            return Err(Error::checkpoint(
-                self.work.checkpoint.path(),
-                format!(
-                    "tensor `{}` has the value {x}, {wanted} holds values up to {largest}",
-                    self.name
-                ),
-                "convert to bf16 or f32, which have a larger range",
-            ));
+            let (path, name) = (self.work.checkpoint.path(), self.name);
+            let limit = format!("{wanted} holds values up to {largest}");
+            let hint = "convert to bf16 or f32, which have a larger range";
+            let what = format!("tensor `{name}` has the value {x}, {limit}");
+            return Err(Error::checkpoint(path, what, hint));
         }
         Ok(match float {
             FloatType::F32 => bytes(&values, f32::to_le_bytes),

@@ -85,8 +85,7 @@ impl Entry {
         layout: Layout,
         available: usize,
     ) -> Result<Self, String> {
-        let elements = count(&shape).filter(|&n| n <= available);
-        let Some(elements) = elements else {
+        let Some(elements) = count(&shape).filter(|&n| n <= available) else {
             return Err(format!(
                 "has shape {shape:?}, more than the {available} elements that are there"
             ));
@@ -132,21 +131,15 @@ impl Entry {
 
     /// The same elements without axes of length one.
     pub(super) fn squeezed(mut self) -> Self {
-        let kept: Vec<bool> = self.shape.iter().map(|&n| n != 1).collect();
-        let mut keep = kept.iter();
-        self.shape.retain(|_| *keep.next().unwrap_or(&true));
-        let mut keep = kept.iter();
-        self.layout.strides.retain(|_| *keep.next().unwrap_or(&true));
+        let axes = self.shape.into_iter().zip(self.layout.strides);
+        (self.shape, self.layout.strides) = axes.filter(|&(n, _)| n != 1).unzip();
         self
     }
 
     /// The bytes that the elements are in.
     fn stored<'a>(&self, file: &'a [u8]) -> Cow<'a, [u8]> {
         let bytes = &file[self.layout.range.0..self.layout.range.1];
-        if !self.layout.encoded {
-            return Cow::Borrowed(bytes);
-        }
-        Cow::Owned(decoded(bytes))
+        if self.layout.encoded { Cow::Owned(decoded(bytes)) } else { Cow::Borrowed(bytes) }
     }
 
     /// The elements as `f32`.
@@ -209,14 +202,13 @@ impl Entry {
         let inner = self.shape.last().copied().unwrap_or(1);
         let step = self.layout.strides.last().copied().unwrap_or(1);
         all.resize(elements, T::default());
-        all.par_chunks_mut(inner).with_min_len(LEAST.div_ceil(inner)).enumerate().for_each(
-            |(row, to)| {
-                let first = self.row(row);
-                for (i, to) in to.iter_mut().enumerate() {
-                    *to = convert(stored[first + i * step]);
-                }
-            },
-        );
+        let rows = all.par_chunks_mut(inner).with_min_len(LEAST.div_ceil(inner));
+        rows.enumerate().for_each(|(row, to)| {
+            let first = self.row(row);
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = convert(stored[first + i * step]);
+            }
+        });
         Ok(all)
     }
 

@@ -153,11 +153,8 @@ impl TensorFile {
 
     fn known(&self, name: &str) -> Result<&Entry> {
         self.entries.get(name).ok_or_else(|| {
-            Error::checkpoint(
-                &self.path,
-                format!("has no tensor `{}`", shown(name)),
-                "the names it has are those of its entries",
-            )
+            let what = format!("has no tensor `{}`", shown(name));
+            Error::checkpoint(&self.path, what, "the names it has are those of its entries")
         })
     }
 
@@ -175,22 +172,17 @@ impl TensorFile {
     }
 
     fn unread(&self, name: &str, entry: &Entry, unread: Unread) -> Error {
-        match unread {
-            Unread::Whole => Error::checkpoint(
-                &self.path,
-                format!("tensor `{}` holds {}", shown(name), entry.dtype),
-                "weights must be F32, F16, BF16 or F64",
-            ),
-            Unread::NoMemory(bytes) => Error::checkpoint(
-                &self.path,
-                format!(
-                    "tensor `{}` of shape {:?} takes {bytes} bytes, for which there is no memory",
-                    shown(name),
-                    entry.shape
-                ),
+        let (name, shape) = (shown(name), &entry.shape);
+        let (what, hint) = match unread {
+            Unread::Whole => {
+                (format!("holds {}", entry.dtype), "weights must be F32, F16, BF16 or F64")
+            }
+            Unread::NoMemory(bytes) => (
+                format!("of shape {shape:?} takes {bytes} bytes, for which there is no memory"),
                 "is this the right file? If it is, use a machine with more memory",
             ),
-        }
+        };
+        Error::checkpoint(&self.path, format!("tensor `{name}` {what}"), hint)
     }
 
     /// A tensor with its own element type, smaller and wider ones converted to those that
@@ -217,8 +209,7 @@ impl TensorFile {
 /// are not supported.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<NamedTensors> {
     let file = TensorFile::open(path)?;
-    let names: Vec<&String> = file.entries.keys().collect();
-    let read = names.into_iter().map(|name| Ok((name.clone(), file.read(name)?)));
+    let read = file.entries.keys().map(|name| Ok((name.clone(), file.read(name)?)));
     read.collect()
 }
 

@@ -36,11 +36,8 @@ impl Checkpoint {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         if !folder.is_dir() {
-            return Err(Error::checkpoint(
-                folder,
-                "is not a folder",
-                "give the folder that holds config.json and model.safetensors",
-            ));
+            let hint = "give the folder that holds config.json and model.safetensors";
+            return Err(Error::checkpoint(folder, "is not a folder", hint));
         }
         let description = Description::read(folder)?;
         let weights = Weights::open(folder, description.architecture())?;
@@ -97,11 +94,8 @@ impl Checkpoint {
 
     fn place(&self, name: &str) -> Result<&(usize, Entry)> {
         self.weights.places.get(name).ok_or_else(|| {
-            Error::checkpoint(
-                &self.folder,
-                format!("has no tensor `{name}`"),
-                "is config.json the one these weights were saved with?",
-            )
+            let hint = "is config.json the one these weights were saved with?";
+            Error::checkpoint(&self.folder, format!("has no tensor `{name}`"), hint)
         })
     }
 

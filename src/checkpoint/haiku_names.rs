@@ -154,12 +154,10 @@ fn preprocessor(module: &str, name: &str) -> Name {
         if name != "pos_embs" {
             return None;
         }
-        return modality_of(modality, "_mask_token")
-            .map(|m| (format!("{OUTER}.mask.{m}"), Axes::Kept))
-            .or_else(|| {
-                modality_of(modality, "_padding")
-                    .map(|m| (format!("{OUTER}.padding.{m}"), Axes::Kept))
-            });
+        let leaves = [("_mask_token", "mask"), ("_padding", "padding")];
+        let known = |(suffix, leaf)| Some((leaf, modality_of(modality, suffix)?));
+        let (leaf, modality) = leaves.into_iter().find_map(known)?;
+        return kept(format!("{OUTER}.{leaf}.{modality}"));
     }
     let convnet = format!("{OUTER}.convnet");
     match module.strip_prefix("image_preprocessor/")? {

@@ -16,36 +16,29 @@ const LENGTH: usize = 8;
 /// A header of a hundred tensors has ten kilobytes; one of this size is an attack or no header.
 const LONGEST_HEADER: u64 = 16 << 20;
 
-fn damaged(path: &Path, what: impl Into<String>) -> Error {
-    Error::checkpoint(
-        path,
-        what,
-        "the file is damaged or no safetensors file; download or save it again",
-    )
-}
-
 /// Entries whose ranges lie inside the file.
 pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>> {
+    let damaged = |what: String| {
+        let hint = "the file is damaged or no safetensors file; download or save it again";
+        Error::checkpoint(path, what, hint)
+    };
     let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
-        return Err(damaged(path, format!("has {} bytes, a header alone takes more", file.len())));
+        return Err(damaged(format!("has {} bytes, a header alone takes more", file.len())));
     };
     let length = u64::from_le_bytes(*length);
     let left = rest.len() as u64;
     if length > LONGEST_HEADER {
-        return Err(damaged(path, format!("states a header of {length} bytes")));
+        return Err(damaged(format!("states a header of {length} bytes")));
     }
     if length > left {
-        return Err(damaged(
-            path,
-            format!("is truncated: its header has {length} bytes, {left} are there"),
-        ));
+        let what = format!("is truncated: its header has {length} bytes, {left} are there");
+        return Err(damaged(what));
     }
     // Not longer than the file, which is in memory.
     let data = LENGTH + length as usize;
     let header = &file[LENGTH..data];
-    let metadata: Metadata = serde_json::from_slice(header).map_err(|e| {
-        damaged(path, format!("has a header that makes no sense: {e}")).caused_by(e)
-    })?;
+    let metadata: Metadata = serde_json::from_slice(header)
+        .map_err(|e| damaged(format!("has a header that makes no sense: {e}")).caused_by(e))?;
     let available = file.len() - data;
     let mut entries = BTreeMap::new();
     let mut end = 0;
@@ -53,47 +46,35 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         let shown = shown(&name);
         let (first, last) = info.data_offsets;
         if first > last || last > available {
-            return Err(damaged(
-                path,
-                format!(
-                    "is truncated: tensor `{shown}` ends at byte {last}, {available} are there"
-                ),
-            ));
+            return Err(damaged(format!(
+                "is truncated: tensor `{shown}` ends at byte {last}, {available} are there"
+            )));
         }
         end = end.max(last);
         let dtype = dtype(info.dtype).ok_or_else(|| {
-            Error::checkpoint(
-                path,
-                format!("tensor `{shown}` has type {:?}", info.dtype),
-                "supported are F32, F16, BF16, F64, I64, I32, I16, U8 and BOOL",
-            )
+            let hint = "supported are F32, F16, BF16, F64, I64, I32, I16, U8 and BOOL";
+            Error::checkpoint(path, format!("tensor `{shown}` has type {:?}", info.dtype), hint)
         })?;
         let axes = info.shape.len();
         if axes > MOST_AXES {
             let what = format!("tensor `{shown}` has {axes} axes, at most {MOST_AXES} are read");
-            return Err(damaged(path, what));
+            return Err(damaged(what));
         }
         let wanted = info.shape.iter().try_fold(dtype.size(), |a, &b| a.checked_mul(b));
         if wanted != Some(last - first) {
-            return Err(damaged(
-                path,
-                format!(
-                    "tensor `{shown}` of shape {:?} and type {dtype} has {} bytes",
-                    info.shape,
-                    last - first
-                ),
-            ));
+            let (shape, bytes) = (&info.shape, last - first);
+            return Err(damaged(format!(
+                "tensor `{shown}` of shape {shape:?} and type {dtype} has {bytes} bytes"
+            )));
         }
         let layout = Layout::dense((data + first, data + last), &info.shape);
         let entry = Entry::new(dtype, info.shape.clone(), layout, (last - first) / dtype.size());
-        let entry = entry.map_err(|what| damaged(path, format!("tensor `{shown}` {what}")))?;
+        let entry = entry.map_err(|what| damaged(format!("tensor `{shown}` {what}")))?;
         entries.insert(name, entry);
     }
     if end != available {
-        return Err(damaged(
-            path,
-            format!("has {available} bytes of data, its header describes {end}"),
-        ));
+        let what = format!("has {available} bytes of data, its header describes {end}");
+        return Err(damaged(what));
     }
     Ok(entries)
 }

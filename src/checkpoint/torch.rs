@@ -29,20 +29,15 @@ pub(super) fn entries(
     let mut entries = BTreeMap::new();
     for (name, value) in items {
         let Value::Tensor(tensor) = value else {
-            return Err(Error::checkpoint(
-                path,
-                format!("`{}` is {}, not a tensor", shown(name), value.describe()),
-                "give a state dict: torch.save(model.state_dict(), file)",
-            ));
+            let what = format!("`{}` is {}, not a tensor", shown(name), value.describe());
+            let hint = "give a state dict: torch.save(model.state_dict(), file)";
+            return Err(Error::checkpoint(path, what, hint));
         };
         let tensor = &pickle.heap.tensors[tensor];
         let range = place(tensor.storage)?;
         let entry = entry(pickle, tensor, range, big_endian).map_err(|what| {
-            Error::checkpoint(
-                path,
-                format!("tensor `{}` {what}", shown(name)),
-                "the file is damaged or hostile; download or save it again",
-            )
+            let hint = "the file is damaged or hostile; download or save it again";
+            Error::checkpoint(path, format!("tensor `{}` {what}", shown(name)), hint)
         })?;
         if entries.insert(name.to_owned(), entry).is_some() {
             let what = format!("has tensor `{}` twice", shown(name));

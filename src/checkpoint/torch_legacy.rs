@@ -31,9 +31,8 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
 fn read(file: &[u8]) -> Result<(Pickle<'_>, Vec<Range>), Refusal> {
     let protocol = Pickle::read(file, MAGIC.len())?;
     if protocol.root != Value::Whole(PROTOCOL) {
-        return Err(Refusal::Damaged(format!(
-            "was made by torch.save of another protocol than {PROTOCOL}"
-        )));
+        let what = format!("was made by torch.save of another protocol than {PROTOCOL}");
+        return Err(Refusal::Damaged(what));
     }
     let machine = Pickle::read(file, protocol.end)?;
     let tensors = Pickle::read(file, machine.end)?;

@@ -21,11 +21,8 @@ const PICKLE: &str = "data.pkl";
 /// The tensors of an archive.
 pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>> {
     let wrong = |what: String| {
-        Error::checkpoint(
-            path,
-            what,
-            "the file is damaged or was not made by torch.save; download or save it again",
-        )
+        let hint = "the file is damaged or was not made by torch.save; download or save it again";
+        Error::checkpoint(path, what, hint)
     };
     let places = places(file).map_err(wrong)?;
     let pickles: Vec<&String> =

@@ -1,7 +1,6 @@
 //! The weight files of a folder: which there are, and where each tensor is.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -55,21 +54,13 @@ impl Weights {
                 "download the weights as well: model.safetensors, pytorch_model.bin or DeepMind's \
                  .pickle",
             )),
-            several => Err(Error::checkpoint(
-                folder,
-                format!(
-                    "has {} pickles: {}",
-                    several.len(),
-                    several
-                        .iter()
-                        .filter_map(|p| p.file_name())
-                        .map(|n| n.to_string_lossy().chars().take(80).collect())
-                        .take(5)
-                        .collect::<Vec<String>>()
-                        .join(", ")
-                ),
-                "leave the one with the weights in the folder",
-            )),
+            several => {
+                let names = several.iter().filter_map(|p| p.file_name()).take(5);
+                let short = names.map(|n| n.to_string_lossy().chars().take(80).collect());
+                let names = short.collect::<Vec<String>>().join(", ");
+                let what = format!("has {} pickles: {names}", several.len());
+                Err(Error::checkpoint(folder, what, "leave the one with the weights in the folder"))
+            }
         }
     }
 
@@ -94,11 +85,9 @@ impl Weights {
                 _ => (name.to_owned(), entry.clone()),
             };
             if places.insert(new.clone(), (0, entry)).is_some() {
-                return Err(Error::checkpoint(
-                    path,
-                    format!("has two arrays that are `{new}`, one of them `{name}`"),
-                    "is this a Perceiver IO model as DeepMind published them?",
-                ));
+                let what = format!("has two arrays that are `{new}`, one of them `{name}`");
+                let hint = "is this a Perceiver IO model as DeepMind published them?";
+                return Err(Error::checkpoint(path, what, hint));
             }
         }
         Ok(Weights { files: vec![file], places })
@@ -107,11 +96,8 @@ impl Weights {
     /// Opens the shards that an index names.
     fn shards(folder: &Path, index: &Path) -> Result<Self> {
         let wrong = |what: String| {
-            Error::checkpoint(
-                index,
-                what,
-                "give the index that save_pretrained wrote, with all its shards beside it",
-            )
+            let hint = "give the index that save_pretrained wrote, with all its shards beside it";
+            Error::checkpoint(index, what, hint)
         };
         let map = read_index(index, &wrong)?;
         let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
@@ -125,9 +111,8 @@ impl Weights {
                 && !shard.contains(['/', '\\', '\0']);
             if !plain {
                 let shown: String = shard.chars().take(120).collect();
-                return Err(wrong(format!(
-                    "names the shard {shown:?}, which is no plain file name"
-                )));
+                let what = format!("names the shard {shown:?}, which is no plain file name");
+                return Err(wrong(what));
             }
             let path = folder.join(shard);
             if !path.exists() {
@@ -164,13 +149,8 @@ impl Weights {
 }
 
 fn read_index(index: &Path, wrong: &dyn Fn(String) -> Error) -> Result<Index> {
-    let mut text = String::new();
-    let file = crate::output::open_regular(index)?;
-    let read = file.take(LONGEST_INDEX + 1).read_to_string(&mut text);
-    read.map_err(|e| Error::io("read", index, e))?;
-    if text.len() as u64 > LONGEST_INDEX {
-        return Err(wrong(format!("is longer than {LONGEST_INDEX} bytes")));
-    }
+    let long = || wrong(format!("is longer than {LONGEST_INDEX} bytes"));
+    let text = crate::output::read_text(index, LONGEST_INDEX)?.ok_or_else(long)?;
     serde_json::from_str(&text).map_err(|e| wrong(format!("makes no sense: {e}")).caused_by(e))
 }
 

@@ -147,17 +147,14 @@ pub fn adapters() -> Vec<Adapter> {
 
 fn describe(index: usize, handle: wgpu::Adapter) -> Adapter {
     let (info, limits, has) = (handle.get_info(), handle.limits(), handle.features());
+    let features = FEATURES.iter().filter(|(f, _)| has.contains(*f)).map(|(_, name)| *name);
     Adapter {
         index,
         name: info.name,
         backend: info.backend.to_str().to_owned(),
         kind: AdapterKind::of(info.device_type),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        features: FEATURES
-            .iter()
-            .filter(|(f, _)| has.contains(*f))
-            .map(|(_, name)| *name)
-            .collect(),
+        features: features.collect(),
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,

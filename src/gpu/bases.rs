@@ -44,7 +44,7 @@ pub(super) struct Bases {
     /// Bytes from one entry to the next.
     stride: u64,
     buffer: wgpu::Buffer,
-    bind_group: wgpu::BindGroup,
+    pub(super) bind_group: wgpu::BindGroup,
     /// The table as the device has it or will have it.
     firsts: [u64; ENTRIES],
     /// The entry that is written next.
@@ -73,13 +73,8 @@ impl Bases {
                 }],
             })
         })?;
-        Ok(Bases {
-            stride: stride(device.limits()),
-            buffer,
-            bind_group,
-            firsts: [0; ENTRIES],
-            next: 1,
-        })
+        let stride = stride(device.limits());
+        Ok(Bases { stride, buffer, bind_group, firsts: [0; ENTRIES], next: 1 })
     }
 
     /// Where the entry of a number is, by the time the next submission runs.
@@ -95,11 +90,6 @@ impl Bases {
             entry
         });
         (entry as u64 * self.stride) as u32
-    }
-
-    /// The bind group.
-    pub(super) fn bind_group(&self) -> &wgpu::BindGroup {
-        &self.bind_group
     }
 
     /// Bytes on the device.

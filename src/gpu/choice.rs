@@ -12,8 +12,7 @@ use super::device::{Device, lock};
 use super::trial::try_variant;
 use super::tuning::{Denied, Tuning};
 use crate::error::{Error, Result};
-use crate::kernels::Op;
-use crate::kernels::{Problem, Row, Variant};
+use crate::kernels::{DeviceTraits, Op, Outcome, Problem, Row, Variant};
 
 /// What decides the choice on one device.
 pub(super) struct Choices {
@@ -61,8 +60,7 @@ impl Device {
     /// be wrong are left out.
     pub fn candidates(&self, op: &Op) -> Vec<Variant> {
         let choices = lock(&self.inner.choices);
-        let offered = choices.offered.iter().copied();
-        let offered = offered.filter(|v| v.kernel == op.kernel());
+        let offered = choices.offered.iter().copied().filter(|v| v.kernel == op.kernel());
         choices.tuning.arranged(op, offered.chain(op.candidates(self.traits())))
     }
 
@@ -81,21 +79,13 @@ impl Device {
         let row = Row::of(op.small());
         // What the op alone decides, such as whole tiles, may be otherwise in the small case.
         let known = op.candidates(self.traits()).contains(&variant);
-        let variant = row
-            .op
-            .candidates(self.traits())
-            .into_iter()
-            .find(|v| known && v.name == variant.name && v.f16 == variant.f16)
-            .unwrap_or(variant);
-        let outcome = try_variant(&Problem::new(&row, 0x5e1f), self, variant);
-        (!outcome.passed).then(|| {
-            outcome.failure.unwrap_or_else(|| {
-                format!(
-                    "{}: relative error {:.1e}, allowed {:.1e}",
-                    outcome.shape, outcome.error, outcome.tolerance
-                )
-            })
-        })
+        let same = |v: &Variant| known && v.name == variant.name && v.f16 == variant.f16;
+        let small = row.op.candidates(self.traits()).into_iter().find(same);
+        let problem = Problem::new(&row, 0x5e1f);
+        let Outcome { passed, failure, shape, error, tolerance, .. } =
+            try_variant(&problem, self, small.unwrap_or(variant));
+        let off = || format!("{shape}: relative error {error:.1e}, allowed {tolerance:.1e}");
+        (!passed).then(|| failure.unwrap_or_else(off))
     }
 
     /// Puts a variant on the deny list.
@@ -170,16 +160,11 @@ impl Device {
 
     /// The error for an op that no variant can run.
     pub(super) fn no_variant(&self, op: &Op) -> Error {
-        let traits = self.traits();
+        let DeviceTraits { invocations, workgroup_bytes: bytes, .. } = self.traits();
         Error::Limit {
             what: format!("kernel `{}`", op.kernel()),
             needed: "a workgroup that no variant can do without".to_owned(),
-            limit: format!(
-                "{} invocations and {} bytes on `{}`",
-                traits.invocations,
-                traits.workgroup_bytes,
-                self.name()
-            ),
+            limit: format!("{invocations} invocations and {bytes} bytes on `{}`", self.name()),
             hint: "use another device or the CPU executor".to_owned(),
         }
     }

@@ -106,8 +106,7 @@ impl Device {
         let lost = Arc::new(Mutex::new(None));
         let seen = lost.clone();
         device.set_device_lost_callback(move |reason, message| {
-            let text = format!("{reason:?}: {message}");
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+            *lock(&seen) = Some(format!("{reason:?}: {message}"));
         });
         // Whatever no error scope caught is logged rather than a panic, wgpu's default.
         device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
@@ -213,9 +212,8 @@ impl Device {
     /// where the back end has a cache for them; what was tuned earlier on this adapter is read now.
     pub fn set_cache(&self, place: &CachePlace) {
         let folder = place.folder();
-        let cache =
-            folder.as_ref().and_then(|folder| PipelineCache::open(&self.inner.device, folder));
-        *lock(&self.inner.cache) = cache.map(Arc::new);
+        let open = |folder| PipelineCache::open(&self.inner.device, folder).map(Arc::new);
+        *lock(&self.inner.cache) = folder.as_deref().and_then(open);
         self.read_tuning(folder);
     }
 
@@ -225,8 +223,7 @@ impl Device {
 
     /// An error if the device is gone.
     pub(super) fn alive(&self) -> Result<()> {
-        let lost = self.inner.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*lost {
+        match &*lock(&self.inner.lost) {
             Some(reason) => {
                 Err(Error::DeviceLost { device: self.inner.name.clone(), reason: reason.clone() })
             }
@@ -247,11 +244,8 @@ impl Device {
         // Bindings may not be empty, copies want multiples of four.
         let size = bytes.next_multiple_of(16).max(16);
         let storage = usage.contains(wgpu::BufferUsages::STORAGE);
-        let limit = if storage {
-            limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
-        } else {
-            limits.max_buffer_size
-        };
+        let binding = if storage { limits.max_storage_buffer_binding_size } else { u64::MAX };
+        let limit = limits.max_buffer_size.min(binding);
         if size > limit {
             return Err(Error::Limit {
                 what: format!("array `{label}` on `{}`", self.inner.name),
@@ -281,12 +275,9 @@ impl Device {
         let errors = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
         if let Some(error) = errors.into_iter().flatten().next() {
             self.alive()?;
+            let (device, what) = (self.inner.name.clone(), label.to_owned());
             return Err(match error {
-                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
-                    device: self.inner.name.clone(),
-                    bytes,
-                    what: label.to_owned(),
-                },
+                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { device, bytes, what },
                 other => Error::device(
                     &self.inner.name,
                     format!("refused `{label}`"),
@@ -300,10 +291,8 @@ impl Device {
 
     /// Waits until the GPU has done everything submitted so far, or until `submission`.
     pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = self
-            .inner
-            .device
-            .poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        let until = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        let waited = self.inner.device.poll(until);
         self.alive()?;
         let failed = |e| Error::device(&self.inner.name, "does not answer", e, REBUILD);
         waited.map(|_| ()).map_err(failed)
@@ -319,12 +308,11 @@ pub(super) fn traits(
 ) -> DeviceTraits {
     let kind = AdapterKind::of(info.device_type);
     let software = kind == AdapterKind::Software;
+    let subgroups = [info.subgroup_min_size, info.subgroup_max_size];
     DeviceTraits {
         software,
         loop_iterations: if software { SOFTWARE_LOOP_ITERATIONS } else { u64::MAX },
-        subgroups: features
-            .contains(wgpu::Features::SUBGROUP)
-            .then_some([info.subgroup_min_size, info.subgroup_max_size]),
+        subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(subgroups),
         cooperative,
         workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
         array_bytes: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
@@ -350,10 +338,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Leave to use what wgpu calls experimental.
-#[allow(
-    unsafe_code,
-    reason = "cooperative matrices are behind an experimental feature; without them f16 gains memory alone"
-)]
+#[allow(unsafe_code, reason = "cooperative matrices are an experimental feature of wgpu")]
 fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: the one such feature that is asked for, cooperative matrices, may be misused only by
     // shaders, and those are this crate's own: they are translated in tests, run only where the adapter

@@ -29,6 +29,7 @@ pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Ran, Submission, SubmissionBudget};
 pub use session::{Choice, GpuExecutor};
 pub use store::Parameters;
+pub(crate) use trial::session_of;
 pub use trial::try_variant;
 pub use tuning::{Denied, TunedChoice, Tuning, bucket};
 

@@ -33,12 +33,8 @@ impl PipelineCache {
         }
         let key = wgpu::util::pipeline_cache_key(&device.adapter_info())?;
         let file = folder.join(key);
-        let data = read(&file);
-        Some(PipelineCache {
-            cache: create(device, data.as_deref()),
-            file,
-            fresh: AtomicUsize::new(0),
-        })
+        let cache = create(device, read(&file).as_deref());
+        Some(PipelineCache { cache, file, fresh: AtomicUsize::new(0) })
     }
 
     /// For pipelines to be made with.
@@ -74,10 +70,7 @@ impl Drop for PipelineCache {
     }
 }
 
-#[allow(
-    unsafe_code,
-    reason = "a driver takes cache data as it is; wgpu leaves vouching for it to its user"
-)]
+#[allow(unsafe_code, reason = "drivers take data as they are; wgpu leaves vouching to its user")]
 fn create(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
     // SAFETY: the data is what `get_data` of a cache for the same adapter and driver gave, which a
     // checksum vouches for; wgpu compares adapter and driver once more and falls back to an empty

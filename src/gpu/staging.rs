@@ -47,11 +47,8 @@ impl Staging {
             sizes[buffer] += bytes;
         }
         let write = usage.contains(wgpu::BufferUsages::MAP_WRITE);
-        let buffers = sizes
-            .into_iter()
-            .map(|size| device.buffer(label, size, usage, write))
-            .collect::<Result<_>>()?;
-        Ok(Staging { buffers, parts, mapped: write })
+        let buffers = sizes.into_iter().map(|size| device.buffer(label, size, usage, write));
+        Ok(Staging { buffers: buffers.collect::<Result<_>>()?, parts, mapped: write })
     }
 
     /// Bytes of all buffers.

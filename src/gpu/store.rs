@@ -1,11 +1,11 @@
 //! Parameters on the device: uploaded once per model, shared by all its sessions.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use half::slice::HalfFloatSliceExt;
 
-use super::device::{Device, REBUILD};
+use super::device::{Device, REBUILD, lock};
 use crate::error::{Cause, Error, Result};
 use crate::graph::Recipe;
 use crate::tensor::Element;
@@ -33,8 +33,7 @@ impl Parameters {
 
     /// Bytes uploaded so far.
     pub fn allocated_bytes(&self) -> u64 {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().map(|buffer| buffer.size()).sum()
+        lock(&self.known).values().map(|buffer| buffer.size()).sum()
     }
 
     /// The array of a recipe, evaluated on the CPU and written straight into mapped memory.
@@ -44,7 +43,7 @@ impl Parameters {
         recipe: &Recipe,
         element: Element,
     ) -> Result<Arc<wgpu::Buffer>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let key = (recipe.clone(), element);
         if let Some(buffer) = known.get(&key) {
             return Ok(buffer.clone());
@@ -65,7 +64,7 @@ impl Parameters {
     }
 
     fn evaluated(&self, recipe: &Recipe) -> Result<Vec<f32>> {
-        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = lock(&self.cut);
         let Recipe::Window { of, rows, columns } = recipe else {
             *cut = None;
             return evaluate(recipe, &*self.source);
@@ -81,13 +80,12 @@ impl Parameters {
 
     /// Forgets the array that windows were last cut from.
     pub(super) fn forget_cut(&self) {
-        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.cut) = None;
     }
 
     /// Drops arrays that no session holds; they are uploaded again when they are asked for.
     pub(crate) fn release(&self) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, buffer| Arc::strong_count(buffer) > 1);
+        lock(&self.known).retain(|_, buffer| Arc::strong_count(buffer) > 1);
     }
 }
 
@@ -107,11 +105,8 @@ pub(super) fn with_bytes<R>(
     let most = half::f16::MAX.to_f32();
     let beyond = |x: &f32| x.is_finite() && x.abs() > most;
     if let Some(x) = numbers.iter().find(|x| beyond(x)) {
-        return Err(Error::input(
-            name,
-            format!("has {x}, which f16 cannot hold"),
-            format!("numbers within ±{most}, or precision f32"),
-        ));
+        let what = format!("has {x}, which f16 cannot hold");
+        return Err(Error::input(name, what, format!("numbers within ±{most}, or precision f32")));
     }
     let mut f16 = vec![half::f16::ZERO; numbers.len()];
     f16.convert_from_f32_slice(numbers);

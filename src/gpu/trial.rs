@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Device, GpuExecutor, Parameters};
 use crate::error::Result;
 use crate::graph::{Executor, single};
-use crate::kernels::{Outcome, Problem, Variant};
+use crate::kernels::{Op, Outcome, Problem, Variant};
 use crate::tensor::NamedTensors;
 
 /// Runs a row of the kernel table on a device with one variant.
@@ -16,14 +16,23 @@ pub fn try_variant(problem: &Problem, device: &Device, variant: Variant) -> Outc
     }
 }
 
-fn found(problem: &Problem, device: &Device, variant: Variant) -> Result<Vec<Vec<f32>>> {
-    let plan = single(problem.op())?;
+/// A session of one op by one variant, its operands written.
+pub(crate) fn session_of(
+    device: &Device,
+    op: &Op,
+    variant: Variant,
+    operands: &[Vec<f32>],
+) -> Result<GpuExecutor> {
     let parameters = Parameters::new(device.clone(), Arc::new(NamedTensors::new()));
-    let mut session = GpuExecutor::with_variants(plan, &parameters, &|_| Some(variant))?;
-    let operands = problem.dense_operands();
+    let mut session = GpuExecutor::with_variants(single(op)?, &parameters, &|_| Some(variant))?;
     for (i, operand) in operands.iter().enumerate() {
         session.write(&format!("operand {i}"), operand)?;
     }
+    Ok(session)
+}
+
+fn found(problem: &Problem, device: &Device, variant: Variant) -> Result<Vec<Vec<f32>>> {
+    let mut session = session_of(device, problem.op(), variant, &problem.dense_operands())?;
     session.poison();
     session.run(&mut |_, _| {})?;
     let results = 0..session.plan().graph().outputs.len();

@@ -146,9 +146,8 @@ impl Tuning {
     /// The variant chosen for an op.
     pub fn choice(&self, op: &Op) -> Option<&str> {
         let bucket = bucket(op)?;
-        let found = self.choices.iter();
-        let mut found = found.filter(|c| c.kernel == op.kernel() && c.bucket == bucket);
-        found.next().map(|c| c.variant.as_str())
+        let is_it = |c: &&TunedChoice| c.kernel == op.kernel() && c.bucket == bucket;
+        self.choices.iter().find(is_it).map(|c| c.variant.as_str())
     }
 
     /// Candidates for an op with the chosen one first and without those that are known to be wrong.
@@ -179,8 +178,7 @@ impl Tuning {
 
     /// Whether a variant is known to be wrong.
     pub fn denies(&self, kernel: &str, variant: &str) -> bool {
-        let mut list = self.denied.iter();
-        list.any(|d| d.kernel == kernel && d.variant == variant)
+        self.denied.iter().any(|d| d.kernel == kernel && d.variant == variant)
     }
 }
 

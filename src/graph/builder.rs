@@ -102,12 +102,9 @@ impl Graph {
         if let Some(&known) = self.known.get(&recipe) {
             return known;
         }
-        let label = recipe
-            .tensors()
-            .first()
-            .map_or_else(|| "fourier tables".to_owned(), |(name, _)| name.clone());
-        let extent = recipe.extent();
-        let id = self.push_value(label, extent, Source::Parameter(recipe.clone()));
+        let first = recipe.tensors().into_iter().next();
+        let label = first.map_or_else(|| "fourier tables".to_owned(), |(name, _)| name);
+        let id = self.push_value(label, recipe.extent(), Source::Parameter(recipe.clone()));
         self.known.insert(recipe, id);
         id
     }
@@ -124,10 +121,8 @@ impl Graph {
             return Ok(self.view(id));
         }
         if e.batch != 1 || first_row + rows > e.rows {
-            return Err(Error::graph(
-                &self.value(id).label,
-                format!("has no window of rows {first_row}..{} in {e}", first_row + rows),
-            ));
+            let what = format!("has no window of rows {first_row}..{} in {e}", first_row + rows);
+            return Err(Error::graph(&self.value(id).label, what));
         }
         Ok(View { value: id, first_row, extent: Extent::new(1, rows, e.cols) })
     }
@@ -161,20 +156,16 @@ impl Graph {
         residual: Option<View>,
     ) -> Result<ValueId> {
         if x.extent.cols != inner {
-            return Err(Error::graph(
-                label,
-                format!("the input has {} columns, the weight {inner}", x.extent.cols),
-            ));
+            let what = format!("the input has {} columns, the weight {inner}", x.extent.cols);
+            return Err(Error::graph(label, what));
         }
         let rows = x.extent.all_rows();
         let residual_rows = residual.map_or(0, |r| r.extent.all_rows());
         if let Some(r) = residual
             && (r.extent.cols != cols || residual_rows == 0 || !rows.is_multiple_of(residual_rows))
         {
-            return Err(Error::graph(
-                label,
-                format!("the residual is {}, the output {rows}×{cols}", r.extent),
-            ));
+            let what = format!("the residual is {}, the output {rows}×{cols}", r.extent);
+            return Err(Error::graph(label, what));
         }
         let bias = recipes[1].is_some();
         let mut inputs = vec![x];
@@ -201,10 +192,7 @@ impl Graph {
 
     /// Attention of queries over keys. `carry` is the state of the keys so far; the result is
     /// normalised if `finish`, else it is the state (accumulators and statistics).
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call per attention layer; a struct would only repeat Attention"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "a struct would only repeat Attention")]
     pub fn attention(
         &mut self,
         stage: Stage,
@@ -229,11 +217,10 @@ impl Graph {
             && fits(&v, d_v)
             && mask.is_none_or(|m| m.extent == Extent::new(ke.batch, 1, ke.rows));
         if !good {
+            let rows = format!("queries {qe}, keys {ke}, values {ve}");
             return Err(Error::graph(
                 label,
-                format!(
-                    "{heads} heads of {d_qk} and {d_v} over queries {qe}, keys {ke}, values {ve}"
-                ),
+                format!("{heads} heads of {d_qk} and {d_v} over {rows}"),
             ));
         }
         let mut inputs = vec![q.view, k.view, v.view];
@@ -449,15 +436,11 @@ impl Graph {
     ) -> Result<ValueId> {
         let wanted = Extent::new(args.batch, args.height * args.width, args.inner);
         pictures(label, x, wanted, args.output_pixels())?;
-        let w = self.parameter(Recipe::ConvolutionWeight {
-            weight: weight.to_owned(),
-            norm: norm.to_owned(),
-            output: args.cols,
-            input: args.inner,
-            side: args.side,
-        });
-        let b =
-            self.parameter(Recipe::BatchNormShift { norm: norm.to_owned(), channels: args.cols });
+        let (weight, norm) = (weight.to_owned(), norm.to_owned());
+        let shift = Recipe::BatchNormShift { norm: norm.clone(), channels: args.cols };
+        let (output, input, side) = (args.cols, args.inner, args.side);
+        let w = self.parameter(Recipe::ConvolutionWeight { weight, norm, output, input, side });
+        let b = self.parameter(shift);
         let inputs = vec![x, self.view(w), self.view(b)];
         Ok(self.push_node(stage, label, args, inputs)[0])
     }

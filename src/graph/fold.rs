@@ -82,9 +82,8 @@ impl Fold {
             (format!("{}.weight", self.norm), vec![self.channels]),
             (format!("{}.bias", self.norm), vec![self.channels]),
         ];
-        for (name, channels) in self.modalities.iter().flat_map(|m| &m.constant) {
-            tensors.push((name.clone(), vec![1, *channels]));
-        }
+        let constants = self.modalities.iter().flat_map(|m| &m.constant);
+        tensors.extend(constants.map(|(name, channels)| (name.clone(), vec![1, *channels])));
         tensors
     }
 }
@@ -186,35 +185,18 @@ impl Folded {
 
     /// Names and shapes of the tensors that it needs.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let mut list = Vec::new();
-        match self {
-            Folded::Keys { fold, key, .. } => {
-                list.extend(fold.tensors());
-                list.extend(key.tensors());
-            }
-            Folded::Values { fold, value, output, .. } => {
-                list.extend(fold.tensors());
-                list.extend(value.tensors());
-                list.extend(output.tensors());
-            }
-            Folded::Queries { fold, query, key } => {
-                list.extend(fold.tensors());
-                list.extend(query.tensors());
-                list.extend(key.tensors());
-            }
-            Folded::Composed { first, second } => {
-                list.extend(first.tensors());
-                list.extend(second.tensors());
-            }
+        let (fold, layers) = match self {
+            Folded::Keys { fold, key, .. } => (Some(fold), vec![key]),
+            Folded::Values { fold, value, output, .. } => (Some(fold), vec![value, output]),
+            Folded::Queries { fold, query, key } => (Some(fold), vec![query, key]),
+            Folded::Composed { first, second } => (None, vec![first, second]),
             Folded::Bias(weight) => return weight.tensors(),
-            Folded::Moments { rows } => {
-                let parts = rows.constant.iter();
-                list.extend(parts.map(|(name, n)| (name.clone(), vec![1, *n])));
+            Folded::Moments { rows: Factored { constant: parts, .. } }
+            | Folded::Constant { parts } => {
+                return parts.iter().map(|(name, n)| (name.clone(), vec![1, *n])).collect();
             }
-            Folded::Constant { parts } => {
-                list.extend(parts.iter().map(|(name, n)| (name.clone(), vec![1, *n])));
-            }
-        }
-        list
+        };
+        let rows = fold.map_or_else(Vec::new, Fold::tensors);
+        rows.into_iter().chain(layers.into_iter().flat_map(Named::tensors)).collect()
     }
 }

@@ -34,7 +34,7 @@ use crate::kernels::Op;
 use crate::tensor::{Element, Extent};
 
 /// Bytes of an element as sizes are bounded, before it is known what will be stored as f16.
-pub(crate) const ELEMENT_BYTES: u64 = crate::tensor::Element::F32.bytes() as u64;
+pub(crate) const ELEMENT_BYTES: u64 = Element::F32.bytes() as u64;
 
 /// Index of a value in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,11 +173,7 @@ impl Graph {
 
     /// The whole of a value, if it is one of this graph.
     pub(crate) fn checked_view(&self, id: ValueId) -> Option<View> {
-        self.values.get(id.index()).map(|value| View {
-            value: id,
-            first_row: 0,
-            extent: value.extent,
-        })
+        (id.index() < self.values.len()).then(|| self.view(id))
     }
 
     /// Names and shapes of the inputs; one that several arrays hold comes several times.

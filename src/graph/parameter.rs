@@ -268,8 +268,7 @@ impl Recipe {
                 .collect(),
             Recipe::FourierTables(_) => Vec::new(),
             Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
-                let shape = vec![*output, *input, *side, *side];
-                let mut tensors = vec![(weight.clone(), shape)];
+                let mut tensors = vec![(weight.clone(), vec![*output, *input, *side, *side])];
                 tensors.extend(batch_norm_tensors(norm).map(|name| (name, vec![*output])));
                 tensors
             }
@@ -293,13 +292,5 @@ impl Recipe {
                 tensors
             }
         }
-    }
-
-    /// Parameters of the checkpoint that it holds, counted without padding.
-    pub fn count(&self) -> u64 {
-        self.tensors()
-            .iter()
-            .map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>())
-            .sum()
     }
 }

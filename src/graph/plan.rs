@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::passes::hoist;
-use super::{Graph, Node, Source};
+use super::{Graph, Node, Source, Value};
 use crate::error::{Error, Result};
 
 /// Bytes of a word, in which plans count memory.
@@ -171,19 +171,16 @@ fn check(graph: &Graph, node: &Node) -> Result<()> {
             return refuse(format!("`{}` takes {wanted} arrays, not {found}", node.op.kernel()));
         }
         for (operand, view) in operands.into_iter().zip(views) {
-            let Some((view, value)) =
-                view.and_then(|v| Some((v, graph.values.get(v.value.index())?)))
-            else {
+            let found = view.and_then(|v| Some((v, graph.values.get(v.value.index())?)));
+            let Some((view, value)) = found else {
                 return refuse(format!("`{}` is no value of the graph", operand.name));
             };
             let element = node.op.element(operand.role);
             let end = view.first_row * view.extent.stride() + view.extent.padded_len();
             let needed = operand.extent.padded_len();
             if value.element != element {
-                return refuse(format!(
-                    "`{}` is {:?}, not {element:?}",
-                    operand.name, value.element
-                ));
+                let what = format!("`{}` is {:?}, not {element:?}", operand.name, value.element);
+                return refuse(what);
             }
             if end > value.extent.padded_len() || needed > view.extent.padded_len() {
                 return refuse(format!(
@@ -205,22 +202,16 @@ pub(crate) struct Life {
 
 /// When each value is needed; `None` for values that nothing writes or reads.
 pub(crate) fn lifetimes(graph: &Graph) -> Result<Vec<Option<Life>>> {
-    let mut lives: Vec<Option<Life>> = graph
-        .values
-        .iter()
-        .map(|v| (v.source != Source::Node).then_some(Life { from: 0, to: 0 }))
-        .collect();
+    let begin = |v: &Value| (v.source != Source::Node).then_some(Life { from: 0, to: 0 });
+    let mut lives: Vec<Option<Life>> = graph.values.iter().map(begin).collect();
     for (i, node) in graph.nodes.iter().enumerate() {
         for view in &node.inputs {
-            match &mut lives[view.value.index()] {
-                Some(life) => life.to = i,
-                None => {
-                    return Err(Error::graph(
-                        &node.label,
-                        format!("reads `{}` before it is written", graph.value(view.value).label),
-                    ));
-                }
-            }
+            let Some(life) = &mut lives[view.value.index()] else {
+                let what =
+                    format!("reads `{}` before it is written", graph.value(view.value).label);
+                return Err(Error::graph(&node.label, what));
+            };
+            life.to = i;
         }
         for o in &node.outputs {
             lives[o.index()] = Some(Life { from: i, to: i });

@@ -1,9 +1,11 @@
 //! What a plan will cost, known before anything runs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::plan::{WORD_BYTES as WORD, lifetimes};
-use super::{Op, Placement, Plan, Stage};
+use super::{Node, Op, Placement, Plan, Stage};
 use crate::tensor::Element;
 
 /// Cost of one stage.
@@ -120,54 +122,41 @@ impl Plan {
         for i in 1..live.len() {
             live[i] += live[i - 1];
         }
-        let nodes: Vec<NodeReport> = graph
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(i, n)| {
-                let (cost, first) = (n.op.cost(), n.outputs.first().map(|&o| graph.value(o)));
-                NodeReport {
-                    label: n.label.clone(),
-                    stage: n.stage.name(),
-                    kernel: n.op.kernel(),
-                    output: first.map_or_else(String::new, |v| v.extent.to_string()),
-                    element: first.map_or(Element::F32, |v| v.element),
-                    flops: cost.flops,
-                    bytes: cost.bytes,
-                    once: i < self.once(),
+        let nodes = graph.nodes.iter().enumerate().map(|(i, n)| {
+            let (cost, first) = (n.op.cost(), n.outputs.first().map(|&o| graph.value(o)));
+            NodeReport {
+                label: n.label.clone(),
+                stage: n.stage.name(),
+                kernel: n.op.kernel(),
+                output: first.map_or_else(String::new, |v| v.extent.to_string()),
+                element: first.map_or(Element::F32, |v| v.element),
+                flops: cost.flops,
+                bytes: cost.bytes,
+                once: i < self.once(),
+            }
+        });
+        let stages = Stage::ALL.into_iter().filter_map(|stage| {
+            let mut report = StageReport { name: stage.name(), ..StageReport::default() };
+            for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.stage == stage) {
+                let cost = node.op.cost();
+                if !report.kernels.contains(&node.op.kernel()) {
+                    report.kernels.push(node.op.kernel());
                 }
-            })
-            .collect();
-        let stages = Stage::ALL
-            .into_iter()
-            .filter_map(|stage| {
-                let mut report = StageReport { name: stage.name(), ..StageReport::default() };
-                let mut any = false;
-                for (i, node) in graph.nodes.iter().enumerate() {
-                    if node.stage != stage {
-                        continue;
-                    }
-                    any = true;
-                    let cost = node.op.cost();
-                    if !report.kernels.contains(&node.op.kernel()) {
-                        report.kernels.push(node.op.kernel());
-                    }
-                    report.flops += cost.flops;
-                    report.bytes += cost.bytes;
-                    report.peak_bytes = report.peak_bytes.max(fixed + live[i] as u64);
-                    if i < self.once() {
-                        report.flops_once += cost.flops;
-                    } else {
-                        report.dispatches += 1;
-                    }
+                report.flops += cost.flops;
+                report.bytes += cost.bytes;
+                report.peak_bytes = report.peak_bytes.max(fixed + live[i] as u64);
+                if i < self.once() {
+                    report.flops_once += cost.flops;
+                } else {
+                    report.dispatches += 1;
                 }
-                any.then_some(report)
-            })
-            .collect::<Vec<_>>();
-        let layers = graph.nodes.iter().skip(self.once());
-        let layers = layers
-            .filter(|n| n.stage == Stage::Process && matches!(n.op, Op::Attention(_)))
-            .count() as u64;
+            }
+            (!report.kernels.is_empty()).then_some(report)
+        });
+        let stages: Vec<StageReport> = stages.collect();
+        let is_layer = |n: &&Node| n.stage == Stage::Process && matches!(n.op, Op::Attention(_));
+        let layers = graph.nodes.iter().skip(self.once()).filter(is_layer).count() as u64;
+        let tensors: BTreeMap<_, _> = graph.parameters().flat_map(|(_, r)| r.tensors()).collect();
         let process = stages.iter().find(|s| s.name == Stage::Process.name());
         PlanReport {
             layers,
@@ -177,16 +166,11 @@ impl Plan {
             submissions: 0,
             batch: graph.inputs().map(|(_, _, e)| e.batch).max().unwrap_or(1),
             stages,
-            nodes,
-            parameters: {
-                let mut seen = std::collections::BTreeMap::new();
-                for (_, recipe) in graph.parameters() {
-                    for (name, shape) in recipe.tensors() {
-                        seen.insert(name, shape.iter().map(|&n| n as u64).product::<u64>());
-                    }
-                }
-                seen.values().sum()
-            },
+            nodes: nodes.collect(),
+            parameters: tensors
+                .values()
+                .map(|s| s.iter().map(|&n| n as u64).product::<u64>())
+                .sum(),
             parameter_bytes,
             kept_bytes,
             slot_bytes,

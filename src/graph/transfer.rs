@@ -30,8 +30,7 @@ pub(crate) fn input_parts(
     let Some((whole, extent)) = wanted else {
         let mut known: Vec<&str> = plan.graph().inputs().map(|(n, ..)| n).collect();
         known.dedup();
-        let expected = format!("one of {known:?}");
-        return Err(Error::input(name, "is unknown", expected));
+        return Err(Error::input(name, "is unknown", format!("one of {known:?}")));
     };
     if whole != elements {
         let expected = match parts.len() {

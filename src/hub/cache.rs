@@ -73,8 +73,7 @@ impl Store {
             return Some(self.model.revision.clone());
         }
         let file = self.reference();
-        let size = fs::metadata(&file).ok()?.len();
-        if size > LONGEST_REFERENCE {
+        if fs::metadata(&file).ok()?.len() > LONGEST_REFERENCE {
             return None;
         }
         let commit = fs::read_to_string(&file).ok()?.trim().to_owned();
@@ -95,12 +94,9 @@ impl Store {
             return None;
         }
         // `metadata` follows the links to the blobs.
-        let bytes = fs::read_dir(&folder)
-            .ok()?
-            .filter_map(|entry| fs::metadata(entry.ok()?.path()).ok())
-            .filter(fs::Metadata::is_file)
-            .map(|file| file.len())
-            .sum();
+        let entries = fs::read_dir(&folder).ok()?;
+        let files = entries.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
+        let bytes = files.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
         Some(Cached { commit, folder, bytes })
     }
 
@@ -143,12 +139,8 @@ impl Store {
     pub(super) fn lock(&self, etag: &str) -> Result<File> {
         create_folder(&self.locks)?;
         let path = self.locks.join(format!("{etag}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| Error::io("create", &path, e))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| Error::io("create", &path, e))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Error::hub(

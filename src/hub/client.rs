@@ -87,12 +87,8 @@ impl Client {
             let roots = TlsConfig::builder().root_certs(certificates(file)?).build();
             config = config.tls_config(roots);
         }
-        Ok(Client {
-            agent: config.build().new_agent(),
-            endpoint,
-            base,
-            token: options.token.clone(),
-        })
+        let (agent, token) = (config.build().new_agent(), options.token.clone());
+        Ok(Client { agent, endpoint, base, token })
     }
 
     /// The endpoint as the user gave it.
@@ -104,17 +100,11 @@ impl Client {
     pub(super) fn document(&self, address: &str) -> Result<Vec<u8>, Failure> {
         let mut answer = self.send(&Method::GET, address, None, Some(DOCUMENT), |_| false)?;
         let mut text = Vec::new();
-        answer
-            .body
-            .as_reader()
-            .take(LONGEST_DOCUMENT + 1)
-            .read_to_end(&mut text)
-            .map_err(|e| Failure::unreachable(address, &e))?;
+        let read = answer.body.as_reader().take(LONGEST_DOCUMENT + 1).read_to_end(&mut text);
+        read.map_err(|e| Failure::unreachable(address, &e))?;
         if text.len() as u64 > LONGEST_DOCUMENT {
-            return Err(Failure::nonsense(
-                address,
-                format!("sent more than {LONGEST_DOCUMENT} bytes for a list of files"),
-            ));
+            let what = format!("sent more than {LONGEST_DOCUMENT} bytes for a list of files");
+            return Err(Failure::nonsense(address, what));
         }
         Ok(text)
     }
@@ -154,9 +144,8 @@ impl Client {
         limit: Option<Duration>,
         mut enough: impl FnMut(&HeaderMap) -> bool,
     ) -> Result<Answer, Failure> {
-        let mut at: Uri = address
-            .parse()
-            .map_err(|e| Failure::nonsense(address, format!("is no address: {e}")))?;
+        let none = |e| Failure::nonsense(address, format!("is no address: {e}"));
+        let mut at: Uri = address.parse().map_err(none)?;
         for _ in 0..=MOST_REDIRECTS {
             let mut request = Request::builder()
                 .method(method)
@@ -174,11 +163,9 @@ impl Client {
             let request =
                 request.body(()).map_err(|e| Failure::nonsense(address, e.to_string()))?;
             let request = self.agent.configure_request(request).timeout_recv_body(limit).build();
-            let (head, body) = self
-                .agent
-                .run(request)
-                .map_err(|e| Failure::unreachable(&place(&at), &e))?
-                .into_parts();
+            let here = place(&at);
+            let sent = self.agent.run(request).map_err(|e| Failure::unreachable(&here, &e))?;
+            let (head, body) = sent.into_parts();
             let answer = Answer { status: head.status, headers: head.headers, body };
             let good = answer.status.is_success() || answer.status.is_redirection();
             if good && enough(&answer.headers) || answer.status.is_success() {
@@ -186,20 +173,15 @@ impl Client {
             }
             if !answer.status.is_redirection() {
                 let code = text(&answer.headers, "x-error-code").unwrap_or_default();
-                return Err(Failure::refused(&place(&at), answer.status, code));
+                return Err(Failure::refused(&here, answer.status, code));
             }
             let next = text(&answer.headers, "location").and_then(|to| resolve(&at, &to));
             let Some(next) = next else {
-                return Err(Failure::nonsense(
-                    &place(&at),
-                    "redirects to nowhere that can be read",
-                ));
+                return Err(Failure::nonsense(&here, "redirects to nowhere that can be read"));
             };
             if is_downgrade(&at, &next) {
-                return Err(Failure::nonsense(
-                    &place(&at),
-                    format!("redirects to {}, which is not encrypted", place(&next)),
-                ));
+                let what = format!("redirects to {}, which is not encrypted", place(&next));
+                return Err(Failure::nonsense(&here, what));
             }
             at = next;
         }
@@ -213,18 +195,15 @@ fn certificates(file: &Path) -> Result<RootCerts> {
     File::open(file)
         .and_then(|opened| opened.take(LARGEST_CERTIFICATES).read_to_end(&mut text))
         .map_err(|e| Error::io("read the certificates of SSL_CERT_FILE,", file, e))?;
-    let found: Vec<_> = parse_pem(&text)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
+    let certificates = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<_> = certificates.collect();
     if found.is_empty() {
-        return Err(Error::input(
-            "SSL_CERT_FILE",
-            format!("{} holds no certificate", file.display()),
-            "a PEM file with the certificates to trust, or no such variable",
-        ));
+        let what = format!("{} holds no certificate", file.display());
+        let expected = "a PEM file with the certificates to trust, or no such variable";
+        return Err(Error::input("SSL_CERT_FILE", what, expected));
     }
     Ok(RootCerts::Specific(Arc::new(found)))
 }

@@ -116,21 +116,16 @@ fn turn(
         restart(&file)?;
         there = 0;
         if answer.status == StatusCode::PARTIAL_CONTENT {
-            return Ok(Turn::Broke(Failure::unreachable(
-                &wanted.address,
-                &"it sent another part of the file than was asked for",
-            )));
+            let why = "it sent another part of the file than was asked for";
+            return Ok(Turn::Broke(Failure::unreachable(&wanted.address, &why)));
         }
     }
     let longer = || {
-        Error::hub(
-            model.to_string(),
-            format!(
-                "{} sends more than the {} bytes that were stated for {}",
-                wanted.address, wanted.size, wanted.file
-            ),
-            "this is no answer of a hub: check HF_ENDPOINT and proxies that change answers",
-        )
+        let Wanted { file, size, address, .. } = wanted;
+        let what =
+            format!("{address} sends more than the {size} bytes that were stated for {file}");
+        let hint = "this is no answer of a hub: check HF_ENDPOINT and proxies that change answers";
+        Error::hub(model.to_string(), what, hint)
     };
     let left = wanted.size - there;
     if number(&answer.headers, "content-length").is_some_and(|length| length > left) {
@@ -193,14 +188,10 @@ fn check(model: &ModelName, wanted: &Wanted, part: &Path) -> Result<()> {
         return Ok(());
     }
     fs::remove_file(part).map_err(|e| Error::io("delete", part, e))?;
-    Err(Error::hub(
-        model.to_string(),
-        format!(
-            "{} arrived damaged: its SHA-256 is {found}, the hub states {}",
-            wanted.file, wanted.etag
-        ),
-        "nothing was installed; try again, and check HF_ENDPOINT and proxies if it happens again",
-    ))
+    let Wanted { file, etag, .. } = wanted;
+    let what = format!("{file} arrived damaged: its SHA-256 is {found}, the hub states {etag}");
+    let again = "try again, and check HF_ENDPOINT and proxies if it happens again";
+    Err(Error::hub(model.to_string(), what, format!("nothing was installed; {again}")))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -80,19 +80,15 @@ impl Failure {
     pub(super) fn error(self, model: &ModelName, endpoint: &str) -> Error {
         let page = format!("{endpoint}/{}", model.repository());
         let (what, hint) = match &self.kind {
-            Kind::Unreachable => (
-                String::new(),
-                format!(
-                    "{}; what is already downloaded is kept and used by the next try",
-                    self.remedy()
-                ),
-            ),
+            Kind::Unreachable => {
+                let kept = "what is already downloaded is kept and used by the next try";
+                (String::new(), format!("{}; {kept}", self.remedy()))
+            }
             Kind::Refused { status, code } => refusal(*status, code, model, &page),
-            Kind::Nonsense => (
-                String::new(),
-                "this is no answer of a hub: check HF_ENDPOINT and proxies that change answers"
-                    .to_owned(),
-            ),
+            Kind::Nonsense => {
+                let check = "check HF_ENDPOINT and proxies that change answers";
+                (String::new(), format!("this is no answer of a hub: {check}"))
+            }
         };
         Error::hub(model.to_string(), format!("{what}{}", self.what), hint)
     }

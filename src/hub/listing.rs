@@ -73,9 +73,8 @@ impl Listing {
         for sibling in document.siblings {
             if !stays_inside(&sibling.rfilename) {
                 let name: String = sibling.rfilename.chars().take(100).collect();
-                return Err(format!(
-                    "lists a file {name:?}, which would lie outside of the model's folder"
-                ));
+                let outside = "which would lie outside of the model's folder";
+                return Err(format!("lists a file {name:?}, {outside}"));
             }
             files.insert(sibling.rfilename, sibling.size);
         }
@@ -107,11 +106,8 @@ impl Listing {
 /// The files that an index of weights names.
 pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let refused = |what: String| {
-        Error::checkpoint(
-            index,
-            what,
-            "the index is damaged or hostile; ask whoever published the model",
-        )
+        let hint = "the index is damaged or hostile; ask whoever published the model";
+        Error::checkpoint(index, what, hint)
     };
     let mut text = Vec::new();
     File::open(index)
@@ -142,9 +138,8 @@ pub(super) fn is_complete(folder: &Path) -> bool {
         && WEIGHTS.into_iter().any(|weights| match weights {
             Weights::Whole(file) => has(file),
             Weights::Shards(index) => {
-                has(index)
-                    && shards(&folder.join(index))
-                        .is_ok_and(|files| files.iter().all(|file| has(file)))
+                let all = |files: BTreeSet<String>| files.iter().all(|file| has(file));
+                has(index) && shards(&folder.join(index)).is_ok_and(all)
             }
         })
 }

@@ -157,14 +157,8 @@ impl Hub {
             Part::Description => store.described(),
         };
         if self.offline {
-            return cached.ok_or_else(|| {
-                absent(
-                    &model,
-                    &store,
-                    "HF_HUB_OFFLINE is set",
-                    "unset HF_HUB_OFFLINE to download it",
-                )
-            });
+            let (why, remedy) = ("HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE to download it");
+            return cached.ok_or_else(|| absent(&model, &store, why, remedy));
         }
         if let Some(folder) = &cached
             && model.is_commit()
@@ -189,12 +183,9 @@ impl Hub {
     }
 
     fn listing(&self, model: &ModelName) -> Result<Listing, Failure> {
-        let address = format!(
-            "{}/api/models/{}/revision/{}?blobs=true",
-            self.client.base(),
-            model.repository(),
-            model.revision_in_address()
-        );
+        let (base, repository) = (self.client.base(), model.repository());
+        let revision = model.revision_in_address();
+        let address = format!("{base}/api/models/{repository}/revision/{revision}?blobs=true");
         let text = self.client.document(&address)?;
         Listing::read(&text).map_err(|what| Failure::nonsense(&address, what))
     }
@@ -208,8 +199,7 @@ impl Hub {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<PathBuf> {
         let folder = store.snapshot(&listing.commit);
-        let weights = listing.weights().filter(|_| listing.has(listing::CONFIG));
-        let Some(weights) = weights else {
+        let Some(weights) = listing.weights().filter(|_| listing.has(listing::CONFIG)) else {
             return Err(Error::hub(
                 model.to_string(),
                 "holds no model: it needs config.json, and model.safetensors or pytorch_model.bin",
@@ -228,21 +218,17 @@ impl Hub {
                 self.fetch_files(model, store, listing, &first, progress)?;
                 for shard in listing::shards(&folder.join(index))? {
                     if !listing.has(&shard) {
-                        return Err(Error::hub(
-                            model.to_string(),
-                            format!("{index} names {shard}, which the repository lacks"),
-                            "ask whoever published the model",
-                        ));
+                        let what = format!("{index} names {shard}, which the repository lacks");
+                        let hint = "ask whoever published the model";
+                        return Err(Error::hub(model.to_string(), what, hint));
                     }
                     large.push(shard);
                 }
             }
         }
-        let files: Vec<(String, u64)> = small
-            .into_iter()
-            .map(|file| (file, LARGEST_SMALL))
-            .chain(large.into_iter().map(|file| (file, LARGEST_WEIGHTS)))
-            .collect();
+        let small = small.into_iter().map(|file| (file, LARGEST_SMALL));
+        let large = large.into_iter().map(|file| (file, LARGEST_WEIGHTS));
+        let files: Vec<(String, u64)> = small.chain(large).collect();
         self.fetch_files(model, store, listing, &files, progress)?;
         store.set_reference(&listing.commit)?;
         Ok(folder)
@@ -285,12 +271,8 @@ impl Hub {
         file: &str,
         largest: u64,
     ) -> Result<Wanted> {
-        let address = format!(
-            "{}/{}/resolve/{}/{file}",
-            self.client.base(),
-            model.repository(),
-            listing.commit
-        );
+        let (base, repository) = (self.client.base(), model.repository());
+        let address = format!("{base}/{repository}/resolve/{}/{file}", listing.commit);
         let refused = |what: String| self.error(Failure::nonsense(&address, what), model);
         let stated = self.client.stated(&address).map_err(|failure| self.error(failure, model))?;
         if !name::is_file_name(&stated.etag) {

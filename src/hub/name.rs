@@ -84,11 +84,8 @@ impl FromStr for ModelName {
         if !segments || revision.len() > LONGEST_FILE {
             return Err(refused("the revision is none that the hub could have"));
         }
-        Ok(ModelName {
-            organisation: organisation.to_owned(),
-            name: name.to_owned(),
-            revision: revision.to_owned(),
-        })
+        let [organisation, name, revision] = [organisation, name, revision].map(str::to_owned);
+        Ok(ModelName { organisation, name, revision })
     }
 }
 

@@ -21,11 +21,9 @@ impl Token {
     pub fn new(text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::input(
-                "HF_TOKEN",
-                "the access token is empty or has characters that no token has",
-                "the one line that the hub showed when the token was made",
-            ));
+            let what = "the access token is empty or has characters that no token has";
+            let expected = "the one line that the hub showed when the token was made";
+            return Err(Error::input("HF_TOKEN", what, expected));
         }
         Ok(Token(text.to_owned()))
     }
@@ -114,16 +112,9 @@ impl HubOptions {
         let offline = text("HF_HUB_OFFLINE")?.is_some_and(|value| {
             ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
         });
-        let mut options = HubOptions {
-            token,
-            offline,
-            certificates: path("SSL_CERT_FILE"),
-            ..HubOptions::new(cache)
-        };
-        if let Some(endpoint) = text("HF_ENDPOINT")? {
-            options.endpoint = endpoint;
-        }
-        Ok(options)
+        let certificates = path("SSL_CERT_FILE");
+        let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+        Ok(HubOptions { cache, endpoint, token, offline, certificates })
     }
 }
 

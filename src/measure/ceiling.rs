@@ -1,17 +1,15 @@
 //! What a device can do at best, measured: the yardstick of profiles and the roof of scaling plots.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::gpu::{self, AdapterKind, Device};
-use crate::graph::{Executor, single};
+use crate::gpu::{AdapterKind, Device, session_of};
+use crate::graph::Executor;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::{Op, random_operands};
-use crate::tensor::NamedTensors;
 
 /// Repetitions, of which the fastest counts.
 const TIMES: usize = 4;
@@ -54,12 +52,8 @@ fn of_device(device: &Device) -> Result<Ceiling> {
         _ => 4096,
     };
     let op = Op::Gemm(Gemm::new(n, n, n));
-    let nothing = Arc::new(NamedTensors::new());
-    let parameters = gpu::Parameters::new(device.clone(), nothing);
-    let mut session = gpu::GpuExecutor::new(single(&op)?, &parameters)?;
-    for (i, operand) in random_operands(&op, 1).iter().enumerate() {
-        session.write(&format!("operand {i}"), operand)?;
-    }
+    let variant = device.variant_for(&op)?;
+    let mut session = session_of(device, &op, variant, &random_operands(&op, 1))?;
     session.run(&mut |_, _| {})?;
     let mut best = f64::INFINITY;
     for _ in 0..TIMES {

@@ -170,6 +170,7 @@ fn measure(
         None => Timer::Cpu,
     };
     let host = measured.host.into_iter();
+    let host = host.map(|(name, start_seconds, seconds)| HostSpan { name, start_seconds, seconds });
     let mut profile = Profile {
         device: String::new(),
         timer,
@@ -177,9 +178,7 @@ fn measure(
         run_seconds,
         kernel_seconds: 0.0,
         launches: Vec::new(),
-        host: host
-            .map(|(name, start_seconds, seconds)| HostSpan { name, start_seconds, seconds })
-            .collect(),
+        host: host.collect(),
     };
     let (report, variants) = (session.plan().report(), session.variant_names());
     for Span { node, start, seconds } in measured.device {
@@ -237,12 +236,9 @@ impl Profile {
     pub fn kernels(&self) -> Vec<KernelTotal> {
         let mut totals: BTreeMap<(&str, &str), KernelTotal> = BTreeMap::new();
         for launch in &self.launches {
-            let total =
-                totals.entry((launch.kernel, &launch.variant)).or_insert_with(|| KernelTotal {
-                    kernel: launch.kernel,
-                    variant: launch.variant.clone(),
-                    ..KernelTotal::default()
-                });
+            let total = totals.entry((launch.kernel, &launch.variant)).or_default();
+            total.kernel = launch.kernel;
+            total.variant.clone_from(&launch.variant);
             total.launches += 1;
             total.flops += launch.flops;
             total.bytes += launch.bytes;
@@ -267,14 +263,12 @@ impl Profile {
     /// launches, in the order of a run.
     #[must_use]
     pub fn stages(&self) -> Vec<(&'static str, f64)> {
-        let each = Stage::ALL.iter().map(|stage| {
+        let each = Stage::ALL.iter().filter_map(|stage| {
             let launches = self.launches.iter().filter(|l| l.stage == stage.name());
             let seconds: Vec<f64> = launches.map(|l| l.seconds).collect();
-            (stage.name(), seconds)
+            (!seconds.is_empty()).then(|| (stage.name(), seconds.iter().sum()))
         });
-        each.filter(|(_, seconds)| !seconds.is_empty())
-            .map(|(stage, seconds)| (stage, seconds.iter().sum()))
-            .collect()
+        each.collect()
     }
 
     /// The run as a Chrome trace, which <https://ui.perfetto.dev> opens: a lane of the device with every

@@ -5,17 +5,14 @@
 //! from then on. What is found goes to the device ([`Device::tuning`]), to new sessions of all its models,
 //! and to the cache on disk if there is one; what is not reached keeps its heuristic.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Denied, Device, GpuExecutor, Parameters, TunedChoice, bucket};
-use crate::graph::{Executor, single};
-use crate::kernels::Op;
-use crate::kernels::Variant;
-use crate::kernels::random_operands;
+use crate::gpu::{Denied, Device, TunedChoice, bucket, session_of};
+use crate::graph::Executor;
+use crate::kernels::{Op, Variant, random_operands};
 use crate::model::{Model, RunOptions, Store};
 use crate::tensor::NamedTensors;
 
@@ -66,10 +63,7 @@ impl TunedShape {
     /// Time of what was chosen before over the time of what is chosen now.
     #[doc(hidden)]
     pub fn gain(&self) -> f64 {
-        let seconds = |name: &str| {
-            let found = self.tried.iter().find(|t| t.variant == name);
-            found.and_then(|t| t.seconds)
-        };
+        let seconds = |name: &str| self.tried.iter().find(|t| t.variant == name)?.seconds;
         match (seconds(&self.before), seconds(&self.variant)) {
             (Some(before), Some(now)) if now > 0.0 => before / now,
             _ => 1.0,
@@ -122,11 +116,8 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<TuneReport> {
         let Store::Gpu(parameters) = &self.store else {
-            return Err(Error::input(
-                "device",
-                format!("is `{}`", self.device_name()),
-                "a GPU: the CPU executor has no variants",
-            ));
+            let what = format!("is `{}`", self.device_name());
+            return Err(Error::input("device", what, "a GPU: the CPU executor has no variants"));
         };
         let batch = self.batch(inputs, options)?;
         let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
@@ -188,13 +179,8 @@ pub fn tune(
         }
         let expired = || start.elapsed() > options.time;
         if let Some(shape) = tune_group(device, group, &expired)? {
-            device.change_tuning(|t| {
-                t.choose(TunedChoice {
-                    kernel: shape.kernel.clone(),
-                    bucket: shape.bucket.clone(),
-                    variant: shape.variant.clone(),
-                });
-            });
+            let TunedShape { kernel, bucket, variant, .. } = shape.clone();
+            device.change_tuning(|t| t.choose(TunedChoice { kernel, bucket, variant }));
             shapes.push(shape);
         }
     }
@@ -223,8 +209,7 @@ fn tune_group(
             break;
         }
         let name = variant.name.to_owned();
-        let failure = device.failure(&group.op, variant);
-        if let Some(why) = failure {
+        if let Some(why) = device.failure(&group.op, variant) {
             device.deny(variant, why.clone());
             tried.push(Tried { variant: name, seconds: None, failure: Some(why) });
             continue;
@@ -244,17 +229,15 @@ fn tune_group(
             }
         }
     }
-    Ok(match best {
-        Some((_, variant)) if tried.len() > 1 => Some(TunedShape {
-            kernel: group.op.kernel().to_owned(),
-            bucket: group.bucket.clone(),
-            launches: group.launches,
-            before: candidates[0].name.to_owned(),
-            variant: variant.name.to_owned(),
-            tried,
-        }),
-        _ => None,
-    })
+    let best = best.filter(|_| tried.len() > 1);
+    Ok(best.map(|(_, variant)| TunedShape {
+        kernel: group.op.kernel().to_owned(),
+        bucket: group.bucket.clone(),
+        launches: group.launches,
+        before: candidates[0].name.to_owned(),
+        variant: variant.name.to_owned(),
+        tried,
+    }))
 }
 
 /// Seconds of the fastest of several runs. One that is far beyond `limit` is not repeated.
@@ -267,13 +250,7 @@ fn seconds(
 ) -> Result<f64> {
     const MOST_RUNS: usize = 8;
     const ENOUGH: f64 = 0.1;
-    let nothing = Arc::new(NamedTensors::new());
-    let parameters = Parameters::new(device.clone(), nothing);
-    let plan = single(op)?;
-    let mut session = GpuExecutor::with_variants(plan, &parameters, &|_| Some(variant))?;
-    for (i, operand) in operands.iter().enumerate() {
-        session.write(&format!("operand {i}"), operand)?;
-    }
+    let mut session = session_of(device, op, variant, operands)?;
     // Copies the operands; and drivers finish compiling in the first run.
     session.run(&mut |_, _| {})?;
     let (mut best, mut sum) = (f64::INFINITY, 0.0);

@@ -27,11 +27,9 @@ impl Frame {
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self> {
         let wanted = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if width == 0 || height == 0 || wanted != Some(rgb.len()) {
-            return Err(Error::input(
-                "frame",
-                format!("{} bytes for {width}×{height} pixels", rgb.len()),
-                "at least one pixel, and three bytes for each",
-            ));
+            let what = format!("{} bytes for {width}×{height} pixels", rgb.len());
+            let expected = "at least one pixel, and three bytes for each";
+            return Err(Error::input("frame", what, expected));
         }
         Ok(Frame { width, height, rgb })
     }
@@ -98,21 +96,13 @@ impl Frame {
             length > 0 && start.checked_add(length).is_some_and(|end| end <= all)
         };
         if !inside(left, width, self.width) || !inside(top, height, self.height) {
-            return Err(Error::input(
-                "crop",
-                format!("{width}×{height} pixels at ({left}, {top})"),
-                format!("a part of the frame's {}×{}", self.width, self.height),
-            ));
+            let what = format!("{width}×{height} pixels at ({left}, {top})");
+            let expected = format!("a part of the frame's {}×{}", self.width, self.height);
+            return Err(Error::input("crop", what, expected));
         }
-        let rgb = self
-            .rgb
-            .chunks_exact(self.width * 3)
-            .skip(top)
-            .take(height)
-            .flat_map(|row| &row[left * 3..(left + width) * 3])
-            .copied()
-            .collect();
-        Frame::new(width, height, rgb)
+        let rows = self.rgb.chunks_exact(self.width * 3).skip(top).take(height);
+        let rgb = rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied();
+        Frame::new(width, height, rgb.collect())
     }
 
     /// The frame in the middle of a larger one, its border pixels repeated outwards. A side that is

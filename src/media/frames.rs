@@ -53,11 +53,8 @@ impl Frames {
         }
         let io = |e| Error::io("read", path, e);
         let mut start = Vec::new();
-        File::open(path)
-            .map_err(io)?
-            .take(y4m::MAGIC.len() as u64)
-            .read_to_end(&mut start)
-            .map_err(io)?;
+        let file = File::open(path).map_err(io)?;
+        file.take(y4m::MAGIC.len() as u64).read_to_end(&mut start).map_err(io)?;
         if start == y4m::MAGIC {
             let (reader, length) = y4m::Reader::open(path)?;
             return Ok(Self::stream(reader, length));
@@ -106,9 +103,8 @@ impl Frames {
 
     fn files(pictures: Vec<(String, PathBuf)>) -> Self {
         let length = pictures.len();
-        let frames = pictures
-            .into_iter()
-            .map(|(name, path)| Ok(NamedFrame { name, frame: picture::read(path)?, time: None }));
+        let read = |(name, path)| Ok(NamedFrame { name, frame: picture::read(path)?, time: None });
+        let frames = pictures.into_iter().map(read);
         Self::new(frames, Some(length), None)
     }
 
@@ -145,11 +141,8 @@ fn of_one_size(found: NamedFrame, first: &mut Option<(usize, usize)>) -> Result<
     if size == wanted {
         return Ok(found);
     }
-    Err(Error::input(
-        found.name,
-        format!("{}×{} pixels", size.0, size.1),
-        format!("{}×{}, as the first frame has", wanted.0, wanted.1),
-    ))
+    let expected = format!("{}×{}, as the first frame has", wanted.0, wanted.1);
+    Err(Error::input(found.name, format!("{}×{} pixels", size.0, size.1), expected))
 }
 
 impl Iterator for Frames {
@@ -208,11 +201,8 @@ impl Pairs {
             if self.pairs > 0 {
                 return Ok(None);
             }
-            return Err(Error::input(
-                "frames",
-                "there are fewer than two",
-                "a sequence of at least two frames",
-            ));
+            let what = "there are fewer than two";
+            return Err(Error::input("frames", what, "a sequence of at least two frames"));
         };
         self.pairs += 1;
         self.last = Some(second.clone());

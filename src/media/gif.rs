@@ -50,21 +50,12 @@ impl Reader {
         // Canvas, frame and result are held at the same time.
         let bytes = u64::from(width) * u64::from(height) * 4 * 3;
         if bytes > MAX_BYTES {
-            return Err(media(
-                path,
-                format!(
-                    "its {width}×{height} pixels need {} MiB, where {} MiB are the limit",
-                    bytes >> 20,
-                    MAX_BYTES >> 20
-                ),
-            ));
+            let (needed, most) = (bytes >> 20, MAX_BYTES >> 20);
+            let what = format!("need {needed} MiB, where {most} MiB are the limit");
+            return Err(media(path, format!("its {width}×{height} pixels {what}")));
         }
-        Ok(Reader {
-            path: path.to_path_buf(),
-            frames: decoder.into_frames(),
-            read: 0,
-            ended: false,
-        })
+        let (path, frames) = (path.to_path_buf(), decoder.into_frames());
+        Ok(Reader { path, frames, read: 0, ended: false })
     }
 }
 
@@ -83,14 +74,12 @@ impl Iterator for Reader {
             let delay = Duration::from(frame.delay());
             let picture = frame.into_buffer();
             let (width, height) = (picture.width() as usize, picture.height() as usize);
-            let rgb = picture
-                .pixels()
-                .flat_map(|p| match p.0 {
-                    [_, _, _, 0] => [0; 3],
-                    [red, green, blue, _] => [red, green, blue],
-                })
-                .collect();
-            let frame = Frame::new(width, height, rgb).map_err(|e| wrong(e.to_string()))?;
+            let rgb = picture.pixels().flat_map(|p| match p.0 {
+                [_, _, _, 0] => [0; 3],
+                [red, green, blue, _] => [red, green, blue],
+            });
+            let frame = Frame::new(width, height, rgb.collect());
+            let frame = frame.map_err(|e| wrong(e.to_string()))?;
             Ok((frame, delay))
         });
         self.ended = !matches!(found, Some(Ok(_)));

@@ -101,13 +101,10 @@ pub fn write_png(path: impl AsRef<Path>, frame: &Frame) -> Result<()> {
     let path = path.as_ref();
     let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
+    let (width, height, kind) =
+        (side(frame.width()), side(frame.height()), image::ExtendedColorType::Rgb8);
     image::codecs::png::PngEncoder::new(&mut bytes)
-        .write_image(
-            frame.rgb(),
-            side(frame.width()),
-            side(frame.height()),
-            image::ExtendedColorType::Rgb8,
-        )
+        .write_image(frame.rgb(), width, height, kind)
         .map_err(|e| Error::media(path, e.to_string(), "crop the picture"))?;
     write_whole(path, |out| out.write_all(&bytes).map_err(|e| Error::io("write", path, e)))
 }
@@ -150,13 +147,10 @@ fn decode(
     }
     reader.limits(limits());
     let picture = reader.decode().map_err(|e| match e {
-        image::ImageError::Limits(_) => (
-            format!(
-                "it is larger than {MAX_SIDE} pixels a side or needs more than {} MiB",
-                MAX_BYTES >> 20
-            ),
-            SMALLER,
-        ),
+        image::ImageError::Limits(_) => {
+            let memory = format!("needs more than {} MiB", MAX_BYTES >> 20);
+            (format!("it is larger than {MAX_SIDE} pixels a side or {memory}"), SMALLER)
+        }
         other => (other.to_string(), WHOLE),
     })?;
     let rgb = match picture {

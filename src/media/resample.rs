@@ -119,10 +119,7 @@ fn taps(from: usize, to: usize, how: Resampling) -> Vec<Taps> {
             let mut weights: Vec<f64> =
                 (first..end).map(|x| how.weight((x as f64 - centre + 0.5) * step)).collect();
             // In order: the rounding of the sum counts.
-            let mut sum = 0.0;
-            for weight in &weights {
-                sum += weight;
-            }
+            let sum: f64 = weights.iter().sum();
             if sum != 0.0 {
                 for weight in &mut weights {
                     *weight /= sum;
@@ -161,12 +158,10 @@ pub fn resize(frame: &Frame, width: usize, height: usize, how: Resampling) -> Re
     }
     let (other_width, other_height) = (width != frame.width(), height != frame.height());
     match (other_width, other_height) {
-        (true, true) if rows_first(frame, width, height) => {
-            columns(&rows(frame, height, how)?, width, how)
-        }
-        (true, true) => rows(&columns(frame, width, how)?, height, how),
         (true, false) => columns(frame, width, how),
         (false, _) => rows(frame, height, how),
+        _ if rows_first(frame, width, height) => columns(&rows(frame, height, how)?, width, how),
+        _ => rows(&columns(frame, width, how)?, height, how),
     }
 }
 

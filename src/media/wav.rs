@@ -47,11 +47,8 @@ impl Sound {
             ));
         }
         if let Some(at) = samples.iter().position(|s| !s.is_finite()) {
-            return Err(Error::input(
-                "sound",
-                format!("{} at sample {at}", samples[at]),
-                "finite numbers",
-            ));
+            let what = format!("{} at sample {at}", samples[at]);
+            return Err(Error::input("sound", what, "finite numbers"));
         }
         Ok(Sound { rate, channels, samples })
     }
@@ -87,11 +84,8 @@ impl Sound {
             let sum: f64 = instant.iter().map(|&s| f64::from(s)).sum();
             (sum / self.channels as f64) as f32
         };
-        Sound {
-            rate: self.rate,
-            channels: 1,
-            samples: self.samples.chunks_exact(self.channels).map(mean).collect(),
-        }
+        let samples = self.samples.chunks_exact(self.channels).map(mean).collect();
+        Sound { rate: self.rate, channels: 1, samples }
     }
 
     /// The samples as 32-bit floats `[length, channels]`.

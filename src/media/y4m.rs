@@ -56,13 +56,8 @@ impl Header {
         if words.next().map(str::as_bytes) != Some(MAGIC) {
             return Err("it does not begin as a YUV4MPEG2 stream does".to_owned());
         }
-        let mut header = Header {
-            width: 0,
-            height: 0,
-            rate: None,
-            chroma: Chroma::C420Jpeg,
-            range: Range::Limited,
-        };
+        let (chroma, range) = (Chroma::C420Jpeg, Range::Limited);
+        let mut header = Header { width: 0, height: 0, rate: None, chroma, range };
         for word in words {
             let wrong = || format!("the header has `{word}`");
             let mut letters = word.chars();
@@ -159,9 +154,8 @@ impl Reader<BufReader<File>> {
         let header = header(&mut input, path)?;
         let start = std::io::Seek::stream_position(&mut input).map_err(io)?;
         // Lines of frames may be longer, in which case the length does not tell.
-        let each = header.chroma.bytes(header.width, header.height) + FRAME.len() + 1;
+        let each = (header.chroma.bytes(header.width, header.height) + FRAME.len() + 1) as u64;
         let rest = length.saturating_sub(start);
-        let each = each as u64;
         let frames = (rest % each == 0).then_some(rest / each);
         let reader = Reader { input, name: path.to_path_buf(), header, frames: 0, ended: false };
         Ok((reader, frames.and_then(|n| usize::try_from(n).ok())))
@@ -199,15 +193,11 @@ impl<R: BufRead> Reader<R> {
         let Header { width, height, chroma, range, .. } = self.header;
         let bytes = chroma.bytes(width, height);
         let mut planes = Vec::new();
-        (&mut self.input)
-            .take(bytes as u64)
-            .read_to_end(&mut planes)
-            .map_err(|e| Error::io("read", &self.name, e))?;
+        let read = (&mut self.input).take(bytes as u64).read_to_end(&mut planes);
+        read.map_err(|e| Error::io("read", &self.name, e))?;
         if planes.len() != bytes {
-            return Err(wrong(format!(
-                "frame {frame} ends after {} of {bytes} bytes",
-                planes.len()
-            )));
+            let what = format!("frame {frame} ends after {} of {bytes} bytes", planes.len());
+            return Err(wrong(what));
         }
         self.frames += 1;
         ycbcr::to_rgb(&planes, width, height, chroma, range).map(Some)

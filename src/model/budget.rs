@@ -50,12 +50,10 @@ impl Model {
             }
             least = least.min(needed);
             if window <= LEAST_WINDOW {
+                let least = MemorySize(least);
                 return Err(Error::Limit {
                     what: format!("{} on {}", self.description.name(), self.device_name()),
-                    needed: format!(
-                        "at least {} of memory for inputs of this size",
-                        MemorySize(least)
-                    ),
+                    needed: format!("at least {least} of memory for inputs of this size"),
                     limit: format!("{}, the memory budget", MemorySize(budget)),
                     hint: "give that much, or smaller inputs".to_owned(),
                 });

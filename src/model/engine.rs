@@ -9,9 +9,8 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, adapters};
 use crate::model::{Backend, Model};
-use crate::perceiver::Description;
-use crate::perceiver::PerceiverConfig;
 use crate::perceiver::blueprint::Blueprint;
+use crate::perceiver::{Description, PerceiverConfig};
 use crate::weights::TensorSource;
 
 /// The environment variable that automatic choice obeys.
@@ -60,10 +59,7 @@ impl FromStr for DeviceChoice {
 pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
     let ranked = adapters.iter().filter_map(|a| Some((a.kind.rank()?, a)));
     match ranked.min_by_key(|(rank, a)| (*rank, a.index)) {
-        Some((_, adapter)) => {
-            let why = format!("the first {} adapter", adapter.kind.name());
-            (Some(adapter), why)
-        }
+        Some((_, found)) => (Some(found), format!("the first {} adapter", found.kind.name())),
         None if adapters.is_empty() => (None, "no adapter, so the CPU executor".to_owned()),
         None => (None, "software adapters only, which the CPU executor outruns".to_owned()),
     }
@@ -294,42 +290,31 @@ fn pick<'a>(
     all: &'a [Adapter],
     from_variable: bool,
 ) -> Result<Option<&'a Adapter>> {
-    let none = |wanted: String, why: &str| {
-        let found = all
-            .iter()
-            .map(|a| format!("{} {} ({})", a.index, a.name, a.backend))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let hint = if from_variable {
-            format!("correct or unset {DEVICE_VARIABLE}, or choose `cpu`")
-        } else {
-            "choose one of these, or `cpu`, which always works".to_owned()
-        };
-        Error::NoDevice {
-            wanted,
-            why: why.to_owned(),
-            found: if found.is_empty() { "no adapter".to_owned() } else { found },
-            hint,
-        }
-    };
-    match choice {
-        DeviceChoice::Auto => Ok(automatic(all).0),
-        DeviceChoice::Cpu | DeviceChoice::Reference => Ok(None),
+    let (found, wanted, why) = match choice {
+        DeviceChoice::Auto => return Ok(automatic(all).0),
+        DeviceChoice::Cpu | DeviceChoice::Reference => return Ok(None),
         DeviceChoice::Gpu => {
             let best = all.iter().min_by_key(|a| (a.kind.rank().unwrap_or(u8::MAX), a.index));
-            let why = "no driver offers an adapter";
-            best.map(Some).ok_or_else(|| none("gpu".to_owned(), why))
+            (best, "gpu".to_owned(), "no driver offers an adapter")
         }
         DeviceChoice::Index(index) => {
-            let why = "there is no adapter of this number";
-            let found = all.get(*index);
-            found.map(Some).ok_or_else(|| none(index.to_string(), why))
+            (all.get(*index), index.to_string(), "there is no adapter of this number")
         }
         DeviceChoice::Name(name) => {
-            let wanted = name.to_lowercase();
-            let found = all.iter().find(|a| a.name.to_lowercase().contains(&wanted));
-            let why = "no adapter's name contains it";
-            found.map(Some).ok_or_else(|| none(name.clone(), why))
+            let part = name.to_lowercase();
+            let found = all.iter().find(|a| a.name.to_lowercase().contains(&part));
+            (found, name.clone(), "no adapter's name contains it")
         }
+    };
+    if found.is_some() {
+        return Ok(found);
     }
+    let names = all.iter().map(|a| format!("{} {} ({})", a.index, a.name, a.backend));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let found = if names.is_empty() { "no adapter".to_owned() } else { names };
+    let hint = match from_variable {
+        true => format!("correct or unset {DEVICE_VARIABLE}, or choose `cpu`"),
+        false => "choose one of these, or `cpu`, which always works".to_owned(),
+    };
+    Err(Error::NoDevice { wanted, why: why.to_owned(), found, hint })
 }

@@ -22,18 +22,12 @@ impl Latents {
     /// [`Error::Input`] when there are more or fewer elements, or one is not finite.
     pub fn new(rows: usize, channels: usize, data: Vec<f32>) -> Result<Self> {
         if rows.checked_mul(channels) != Some(data.len()) {
-            return Err(Error::input(
-                LATENTS,
-                format!("has {} elements", data.len()),
-                format!("{rows} × {channels}"),
-            ));
+            let what = format!("has {} elements", data.len());
+            return Err(Error::input(LATENTS, what, format!("{rows} × {channels}")));
         }
         if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-            return Err(Error::input(
-                LATENTS,
-                format!("has {} at element {at}", data[at]),
-                "finite numbers",
-            ));
+            let what = format!("has {} at element {at}", data[at]);
+            return Err(Error::input(LATENTS, what, "finite numbers"));
         }
         Ok(Latents { rows, channels, data })
     }

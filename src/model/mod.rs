@@ -14,6 +14,7 @@ mod run;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use backend::{Backend, Prepared, Store};
@@ -55,7 +56,8 @@ pub struct Model {
     fitted: Mutex<HashMap<Request, usize>>,
     /// Items that go through together, by request with all of them.
     items: Mutex<HashMap<Request, usize>>,
-    folded: bool,
+    /// Whether cross-attention is folded where that pays.
+    pub(crate) folded: bool,
     precision: Precision,
 }
 
@@ -134,11 +136,6 @@ impl Model {
         self.forget();
     }
 
-    /// The budget, if there is one.
-    pub(crate) fn memory_budget(&self) -> Option<MemorySize> {
-        self.budget
-    }
-
     /// Has later runs make their sessions anew.
     pub(crate) fn drop_sessions(&self) {
         lock(&self.sessions).clear();
@@ -146,10 +143,9 @@ impl Model {
 
     /// Drops all sessions, and windows that were found for them.
     fn forget(&mut self) {
-        lock(&self.sessions).clear();
-        for known in [&self.fitted, &self.items] {
-            lock(known).clear();
-        }
+        self.drop_sessions();
+        lock(&self.fitted).clear();
+        lock(&self.items).clear();
     }
 
     /// Whether projections and positions of cross-attention are folded into the short side where that
@@ -168,11 +164,8 @@ impl Model {
     /// never other than what was asked for.
     pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
         if precision == Precision::F16 && self.store.device().is_none() {
-            return Err(Error::input(
-                "precision",
-                "is f16, which the CPU executor does not store numbers in",
-                "f32, or a GPU",
-            ));
+            let what = "is f16, which the CPU executor does not store numbers in";
+            return Err(Error::input("precision", what, "f32, or a GPU"));
         }
         self.precision = precision;
         self.forget();
@@ -199,9 +192,9 @@ impl Model {
             let submissions = device.submissions_of(&plan)?;
             report.submissions = submissions.len() as u64;
             for stage in &mut report.stages {
-                let has = |nodes: &&std::ops::RangeInclusive<usize>| {
-                    let mut of_stage = plan.graph().nodes[(*nodes).clone()].iter();
-                    of_stage.any(|n| n.stage.name() == stage.name)
+                let has = |nodes: &&RangeInclusive<usize>| {
+                    let nodes = &plan.graph().nodes[(*nodes).clone()];
+                    nodes.iter().any(|n| n.stage.name() == stage.name)
                 };
                 stage.submissions = submissions.iter().filter(has).count() as u64;
             }
@@ -212,9 +205,7 @@ impl Model {
     /// Bytes allocated by the sessions that are kept, parameters included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        let sessions = lock(&self.sessions);
-        let each = sessions.iter().map(|(_, s)| s.allocated_bytes());
-        each.max().unwrap_or(0)
+        lock(&self.sessions).iter().map(|(_, s)| s.allocated_bytes()).max().unwrap_or(0)
     }
 
     /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
@@ -242,13 +233,11 @@ impl Model {
         let mut request = self.unfitted(batch, sizes, options);
         if self.budget.is_some() {
             let known = lock(&self.fitted).get(&request).copied();
-            let window = match known {
-                Some(window) => window,
-                None => self.fit(&|window_bytes| {
-                    let request = Request { window_bytes, ..request };
-                    self.session_bytes(&self.plan(&request)?)
-                })?,
+            let bytes = |window_bytes| {
+                let request = Request { window_bytes, ..request };
+                self.session_bytes(&self.plan(&request)?)
             };
+            let window = known.map_or_else(|| self.fit(&bytes), Ok)?;
             lock(&self.fitted).insert(request, window);
             request.window_bytes = window;
         }
@@ -283,11 +272,6 @@ impl Model {
     /// What plans are made for; `None` on the CPU.
     fn traits(&self) -> Option<&DeviceTraits> {
         self.store.device().map(Device::traits)
-    }
-
-    /// Whether cross-attention is folded where that pays.
-    pub(crate) fn folded(&self) -> bool {
-        self.folded
     }
 
     /// A tensor of the weights.

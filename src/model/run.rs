@@ -226,9 +226,7 @@ impl Model {
             let first = turn as usize * most;
             let items = most.min(batch.items - first);
             let request = self.request(items, batch.sizes, options)?;
-            let mut inner = |done: u64, total: u64| {
-                progress(turn * total + done, turns * total);
-            };
+            let mut inner = |done: u64, total: u64| progress(turn * total + done, turns * total);
             let outputs = self.with_session(&request, &mut |_, _| {}, |session| {
                 for array in &batch.arrays {
                     session.write(&array.name, array.of_items(first, items))?;
@@ -253,8 +251,7 @@ impl Model {
             outputs.insert(name, Tensor::f32(shape, data)?);
         }
         if let Description::Blueprint(_) = &self.description {
-            let blueprint = self.description.blueprint(&batch.sizes);
-            blueprint.upsample(&mut outputs)?;
+            self.description.blueprint(&batch.sizes).upsample(&mut outputs)?;
         }
         Ok(outputs)
     }
@@ -274,19 +271,15 @@ impl Model {
                 // Make room before allocating, not after.
                 let others = if self.budget.is_some() { 0 } else { SESSIONS - 1 };
                 sessions.truncate(others);
-                self.session(request, progress)?
+                let plan = self.plan(request)?;
+                tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
+                self.prepared(plan, progress)?
             }
         };
         // A session that failed is dropped: its staging memory may be in any state.
         let result = work(session.as_mut())?;
         sessions.push_front((*request, session));
         Ok(result)
-    }
-
-    fn session(&self, request: &Request, progress: &mut dyn FnMut(u64, u64)) -> Result<Prepared> {
-        let plan = self.plan(request)?;
-        tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
-        self.prepared(plan, progress)
     }
 
     /// A session of a graph over this model's weights.

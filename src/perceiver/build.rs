@@ -37,18 +37,15 @@ pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
 }
 
 fn input_rows(g: &mut Graph, blueprint: &Blueprint, request: &Request) -> Result<Vec<Rows>> {
-    let mut inputs = Vec::with_capacity(blueprint.inputs.len());
-    for array in &blueprint.inputs {
+    let rows = blueprint.inputs.iter().map(|array| {
         let channels = array.channels();
         if channels != blueprint.channels {
-            return Err(Error::graph(
-                &array.name,
-                format!("has rows of {channels} channels, not {}", blueprint.channels),
-            ));
+            let what = format!("has rows of {channels} channels, not {}", blueprint.channels);
+            return Err(Error::graph(&array.name, what));
         }
-        inputs.push(Rows::new(g, array, request.batch)?);
-    }
-    Ok(inputs)
+        Rows::new(g, array, request.batch)
+    });
+    rows.collect()
 }
 
 /// Encode and process. Returns the last latents and the windows of input rows, where there are any.
@@ -82,7 +79,7 @@ fn latents(
         }
     }
     if request.intermediates {
-        let rows = inputs.iter().map(|m| m.modality().count).sum();
+        let rows = inputs.iter().map(|m| m.modality.count).sum();
         // Windows of one array are that array.
         let mut pieces: Vec<ValueId> = assembled.iter().map(|v| v.value).collect();
         pieces.dedup();
@@ -125,50 +122,36 @@ pub(super) fn outputs(
     (latents, assembled): (ValueId, &[View]),
 ) -> Result<()> {
     let batch = request.batch;
-    let mut own = Vec::new();
-    for head in &decoder.heads {
-        if let QuerySource::Array(array) = &head.queries {
-            own.push(Rows::new(g, array, batch)?);
-        }
-    }
-    let mut own = own.iter();
-    let mut queries: Vec<&Rows> = Vec::with_capacity(decoder.heads.len());
+    let mut queries: Vec<Rows> = Vec::with_capacity(decoder.heads.len());
     // One window: queries that are the encoder's input are still at hand. Several: they are made
     // again, which costs less than keeping them.
     let mut known = None;
     for head in &decoder.heads {
-        match head.queries {
-            QuerySource::Array(_) => queries.extend(own.next()),
+        match &head.queries {
+            QuerySource::Array(array) => queries.push(Rows::new(g, array, batch)?),
             QuerySource::Input(index) => {
-                queries.extend(inputs.get(index));
+                queries.extend(inputs.get(*index).cloned());
                 if inputs.len() == 1 && assembled.len() == 1 && decoder.heads.len() == 1 {
                     known = assembled.first().copied();
                 }
             }
         }
     }
-    let rows: usize = queries.iter().map(|q| q.modality().count).sum();
+    let rows: usize = queries.iter().map(|q| q.modality.count).sum();
     let mut pieces: Vec<Vec<ValueId>> = vec![Vec::new(); decoder.heads.len()];
     let (mut all_queries, mut hiddens, mut decoded_rows) = (Vec::new(), Vec::new(), Vec::new());
     let window_rows = decode_window_rows(&decoder.layer, request);
-    decode(
-        g,
-        &decoder.layer,
-        latents,
-        &queries,
-        window_rows,
-        known,
-        request.route(),
-        &mut |g, decoded| {
-            let layers = &decoder.heads[decoded.modality].layers;
-            let (row, of_decoder) = finish(g, request, layers, decoded)?;
-            pieces[decoded.modality].push(row);
-            all_queries.extend(decoded.queries.map(|q| q.value));
-            hiddens.push(decoded.hidden);
-            decoded_rows.push(of_decoder);
-            Ok(())
-        },
-    )?;
+    let mut rest = |g: &mut Graph, decoded: Decoded| -> Result<()> {
+        let layers = &decoder.heads[decoded.modality].layers;
+        let (row, of_decoder) = finish(g, request, layers, decoded)?;
+        pieces[decoded.modality].push(row);
+        all_queries.extend(decoded.queries.map(|q| q.value));
+        hiddens.push(decoded.hidden);
+        decoded_rows.push(of_decoder);
+        Ok(())
+    };
+    let (layer, route) = (&decoder.layer, request.route());
+    decode(g, layer, latents, &queries, window_rows, known, route, &mut rest)?;
     // Blocks of pixels become a picture when they are read.
     let shape_of = |head: &Head| match head.upsample {
         Some(_) => vec![blueprint.queries(head).count, decoder.columns(head)],
@@ -206,14 +189,12 @@ fn finish(
     {
         // Two linear layers in a row are one.
         let weight = Folded::Composed { first: a, second: b };
-        let view = g.view(row);
-        let row = g.product(second.stage, &second.label, view, weight, true, None)?;
+        let row = g.product(second.stage, &second.label, g.view(row), weight, true, None)?;
         return Ok((row, row));
     }
     let mut of_decoder = row;
     for layer in layers {
-        let view = g.view(row);
-        row = g.linear(layer.stage, &layer.label, view, linear(layer))?;
+        row = g.linear(layer.stage, &layer.label, g.view(row), linear(layer))?;
         if layer.stage == Stage::Decode {
             of_decoder = row;
         }
@@ -254,19 +235,13 @@ fn decode_window_rows(layer: &AttentionLayer, request: &Request) -> usize {
 /// The largest number of windows that one item's inputs or queries need.
 pub(crate) fn window_count(blueprint: &Blueprint, request: &Request) -> usize {
     let one = Request { batch: 1, ..*request };
-    let most = |arrays: &mut dyn Iterator<Item = usize>, rows: usize| {
-        arrays.map(|count| windows(count, rows).len()).max()
-    };
-    let encode = blueprint.steps.iter().filter_map(|step| match step {
-        Step::Cross(layer) => {
-            let mut counts = blueprint.inputs.iter().map(|a| a.count);
-            most(&mut counts, encode_window_rows(layer, &one))
-        }
-        Step::Tower { .. } => None,
+    let encode = blueprint.crosses().flat_map(|layer| {
+        let rows = encode_window_rows(layer, &one);
+        blueprint.inputs.iter().map(move |a| windows(a.count, rows).len())
     });
-    let decode = blueprint.decoders.iter().filter_map(|d| {
-        let mut counts = d.heads.iter().map(|h| blueprint.queries(h).count);
-        most(&mut counts, decode_window_rows(&d.layer, &one))
+    let decode = blueprint.decoders.iter().flat_map(|d| {
+        let rows = decode_window_rows(&d.layer, &one);
+        d.heads.iter().map(move |h| windows(blueprint.queries(h).count, rows).len())
     });
     encode.chain(decode).max().unwrap_or(1)
 }
@@ -284,11 +259,7 @@ pub(crate) fn window_report(blueprint: &Blueprint, request: &Request) -> Vec<Win
         }
     };
     let mut reports = Vec::new();
-    let crosses = blueprint.steps.iter().filter_map(|step| match step {
-        Step::Cross(layer) => Some(layer),
-        Step::Tower { .. } => None,
-    });
-    for layer in crosses.take(1) {
+    for layer in blueprint.crosses().take(1) {
         let most = encode_window_rows(layer, request);
         let inputs = blueprint.inputs.iter();
         reports.extend(inputs.map(|array| report(Stage::Encode.name(), &array.name, array, most)));

@@ -12,7 +12,7 @@ use super::layer::AttentionLayer;
 use super::request::{Request, Sizes};
 use super::rows::{Rows, learned};
 use crate::error::{Error, Result};
-use crate::graph::{Fold, Graph, View, Window};
+use crate::graph::{Fold, Graph, Window};
 use crate::tensor::Extent;
 
 /// Input: the rows' content.
@@ -45,9 +45,10 @@ pub(crate) struct StateShape {
 
 /// The encoder of a blueprint, for streams.
 pub(crate) struct StreamEncoder {
-    blueprint: Blueprint,
+    pub(crate) blueprint: Blueprint,
     layer: AttentionLayer,
-    folded: bool,
+    /// Whether it takes the folded route.
+    pub(crate) folded: bool,
 }
 
 /// Rows on a grid that can be told apart: their numbers are passed as floats, which hold whole numbers
@@ -70,9 +71,7 @@ pub(crate) fn chunk_size(rows: usize, most: usize) -> usize {
 impl StreamEncoder {
     /// The encoder, if the blueprint reads its inputs once and row by row.
     pub(crate) fn new(blueprint: Blueprint, folded: bool) -> Result<Self> {
-        let crosses = |s: &&Step| matches!(s, Step::Cross(_));
-        let layer = match (blueprint.steps.first(), blueprint.steps.iter().filter(crosses).count())
-        {
+        let layer = match (blueprint.steps.first(), blueprint.crosses().count()) {
             (Some(Step::Cross(layer)), 1) => layer.clone(),
             (_, count) => {
                 return Err(Error::input(
@@ -99,33 +98,15 @@ impl StreamEncoder {
         Ok(StreamEncoder { blueprint, layer, folded })
     }
 
-    /// What it is the encoder of.
-    pub(crate) fn blueprint(&self) -> &Blueprint {
-        &self.blueprint
-    }
-
-    /// Whether it takes the folded route.
-    pub(crate) fn is_folded(&self) -> bool {
-        self.folded
-    }
-
-    /// What it was the encoder of.
-    pub(crate) fn into_blueprint(self) -> Blueprint {
-        self.blueprint
-    }
-
-    fn latents(&self, g: &mut Graph) -> View {
-        let latents = &self.blueprint.latents;
-        let value = learned(g, &latents.tensor, latents.rows, latents.channels);
-        g.view(value)
-    }
-
     fn fold(&self) -> Fold {
         encoder_fold(&self.layer, self.blueprint.inputs.iter())
     }
 
-    fn crossing(&self, latents: View) -> Crossing<'_> {
-        Crossing { layer: &self.layer, latents, fold: self.folded.then(|| self.fold()) }
+    fn crossing(&self, g: &mut Graph) -> Crossing<'_> {
+        let latents = &self.blueprint.latents;
+        let value = learned(g, &latents.tensor, latents.rows, latents.channels);
+        let fold = self.folded.then(|| self.fold());
+        Crossing { layer: &self.layer, latents: g.view(value), fold }
     }
 
     /// Shape of the state.
@@ -133,17 +114,11 @@ impl StreamEncoder {
         let latents = &self.blueprint.latents;
         let (heads, v) = (self.layer.heads, self.layer.v);
         if self.folded {
-            return StateShape {
-                rows: latents.rows * heads,
-                columns: self.fold().columns().1,
-                groups: 1,
-            };
+            let columns = self.fold().columns().1;
+            return StateShape { rows: latents.rows * heads, columns, groups: 1 };
         }
-        StateShape {
-            rows: latents.rows,
-            columns: heads * (v / heads.max(1)).next_multiple_of(4),
-            groups: heads,
-        }
+        let columns = heads * (v / heads.max(1)).next_multiple_of(4);
+        StateShape { rows: latents.rows, columns, groups: heads }
     }
 
     /// Columns of the state's sums that make the context. With one head the rest of a row is its padding,
@@ -165,25 +140,25 @@ impl StreamEncoder {
         (bytes / (4 * columns) / SMALLEST * SMALLEST).max(SMALLEST)
     }
 
-    /// Rows of the chunk that `rows` rows of a modality are filled up to. On the folded route rows lie on
-    /// their grid, beyond which there is nothing to fill with.
-    pub(crate) fn chunk_size(&self, modality: usize, rows: usize, most: usize) -> usize {
+    /// Where the rows of a modality end: on the folded route rows lie on their grid, beyond which there is
+    /// nothing to fill with.
+    fn end(&self, modality: usize) -> usize {
         let array = &self.blueprint.inputs[modality];
-        let size = chunk_size(rows, most);
         match array.positions {
-            Positions::Fourier(_) if self.folded => size.min(array.count),
-            _ => size,
+            Positions::Fourier(_) if self.folded => array.count,
+            _ => usize::MAX,
         }
+    }
+
+    /// Rows of the chunk that `rows` rows of a modality are filled up to.
+    pub(crate) fn chunk_size(&self, modality: usize, rows: usize, most: usize) -> usize {
+        chunk_size(rows, most).min(self.end(modality))
     }
 
     /// Where a chunk of `size` rows begins that holds those from `first` on: earlier than them where it
     /// would end beyond the grid.
     pub(crate) fn chunk_start(&self, modality: usize, first: usize, size: usize) -> usize {
-        let array = &self.blueprint.inputs[modality];
-        match array.positions {
-            Positions::Fourier(_) if self.folded => first.min(array.count.saturating_sub(size)),
-            _ => first,
-        }
+        first.min(self.end(modality).saturating_sub(size))
     }
 
     /// Attention over `rows` rows of a modality: state in, state out.
@@ -192,13 +167,12 @@ impl StreamEncoder {
         let mut array = chunk_of(&self.blueprint.inputs[modality], rows)?;
         array.mask = Some(MASK.to_owned());
         let source = Rows::new(&mut g, &array, 1)?;
-        let latents = self.latents(&mut g);
+        let crossing = self.crossing(&mut g);
         let shape = self.state();
         let sums = g.input(SUMS, Extent::new(1, shape.rows, shape.columns));
         let statistics = g.input(STATISTICS, Extent::new(1, shape.rows, 2 * shape.groups));
         let carry = Some((sums, statistics));
         let window = Window { first: 0, rows };
-        let crossing = self.crossing(latents);
         let q = crossing.queries(&mut g)?;
         let rows = (&source, modality);
         let (state, _) = crossing.attend(&mut g, q, rows, window, carry, false)?;
@@ -212,10 +186,10 @@ impl StreamEncoder {
     /// From the attention's normalised result to the last latents.
     pub(crate) fn rest(&self) -> Result<Graph> {
         let mut g = Graph::default();
-        let latents = self.latents(&mut g);
+        let crossing = self.crossing(&mut g);
         let shape = self.state();
         let context = g.input(CONTEXT, Extent::new(1, shape.rows, self.context_columns()));
-        let crossed = self.crossing(latents).finish(&mut g, context)?;
+        let crossed = crossing.finish(&mut g, context)?;
         let last = build::towers(&mut g, &self.blueprint.steps[1..], crossed)?;
         let e = g.extent(last);
         g.output(LATENTS, vec![last], vec![1, e.rows, e.cols]);
@@ -254,11 +228,8 @@ pub(crate) fn decode(
 /// Some rows of an array, wherever they are: positions and learned content become inputs.
 fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
     let whole = |what: &str| {
-        Err(Error::input(
-            &array.name,
-            what,
-            "rows that do not need the others: give the whole array at once",
-        ))
+        let expected = "rows that do not need the others: give the whole array at once";
+        Err(Error::input(&array.name, what, expected))
     };
     let mut chunk = array.clone();
     chunk.count = rows;

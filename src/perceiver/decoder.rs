@@ -4,6 +4,7 @@
 //! made once.
 
 use super::encoder::Route;
+use super::folded;
 use super::layer::AttentionLayer;
 use super::rows::Rows;
 use crate::error::Result;
@@ -28,44 +29,33 @@ pub fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    queries: &[&Rows],
+    queries: &[Rows],
     window_rows: usize,
     known: Option<View>,
     route: Route,
     rest: &mut dyn FnMut(&mut Graph, Decoded) -> Result<()>,
 ) -> Result<()> {
     if route.folded {
-        let modalities: Vec<_> = queries.iter().map(|q| q.modality()).collect();
-        let parts = super::folded::decoder_parts(layer, g.extent(latents).rows, &modalities);
+        let modalities: Vec<_> = queries.iter().map(|q| &q.modality).collect();
+        let parts = folded::decoder_parts(layer, g.extent(latents).rows, &modalities);
         if parts.queries || parts.values {
             let keep = route.keep_rows;
-            return super::folded::decode(
-                g,
-                layer,
-                latents,
-                queries,
-                window_rows,
-                parts,
-                keep,
-                rest,
-            );
+            return folded::decode(g, layer, latents, queries, window_rows, parts, keep, rest);
         }
     }
     let view = g.view(latents);
     let kv = layer.keys_values(g, view)?;
     for (modality, rows) in queries.iter().enumerate() {
-        let all = rows.windows(window_rows);
+        let all = rows.modality.windows(window_rows);
         for &w in &all {
-            let x = match known.filter(|v| all.len() == 1 && v.extent.rows == rows.modality().count)
-            {
+            let x = match known.filter(|v| all.len() == 1 && v.extent.rows == rows.modality.count) {
                 Some(x) => x,
                 None => rows.assemble(g, w, Stage::Decode)?,
             };
             let q = layer.queries(g, x)?;
             let context = layer.attend(g, q, kv, None, None, true)?[0];
             let hidden = layer.finish(g, context, x)?;
-            let decoded = Decoded { modality, queries: Some(x), hidden };
-            rest(g, decoded)?;
+            rest(g, Decoded { modality, queries: Some(x), hidden })?;
         }
     }
     Ok(())

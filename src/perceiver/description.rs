@@ -52,11 +52,10 @@ impl Description {
     pub fn config(&self) -> Result<&PerceiverConfig> {
         match self {
             Description::Config(config) => Ok(config),
-            Description::Blueprint(_) => Err(Error::input(
-                "model",
-                "is a blueprint",
-                "a checkpoint of one of Hugging Face's Perceiver classes",
-            )),
+            Description::Blueprint(_) => {
+                let expected = "a checkpoint of one of Hugging Face's Perceiver classes";
+                Err(Error::input("model", "is a blueprint", expected))
+            }
         }
     }
 

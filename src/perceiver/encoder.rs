@@ -95,18 +95,17 @@ pub fn encode(
     // Items with latents of their own have queries of their own, which the fold would repeat.
     let shared = latents.extent.batch == 1;
     // Factored keys follow each other on their grid.
-    let in_order = inputs.iter().all(Rows::in_order);
-    let modalities: Vec<_> = inputs.iter().map(Rows::modality).collect();
+    let in_order = inputs.iter().all(|rows| rows.points.is_none());
+    let modalities: Vec<_> = inputs.iter().map(|rows| &rows.modality).collect();
     let pays = encoder_pays(layer, latents.extent.rows, &modalities);
     let folds = route.folded && shared && in_order && pays;
     let fold = folds.then(|| encoder_fold(layer, modalities.into_iter()));
     let crossing = Crossing { layer, latents, fold };
     let q = crossing.queries(g)?;
-    let all: Vec<(&Rows, usize, Window)> = inputs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, rows)| rows.windows(window_rows).into_iter().map(move |w| (rows, i, w)))
-        .collect();
+    let all = inputs.iter().enumerate().flat_map(|(i, rows)| {
+        rows.modality.windows(window_rows).into_iter().map(move |w| (rows, i, w))
+    });
+    let all: Vec<(&Rows, usize, Window)> = all.collect();
     let mut carry = None;
     let mut assembled = Vec::new();
     for (i, &(rows, modality, w)) in all.iter().enumerate() {

@@ -96,25 +96,17 @@ impl FoldedEncoder<'_> {
     /// The folded queries, `[1, N·heads, columns]`.
     pub(super) fn queries(&self, g: &mut Graph) -> Result<View> {
         let layer = self.layer;
-        let q = layer.queries(g, self.latents)?;
-        let folded = g.product(
-            layer.stage,
-            &self.label("folded queries"),
-            q.view,
-            Folded::Keys {
-                fold: self.fold.clone(),
-                key: named(layer, "self.key", layer.kv_width, layer.qk),
-                heads: HeadLayout { heads: layer.heads, width: layer.qk / layer.heads },
-            },
-            false,
-            None,
-        )?;
+        let q = layer.queries(g, self.latents)?.view;
+        let weight = Folded::Keys {
+            fold: self.fold.clone(),
+            key: named(layer, "self.key", layer.kv_width, layer.qk),
+            heads: HeadLayout { heads: layer.heads, width: layer.qk / layer.heads },
+        };
+        let label = self.label("folded queries");
+        let folded = g.product(layer.stage, &label, q, weight, false, None)?;
         // [N, heads·columns] is [N·heads, columns].
-        Ok(View {
-            value: folded,
-            first_row: 0,
-            extent: Extent::new(1, self.rows(), self.columns()),
-        })
+        let extent = Extent::new(1, self.rows(), self.columns());
+        Ok(View { value: folded, first_row: 0, extent })
     }
 
     /// Attention over one window of a modality: the result if `finish`, else the state.
@@ -147,8 +139,7 @@ impl FoldedEncoder<'_> {
             splits: 1,
             content: Element::F32,
         };
-        let scale = g.view(scale);
-        let inputs = [content, Some(folded), Some(scale), source.mask];
+        let inputs = [content, Some(folded), Some(g.view(scale)), source.mask];
         g.factored_attention(stage, &self.label("attention"), args, inputs, carry)
     }
 
@@ -158,11 +149,8 @@ impl FoldedEncoder<'_> {
         let value = named(layer, "self.value", layer.kv_width, layer.v);
         let output = named(layer, "output.dense", layer.v, layer.q_width);
         let columns = layer.heads * self.columns();
-        let sums = View {
-            value: sums,
-            first_row: 0,
-            extent: Extent::new(g.extent(sums).batch, self.latents.extent.rows, columns),
-        };
+        let extent = Extent::new(g.extent(sums).batch, self.latents.extent.rows, columns);
+        let sums = View { value: sums, first_row: 0, extent };
         let weight = Folded::Values { fold: self.fold.clone(), value, output, heads: layer.heads };
         let residual = layer.residual.then_some(self.latents);
         let a = g.product(layer.stage, &self.label("output"), sums, weight, true, residual)?;
@@ -185,10 +173,9 @@ pub(super) fn decoder_parts(
     latents: usize,
     queries: &[&Modality],
 ) -> DecoderParts {
-    let nothing = DecoderParts { queries: false, values: false };
     // The raw queries would be needed after all.
     if layer.heads != 1 || layer.residual {
-        return nothing;
+        return DecoderParts { queries: false, values: false };
     }
     let n = latents as u64;
     let (e, qk, v) = (layer.q_width as u64, layer.qk as u64, layer.v as u64);
@@ -210,7 +197,7 @@ pub(super) fn decode(
     g: &mut Graph,
     layer: &AttentionLayer,
     latents: ValueId,
-    queries: &[&Rows],
+    queries: &[Rows],
     window_rows: usize,
     parts: DecoderParts,
     keep_queries: bool,
@@ -219,12 +206,11 @@ pub(super) fn decode(
     let stage = layer.stage;
     let label = |leaf: &str| format!("{} {leaf}", layer.label);
     let view = g.view(latents);
-    let normalised = layer.input_norm(g, view);
-    let z = g.view(normalised);
+    let z = layer.input_norm(g, view);
     let fold = Fold {
         norm: format!("{}.attention.self.layernorm1", layer.prefix),
         channels: layer.q_width,
-        modalities: queries.iter().map(|q| q.modality().factored()).collect(),
+        modalities: queries.iter().map(|q| q.modality.factored()).collect(),
     };
     let (starts, columns) = fold.columns();
     let key = named(layer, "self.key", layer.kv_width, layer.qk);
@@ -233,89 +219,65 @@ pub(super) fn decode(
     let query = named(layer, "self.query", layer.q_width, layer.qk);
     let keys = if parts.queries {
         let weight = Folded::Queries { fold: fold.clone(), query, key };
-        g.product(stage, &label("folded keys"), z, weight, true, None)?
+        let keys = g.product(stage, &label("folded keys"), z, weight, true, None)?;
+        g.view(keys)
     } else {
-        layer.project(g, z, "key")?
+        layer.key_or_value(g, z, "key")?
     };
-    let tables = if parts.queries {
-        let view = g.view(keys);
-        Some(g.transpose(stage, &label("tables"), view))
-    } else {
-        None
-    };
+    let tables = parts.queries.then(|| {
+        let tables = g.transpose(stage, &label("tables"), keys);
+        g.view(tables)
+    });
     let values = if parts.values {
         let weight = Folded::Composed { first: value, second: output };
-        g.product(stage, &label("folded values"), z, weight, true, None)?
+        let values = g.product(stage, &label("folded values"), z, weight, true, None)?;
+        g.view(values)
     } else {
-        layer.project(g, z, "value")?
+        layer.key_or_value(g, z, "value")?
     };
     let d_v = if parts.values { layer.q_width } else { layer.v };
-    let [keys, values] = [keys, values].map(|v| g.view(v));
-    let tables = tables.map(|t| g.view(t));
 
     for (modality, rows) in queries.iter().enumerate() {
-        for w in rows.windows(window_rows) {
-            let x = if parts.queries && !keep_queries {
-                None
-            } else {
-                Some(rows.assemble(g, w, stage)?)
-            };
-            let context = match tables {
-                Some(tables) => {
+        for w in rows.modality.windows(window_rows) {
+            let whole = !parts.queries || keep_queries;
+            let x = whole.then(|| rows.assemble(g, w, stage)).transpose()?;
+            let (q, scale, points, factors) = match (tables, x) {
+                (Some(_), _) => {
                     let factored = &fold.modalities[modality];
                     let content = rows.factor(g, w, stage)?;
                     let points = rows.points(g, w)?;
                     let scale =
                         g.row_scale(stage, &label("scale"), factored, content, w, points)?;
-                    let factors = factored.factors();
-                    let items = content.map_or(1, |c| c.extent.batch);
-                    let args = Attention {
-                        batch: keys.extent.batch,
-                        scale: 1.0,
-                        shared_queries: items == 1 && keys.extent.batch > 1,
-                        q_row: content.map_or(0, |c| c.extent.stride()),
-                        k_row: content.map_or(0, |_| keys.extent.stride()),
-                        k_column: content.map_or(0, |_| starts[modality]),
-                        v_row: values.extent.stride(),
-                        factors: Some(QueryFactors {
-                            factors,
-                            first_column: starts[modality],
-                            columns,
-                            first_query: w.first,
-                            indexed: points.is_some(),
-                        }),
-                        ..Attention::new(w.rows, keys.extent.rows, 1, factors.content, d_v)
+                    let factors = QueryFactors {
+                        factors: factored.factors(),
+                        first_column: starts[modality],
+                        columns,
+                        first_query: w.first,
+                        indexed: points.is_some(),
                     };
-                    let scale = g.view(scale);
-                    let inputs = [
-                        content,
-                        content.map(|_| keys),
-                        Some(values),
-                        Some(scale),
-                        Some(tables),
-                        points,
-                    ];
-                    g.factored_queries(stage, &label("attention"), args, inputs)?
+                    (content, Some(g.view(scale)), points, Some(factors))
                 }
-                None => {
-                    let x = x.ok_or_else(|| Error::graph(&layer.label, "has no query rows"))?;
-                    let q = layer.queries(g, x)?;
-                    let args = Attention {
-                        batch: keys.extent.batch,
-                        q_row: q.view.extent.stride(),
-                        k_row: keys.extent.stride(),
-                        v_row: values.extent.stride(),
-                        shared_queries: q.view.extent.batch == 1 && keys.extent.batch > 1,
-                        ..Attention::new(w.rows, keys.extent.rows, 1, layer.qk, d_v)
-                    };
-                    let inputs = [Some(q.view), Some(keys), Some(values), None, None, None];
-                    g.factored_queries(stage, &label("attention"), args, inputs)?
-                }
+                (None, Some(x)) => (Some(layer.queries(g, x)?.view), None, None, None),
+                (None, None) => return Err(Error::graph(&layer.label, "has no query rows")),
             };
+            let d_qk = factors.map_or(layer.qk, |f| f.factors.content);
+            let plain = Attention::new(w.rows, keys.extent.rows, 1, d_qk, d_v);
+            let args = Attention {
+                batch: keys.extent.batch,
+                scale: if factors.is_some() { 1.0 } else { plain.scale },
+                shared_queries: q.is_none_or(|q| q.extent.batch == 1) && keys.extent.batch > 1,
+                q_row: q.map_or(0, |q| q.extent.stride()),
+                k_row: q.map_or(0, |_| keys.extent.stride()),
+                k_column: q.and(factors).map_or(0, |f| f.first_column),
+                v_row: values.extent.stride(),
+                factors,
+                ..plain
+            };
+            let inputs = [q, q.map(|_| keys), Some(values), scale, tables, points];
+            let context = g.factored_queries(stage, &label("attention"), args, inputs)?;
             let a = if parts.values { context } else { layer.output(g, context, None)? };
             let hidden = layer.feed_forward(g, a)?;
-            let decoded = Decoded { modality, queries: x, hidden };
-            rest(g, decoded)?;
+            rest(g, Decoded { modality, queries: x, hidden })?;
         }
     }
     Ok(())

@@ -77,47 +77,52 @@ impl AttentionLayer {
         (self.heads_of(self.qk).width, self.heads_of(self.v).width)
     }
 
+    fn norm(&self, g: &mut Graph, label: &str, x: View, leaf: &str) -> View {
+        let norm = g.layer_norm(self.stage, &self.node(label), x, &self.name(leaf));
+        g.view(norm)
+    }
+
+    /// Queries ("query"), keys ("key") and values ("value") of normalised rows with `width` channels, by
+    /// one product, and the first column of each.
+    fn project<const N: usize>(
+        &self,
+        g: &mut Graph,
+        leaves: [&str; N],
+        x: View,
+        width: usize,
+    ) -> Result<(View, [usize; N])> {
+        let parts = leaves.map(|leaf| {
+            let channels = if leaf == "value" { self.v } else { self.qk };
+            self.part(&format!("attention.self.{leaf}"), self.heads_of(channels))
+        });
+        let linear = Linear::new(parts.into(), HeadLayout::plain(width));
+        let columns = linear.columns();
+        let made = g.linear(self.stage, &self.node(&leaves.join(" ")), x, linear)?;
+        Ok((g.view(made), std::array::from_fn(|i| columns[i])))
+    }
+
     /// Projected queries of rows `x`.
     pub(super) fn queries(&self, g: &mut Graph, x: View) -> Result<AttentionSource> {
-        let norm = self.name("attention.self.layernorm1");
-        let xn = g.layer_norm(self.stage, &self.node("query norm"), x, &norm);
-        let linear = Linear::new(
-            vec![self.part("attention.self.query", self.heads_of(self.qk))],
-            HeadLayout::plain(self.q_width),
-        );
-        let view = g.view(xn);
-        let q = g.linear(self.stage, &self.node("query"), view, linear)?;
-        Ok(AttentionSource { view: g.view(q), column: 0 })
+        let xn = self.norm(g, "query norm", x, "attention.self.layernorm1");
+        let (view, [column]) = self.project(g, ["query"], xn, self.q_width)?;
+        Ok(AttentionSource { view, column })
     }
 
     /// Normalised rows `y` of the keys' and values' side.
-    pub(super) fn input_norm(&self, g: &mut Graph, y: View) -> ValueId {
-        let norm = self.name("attention.self.layernorm2");
-        g.layer_norm(self.stage, &self.node("input norm"), y, &norm)
+    pub(super) fn input_norm(&self, g: &mut Graph, y: View) -> View {
+        self.norm(g, "input norm", y, "attention.self.layernorm2")
     }
 
     /// Keys (`leaf` "key") or values ("value") of normalised rows, alone.
-    pub(super) fn project(&self, g: &mut Graph, yn: View, leaf: &str) -> Result<ValueId> {
-        let channels = if leaf == "key" { self.qk } else { self.v };
-        let part = self.part(&format!("attention.self.{leaf}"), self.heads_of(channels));
-        let linear = Linear::new(vec![part], HeadLayout::plain(self.kv_width));
-        g.linear(self.stage, &self.node(leaf), yn, linear)
+    pub(super) fn key_or_value(&self, g: &mut Graph, yn: View, leaf: &str) -> Result<View> {
+        Ok(self.project(g, [leaf], yn, self.kv_width)?.0)
     }
 
     /// Projected keys and values of rows `y` (cross-attention), by one product.
     pub(super) fn keys_values(&self, g: &mut Graph, y: View) -> Result<KeysValues> {
         let yn = self.input_norm(g, y);
-        let linear = Linear::new(
-            vec![
-                self.part("attention.self.key", self.heads_of(self.qk)),
-                self.part("attention.self.value", self.heads_of(self.v)),
-            ],
-            HeadLayout::plain(self.kv_width),
-        );
-        let columns = linear.columns();
-        let view = g.view(yn);
-        let kv = g.linear(self.stage, &self.node("key value"), view, linear)?;
-        Ok(KeysValues { rows: g.view(kv), k_column: columns[0], v_column: columns[1] })
+        let (rows, [k_column, v_column]) = self.project(g, ["key", "value"], yn, self.kv_width)?;
+        Ok(KeysValues { rows, k_column, v_column })
     }
 
     /// Attention of `q` over `kv`; see [`Graph::attention`].
@@ -158,45 +163,30 @@ impl AttentionLayer {
     ) -> Result<ValueId> {
         let mut out = self.plain("attention.output.dense", self.heads_of(self.v), self.q_width);
         out.residual = residual;
-        let view = g.view(context);
-        g.linear(self.stage, &self.node("output"), view, out)
+        g.linear(self.stage, &self.node("output"), g.view(context), out)
     }
 
     /// LayerNorm and MLP of rows, added to them.
     pub(super) fn feed_forward(&self, g: &mut Graph, a: ValueId) -> Result<ValueId> {
         let a = g.view(a);
-        let norm = self.name("layernorm");
-        let an = g.layer_norm(self.stage, &self.node("mlp norm"), a, &norm);
+        let an = self.norm(g, "mlp norm", a, "layernorm");
         let hidden = self.widening * self.q_width;
         let mut widen = self.plain("mlp.dense1", HeadLayout::plain(self.q_width), hidden);
         widen.activation = self.activation;
-        let view = g.view(an);
-        let h = g.linear(self.stage, &self.node("mlp in"), view, widen)?;
+        let h = g.linear(self.stage, &self.node("mlp in"), an, widen)?;
         let mut narrow = self.plain("mlp.dense2", HeadLayout::plain(hidden), self.q_width);
         narrow.residual = Some(a);
-        let view = g.view(h);
-        g.linear(self.stage, &self.node("mlp out"), view, narrow)
+        g.linear(self.stage, &self.node("mlp out"), g.view(h), narrow)
     }
 
     /// The whole layer as self-attention over rows `x`: queries, keys and values by one product.
     #[doc(hidden)]
     pub fn self_attention(&self, g: &mut Graph, x: View) -> Result<ValueId> {
-        let norm = self.name("attention.self.layernorm1");
-        let xn = g.layer_norm(self.stage, &self.node("norm"), x, &norm);
-        let linear = Linear::new(
-            vec![
-                self.part("attention.self.query", self.heads_of(self.qk)),
-                self.part("attention.self.key", self.heads_of(self.qk)),
-                self.part("attention.self.value", self.heads_of(self.v)),
-            ],
-            HeadLayout::plain(self.q_width),
-        );
-        let columns = linear.columns();
-        let view = g.view(xn);
-        let qkv = g.linear(self.stage, &self.node("query key value"), view, linear)?;
-        let rows = g.view(qkv);
-        let q = AttentionSource { view: rows, column: columns[0] };
-        let kv = KeysValues { rows, k_column: columns[1], v_column: columns[2] };
+        let xn = self.norm(g, "norm", x, "attention.self.layernorm1");
+        let all = ["query", "key", "value"];
+        let (view, [column, k_column, v_column]) = self.project(g, all, xn, self.q_width)?;
+        let q = AttentionSource { view, column };
+        let kv = KeysValues { rows: view, k_column, v_column };
         let context = self.attend(g, q, kv, None, None, true)?[0];
         self.finish(g, context, x)
     }

@@ -11,11 +11,12 @@ use crate::graph::{
 use crate::tensor::Extent;
 
 /// Rows of a modality, ready to be read.
+#[derive(Clone)]
 pub struct Rows {
-    modality: Modality,
+    pub(super) modality: Modality,
     content: Source,
     /// Grid position of each row, `[1, count, 1]`, in place of one after the other.
-    points: Option<ValueId>,
+    pub(super) points: Option<ValueId>,
     /// Columns after the content of which every row has its own, `[1, count, ..]`.
     per_row: Option<ValueId>,
     /// 1 keeps a row, 0 removes it, `[batch, 1, count]`. Such rows are one window.
@@ -23,6 +24,7 @@ pub struct Rows {
 }
 
 /// Where the content comes from.
+#[derive(Clone)]
 enum Source {
     Nothing,
     Array(ValueId),
@@ -67,12 +69,11 @@ impl Rows {
                 let (args, pool) = convolution(batch, *image, *channels, *out);
                 let pixels = image[0] * image[1];
                 let input = g.input(input, Extent::new(batch, pixels, *channels));
-                let view = g.view(input);
                 let (weight, norm) = (format!("{layer}.conv.weight"), format!("{layer}.batchnorm"));
                 let stage = Stage::Preprocess;
-                let features = g.convolution(stage, "convolution", view, args, (&weight, &norm))?;
-                let view = g.view(features);
-                Source::Array(g.max_pool(stage, "max pool", view, pool)?)
+                let names = (weight.as_str(), norm.as_str());
+                let features = g.convolution(stage, "convolution", g.view(input), args, names)?;
+                Source::Array(g.max_pool(stage, "max pool", g.view(features), pool)?)
             }
             Content::Learned { tensor, channels } => {
                 Source::Array(learned(g, tensor, count, *channels))
@@ -91,10 +92,9 @@ impl Rows {
                     }),
                     None => learned(g, tensor, *stored, *channels),
                 };
-                let view = g.view(table);
                 let part = LinearPart::plain(layer, *out);
                 let layer = Linear::new(vec![part], HeadLayout::plain(*channels));
-                Some(g.linear(Stage::Preprocess, "positions", view, layer)?)
+                Some(g.linear(Stage::Preprocess, "positions", g.view(table), layer)?)
             }
         };
         let points = modality.points.as_ref();
@@ -104,16 +104,6 @@ impl Rows {
             g.view(mask)
         });
         Ok(Rows { modality: modality.clone(), content, points, per_row, mask })
-    }
-
-    /// What the rows are of.
-    pub(super) fn modality(&self) -> &Modality {
-        &self.modality
-    }
-
-    /// Whether the rows follow each other on their grid.
-    pub(super) fn in_order(&self) -> bool {
-        self.points.is_none()
     }
 
     fn positions(&self) -> Option<&FourierPositions> {
@@ -173,30 +163,23 @@ impl Rows {
             tail,
         };
         let label = format!("{} rows", self.modality.name);
-        let rows = g.assemble(stage, &label, parts)?;
-        let rows = g.view(rows);
+        let assembled = g.assemble(stage, &label, parts)?;
+        let rows = g.view(assembled);
         let (Some(_), Some(constant)) = (own, constant) else {
             return Ok(rows);
         };
         let (content, tail) = (Some(rows), Some(constant));
         let padded = Parts { rows: w.rows, content, tail, ..Parts::default() };
-        let rows = g.assemble(stage, &label, padded)?;
-        Ok(g.view(rows))
-    }
-
-    /// Windows of at most this many rows.
-    pub(super) fn windows(&self, most: usize) -> Vec<Window> {
-        self.modality.windows(most)
+        let padded = g.assemble(stage, &label, padded)?;
+        Ok(g.view(padded))
     }
 }
 
 impl Modality {
     /// Windows of at most this many rows: masked rows are one.
     pub(super) fn windows(&self, most: usize) -> Vec<Window> {
-        match self.mask {
-            Some(_) => super::encoder::windows(self.count, usize::MAX / 2),
-            None => super::encoder::windows(self.count, most),
-        }
+        let most = if self.mask.is_some() { usize::MAX / 2 } else { most };
+        super::encoder::windows(self.count, most)
     }
 }
 

@@ -99,13 +99,8 @@ impl<'a> Decoder<'a> {
             let what = format!("has shape {:?}", latents.shape());
             return Err(Error::input(LATENTS, what, format!("{wanted:?}, as the model has")));
         }
-        Ok(Decoder {
-            model,
-            blueprint,
-            latents,
-            sessions: BTreeMap::new(),
-            tables: BTreeMap::new(),
-        })
+        let (sessions, tables) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Decoder { model, blueprint, latents, sessions, tables })
     }
 
     fn heads(&self) -> impl Iterator<Item = (&DecoderBlueprint, &Head)> {
@@ -117,18 +112,17 @@ impl<'a> Decoder<'a> {
     /// otherwise all rows), channels that a query must bring along, columns.
     #[must_use]
     pub fn outputs(&self) -> Vec<(&str, usize, usize, usize)> {
-        self.heads()
-            .map(|(d, h)| {
-                let array = self.blueprint.queries(h);
-                let grid = match &array.positions {
-                    Positions::Fourier(p) => p.axes.iter().product(),
-                    // As many as the caller brings.
-                    Positions::None if array.varies && given(array) > 0 => MOST_POINTS,
-                    _ => array.count,
-                };
-                (h.output.as_str(), grid, given(array), d.columns(h))
-            })
-            .collect()
+        let outputs = self.heads().map(|(d, h)| {
+            let array = self.blueprint.queries(h);
+            let grid = match &array.positions {
+                Positions::Fourier(p) => p.axes.iter().product(),
+                // As many as the caller brings.
+                Positions::None if array.varies && given(array) > 0 => MOST_POINTS,
+                _ => array.count,
+            };
+            (h.output.as_str(), grid, given(array), d.columns(h))
+        });
+        outputs.collect()
     }
 
     /// Axes of the grid that an output's queries lie on, the last fastest; empty where there is none.
@@ -219,10 +213,9 @@ impl<'a> Decoder<'a> {
     fn chunk(&self, head: usize, queries: usize) -> Result<usize> {
         let (layer, head) = self.layer(head)?;
         let rows = |window| chunk_size(queries, decode_rows(&layer.layer, window));
-        let table = match &self.blueprint.queries(head).content {
-            Content::Learned { channels, .. } => {
-                WORD_BYTES * (self.blueprint.queries(head).count * channels) as u64
-            }
+        let array = self.blueprint.queries(head);
+        let table = match &array.content {
+            Content::Learned { channels, .. } => WORD_BYTES * (array.count * channels) as u64,
             _ => 0,
         };
         let window = self.model.fit(&|window| {
@@ -274,7 +267,7 @@ impl<'a> Decoder<'a> {
         if let Some(session) = self.sessions.remove(&(head, rows)) {
             return Ok(session);
         }
-        if self.model.memory_budget().is_some() {
+        if self.model.budget.is_some() {
             self.sessions.clear();
         }
         let (d, h) = self.layer(head)?;
@@ -347,9 +340,8 @@ impl Decoding<'_, '_> {
             for i in 0..size {
                 let at = asked(i) * channels;
                 let row = table.get(at..at + channels);
-                content.extend(row.ok_or_else(|| {
-                    Error::input(tensor, "is too short", "a row for every query")
-                })?);
+                let short = || Error::input(tensor, "is too short", "a row for every query");
+                content.extend(row.ok_or_else(short)?);
             }
             session.write(CONTENT, &content)?;
         } else {

@@ -38,27 +38,25 @@ impl fmt::Debug for Encoder<'_> {
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
-        let mut parts = StreamEncoder::new(blueprint, model.folded())?;
+        let mut parts = StreamEncoder::new(blueprint, model.folded)?;
         // What the folded route cannot divide to fit the device, the plain one can.
         let fits = |parts: &StreamEncoder| {
-            for i in 0..parts.blueprint().inputs.len() {
+            for i in 0..parts.blueprint.inputs.len() {
                 let size = parts.chunk_size(i, SMALLEST, SMALLEST);
                 model.planned(parts.chunk(i, size)?)?;
             }
             model.planned(parts.rest()?)
         };
         if let Err(Error::Limit { .. }) = fits(&parts) {
-            parts = StreamEncoder::new(parts.into_blueprint(), false)?;
+            parts = StreamEncoder::new(parts.blueprint, false)?;
         }
         let state = EncoderState::empty(parts.state(), fingerprint(model, &parts)?);
         let window = model.fit(&|window| {
             let mut most = model.graph_bytes(parts.rest()?)?;
-            for (i, array) in parts.blueprint().inputs.iter().enumerate() {
-                let rows = parts.chunk_rows(i, window);
-                let rows = match is_pushed(array) {
-                    true => parts.chunk_size(i, array.count, rows),
-                    false => parts.chunk_size(i, array.count, rows.max(array.count)),
-                };
+            for (i, array) in parts.blueprint.inputs.iter().enumerate() {
+                let least = if is_pushed(array) { 0 } else { array.count };
+                let rows = parts.chunk_rows(i, window).max(least);
+                let rows = parts.chunk_size(i, array.count, rows);
                 most = most.max(model.graph_bytes(parts.chunk(i, rows)?)?);
             }
             Ok(most + state.bytes() as u64)
@@ -67,7 +65,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn inputs(&self) -> &[Modality] {
-        &self.parts.blueprint().inputs
+        &self.parts.blueprint.inputs
     }
 
     /// Modalities that rows are pushed to: name, rows in all, channels of a row.
@@ -141,7 +139,7 @@ impl<'a> Encoder<'a> {
         let mut session = match self.sessions.remove(&key) {
             Some(session) => session,
             None => {
-                if self.model.memory_budget().is_some() {
+                if self.model.budget.is_some() {
                     self.sessions.clear();
                 }
                 self.model.open(self.parts.chunk(modality, size)?)?
@@ -209,10 +207,8 @@ impl<'a> Encoder<'a> {
         // Rows that no caller gives. They are read last, so that states that merge do not hold them
         // twice.
         for i in 0..self.inputs().len() {
-            let array = &self.inputs()[i];
-            if !is_pushed(array) {
-                let rows = array.count;
-                self.attend(i, 0, rows, &[])?;
+            if !is_pushed(&self.inputs()[i]) {
+                self.attend(i, 0, self.inputs()[i].count, &[])?;
             }
         }
         // The chunks' memory is not needed beside that of the rest.
@@ -225,7 +221,7 @@ impl<'a> Encoder<'a> {
         session.write(CONTEXT, &context)?;
         session.run(&mut |_, _| {})?;
         let latents = session.read(LATENTS)?;
-        let shape = &self.parts.blueprint().latents;
+        let shape = &self.parts.blueprint.latents;
         let data = latents.as_f32().unwrap_or(&[]).to_vec();
         Latents::new(shape.rows, shape.channels, data)
     }

@@ -29,11 +29,11 @@ impl Hash {
 /// and weights, whatever the device; another for any other, but for one chance in 2⁶⁴.
 pub(super) fn fingerprint(model: &Model, parts: &StreamEncoder) -> Result<i64> {
     let mut hash = Hash(0xcbf2_9ce4_8422_2325);
-    let blueprint = serde_json::to_vec(parts.blueprint()).unwrap_or_default();
+    let blueprint = serde_json::to_vec(&parts.blueprint).unwrap_or_default();
     hash.bytes(&blueprint);
-    hash.add(u64::from(parts.is_folded()));
+    hash.add(u64::from(parts.folded));
     let mut tensors = BTreeMap::new();
-    for modality in 0..parts.blueprint().inputs.len() {
+    for modality in 0..parts.blueprint.inputs.len() {
         let size = parts.chunk_size(modality, SMALLEST, SMALLEST);
         let graph = parts.chunk(modality, size)?;
         for (_, recipe) in graph.parameters() {

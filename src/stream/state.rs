@@ -108,11 +108,8 @@ impl EncoderState {
             let StateShape { rows, columns, groups } = s;
             format!("{rows} rows of {columns} columns in {groups} groups")
         };
-        Err(Error::input(
-            "encoder state",
-            format!("has {}", text(other.shape)),
-            format!("{}: {same}", text(self.shape)),
-        ))
+        let what = format!("has {}", text(other.shape));
+        Err(Error::input("encoder state", what, format!("{}: {same}", text(self.shape))))
     }
 
     /// Writes the state as a safetensors file.
@@ -136,11 +133,8 @@ impl EncoderState {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let tensors = read_tensors(path.as_ref())?;
         let wrong = |name: &str| {
-            Error::input(
-                name,
-                "is missing or has another shape, type or values",
-                "a file that a streamed encoder's state was written to",
-            )
+            let what = "is missing or has another shape, type or values";
+            Error::input(name, what, "a file that a streamed encoder's state was written to")
         };
         let get = |name: &str| {
             let tensor = tensors.get(name).ok_or_else(|| wrong(name))?;

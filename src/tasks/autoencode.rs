@@ -14,6 +14,8 @@
 //! # Ok(()) }
 //! ```
 
+use std::borrow::Cow;
+
 use super::classes::{ClassScore, top_classes};
 use crate::error::{Error, Result};
 use crate::media::Frame;
@@ -116,20 +118,10 @@ impl<'m> Autoencoder<'m> {
         let config = self.config;
         let (count, side, samples) = (self.frames(), self.side(), self.samples());
         if frames.len() != count {
-            return Err(Error::input(
-                "frames",
-                format!("there are {}", frames.len()),
-                format!("{count}: the model takes clips of so many"),
-            ));
+            let expected = format!("{count}: the model takes clips of so many");
+            return Err(Error::input("frames", format!("there are {}", frames.len()), expected));
         }
-        let silence;
-        let audio = match audio {
-            Some(audio) => audio,
-            None => {
-                silence = vec![0.0; samples];
-                &silence
-            }
-        };
+        let audio = audio.map_or_else(|| Cow::Owned(vec![0.0; samples]), Cow::Borrowed);
         if audio.len() != samples {
             return Err(Error::input(
                 "audio",
@@ -155,18 +147,14 @@ impl<'m> Autoencoder<'m> {
         for (name, values) in [("logits.image", video), ("logits.audio", sound)] {
             super::finite(name, values, |at| format!("at element {at}"))?;
         }
-        let rebuilt = video
-            .chunks_exact(3 * side * side)
-            .map(|values| {
-                let bytes = values.iter().map(|&v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
-                Frame::new(side, side, bytes.collect())
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let wanted = given.iter().flat_map(|f| f.rgb());
-        let off: f64 = wanted
-            .zip(video)
-            .map(|(&w, &v)| (f64::from(w) / 255.0 - f64::from(v.clamp(0.0, 1.0))).powi(2))
-            .sum();
+        let rebuilt = video.chunks_exact(3 * side * side).map(|values| {
+            let bytes = values.iter().map(|&v| (v.clamp(0.0, 1.0) * 255.0).round() as u8);
+            Frame::new(side, side, bytes.collect())
+        });
+        let rebuilt = rebuilt.collect::<Result<Vec<_>>>()?;
+        let wanted = given.iter().flat_map(|f| f.rgb()).zip(video);
+        let off = wanted.map(|(&w, &v)| f64::from(w) / 255.0 - f64::from(v.clamp(0.0, 1.0)));
+        let off: f64 = off.map(|x| x.powi(2)).sum();
         let video_psnr = (off > 0.0).then(|| -10.0 * (off / video.len() as f64).log10());
         let square = |x: f64| x * x;
         let signal: f64 = audio.iter().map(|&x| square(f64::from(x))).sum();

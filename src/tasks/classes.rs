@@ -24,27 +24,6 @@ pub struct ClassScore {
     pub probability: Option<f64>,
 }
 
-/// How scores become probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scale {
-    /// Exactly one class holds.
-    Softmax,
-    /// Each class holds or not.
-    Logistic,
-    /// The score is no probability.
-    Plain,
-}
-
-fn scale(config: &PerceiverConfig) -> Scale {
-    match config.problem_type {
-        Some(ProblemType::Regression) => Scale::Plain,
-        Some(ProblemType::MultiLabel) => Scale::Logistic,
-        // Of one class alone softmax would always be certain.
-        _ if config.labels.len() == 1 => Scale::Logistic,
-        _ => Scale::Softmax,
-    }
-}
-
 /// The `top` best classes of every item of a run's `logits` `[items, classes]`, best first.
 pub(super) fn classes_of(
     config: &PerceiverConfig,
@@ -67,35 +46,33 @@ pub(super) fn top_classes(
     logits: &[f32],
     top: usize,
 ) -> Result<Vec<ClassScore>> {
-    if logits.len() != config.labels.len() {
-        return Err(Error::input(
-            "logits",
-            format!("{} scores", logits.len()),
-            format!("one for each of the configuration's {} classes", config.labels.len()),
-        ));
+    let (scores, classes) = (logits.len(), config.labels.len());
+    if scores != classes {
+        let expected = format!("one for each of the configuration's {classes} classes");
+        return Err(Error::input("logits", format!("{scores} scores"), expected));
     }
     super::finite("logits", logits, |class| format!("for class {class}"))?;
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let share = |x: f32| (f64::from(x) - f64::from(largest)).exp();
     let sum: f64 = logits.iter().map(|&x| share(x)).sum();
-    let scale = scale(config);
-    let probability = |x: f32| match scale {
-        Scale::Softmax => Some(share(x) / sum),
-        Scale::Logistic => Some(1.0 / (1.0 + (-f64::from(x)).exp())),
-        Scale::Plain => None,
+    let logistic = |x: f32| 1.0 / (1.0 + (-f64::from(x)).exp());
+    let probability = |x: f32| match config.problem_type {
+        Some(ProblemType::Regression) => None,
+        Some(ProblemType::MultiLabel) => Some(logistic(x)),
+        // Of one class alone softmax would always be certain.
+        _ if config.labels.len() == 1 => Some(logistic(x)),
+        _ => Some(share(x) / sum),
     };
     // By score: probabilities far from the best round to equal numbers. The sort is stable.
     let mut order: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let best = order.into_iter().take(top);
-    Ok(best
-        .map(|(index, logit)| ClassScore {
-            index,
-            label: config.labels[index].clone(),
-            logit,
-            probability: probability(logit),
-        })
-        .collect())
+    let best = order.into_iter().take(top).map(|(index, logit)| ClassScore {
+        index,
+        label: config.labels[index].clone(),
+        logit,
+        probability: probability(logit),
+    });
+    Ok(best.collect())
 }
 
 #[cfg(test)]

@@ -156,11 +156,9 @@ pub fn fill_with(
     for (index, text) in texts.iter().enumerate() {
         let row = text::encode(expand_masks(text, index, positions)?);
         if !row.contains(&text::MASK) {
-            return Err(Error::input(
-                format!("texts[{index}]"),
-                "there is nothing to fill",
-                "a [MASK] for each hidden byte, or [MASK:7] for seven of them",
-            ));
+            let what = "there is nothing to fill";
+            let expected = "a [MASK] for each hidden byte, or [MASK:7] for seven of them";
+            return Err(Error::input(format!("texts[{index}]"), what, expected));
         }
         windows.extend(text_windows::windows(index, &row, positions)?);
         predictions.push(vec![None; row.len()]);
@@ -185,16 +183,14 @@ pub fn fill_with(
             let outputs = run(&inputs, &mut part)?;
             let shape = [batch.len(), positions, text::VOCABULARY];
             let logits = super::output_f32(&outputs, "logits", &shape)?;
-            for (window, logits) in
-                batch.iter().zip(logits.chunks_exact(positions * text::VOCABULARY))
-            {
+            let logits = logits.chunks_exact(positions * text::VOCABULARY);
+            for (window, logits) in batch.iter().zip(logits) {
                 let mut guesses = Vec::new();
                 for token in window.masks(&rows[window.text]) {
-                    let place = window.place(token);
-                    guesses.push(predict(logits, place, token, options.top)?);
+                    guesses.push(predict(logits, window.place(token), token, options.top)?);
                 }
                 if options.filling == Filling::MostCertainFirst {
-                    guesses = most_certain(guesses).into_iter().collect();
+                    guesses = guesses.into_iter().reduce(surer).into_iter().collect();
                 }
                 found.extend(guesses.into_iter().map(|guess| (window.text, guess)));
             }
@@ -205,13 +201,11 @@ pub fn fill_with(
             predictions[text][position] = Some(guess);
         }
     }
-    rows.iter()
-        .zip(predictions)
-        .map(|(row, found)| {
-            let inner = row.get(1..row.len().saturating_sub(1)).unwrap_or_default();
-            Ok(Filled { text: text::decode(inner, text::Specials::Keep)?, spans: spans(found) })
-        })
-        .collect()
+    let filled = rows.iter().zip(predictions).map(|(row, found)| {
+        let inner = row.get(1..row.len().saturating_sub(1)).unwrap_or_default();
+        Ok(Filled { text: text::decode(inner, text::Specials::Keep)?, spans: spans(found) })
+    });
+    filled.collect()
 }
 
 /// Writes `[MASK:n]` out as n times `[MASK]`; any other spelling is text.
@@ -267,25 +261,16 @@ fn predict(logits: &[f32], place: usize, position: usize, top: usize) -> Result<
         (0..=u8::MAX).zip(logits.iter().copied().zip(shares.iter().map(|s| s / sum))).collect();
     order.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
     let (byte, probability) = order.first().map_or((0, 0.0), |&(b, (_, p))| (b, p));
-    let top = order
-        .iter()
-        .take(top)
-        .map(|&(byte, (_, probability))| Candidate {
-            byte,
-            name: text::byte_name(byte),
-            probability,
-        })
-        .collect();
-    Ok(BytePrediction { position, byte, probability, top })
+    let top = order.iter().take(top).map(|&(byte, (_, probability))| {
+        let name = text::byte_name(byte);
+        Candidate { byte, name, probability }
+    });
+    Ok(BytePrediction { position, byte, probability, top: top.collect() })
 }
 
-/// The guess with the highest probability; of equal ones the first.
-fn most_certain(guesses: Vec<BytePrediction>) -> Option<BytePrediction> {
-    guesses.into_iter().reduce(
-        |best, next| {
-            if next.probability > best.probability { next } else { best }
-        },
-    )
+/// The guess with the higher probability; of equal ones the first.
+fn surer(best: BytePrediction, next: BytePrediction) -> BytePrediction {
+    if next.probability > best.probability { next } else { best }
 }
 
 /// Groups predictions, given by position, to spans.
@@ -296,11 +281,10 @@ fn spans(found: Vec<Option<BytePrediction>>) -> Vec<Span> {
             Some(span) if span.start + span.bytes.len() == prediction.position => {
                 span.bytes.push(prediction);
             }
-            _ => spans.push(Span {
-                start: prediction.position,
-                text: String::new(),
-                bytes: vec![prediction],
-            }),
+            _ => {
+                let (start, text) = (prediction.position, String::new());
+                spans.push(Span { start, text, bytes: vec![prediction] });
+            }
         }
     }
     for span in &mut spans {

@@ -24,8 +24,7 @@ use crate::error::{Error, Result};
 use crate::media::Frame;
 use crate::model::Model;
 use crate::perceiver::Architecture;
-use crate::perceiver::official::LONGEST_SIDE;
-use crate::perceiver::official::optical_flow;
+use crate::perceiver::official::{LONGEST_SIDE, optical_flow};
 use crate::stream::Queries;
 use crate::tensor::NamedTensors;
 
@@ -52,11 +51,8 @@ impl FlowField {
             || !side.contains(&height)
             || width.checked_mul(height) != Some(vectors.len())
         {
-            return Err(Error::input(
-                "flow",
-                format!("{} vectors for {width}×{height} pixels", vectors.len()),
-                "at least one pixel, and one vector for each",
-            ));
+            let what = format!("{} vectors for {width}×{height} pixels", vectors.len());
+            return Err(Error::input("flow", what, "at least one pixel, and one vector for each"));
         }
         Ok(FlowField { width, height, vectors })
     }
@@ -86,25 +82,15 @@ impl FlowField {
     /// [`Error::Input`] when the fields differ in size.
     pub fn end_point_error(&self, other: &FlowField) -> Result<f64> {
         if (self.width, self.height) != (other.width, other.height) {
-            return Err(Error::input(
-                "flow",
-                format!(
-                    "{}×{} vectors and {}×{}",
-                    self.width, self.height, other.width, other.height
-                ),
-                "two fields of one size",
-            ));
+            let [a, b] = [self, other].map(|f| format!("{}×{}", f.width, f.height));
+            let what = format!("{a} vectors and {b}");
+            return Err(Error::input("flow", what, "two fields of one size"));
         }
-        let sum: f64 = self
-            .vectors
-            .iter()
-            .zip(&other.vectors)
-            .map(|(a, b)| {
-                let [x, y] = [0, 1].map(|i| f64::from(a[i]) - f64::from(b[i]));
-                x.hypot(y)
-            })
-            .sum();
-        Ok(sum / self.vectors.len() as f64)
+        let distances = self.vectors.iter().zip(&other.vectors).map(|(a, b)| {
+            let [x, y] = [0, 1].map(|i| f64::from(a[i]) - f64::from(b[i]));
+            x.hypot(y)
+        });
+        Ok(distances.sum::<f64>() / self.vectors.len() as f64)
     }
 
     /// The part of `width` × `height` vectors at (left, top), which must be inside.
@@ -112,14 +98,9 @@ impl FlowField {
         if (width, height) == (self.width, self.height) {
             return Ok(self);
         }
-        let vectors = self
-            .vectors
-            .chunks_exact(self.width)
-            .skip(top)
-            .take(height)
-            .flat_map(|row| row.iter().skip(left).take(width).copied())
-            .collect();
-        FlowField::new(width, height, vectors)
+        let rows = self.vectors.chunks_exact(self.width).skip(top).take(height);
+        let vectors = rows.flat_map(|row| row.iter().skip(left).take(width).copied());
+        FlowField::new(width, height, vectors.collect())
     }
 }
 
@@ -182,9 +163,6 @@ impl<'m> OpticalFlow<'m> {
             self.model.run(inputs, progress)
         })
     }
-}
-
-impl OpticalFlow<'_> {
     /// The flow of whole frames: rows are pushed and queries decoded in chunks, each made when its
     /// turn comes. `progress` hears rows, counted once for encode and once for decode.
     fn one_pass(
@@ -254,12 +232,8 @@ pub fn flow_with(
     if first.width() < width || first.height() < height {
         let (grown, left, top) = first.grown(width, height)?;
         let (second, _, _) = second.grown(width, height)?;
-        return flow_with(&grown, &second, tile, options, progress, run)?.crop(
-            left,
-            top,
-            first.width(),
-            first.height(),
-        );
+        let flow = flow_with(&grown, &second, tile, options, progress, run)?;
+        return flow.crop(left, top, first.width(), first.height());
     }
     let tiles = Tiles::new(first.width(), first.height(), tile, options.overlap)?;
     let mut blend = Blend::new(&tiles);
@@ -274,10 +248,8 @@ pub fn flow_with(
         let outputs = run(&inputs, &mut |done, total| {
             spent = total;
             let later = total / batch.len() as u64 * left as u64;
-            progress(
-                before.saturating_add(done),
-                before.saturating_add(total).saturating_add(later),
-            );
+            let all = before.saturating_add(total).saturating_add(later);
+            progress(before.saturating_add(done), all);
         })?;
         before = before.saturating_add(spent);
         let shape = [batch.len(), height, width, 2];

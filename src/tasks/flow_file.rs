@@ -98,14 +98,9 @@ fn sides(header: &[u8], length: u64) -> std::result::Result<(usize, usize), Stri
 /// The field in `bytes`.
 fn parse(bytes: &[u8], length: u64) -> std::result::Result<FlowField, String> {
     let (width, height) = sides(bytes, length)?;
-    let vectors = bytes
-        .get(HEADER..)
-        .unwrap_or_default()
-        .chunks_exact(8)
-        .map(|v| {
-            let at = |i: usize| f32::from_le_bytes([v[i], v[i + 1], v[i + 2], v[i + 3]]);
-            [at(0), at(4)]
-        })
-        .collect();
-    FlowField::new(width, height, vectors).map_err(|e| e.to_string())
+    let vectors = bytes.get(HEADER..).unwrap_or_default().chunks_exact(8).map(|v| {
+        let at = |i: usize| f32::from_le_bytes([v[i], v[i + 1], v[i + 2], v[i + 3]]);
+        [at(0), at(4)]
+    });
+    FlowField::new(width, height, vectors.collect()).map_err(|e| e.to_string())
 }

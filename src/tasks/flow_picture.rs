@@ -53,24 +53,15 @@ impl FlowField {
             // Written so that a NaN is unknown.
             (x.abs() <= UNKNOWN && y.abs() <= UNKNOWN).then_some([x, y])
         };
-        let scale = match longest {
-            Some(longest) => f64::from(longest),
-            None => self
-                .vectors()
-                .iter()
-                .filter_map(|&v| known(v))
-                .map(|[x, y]| x.hypot(y))
-                .fold(0.0, f64::max),
-        };
+        let lengths = self.vectors().iter().filter_map(|&v| known(v)).map(|[x, y]| x.hypot(y));
+        let scale = longest.map_or_else(|| lengths.fold(0.0, f64::max), f64::from);
         // As flow_vis does, which also keeps a field without motion from dividing by zero.
         let scale = scale.max(0.0) + 1e-5;
         let vectors = self.vectors();
         let width = self.width();
         Frame::from_fn(width, self.height(), |x, y| {
-            vectors
-                .get(y * width + x)
-                .and_then(|&v| known(v))
-                .map_or([0; 3], |[x, y]| colour(&colours, x / scale, y / scale))
+            let vector = vectors.get(y * width + x).and_then(|&v| known(v));
+            vector.map_or([0; 3], |[x, y]| colour(&colours, x / scale, y / scale))
         })
     }
 }

@@ -65,20 +65,14 @@ impl Tiles {
             ));
         }
         if width < tile_width || height < tile_height {
-            return Err(Error::input(
-                "frame",
-                format!("{width}×{height} pixels"),
-                format!("at least one tile of {tile_width}×{tile_height}"),
-            ));
+            let expected = format!("at least one tile of {tile_width}×{tile_height}");
+            return Err(Error::input("frame", format!("{width}×{height} pixels"), expected));
         }
         let columns = starts(width, tile_width, overlap);
-        let tiles = starts(height, tile_height, overlap)
-            .into_iter()
-            .flat_map(|(top, rows)| {
-                columns.iter().map(move |&(left, cols)| Tile { left, top, count: rows * cols })
-            })
-            .collect();
-        Ok(Tiles { width, height, tile, tiles })
+        let tiles = starts(height, tile_height, overlap).into_iter().flat_map(|(top, rows)| {
+            columns.iter().map(move |&(left, cols)| Tile { left, top, count: rows * cols })
+        });
+        Ok(Tiles { width, height, tile, tiles: tiles.collect() })
     }
 
     /// The network's input for some tiles of two frames, as [`patches`] makes it: what lies outside
@@ -144,11 +138,8 @@ impl<'t> Blend<'t> {
     pub fn add(&mut self, tile: &Tile, flow: &[f32]) -> Result<()> {
         let [height, width] = self.tiles.tile;
         if flow.len() != height * width * 2 {
-            return Err(Error::input(
-                "logits",
-                format!("{} numbers for a tile", flow.len()),
-                format!("2 × {width} × {height}"),
-            ));
+            let what = format!("{} numbers for a tile", flow.len());
+            return Err(Error::input("logits", what, format!("2 × {width} × {height}")));
         }
         let place = |_| format!("in the tile at ({}, {})", tile.left, tile.top);
         super::finite("logits", flow, place)?;
@@ -156,9 +147,8 @@ impl<'t> Blend<'t> {
             let first = (tile.top + y) * self.tiles.width + tile.left;
             let sums = self.sums.iter_mut().skip(first);
             let weights = self.weights.iter_mut().skip(first);
-            for (x, ((vector, sum), total)) in
-                row.chunks_exact(2).zip(sums).zip(weights).enumerate()
-            {
+            let pixels = row.chunks_exact(2).zip(sums).zip(weights);
+            for (x, ((vector, sum), total)) in pixels.enumerate() {
                 let border = (x + 1).min(width - x).min(y + 1).min(height - y);
                 let weight = (border * tile.count) as f64;
                 for (sum, &value) in sum.iter_mut().zip(vector) {
@@ -172,14 +162,12 @@ impl<'t> Blend<'t> {
 
     /// The joined flow in pixels, row by row. Pixels of tiles that were not added have none: zero.
     pub fn finish(self) -> Vec<[f32; 2]> {
-        self.sums
-            .iter()
-            .zip(&self.weights)
-            .map(|(sum, &weight)| match weight > 0.0 {
-                true => sum.map(|s| (s / weight) as f32),
-                false => [0.0; 2],
-            })
-            .collect()
+        let sums = self.sums.iter().zip(&self.weights);
+        let mean = |(sum, &weight): (&[f64; 2], &f64)| match weight > 0.0 {
+            true => sum.map(|s| (s / weight) as f32),
+            false => [0.0; 2],
+        };
+        sums.map(mean).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! (`PerceiverImageProcessorPil`); the torchvision back end rounds a few bytes otherwise. Invariant:
 //! a key of `preprocessor_config.json` that could change the result is obeyed or refused by name.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -117,17 +118,13 @@ impl PerceiverImageProcessor {
     /// there is no memory for the result.
     #[doc(hidden)]
     pub fn crop_and_resize(&self, frame: &Frame) -> Result<Frame> {
-        let cropped;
-        let frame = if self.do_center_crop {
-            cropped = self.crop(frame)?;
-            &cropped
-        } else {
-            frame
+        let frame = match self.do_center_crop {
+            true => Cow::Owned(self.crop(frame)?),
+            false => Cow::Borrowed(frame),
         };
-        if self.do_resize {
-            resize(frame, self.size.width, self.size.height, self.resample)
-        } else {
-            Ok(frame.clone())
+        match self.do_resize {
+            true => resize(&frame, self.size.width, self.size.height, self.resample),
+            false => Ok(frame.into_owned()),
         }
     }
 
@@ -156,11 +153,9 @@ impl PerceiverImageProcessor {
             let (width, height) = (frame.width(), frame.height());
             let wanted = *all.get_or_insert((width, height));
             if wanted != (width, height) {
-                return Err(Error::input(
-                    format!("pictures[{index}]"),
-                    format!("{width}×{height} pixels"),
-                    format!("{}×{}, as the first one has", wanted.0, wanted.1),
-                ));
+                let what = format!("{width}×{height} pixels");
+                let expected = format!("{}×{}, as the first one has", wanted.0, wanted.1);
+                return Err(Error::input(format!("pictures[{index}]"), what, expected));
             }
             self.append(&frame, &mut values);
         }
@@ -177,15 +172,9 @@ impl PerceiverImageProcessor {
         let width = side(self.size.width, self.crop_size.width);
         let height = side(self.size.height, self.crop_size.height);
         if width == 0 || height == 0 {
-            return Err(Error::input(
-                "picture",
-                format!(
-                    "{}×{} pixels, of which the crop leaves {width}×{height}",
-                    frame.width(),
-                    frame.height()
-                ),
-                "a larger picture",
-            ));
+            let (across, down) = frame.size();
+            let what = format!("{across}×{down} pixels, of which the crop leaves {width}×{height}");
+            return Err(Error::input("picture", what, "a larger picture"));
         }
         // A crop of a part larger than the whole could be of any size.
         if width.saturating_mul(height) > MOST_PIXELS {

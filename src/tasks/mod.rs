@@ -30,7 +30,7 @@ pub use image_processor::{PerceiverImageProcessor, Size};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::perceiver::Architecture;
-use crate::tensor::NamedTensors;
+use crate::tensor::{NamedTensors, Tensor};
 
 /// Runs inputs as [`Model::run`] does: a model, or a stand-in for one.
 pub(crate) type Run<'a> =
@@ -62,22 +62,18 @@ fn expect_architecture(model: &Model, wanted: Architecture, task: &str) -> Resul
         return Ok(());
     }
     let name = model.description().name();
-    Err(Error::input(
-        "model",
-        format!("{name} cannot be used for {task}"),
-        format!("a checkpoint of {}", wanted.name()),
-    ))
+    let what = format!("{name} cannot be used for {task}");
+    Err(Error::input("model", what, format!("a checkpoint of {}", wanted.name())))
 }
 
 /// An error where the numbers of an output are not finite; `place` says where the one of an index is.
 fn finite(name: &str, values: &[f32], place: impl Fn(usize) -> String) -> Result<()> {
     match values.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(Error::input(
-            name,
-            format!("{} {}", values[at], place(at)),
-            "finite numbers; are the weights damaged?",
-        )),
+        Some(at) => {
+            let what = format!("{} {}", values[at], place(at));
+            Err(Error::input(name, what, "finite numbers; are the weights damaged?"))
+        }
     }
 }
 
@@ -86,13 +82,10 @@ fn output_f32<'t>(outputs: &'t NamedTensors, name: &str, shape: &[usize]) -> Res
     let found = outputs.get(name);
     match found.and_then(|t| Some((t.shape(), t.as_f32()?))) {
         Some((found, values)) if found == shape => Ok(values),
-        _ => Err(Error::input(
-            name,
-            match found {
-                Some(t) => format!("the model gave shape {:?}", t.shape()),
-                None => "the model gave none".to_owned(),
-            },
-            format!("32-bit floats of shape {shape:?}"),
-        )),
+        _ => {
+            let shown = |t: &Tensor| format!("the model gave shape {:?}", t.shape());
+            let what = found.map_or_else(|| "the model gave none".to_owned(), shown);
+            Err(Error::input(name, what, format!("32-bit floats of shape {shape:?}")))
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `preprocessor_config.json`, read strictly: a key that could change the result is obeyed or refused.
 
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -50,14 +49,9 @@ impl PerceiverImageProcessor {
         } else {
             given.to_path_buf()
         };
-        let io = |e| Error::io("read", &path, e);
-        let mut text = String::new();
-        let file = crate::output::open_regular(&path)?;
-        file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(io)?;
         let origin = path.display().to_string();
-        if text.len() as u64 > MOST_BYTES {
-            return Err(no_object(&origin, format!("has more than {MOST_BYTES} bytes")));
-        }
+        let long = || no_object(&origin, format!("has more than {MOST_BYTES} bytes"));
+        let text = crate::output::read_text(&path, MOST_BYTES)?.ok_or_else(long)?;
         Self::from_json(&text, &origin)
     }
 
@@ -162,11 +156,10 @@ impl<'f> Keys<'f> {
     /// A value; null is possible only where it is not used.
     fn needed(&self, key: &str, used: bool) -> Result<Option<&'f Value>> {
         match self.map.get(key) {
-            Some(Value::Null) if used => Err(self.bad(
-                key,
-                "is null",
-                "give a value, or leave the key out for Hugging Face's default",
-            )),
+            Some(Value::Null) if used => {
+                let hint = "give a value, or leave the key out for Hugging Face's default";
+                Err(self.bad(key, "is null", hint))
+            }
             Some(Value::Null) | None => Ok(None),
             value => Ok(value),
         }
@@ -220,16 +213,13 @@ impl<'f> Keys<'f> {
     /// One number for all colours, or three.
     fn colours(&self, key: &str, value: &Value) -> Result<[f64; 3]> {
         match value {
-            Value::Array(values) => match values.as_slice() {
-                [red, green, blue] => {
-                    Ok([self.number(key, red)?, self.number(key, green)?, self.number(key, blue)?])
-                }
-                other => Err(self.bad(
-                    key,
-                    format!("has {} numbers", other.len()),
-                    "one number, or one for each of three colours, is possible",
-                )),
-            },
+            Value::Array(values) => {
+                let [red, green, blue] = values.as_slice() else {
+                    let hint = "one number, or one for each of three colours, is possible";
+                    return Err(self.bad(key, format!("has {} numbers", values.len()), hint));
+                };
+                Ok([self.number(key, red)?, self.number(key, green)?, self.number(key, blue)?])
+            }
             one => Ok([self.number(key, one)?; 3]),
         }
     }

@@ -38,10 +38,8 @@ pub enum Specials {
 
 /// The special token that `bytes` begins with, if any.
 fn special_at(bytes: &[u8]) -> Option<(i64, usize)> {
-    (0..)
-        .zip(SPECIAL)
-        .find(|(_, name)| bytes.starts_with(name.as_bytes()))
-        .map(|(id, name)| (id, name.len()))
+    let special = (0..).zip(SPECIAL).find(|(_, name)| bytes.starts_with(name.as_bytes()));
+    special.map(|(id, name)| (id, name.len()))
 }
 
 /// Ids of a text, `[CLS]` and `[SEP]` included.
@@ -129,11 +127,8 @@ pub fn decode(ids: &[i64], specials: Specials) -> Result<String> {
                 bytes.extend_from_slice(name.as_bytes());
             }
         } else {
-            return Err(Error::input(
-                "ids",
-                format!("token {index} is {id}"),
-                format!("ids from 0 to {}", VOCABULARY - 1),
-            ));
+            let what = format!("token {index} is {id}");
+            return Err(Error::input("ids", what, format!("ids from 0 to {}", VOCABULARY - 1)));
         }
     }
     Ok(lossy(&bytes))

@@ -59,11 +59,9 @@ pub(super) fn windows(index: usize, ids: &[i64], positions: usize) -> Result<Vec
     let mut groups: Vec<Range<usize>> = Vec::new();
     for span in spans(ids) {
         if span.len() > room {
-            return Err(Error::input(
-                format!("texts[{index}]"),
-                format!("{} masks beside each other, from token {}", span.len(), span.start),
-                format!("at most {room}, since the model has {positions} positions"),
-            ));
+            let what = format!("{} masks beside each other, from token {}", span.len(), span.start);
+            let expected = format!("at most {room}, since the model has {positions} positions");
+            return Err(Error::input(format!("texts[{index}]"), what, expected));
         }
         match groups.last_mut() {
             Some(group) if span.end - group.start <= most => group.end = span.end,

@@ -54,11 +54,9 @@ impl Tensor {
     pub fn new(shape: Vec<usize>, data: Data) -> Result<Self> {
         let wanted = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
         if wanted != Some(data.len()) {
-            return Err(Error::input(
-                "tensor",
-                format!("{} elements for shape {shape:?}", data.len()),
-                "as many elements as the product of the shape",
-            ));
+            let what = format!("{} elements for shape {shape:?}", data.len());
+            let expected = "as many elements as the product of the shape";
+            return Err(Error::input("tensor", what, expected));
         }
         Ok(Tensor { shape, data })
     }

@@ -88,12 +88,8 @@ fn tables(rows: &Factored) -> Matrix {
     let Some(p) = &rows.positions else {
         return Matrix::zeros(0, 0);
     };
-    let data = fourier_tables(p);
-    Matrix {
-        rows: p.axes.iter().sum(),
-        cols: 1 + 2 * p.bands,
-        data: data.into_iter().map(f64::from).collect(),
-    }
+    let data = fourier_tables(p).into_iter().map(f64::from).collect();
+    Matrix { rows: p.axes.iter().sum(), cols: 1 + 2 * p.bands, data }
 }
 
 /// Learned vectors one after the other.

@@ -26,10 +26,8 @@ pub trait TensorSource: Send + Sync {
 
 impl TensorSource for NamedTensors {
     fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        self.get(name)
-            .and_then(|t| t.as_f32())
-            .map(<[f32]>::to_vec)
-            .ok_or_else(|| Error::input(name, "is missing", "a tensor of 32-bit floats"))
+        let found = self.get(name).and_then(|t| t.as_f32()).map(<[f32]>::to_vec);
+        found.ok_or_else(|| Error::input(name, "is missing", "a tensor of 32-bit floats"))
     }
 }
 
@@ -51,10 +49,8 @@ impl RandomTensors {
 
 impl TensorSource for RandomTensors {
     fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let shape = self
-            .shapes
-            .get(name)
-            .ok_or_else(|| Error::input(name, "is missing", "a tensor of the configuration"))?;
+        let missing = || Error::input(name, "is missing", "a tensor of the configuration");
+        let shape = self.shapes.get(name).ok_or_else(missing)?;
         let elements = shape.iter().product();
         let (centre, scale) = match shape.as_slice() {
             [_] if name.contains("norm") && name.ends_with("weight") => (1.0, 0.1),
@@ -125,11 +121,8 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
     let read = |name: &str, wanted: usize| -> Result<Vec<f32>> {
         let data = source.read_f32(name)?;
         if data.len() != wanted {
-            return Err(Error::input(
-                name,
-                format!("has {} elements", data.len()),
-                format!("{wanted} elements"),
-            ));
+            let what = format!("has {} elements", data.len());
+            return Err(Error::input(name, what, format!("{wanted} elements")));
         }
         Ok(data)
     };
@@ -175,16 +168,9 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
         }
         Recipe::BatchNormShift { norm, channels } => {
             let (_, shift) = batch_norm(norm, *channels, &read)?;
-            let mut array = vec![T::default(); extent.padded_len()];
-            for (to, shift) in array.iter_mut().zip(shift) {
-                *to = T::from_f64(shift);
-            }
-            Ok(array)
+            Ok(pad(extent, &shift, T::from_f64))
         }
-        Recipe::Folded(folded) => {
-            let dense = fold::evaluate(folded, &read)?;
-            Ok(pad(extent, &dense, T::from_f64))
-        }
+        Recipe::Folded(folded) => Ok(pad(extent, &fold::evaluate(folded, &read)?, T::from_f64)),
         Recipe::NormWeight { norm, channels, weight } => {
             let gain = read(&format!("{norm}.weight"), *channels)?;
             let mut wide = evaluate::<f64>(weight, source)?;
@@ -267,17 +253,11 @@ fn batch_norm(
     let [gain, bias, mean, variance] = batch_norm_tensors(norm);
     let (gain, bias) = (read(&gain, channels)?, read(&bias, channels)?);
     let (mean, variance) = (read(&mean, channels)?, read(&variance, channels)?);
-    let scale: Vec<f64> = gain
-        .iter()
-        .zip(&variance)
-        .map(|(&g, &v)| f64::from(g) / (f64::from(v) + EPSILON).sqrt())
-        .collect();
-    let shift = bias
-        .iter()
-        .zip(&mean)
-        .zip(&scale)
-        .map(|((&b, &m), s)| f64::from(b) - f64::from(m) * s)
-        .collect();
+    let deviation = |&v: &f32| (f64::from(v) + EPSILON).sqrt();
+    let scale = gain.iter().zip(&variance).map(|(&g, v)| f64::from(g) / deviation(v));
+    let scale: Vec<f64> = scale.collect();
+    let shift = bias.iter().zip(&mean).zip(&scale);
+    let shift = shift.map(|((&b, &m), s)| f64::from(b) - f64::from(m) * s).collect();
     Ok((scale, shift))
 }
 

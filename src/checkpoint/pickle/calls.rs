@@ -19,11 +19,8 @@ pub(super) fn call(
     arguments: Value,
 ) -> Result<Value, Refusal> {
     let (Value::Global(global), Value::Tuple(arguments)) = (called, arguments) else {
-        return Err(Refusal::Damaged(format!(
-            "its pickle calls {} with {}",
-            called.describe(),
-            arguments.describe()
-        )));
+        let what = format!("its pickle calls {} with {}", called.describe(), arguments.describe());
+        return Err(Refusal::Damaged(what));
     };
     let refused = || {
         Refusal::Damaged(format!(
@@ -47,23 +44,14 @@ pub(super) fn call(
             _ => Err(refused()),
         },
         (Global::Size, &[Value::Tuple(sizes)]) => Ok(Value::Tuple(sizes)),
-        (Global::RebuildTensor, &[storage, offset, shape, strides])
-        | (Global::RebuildTensorV2, &[storage, offset, shape, strides, ..]) => {
-            tensor(heap, [storage, offset, shape, strides], None).ok_or_else(refused)
+        // Storage, offset, shape and strides come first.
+        (Global::RebuildTensor, &[a, b, c, d]) | (Global::RebuildTensorV2, &[a, b, c, d, ..]) => {
+            tensor(heap, [a, b, c, d], None).ok_or_else(refused)
         }
         (
             Global::RebuildTensorV3,
-            &[
-                storage,
-                offset,
-                shape,
-                strides,
-                _,
-                _,
-                Value::Global(Global::ElementType(element)),
-                ..,
-            ],
-        ) => tensor(heap, [storage, offset, shape, strides], Some(element)).ok_or_else(refused),
+            &[a, b, c, d, _, _, Value::Global(Global::ElementType(e)), ..],
+        ) => tensor(heap, [a, b, c, d], Some(e)).ok_or_else(refused),
         (
             Global::RebuildParameter | Global::RebuildParameterWithState,
             &[Value::Tensor(tensor), ..],

@@ -15,17 +15,17 @@ type Read<T> = Result<T, Refusal>;
 pub(super) fn run(bytes: &[u8], from: usize) -> Read<(Value, Heap, usize)> {
     let mut machine = Machine {
         bytes,
-        stream: Stream::new(bytes, from),
+        stream: Stream { bytes, at: from },
         stack: Vec::new(),
         memo: HashMap::new(),
         heap: Heap::default(),
     };
     for _ in 0..MOST_INSTRUCTIONS {
-        let at = machine.stream.at();
+        let at = machine.stream.at;
         let code = machine.stream.u8()?;
         if code == b'.' {
             let root = machine.pop()?;
-            return Ok((root, machine.heap, machine.stream.at()));
+            return Ok((root, machine.heap, machine.stream.at));
         }
         machine.step(code, at)?;
     }
@@ -53,23 +53,15 @@ impl Machine<'_> {
                     return Err(Refusal::Damaged(what));
                 }
             }
-            0x95 => {
-                self.stream.u64()?;
-            }
+            0x95 => _ = self.stream.u64()?,
             b'N' => self.push(Value::None),
             0x88 => self.push(Value::Bool(true)),
             0x89 => self.push(Value::Bool(false)),
             b'K' => self.whole(|s| s.u8().map(i64::from))?,
             b'M' => self.whole(|s| s.u16().map(i64::from))?,
             b'J' => self.whole(|s| s.i32().map(i64::from))?,
-            0x8a => {
-                let count = self.stream.u8()?;
-                self.whole(|s| s.long(u64::from(count)))?;
-            }
-            0x8b => {
-                let count = self.stream.u32()?;
-                self.whole(|s| s.long(u64::from(count)))?;
-            }
+            0x8a => self.whole(|s| s.u8().and_then(|count| s.long(u64::from(count))))?,
+            0x8b => self.whole(|s| s.u32().and_then(|count| s.long(u64::from(count))))?,
             b'G' => {
                 self.stream.f64_big_endian()?;
                 self.push(Value::Float);
@@ -92,9 +84,7 @@ impl Machine<'_> {
                 self.global(module, name)?;
             }
             b'(' => self.push(Value::Mark),
-            b'0' => {
-                self.pop()?;
-            }
+            b'0' => _ = self.pop()?,
             b'1' => {
                 let start = self.mark()?;
                 self.stack.truncate(start);
@@ -124,14 +114,10 @@ impl Machine<'_> {
                 let items = self.after_mark()?;
                 self.append(&items)?;
             }
-            b'}' => {
-                let dict = calls::new_dict(&mut self.heap);
-                self.push(dict);
-            }
+            b'}' => self.stack.push(calls::new_dict(&mut self.heap)),
             b'd' => {
                 let items = self.after_mark()?;
-                let dict = calls::new_dict(&mut self.heap);
-                self.push(dict);
+                self.stack.push(calls::new_dict(&mut self.heap));
                 self.insert(&items)?;
             }
             b's' => {
@@ -217,9 +203,8 @@ impl Machine<'_> {
     fn global(&mut self, module: Value, global: Value) -> Read<()> {
         let (Some(module), Some(global)) = (name(self.bytes, module), name(self.bytes, global))
         else {
-            return Err(Refusal::Forbidden(
-                "its pickle asks for a type without a proper name".to_owned(),
-            ));
+            let what = "its pickle asks for a type without a proper name".to_owned();
+            return Err(Refusal::Forbidden(what));
         };
         match allowed(module, global) {
             Some(known) => {
@@ -260,29 +245,24 @@ impl Machine<'_> {
     }
 
     fn append(&mut self, items: &[Value]) -> Read<()> {
-        match self.stack.last() {
-            Some(&Value::List(list)) => {
-                self.heap.lists[list].extend_from_slice(items);
-                Ok(())
-            }
-            _ => Err(Refusal::Damaged("its pickle appends to what is no list".to_owned())),
-        }
+        let Some(&Value::List(list)) = self.stack.last() else {
+            return Err(Refusal::Damaged("its pickle appends to what is no list".to_owned()));
+        };
+        self.heap.lists[list].extend_from_slice(items);
+        Ok(())
     }
 
     fn insert(&mut self, items: &[Value]) -> Read<()> {
         let wrong = |what: &str| Err(Refusal::Damaged(format!("its pickle {what}")));
-        match self.stack.last() {
-            Some(&Value::Dict(dict)) => {
-                let (pairs, rest) = items.as_chunks::<2>();
-                if !rest.is_empty() {
-                    return wrong("has a key without a value");
-                }
-                let pairs = pairs.iter().map(|&[key, value]| (key, value));
-                self.heap.dicts[dict].extend(pairs);
-                Ok(())
-            }
-            _ => wrong("sets an item of what is no mapping"),
+        let Some(&Value::Dict(dict)) = self.stack.last() else {
+            return wrong("sets an item of what is no mapping");
+        };
+        let (pairs, rest) = items.as_chunks::<2>();
+        if !rest.is_empty() {
+            return wrong("has a key without a value");
         }
+        self.heap.dicts[dict].extend(pairs.iter().map(|&[key, value]| (key, value)));
+        Ok(())
     }
 
     fn remember(&mut self, index: impl FnOnce(&mut Stream<'_>) -> Read<u32>) -> Read<()> {
@@ -295,11 +275,10 @@ impl Machine<'_> {
 
     fn recall(&mut self, index: impl FnOnce(&mut Stream<'_>) -> Read<u32>) -> Read<()> {
         let index = index(&mut self.stream)?;
-        let known = self.memo.get(&index).copied();
-        let value = known.ok_or_else(|| {
+        let Some(&value) = self.memo.get(&index) else {
             let what = format!("its pickle recalls value {index}, which it never had");
-            Refusal::Damaged(what)
-        })?;
+            return Err(Refusal::Damaged(what));
+        };
         self.push(value);
         Ok(())
     }

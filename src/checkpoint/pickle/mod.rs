@@ -36,11 +36,10 @@ impl Refusal {
     /// The error of a file.
     pub(crate) fn error(self, path: &std::path::Path) -> Error {
         match self {
-            Refusal::Damaged(what) => Error::checkpoint(
-                path,
-                what,
-                "the file is damaged or holds no weights; download or save it again",
-            ),
+            Refusal::Damaged(what) => {
+                let hint = "the file is damaged or holds no weights; download or save it again";
+                Error::checkpoint(path, what, hint)
+            }
             Refusal::Forbidden(what) => Error::checkpoint(
                 path,
                 what,
@@ -78,10 +77,8 @@ impl<'a> Pickle<'a> {
     /// Keys and values of a mapping, whose keys must be names.
     pub(crate) fn items(&self, value: Value, what: &str) -> Result<Vec<(&'a str, Value)>, Refusal> {
         let Value::Dict(dict) = value else {
-            return Err(Refusal::Damaged(format!(
-                "{what} is {}, not a mapping of names to arrays",
-                value.describe()
-            )));
+            let what = format!("{what} is {}, not a mapping of names to arrays", value.describe());
+            return Err(Refusal::Damaged(what));
         };
         let items = self.heap.dicts[dict].iter().map(|&(key, value)| {
             let name = self.name(key).ok_or_else(|| {

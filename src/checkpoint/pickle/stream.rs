@@ -17,19 +17,11 @@ impl Span {
 
 /// A position in the bytes of a file.
 pub(super) struct Stream<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
-impl<'a> Stream<'a> {
-    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Stream { bytes, at }
-    }
-
-    pub(super) fn at(&self) -> usize {
-        self.at
-    }
-
+impl Stream<'_> {
     /// The next `count` bytes, which must be there.
     pub(super) fn take(&mut self, count: u64) -> Result<Span, Refusal> {
         let left = self.bytes.len().saturating_sub(self.at) as u64;
@@ -96,10 +88,8 @@ impl<'a> Stream<'a> {
     pub(super) fn line(&mut self, longest: usize) -> Result<Span, Refusal> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Some(length) = rest.iter().take(longest + 1).position(|&b| b == b'\n') else {
-            return Err(Refusal::Damaged(format!(
-                "byte {} of its pickle begins a name that does not end",
-                self.at
-            )));
+            let what = format!("byte {} of its pickle begins a name that does not end", self.at);
+            return Err(Refusal::Damaged(what));
         };
         let start = self.at;
         self.at += length + 1;

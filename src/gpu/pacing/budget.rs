@@ -49,11 +49,10 @@ impl FromStr for SubmissionBudget {
         let seconds = number.trim().parse::<f64>().ok().map(|n| n * unit);
         match seconds.filter(|s| (1e-3..=3600.0).contains(s)) {
             Some(seconds) => Ok(SubmissionBudget::Bounded(Duration::from_secs_f64(seconds))),
-            None => Err(Error::input(
-                "submission budget",
-                format!("is `{text}`"),
-                "a time from 1ms to 3600s, such as 100ms or 2s, or `unlimited`",
-            )),
+            None => {
+                let expected = "a time from 1ms to 3600s, such as 100ms or 2s, or `unlimited`";
+                Err(Error::input("submission budget", format!("is `{text}`"), expected))
+            }
         }
     }
 }

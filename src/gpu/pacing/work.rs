@@ -3,19 +3,15 @@
 use super::super::adapter::AdapterKind;
 use crate::kernels::{Launch, Op, Variant};
 
-/// Cautious rates of a device: operations and bytes per second.
-fn cautious(kind: AdapterKind) -> (f64, f64) {
-    match kind {
-        AdapterKind::Discrete | AdapterKind::Virtual => (5e11, 5e10),
-        AdapterKind::Integrated | AdapterKind::Other => (5e10, 5e9),
-        AdapterKind::Software => (4e9, 1e9),
-    }
-}
-
 /// Seconds that an op takes at the cautious rate. Exponentials and look-ups of attention count too,
 /// which the paper's operations leave out.
 fn cautious_seconds(op: &Op, kind: AdapterKind) -> f64 {
-    let (flops, bytes) = cautious(kind);
+    // Operations and bytes per second.
+    let (flops, bytes) = match kind {
+        AdapterKind::Discrete | AdapterKind::Virtual => (5e11, 5e10),
+        AdapterKind::Integrated | AdapterKind::Other => (5e10, 5e9),
+        AdapterKind::Software => (4e9, 1e9),
+    };
     let cost = op.cost();
     let pairs = match op {
         Op::Attention(a) => (a.batch * a.heads * a.queries) as f64 * a.keys as f64,

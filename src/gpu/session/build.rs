@@ -69,23 +69,17 @@ impl GpuExecutor {
         let total = (uploads + variants.len()) as u64;
         device.compile_all(&variants, &mut |done| progress(done as u64, total))?;
         let mut done = variants.len() as u64;
-        let storage = wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::COPY_SRC
-            | wgpu::BufferUsages::COPY_DST;
-        let mut own_bytes = 0;
-        let mut parameter_bytes = 0;
-        let mut held = Vec::new();
+        let copied = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let storage = wgpu::BufferUsages::STORAGE | copied;
+        let (mut own_bytes, mut parameter_bytes, mut held) = (0, 0, Vec::new());
         let mut allocate = |label: &str, words: usize| {
             let buffer = device.buffer(label, 4 * words as u64, storage, false)?;
             own_bytes += buffer.size();
             Ok::<_, Error>(buffer)
         };
-        let slots = plan
-            .slots()
-            .iter()
-            .enumerate()
-            .map(|(i, &n)| allocate(&format!("slot {i}"), n))
-            .collect::<Result<Vec<_>>>()?;
+        let slots = plan.slots().iter().zip(0..);
+        let slots = slots.map(|(&words, i)| allocate(&format!("slot {i}"), words));
+        let slots = slots.collect::<Result<Vec<_>>>()?;
         let mut buffers = Vec::with_capacity(plan.graph().values.len());
         for (value, place) in plan.graph().values.iter().zip(plan.placements()) {
             buffers.push(match (place, &value.source) {
@@ -177,10 +171,9 @@ impl GpuExecutor {
         for (i, launch) in launches.into_iter().enumerate() {
             let pipeline = self.device.pipeline(&launch.variant, launch.bindings)?;
             let node = &self.plan.graph().nodes[i];
-            let whole =
-                |buffer: &wgpu::Buffer| Bound { buffer: buffer.clone(), offset: 0, size: None };
-            let mut bound = vec![Bound {
-                buffer: uniforms[places[i].0].clone(),
+            let whole = |buffer| wgpu::BufferBinding { buffer, offset: 0, size: None };
+            let mut bound = vec![wgpu::BufferBinding {
+                buffer: &uniforms[places[i].0],
                 offset: places[i].1,
                 size: wgpu::BufferSize::new(4 * launch.params.len() as u64),
             }];
@@ -202,17 +195,10 @@ impl GpuExecutor {
                 let buffer = view.and_then(|view| self.binding(view));
                 bound.push(buffer.unwrap_or_else(|| whole(&nothing_written)));
             }
+            let bound = bound.into_iter().map(wgpu::BindingResource::Buffer);
             let bindings: Vec<wgpu::BindGroupEntry<'_>> = bound
-                .iter()
-                .enumerate()
-                .map(|(k, b)| wgpu::BindGroupEntry {
-                    binding: k as u32,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: &b.buffer,
-                        offset: b.offset,
-                        size: b.size,
-                    }),
-                })
+                .zip(0..)
+                .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
                 .collect();
             let label =
                 format!("{}/{}/{}", launch.variant.kernel, launch.variant.title(), node.label);
@@ -224,8 +210,7 @@ impl GpuExecutor {
                 })
             })?;
             let kind = self.device.kind();
-            let work = Work::new(&node.op, &launch, &mut self.classes, kind);
-            self.works.push(work);
+            self.works.push(Work::new(&node.op, &launch, &mut self.classes, kind));
             self.steps.push(Step {
                 pipeline,
                 bind_group,
@@ -243,18 +228,11 @@ impl GpuExecutor {
         Ok(())
     }
 
-    fn binding(&self, view: View) -> Option<Bound> {
-        let buffer = self.buffers[view.value.index()].clone()?;
+    fn binding(&self, view: View) -> Option<wgpu::BufferBinding<'_>> {
+        let buffer = self.buffers[view.value.index()].as_ref()?;
         let element = self.plan.graph().value(view.value).element;
         let offset = 4 * element.words(view.first_row * view.extent.stride()) as u64;
         let bytes = 4 * element.words(view.extent.padded_len()) as u64;
-        Some(Bound { buffer, offset, size: wgpu::BufferSize::new(bytes.max(16)) })
+        Some(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes.max(16)) })
     }
-}
-
-/// A buffer range that a bind group will hold.
-struct Bound {
-    buffer: wgpu::Buffer,
-    offset: u64,
-    size: Option<wgpu::BufferSize>,
 }

@@ -32,11 +32,8 @@ impl GpuExecutor {
     fn copy_inputs(&self) -> Result<wgpu::CommandEncoder> {
         let copies = self.upload.parts.iter().filter_map(|part| {
             let buffer = self.buffers[part.id.index()].as_ref()?;
-            Some(Copy {
-                from: (&self.upload.buffers[part.buffer], part.offset),
-                to: (buffer, 0),
-                bytes: part.bytes,
-            })
+            let staged = (&self.upload.buffers[part.buffer], part.offset);
+            Some(Copy { from: staged, to: (buffer, 0), bytes: part.bytes })
         });
         self.copies("inputs", copies)
     }
@@ -44,11 +41,8 @@ impl GpuExecutor {
     pub(super) fn copy_outputs(&self) -> Result<wgpu::CommandEncoder> {
         let copies = self.download.parts.iter().filter_map(|part| {
             let buffer = self.buffers[part.id.index()].as_ref()?;
-            Some(Copy {
-                from: (buffer, 0),
-                to: (&self.download.buffers[part.buffer], part.offset),
-                bytes: part.bytes,
-            })
+            let staged = (&self.download.buffers[part.buffer], part.offset);
+            Some(Copy { from: (buffer, 0), to: staged, bytes: part.bytes })
         });
         self.copies("outputs", copies)
     }
@@ -105,10 +99,8 @@ impl GpuExecutor {
         }
         self.device.wait(None)?;
         for _ in 0..mapped {
-            results
-                .recv()
-                .map_err(|e| unmappable(&self.device, "staging", e))?
-                .map_err(|e| unmappable(&self.device, "staging", e))?;
+            let mapped = results.recv().map_err(|e| unmappable(&self.device, "staging", e))?;
+            mapped.map_err(|e| unmappable(&self.device, "staging", e))?;
         }
         self.upload.mapped = true;
         self.download.mapped = true;
@@ -138,13 +130,13 @@ impl GpuExecutor {
                 break;
             }
             let mut commands = encoder.take().unwrap_or_else(|| self.encoder("steps"));
-            self.record(&parts, &mut commands);
+            if !parts.is_empty() {
+                let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                parts.iter().for_each(|part| self.record_part(part, &mut pass));
+            }
             let submitted = Instant::now();
-            let flight = Flight {
-                index: self.device.wgpu_queue().submit([commands.finish()]),
-                submitted,
-                parts,
-            };
+            let index = self.device.wgpu_queue().submit([commands.finish()]);
+            let flight = Flight { index, submitted, parts };
             if let Some(before) = in_flight.replace(flight) {
                 self.land(before, budget, &mut done)?;
                 progress(done.flops as u64, total);
@@ -172,24 +164,13 @@ impl GpuExecutor {
         self.device.wgpu_device().create_command_encoder(&descriptor)
     }
 
-    /// One compute pass with these parts.
-    fn record(&mut self, parts: &[Part], commands: &mut wgpu::CommandEncoder) {
-        if parts.is_empty() {
-            return;
-        }
-        let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for part in parts {
-            self.record_part(part, &mut pass);
-        }
-    }
-
     /// The dispatch of a part.
     pub(super) fn record_part(&mut self, part: &Part, pass: &mut wgpu::ComputePass<'_>) {
         let offset = self.bases.offset(&self.device, part.first);
         let (step, work) = (&self.steps[part.step], &self.works[part.step]);
         pass.set_pipeline(&step.pipeline.pipeline);
         pass.set_bind_group(0, &step.bind_group, &[]);
-        pass.set_bind_group(1, self.bases.bind_group(), &[offset]);
+        pass.set_bind_group(1, &self.bases.bind_group, &[offset]);
         let [x, y] = part.grid(work);
         pass.dispatch_workgroups(x, y, 1);
     }

@@ -13,15 +13,12 @@ pub fn hoist(graph: &Graph) -> Vec<bool> {
     for kept in &graph.kept {
         constant[kept.index()] = true;
     }
-    graph
-        .nodes
-        .iter()
-        .map(|node| {
-            let once = node.inputs.iter().all(|v| constant[v.value.index()]);
-            for o in &node.outputs {
-                constant[o.index()] = once;
-            }
-            once
-        })
-        .collect()
+    let runs_once = graph.nodes.iter().map(|node| {
+        let once = node.inputs.iter().all(|v| constant[v.value.index()]);
+        for o in &node.outputs {
+            constant[o.index()] = once;
+        }
+        once
+    });
+    runs_once.collect()
 }

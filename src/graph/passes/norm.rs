@@ -13,9 +13,7 @@ pub fn fuse_norms(mut graph: Graph) -> Graph {
     while at < graph.nodes.len() {
         match plan(&graph, at) {
             Some(products) => {
-                for product in products {
-                    fuse(&mut graph, at, product);
-                }
+                products.into_iter().for_each(|product| fuse(&mut graph, at, product));
                 graph.nodes.remove(at);
             }
             None => at += 1,
@@ -63,10 +61,8 @@ fn recipe(graph: &Graph, id: ValueId) -> Option<Recipe> {
 
 /// What the LayerNorm's tensors begin with, from its gain.
 fn norm_name(graph: &Graph, gain: ValueId) -> Option<String> {
-    match &graph.value(gain).source {
-        Source::Parameter(Recipe::Stored { name, .. }) => {
-            name.strip_suffix(".weight").map(str::to_owned)
-        }
+    match recipe(graph, gain)? {
+        Recipe::Stored { name, .. } => name.strip_suffix(".weight").map(str::to_owned),
         _ => None,
     }
 }
@@ -76,26 +72,19 @@ fn fuse(graph: &mut Graph, norm: usize, product: usize) {
     let rows: View = graph.nodes[norm].inputs[0];
     let gain = graph.nodes[norm].inputs[1].value;
     let channels = rows.extent.cols;
-    let (weight, bias) = match &graph.nodes[product].op {
-        Op::Gemm(args) => {
-            let inputs = &graph.nodes[product].inputs;
-            let bias = args.bias.then(|| recipe(graph, inputs[2].value)).flatten();
-            (recipe(graph, inputs[1].value), bias)
-        }
-        _ => return,
-    };
-    let (Some(name), Some(weight)) = (norm_name(graph, gain), weight) else {
+    let Op::Gemm(args) = graph.nodes[product].op else {
         return;
     };
-    let new_bias = graph.parameter(Recipe::NormBias {
-        norm: name.clone(),
-        channels,
-        weight: Box::new(weight.clone()),
-        bias: bias.map(Box::new),
-    });
-    let new_weight =
-        graph.parameter(Recipe::NormWeight { norm: name, channels, weight: Box::new(weight) });
-    let [weight, bias] = [new_weight, new_bias].map(|v| graph.view(v));
+    let inputs = &graph.nodes[product].inputs;
+    let bias = args.bias.then(|| recipe(graph, inputs[2].value)).flatten().map(Box::new);
+    let weight = recipe(graph, inputs[1].value).map(Box::new);
+    let (Some(norm), Some(weight)) = (norm_name(graph, gain), weight) else {
+        return;
+    };
+    let new_weight = Recipe::NormWeight { norm: norm.clone(), channels, weight: weight.clone() };
+    let bias = graph.parameter(Recipe::NormBias { norm, channels, weight, bias });
+    let weight = graph.parameter(new_weight);
+    let [weight, bias] = [weight, bias].map(|v| graph.view(v));
     let node = &mut graph.nodes[product];
     if let Op::Gemm(args) = &mut node.op {
         args.normalise = true;

@@ -54,10 +54,8 @@ pub fn split(mut graph: Graph, parts: &dyn Fn(&Op) -> usize) -> Graph {
                 continue;
             }
         };
-        let extents = node.op.signature().result_extents().into_iter();
-        let sums = extents
-            .map(|e| graph.push_value(format!("{} parts", node.label), e, Source::Node))
-            .collect();
+        let mut part = |e| graph.push_value(format!("{} parts", node.label), e, Source::Node);
+        let sums = node.op.signature().result_extents().into_iter().map(&mut part).collect();
         let (label, stage) = (format!("{} merge", node.label), node.stage);
         let outputs = std::mem::replace(&mut node.outputs, sums);
         let sums = node.outputs.iter().map(|&s| graph.view(s));

@@ -5,7 +5,7 @@
 //! attention; row scales, masks, positions; tables of folded scores, whose entries are large and
 //! cancel; and results. No array has two types: one that any reader needs in f32 is f32.
 
-use crate::graph::{Folded, Graph, Recipe, Source};
+use crate::graph::{Folded, Graph, Recipe, Source, Value};
 use crate::kernels::{Op, Role};
 use crate::tensor::Element;
 
@@ -13,11 +13,8 @@ use crate::tensor::Element;
 /// therefore f32 (`wide_attention`).
 pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
     // What has to be f32.
-    let mut wide: Vec<bool> = graph
-        .values
-        .iter()
-        .map(|v| matches!(&v.source, Source::Parameter(r) if stays_wide(r)))
-        .collect();
+    let stays = |v: &Value| matches!(&v.source, Source::Parameter(r) if stays_wide(r));
+    let mut wide: Vec<bool> = graph.values.iter().map(stays).collect();
     for piece in graph.outputs.iter().flat_map(|o| &o.pieces) {
         wide[piece.index()] = true;
     }
@@ -37,23 +34,15 @@ pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
         }
     }
     // All rows of an attention have one type, and keys follow rows that are f32.
-    loop {
-        let mut changed = false;
+    let mut changed = true;
+    while std::mem::take(&mut changed) {
         for node in &graph.nodes {
-            let roles = node.op.operand_roles();
-            let rows = |role: &Role| *role == Role::Rows || *role == Role::Keys;
-            let wide_rows = node.inputs.iter().zip(&roles);
-            let any =
-                wide_rows.clone().any(|(v, role)| *role == Role::Rows && wide[v.value.index()]);
-            if !any {
-                continue;
+            let operands = || node.inputs.iter().zip(node.op.operand_roles());
+            if operands().any(|(v, role)| role == Role::Rows && wide[v.value.index()]) {
+                for (view, _) in operands().filter(|o| matches!(o.1, Role::Rows | Role::Keys)) {
+                    changed |= !std::mem::replace(&mut wide[view.value.index()], true);
+                }
             }
-            for (view, _) in wide_rows.filter(|(_, role)| rows(role)) {
-                changed |= !std::mem::replace(&mut wide[view.value.index()], true);
-            }
-        }
-        if !changed {
-            break;
         }
     }
     let element = |index: usize| {
@@ -63,10 +52,8 @@ pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
         value.element = element(i);
     }
     for node in &mut graph.nodes {
-        let operands = node.op.operand_roles();
-        let results = node.op.result_roles();
-        let inputs = node.inputs.iter().map(|v| v.value.index()).zip(operands);
-        let outputs = node.outputs.iter().map(|o| o.index()).zip(results);
+        let inputs = node.inputs.iter().map(|v| v.value.index()).zip(node.op.operand_roles());
+        let outputs = node.outputs.iter().map(|o| o.index()).zip(node.op.result_roles());
         for (index, role) in inputs.chain(outputs) {
             node.op.set_element(role, element(index));
         }

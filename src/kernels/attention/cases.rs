@@ -2,9 +2,8 @@
 //! states, splits.
 
 use super::{Attention, QueryFactors};
-use crate::kernels::Op;
-use crate::kernels::Row;
 use crate::kernels::factored_attention::cases::factors;
+use crate::kernels::{Op, Row};
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut list = Vec::new();

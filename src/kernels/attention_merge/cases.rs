@@ -20,20 +20,11 @@ pub(crate) fn rows() -> Vec<Row> {
             if queries > 1000 && !(finish && spread == 1.0) {
                 continue;
             }
-            rows.push(Row {
-                op: Op::AttentionMerge(AttentionMerge {
-                    parts,
-                    batch,
-                    heads,
-                    queries,
-                    d_v,
-                    finish,
-                    result: Element::F32,
-                }),
-                spread,
-                // e^x of a rounded x has the absolute error of x as its relative one.
-                terms: parts + (spread * spread) as usize,
-            });
+            let result = Element::F32;
+            let args = AttentionMerge { parts, batch, heads, queries, d_v, finish, result };
+            // e^x of a rounded x has the absolute error of x as its relative one.
+            let terms = parts + (spread * spread) as usize;
+            rows.push(Row { op: Op::AttentionMerge(args), spread, terms });
         }
     }
     rows

@@ -65,19 +65,9 @@ pub(crate) fn rows() -> Vec<Row> {
         list.push(FactoredAttention { splits, ..plain(67, keys, 3, factors) });
     }
     // The second of three modalities.
-    list.push(FactoredAttention {
-        columns: 40 + base.factors.columns() + 16,
-        first_column: 40,
-        carry: true,
-        finish: false,
-        ..base
-    });
-    list.push(FactoredAttention {
-        columns: 40 + base.factors.columns() + 16,
-        first_column: 40,
-        carry: true,
-        ..base
-    });
+    let columns = 40 + base.factors.columns() + 16;
+    let second = FactoredAttention { columns, first_column: 40, carry: true, ..base };
+    list.extend([FactoredAttention { finish: false, ..second }, second]);
     let mut rows: Vec<Row> = list.iter().map(|&a| row(a, 1.0)).collect();
     // Sharp softmax: scores far apart, exponentials that underflow, references that move.
     rows.push(row(base, 30.0));

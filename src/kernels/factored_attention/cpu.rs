@@ -135,12 +135,8 @@ pub(crate) fn fast(a: &FactoredAttention, inputs: &[&[f32]], outputs: &mut [&mut
     if a.queries == 0 || a.batch == 0 {
         return;
     }
-    let states = States {
-        splits: a.splits,
-        batch: a.batch,
-        queries: a.queries,
-        row: [a.columns, STATS_ROW],
-    };
+    let row = [a.columns, STATS_ROW];
+    let states = States { splits: a.splits, batch: a.batch, queries: a.queries, row };
     states.each_block(query_block(a), outputs, |scratch, block, acc, stats| {
         run_block(a, &o, block, scratch, acc, stats);
     });

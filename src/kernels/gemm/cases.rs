@@ -28,12 +28,8 @@ pub(crate) fn rows() -> Vec<Row> {
     list.push(Gemm::new(1_048_600, 1, 1));
     for activation in [Activation::None, Activation::GeluErf, Activation::GeluTanh] {
         for (m, residual_rows) in [(66, 0), (66, 66), (66, 33), (130, 1)] {
-            list.push(Gemm {
-                bias: residual_rows != 33,
-                activation,
-                residual_rows,
-                ..Gemm::new(m, 29, 70)
-            });
+            let bias = residual_rows != 33;
+            list.push(Gemm { bias, activation, residual_rows, ..Gemm::new(m, 29, 70) });
         }
     }
     // Whole tiles of every size, and slices of 32.
@@ -50,24 +46,15 @@ pub(crate) fn rows() -> Vec<Row> {
     ] {
         list.push(Gemm { normalise: true, ..Gemm::new(m, k, n) });
     }
-    list.push(Gemm {
-        normalise: true,
-        bias: true,
-        activation: Activation::GeluErf,
-        residual_rows: 35,
-        ..Gemm::new(70, 100, 66)
-    });
+    let activation = Activation::GeluErf;
+    let all = Gemm { bias: true, activation, residual_rows: 35, ..Gemm::new(70, 100, 66) };
+    list.push(Gemm { normalise: true, ..all });
     // Divided inner dimensions; with more parts than there are slices the last are empty.
     for (m, k, n, splits) in [(1, 1024, 70, 4), (17, 300, 65, 3), (3, 67, 5, 8), (2, 0, 4, 2)] {
         list.push(Gemm { splits, ..Gemm::new(m, k, n) });
     }
     // An inner dimension of zero leaves the epilogue.
-    list.push(Gemm {
-        bias: true,
-        activation: Activation::GeluErf,
-        residual_rows: 9,
-        ..Gemm::new(9, 0, 10)
-    });
+    list.push(Gemm { bias: true, activation, residual_rows: 9, ..Gemm::new(9, 0, 10) });
     let mut rows: Vec<Row> = list.into_iter().map(Row::of).collect();
     // Arguments that the GELUs clamp.
     for activation in [Activation::GeluErf, Activation::GeluTanh] {

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use super::{Activation, Gemm};
 use crate::kernels::blocks::part;
 use crate::kernels::layer_norm::EPS;
+use crate::kernels::layer_norm::cpu::mean_and_scale;
 use crate::kernels::math::{gelu_erf, gelu_tanh, sum, sum_squared_differences, vectorised};
 use crate::kernels::{Kernel, Real};
 
@@ -80,22 +81,6 @@ fn tile(rows: usize, cols: usize) -> [usize; 2] {
     let blocks = tasks.div_ceil(stripes).max(rows.div_ceil(1024));
     let block = rows.div_ceil(blocks).clamp(16, 1024).next_multiple_of(8);
     [block, stripe]
-}
-
-/// What a row is shifted and scaled by to be normalised.
-fn mean_and_scale<T: Real>(x: &[T]) -> (T, T) {
-    let count = T::from_f64(x.len().max(1) as f64);
-    let mut mean = T::default();
-    for &v in x {
-        mean += v;
-    }
-    mean = mean / count;
-    let mut variance = T::default();
-    for &v in x {
-        variance += (v - mean) * (v - mean);
-    }
-    let deviation = (variance / count + T::from_f32(EPS)).sqrt();
-    (mean, T::from_f64(1.0) / deviation)
 }
 
 /// Blocked product on all threads.

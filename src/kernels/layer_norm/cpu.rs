@@ -6,25 +6,30 @@ use super::{EPS, LayerNorm};
 use crate::kernels::Real;
 use crate::kernels::math::{sum, sum_squared_differences, vectorised};
 
+/// What a row is shifted and scaled by to be normalised, by plain loops.
+pub(crate) fn mean_and_scale<T: Real>(x: &[T]) -> (T, T) {
+    let count = T::from_f64(x.len().max(1) as f64);
+    let mut mean = T::default();
+    for &v in x {
+        mean += v;
+    }
+    mean = mean / count;
+    let mut variance = T::default();
+    for &v in x {
+        variance += (v - mean) * (v - mean);
+    }
+    let deviation = (variance / count + T::from_f32(EPS)).sqrt();
+    (mean, T::from_f64(1.0) / deviation)
+}
+
 /// Plain loops.
 pub(crate) fn reference<T: Real>(a: &LayerNorm, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
     let (x, gain, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
     let stride = a.cols.next_multiple_of(4);
-    let count = T::from_f64(a.cols as f64);
     for r in 0..a.rows {
         let x = &x[r * stride..][..a.cols];
         let y = &mut y[r * stride..][..stride];
-        let mut mean = T::default();
-        for &v in x {
-            mean += v;
-        }
-        mean = mean / count;
-        let mut variance = T::default();
-        for &v in x {
-            variance += (v - mean) * (v - mean);
-        }
-        variance = variance / count;
-        let inverse = T::from_f64(1.0) / (variance + T::from_f32(EPS)).sqrt();
+        let (mean, inverse) = mean_and_scale(x);
         y.fill(T::default());
         for c in 0..a.cols {
             y[c] = (x[c] - mean) * inverse * gain[c] + bias[c];

@@ -23,7 +23,7 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
     .into_iter()
     .map(|(batch, rows, first_row, content, axes, features, constant, indexed)| {
-        let args = RowScale {
+        Row::of(RowScale {
             batch,
             rows,
             first_row,
@@ -32,8 +32,7 @@ pub(crate) fn rows() -> Vec<Row> {
             constant,
             indexed,
             content: Element::F32,
-        };
-        Row::of(args)
+        })
     })
     .collect()
 }

@@ -196,8 +196,7 @@ impl PerceiverBuilder {
     /// Self-attention `layers`, run `times` with the same weights. Towers of one name share theirs.
     #[must_use]
     pub fn tower(mut self, name: &str, layers: usize, heads: usize, times: usize) -> Self {
-        let tower = Planned::Tower(name.to_owned(), layers, heads, times);
-        self.steps.push(tower);
+        self.steps.push(Planned::Tower(name.to_owned(), layers, heads, times));
         self
     }
 
@@ -216,12 +215,8 @@ impl PerceiverBuilder {
                 Sharing::AfterFirst => [i.min(1), 0],
                 Sharing::Everything => [0, 0],
             };
-            self = self.cross(&format!("cross.{cross}"), cross_heads).tower(
-                &format!("tower.{tower}"),
-                layers,
-                heads,
-                1,
-            );
+            self = self.cross(&format!("cross.{cross}"), cross_heads);
+            self = self.tower(&format!("tower.{tower}"), layers, heads, 1);
         }
         self
     }
@@ -366,13 +361,8 @@ impl PerceiverBuilder {
                 }
                 _ => vec![count, input],
             };
-            heads.push(Head {
-                output: output.name.clone(),
-                queries,
-                layers,
-                shape: output.shape.clone().unwrap_or(usual),
-                upsample: block,
-            });
+            let shape = output.shape.clone().unwrap_or(usual);
+            heads.push(Head { upsample: block, ..Head::new(&output.name, queries, layers, shape) });
             rows = rows.saturating_add(count);
         }
         let prefix = format!("decoders.{number}");

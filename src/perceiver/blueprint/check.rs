@@ -47,16 +47,11 @@ impl Blueprint {
         let graph = build::graph(self, &request)?;
         let mut tensors: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (name, shape) in graph.parameters().flat_map(|(_, r)| r.tensors()) {
-            match tensors.get(&name) {
-                Some(known) if *known != shape => {
-                    let what = format!("is a tensor of shape {known:?} and one of {shape:?}");
-                    let hint = "give one of them another name";
-                    return Err(Error::config("blueprint", name, what, hint));
-                }
-                Some(_) => {}
-                None => {
-                    tensors.insert(name, shape);
-                }
+            let known = tensors.entry(name.clone()).or_insert_with(|| shape.clone());
+            if *known != shape {
+                let what = format!("is a tensor of shape {known:?} and one of {shape:?}");
+                let hint = "give one of them another name";
+                return Err(Error::config("blueprint", name, what, hint));
             }
         }
         Ok(tensors.into_iter().collect())
@@ -98,11 +93,8 @@ impl Key<'_> {
     }
 
     fn elements(&self, elements: usize) -> Result<()> {
-        self.need(
-            elements <= MOST_ELEMENTS,
-            format!("makes an array of {elements} elements"),
-            format!("at most {MOST_ELEMENTS} are possible"),
-        )
+        let what = format!("makes an array of {elements} elements");
+        self.need(elements <= MOST_ELEMENTS, what, format!("at most {MOST_ELEMENTS} are possible"))
     }
 
     fn parts(&self, least: usize, count: usize) -> Result<()> {
@@ -113,11 +105,9 @@ impl Key<'_> {
 
     fn name(&self, name: &str) -> Result<()> {
         let fits = (1..=LONGEST_NAME).contains(&name.len());
-        self.need(
-            fits && !name.chars().any(char::is_control),
-            format!("is a name of {} bytes", name.len()),
-            format!("1 to {LONGEST_NAME} bytes without control characters are possible"),
-        )
+        let what = format!("is a name of {} bytes", name.len());
+        let hint = format!("1 to {LONGEST_NAME} bytes without control characters are possible");
+        self.need(fits && !name.chars().any(char::is_control), what, hint)
     }
 
     /// A name that is used for the first time.
@@ -132,13 +122,10 @@ impl Key<'_> {
 
     fn shape(&self, shape: &[usize], elements: usize) -> Result<()> {
         let product = shape.iter().try_fold(1usize, |a, &n| a.checked_mul(n));
-        self.need(
-            (1..=8).contains(&shape.len()) && product == Some(elements),
-            format!("is {shape:?}"),
-            format!(
-                "at most 8 numbers whose product is {elements}, rows times channels, are possible"
-            ),
-        )
+        let fits = (1..=8).contains(&shape.len()) && product == Some(elements);
+        let product = format!("whose product is {elements}, rows times channels");
+        let hint = format!("at most 8 numbers {product}, are possible");
+        self.need(fits, format!("is {shape:?}"), hint)
     }
 
     /// The shape of rows that vary begins with their number.
@@ -273,11 +260,9 @@ fn varying(key: &Key<'_>, array: &Modality) -> Result<()> {
         "is true, but there is something learned for each row",
         "give the rows Fourier positions or none, or leave varies out",
     )?;
-    key.need(
-        array.content.input().is_some() || array.points.is_some(),
-        "is true, but no input says how many rows there are",
-        "give the rows a content or points from outside, or leave varies out",
-    )
+    let what = "is true, but no input says how many rows there are";
+    let hint = "give the rows a content or points from outside, or leave varies out";
+    key.need(array.content.input().is_some() || array.points.is_some(), what, hint)
 }
 
 fn content(key: &Key<'_>, array: &Modality) -> Result<()> {

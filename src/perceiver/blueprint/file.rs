@@ -4,14 +4,13 @@
 //! Keys are the fields of [`Blueprint`]; unknown keys are refused, because each would change the
 //! mathematics. The weights lie beside it, under the names that the file gives.
 
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Blueprint;
 use crate::error::{Error, Result};
-use crate::output::{open_regular, write_whole};
+use crate::output::write_whole;
 
 /// `model_type` of these files.
 const MODEL_TYPE: &str = "perceiver-blueprint";
@@ -42,17 +41,10 @@ pub(crate) fn is_blueprint(text: &str) -> bool {
 /// The text of a `config.json`, or of that file in a folder, and its path.
 pub(crate) fn read_text(given: &Path) -> Result<(String, String)> {
     let path = if given.is_dir() { given.join("config.json") } else { given.to_path_buf() };
-    let mut text = String::new();
-    let file = open_regular(&path)?;
-    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|e| Error::io("read", &path, e))?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(Error::checkpoint(
-            &path,
-            format!("is longer than {MOST_BYTES} bytes"),
-            "give the config.json of a Perceiver checkpoint",
-        ));
-    }
+    let text = crate::output::read_text(&path, MOST_BYTES)?.ok_or_else(|| {
+        let hint = "give the config.json of a Perceiver checkpoint";
+        Error::checkpoint(&path, format!("is longer than {MOST_BYTES} bytes"), hint)
+    })?;
     Ok((text, path.display().to_string()))
 }
 

@@ -151,9 +151,7 @@ impl Blueprint {
     #[must_use]
     pub fn input_shapes(&self) -> Vec<InputShape> {
         let mut list = Vec::new();
-        for array in self.arrays() {
-            push(&mut list, array);
-        }
+        self.arrays().for_each(|array| push(&mut list, array));
         list
     }
 
@@ -171,16 +169,13 @@ fn push(list: &mut Vec<InputShape>, array: &Modality) {
     match &array.content {
         Content::None | Content::Learned { .. } => {}
         Content::Given { input, channels } | Content::Linear { input, channels, .. } => {
-            let channels = *channels;
-            add(input, InputKind::Rows { rows, channels }, false);
+            add(input, InputKind::Rows { rows, channels: *channels }, false);
         }
         Content::Tokens { input, vocabulary, .. } => {
-            let kind = InputKind::Tokens { length: rows, vocabulary: *vocabulary };
-            add(input, kind, false);
+            add(input, InputKind::Tokens { length: rows, vocabulary: *vocabulary }, false);
         }
         Content::Convolution { input, image, channels, .. } => {
-            let kind = InputKind::Picture { channels: *channels, size: *image };
-            add(input, kind, false);
+            add(input, InputKind::Picture { channels: *channels, size: *image }, false);
         }
     }
     if let (Some(points), Positions::Fourier(grid)) = (&array.points, &array.positions) {

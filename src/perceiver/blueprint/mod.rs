@@ -177,6 +177,14 @@ impl DecoderBlueprint {
 }
 
 impl Blueprint {
+    /// Layers of the cross-attentions from the inputs.
+    pub(super) fn crosses(&self) -> impl Iterator<Item = &AttentionLayer> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Cross(layer) => Some(layer),
+            Step::Tower { .. } => None,
+        })
+    }
+
     /// The rows that a head asks with.
     #[doc(hidden)]
     pub fn queries<'a>(&'a self, head: &'a Head) -> &'a Modality {

@@ -377,11 +377,8 @@ impl Modality {
             Positions::None => None,
             Positions::Fourier(positions) => Some(positions.clone()),
             Positions::Learned { .. } | Positions::Table { .. } => {
-                return Factored {
-                    content: self.channels(),
-                    positions: None,
-                    constant: Vec::new(),
-                };
+                let content = self.channels();
+                return Factored { content, positions: None, constant: Vec::new() };
             }
         };
         Factored { content: self.content.channels(), positions, constant: self.constant.clone() }

@@ -142,14 +142,10 @@ fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
         (Content::Convolution { image, .. }, ..) => found == image,
         (_, Positions::Fourier(grid), None) if grid.axes.len() > 1 => {
             if found != [array.count] && found.len() != grid.axes.len() {
-                return Err(Error::input(
-                    name,
-                    format!("has shape {:?}", tensor.shape()),
-                    format!(
-                        "{} axes of the grid between batch and channels, since the rows vary",
-                        grid.axes.len()
-                    ),
-                ));
+                let what = format!("has shape {:?}", tensor.shape());
+                let axes = format!("{} axes of the grid", grid.axes.len());
+                let expected = format!("{axes} between batch and channels, since the rows vary");
+                return Err(Error::input(name, what, expected));
             }
             found == [array.count] || found == grid.axes
         }

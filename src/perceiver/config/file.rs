@@ -38,11 +38,8 @@ impl PerceiverConfig {
     /// ```
     pub fn from_json(text: &str, origin: &str) -> Result<Self> {
         let wrong = |what: String| {
-            Error::checkpoint(
-                origin,
-                what,
-                "give the config.json that save_pretrained wrote beside the weights",
-            )
+            let hint = "give the config.json that save_pretrained wrote beside the weights";
+            Error::checkpoint(origin, what, hint)
         };
         let value: Value = serde_json::from_str(text)
             .map_err(|e| wrong(format!("is not JSON: {e}")).caused_by(e))?;
@@ -53,11 +50,8 @@ impl PerceiverConfig {
         if let Some(kind) = map.get("model_type").and_then(Value::as_str)
             && kind != "perceiver"
         {
-            return Err(keys.bad(
-                "model_type",
-                format!("is {kind:?}"),
-                "only \"perceiver\" models run",
-            ));
+            let what = format!("is {kind:?}");
+            return Err(keys.bad("model_type", what, "only \"perceiver\" models run"));
         }
         let mut config = Self::new(keys.architecture()?);
         keys.refuse_unknown(&config.sizes_mut().map(|(key, _)| key))?;
@@ -76,11 +70,9 @@ impl PerceiverConfig {
                 "kv" => AttentionShape::KeysValues,
                 "q" => AttentionShape::Queries,
                 other => {
-                    return Err(keys.bad(
-                        "cross_attention_shape_for_attention",
-                        format!("is {other:?}"),
-                        "\"kv\" and \"q\" are possible",
-                    ));
+                    let what = format!("is {other:?}");
+                    let hint = "\"kv\" and \"q\" are possible";
+                    return Err(keys.bad("cross_attention_shape_for_attention", what, hint));
                 }
             };
         }
@@ -90,11 +82,8 @@ impl PerceiverConfig {
                 "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate"
                 | "gelu_fast" => Activation::GeluTanh,
                 other => {
-                    return Err(keys.bad(
-                        "hidden_act",
-                        format!("is {other:?}"),
-                        "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\" are possible",
-                    ));
+                    let hint = "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\" are possible";
+                    return Err(keys.bad("hidden_act", format!("is {other:?}"), hint));
                 }
             };
         }

@@ -69,20 +69,15 @@ pub(super) const CLASS: Class = Class {
 fn check(c: &PerceiverConfig) -> Result<Arrays, Misfit> {
     let samples = samples(c);
     if !samples.is_multiple_of(c.samples_per_patch) {
-        return Err((
-            "samples_per_patch",
-            format!("is {} for {samples} samples", c.samples_per_patch),
-            "it must divide num_frames times audio_samples_per_frame".to_owned(),
-        ));
+        let what = format!("is {} for {samples} samples", c.samples_per_patch);
+        let hint = "it must divide num_frames times audio_samples_per_frame".to_owned();
+        return Err(("samples_per_patch", what, hint));
     }
     let side = BLOCK * c.image_size;
     let wanted = [1, c.num_frames, side, side];
     if c.output_shape != wanted {
-        return Err((
-            "output_shape",
-            format!("is {:?}", c.output_shape),
-            format!("num_frames and image_size (in patches of 4) make it {wanted:?}"),
-        ));
+        let hint = format!("num_frames and image_size (in patches of 4) make it {wanted:?}");
+        return Err(("output_shape", format!("is {:?}", c.output_shape), hint));
     }
     let product = |factors: &[usize]| factors.iter().fold(1usize, |a, &n| a.saturating_mul(n));
     let channels = c.input_channels();

@@ -103,14 +103,10 @@ fn inputs(
         }
         _ => return Err(wrong_shape("patches", patches, expected())),
     };
-    let data = finite("patches", patches, &expected)?;
     let pixels = size[0] * size[1];
-    let rows = patch_rows(data, pixels);
-    Ok(Batch {
-        items,
-        sizes: sizes_of(config, size),
-        arrays: vec![Array::per_item("patches", pixels * PATCH_CHANNELS, rows)],
-    })
+    let rows = patch_rows(finite("patches", patches, &expected)?, pixels);
+    let arrays = vec![Array::per_item("patches", pixels * PATCH_CHANNELS, rows)];
+    Ok(Batch { items, sizes: sizes_of(config, size), arrays })
 }
 
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.

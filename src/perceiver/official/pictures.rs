@@ -37,22 +37,15 @@ pub(super) fn inputs(
     let [values] = named(inputs, ["pixel_values"], &[])?;
     let sides = 1..=LONGEST_SIDE;
     let (items, [height, width]) = match *values.shape() {
-        [items, COLOURS, height, width]
-            if items > 0
-                && sides.contains(&height)
-                && sides.contains(&width)
-                && fits([height, width]) =>
+        [items, COLOURS, h, w]
+            if items > 0 && sides.contains(&h) && sides.contains(&w) && fits([h, w]) =>
         {
-            (items, [height, width])
+            (items, [h, w])
         }
         _ => return Err(wrong_shape("pixel_values", values, expected())),
     };
     let data = finite("pixel_values", values, expected)?;
     let rows = planes_to_rows(data, COLOURS, height * width);
-    let each = height * width * COLOURS;
-    Ok(Batch {
-        items,
-        sizes: sizes([height, width]),
-        arrays: vec![Array::per_item("pixel_values", each, rows)],
-    })
+    let arrays = vec![Array::per_item("pixel_values", height * width * COLOURS, rows)];
+    Ok(Batch { items, sizes: sizes([height, width]), arrays })
 }

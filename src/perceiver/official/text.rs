@@ -74,12 +74,7 @@ pub(super) fn inputs(config: &PerceiverConfig, inputs: &NamedTensors, _: bool) -
             return Err(wrong_shape("attention_mask", mask, expected));
         }
     };
-    Ok(Batch {
-        items,
-        sizes: of_length(length),
-        arrays: vec![
-            Array::per_item("input_ids", length, whole),
-            Array::per_item("attention_mask", length, mask),
-        ],
-    })
+    let ids = Array::per_item("input_ids", length, whole);
+    let mask = Array::per_item("attention_mask", length, mask);
+    Ok(Batch { items, sizes: of_length(length), arrays: vec![ids, mask] })
 }

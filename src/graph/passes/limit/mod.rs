@@ -105,18 +105,18 @@ fn rows_of(extent: Extent) -> Extent {
 }
 
 impl Pass {
-    fn limit(&self, what: &str, needed: String) -> Error {
+    fn too_large(&self, what: &str, extent: Extent) -> Error {
+        let bytes = ELEMENT_BYTES * extent.padded_len() as u64;
         Error::Limit {
             what: what.to_owned(),
-            needed,
+            needed: format!("{extent} in one array of {bytes} bytes"),
             limit: format!("{} bytes", self.most as u64 * ELEMENT_BYTES),
             hint: "use another device, the plain route or the CPU executor".to_owned(),
         }
     }
 
-    fn too_large(&self, what: &str, extent: Extent) -> Error {
-        let bytes = ELEMENT_BYTES * extent.padded_len() as u64;
-        self.limit(what, format!("{extent} in one array of {bytes} bytes"))
+    fn view_too_large(&self, view: View) -> Error {
+        self.too_large(&self.graph.value(view.value).label, view.extent)
     }
 
     fn value(&mut self, label: &str, extent: Extent, source: Source) -> ValueId {
@@ -170,17 +170,14 @@ impl Pass {
         let mut pieces = Vec::with_capacity(starts.len());
         for (i, &first) in starts.iter().enumerate() {
             let end = starts.get(i + 1).copied().unwrap_or(of.rows);
-            let (part, dense) = match flat {
-                true => {
-                    let columns = (4 * end).min(extent.cols) - 4 * first;
-                    (Extent::new(1, 1, columns), 4 * first)
-                }
-                false => (Extent::new(1, end - first, extent.cols), first * extent.cols),
+            let (part, dense) = if flat {
+                (Extent::new(1, 1, (4 * end).min(extent.cols) - 4 * first), 4 * first)
+            } else {
+                (Extent::new(1, end - first, extent.cols), first * extent.cols)
             };
             let source = Source::Part { input: input.clone(), first: dense, whole: extent.len() };
-            let label = format!("{label} {i}");
-            let piece = self.value(&label, part, source);
-            pieces.push(Piece { id: piece, from: first * of.stride(), len: part.padded_len() });
+            let id = self.value(&format!("{label} {i}"), part, source);
+            pieces.push(Piece { id, from: first * of.stride(), len: part.padded_len() });
         }
         self.graph.values[id.index()].source = Source::Node;
         if self.graph.kept.contains(&id) {
@@ -198,12 +195,9 @@ impl Pass {
         let mut pieces = Vec::new();
         for first in (0..extent.rows).step_by(most) {
             let rows = most.min(extent.rows - first);
-            let part = self.window(id, first..first + rows, 0..extent.cols)?;
-            pieces.push(Piece {
-                id: part,
-                from: first * extent.stride(),
-                len: rows * extent.stride(),
-            });
+            let id = self.window(id, first..first + rows, 0..extent.cols)?;
+            let [from, len] = [first, rows].map(|n| n * extent.stride());
+            pieces.push(Piece { id, from, len });
         }
         self.pieces.insert(id, pieces);
         Ok(())
@@ -217,8 +211,7 @@ impl Pass {
         columns: Range<usize>,
     ) -> Result<ValueId> {
         let Source::Parameter(recipe) = self.graph.value(id).source.clone() else {
-            let label = self.graph.value(id).label.clone();
-            return Err(self.too_large(&label, self.graph.extent(id)));
+            return Err(self.view_too_large(self.graph.view(id)));
         };
         Ok(self.graph.parameter(Recipe::Window { of: Box::new(recipe), rows, columns }))
     }
@@ -247,24 +240,15 @@ impl Pass {
             let parts = [from - start, to - start, from - piece.from];
             if parts.iter().any(|n| !n.is_multiple_of(stride)) {
                 // Rows of several heads, cut between them.
-                let label = self.graph.value(view.value).label.clone();
-                return Err(self.too_large(&label, view.extent));
+                return Err(self.view_too_large(view));
             }
             let rows = (to - from) / stride;
             let whole = self.graph.extent(piece.id);
-            let extent = match rows_of(whole) == Extent::new(1, rows, of.cols) {
-                true => whole,
-                false => Extent::new(1, rows, of.cols),
-            };
-            segments.push(Segment {
-                first: parts[0] / stride,
-                rows,
-                view: View {
-                    value: piece.id,
-                    first_row: parts[2] / extent.stride().max(1),
-                    extent,
-                },
-            });
+            let some = Extent::new(1, rows, of.cols);
+            let extent = if rows_of(whole) == some { whole } else { some };
+            let first_row = parts[2] / extent.stride().max(1);
+            let view = View { value: piece.id, first_row, extent };
+            segments.push(Segment { first: parts[0] / stride, rows, view });
         }
         Ok(segments)
     }
@@ -278,12 +262,9 @@ impl Pass {
                 return Ok(view);
             }
         }
-        let segments = self.segments(view)?;
-        let found =
-            segments.iter().find(|s| s.first <= range.start && range.end <= s.first + s.rows);
-        let label = self.graph.value(view.value).label.clone();
-        let Some(segment) = found else {
-            return Err(self.too_large(&label, view.extent));
+        let holds = |s: &Segment| s.first <= range.start && range.end <= s.first + s.rows;
+        let Some(segment) = self.segments(view)?.into_iter().find(holds) else {
+            return Err(self.view_too_large(view));
         };
         if *range == (segment.first..segment.first + segment.rows) {
             return Ok(segment.view);
@@ -292,7 +273,7 @@ impl Pass {
         let of_segment = segment.view.first_row * segment.view.extent.stride();
         let first = of_segment + (range.start - segment.first) * of.stride();
         if !first.is_multiple_of(64) || !first.is_multiple_of(extent.stride().max(1)) {
-            return Err(self.too_large(&label, view.extent));
+            return Err(self.view_too_large(view));
         }
         Ok(View { value: segment.view.value, first_row: first / extent.stride().max(1), extent })
     }
@@ -302,8 +283,7 @@ impl Pass {
         let rows = rows_of(view.extent).all_rows();
         if view.extent.batch != 1 {
             if self.graph.extent(view.value).padded_len() > self.most {
-                let label = self.graph.value(view.value).label.clone();
-                return Err(self.too_large(&label, view.extent));
+                return Err(self.view_too_large(view));
             }
             return Ok(view);
         }
@@ -313,19 +293,8 @@ impl Pass {
     // -- where ops are cut ---------------------------------------------------
 
     /// Ranges of rows that lie in one array of each view, and are within the limit for rows of each of
-    /// these lengths.
+    /// these lengths; of `flat`, arrays `[1, 1, rows]`, four rows are a vector.
     fn ranges(
-        &mut self,
-        label: &str,
-        rows: usize,
-        views: &[View],
-        strides: &[usize],
-    ) -> Result<Vec<Range<usize>>> {
-        self.key_ranges(label, rows, views, strides, &[])
-    }
-
-    /// As [`Pass::ranges`], for rows that also have arrays `[1, 1, rows]`, four rows to a vector.
-    fn key_ranges(
         &mut self,
         label: &str,
         rows: usize,
@@ -404,13 +373,10 @@ impl Pass {
             return;
         }
         let extent = self.graph.extent(result);
-        let pieces = parts.into_iter().map(|(range, id)| Piece {
-            id,
-            from: match extent.rows {
-                1 => range.start,
-                _ => range.start * extent.stride(),
-            },
-            len: self.graph.extent(id).padded_len(),
+        let stride = if extent.rows == 1 { 1 } else { extent.stride() };
+        let pieces = parts.into_iter().map(|(range, id)| {
+            let len = self.graph.extent(id).padded_len();
+            Piece { id, from: range.start * stride, len }
         });
         let pieces = pieces.collect();
         self.pieces.insert(result, pieces);

@@ -5,8 +5,6 @@ use std::ops::Range;
 use super::Pass;
 use crate::error::Result;
 use crate::graph::{Node, Source, ValueId, View};
-use crate::kernels::Kernel;
-use crate::kernels::Op;
 use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::{Attention, QueryFactors};
 use crate::kernels::embed::Embed;
@@ -15,6 +13,7 @@ use crate::kernels::gemm::Gemm;
 use crate::kernels::join::Join;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::row_scale::RowScale;
+use crate::kernels::{Kernel, Op};
 use crate::tensor::Extent;
 
 impl Pass {
@@ -75,16 +74,13 @@ impl Pass {
         let stride = self.graph.extent(out).stride();
         let mut views = vec![x];
         views.extend(residual);
-        let ranges = self.ranges(&node.label, rows, &views, &[stride])?;
+        let ranges = self.ranges(&node.label, rows, &views, &[stride], &[])?;
         let columns = self.columns_within(&node.label, weight.extent)?;
         self.each_range(out, rows, ranges, |pass, range, result| {
             let x = pass.operand(x, range, rows)?;
             let residual = residual.map(|r| pass.operand(r, range, rows)).transpose()?;
-            let part = Gemm {
-                rows: range.len(),
-                residual_rows: residual.map_or(0, |_| range.len()),
-                ..args
-            };
+            let residual_rows = residual.map_or(0, |_| range.len());
+            let part = Gemm { rows: range.len(), residual_rows, ..args };
             if columns >= args.cols {
                 let mut inputs = vec![x, weight];
                 inputs.extend(bias);
@@ -160,22 +156,13 @@ impl Pass {
                     next.extend(pair);
                     continue;
                 };
-                let (a, b) = (self.graph.extent(left), self.graph.extent(right));
-                let joined = match last {
-                    true => out,
-                    false => {
-                        let extent = Extent::new(1, a.rows, a.cols + b.cols);
-                        self.value(&node.label, extent, Source::Node)
-                    }
-                };
-                let residual = residual.filter(|_| last);
-                let args = Join {
-                    rows: a.rows,
-                    left: a.cols,
-                    right: b.cols,
-                    residual: residual.is_some(),
-                };
+                let [a, b] = [left, right].map(|id| self.graph.extent(id));
                 let mut inputs = vec![self.graph.view(left), self.graph.view(right)];
+                let both = Extent::new(1, a.rows, a.cols + b.cols);
+                let joined = if last { out } else { self.value(&node.label, both, Source::Node) };
+                let residual = residual.filter(|_| last);
+                let (left, right) = (a.cols, b.cols);
+                let args = Join { rows: a.rows, left, right, residual: residual.is_some() };
                 inputs.extend(residual);
                 self.push(node, Op::Join(args), inputs, vec![joined]);
                 next.push(joined);
@@ -195,16 +182,14 @@ impl Pass {
         let signature = node.op.signature();
         let fits: Vec<Fit> = signature.present_operands().map(|o| fit(o.name)).collect();
         let operands: Vec<(Fit, View)> = fits.into_iter().zip(node.inputs.clone()).collect();
-        let those = |fit: Fit| -> Vec<View> {
-            operands.iter().filter(|o| o.0 == fit).map(|o| o.1).collect()
-        };
+        let those = |fit| operands.iter().filter(|o| o.0 == fit).map(|o| o.1).collect::<Vec<_>>();
         let out = node.outputs[0];
         let (views, mut flat, mut strides) = (those(Fit::Rows), those(Fit::Flat), Vec::new());
         match self.graph.extent(out) {
             extent if extent.rows == 1 => flat.push(self.graph.view(out)),
             extent => strides.push(extent.stride()),
         }
-        let ranges = self.key_ranges(&node.label, rows, &views, &strides, &flat)?;
+        let ranges = self.ranges(&node.label, rows, &views, &strides, &flat)?;
         self.each_range(out, rows, ranges, |pass, range, result| {
             let mut inputs = Vec::with_capacity(operands.len());
             for &(fit, view) in &operands {
@@ -229,7 +214,7 @@ impl Pass {
         let [ids, table, positions] = [0, 1, 2].map(|i| node.inputs[i]);
         let (out, rows) = (node.outputs[0], args.length);
         let stride = self.graph.extent(out).stride();
-        let ranges = self.key_ranges(&node.label, rows, &[], &[stride], &[ids])?;
+        let ranges = self.ranges(&node.label, rows, &[], &[stride], &[ids])?;
         let columns = self.columns_within(&node.label, table.extent)?;
         let large = |view: View| view.extent.padded_len() > self.most;
         let cut_positions = ranges.len() > 1 || columns < args.cols || large(positions);
@@ -248,12 +233,10 @@ impl Pass {
                     let part = pass.window(positions.value, range.clone(), of)?;
                     positions = pass.graph.view(part);
                 }
-                let array = match cols < args.cols {
-                    true => {
-                        let extent = Extent::new(1, range.len(), cols);
-                        pass.value(&node.label, extent, Source::Node)
-                    }
-                    false => result,
+                let array = if cols < args.cols {
+                    pass.value(&node.label, Extent::new(1, range.len(), cols), Source::Node)
+                } else {
+                    result
                 };
                 let part = Embed { length: range.len(), cols, ..args };
                 pass.push(node, Op::Embed(part), vec![ids, table, positions], vec![array]);
@@ -357,13 +340,13 @@ impl Pass {
         make: &MakeAttention<'_>,
     ) -> Result<()> {
         let by_key = [operands.before, operands.after].concat();
-        let key_ranges = self.key_ranges(&node.label, keys, &by_key, &[], operands.flat)?;
+        let key_ranges = self.ranges(&node.label, keys, &by_key, &[], operands.flat)?;
         let mut by_query = vec![operands.queries];
         by_query.extend(operands.carry);
         // Rows of the result and of the state on the way.
         let (_, state) = make(queries, &(0..keys), false, false);
         let strides: Vec<usize> = state.iter().map(Extent::stride).collect();
-        let query_ranges = self.ranges(&node.label, queries, &by_query, &strides)?;
+        let query_ranges = self.ranges(&node.label, queries, &by_query, &strides, &[])?;
         let mut parts: Vec<Vec<(Range<usize>, ValueId)>> = vec![Vec::new(); node.outputs.len()];
         for range in query_ranges {
             let q = self.operand(operands.queries, &range, queries)?;
@@ -386,14 +369,11 @@ impl Pass {
                 }
                 let (op, extents) = make(range.len(), of, !carry.is_empty(), last && finish);
                 inputs.append(&mut carry);
-                let outputs: Vec<ValueId> = match last {
-                    true => {
-                        node.outputs.iter().map(|&out| self.result(out, &range, queries)).collect()
-                    }
-                    false => extents
-                        .into_iter()
-                        .map(|extent| self.value(&node.label, extent, Source::Node))
-                        .collect(),
+                let mut on_the_way = |extent| self.value(&node.label, extent, Source::Node);
+                let outputs: Vec<ValueId> = if last {
+                    node.outputs.iter().map(|&out| self.result(out, &range, queries)).collect()
+                } else {
+                    extents.into_iter().map(&mut on_the_way).collect()
                 };
                 carry = outputs.iter().map(|&id| self.graph.view(id)).collect();
                 self.push(node, op, inputs, outputs);

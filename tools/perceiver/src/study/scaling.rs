@@ -136,7 +136,7 @@ impl Widths {
                 let queries = Rows::of_array("query", size, self.channels, x);
                 let most = rows(self.latent_channels);
                 let mut hidden = Vec::new();
-                decode(&mut g, &layer, latents, &[&queries], most, None, PLAIN, &mut |_, d| {
+                decode(&mut g, &layer, latents, &[queries], most, None, PLAIN, &mut |_, d| {
                     hidden.push(d.hidden);
                     Ok(())
                 })?;
