@@ -8,7 +8,7 @@
 //! product before need an array of partial sums per column tile and a tile width that both agree on.
 //! Sums without a pivot lose digits where a row's mean is large, in the variance and in the product.
 //!
-//! Choice among variants is by [`Gemm::effort`], from the sizes alone.
+//! Choice among variants is by effort, from the sizes alone.
 //!
 //! Tiles were chosen from some eighty on an H200: what decides is loads from workgroup memory per multiply-add, whether
 //! the loops of a slice are written out (64×128: 1.23), then whether the device is full. Tried there and dropped: two
