@@ -193,7 +193,8 @@ fn content(variant: Variant, language: Language) -> Result<Option<Vec<u8>>> {
 }
 
 impl Language {
-    /// KERNEL.TECHNIQUE_VARIANT and what the language's tools look for.
+    /// KERNEL.TECHNIQUE_VARIANT, where the variant's name does not begin with its technique anyway, and the ending that
+    /// the language's tools look for.
     fn file_name(self, variant: &Variant) -> String {
         let extension = match self {
             Language::Wgsl => "wgsl",
@@ -203,7 +204,11 @@ impl Language {
         };
         let technique = variant.source.rsplit('/').next().unwrap_or_default();
         let title = variant.title().replace(' ', "_").replace(['(', ','], "-").replace(')', "");
-        format!("{}.{technique}_{title}.{extension}", variant.kernel)
+        let technique = match title.starts_with(technique) {
+            true => String::new(),
+            false => format!("{technique}_"),
+        };
+        format!("{}.{technique}{title}.{extension}", variant.kernel)
     }
 
     fn name(self) -> &'static str {
