@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use perceiver::internals::gpu::shader;
 use perceiver::internals::kernels::{self, Bindings, DeviceTraits, Variant};
 use perceiver::internals::output::whole_folder;
 use perceiver::{Error, Precision, Result};
@@ -181,19 +182,20 @@ fn emit(variants: &[Variant], language: Language, folder: PathBuf) -> Result<Emi
 fn content(variant: Variant, language: Language) -> Result<Option<Vec<u8>>> {
     /// SPIR-V 1.6 is what Vulkan 1.3 has.
     const NEWEST: Version = (1, 6);
-    let shader = Shader::new(variant)?;
+    let shader = || Shader::new(variant);
     Ok(match language {
-        Language::Wgsl => Some(shader.text.into_bytes()),
+        Language::Wgsl => Some(shader::source(&variant)?.into_bytes()),
         Language::Spirv => {
-            Some(shader.spirv(NEWEST)?.into_iter().flat_map(u32::to_le_bytes).collect())
+            Some(shader()?.spirv(NEWEST)?.into_iter().flat_map(u32::to_le_bytes).collect())
         }
-        Language::Msl => shader.msl().transpose()?.map(String::into_bytes),
-        Language::Hlsl => shader.hlsl().transpose()?.map(String::into_bytes),
+        Language::Msl => shader()?.msl().transpose()?.map(String::into_bytes),
+        Language::Hlsl => shader()?.hlsl().transpose()?.map(String::into_bytes),
     })
 }
 
 impl Language {
-    /// KERNEL.TECHNIQUE_VARIANT and what the language's tools look for.
+    /// KERNEL.TECHNIQUE_VARIANT, where the variant's name does not begin with its technique anyway, and the ending that
+    /// the language's tools look for.
     fn file_name(self, variant: &Variant) -> String {
         let extension = match self {
             Language::Wgsl => "wgsl",
@@ -203,7 +205,11 @@ impl Language {
         };
         let technique = variant.source.rsplit('/').next().unwrap_or_default();
         let title = variant.title().replace(' ', "_").replace(['(', ','], "-").replace(')', "");
-        format!("{}.{technique}_{title}.{extension}", variant.kernel)
+        let technique = match title.starts_with(technique) {
+            true => String::new(),
+            false => format!("{technique}_"),
+        };
+        format!("{}.{technique}{title}.{extension}", variant.kernel)
     }
 
     fn name(self) -> &'static str {

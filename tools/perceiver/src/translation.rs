@@ -20,8 +20,6 @@ pub(crate) struct Shader {
     pub(crate) variant: Variant,
     /// Whether it is translated with run-time checks; not so unless it is set.
     pub(crate) checked: bool,
-    /// WGSL, with directives carried out.
-    pub(crate) text: String,
     pub(crate) module: Module,
     pub(crate) info: ModuleInfo,
 }
@@ -60,7 +58,7 @@ impl Shader {
     pub(crate) fn new(variant: Variant) -> Result<Self> {
         let text = shader::source(&variant, false)?;
         let (module, info) = validate(&text, &label(&variant))?;
-        Ok(Shader { variant, checked: false, text, module, info })
+        Ok(Shader { variant, checked: false, module, info })
     }
 
     /// SPIR-V of a version; Vulkan 1.0, 1.1, 1.2 and 1.3 take up to 1.0, 1.3, 1.5 and 1.6.
