@@ -367,12 +367,13 @@ impl Kernel for FactoredAttention {
                 let around = segments * (2 * keys + 2);
                 (3 + 6 * vectors + keys / 4, around + 3 * self.columns)
             }
-            // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours.
+            // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours. Columns are
+            // begun, scaled and ended, four rows each.
             _ => {
                 let chunks = variant.size("CHUNKS") * (2 + keys / 3);
                 let lanes = variant.size("TX");
-                let columns = 8 * variant.size("GROUPS") * (1 + self.columns / lanes);
-                (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns + self.columns)
+                let columns = 12 * variant.size("GROUPS") * (1 + self.columns / lanes);
+                (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns)
             }
         };
         (lines * segments + tiles * each + rest) as u64
