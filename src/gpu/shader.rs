@@ -57,11 +57,12 @@ pub fn source(variant: &Variant, software: bool) -> Result<String> {
     let constants: Vec<(&str, u32)> = variant.all_constants().collect();
     let text = imported(&label, text(&label, variant.source)?)?;
     let text = preprocess(&label, &narrow(&label, &text, variant.f16)?, &constants)?;
-    match software {
-        true => opaque(&text, variant.entry)
-            .ok_or_else(|| defect(&label, "has no Params or no entry point".to_owned())),
-        false => Ok(text),
+    // Cooperative operations need uniforms that are seen to be uniform.
+    if !software || variant.cooperative.is_some() {
+        return Ok(text);
     }
+    opaque(&text, variant.entry)
+        .ok_or_else(|| defect(&label, "has no Params or no entry point".to_owned()))
 }
 
 /// The same with uniforms that compilers take to depend on the workgroup. llvmpipe of Mesa 22 puts the values
