@@ -225,13 +225,16 @@ impl FactoredAttention {
     pub fn feasible_splits(self, wanted: usize, device: &DeviceTraits) -> usize {
         let wanted = wanted.clamp(1, self.keys.max(1));
         let most = wanted.max(self.keys / 256);
-        for variant in self.candidates(device) {
-            let within = |&splits: &usize| {
-                let iterations = FactoredAttention { splits, ..self }.iterations(&variant);
-                device.allows(&variant) && iterations <= device.loop_iterations
-            };
-            if let Some(splits) = (wanted..=most).find(within) {
-                return splits;
+        // Long parts with any variant rather than short ones with the best.
+        for most in [wanted.max(self.keys / 4096), most] {
+            for variant in self.candidates(device) {
+                let within = |&splits: &usize| {
+                    let iterations = FactoredAttention { splits, ..self }.iterations(&variant);
+                    device.allows(&variant) && iterations <= device.loop_iterations
+                };
+                if let Some(splits) = (wanted..=most).find(within) {
+                    return splits;
+                }
             }
         }
         most
