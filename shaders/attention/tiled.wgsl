@@ -1,57 +1,21 @@
 // attention, tiled: softmax attention that never stores the matrix of scores.
 //
 // Algorithm (online softmax). A workgroup computes QUERY_TILE queries of one head and a group of value columns, tile of
-// keys by tile of keys. Invocation (tx, ty) computes queries ty + TY·r for 4·GROUPS values of r, four of them as the
-// components of a vector, keys tx + TX·j of a tile, and column vectors tx + TX·n of a chunk of CHUNK of them:
+// keys by tile of keys, divided among invocations as in `common/tiles`:
 //   1. scores: 16 channels of queries and keys at a time are in workgroup memory, the next 16 (at the end, the first
 //      16 of the next tile of keys) on their way in registers; 16·GROUPS·KEYS_EACH multiply-adds for every
 //      4·GROUPS + KEYS_EACH loads;
-//   2. softmax: the row maxima are exchanged where the probabilities then go;
+//   2. softmax: the row maxima are exchanged where the weights then go;
 //   3. context: VALUE_TILE rows of a chunk of values at a time, the next ones on their way in registers;
 //      16·GROUPS·COLUMNS_EACH multiply-adds for every GROUPS + COLUMNS_EACH loads.
 //
 // Bindings: see `attention/common`.
-// Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·KEY_TILE): slices of queries and keys or of values, and probabilities
-// (before: maxima). Slices of queries and keys are kept channel by channel in rows that are padded by two vectors, so
-// that neither the stores nor the loads of eight neighbouring invocations meet in a bank.
+// Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·KEY_TILE), slices and weights: see `common/tiles`.
 // Numerics: f32 throughout; a finite lowest score instead of infinity, so that no result depends on how a driver treats
 // infinities. Sums of a row are partial per tx and added up in a fixed order at the end.
 
-// #import common/dot
+// #import common/tiles
 // #import attention/common
-
-const TX: u32 = 8u;
-const TY: u32 = 8u;
-const GROUPS: u32 = 2u;
-const KEYS_EACH: u32 = 4u;
-const COLUMNS_EACH: u32 = 2u;
-// Chunks of the value columns of a workgroup.
-const CHUNKS: u32 = 1u;
-const VALUE_TILE: u32 = 32u;
-
-const THREADS: u32 = TX * TY;
-const QUERY_TILE: u32 = 4u * GROUPS * TY;
-const KEY_TILE: u32 = TX * KEYS_EACH;
-const CHUNK: u32 = TX * COLUMNS_EACH;
-// Vectors from one channel of the slices to the next, and where keys begin.
-const QUERY_ROW: u32 = QUERY_TILE + 2u;
-const KEY_ROW: u32 = KEY_TILE + 2u;
-const KEYS_AT: u32 = 4u * QUERY_ROW;
-const SLICE_VECTORS = max(KEYS_AT + 4u * KEY_ROW, VALUE_TILE * CHUNK);
-// Loads of an invocation for each slice, and rows between them.
-const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS;
-const K_LOADS: u32 = 4u * KEY_TILE / THREADS;
-const V_LOADS: u32 = VALUE_TILE * CHUNK / THREADS;
-const LOAD_STEP: u32 = THREADS / 4u;
-const VALUE_STEP: u32 = THREADS / CHUNK;
-// Slices of values of a tile of keys, scores and accumulators of an invocation.
-const PARTS: u32 = KEY_TILE / VALUE_TILE;
-const SCORES: u32 = GROUPS * KEYS_EACH;
-const ACCUMULATORS: u32 = 4u * GROUPS * COLUMNS_EACH * CHUNKS;
-
-var<workgroup> slice: array<vec4<f32>, SLICE_VECTORS>;
-// Probabilities of the queries of a ty, by key.
-var<workgroup> probability: array<vec4<f32>, GROUPS * TY * KEY_TILE>;
 
 // A vector of a row of Q or K from this place on, zero beyond the head's channels.
 fn load_q(row: u32, vector: u32) -> vec4<f32> {
@@ -102,9 +66,9 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // State of the queries. The sums are partial: each tx has its own keys.
     var maximum: array<vec4<f32>, GROUPS>;
     var sum: array<vec4<f32>, GROUPS>;
-    var acc: array<vec4<f32>, ACCUMULATORS>;
+    var acc: array<vec4<f32>, SUMS>;
     // Rows of the tables, and scales, of factored queries.
-    var tables: array<vec3<u32>, 4u * GROUPS>;
+    var tables: array<vec3<u32>, ROWS>;
     var scales: array<vec4<f32>, GROUPS>;
     // #unroll
     for (var g = 0u; g < GROUPS; g++) {
@@ -113,28 +77,28 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         scales[g] = vec4<f32>(params.scale);
     }
     // #unroll
-    for (var a = 0u; a < ACCUMULATORS; a++) {
+    for (var a = 0u; a < SUMS; a++) {
         acc[a] = vec4<f32>(0.0);
     }
     if (share.carried) {
         // #unroll
-        for (var r = 0u; r < 4u * GROUPS; r++) {
+        for (var r = 0u; r < ROWS; r++) {
             let row = share.item * params.queries + min(first_query + ty + TY * r, last_query);
             let at = row * params.stats_row + 2u * share.head;
             maximum[r / 4u][r % 4u] = carry_stats[at];
             sum[r / 4u][r % 4u] = select(0.0, carry_stats[at + 1u], tx == 0u);
             // #unroll
-            for (var c = 0u; c < COLUMNS_EACH * CHUNKS; c++) {
+            for (var c = 0u; c < COLUMNS; c++) {
                 let vector = first_vector + TX * c + tx;
                 if (vector < params.v_vectors) {
-                    acc[4u * GROUPS * c + r] = carry[row * params.y_row + share.head * params.v_vectors + vector];
+                    acc[ROWS * c + r] = carry[row * params.y_row + share.head * params.v_vectors + vector];
                 }
             }
         }
     }
     // #if FACTORED == 1
     // #unroll
-    for (var r = 0u; r < 4u * GROUPS; r++) {
+    for (var r = 0u; r < ROWS; r++) {
         let query = min(first_query + ty + TY * r, last_query);
         tables[r] = table_rows(query);
         scales[r / 4u][r % 4u] = scale_of_row(share.q_item, query);
@@ -166,14 +130,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             score[i] = vec4<f32>(0.0);
         }
         for (var s = 0u; s < slices; s++) {
-            // #unroll
-            for (var i = 0u; i < Q_LOADS; i++) {
-                slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i];
-            }
-            // #unroll
-            for (var i = 0u; i < K_LOADS; i++) {
-                slice[KEYS_AT + load_vector * KEY_ROW + load_row + LOAD_STEP * i] = next_k[i];
-            }
+            stage_rows(local, &next_q, &next_k);
             workgroupBarrier();
             let ends = s + 1u == slices;
             let vector = select(4u * s + 4u, 0u, ends) + load_vector;
@@ -186,25 +143,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             for (var i = 0u; i < K_LOADS; i++) {
                 next_k[i] = load_k(k_from, next_key + LOAD_STEP * i, vector);
             }
-            for (var e = 0u; e < min(4u, params.qk_vectors - 4u * s); e++) {
-                var of_key: array<vec4<f32>, KEYS_EACH>;
-                // #unroll
-                for (var j = 0u; j < KEYS_EACH; j++) {
-                    of_key[j] = slice[KEYS_AT + e * KEY_ROW + tx + TX * j];
-                }
-                // #unroll
-                for (var g = 0u; g < GROUPS; g++) {
-                    let at = e * QUERY_ROW + ty + TY * 4u * g;
-                    let q0 = slice[at];
-                    let q1 = slice[at + TY];
-                    let q2 = slice[at + TY * 2u];
-                    let q3 = slice[at + TY * 3u];
-                    // #unroll
-                    for (var j = 0u; j < KEYS_EACH; j++) {
-                        score[g * KEYS_EACH + j] = add_dots(q0, q1, q2, q3, of_key[j], score[g * KEYS_EACH + j]);
-                    }
-                }
-            }
+            add_scores(tx, ty, min(4u, params.qk_vectors - 4u * s), &score);
             workgroupBarrier();
         }
         // 2. softmax
@@ -214,7 +153,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             let real_key = min(key + in_tile, params.keys - 1u);
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
-                var s = score[g * KEYS_EACH + j];
+                var s = score[GROUPS * j + g];
                 // #if FACTORED == 1
                 s += vec4<f32>(
                     table_score(share.item, tables[4u * g], real_key),
@@ -229,18 +168,10 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 if (share.masked) {
                     s = select(vec4<f32>(MASKED), s, mask[share.item * params.mask_row + real_key] != 0.0);
                 }
-                score[g * KEYS_EACH + j] = select(vec4<f32>(LOWEST), s, in_tile < keys);
+                score[GROUPS * j + g] = select(vec4<f32>(LOWEST), s, in_tile < keys);
             }
         }
-        // #unroll
-        for (var g = 0u; g < GROUPS; g++) {
-            var most = score[g * KEYS_EACH];
-            // #unroll
-            for (var j = 0u; j < KEYS_EACH; j++) {
-                most = max(most, score[g * KEYS_EACH + j]);
-            }
-            probability[(TY * g + ty) * KEY_TILE + tx] = most;
-        }
+        store_maxima(tx, ty, &score);
         // #unroll
         for (var i = 0u; i < V_LOADS; i++) {
             next_v[i] = load_v(v_from, key + value_row + VALUE_STEP * i, first_vector + value_vector);
@@ -249,10 +180,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         var factor: array<vec4<f32>, GROUPS>;
         // #unroll
         for (var g = 0u; g < GROUPS; g++) {
-            var most = maximum[g];
-            for (var j = 0u; j < TX; j++) {
-                most = max(most, probability[(TY * g + ty) * KEY_TILE + j]);
-            }
+            let most = row_maximum(TY * g + ty, maximum[g]);
             factor[g] = exp(maximum[g] - most);
             maximum[g] = most;
         }
@@ -263,21 +191,21 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             // #unroll
             for (var j = 0u; j < KEYS_EACH; j++) {
                 let inside = tx + TX * j < keys;
-                let p = select(vec4<f32>(0.0), exp(score[g * KEYS_EACH + j] - maximum[g]), inside);
+                let p = select(vec4<f32>(0.0), exp(score[GROUPS * j + g] - maximum[g]), inside);
                 total += p;
-                probability[(TY * g + ty) * KEY_TILE + tx + TX * j] = p;
+                weight[(TY * g + ty) * KEY_TILE + tx + TX * j] = p;
             }
             sum[g] = total;
         }
         // 3. context
         // #unroll
-        for (var c = 0u; c < COLUMNS_EACH * CHUNKS; c++) {
+        for (var c = 0u; c < COLUMNS; c++) {
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
-                acc[4u * (GROUPS * c + g)] *= factor[g].x;
-                acc[4u * (GROUPS * c + g) + 1u] *= factor[g].y;
-                acc[4u * (GROUPS * c + g) + 2u] *= factor[g].z;
-                acc[4u * (GROUPS * c + g) + 3u] *= factor[g].w;
+                acc[ROWS * c + 4u * g] *= factor[g].x;
+                acc[ROWS * c + 4u * g + 1u] *= factor[g].y;
+                acc[ROWS * c + 4u * g + 2u] *= factor[g].z;
+                acc[ROWS * c + 4u * g + 3u] *= factor[g].w;
             }
         }
         // #unroll
@@ -296,27 +224,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     for (var i = 0u; i < V_LOADS; i++) {
                         next_v[i] = load_v(v_from, row + VALUE_STEP * i, vector);
                     }
-                    for (var j = 0u; j < VALUE_TILE; j += 4u) {
-                        // #unroll
-                        for (var u = 0u; u < 4u; u++) {
-                            var value: array<vec4<f32>, COLUMNS_EACH>;
-                            // #unroll
-                            for (var n = 0u; n < COLUMNS_EACH; n++) {
-                                value[n] = slice[(j + u) * CHUNK + tx + TX * n];
-                            }
-                            // #unroll
-                            for (var g = 0u; g < GROUPS; g++) {
-                                let p = probability[(TY * g + ty) * KEY_TILE + part * VALUE_TILE + j + u];
-                                // #unroll
-                                for (var n = 0u; n < COLUMNS_EACH; n++) {
-                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g)] = fma(p.xxxx, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g)]);
-                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 1u] = fma(p.yyyy, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 1u]);
-                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 2u] = fma(p.zzzz, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 2u]);
-                                    acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 3u] = fma(p.wwww, value[n], acc[4u * (GROUPS * (COLUMNS_EACH * c + n) + g) + 3u]);
-                                }
-                            }
-                        }
-                    }
+                    add_context(tx, ty, part, c, &acc);
                     workgroupBarrier();
                 }
             }
@@ -326,7 +234,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // The sums of all tx, in a fixed order.
     // #unroll
     for (var g = 0u; g < GROUPS; g++) {
-        probability[(TY * g + ty) * KEY_TILE + tx] = sum[g];
+        weight[(TY * g + ty) * KEY_TILE + tx] = sum[g];
     }
     workgroupBarrier();
     let out_item = (share.split * params.batch + share.item) * params.queries;
@@ -334,7 +242,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     for (var g = 0u; g < GROUPS; g++) {
         var total = vec4<f32>(0.0);
         for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-            total += probability[(TY * g + ty) * KEY_TILE + j];
+            total += weight[(TY * g + ty) * KEY_TILE + j];
         }
         var inverse = vec4<f32>(1.0);
         if (share.store_result) {
@@ -345,11 +253,11 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             let query = first_query + ty + TY * (4u * g + i);
             if (query < params.queries) {
                 // #unroll
-                for (var c = 0u; c < COLUMNS_EACH * CHUNKS; c++) {
+                for (var c = 0u; c < COLUMNS; c++) {
                     let vector = first_vector + TX * c + tx;
                     if (vector < params.v_vectors) {
                         y[(out_item + query) * params.y_row + share.head * params.v_vectors + vector] =
-                            to_y(acc[4u * (GROUPS * c + g) + i] * inverse[i]);
+                            to_y(acc[ROWS * c + 4u * g + i] * inverse[i]);
                     }
                 }
                 if (!share.store_result && tx == 0u && share.column_group == 0u) {

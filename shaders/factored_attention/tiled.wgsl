@@ -2,8 +2,7 @@
 //
 // Algorithm. That of `attention/tiled` with the content as keys and as values, arranged so that nothing but slow
 // marginals is added up in memory. A workgroup computes QUERY_TILE queries of one item and a share of the keys (split);
-// invocation (tx, ty) computes queries ty + TY·r, four of them as the components of a vector, keys tx + TX·j of a tile,
-// and content vectors tx + TX·n of a chunk. The fastest axis is cut into segments of KEY_TILE positions, and each
+// invocations divide a tile as in `common/tiles`. The fastest axis is cut into segments of KEY_TILE positions, and each
 // segment is followed along all lines of the grid that the split covers, so that the segment's table entries and
 // marginals stay in registers. For each tile:
 //   1. scores: 16 channels of queries and content at a time are in workgroup memory, the next ones on their way in
@@ -19,41 +18,9 @@
 // Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·(KEY_TILE + TX)): slices, weights (before: maxima), sums of weights.
 // Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
 
-// #import common/dot
+// #import common/tiles
 // #import factored_attention/common
 
-const TX: u32 = 8u;
-const TY: u32 = 8u;
-const GROUPS: u32 = 1u;
-const KEYS_EACH: u32 = 8u;
-const COLUMNS_EACH: u32 = 2u;
-// Chunks of the content.
-const CHUNKS: u32 = 1u;
-const VALUE_TILE: u32 = 32u;
-
-const THREADS: u32 = TX * TY;
-const ROWS: u32 = 4u * GROUPS;
-const QUERY_TILE: u32 = ROWS * TY;
-const KEY_TILE: u32 = TX * KEYS_EACH;
-const CHUNK: u32 = TX * COLUMNS_EACH;
-const COLUMNS: u32 = COLUMNS_EACH * CHUNKS;
-// Vectors from one channel of the slices to the next, and where keys begin.
-const QUERY_ROW: u32 = QUERY_TILE + 2u;
-const KEY_ROW: u32 = KEY_TILE + 2u;
-const KEYS_AT: u32 = 4u * QUERY_ROW;
-const SLICE_VECTORS = max(KEYS_AT + 4u * KEY_ROW, VALUE_TILE * CHUNK);
-// Loads of an invocation for each slice, and rows between them.
-const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS;
-const K_LOADS: u32 = 4u * KEY_TILE / THREADS;
-const V_LOADS: u32 = VALUE_TILE * CHUNK / THREADS;
-const LOAD_STEP: u32 = THREADS / 4u;
-const VALUE_STEP: u32 = THREADS / CHUNK;
-const PARTS: u32 = KEY_TILE / VALUE_TILE;
-const SCORES: u32 = GROUPS * KEYS_EACH;
-
-var<workgroup> slice: array<vec4<f32>, SLICE_VECTORS>;
-// Weights of the queries of a ty, by key.
-var<workgroup> weight: array<vec4<f32>, GROUPS * TY * KEY_TILE>;
 // Sums of the weights of each tx.
 var<workgroup> weights: array<vec4<f32>, GROUPS * TY * TX>;
 
@@ -118,7 +85,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // Sums of tx's own keys: of exponentials, and of weights.
     var sum: array<vec4<f32>, GROUPS>;
     var total: array<vec4<f32>, GROUPS>;
-    var acc: array<vec4<f32>, ROWS * COLUMNS>;
+    var acc: array<vec4<f32>, SUMS>;
     // #unroll
     for (var r = 0u; r < ROWS; r++) {
         let query = min(first_query + ty + TY * r, last_query);
@@ -205,14 +172,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 score[i] = vec4<f32>(0.0);
             }
             for (var s = 0u; s < slices; s++) {
-                // #unroll
-                for (var i = 0u; i < Q_LOADS; i++) {
-                    slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i];
-                }
-                // #unroll
-                for (var i = 0u; i < K_LOADS; i++) {
-                    slice[KEYS_AT + load_vector * KEY_ROW + load_row + LOAD_STEP * i] = next_k[i];
-                }
+                stage_rows(local, &next_q, &next_k);
                 workgroupBarrier();
                 let vector = 4u * s + 4u + load_vector;
                 // #unroll
@@ -224,25 +184,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     let row = tile.key + clamp(load_row + LOAD_STEP * i, tile.first, tile.last);
                     next_k[i] = load_content(first_item_key + row, vector);
                 }
-                for (var e = 0u; e < min(4u, params.content - 4u * s); e++) {
-                    var of_key: array<vec4<f32>, KEYS_EACH>;
-                    // #unroll
-                    for (var j = 0u; j < KEYS_EACH; j++) {
-                        of_key[j] = slice[KEYS_AT + e * KEY_ROW + tx + TX * j];
-                    }
-                    // #unroll
-                    for (var g = 0u; g < GROUPS; g++) {
-                        let at = e * QUERY_ROW + ty + TY * 4u * g;
-                        let q0 = slice[at];
-                        let q1 = slice[at + TY];
-                        let q2 = slice[at + TY * 2u];
-                        let q3 = slice[at + TY * 3u];
-                        // #unroll
-                        for (var j = 0u; j < KEYS_EACH; j++) {
-                            score[GROUPS * j + g] = add_dots(q0, q1, q2, q3, of_key[j], score[GROUPS * j + g]);
-                        }
-                    }
-                }
+                add_scores(tx, ty, min(4u, params.content - 4u * s), &score);
                 workgroupBarrier();
             }
             // The first values are on their way from here on.
@@ -281,22 +223,11 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             }
 
             // 2. maxima
-            // #unroll
-            for (var g = 0u; g < GROUPS; g++) {
-                var most = score[g];
-                // #unroll
-                for (var j = 0u; j < KEYS_EACH; j++) {
-                    most = max(most, score[GROUPS * j + g]);
-                }
-                weight[(TY * g + ty) * KEY_TILE + tx] = most;
-            }
+            store_maxima(tx, ty, &score);
             workgroupBarrier();
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
-                var most = maximum[g];
-                for (var j = 0u; j < TX; j++) {
-                    most = max(most, weight[(TY * g + ty) * KEY_TILE + j]);
-                }
+                let most = row_maximum(TY * g + ty, maximum[g]);
                 maximum[g] = most;
                 let moved = most > shift[g] + SLACK;
                 if (any(moved)) {
@@ -359,27 +290,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                             let row = tile.key + clamp(next_row + VALUE_STEP * i, tile.first, tile.last);
                             next_v[i] = load_content(first_item_key + row, vector);
                         }
-                        for (var j = 0u; j < VALUE_TILE; j += 4u) {
-                            // #unroll
-                            for (var u = 0u; u < 4u; u++) {
-                                var value: array<vec4<f32>, COLUMNS_EACH>;
-                                // #unroll
-                                for (var n = 0u; n < COLUMNS_EACH; n++) {
-                                    value[n] = slice[(j + u) * CHUNK + tx + TX * n];
-                                }
-                                // #unroll
-                                for (var g = 0u; g < GROUPS; g++) {
-                                    let w = weight[(TY * g + ty) * KEY_TILE + part * VALUE_TILE + j + u];
-                                    // #unroll
-                                    for (var n = 0u; n < COLUMNS_EACH; n++) {
-                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g] = fma(w.xxxx, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g]);
-                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 1u] = fma(w.yyyy, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 1u]);
-                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 2u] = fma(w.zzzz, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 2u]);
-                                        acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 3u] = fma(w.wwww, value[n], acc[ROWS * (COLUMNS_EACH * c + n) + 4u * g + 3u]);
-                                    }
-                                }
-                            }
-                        }
+                        add_context(tx, ty, part, c, &acc);
                         workgroupBarrier();
                     }
                 }

@@ -30,6 +30,7 @@ fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
         shader_text!("common/f16"),
         shader_text!("common/gelu"),
         shader_text!("common/lanes"),
+        shader_text!("common/tiles"),
     ];
     common.into_iter().chain(kernels::shaders())
 }

@@ -7,12 +7,27 @@ use crate::kernels::Variant;
 pub(super) const CONSTANTS: [&str; 6] =
     ["TX", "TY", "GROUPS", "KEYS_EACH", "COLUMNS_EACH", "CHUNKS"];
 
-/// Bytes of a tile's slices, of queries and keys or of 32 values, and of its probabilities.
-pub(super) const fn bytes([tx, ty, groups, keys, columns, _]: [u32; 6]) -> u32 {
-    let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
-    let values = 32 * tx * columns;
-    let slices = if rows > values { rows } else { values };
-    16 * (slices + groups * ty * tx * keys)
+/// The variants of some tiles. Workgroup memory holds slices, of queries and keys or of 32 values, weights, and where
+/// `lane_sums` a sum of each lane.
+pub(super) const fn variants<const N: usize>(
+    technique: Variant,
+    tiles: [(&'static str, [u32; 6]); N],
+    constants: &'static [[(&'static str, u32); 6]; N],
+    lane_sums: bool,
+) -> [Variant; N] {
+    let mut all = [technique; N];
+    let mut i = 0;
+    while i < N {
+        let (name, [tx, ty, groups, keys, columns, _]) = tiles[i];
+        let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
+        let values = 32 * tx * columns;
+        let slices = if rows > values { rows } else { values };
+        let of_row = tx * keys + if lane_sums { tx } else { 0 };
+        let bytes = 16 * (slices + groups * ty * of_row);
+        all[i] = technique.sized(name, &constants[i], tx * ty, bytes);
+        i += 1;
+    }
+    all
 }
 
 /// Queries and keys of a tile.

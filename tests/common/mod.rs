@@ -5,6 +5,10 @@
 #[path = "../../tools/perceiver/src/runner.rs"]
 pub(crate) mod runner;
 
+/// Configurations of the published models.
+#[path = "../../tools/perceiver/src/published.rs"]
+pub(crate) mod published;
+
 /// How the command writes video and sound.
 #[path = "../../tools/perceiver/src/writers/mod.rs"]
 #[allow(unreachable_pub, reason = "a part of the command's own library")]

@@ -113,36 +113,7 @@ fn example() -> PerceiverBuilder {
 #[test]
 fn official_models_can_be_written_out() {
     for architecture in Architecture::ALL {
-        let config = PerceiverConfig::new(architecture);
-        let config = match architecture {
-            Architecture::MaskedLm | Architecture::SequenceClassification => {
-                PerceiverConfig { qk_channels: Some(256), v_channels: Some(1280), ..config }
-            }
-            Architecture::Multimodal => PerceiverConfig {
-                num_latents: 784,
-                d_latents: 512,
-                num_cross_attention_heads: 1,
-                labels: vec![String::new(); 700],
-                ..config
-            },
-            Architecture::OpticalFlow => PerceiverConfig {
-                num_latents: 2048,
-                d_latents: 512,
-                num_self_attention_heads: 16,
-                num_cross_attention_heads: 1,
-                ..config
-            },
-            _ => PerceiverConfig {
-                num_latents: 512,
-                d_latents: 1024,
-                num_blocks: 8,
-                num_self_attends_per_block: 6,
-                num_cross_attention_heads: 1,
-                image_size: 224,
-                labels: vec![String::new(); 1000],
-                ..config
-            },
-        };
+        let config = common::published::published(architecture);
         config.validate("test").expect("a configuration");
         let blueprint = config.blueprint(&Sizes::usual(&config));
         let text = blueprint.to_json();

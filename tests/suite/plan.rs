@@ -18,50 +18,7 @@ use perceiver::{
 };
 use proptest::prelude::*;
 
-use crate::common;
-
-fn language() -> PerceiverConfig {
-    PerceiverConfig {
-        qk_channels: Some(256),
-        v_channels: Some(1280),
-        ..PerceiverConfig::new(Architecture::MaskedLm)
-    }
-}
-
-fn flow() -> PerceiverConfig {
-    PerceiverConfig {
-        num_latents: 2048,
-        d_latents: 512,
-        num_self_attends_per_block: 24,
-        num_self_attention_heads: 16,
-        num_cross_attention_heads: 1,
-        ..PerceiverConfig::new(Architecture::OpticalFlow)
-    }
-}
-
-fn image(architecture: Architecture) -> PerceiverConfig {
-    PerceiverConfig {
-        num_latents: 512,
-        d_latents: 1024,
-        num_blocks: 8,
-        num_self_attends_per_block: 6,
-        num_cross_attention_heads: 1,
-        image_size: 224,
-        labels: vec![String::new(); 1000],
-        ..PerceiverConfig::new(architecture)
-    }
-}
-
-fn multimodal() -> PerceiverConfig {
-    PerceiverConfig {
-        num_latents: 784,
-        d_latents: 512,
-        num_self_attends_per_block: 8,
-        num_cross_attention_heads: 1,
-        labels: vec![String::new(); 700],
-        ..PerceiverConfig::new(Architecture::Multimodal)
-    }
-}
+use crate::common::{self, published::published};
 
 fn random_model(engine: &Engine, config: PerceiverConfig) -> Model {
     let weights = RandomTensors::new(config.tensors().expect("tensors"), 3);
@@ -92,25 +49,43 @@ fn ids(batch: usize, length: usize) -> NamedTensors {
 fn costs_are_those_of_the_published_models() {
     // Preprocess, encode, process, decode, postprocess in GFLOP; parameters.
     let cases = [
-        (language(), [0.0, 9.13, 101.20, 9.80, 0.82], 120.95, 201_108_230),
-        (flow(), [1.26, 560.68, 360.78, 964.03, 0.0], 1886.75, 41_057_134),
+        (published(Architecture::MaskedLm), [0.0, 9.13, 101.20, 9.80, 0.82], 120.95, 201_108_230),
         (
-            PerceiverConfig { architecture: Architecture::SequenceClassification, ..language() },
+            published(Architecture::OpticalFlow),
+            [1.26, 560.68, 360.78, 964.03, 0.0],
+            1886.75,
+            41_057_134,
+        ),
+        (
+            PerceiverConfig {
+                architecture: Architecture::SequenceClassification,
+                ..published(Architecture::MaskedLm)
+            },
             [0.0, 9.13, 101.20, 1.69, 0.0],
             112.02,
             206_098_690,
         ),
-        (image(Architecture::ImageLearned), [6.65, 108.45, 360.78, 2.16, 0.0], 478.04, 62_255_848),
-        (image(Architecture::ImageFourier), [0.0, 43.19, 360.78, 2.16, 0.0], 406.12, 48_440_627),
         (
-            image(Architecture::ImageConvolution),
+            published(Architecture::ImageLearned),
+            [6.65, 108.45, 360.78, 2.16, 0.0],
+            478.04,
+            62_255_848,
+        ),
+        (
+            published(Architecture::ImageFourier),
+            [0.0, 43.19, 360.78, 2.16, 0.0],
+            406.12,
+            48_440_627,
+        ),
+        (
+            published(Architecture::ImageConvolution),
             [0.236, 6.07, 360.78, 2.16, 0.0],
             369.25,
             // With the running mean and variance, which are counted as buffers elsewhere.
             48_646_522 + 128,
         ),
         (
-            multimodal(),
+            published(Architecture::Multimodal),
             [0.0, 220.25, 29.80, 57.21, 0.02],
             307.28,
             // Without two masks and a padding that have no effect.
@@ -152,12 +127,12 @@ fn large_gpu() -> DeviceTraits {
 fn a_latent_layer_takes_at_most_six_dispatches() {
     let devices = [large_gpu(), DeviceTraits::webgpu_default()];
     for config in [
-        language(),
-        flow(),
-        image(Architecture::ImageLearned),
-        image(Architecture::ImageFourier),
-        image(Architecture::ImageConvolution),
-        multimodal(),
+        published(Architecture::MaskedLm),
+        published(Architecture::OpticalFlow),
+        published(Architecture::ImageLearned),
+        published(Architecture::ImageFourier),
+        published(Architecture::ImageConvolution),
+        published(Architecture::Multimodal),
     ] {
         for device in &devices {
             let request = Request {
@@ -185,7 +160,7 @@ fn a_latent_layer_takes_at_most_six_dispatches() {
 /// Few rows that meet a long inner dimension are divided along it, with the same operations in all.
 #[test]
 fn products_of_few_rows_are_divided() {
-    let config = image(Architecture::ImageFourier);
+    let config = published(Architecture::ImageFourier);
     let request = Request {
         batch: 1,
         sizes: Sizes::usual(&config),
@@ -209,7 +184,7 @@ fn products_of_few_rows_are_divided() {
 #[test]
 fn f16_takes_half_the_memory() {
     let device = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
-    for config in [language(), flow()] {
+    for config in [published(Architecture::MaskedLm), published(Architecture::OpticalFlow)] {
         let mut model = random_model(&Engine::on(device.clone()), config.clone());
         let mut report = |precision| {
             model.set_precision(precision).expect("a GPU stores f16");

@@ -11,7 +11,7 @@
 //! For GPUs, `tiled` keeps a part of the scores and of the result in registers, in shapes that were chosen from some
 //! hundred on an H200: what decides is loads from workgroup memory per multiply-add, then whether the device is full.
 //! Tried there and dropped: exponentials of base two with the scale folded in (1.00), values that are not fetched
-//! ahead (0.96), 64 values at a time rather than 32 (1.00). Figures are in `benches/results`.
+//! ahead (0.95 to 0.98), 64 values at a time rather than 32 (1.00). Figures are in `benches/results`.
 
 pub(super) mod cases;
 pub(super) mod cpu;
@@ -201,17 +201,8 @@ const TILES: [(&str, [u32; 6]); 17] = [
 
 static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS, TILES);
 
-const TILED: [Variant; TILES.len()] = {
-    let mut all = [technique("attention/tiled", "tiled"); TILES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        let (name, [tx, ty, ..]) = TILES[i];
-        let bytes = tiles::bytes(TILES[i].1);
-        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
-        i += 1;
-    }
-    all
-};
+const TILED: [Variant; TILES.len()] =
+    tiles::variants(technique("attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, false);
 
 /// Slices and probabilities, scores, exchanged maxima.
 const COOP_BYTES: u32 = 8 * 96 * 18 + 8192 + 1024 + 128;

@@ -163,8 +163,8 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("factored_attention", source, entry)
 }
 
-/// Tiled variants by queries × keys × content channels, sixteen KiB of workgroup
-/// memory hold the first four, 32 KiB the others.
+/// Tiled variants by queries × keys × content channels. Sixteen KiB of workgroup memory hold the first four, 32 KiB the
+/// others.
 const TILES: [(&str, [u32; 6]); 9] = [
     ("tiled-32x32x32", [8, 8, 1, 4, 1, 1]),
     ("tiled-32x32x64", [8, 8, 1, 4, 1, 2]),
@@ -179,17 +179,8 @@ const TILES: [(&str, [u32; 6]); 9] = [
 
 static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS, TILES);
 
-const TILED: [Variant; TILES.len()] = {
-    let mut all = [technique("factored_attention/tiled", "tiled"); TILES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        let (name, [tx, ty, groups, ..]) = TILES[i];
-        let bytes = tiles::bytes(TILES[i].1) + 16 * groups * ty * tx;
-        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
-        i += 1;
-    }
-    all
-};
+const TILED: [Variant; TILES.len()] =
+    tiles::variants(technique("factored_attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, true);
 
 const LANES: Variant = technique("factored_attention/direct", "direct");
 

@@ -10,12 +10,13 @@
 //!
 //! Choice among variants is by effort, from the sizes alone.
 //!
-//! Tiles were chosen from some eighty on an H200: what decides is loads from workgroup memory per multiply-add, whether
-//! the loops of a slice are written out (64×128: 1.23), then whether the device is full. Tried there and dropped: two
-//! slices in workgroup memory with one barrier each (0.84), X transposed in workgroup memory (0.98 to 1.03), 8×4 lanes a
-//! subgroup (1.00), padded rows (0.97), tiles in an order that keeps rows in the cache (1.00), slices that are not
-//! fetched ahead (0.96), 256×128 elements (0.85), loads without checks of indices (0.93 to 1.00; of cooperative
-//! matrices 1.2 to 1.4, which have them).
+//! Tiles were chosen from some eighty on an H200: what decides is loads from workgroup memory per multiply-add (16×8
+//! elements an invocation, 0.75 bytes: 1.2 times the rate of 8×8 in 256 invocations), whether the loops of a slice are
+//! written out (64×128: 1.23), then whether the device is full. Tried there and dropped: two slices in workgroup memory
+//! with one barrier each (0.84), X transposed in workgroup memory (0.93 to 1.03), 8×4 lanes a subgroup (1.00), padded rows
+//! (0.97), tiles in an order that keeps rows in the cache (1.00), slices that are not fetched ahead (0.96), 256×128
+//! elements (0.85), loads without checks of indices (0.92 to 1.08; of cooperative matrices 1.1 to 1.4, which have them),
+//! loops over the vectors alone that a last slice has (0.98 to 1.02).
 //! Fused sums gave 1.10 at 64×64 and 1.33 at 128×128.
 
 pub(super) mod cases;

@@ -26,6 +26,7 @@ mod latents;
 mod models;
 mod plan;
 mod profile;
+mod published;
 mod run;
 mod runner;
 mod scaling;
