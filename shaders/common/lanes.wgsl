@@ -1,5 +1,4 @@
-// What attentions without workgroup memory share: keys of a tile, a multiple of eight, and whether what is read of
-// them passes from lane to lane. A workgroup is one subgroup then.
-const KEY_TILE: u32 = 8u;
-const GROUPS: u32 = KEY_TILE / 8u;
-const BROADCAST: u32 = 0u;
+// What attentions without workgroup memory share: lanes of a workgroup, which lie in one subgroup, and keys of a tile.
+const LANES: u32 = 8u;
+const KEY_TILE: u32 = 16u;
+const GROUPS: u32 = KEY_TILE / LANES;

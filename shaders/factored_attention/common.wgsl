@@ -8,7 +8,7 @@
 //   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent
 //   5 read        carry        sums so far [batch, queries, columns] as f32
 //   6 read        carry_stats  [batch, queries, 2] as vectors of four
-//   7 read_write  y            [splits·batch, queries, columns] as f32
+//   7 read_write  y            [splits·batch, queries, columns] as f32, or as vectors of four: declared where it is used
 //   8 read_write  y_stats      [splits·batch, queries, 2] as vectors of four, unless result is stored
 
 struct Params {
@@ -39,16 +39,17 @@ struct Params {
 }
 
 alias content4 = vec4<f32>;
+alias queries4 = vec4<f32>;
+fn from_queries(v: queries4) -> vec4<f32> { return v; }
 fn from_content(v: content4) -> vec4<f32> { return v; }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> content: array<content4>;
-@group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> queries: array<queries4>;
 @group(0) @binding(3) var<storage, read> scale: array<f32>;
 @group(0) @binding(4) var<storage, read> mask: array<f32>;
 @group(0) @binding(5) var<storage, read> carry: array<f32>;
 @group(0) @binding(6) var<storage, read> carry_stats: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;
 @group(0) @binding(8) var<storage, read_write> y_stats: array<vec4<f32>>;
 // The first workgroup of the part of a dispatch that is to be computed.
 @group(1) @binding(0) var<uniform> first_group: u32;

@@ -21,12 +21,14 @@
 // #import common/tiles
 // #import factored_attention/common
 
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
+
 // Sums of the weights of each tx.
 var<workgroup> weights: array<vec4<f32>, GROUPS * TY * TX>;
 
 fn load_query(row: u32, vector: u32) -> vec4<f32> {
     if (vector < params.content) {
-        return queries[(row * params.columns + params.first_column) / 4u + vector];
+        return from_queries(queries[(row * params.columns + params.first_column) / 4u + vector]);
     }
     return vec4<f32>(0.0);
 }

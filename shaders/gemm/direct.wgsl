@@ -2,10 +2,8 @@
 //
 // Algorithm. LANES invocations side by side, which are the slots of one CPU vector, compute ROWS rows × LANES·COLS
 // column vectors of Y without workgroup memory or barriers. An invocation computes all of the rows for COLS column
-// vectors. Software adapters load element by element and lane by lane, and what their compilers need grows faster
-// than the number of loads in the text. So with BROADCAST, where a workgroup is one subgroup, each lane loads the
-// vector of one row and all lanes receive it from there; otherwise every lane loads it from the same address. The
-// epilogue is a loop over rows.
+// vectors. With BROADCAST, where a workgroup is one subgroup, each lane loads the vector of one row and all lanes
+// receive it from there; otherwise every lane loads it from the same address. Loops and loads: see `attention/direct`.
 //
 // LayerNorm, splits and bindings: see `gemm/common`. Workgroup bytes: none.
 // Numerics: f32; sums over the inner dimension run in rising order. x, weight and y may be stored as f16 (a variant's
@@ -57,9 +55,20 @@ fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         let row = min(first_row + i, last_row);
         // #endif
         held_at[i] = row * params.inner_vectors;
-        if (NORM == 1u) {
-            pivot[i] = pivot_of(row);
-            moments[i] = vec2<f32>(0.0);
+        pivot[i] = 0.0;
+        moments[i] = vec2<f32>(0.0);
+    }
+    if (NORM == 1u) {
+        for (var i = 0u; i < HELD; i++) {
+            // #if BROADCAST == 1
+            let p = pivot_of(first_row + LANES * i + local);
+            // #else
+            let p = pivot_of(first_row + i);
+            // #endif
+            // #unroll
+            for (var h = 0u; h < HELD; h++) {
+                pivot[h] = select(pivot[h], p, h == i);
+            }
         }
     }
     for (var k = first_vector; k < end_vector; k++) {
@@ -113,7 +122,6 @@ fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             }
         }
     }
-    // A loop whose end compilers do not know, so that they do not write it out.
     let rows = min(ROWS, params.rows - first_row);
     for (var r = 0u; r < rows; r++) {
         // #unroll

@@ -24,8 +24,9 @@ pub enum ShaderChecks {
 }
 
 /// What the engine can make use of beside its kernels.
-const USEFUL_FEATURES: wgpu::Features =
-    wgpu::Features::PIPELINE_CACHE.union(wgpu::Features::TIMESTAMP_QUERY);
+const USEFUL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::SUBGROUP);
 
 /// Says how many seconds a submission took.
 pub(super) type Stopwatch = dyn Fn(&[Ran]) -> f64 + Send + Sync;
@@ -83,7 +84,11 @@ impl Device {
             ShaderChecks::Trusted => adapter.cooperative(),
             ShaderChecks::Checked => None,
         };
-        let mut features = adapter.handle.features() & (USEFUL_FEATURES | wgpu::Features::SUBGROUP);
+        let mut wanted = USEFUL_FEATURES;
+        if adapter.kind == AdapterKind::Software {
+            wanted |= wgpu::Features::SHADER_INT64;
+        }
+        let mut features = adapter.handle.features() & wanted;
         if cooperative.is_some() {
             features |= wgpu::Features::SHADER_F16;
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -152,6 +157,17 @@ impl Device {
                 lost,
             }),
         }
+    }
+
+    /// The same device, if nothing else holds it yet, with the tiled variants that software adapters are spared: for
+    /// tests of them without a GPU.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_tiles(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.traits.tiles = true;
+        }
+        self
     }
 
     /// The adapter's name.
@@ -311,6 +327,8 @@ pub(super) fn traits(
     let subgroups = [info.subgroup_min_size, info.subgroup_max_size];
     DeviceTraits {
         software,
+        int64: features.contains(wgpu::Features::SHADER_INT64),
+        tiles: !(software && features.contains(wgpu::Features::SUBGROUP)),
         loop_iterations: if software { SOFTWARE_LOOP_ITERATIONS } else { u64::MAX },
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(subgroups),
         cooperative,

@@ -81,7 +81,7 @@ impl Device {
 
     fn compile(&self, variant: &Variant, bindings: Bindings) -> Result<Pipeline> {
         let label = format!("{}/{}", variant.kernel, variant.title());
-        let source = shader::source(variant, self.traits().software)?;
+        let source = shader::source(variant, self.traits())?;
         let cache = self.pipeline_cache();
         let checked = self.inner.checks == ShaderChecks::Checked || !variant.is_own();
         let compiled = self.scoped(&label, 0, || {

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::kernels::{self, Variant, shader_text};
+use crate::kernels::{self, DeviceTraits, Variant, shader_text};
 
 /// Shader texts by path under `shaders/`, without extension.
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -49,25 +49,29 @@ pub fn fingerprint() -> u64 {
     super::fingerprint(text.as_bytes())
 }
 
-/// The WGSL text of a variant, for a software adapter or for a GPU.
+/// The WGSL text of a variant for a device.
 ///
 /// # Errors
 /// [`Error::Shader`] when a directive does not make sense: a defect of the shader, not of its user.
-pub fn source(variant: &Variant, software: bool) -> Result<String> {
+pub fn source(variant: &Variant, device: &DeviceTraits) -> Result<String> {
     let label = format!("{}/{}", variant.kernel, variant.title());
     let constants: Vec<(&str, u32)> = variant.all_constants().collect();
     let text = imported(&label, text(&label, variant.source)?)?;
     let text = preprocess(&label, &narrow(&label, &text, variant.f16)?, &constants)?;
     // Cooperative operations need uniforms that are seen to be uniform.
-    if !software || variant.cooperative.is_some() {
+    if !device.software || variant.cooperative.is_some() {
         return Ok(text);
     }
-    opaque(&text, variant.entry)
-        .ok_or_else(|| defect(&label, "has no Params or no entry point".to_owned()))
+    let mut text = opaque(&text, variant.entry)
+        .ok_or_else(|| defect(&label, "has no Params or no entry point".to_owned()))?;
+    if variant.software {
+        text = unknown_ends(&text);
+    }
+    Ok(if device.int64 { wide(text) } else { text })
 }
 
-/// The same with uniforms that compilers take to depend on the workgroup. llvmpipe of Mesa 22 puts the values
-/// of uniforms that decide conditions into the text, and compiles it again for every dispatch.
+/// The same with uniforms that compilers take to depend on the workgroup. llvmpipe of Mesa 22 puts the values of
+/// uniforms that decide conditions into the text, and compiles it again for every dispatch.
 fn opaque(text: &str, entry: &str) -> Option<String> {
     let (head, rest) = text.split_once(&format!("\nfn {entry}("))?;
     let (arguments, body) = rest.split_once(") {\n")?;
@@ -75,9 +79,53 @@ fn opaque(text: &str, entry: &str) -> Option<String> {
     let id = arguments.split_once(": vec3<u32>")?.0.rsplit(' ').next()?;
     let (before, after) = head.split_once("var<uniform> params: Params;")?;
     Some(format!(
-        "{before}var<uniform> given: Params;\nvar<private> params: Params;{after}\nfn {entry}({arguments}) {{\n    \
-         params = given;\n    if ({id}.z != 0u) {{\n        params = Params();\n    }}\n{body}"
+        "{before}var<uniform> given: Params;\nvar<private> params: Params;\nvar<private> zero: u32;{after}\n\
+         fn {entry}({arguments}) {{\n    params = given;\n    zero = {id}.z;\n    if (zero != 0u) {{\n        \
+         params = Params();\n    }}\n{body}"
     ))
+}
+
+/// The same with loops whose ends compilers do not know, so that they do not write them out: later versions need
+/// seconds for the loads that are in them.
+fn unknown_ends(text: &str) -> String {
+    let unknown = |line: &str| {
+        let (start, rest) = line.split_once("; ").filter(|_| line.contains("for (var "))?;
+        let (condition, step) = rest.split_once("; ").filter(|(c, _)| c.contains(" <"))?;
+        Some(format!("{start}; {condition} + zero; {step}\n"))
+    };
+    text.lines().map(|line| unknown(line).unwrap_or_else(|| format!("{line}\n"))).collect()
+}
+
+/// The same with arrays that are only read as vectors of two 64-bit words: software adapters load lane by lane and
+/// word by word, with a check of the index for each.
+fn wide(mut text: String) -> String {
+    let names: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("alias ")?.strip_suffix("4 = vec4<f32>;"))
+        .filter(|name| text.contains(&format!("var<storage, read> {name}: array<{name}4>;")))
+        .map(str::to_owned)
+        .collect();
+    for name in &names {
+        text = text
+            .replace(&format!("alias {name}4 = vec4<f32>;"), &format!("alias {name}4 = vec2<u64>;"))
+            .replace(
+                &format!("fn from_{name}(v: {name}4) -> vec4<f32> {{ return v; }}"),
+                &format!("fn from_{name}(v: {name}4) -> vec4<f32> {{ return from_u64(v); }}"),
+            )
+            .replace(
+                &format!("{name}[at / 4u][at % 4u]"),
+                &format!("half_u64({name}[at / 4u][at % 4u / 2u], at % 2u)"),
+            );
+    }
+    if !names.is_empty() {
+        text.push_str(
+            "\nfn from_u64(v: vec2<u64>) -> vec4<f32> {\n    let high = v >> vec2<u32>(32u);\n    return \
+             bitcast<vec4<f32>>(vec4<u32>(u32(v.x), u32(high.x), u32(v.y), u32(high.y)));\n}\n\nfn \
+             half_u64(v: u64, odd: u32) -> f32 {\n    return bitcast<f32>(select(u32(v), u32(v >> 32u), odd == \
+             1u));\n}\n",
+        );
+    }
+    text
 }
 
 /// The WGSL text of a file with its imports, at its constants' own values.

@@ -273,10 +273,10 @@ pub enum Fill {
     Shifted,
     /// As `Weights` in this many rows, each column of which sums to zero; zero beyond.
     Centred(usize),
-    /// As `Numbers`, in heads of this width that are padded with zeros to four each.
-    Heads(usize),
+    /// As `Numbers`, in heads of this width that are padded with zeros to four each, from this column on.
+    Heads(usize, usize),
     /// As `Heads`, uniform in ±1.
-    WeightHeads(usize),
+    WeightHeads(usize, usize),
     /// Whole numbers below this.
     Ids(usize),
     /// Zero with probability one quarter, else one; the second item is all zeros.

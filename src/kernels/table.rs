@@ -294,9 +294,9 @@ fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random) -> Vec<f32
                 Fill::Numbers => spread * random.signed(),
                 Fill::Centred(n) if r >= n => 0.0,
                 Fill::Weights | Fill::Centred(_) => random.signed(),
-                Fill::Heads(w) | Fill::WeightHeads(w) if c % w.next_multiple_of(4) >= w => 0.0,
-                Fill::Heads(_) => spread * random.signed(),
-                Fill::WeightHeads(_) => random.signed(),
+                Fill::Heads(w, first) | Fill::WeightHeads(w, first) if pads(c, w, first) => 0.0,
+                Fill::Heads(..) => spread * random.signed(),
+                Fill::WeightHeads(..) => random.signed(),
                 Fill::Ids(n) => random.below(n) as f32,
                 Fill::Mask => f32::from(u8::from(r != 1 && random.below(4) > 0)),
                 Fill::Statistics if c % 2 == 0 => spread * random.signed(),
@@ -312,6 +312,12 @@ fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random) -> Vec<f32
         centre(&mut array, extent, n);
     }
     array
+}
+
+/// Whether a column pads a head of this width to a multiple of four, the heads beginning at column `first`.
+fn pads(column: usize, width: usize, first: usize) -> bool {
+    let stride = width.next_multiple_of(4).max(1);
+    (column + stride - first % stride) % stride >= width
 }
 
 /// Makes each column of the first `rows` rows sum to zero.

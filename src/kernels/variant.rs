@@ -43,7 +43,7 @@ pub struct Variant {
     /// Side of the cooperative matrices of f16 that the device has to multiply; subgroups have 32 invocations
     /// then. `None` where nothing of the kind is needed.
     pub cooperative: Option<u32>,
-    /// Made for software adapters: no workgroup memory, loads at uniform addresses.
+    /// Made for software adapters: no workgroup memory.
     pub software: bool,
 }
 
@@ -86,15 +86,16 @@ impl Variant {
         self
     }
 
-    /// The same for software adapters: eight lanes, which are the slots of one CPU vector, without
-    /// workgroup memory; with `BROADCAST`, what they load passes from lane to lane of a subgroup.
+    /// The same for software adapters: `LANES` lanes (eight), which are slots of one CPU vector, without workgroup
+    /// memory; where `subgroups`, they lie in one subgroup and hand each other what they load.
     pub(crate) const fn direct(
         self,
         name: &'static str,
         constants: &'static [(&'static str, u32)],
         subgroups: bool,
     ) -> Self {
-        Variant { subgroups, software: true, ..self.sized(name, constants, 8, 0) }
+        let lanes = constant(constants, "LANES", 8);
+        Variant { subgroups, software: true, ..self.sized(name, constants, lanes, 0) }
     }
 
     /// The same with cooperative matrices of this side, which need subgroups.
@@ -195,6 +196,11 @@ pub(crate) const fn named<const C: usize, const N: usize>(
 pub struct DeviceTraits {
     /// The "GPU" is a CPU (llvmpipe, SwiftShader, WARP).
     pub software: bool,
+    /// Shaders may use 64-bit integers.
+    pub int64: bool,
+    /// Variants that pass tiles through workgroup memory are run: not on software adapters, whose compilers take up
+    /// to fifteen seconds for one, unless they lack the subgroups that the others need.
+    pub tiles: bool,
     /// Most workgroups along one dimension of a dispatch.
     pub workgroups_per_dimension: u32,
     /// Most invocations of a workgroup.
@@ -224,6 +230,8 @@ impl DeviceTraits {
     pub const fn webgpu_default() -> Self {
         DeviceTraits {
             software: false,
+            int64: false,
+            tiles: true,
             workgroups_per_dimension: 65_535,
             invocations: 256,
             workgroup_bytes: 16_384,
@@ -254,7 +262,13 @@ impl DeviceTraits {
             (Some(side), Some(device), Some([32, 32])) => side == device,
             _ => false,
         };
-        fits && multiplies && (!variant.subgroups || self.subgroups.is_some())
+        let tiled = variant.workgroup_bytes > 1024 && variant.cooperative.is_none();
+        // The lanes of direct variants lie in one subgroup.
+        let within = match self.subgroups {
+            Some([least, _]) => !variant.software || variant.invocations <= least,
+            None => false,
+        };
+        fits && multiplies && (self.tiles || !tiled) && (!variant.subgroups || within)
     }
 }
 

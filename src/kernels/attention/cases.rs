@@ -52,14 +52,15 @@ pub(crate) fn rows() -> Vec<Row> {
         // More splits than keys fill: the last are empty.
         options(1, false, false, false, true, 60),
     ]);
-    // Queries, keys and values side by side in one row.
-    let mut columns = Attention::new(40, 40, 3, 12, 20);
-    columns.q_row = 3 * 12 + 3 * 12 + 3 * 20;
-    columns.k_row = columns.q_row;
-    columns.v_row = columns.q_row;
-    columns.k_column = 36;
-    columns.v_column = 72;
-    list.push(columns);
+    // Queries, keys and values side by side in one row, the second time with padding.
+    for (d_qk, d_v) in [(12, 20), (5, 9)] {
+        let mut columns = Attention::new(40, 40, 3, d_qk, d_v);
+        columns.k_column = columns.q_row;
+        columns.v_column = columns.q_row + columns.k_row;
+        let row = columns.v_column + columns.v_row;
+        (columns.q_row, columns.k_row, columns.v_row) = (row, row, row);
+        list.push(columns);
+    }
     // A wide carried state.
     list.push(Attention { carry: true, masked: true, ..Attention::new(33, 50, 1, 322, 322) });
     // More keys than llvmpipe's loops can count to in one split.

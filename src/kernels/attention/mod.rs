@@ -3,10 +3,15 @@
 //! The state per query and head is (max, Σp, Σp·v). It merges exactly, which is what lets long
 //! inputs be encoded window by window and lets few queries be spread over many workgroups.
 //!
-//! Software adapters load element by element and lane by lane, so multiplications per load decide, and their
-//! compilers need time that grows faster than the number of loads in the text. So `direct` lets each
-//! lane of a subgroup of eight load one key and hand it to the others, which costs an eighth of the loads;
-//! where subgroups are of other sizes, all lanes load every key.
+//! Software adapters load word by word and lane by lane, so multiplications per load decide: with `direct`, each lane
+//! of a subgroup of eight, or of four, loads one key and hands it to the others. llvmpipe since Mesa 23 writes out every
+//! load for every lane with a branch for each word, and what LLVM takes is about 3 million instructions for each basic
+//! block and 30 to 100 million for each variable that a loop changes; arithmetic costs next to nothing. So what is done
+//! for each of four queries is a loop, whose end the driver must not know (`gpu::shader`), words are of 64 bits, and
+//! there is no loop over groups of keys that changes all scores. On Mesa 22.3.6 and 25.0.7 that gave 1.0 to 1.5 times
+//! the rate, and a third to a half of the time to compile. Tried there and dropped: scores in an array with variable
+//! indices (twice the instructions of the compiler), one load of queries in a loop (1.2 times), table entries in
+//! workgroup memory (1.1 times, and 0.6 of the rate), 32 keys a tile (1.2 times the rate, 1.6 of the compiler).
 //!
 //! For GPUs, `tiled` keeps a part of the scores and of the result in registers, in shapes that were chosen from some
 //! hundred on an H200: what decides is loads from workgroup memory per multiply-add, then whether the device is full.
@@ -226,13 +231,21 @@ const COOP: [Variant; 10] = [
     coop("coop-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)]),
 ];
 
-const LANES: Variant = technique("attention/direct", "direct");
+const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    technique("attention/direct", "direct").direct(name, constants, true)
+}
 
-/// 32 queries × 8 keys, for any device.
-const DIRECT: Variant = LANES.direct("direct-32x8", &[("KEY_TILE", 8)], false);
-/// 32 queries × 32 keys, for subgroups of eight.
-const BROADCAST: Variant =
-    LANES.direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
+/// By queries × keys, for subgroups of eight lanes and of four; of plain queries and of factored ones.
+const DIRECT: [[Variant; 2]; 2] = [
+    [
+        direct("direct-32x24", &[("LANES", 8), ("KEY_TILE", 24)]),
+        direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
+    ],
+    [
+        direct("direct-32x16", &[("LANES", 8), ("KEY_TILE", 16)]),
+        direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
+    ],
+];
 
 /// Arrays of f16: K is f32 where Q and V are.
 const F16: [&[&str]; 6] =
@@ -244,6 +257,7 @@ const MODES: [Mode; 2] = [Mode::PLAIN, Mode { name: "factored", constants: &[("F
 /// Queries of one workgroup.
 fn query_tile(variant: &Variant) -> usize {
     match variant.entry {
+        "direct" => 4 * variant.size("LANES"),
         "tiled" => tiles::rows(variant).0,
         _ => 32,
     }
@@ -320,15 +334,25 @@ impl Kernel for Attention {
         let columns = if self.heads == 1 { self.d_v } else { acc.cols };
         let q = Extent::new(items, self.queries, self.q_row);
         let mut operands = vec![
-            Operand::new("q", Role::Rows, q, Fill::Heads(self.d_qk)),
-            Operand::new("k", Role::Keys, keys(self.k_row), Fill::WeightHeads(self.d_qk)),
-            Operand::new("v", Role::Rows, keys(self.v_row), Fill::WeightHeads(self.d_v)),
+            Operand::new("q", Role::Rows, q, Fill::Heads(self.d_qk, self.q_column)),
+            Operand::new(
+                "k",
+                Role::Keys,
+                keys(self.k_row),
+                Fill::WeightHeads(self.d_qk, self.k_column),
+            ),
+            Operand::new(
+                "v",
+                Role::Rows,
+                keys(self.v_row),
+                Fill::WeightHeads(self.d_v, self.v_column),
+            ),
         ];
         let rest = match self.factors {
             None => [
                 Operand::wide("mask", Extent::new(self.batch, 1, self.keys), Fill::Mask)
                     .when(self.masked),
-                Operand::wide("carry", acc, Fill::WeightHeads(self.d_v)).when(self.carry),
+                Operand::wide("carry", acc, Fill::WeightHeads(self.d_v, 0)).when(self.carry),
                 Operand::wide("carry_stats", stats, Fill::Statistics).when(self.carry),
             ],
             Some(f) => {
@@ -433,7 +457,7 @@ impl Kernel for Attention {
             }
             // Their accumulators live in y.
             if !f16.contains(&"y") {
-                plain.extend([BROADCAST, DIRECT]);
+                plain.extend(DIRECT[usize::from(mode != Mode::PLAIN)]);
             }
             list.extend(plain.into_iter().map(|v| v.with(mode).storing_f16(f16)));
         }
@@ -457,26 +481,24 @@ impl Kernel for Attention {
             return Vec::new();
         };
         // The accumulators of direct variants are in the result.
-        let direct: &[Variant] = match (f16.contains(&"y"), device.subgroups) {
-            (true, _) => &[],
-            (false, Some([8, 8])) => &[BROADCAST, DIRECT],
-            (false, _) => &[DIRECT],
-        };
+        let factored = usize::from(self.factors.is_some());
+        let direct: &[Variant] = if f16.contains(&"y") { &[] } else { &DIRECT[factored] };
         let list = match device.software {
             true => [direct, &tiled, &coop],
             false => [&coop, &tiled, direct],
         };
-        let mode = MODES[usize::from(self.factors.is_some())];
-        list.concat().into_iter().map(|v| v.with(mode).storing_f16(f16)).collect()
+        list.concat().into_iter().map(|v| v.with(MODES[factored]).storing_f16(f16)).collect()
     }
 
     /// Loop iterations of one invocation.
     fn iterations(&self, variant: &Variant) -> u64 {
         let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);
         let (tile, each, rest) = if variant.entry == "direct" {
-            // Softmax takes two loops over groups of eight keys, the first with one over axes.
+            // A loop takes one more than it has, its end. Values with a loop over queries; keys with one over axes;
+            // queries with one over values.
             let keys = variant.size("KEY_TILE");
-            (keys, 1 + qk + v + 5 * keys / 8, 8)
+            let tables = self.factors.map_or(0, |f| 1 + keys * (2 + f.factors.dimensions));
+            (keys, 4 + qk + 6 * v + tables, 4 * (v + 2) + 8)
         } else {
             let (tx, chunks) = (variant.size("TX"), variant.size("CHUNKS"));
             let keys = match variant.entry {

@@ -50,7 +50,7 @@ impl Kernel for AttentionMerge {
         let state_of = [rows(1, columns), rows(1, 2 * self.heads)];
         Signature {
             operands: vec![
-                Operand::wide("acc", rows(self.parts, columns), Fill::Heads(self.d_v)),
+                Operand::wide("acc", rows(self.parts, columns), Fill::Heads(self.d_v, 0)),
                 Operand::wide("stats", rows(self.parts, 2 * self.heads), Fill::Statistics),
             ],
             results: state(self.finish.then_some(Role::Result), rows(1, result), 1, state_of),

@@ -21,7 +21,7 @@ pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, named,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, constant, named,
     shader_text, state, tiles, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
@@ -182,13 +182,17 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("factored_attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, true);
 
-const LANES: Variant = technique("factored_attention/direct", "direct");
+const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
+    let subgroups = constant(constants, "LANES", 8) > 1;
+    technique("factored_attention/direct", "direct").direct(name, constants, subgroups)
+}
 
-/// 32 queries × 8 keys, for any device.
-const DIRECT: Variant = LANES.direct("direct-32x8", &[("KEY_TILE", 8)], false);
-/// 32 queries × 32 keys, for subgroups of eight.
-const BROADCAST: Variant =
-    LANES.direct("direct-32x32", &[("KEY_TILE", 32), ("BROADCAST", 1)], true);
+/// By queries × keys, for subgroups of eight lanes and of four, and without subgroups.
+const DIRECT: [Variant; 3] = [
+    direct("direct-32x16", &[("LANES", 8), ("KEY_TILE", 16)]),
+    direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
+    direct("direct-4x4", &[("LANES", 1), ("KEY_TILE", 4)]),
+];
 
 /// Arrays of f16.
 const F16: [&[&str]; 2] = [&[], &["content"]];
@@ -196,7 +200,7 @@ const F16: [&[&str]; 2] = [&[], &["content"]];
 /// Queries of a workgroup, and keys of a tile.
 fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
-        "direct" => (32, variant.size("KEY_TILE")),
+        "direct" => (4 * variant.size("LANES"), variant.size("KEY_TILE")),
         _ => tiles::rows(variant),
     }
 }
@@ -248,7 +252,7 @@ impl FactoredAttention {
 
     fn best(&self, device: &DeviceTraits) -> Variant {
         let list = self.candidates(device);
-        list.into_iter().find(|v| device.allows(v)).unwrap_or(DIRECT)
+        list.into_iter().find(|v| device.allows(v)).unwrap_or(TILED[0])
     }
 }
 
@@ -321,7 +325,7 @@ impl Kernel for FactoredAttention {
     }
 
     fn variants() -> Vec<Variant> {
-        let all = [&TILED[..], &[BROADCAST, DIRECT]].concat();
+        let all = [&TILED[..], &DIRECT].concat();
         F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16))).collect()
     }
 
@@ -330,12 +334,8 @@ impl Kernel for FactoredAttention {
         let mut list = TILED.to_vec();
         list.retain(|v| self.factors.content <= tiles::width(v));
         list.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
-        let direct: &[Variant] = match device.subgroups {
-            Some([8, 8]) => &[BROADCAST, DIRECT],
-            _ => &[DIRECT],
-        };
         let at = if device.software { 0 } else { list.len() };
-        list.splice(at..at, direct.iter().copied());
+        list.splice(at..at, DIRECT);
         let f16 = self.f16_set(&F16);
         list.into_iter().filter_map(|v| Some(v.storing_f16(f16?))).collect()
     }
@@ -355,11 +355,11 @@ impl Kernel for FactoredAttention {
         let tiles = (lines * segments).min(part / keys + 2 * lines);
         // Sums are begun, rescaled, which is rare, and ended.
         let (each, rest) = match variant.entry {
-            // Vectors twice, the second time with a loop over columns; axes; groups of eight keys twice.
-            // Where a segment begins and ends, loops over the tile's keys.
+            // A loop takes one more than it has, its end. Vectors twice, the second time with a loop over queries;
+            // axes twice, likewise. Where a segment begins and ends, loops over the tile's keys, likewise.
             "direct" => {
-                let around = segments * (2 * keys + 2);
-                (3 + 6 * vectors + keys / 4, around + 3 * self.columns)
+                let around = segments * (7 * keys + 10);
+                (20 + 7 * vectors, around + 7 * self.columns + 40)
             }
             // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours. Columns are
             // begun, scaled and ended, four rows each.

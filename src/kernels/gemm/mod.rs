@@ -1,6 +1,6 @@
 //! `gemm`: a linear layer with its epilogue, Y = act(X·W + b) + R, after a LayerNorm if wanted.
 //!
-//! Software adapters load element by element and lane by lane, so multiplications per load decide: with
+//! Software adapters load word by word and lane by lane, so multiplications per load decide: with
 //! `direct`, each lane of a subgroup of eight loads rows of X for all of them.
 //!
 //! LayerNorm on the way, alternatives: normalising while slices are stored needs the statistics before
@@ -393,9 +393,7 @@ impl Kernel for Gemm {
         };
         let with_mode = |v: &Variant| v.with(if self.aligned(v) { aligned } else { checked });
         let tiled: Vec<Variant> = tiled.iter().map(|v| v.with(checked)).collect();
-        let direct = if device.subgroups != Some([8, 8]) {
-            vec![DIRECT]
-        } else if self.rows <= 8 || self.cols <= 32 {
+        let direct = if self.rows <= 8 || self.cols <= 32 {
             vec![DIRECT, BROADCAST]
         } else {
             vec![BROADCAST, DIRECT]

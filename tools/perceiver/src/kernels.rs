@@ -184,7 +184,9 @@ fn content(variant: Variant, language: Language) -> Result<Option<Vec<u8>>> {
     const NEWEST: Version = (1, 6);
     let shader = || Shader::new(variant);
     Ok(match language {
-        Language::Wgsl => Some(shader::source(&variant, false)?.into_bytes()),
+        Language::Wgsl => {
+            Some(shader::source(&variant, &DeviceTraits::webgpu_default())?.into_bytes())
+        }
         Language::Spirv => {
             Some(shader()?.spirv(NEWEST)?.into_iter().flat_map(u32::to_le_bytes).collect())
         }

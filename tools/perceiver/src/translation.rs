@@ -9,7 +9,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ResourceBinding, ShaderStage, StorageAccess};
 use perceiver::internals::gpu::shader;
-use perceiver::internals::kernels::Variant;
+use perceiver::internals::kernels::{DeviceTraits, Variant};
 use perceiver::{Error, Result};
 
 /// A version of a language, major and minor.
@@ -56,7 +56,7 @@ impl Shader {
     /// # Errors
     /// [`Error::Shader`] when the variant's shader is wrong.
     pub(crate) fn new(variant: Variant) -> Result<Self> {
-        let text = shader::source(&variant, false)?;
+        let text = shader::source(&variant, &DeviceTraits::webgpu_default())?;
         let (module, info) = validate(&text, &label(&variant))?;
         Ok(Shader { variant, checked: false, module, info })
     }
