@@ -149,10 +149,15 @@ impl Variant {
         self.constant(name).unwrap_or(1) as usize
     }
 
-    /// Whether it leans on more than plain shaders, which drivers get wrong now and then: it is checked
+    /// Whether it passes tiles through workgroup memory.
+    pub const fn tiled(&self) -> bool {
+        self.workgroup_bytes > 1024
+    }
+
+    /// Whether it leans on more than the plainest shaders, which drivers get wrong now and then: it is checked
     /// on a device before it is used there first.
     pub const fn accelerated(&self) -> bool {
-        self.cooperative.is_some() || self.subgroups || !self.f16.is_empty()
+        self.tiled() || self.cooperative.is_some() || self.subgroups || !self.f16.is_empty()
     }
 }
 
@@ -262,7 +267,7 @@ impl DeviceTraits {
             (Some(side), Some(device), Some([32, 32])) => side == device,
             _ => false,
         };
-        let tiled = variant.workgroup_bytes > 1024 && variant.cooperative.is_none();
+        let tiled = variant.tiled() && variant.cooperative.is_none();
         // The lanes of direct variants lie in one subgroup.
         let within = match self.subgroups {
             Some([least, _]) => !variant.software || variant.invocations <= least,

@@ -35,7 +35,11 @@ pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
         all.iter().find(|a| a.name.to_lowercase().contains(&wanted.to_lowercase()))
     };
     let adapter = adapter.ok_or_else(|| INSTALL.to_owned())?;
-    let device = Device::open(adapter, checks).map_err(|e| e.to_string())?;
+    // Few workgroups along a dimension, so that most dispatches have two.
+    let whole = Device::open(adapter, checks).map_err(|e| e.to_string())?;
+    let most =
+        wgpu::Limits { max_compute_workgroups_per_dimension: 1000, ..whole.limits().clone() };
+    let device = Device::open_with(adapter, most, checks).map_err(|e| e.to_string())?;
     // Later versions of Mesa's software adapter take many seconds to compile one, as all do with checks.
     let quick = adapter.driver.contains("Mesa 22.") && checks == ShaderChecks::Trusted;
     Ok(if quick { device.with_tiles() } else { device })

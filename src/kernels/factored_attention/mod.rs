@@ -191,7 +191,7 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
 const DIRECT: [Variant; 3] = [
     direct("direct-32x16", &[("LANES", 8), ("KEY_TILE", 16)]),
     direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
-    direct("direct-4x4", &[("LANES", 1), ("KEY_TILE", 4)]),
+    direct("direct-4x2", &[("LANES", 1), ("KEY_TILE", 2)]),
 ];
 
 /// Arrays of f16.
