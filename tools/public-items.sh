@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Counts the public items of the library, as rustdoc sees them, and fails where there are more than LIMIT:
+# Documents the workspace, with warnings as errors, counts the public items of the library, as rustdoc sees them, and
+# fails where there are more than LIMIT:
 #   tools/public-items.sh LIMIT
 # What counts: modules, structs, enums, traits, functions, methods, constants, type aliases and macros of this crate
 # that can be reached by name from its root. Fields and variants belong to their type; methods that a trait
@@ -13,7 +14,9 @@ wrapper=$(mktemp)
 trap 'rm -f "$wrapper"' EXIT
 printf '#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc "$@"\n' > "$wrapper"
 chmod +x "$wrapper"
-RUSTDOC="$wrapper" cargo rustdoc --quiet -p perceiver --lib --all-features -- -Z unstable-options --output-format json --cap-lints allow
+# With the examples, dependencies have the features that lints and tests have built them with.
+RUSTDOC="$wrapper" RUSTDOCFLAGS="-D warnings -Z unstable-options --output-format json" \
+  cargo doc --quiet --workspace --no-deps --all-features --lib --examples
 python3 - "$target/doc/perceiver.json" "$1" <<'PYTHON'
 import json, sys
 from collections import Counter

@@ -168,7 +168,7 @@ impl Problem {
         &self.row.op
     }
 
-    /// The operands, dense, in the order of [`single`]'s inputs.
+    /// The operands, dense, in the order of `single`'s inputs.
     pub fn dense_operands(&self) -> Vec<Vec<f32>> {
         dense(&self.extents, &self.operands)
     }
