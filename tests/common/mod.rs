@@ -27,6 +27,11 @@ pub(crate) const INSTALL: &str = "no Vulkan, Metal or DX12 adapter: install a so
 /// The device that tests run on: the one named by `PERCEIVER_TEST_DEVICE`, else a software adapter,
 /// else whatever there is.
 pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
+    device_within(checks, u32::MAX)
+}
+
+/// The same with no more than this many workgroups along a dimension.
+pub(crate) fn device_within(checks: ShaderChecks, workgroups: u32) -> Result<Device, String> {
     let all = adapters();
     let wanted = std::env::var("PERCEIVER_TEST_DEVICE").unwrap_or_default();
     let adapter = if wanted.is_empty() {
@@ -35,11 +40,10 @@ pub(crate) fn device(checks: ShaderChecks) -> Result<Device, String> {
         all.iter().find(|a| a.name.to_lowercase().contains(&wanted.to_lowercase()))
     };
     let adapter = adapter.ok_or_else(|| INSTALL.to_owned())?;
-    // Few workgroups along a dimension, so that most dispatches have two.
-    let whole = Device::open(adapter, checks).map_err(|e| e.to_string())?;
-    let most =
-        wgpu::Limits { max_compute_workgroups_per_dimension: 1000, ..whole.limits().clone() };
-    let device = Device::open_with(adapter, most, checks).map_err(|e| e.to_string())?;
+    let mut limits = Device::open(adapter, checks).map_err(|e| e.to_string())?.limits().clone();
+    let most = &mut limits.max_compute_workgroups_per_dimension;
+    *most = workgroups.min(*most);
+    let device = Device::open_with(adapter, limits, checks).map_err(|e| e.to_string())?;
     // Later versions of Mesa's software adapter take many seconds to compile one, as all do with checks.
     let quick = adapter.driver.contains("Mesa 22.") && checks == ShaderChecks::Trusted;
     Ok(if quick { device.with_tiles() } else { device })
