@@ -237,11 +237,12 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
         if (real[e]) {
             let end = select(1.0, select(0.0, 1.0 / all, all > 0.0), share.store_result);
             for (var c = 0u; c < params.columns; c++) {
-                var value = y[(out_at[e] + c) / 4u][(out_at[e] + c) % 4u] * factor.x;
+                let at = out_at[e] + c;
+                var value = y[at / 4u][at % 4u] * factor.x;
                 if (share.carried) {
                     value += carry[in_row * params.columns + c] * factor.y;
                 }
-                y[(out_at[e] + c) / 4u][(out_at[e] + c) % 4u] = value * end;
+                y[at / 4u][at % 4u] = value * end;
             }
             if (!share.store_result) {
                 y_stats[out_row[e]] = vec4<f32>(most, all, 0.0, 0.0);

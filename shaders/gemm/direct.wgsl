@@ -17,10 +17,13 @@ const ROWS: u32 = 8u;
 const COLS: u32 = 1u;
 // Whether rows pass from lane to lane. A workgroup is one subgroup then.
 const BROADCAST: u32 = 0u;
+// Rows that a lane loads, and rows between them.
 // #if BROADCAST == 1
 const HELD: u32 = ROWS / LANES;
+const STEP: u32 = LANES;
 // #else
 const HELD: u32 = ROWS;
+const STEP: u32 = 1u;
 // #endif
 
 @compute @workgroup_size(LANES)
@@ -31,6 +34,7 @@ fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         return;
     }
     let first_row = tile / params.col_tiles % params.row_tiles * ROWS;
+    let own_row = first_row + select(0u, local, BROADCAST == 1u);
     let first_vector = split * params.split_vectors;
     let end_vector = min(first_vector + params.split_vectors, params.inner_vectors);
     let first_column = (tile % params.col_tiles) * (LANES * COLS) + local;
@@ -49,22 +53,13 @@ fn direct(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     var moments: array<vec2<f32>, HELD>;
     // #unroll
     for (var i = 0u; i < HELD; i++) {
-        // #if BROADCAST == 1
-        let row = min(first_row + LANES * i + local, last_row);
-        // #else
-        let row = min(first_row + i, last_row);
-        // #endif
-        held_at[i] = row * params.inner_vectors;
+        held_at[i] = min(own_row + STEP * i, last_row) * params.inner_vectors;
         pivot[i] = 0.0;
         moments[i] = vec2<f32>(0.0);
     }
     if (NORM == 1u) {
         for (var i = 0u; i < HELD; i++) {
-            // #if BROADCAST == 1
-            let p = pivot_of(first_row + LANES * i + local);
-            // #else
-            let p = pivot_of(first_row + i);
-            // #endif
+            let p = pivot_of(own_row + STEP * i);
             // #unroll
             for (var h = 0u; h < HELD; h++) {
                 pivot[h] = select(pivot[h], p, h == i);

@@ -106,12 +106,19 @@ impl Adapter {
         })
     }
 
+    /// The limits that it can be opened with.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn limits(&self) -> wgpu::Limits {
+        self.handle.limits()
+    }
+
     /// What variant choice depends on, if it is opened with all that it has; nothing is opened here.
     #[doc(hidden)]
     #[must_use]
     pub fn traits(&self) -> DeviceTraits {
-        let (info, limits) = (self.handle.get_info(), self.handle.limits());
-        super::device::traits(&info, &limits, self.handle.features(), self.cooperative())
+        let info = self.handle.get_info();
+        super::device::traits(&info, &self.limits(), self.handle.features(), self.cooperative())
     }
 
     /// What is found out about this adapter begins as this.

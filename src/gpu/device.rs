@@ -23,7 +23,7 @@ pub enum ShaderChecks {
     Checked,
 }
 
-/// What the engine can make use of beside its kernels.
+/// What the engine can make use of on any adapter.
 const USEFUL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::SUBGROUP);
@@ -67,7 +67,7 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] when the driver refuses.
     pub fn open(adapter: &Adapter, checks: ShaderChecks) -> Result<Self> {
-        Self::open_with(adapter, adapter.handle.limits(), checks)
+        Self::open_with(adapter, adapter.limits(), checks)
     }
 
     /// Opens an adapter with these limits, for tests of what holds on lesser devices.

@@ -85,7 +85,7 @@ fn opaque(text: &str, entry: &str) -> Option<String> {
     ))
 }
 
-/// The same with loops whose ends compilers do not know, so that they do not write them out: later versions need
+/// The same with loops whose ends compilers do not know, so that they do not write them out: llvmpipe of Mesa 25 needs
 /// seconds for the loads that are in them.
 fn unknown_ends(text: &str) -> String {
     let unknown = |line: &str| {

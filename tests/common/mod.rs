@@ -40,7 +40,7 @@ pub(crate) fn device_within(checks: ShaderChecks, workgroups: u32) -> Result<Dev
         all.iter().find(|a| a.name.to_lowercase().contains(&wanted.to_lowercase()))
     };
     let adapter = adapter.ok_or_else(|| INSTALL.to_owned())?;
-    let mut limits = Device::open(adapter, checks).map_err(|e| e.to_string())?.limits().clone();
+    let mut limits = adapter.limits();
     let most = &mut limits.max_compute_workgroups_per_dimension;
     *most = workgroups.min(*most);
     let device = Device::open_with(adapter, limits, checks).map_err(|e| e.to_string())?;

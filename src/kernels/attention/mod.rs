@@ -4,14 +4,14 @@
 //! inputs be encoded window by window and lets few queries be spread over many workgroups.
 //!
 //! Software adapters load word by word and lane by lane, so multiplications per load decide: with `direct`, each lane
-//! of a subgroup of eight, or of four, loads one key and hands it to the others. llvmpipe since Mesa 23 writes out every
+//! of a subgroup of eight, or of four, loads one key and hands it to the others. llvmpipe of Mesa 25 writes out every
 //! load for every lane with a branch for each word, and what LLVM takes is about 3 million instructions for each basic
-//! block and 30 to 100 million for each variable that a loop changes; arithmetic costs next to nothing. So what is done
+//! block and 20 to 120 million for each variable that a loop changes; arithmetic costs next to nothing. So what is done
 //! for each of four queries is a loop, whose end the driver must not know (`gpu::shader`), words are of 64 bits, and
-//! there is no loop over groups of keys that changes all scores. On Mesa 22.3.6 and 25.0.7 that gave 1.0 to 1.5 times
-//! the rate, and a third to a half of the time to compile. Tried there and dropped: scores in an array with variable
-//! indices (twice the instructions of the compiler), one load of queries in a loop (1.2 times), table entries in
-//! workgroup memory (1.1 times, and 0.6 of the rate), 32 keys a tile (1.2 times the rate, 1.6 of the compiler).
+//! there is no loop over groups of keys that changes all scores. That gave 0.3 to 0.45 of the compiler's instructions on
+//! Mesa 25.0.7, and 1.0 to 1.5 times the rate on 22.3.6. Tried there and dropped: scores in an array with variable indices
+//! (1.2 to 1.5 times the instructions), one load of queries in a loop (1.2 times), 32 keys a tile (1.0 to 1.2 times the
+//! rate, 1.5 times the instructions).
 //!
 //! For GPUs, `tiled` keeps a part of the scores and of the result in registers, in shapes that were chosen from some
 //! hundred on an H200: what decides is loads from workgroup memory per multiply-add, then whether the device is full.

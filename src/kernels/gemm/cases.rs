@@ -24,8 +24,9 @@ pub(crate) fn rows() -> Vec<Row> {
     ] {
         list.push(Gemm::new(m, k, n));
     }
-    // More than 1000 workgroups in all variants, which is what tests let a dimension have, in one column of tiles.
-    list.push(Gemm::new(130_000, 1, 1));
+    // More than 65,535 workgroups in one column of tiles of the smallest variants, and in all of them more than the
+    // 1000 that tests let a dimension have.
+    list.push(Gemm::new(1_048_600, 1, 1));
     for activation in [Activation::None, Activation::GeluErf, Activation::GeluTanh] {
         for (m, residual_rows) in [(66, 0), (66, 66), (66, 33), (130, 1)] {
             let bias = residual_rows != 33;
