@@ -32,7 +32,7 @@ pub(crate) fn validate(text: &str, label: &str) -> Result<(Module, ModuleInfo)> 
     let module =
         naga::front::wgsl::parse_str(text).map_err(|e| defect(label, e.emit_to_string(text)))?;
     // Only shaders that say so may use more than WebGPU's core.
-    let capabilities = if text.contains("\nenable wgpu_cooperative_matrix;") {
+    let mut capabilities = if text.contains("\nenable wgpu_cooperative_matrix;") {
         Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
     } else if text.contains("@builtin(subgroup_size)") || text.contains("subgroupBroadcast(") {
         // naga has no `enable subgroups` yet.
@@ -41,6 +41,8 @@ pub(crate) fn validate(text: &str, label: &str) -> Result<(Module, ModuleInfo)> 
         // pack2x16float is in the core; naga has a flag for browsers that lack it.
         Capabilities::SHADER_FLOAT16_IN_FLOAT32
     };
+    // What software adapters get.
+    capabilities.set(Capabilities::SHADER_INT64, text.contains("vec2<u64>"));
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
         .validate(&module)
