@@ -3,6 +3,7 @@
 //!
 //! Seeds are fresh in every run; `PERCEIVER_SEED` repeats one.
 
+use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,19 @@ fn verdict(outcome: &Outcome, seed: u64) -> Result<(), Failed> {
     Err(format!("seed {seed}: {outcome:#?}").into())
 }
 
+/// One adapter, with few workgroups along a dimension, so that most dispatches have two; a software one once for each
+/// processor, since each time it compiles on a thread of its own.
+fn devices(checks: ShaderChecks) -> Result<Vec<Device>, String> {
+    let mut devices = vec![common::device_within(checks, 1000)?];
+    if devices[0].traits().software {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        for _ in 1..processors {
+            devices.push(common::device_within(checks, 1000)?);
+        }
+    }
+    Ok(devices)
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let seed = match std::env::var("PERCEIVER_SEED").map(|s| s.parse()) {
@@ -26,11 +40,8 @@ fn main() {
         _ => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64),
     };
     let mut trials = Vec::new();
-    // Few workgroups along a dimension, so that most dispatches have two.
-    let devices: Vec<(&str, Result<Device, String>)> = vec![
-        ("trusted", common::device_within(ShaderChecks::Trusted, 1000)),
-        ("checked", common::device_within(ShaderChecks::Checked, 1000)),
-    ];
+    let devices =
+        [("trusted", devices(ShaderChecks::Trusted)), ("checked", devices(ShaderChecks::Checked))];
     for (i, row) in kernels::table().into_iter().enumerate() {
         let seed = seed.wrapping_add(i as u64);
         let name = format!("{} {}", row.op.kernel(), row.shape());
@@ -42,9 +53,10 @@ fn main() {
                 verdict(&problem_of(problem.get_or_init(|| Problem::new(&row, seed))), seed)
             })
         };
-        for (order, (mode, device)) in devices.iter().enumerate() {
+        for (order, (mode, devices)) in devices.iter().enumerate() {
             let solved = solved();
-            let list = device.as_ref().map(|d| row.op.candidates(d.traits())).unwrap_or_default();
+            let traits = devices.as_ref().map(|d| *d[0].traits());
+            let list = traits.as_ref().map(|t| row.op.candidates(t)).unwrap_or_default();
             let key = |variant: Option<&Variant>| {
                 let of_variant = variant.map(|v| (v.mode.name, v.f16.to_vec()));
                 (kernel, order, of_variant)
@@ -54,14 +66,21 @@ fn main() {
                 let trial = Trial::test(format!("{name} / cpu"), move || cpu(&Problem::on_cpu));
                 trials.push((key(list.first()), trial));
             }
-            let Ok(device) = device else { continue };
+            let (Ok(devices), Ok(traits)) = (devices, traits) else { continue };
+            // A software adapter compiles each tile for seconds: with f16 one of them, another with every seed.
+            let tile = |v: &Variant| v.tiled() && v.cooperative.is_none() && !v.f16.is_empty();
+            let (tiles, mut list): (Vec<_>, Vec<_>) =
+                list.into_iter().partition(|v| traits.software && tile(v));
+            list.extend(tiles.get(seed as usize % tiles.len().max(1)));
             for variant in list {
                 // How numbers are unpacked has nothing to do with indices.
                 if *mode == "checked" && !variant.f16.is_empty() {
                     continue;
                 }
-                let (solved, device) = (solved.clone(), device.clone());
-                let title = format!("{name} / {} {mode}", variant.title());
+                let title = variant.title();
+                let of_variant = title.bytes().map(usize::from).sum::<usize>() % devices.len();
+                let (solved, device) = (solved.clone(), devices[of_variant].clone());
+                let title = format!("{name} / {title} {mode}");
                 let trial =
                     Trial::test(title, move || solved(&|p| try_variant(p, &device, variant)));
                 trials.push((key(Some(&variant)), trial));
@@ -71,9 +90,9 @@ fn main() {
     // Mesa forgets compiled shaders when it has too many: rows that need the same ones stand together.
     trials.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut trials: Vec<Trial> = trials.into_iter().map(|(_, trial)| trial).collect();
-    for (mode, device) in devices {
+    for (mode, devices) in devices {
         trials.push(Trial::test(format!("an adapter is there / {mode}"), move || {
-            device.map(|_| ()).map_err(Failed::from)
+            devices.map(|_| ()).map_err(Failed::from)
         }));
     }
     libtest_mimic::run(&arguments, trials).exit();

@@ -6,7 +6,7 @@
 //   2 read        queries      [queries, columns] as vectors of four
 //   3 read        scale        [batch, 1, keys] as f32
 //   4 read        mask         [batch, 1, keys] as f32, non-zero keeps; or anything when absent
-//   5 read        carry        sums so far [batch, queries, columns] as f32
+//   5 read        carry        sums so far [batch, queries, columns] as vectors of four
 //   6 read        carry_stats  [batch, queries, 2] as vectors of four
 //   7 read_write  y            [splits·batch, queries, columns] as f32, or as vectors of four: declared where it is used
 //   8 read_write  y_stats      [splits·batch, queries, 2] as vectors of four, unless result is stored
@@ -40,15 +40,17 @@ struct Params {
 
 alias content4 = vec4<f32>;
 alias queries4 = vec4<f32>;
-fn from_queries(v: queries4) -> vec4<f32> { return v; }
+alias carry4 = vec4<f32>;
 fn from_content(v: content4) -> vec4<f32> { return v; }
+fn from_queries(v: queries4) -> vec4<f32> { return v; }
+fn from_carry(v: carry4) -> vec4<f32> { return v; }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> content: array<content4>;
 @group(0) @binding(2) var<storage, read> queries: array<queries4>;
 @group(0) @binding(3) var<storage, read> scale: array<f32>;
 @group(0) @binding(4) var<storage, read> mask: array<f32>;
-@group(0) @binding(5) var<storage, read> carry: array<f32>;
+@group(0) @binding(5) var<storage, read> carry: array<carry4>;
 @group(0) @binding(6) var<storage, read> carry_stats: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> y_stats: array<vec4<f32>>;
 // The first workgroup of the part of a dispatch that is to be computed.
@@ -142,4 +144,8 @@ fn slow_of(line: u32) -> vec2<u32> {
 fn query_element(row: u32, column: u32) -> f32 {
     let at = row * params.columns + column;
     return queries[at / 4u][at % 4u];
+}
+
+fn carry_element(at: u32) -> f32 {
+    return carry[at / 4u][at % 4u];
 }

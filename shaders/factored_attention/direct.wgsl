@@ -1,13 +1,13 @@
 // factored_attention, for software adapters: softmax attention over input rows given as content, axis tables and a
 // constant, without workgroup memory or barriers.
 //
-// Algorithm. The lanes of a workgroup are the slots of one CPU vector, or half of them. A lane computes four
-// neighbouring queries, as the components of its vectors; the workgroup computes 4·LANES queries of one item and a part
-// of the keys (split). The fastest axis is cut into segments of KEY_TILE positions, and each is followed along all
-// lines of the grid that the split covers, so that its table entries and marginals are variables of the lane; the other
-// sums are in y, where every element belongs to one lane. The carried state joins at the end, as another part of the
-// keys would. Each lane loads the content of one key and all lanes receive it from there, unless there is one
-// alone. Loops and loads: see `attention/direct`.
+// Algorithm. The lanes of a workgroup are the slots of one CPU vector, or half of them. A lane computes two neighbouring
+// queries, as the components of its vectors; the workgroup computes 2·LANES queries of one item and a part of the keys
+// (split). The fastest axis is cut into segments of KEY_TILE positions, and each is followed along all lines of the grid
+// that the split covers, so that its table entries and marginals are variables of the lane; the other sums are in y,
+// where every element belongs to one lane. The carried state joins at the end, as another part of the keys would. Each
+// lane loads the content of one key and all lanes receive it from there, unless there is one alone. Loops and loads: see
+// `attention/direct`.
 //
 // Bindings: see `factored_attention/common`. Workgroup bytes: none.
 // Numerics: those of `factored_attention/tiled`.
@@ -15,16 +15,15 @@
 // #import common/lanes
 // #import factored_attention/common
 
-@group(0) @binding(7) var<storage, read_write> y: array<vec4<f32>>;
+alias y4 = vec4<f32>;
+fn from_y(v: y4) -> vec4<f32> { return v; }
+fn to_y(v: vec4<f32>) -> y4 { return v; }
 
-// The same column of four rows of the queries.
-fn elements(row: vec4<u32>, column: u32) -> vec4<f32> {
-    return vec4<f32>(
-        query_element(row.x, column),
-        query_element(row.y, column),
-        query_element(row.z, column),
-        query_element(row.w, column),
-    );
+@group(0) @binding(7) var<storage, read_write> y: array<y4>;
+
+// The same column of two rows of the queries.
+fn elements(row: vec2<u32>, column: u32) -> vec2<f32> {
+    return vec2<f32>(query_element(row.x, column), query_element(row.y, column));
 }
 
 // Four neighbouring columns of the queries.
@@ -43,34 +42,34 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
     let lines = lines_of(share.split, KEY_TILE);
 
     // Components are queries.
-    let wanted = 4u * (LANES * share.query_tile + local) + vec4<u32>(0u, 1u, 2u, 3u);
-    let query_row = min(wanted, vec4<u32>(last_query));
-    let real = wanted < vec4<u32>(params.queries);
+    let wanted = 2u * (LANES * share.query_tile + local) + vec2<u32>(0u, 1u);
+    let query_row = min(wanted, vec2<u32>(last_query));
+    let real = wanted < vec2<u32>(params.queries);
     let out_row = (share.split * params.batch + share.item) * params.queries + query_row;
     let out_at = out_row * params.columns;
-    var maximum = vec4<f32>(LOWEST);
-    var sum = vec4<f32>(0.0);
-    var total = vec4<f32>(0.0);
+    var maximum = vec2<f32>(LOWEST);
+    var sum = vec2<f32>(0.0);
+    var total = vec2<f32>(0.0);
     var shift = maximum;
     for (var c = 0u; c < params.columns / 4u; c++) {
-        for (var e = 0u; e < 4u; e++) {
+        for (var e = 0u; e < 2u; e++) {
             if (real[e]) {
-                y[out_at[e] / 4u + c] = vec4<f32>(0.0);
+                y[out_at[e] / 4u + c] = to_y(vec4<f32>(0.0));
             }
         }
     }
 
     // Entries and marginals of the fastest axis, scores, then weights.
-    var entry: array<vec4<f32>, KEY_TILE>;
-    var marginal: array<vec4<f32>, KEY_TILE>;
-    var s: array<vec4<f32>, KEY_TILE>;
+    var entry: array<vec2<f32>, KEY_TILE>;
+    var marginal: array<vec2<f32>, KEY_TILE>;
+    var s: array<vec2<f32>, KEY_TILE>;
     var scale_of: array<f32, KEY_TILE>;
     for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = KEY_TILE * segment;
         // #unroll
         for (var j = 0u; j < KEY_TILE; j++) {
-            entry[j] = vec4<f32>(0.0);
-            marginal[j] = vec4<f32>(0.0);
+            entry[j] = vec2<f32>(0.0);
+            marginal[j] = vec2<f32>(0.0);
         }
         if (params.dimensions > 0u) {
             for (var i = 0u; i < KEY_TILE; i++) {
@@ -96,7 +95,7 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             let slow_at = slow_of(line);
 
             // 1. scores
-            var slow = vec4<f32>(0.0);
+            var slow = vec2<f32>(0.0);
             for (var axis = 0u; axis < max(params.dimensions, 1u); axis++) {
                 slow += elements(query_row, select(slow_column(slow_at, axis), params.constant_column, axis == 0u));
             }
@@ -108,12 +107,10 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                 // Query columns 4 d, 4 d + 1, ..: the transpose costs nothing where components are registers.
                 let qa = query_vector(query_row.x, params.first_column + 4u * d);
                 let qb = query_vector(query_row.y, params.first_column + 4u * d);
-                let qc = query_vector(query_row.z, params.first_column + 4u * d);
-                let qd = query_vector(query_row.w, params.first_column + 4u * d);
-                let c0 = vec4<f32>(qa.x, qb.x, qc.x, qd.x);
-                let c1 = vec4<f32>(qa.y, qb.y, qc.y, qd.y);
-                let c2 = vec4<f32>(qa.z, qb.z, qc.z, qd.z);
-                let c3 = vec4<f32>(qa.w, qb.w, qc.w, qd.w);
+                let c0 = vec2<f32>(qa.x, qb.x);
+                let c1 = vec2<f32>(qa.y, qb.y);
+                let c2 = vec2<f32>(qa.z, qb.z);
+                let c3 = vec2<f32>(qa.w, qb.w);
                 // #unroll
                 for (var h = 0u; h < GROUPS; h++) {
                     let own = load_content(tile_row + clamp(LANES * h + local, first, last), d);
@@ -142,14 +139,14 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                     let of_key = subgroupBroadcast(own, j);
                     // #endif
                     scale_of[at] = of_key.x;
-                    s[at] = select(vec4<f32>(MASKED), s[at] * of_key.x, of_key.y != 0.0);
+                    s[at] = select(vec2<f32>(MASKED), s[at] * of_key.x, of_key.y != 0.0);
                     maximum = select(maximum, max(maximum, s[at]), at >= first && at <= last);
                 }
             }
             let moved = maximum > shift + SLACK;
-            let factor = select(vec4<f32>(1.0), exp(shift - maximum), moved);
+            let factor = select(vec2<f32>(1.0), exp(shift - maximum), moved);
             // Before the first key there is nothing to rescale.
-            let stored = moved & real & (shift > vec4<f32>(LOWEST));
+            let stored = moved & real & (shift > vec2<f32>(LOWEST));
             shift = select(shift, maximum, moved);
             sum *= factor;
             total *= factor;
@@ -160,11 +157,11 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             if (any(stored)) {
                 scale_rows(out_at, factor, stored);
             }
-            var tile_sum = vec4<f32>(0.0);
-            var tile_total = vec4<f32>(0.0);
+            var tile_sum = vec2<f32>(0.0);
+            var tile_total = vec2<f32>(0.0);
             // #unroll
             for (var j = 0u; j < KEY_TILE; j++) {
-                let p = select(vec4<f32>(0.0), exp(s[j] - shift), j >= first && j <= last);
+                let p = select(vec2<f32>(0.0), exp(s[j] - shift), j >= first && j <= last);
                 s[j] = p * scale_of[j];
                 tile_sum += p;
                 tile_total += s[j];
@@ -177,10 +174,10 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             }
             // 3. content
             for (var d = 0u; d < params.content; d++) {
-                var o0 = vec4<f32>(0.0);
-                var o1 = vec4<f32>(0.0);
-                var o2 = vec4<f32>(0.0);
-                var o3 = vec4<f32>(0.0);
+                var o0 = vec2<f32>(0.0);
+                var o1 = vec2<f32>(0.0);
+                var o2 = vec2<f32>(0.0);
+                var o3 = vec2<f32>(0.0);
                 // #unroll
                 for (var h = 0u; h < GROUPS; h++) {
                     let own = load_content(tile_row + clamp(LANES * h + local, first, last), d);
@@ -198,10 +195,10 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                         o3 += row.w * w;
                     }
                 }
-                for (var e = 0u; e < 4u; e++) {
+                for (var e = 0u; e < 2u; e++) {
                     if (real[e]) {
                         let at = out_at[e] + params.first_column + 4u * d;
-                        y[at / 4u] += vec4<f32>(o0[e], o1[e], o2[e], o3[e]);
+                        y[at / 4u] = to_y(from_y(y[at / 4u]) + vec4<f32>(o0[e], o1[e], o2[e], o3[e]));
                     }
                 }
             }
@@ -221,11 +218,11 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             }
             add(out_at + column, real, value);
         }
-        total = vec4<f32>(0.0);
+        total = vec2<f32>(0.0);
     }
 
     // The carried state, and the end.
-    for (var e = 0u; e < 4u; e++) {
+    for (var e = 0u; e < 2u; e++) {
         let in_row = share.item * params.queries + query_row[e];
         var other = vec2<f32>(LOWEST, 0.0);
         if (share.carried) {
@@ -236,13 +233,13 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
         let all = dot(factor, vec2<f32>(sum[e], other.y));
         if (real[e]) {
             let end = select(1.0, select(0.0, 1.0 / all, all > 0.0), share.store_result);
-            for (var c = 0u; c < params.columns; c++) {
-                let at = out_at[e] + c;
-                var value = y[at / 4u][at % 4u] * factor.x;
+            for (var c = 0u; c < params.columns / 4u; c++) {
+                let at = out_at[e] / 4u + c;
+                var value = from_y(y[at]) * factor.x;
                 if (share.carried) {
-                    value += carry[in_row * params.columns + c] * factor.y;
+                    value += from_carry(carry[in_row * params.columns / 4u + c]) * factor.y;
                 }
-                y[at / 4u][at % 4u] = value * end;
+                y[at] = to_y(value * end);
             }
             if (!share.store_result) {
                 y_stats[out_row[e]] = vec4<f32>(most, all, 0.0, 0.0);
@@ -269,21 +266,22 @@ fn load_content(row: u32, vector: u32) -> vec4<f32> {
     return from_content(content[row * params.content + vector]);
 }
 
-// Adds to an element of each of four rows that exist.
-fn add(at: vec4<u32>, real: vec4<bool>, value: vec4<f32>) {
-    for (var e = 0u; e < 4u; e++) {
+// Adds to an element of each of two rows that exist.
+fn add(at: vec2<u32>, real: vec2<bool>, value: vec2<f32>) {
+    for (var e = 0u; e < 2u; e++) {
         if (real[e]) {
-            y[at[e] / 4u][at[e] % 4u] += value[e];
+            let here = vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(at[e] % 4u);
+            y[at[e] / 4u] = to_y(from_y(y[at[e] / 4u]) + select(vec4<f32>(0.0), vec4<f32>(value[e]), here));
         }
     }
 }
 
 // Multiplies these rows of y.
-fn scale_rows(at: vec4<u32>, factor: vec4<f32>, wanted: vec4<bool>) {
-    for (var e = 0u; e < 4u; e++) {
+fn scale_rows(at: vec2<u32>, factor: vec2<f32>, wanted: vec2<bool>) {
+    for (var e = 0u; e < 2u; e++) {
         if (wanted[e]) {
             for (var c = 0u; c < params.columns / 4u; c++) {
-                y[at[e] / 4u + c] *= factor[e];
+                y[at[e] / 4u + c] = to_y(from_y(y[at[e] / 4u + c]) * factor[e]);
             }
         }
     }

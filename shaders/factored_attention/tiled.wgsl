@@ -101,21 +101,21 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         if (share.carried) {
             maximum[r / 4u][r % 4u] = carry_stats[in_row].x;
             sum[r / 4u][r % 4u] = select(0.0, carry_stats[in_row].y, tx == 0u);
-            total[r / 4u][r % 4u] = select(0.0, carry[in_at + params.constant_column], tx == 0u);
+            total[r / 4u][r % 4u] = select(0.0, carry_element(in_at + params.constant_column), tx == 0u);
         }
         // #unroll
         for (var c = 0u; c < COLUMNS; c++) {
             acc[ROWS * c + r] = vec4<f32>(0.0);
             let at = in_at + params.first_column + 4u * (TX * c + tx);
             if (share.carried && TX * c + tx < params.content) {
-                acc[ROWS * c + r] = vec4<f32>(carry[at], carry[at + 1u], carry[at + 2u], carry[at + 3u]);
+                acc[ROWS * c + r] = from_carry(carry[at / 4u]);
             }
         }
         if (first_query + ty + TY * r <= last_query) {
             for (var c = own_column; c < table_columns; c += TX) {
                 var start = 0.0;
                 if (share.carried) {
-                    start = carry[in_at + table_column + c];
+                    start = carry_element(in_at + table_column + c);
                 }
                 y[out_row[r] + table_column + c] = start;
             }
@@ -385,7 +385,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     if (c < params.first_column || c > params.constant_column) {
                         var value = 0.0;
                         if (share.carried) {
-                            value = carry[(share.item * params.queries + query) * params.columns + c] * others[i];
+                            value = carry_element((share.item * params.queries + query) * params.columns + c) * others[i];
                         }
                         y[out + c] = value;
                     }

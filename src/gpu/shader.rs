@@ -66,8 +66,11 @@ pub fn source(variant: &Variant, device: &DeviceTraits) -> Result<String> {
         .ok_or_else(|| defect(&label, "has no Params or no entry point".to_owned()))?;
     if variant.software {
         text = unknown_ends(&text);
+        if device.int64 {
+            text = wide(text);
+        }
     }
-    Ok(if device.int64 { wide(text) } else { text })
+    Ok(text)
 }
 
 /// The same with uniforms that compilers take to depend on the workgroup. llvmpipe of Mesa 22 puts the values of
@@ -96,37 +99,55 @@ fn unknown_ends(text: &str) -> String {
     text.lines().map(|line| unknown(line).unwrap_or_else(|| format!("{line}\n"))).collect()
 }
 
-/// The same with arrays that are only read as vectors of two 64-bit words: software adapters load lane by lane and
-/// word by word, with a check of the index for each.
+/// The same with arrays of vectors of two 64-bit words: software adapters load and store lane by lane and word by
+/// word, with a check of the index for each.
 fn wide(mut text: String) -> String {
     let names: Vec<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("alias ")?.strip_suffix("4 = vec4<f32>;"))
-        .filter(|name| text.contains(&format!("var<storage, read> {name}: array<{name}4>;")))
         .map(str::to_owned)
         .collect();
     for name in &names {
-        text = text
-            .replace(&format!("alias {name}4 = vec4<f32>;"), &format!("alias {name}4 = vec2<u64>;"))
-            .replace(
-                &format!("fn from_{name}(v: {name}4) -> vec4<f32> {{ return v; }}"),
-                &format!("fn from_{name}(v: {name}4) -> vec4<f32> {{ return from_u64(v); }}"),
-            )
-            .replace(
-                &format!("{name}[at / 4u][at % 4u]"),
-                &format!("half_u64({name}[at / 4u][at % 4u / 2u], at % 2u)"),
-            );
+        for (plain, words) in [
+            (format!("alias {name}4 = vec4<f32>;"), format!("alias {name}4 = vec2<u64>;")),
+            (
+                format!("(v: {name}4) -> vec4<f32> {{ return v; }}"),
+                format!("(v: {name}4) -> vec4<f32> {{ return from_u64(v); }}"),
+            ),
+            (
+                format!("(v: vec4<f32>) -> {name}4 {{ return v; }}"),
+                format!("(v: vec4<f32>) -> {name}4 {{ return to_u64(v); }}"),
+            ),
+            (
+                format!("return {name}[at / 4u][at % 4u];"),
+                format!("return half_u64({name}[at / 4u][at % 4u / 2u], at % 2u);"),
+            ),
+        ] {
+            text = text.replace(&plain, &words);
+        }
     }
     if !names.is_empty() {
-        text.push_str(
-            "\nfn from_u64(v: vec2<u64>) -> vec4<f32> {\n    let high = v >> vec2<u32>(32u);\n    return \
-             bitcast<vec4<f32>>(vec4<u32>(u32(v.x), u32(high.x), u32(v.y), u32(high.y)));\n}\n\nfn \
-             half_u64(v: u64, odd: u32) -> f32 {\n    return bitcast<f32>(select(u32(v), u32(v >> 32u), odd == \
-             1u));\n}\n",
-        );
+        text.push_str(U64);
     }
     text
 }
+
+/// Vectors of numbers as 64-bit words.
+const U64: &str = "
+fn from_u64(v: vec2<u64>) -> vec4<f32> {
+    let high = v >> vec2<u32>(32u);
+    return bitcast<vec4<f32>>(vec4<u32>(u32(v.x), u32(high.x), u32(v.y), u32(high.y)));
+}
+
+fn to_u64(v: vec4<f32>) -> vec2<u64> {
+    let w = bitcast<vec4<u32>>(v);
+    return vec2<u64>(u64(w.x), u64(w.z)) | (vec2<u64>(u64(w.y), u64(w.w)) << vec2<u32>(32u));
+}
+
+fn half_u64(v: u64, odd: u32) -> f32 {
+    return bitcast<f32>(select(u32(v), u32(v >> 32u), odd == 1u));
+}
+";
 
 /// The WGSL text of a file with its imports, at its constants' own values.
 ///

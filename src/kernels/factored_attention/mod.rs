@@ -15,9 +15,9 @@
 //! The state is that of `attention` (max, Σp, accumulators), so `attention_merge` merges it, and
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
-//! What `attention` says of software adapters and `direct` is true here. Tried and dropped: entries of the fastest axis
-//! in workgroup memory (1.1 times the compiler's instructions, 0.63 to 0.9 of the rate), eight keys a tile (0.7 times,
-//! 0.5 of the rate at 64 channels), two queries a lane (0.8 times with 24 keys, 0.7 to 0.9 of the rate at 64 channels).
+//! What `attention` says of software adapters and `direct` is true here. Two queries a lane rather than four take 0.64
+//! of the compiler's instructions and give 0.85 to 0.9 of the rate. Tried and dropped: eight keys a tile (0.5 to 0.7 of
+//! the rate), entries of the fastest axis in workgroup memory (1.1 times the instructions, 0.63 to 0.9 of the rate).
 
 pub(super) mod cases;
 pub(super) mod cpu;
@@ -191,9 +191,9 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
 
 /// By queries × keys, for subgroups of eight lanes and of four, and without subgroups.
 const DIRECT: [Variant; 3] = [
-    direct("direct-32x16", &[("LANES", 8), ("KEY_TILE", 16)]),
-    direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
-    direct("direct-4x2", &[("LANES", 1), ("KEY_TILE", 2)]),
+    direct("direct-16x16", &[("LANES", 8), ("KEY_TILE", 16)]),
+    direct("direct-8x8", &[("LANES", 4), ("KEY_TILE", 8)]),
+    direct("direct-2x4", &[("LANES", 1), ("KEY_TILE", 4)]),
 ];
 
 /// Arrays of f16.
@@ -202,7 +202,7 @@ const F16: [&[&str]; 2] = [&[], &["content"]];
 /// Queries of a workgroup, and keys of a tile.
 fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
-        "direct" => (4 * variant.size("LANES"), variant.size("KEY_TILE")),
+        "direct" => (2 * variant.size("LANES"), variant.size("KEY_TILE")),
         _ => tiles::rows(variant),
     }
 }
@@ -360,8 +360,8 @@ impl Kernel for FactoredAttention {
             // A loop takes one more than it has, its end. Vectors twice, the second time with a loop over queries;
             // axes twice, likewise. Where a segment begins and ends, loops over the tile's keys, likewise.
             "direct" => {
-                let around = segments * (7 * keys + 10);
-                (20 + 7 * vectors, around + 7 * self.columns + 40)
+                let around = segments * (5 * keys + 8);
+                (16 + 5 * vectors, around + 2 * self.columns + 12)
             }
             // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours. Columns are
             // begun, scaled and ended, four rows each.
