@@ -144,11 +144,6 @@ fn scale_of_row(q_item: u32, query: u32) -> f32 {
     return mask[q_item * params.scale_row + query];
 }
 
-fn scales_of_rows(q_item: u32, query: vec4<u32>) -> vec4<f32> {
-    let at = q_item * params.scale_row + query;
-    return vec4<f32>(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
-}
-
 // An element of the tables of factored queries, and element `key` of a row of them.
 fn table_element(at: u32) -> f32 {
     return carry[at / 4u][at % 4u];

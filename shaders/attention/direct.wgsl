@@ -39,15 +39,17 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
     var sum = vec4<f32>(0.0);
     // #if FACTORED == 1
     // First elements of the tables' rows of the queries, and their scales.
-    let rows_x = table_rows(query.x);
-    let rows_y = table_rows(query.y);
-    let rows_z = table_rows(query.z);
-    let rows_w = table_rows(query.w);
-    let first_table = vec4<u32>(share.item * params.table_rows);
-    let table_a = (first_table + vec4<u32>(rows_x.x, rows_y.x, rows_z.x, rows_w.x)) * params.mask_row;
-    let table_b = (first_table + vec4<u32>(rows_x.y, rows_y.y, rows_z.y, rows_w.y)) * params.mask_row;
-    let table_c = (first_table + vec4<u32>(rows_x.z, rows_y.z, rows_z.z, rows_w.z)) * params.mask_row;
-    let scales = scales_of_rows(share.q_item, query);
+    var table_a = vec4<u32>(0u);
+    var table_b = table_a;
+    var table_c = table_a;
+    var scales = vec4<f32>(0.0);
+    for (var e = 0u; e < 4u; e++) {
+        let rows = (share.item * params.table_rows + table_rows(query[e])) * params.mask_row;
+        table_a[e] = rows.x;
+        table_b[e] = rows.y;
+        table_c[e] = rows.z;
+        scales[e] = scale_of_row(share.q_item, query[e]);
+    }
     // #endif
 
     // Scores, then probabilities: components are queries.
@@ -152,10 +154,12 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
     for (var e = 0u; e < 4u; e++) {
         let in_row = share.item * params.queries + query[e];
         var other = vec2<f32>(LOWEST, 0.0);
+        // #if FACTORED == 0
         if (share.carried) {
             let at = in_row * params.stats_row + 2u * share.head;
             other = vec2<f32>(carry_stats[at], carry_stats[at + 1u]);
         }
+        // #endif
         let most = max(maximum[e], other.x);
         let factor = exp(vec2<f32>(maximum[e], other.x) - most);
         let total = dot(factor, vec2<f32>(sum[e], other.y));
@@ -166,9 +170,11 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                 for (var c = 0u; c < params.v_vectors; c++) {
                     let at = y_at[e] + c;
                     var value = from_y(y[at]) * factor.x;
+                    // #if FACTORED == 0
                     if (share.carried) {
                         value += carry[carry_at + c] * factor.y;
                     }
+                    // #endif
                     y[at] = to_y(value * inverse);
                 }
             }
