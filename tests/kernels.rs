@@ -67,8 +67,12 @@ fn main() {
                 trials.push((key(list.first()), trial));
             }
             let (Ok(devices), Ok(traits)) = (devices, traits) else { continue };
-            // A software adapter compiles each tile for seconds: with f16 one of them, another with every seed.
-            let tile = |v: &Variant| v.tiled() && v.cooperative.is_none() && !v.f16.is_empty();
+            // A software adapter compiles each tile for seconds. Beside plain work in f32 it gets one, another with
+            // every seed.
+            let tile = |v: &Variant| {
+                let plain = v.f16.is_empty() && v.mode.name.is_empty();
+                v.tiled() && v.cooperative.is_none() && !plain
+            };
             let (tiles, mut list): (Vec<_>, Vec<_>) =
                 list.into_iter().partition(|v| traits.software && tile(v));
             list.extend(tiles.get(seed as usize % tiles.len().max(1)));
