@@ -136,8 +136,8 @@ fn every_row_has_a_variant_within_the_default_limits() {
     }
 }
 
-/// What software adapters get is valid too; loops of variants made for them end where compilers cannot know, and arrays
-/// of f32 that are only read are of 64-bit words.
+/// What software adapters get is valid too; loops of variants made for them end where compilers cannot know, and their
+/// arrays of vectors in f32 are of 64-bit words.
 #[test]
 fn every_variant_is_valid_on_software_adapters() {
     let device = DeviceTraits { software: true, int64: true, ..DeviceTraits::webgpu_default() };

@@ -9,7 +9,7 @@
 //! block and 20 to 120 million for each variable that a loop changes; arithmetic costs next to nothing. So what is done
 //! for each of four queries is a loop, whose end the driver must not know (`gpu::shader`), words are of 64 bits, and
 //! there is no loop over groups of keys that changes all scores. That gave 0.3 to 0.45 of the compiler's instructions on
-//! Mesa 25.0.7, and 1.0 to 1.5 times the rate on 22.3.6. Tried there and dropped: scores in an array with variable indices
+//! Mesa 25.0.7, and 1.0 to 1.4 times the rate on 22.3.6. Tried there and dropped: scores in an array with variable indices
 //! (1.2 to 1.5 times the instructions), one load of queries in a loop (1.2 times), 32 keys a tile (1.0 to 1.2 times the
 //! rate, 1.5 times the instructions).
 //!
