@@ -1,45 +1,76 @@
 // attention on cooperative matrices of f16: both products of softmax attention.
 //
-// Algorithm. That of `attention/tiled`, with tiles of 32 queries × 64 keys and eight subgroups:
-//   1. scores: 32 channels of queries and keys at a time pass through workgroup memory as f16; each subgroup
-//      multiplies a part of the tile and stores it as f32;
-//   2. softmax: eight invocations a query; probabilities become f16, and it is those that are summed up, so that
-//      their rounding cancels in the quotient;
-//   3. context: 64 value columns at a time, the product of the tile alone; the accumulators, which have to be
-//      rescaled element by element, stay in the registers of the invocations: rows ty and ty + 16, vector tx.
+// Algorithm. A workgroup of SUBGROUP_ROWS × SUBGROUP_COLS subgroups computes ROWS queries and CHUNKS chunks of value
+// columns of one head of one item, 64 keys at a time:
+//   1. scores: 64 channels of queries and keys at a time pass through workgroup memory as f16; each subgroup multiplies
+//      FRAGMENT_ROWS fragments of queries with its share of the keys and stores the scores as f32;
+//   2. softmax: LANES_EACH lanes of one subgroup a query; probabilities become f16, and it is those that are summed up,
+//      so that their rounding cancels in the quotient;
+//   3. context: a chunk of value columns at a time, transposed on its way into workgroup memory, so that both operands
+//      are rows of memory. Accumulators stay fragments. Their elements cannot be touched, so they are rescaled through
+//      workgroup memory, and only when a maximum has risen by more than SLACK: exponentials are at most e^SLACK.
+// The carried state joins at the end, as another part of the keys.
 //
 // Bindings: see `attention/common`; arrays of f16 are native ones here.
-// Workgroup bytes: 9 KiB slices + 8 KiB scores + 4.5 KiB probabilities + 1.1 KiB maxima. Rows of slices are padded so
-// that eight rows of a fragment begin in different banks.
+// Workgroup bytes: queries, 64 keys or a chunk of values, scores and probabilities: 27 KiB at 32 queries, 45 KiB at 64.
+// Rows are padded so that eight rows of a fragment begin in different banks.
 // Numerics: products of f16 numbers are exact in f32; scores, statistics and accumulators are f32.
 //
-// Needs subgroups of exactly 32. Control flow around cooperative operations is uniform.
+// Needs subgroups of exactly LANES; others write nothing, which the check before first use finds. Control flow around
+// cooperative operations is uniform.
 
 // #import common/coop
 // #import attention/common
 
-// Fragments of a subgroup, side by side, and subgroups side by side.
-const FRAGMENTS: u32 = 256u / FRAGMENT / FRAGMENT;
-const SUBGROUP_COLS: u32 = FRAGMENT / 4u;
-// Fragments along 32 channels, and along 64 keys.
-const CHANNEL_STEPS: u32 = 32u / FRAGMENT;
-const KEY_STEPS: u32 = 64u / FRAGMENT;
-// Accumulator vectors of an invocation per query: value columns of a workgroup / 64.
+// Lanes of a subgroup; subgroups along the queries, and along keys and columns; fragments of queries of each subgroup,
+// and of value columns in a chunk.
+const LANES: u32 = 32u;
+const SUBGROUP_ROWS: u32 = 2u;
+const SUBGROUP_COLS: u32 = 2u;
+const FRAGMENT_ROWS: u32 = 2u;
+const FRAGMENT_COLS: u32 = 2u;
+// Chunks of value columns of a workgroup; vectors of channels of a slice of queries and keys.
 const CHUNKS: u32 = 1u;
-// Vectors from one row to the next: of queries and keys, of probabilities and values.
-const NARROW_ROW: u32 = 10u;
-const WIDE_ROW: u32 = 18u;
+const SLICE: u32 = 16u;
+const WORKGROUP: u32 = LANES * SUBGROUP_ROWS * SUBGROUP_COLS;
+const ROWS: u32 = SUBGROUP_ROWS * FRAGMENT_ROWS * FRAGMENT;
+// Column vectors of a chunk.
+const COLS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT_VECTORS;
+// Fragments of the channels of a slice; of 64 keys, and those of one subgroup.
+const CHANNEL_STEPS: u32 = SLICE / FRAGMENT_VECTORS;
+const STEPS: u32 = 64u / FRAGMENT;
+const KEYS_EACH: u32 = STEPS / SUBGROUP_COLS;
+// Lanes of a query in softmax, and vectors of scores of each.
+const LANES_EACH: u32 = WORKGROUP / ROWS;
+const VECTORS_EACH: u32 = 16u / LANES_EACH;
+// Vectors of f16 from one row to the next, and scores.
+const ROW: u32 = 18u;
+const SCORES_ROW: u32 = 68u;
+// What a maximum may rise by before accumulators are rescaled.
+const SLACK: f32 = 8.0;
 
-// 32 queries, then 64 keys; or 64 rows of values.
-var<workgroup> slice: array<Unit, UNITS * 64u * WIDE_ROW>;
-var<workgroup> probability: array<Unit, UNITS * 32u * WIDE_ROW>;
-// Scores of 32 queries × 64 keys, or their context in 64 columns.
-var<workgroup> scores: array<f32, 2048>;
-// One value per query and invocation of it, and one per query.
-var<workgroup> exchange: array<f32, 256>;
-var<workgroup> of_query: array<f32, 32>;
+var<workgroup> queries: array<Unit, UNITS * ROWS * ROW>;
+// 64 keys, or the columns of a chunk.
+var<workgroup> slice: array<Unit, UNITS * 64u * ROW>;
+var<workgroup> probabilities: array<Unit, UNITS * ROWS * ROW>;
+// Scores, or a chunk of accumulators.
+var<workgroup> scores: array<f32, ROWS * SCORES_ROW>;
+// What accumulators of a query are multiplied with, and at the end carried ones.
+var<workgroup> factors: array<f32, ROWS>;
+var<workgroup> carried_factors: array<f32, ROWS>;
+// Whether a maximum has risen by more than SLACK. Small variables come last: arrays begin at multiples of 16 bytes then.
+var<workgroup> risen: atomic<u32>;
+// Lanes that subgroups have, which the driver chooses.
+var<workgroup> subgroup_lanes: u32;
 
 // #if FRAGMENT == 8
+fn put_query(at: u32, v: vec4<f16>) {
+    queries[4u * at] = v.x;
+    queries[4u * at + 1u] = v.y;
+    queries[4u * at + 2u] = v.z;
+    queries[4u * at + 3u] = v.w;
+}
+
 fn put(at: u32, v: vec4<f16>) {
     slice[4u * at] = v.x;
     slice[4u * at + 1u] = v.y;
@@ -48,255 +79,339 @@ fn put(at: u32, v: vec4<f16>) {
 }
 
 fn put_probability(at: u32, v: vec4<f16>) {
-    probability[4u * at] = v.x;
-    probability[4u * at + 1u] = v.y;
-    probability[4u * at + 2u] = v.z;
-    probability[4u * at + 3u] = v.w;
+    probabilities[4u * at] = v.x;
+    probabilities[4u * at + 1u] = v.y;
+    probabilities[4u * at + 2u] = v.z;
+    probabilities[4u * at + 3u] = v.w;
 }
 // #else
+fn put_query(at: u32, v: vec4<f16>) { queries[at] = v; }
 fn put(at: u32, v: vec4<f16>) { slice[at] = v; }
-fn put_probability(at: u32, v: vec4<f16>) { probability[at] = v; }
+fn put_probability(at: u32, v: vec4<f16>) { probabilities[at] = v; }
 // #endif
 
-@compute @workgroup_size(256)
+// For workgroup memory; arrays of f16 need no conversion.
+fn stage_q(v: q4) -> vec4<f16> { return to_f16(v); }
+fn stage_k(v: k4) -> vec4<f16> { return to_f16(v); }
+fn stage_v(v: v4) -> vec4<f16> { return to_f16(v); }
+
+fn score_vector(row: u32, vector: u32) -> vec4<f32> {
+    let at = row * SCORES_ROW + 4u * vector;
+    return vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+}
+
+// Values of 64 keys in a chunk of columns, transposed; the rows of the first and of the last key, and the first column.
+// Eight lanes have four keys each, so that what they store lies side by side.
+fn put_values(local: u32, first_row: u32, last_row: u32, first_vector: u32) {
+    for (var i = 0u; i < 16u * COLS / WORKGROUP; i++) {
+        let u = local + WORKGROUP * i;
+        let quad = u % 8u + u / (8u * COLS) * 8u;
+        let column = u / 8u % COLS;
+        let clamped = min(first_vector + column, params.v_vectors - 1u);
+        let at = first_row + 4u * quad * params.v_row + clamped;
+        var rows: array<vec4<f16>, 4>;
+        // #unroll
+        for (var r = 0u; r < 4u; r++) {
+            rows[r] = stage_v(v[min(at + r * params.v_row, last_row + clamped)]);
+        }
+        // #unroll
+        for (var c = 0u; c < 4u; c++) {
+            put((4u * column + c) * ROW + quad, vec4<f16>(rows[0][c], rows[1][c], rows[2][c], rows[3][c]));
+        }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
 fn coop(
     @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
     if (group >= params.groups) {
         return;
     }
+    subgroup_lanes = lanes;
+    if (workgroupUniformLoad(&subgroup_lanes) != LANES) {
+        return;
+    }
     let share = share_of(group);
-    // As the owner of accumulators.
-    let tx = local % 16u;
-    let ty = local / 16u;
-    // As one of the eight of a query, and as a loader.
-    let own_row = local / 8u;
-    let own_part = local % 8u;
-    let first_query = 32u * share.query_tile;
+    let local = subgroup * LANES + lane;
+    let first_query = ROWS * share.query_tile;
     let last_query = params.queries - 1u;
     let last_key = params.keys - 1u;
-
+    let first_vector = share.column_group * COLS * CHUNKS;
+    // The first and the last row of queries, keys and values.
+    let q_head = share.q_item * params.queries * params.q_row + params.q_column + share.head * params.qk_vectors;
+    let q_from = q_head + first_query * params.q_row;
+    let q_last = q_head + last_query * params.q_row;
+    let k_head = share.item * params.keys * params.k_row + params.k_column + share.head * params.qk_vectors;
+    let k_from = k_head + share.first_key * params.k_row;
+    let k_last = k_head + last_key * params.k_row;
+    let v_head = share.item * params.keys * params.v_row + params.v_column + share.head * params.v_vectors;
+    let v_last = v_head + last_key * params.v_row;
+    // Of softmax.
+    let own_row = local / LANES_EACH;
+    let own_part = local % LANES_EACH;
     let own_query = min(first_query + own_row, last_query);
-    let q_from = (share.q_item * params.queries + own_query) * params.q_row
-        + params.q_column + share.head * params.qk_vectors;
-    let k_head = params.k_column + share.head * params.qk_vectors;
-    let v_head = params.v_column + share.head * params.v_vectors;
-    let first_vector = share.column_group * 16u * CHUNKS;
+    // Where fragments of this subgroup are: queries, keys, columns of a chunk.
+    let left_row = subgroup / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT);
+    let left_key = subgroup % SUBGROUP_COLS * (KEYS_EACH * FRAGMENT);
+    let left_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT);
 
-    var maximum = LOWEST;
-    var sum = 0.0;
-    var acc: array<vec4<f32>, 2u * CHUNKS>;
-    // #unroll
-    for (var c = 0u; c < 2u * CHUNKS; c++) {
-        acc[c] = vec4<f32>(0.0);
-    }
-    if (share.carried) {
-        let at = (share.item * params.queries + own_query) * params.stats_row + 2u * share.head;
-        maximum = carry_stats[at];
-        if (own_part == 0u) {
-            sum = carry_stats[at + 1u];
-        }
-        // #unroll
-        for (var r = 0u; r < 2u; r++) {
-            let row = share.item * params.queries + min(first_query + ty + 16u * r, last_query);
-            // #unroll
-            for (var c = 0u; c < CHUNKS; c++) {
-                let vector = first_vector + 16u * c + tx;
-                if (vector < params.v_vectors) {
-                    acc[2u * c + r] = carry[row * params.y_row + share.head * params.v_vectors + vector];
-                }
-            }
-        }
-    }
     var tables = vec3<u32>(0u);
     var scale = params.scale;
     if (FACTORED == 1u) {
         tables = table_rows(own_query);
         scale = scale_of_row(share.q_item, own_query);
     }
+    // The maximum so far, and what exponentials are relative to, which lags behind it by SLACK at most.
+    var highest = LOWEST;
+    var shift = LOWEST;
+    var sum = 0.0;
+    var acc: array<Sums, FRAGMENT_ROWS * FRAGMENT_COLS * CHUNKS>;
+    // #unroll
+    for (var f = 0u; f < FRAGMENT_ROWS * FRAGMENT_COLS * CHUNKS; f++) {
+        acc[f] = Sums();
+    }
 
-    // Where this subgroup's fragments are.
-    let fragment_row = subgroup / SUBGROUP_COLS * FRAGMENT;
-    let fragment_column = subgroup % SUBGROUP_COLS * (FRAGMENTS * FRAGMENT);
-
+    let slices = (params.qk_vectors + SLICE - 1u) / SLICE;
     let tiles = (share.end_key - min(share.first_key, share.end_key) + 63u) / 64u;
     for (var tile = 0u; tile < tiles; tile++) {
         let key = share.first_key + 64u * tile;
         // 1. scores
-        var products: array<Sums, FRAGMENTS>;
+        var products: array<Sums, FRAGMENT_ROWS * KEYS_EACH>;
         // #unroll
-        for (var f = 0u; f < FRAGMENTS; f++) {
+        for (var f = 0u; f < FRAGMENT_ROWS * KEYS_EACH; f++) {
             products[f] = Sums();
         }
-        for (var d = 0u; d < params.qk_vectors; d += 8u) {
-            let inside = d + own_part < params.qk_vectors;
-            var value = vec4<f32>(0.0);
-            if (inside) {
-                value = from_q(q[q_from + d + own_part]);
+        for (var s = 0u; s < slices; s++) {
+            if (s > 0u) {
+                workgroupBarrier();
             }
-            put(own_row * NARROW_ROW + own_part, to_f16(value));
-            // #unroll
-            for (var i = 0u; i < 2u; i++) {
-                var key_value = vec4<f32>(0.0);
-                if (inside) {
-                    let row = share.item * params.keys + min(key + own_row + 32u * i, last_key);
-                    key_value = from_k(k[row * params.k_row + k_head + d + own_part]);
+            // Addresses are clamped to the last row's and channel's; of queries, channels beyond the last are zeros.
+            let vector = SLICE * s + local % SLICE;
+            let clamped = min(vector, params.qk_vectors - 1u);
+            let row = local / SLICE;
+            if (tile == 0u || slices > 1u) {
+                let first = q_from + row * params.q_row + clamped;
+                for (var i = 0u; i < ROWS * SLICE / WORKGROUP; i++) {
+                    let at = min(first + WORKGROUP / SLICE * i * params.q_row, q_last + clamped);
+                    let value = select(vec4<f16>(), stage_q(q[at]), vector < params.qk_vectors);
+                    put_query((row + WORKGROUP / SLICE * i) * ROW + local % SLICE, value);
                 }
-                put((32u + own_row + 32u * i) * NARROW_ROW + own_part, to_f16(key_value));
+            }
+            let first = k_from + (64u * tile + row) * params.k_row + clamped;
+            for (var i = 0u; i < 64u * SLICE / WORKGROUP; i++) {
+                let at = min(first + WORKGROUP / SLICE * i * params.k_row, k_last + clamped);
+                put((row + WORKGROUP / SLICE * i) * ROW + local % SLICE, stage_k(k[at]));
             }
             workgroupBarrier();
             // #unroll
             for (var e = 0u; e < CHANNEL_STEPS; e++) {
-                let left_at = UNITS * (fragment_row * NARROW_ROW + FRAGMENT_VECTORS * e);
-                let left = coopLoadT<Left>(&slice[left_at], UNITS * NARROW_ROW);
+                var left: array<Left, FRAGMENT_ROWS>;
                 // #unroll
-                for (var f = 0u; f < FRAGMENTS; f++) {
-                    let right_row = 32u + fragment_column + FRAGMENT * f;
-                    let right_at = UNITS * (right_row * NARROW_ROW + FRAGMENT_VECTORS * e);
+                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                    let left_at = UNITS * ((left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
+                    left[r] = coopLoadT<Left>(&queries[left_at], UNITS * ROW);
+                }
+                // #unroll
+                for (var f = 0u; f < KEYS_EACH; f++) {
                     // Keys are rows, so this is their transpose.
-                    let right = coopLoad<Right>(&slice[right_at], UNITS * NARROW_ROW);
-                    products[f] = coopMultiplyAdd(left, right, products[f]);
+                    let right_at = UNITS * ((left_key + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
+                    let right = coopLoad<Right>(&slice[right_at], UNITS * ROW);
+                    // #unroll
+                    for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                        products[r * KEYS_EACH + f] = coopMultiplyAdd(left[r], right, products[r * KEYS_EACH + f]);
+                    }
                 }
             }
-            workgroupBarrier();
         }
-        let score_row = 64u;
+        let scores_row = SCORES_ROW;
         // #unroll
-        for (var f = 0u; f < FRAGMENTS; f++) {
-            let product = products[f];
-            let pointer = &scores[fragment_row * 64u + fragment_column + FRAGMENT * f];
-            coopStoreT(product, pointer, score_row);
-        }
-        workgroupBarrier();
-        // 2. softmax: eight keys of one query
-        var s: array<f32, 8>;
-        var own_maximum = LOWEST;
-        // #unroll
-        for (var e = 0u; e < 8u; e++) {
-            let wanted = key + 8u * own_part + e;
-            let real_key = min(wanted, last_key);
-            var score = scores[own_row * 64u + 8u * own_part + e];
-            if (FACTORED == 1u) {
-                score = (score + table_score(share.item, tables, real_key)) * scale
-                    + table(share.item, params.constant_row + 1u, real_key);
-            } else {
-                score *= scale;
-            }
-            if (share.masked) {
-                score = select(score, MASKED, mask[share.item * params.mask_row + real_key] == 0.0);
-            }
-            s[e] = score;
-            own_maximum = select(own_maximum, max(own_maximum, score), wanted < share.end_key);
-        }
-        exchange[local] = own_maximum;
-        workgroupBarrier();
-        var new_maximum = maximum;
-        // #unroll
-        for (var e = 0u; e < 8u; e++) {
-            new_maximum = max(new_maximum, exchange[8u * own_row + e]);
-        }
-        let factor = exp(maximum - new_maximum);
-        maximum = new_maximum;
-        if (own_part == 0u) {
-            of_query[own_row] = factor;
-        }
-        sum *= factor;
-        // #unroll
-        for (var h = 0u; h < 2u; h++) {
-            var p = vec4<f32>(0.0);
+        for (var r = 0u; r < FRAGMENT_ROWS; r++) {
             // #unroll
-            for (var e = 0u; e < 4u; e++) {
-                let inside = key + 8u * own_part + 4u * h + e < share.end_key;
-                p[e] = select(0.0, exp(s[4u * h + e] - maximum), inside);
+            for (var f = 0u; f < KEYS_EACH; f++) {
+                let product = products[r * KEYS_EACH + f];
+                let pointer = &scores[(left_row + FRAGMENT * r) * SCORES_ROW + left_key + FRAGMENT * f];
+                coopStoreT(product, pointer, scores_row);
             }
-            let rounded = vec4<f16>(p);
-            let summed = vec4<f32>(rounded);
-            sum += (summed.x + summed.y) + (summed.z + summed.w);
-            put_probability(own_row * WIDE_ROW + 2u * own_part + h, rounded);
         }
+        if (local == 0u) {
+            atomicStore(&risen, 0u);
+        }
+        workgroupBarrier();
+        put_values(local, v_head + key * params.v_row, v_last, first_vector);
+        // 2. softmax
+        var s: array<vec4<f32>, VECTORS_EACH>;
+        var maxima = vec4<f32>(LOWEST);
+        // #unroll
+        for (var e = 0u; e < VECTORS_EACH; e++) {
+            s[e] = score_vector(own_row, LANES_EACH * e + own_part) * scale;
+        }
+        if (FACTORED == 1u || share.masked || key + 64u > share.end_key) {
+            // #unroll
+            for (var e = 0u; e < VECTORS_EACH; e++) {
+                // #unroll
+                for (var i = 0u; i < 4u; i++) {
+                    let wanted = key + 4u * (LANES_EACH * e + own_part) + i;
+                    let real_key = min(wanted, last_key);
+                    if (FACTORED == 1u) {
+                        s[e][i] += table_score(share.item, tables, real_key) * scale
+                            + table(share.item, params.constant_row + 1u, real_key);
+                    }
+                    if (share.masked) {
+                        s[e][i] = select(s[e][i], MASKED, mask[share.item * params.mask_row + real_key] == 0.0);
+                    }
+                    s[e][i] = select(LOWEST, s[e][i], wanted < share.end_key);
+                }
+            }
+        }
+        // #unroll
+        for (var e = 0u; e < VECTORS_EACH; e++) {
+            maxima = max(maxima, s[e]);
+        }
+        var maximum = max(max(maxima.x, maxima.y), max(maxima.z, maxima.w));
+        // #unroll
+        for (var i = 0u; i < 3u; i++) {
+            if ((1u << i) < LANES_EACH) {
+                maximum = max(maximum, subgroupShuffleXor(maximum, 1u << i));
+            }
+        }
+        highest = max(highest, maximum);
+        var factor = 1.0;
+        if (maximum > shift + SLACK) {
+            factor = exp(shift - maximum);
+            shift = maximum;
+            // Before the first keys there is nothing to rescale.
+            if (tile > 0u) {
+                atomicStore(&risen, 1u);
+            }
+        }
+        if (own_part == 0u) {
+            factors[own_row] = factor;
+        }
+        var partial = vec4<f32>(0.0);
+        // #unroll
+        for (var e = 0u; e < VECTORS_EACH; e++) {
+            let rounded = vec4<f16>(exp(s[e] - shift));
+            partial += vec4<f32>(rounded);
+            put_probability(own_row * ROW + LANES_EACH * e + own_part, rounded);
+        }
+        sum = sum * factor + (partial.x + partial.y) + (partial.z + partial.w);
+        workgroupBarrier();
         // 3. context
+        if (atomicLoad(&risen) != 0u) {
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                // #unroll
+                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                    // #unroll
+                    for (var f = 0u; f < FRAGMENT_COLS; f++) {
+                        let part = acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f];
+                        let pointer = &scores[(left_row + FRAGMENT * r) * SCORES_ROW + left_column + FRAGMENT * f];
+                        coopStoreT(part, pointer, scores_row);
+                    }
+                }
+                workgroupBarrier();
+                for (var u = local; u < 4u * ROWS * COLS; u += WORKGROUP) {
+                    let row = u / (4u * COLS);
+                    scores[row * SCORES_ROW + u % (4u * COLS)] *= factors[row];
+                }
+                workgroupBarrier();
+                // #unroll
+                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                    // #unroll
+                    for (var f = 0u; f < FRAGMENT_COLS; f++) {
+                        let part_at = (left_row + FRAGMENT * r) * SCORES_ROW + left_column + FRAGMENT * f;
+                        acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f] = coopLoadT<Sums>(&scores[part_at], SCORES_ROW);
+                    }
+                }
+                workgroupBarrier();
+            }
+        }
         // #unroll
         for (var c = 0u; c < CHUNKS; c++) {
-            // #unroll
-            for (var i = 0u; i < 4u; i++) {
-                let vector = first_vector + 16u * c + tx;
-                var value = vec4<f32>(0.0);
-                if (vector < params.v_vectors) {
-                    let row = share.item * params.keys + min(key + ty + 16u * i, last_key);
-                    value = from_v(v[row * params.v_row + v_head + vector]);
-                }
-                put((ty + 16u * i) * WIDE_ROW + tx, to_f16(value));
-            }
-            workgroupBarrier();
-            var parts: array<Sums, FRAGMENTS>;
-            // #unroll
-            for (var f = 0u; f < FRAGMENTS; f++) {
-                parts[f] = Sums();
+            if (c > 0u) {
+                workgroupBarrier();
+                put_values(local, v_head + key * params.v_row, v_last, first_vector + COLS * c);
+                workgroupBarrier();
             }
             // #unroll
-            for (var e = 0u; e < KEY_STEPS; e++) {
-                let left_at = UNITS * (fragment_row * WIDE_ROW + FRAGMENT_VECTORS * e);
-                let left = coopLoadT<Left>(&probability[left_at], UNITS * WIDE_ROW);
+            for (var e = 0u; e < STEPS; e++) {
+                var left: array<Left, FRAGMENT_ROWS>;
                 // #unroll
-                for (var f = 0u; f < FRAGMENTS; f++) {
-                    let right_vector = (fragment_column + FRAGMENT * f) / 4u;
-                    let right_at = UNITS * (FRAGMENT * e * WIDE_ROW + right_vector);
-                    let right = coopLoadT<Right>(&slice[right_at], UNITS * WIDE_ROW);
-                    parts[f] = coopMultiplyAdd(left, right, parts[f]);
+                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                    let left_at = UNITS * ((left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
+                    left[r] = coopLoadT<Left>(&probabilities[left_at], UNITS * ROW);
                 }
-            }
-            // #unroll
-            for (var f = 0u; f < FRAGMENTS; f++) {
-                let part = parts[f];
-                let pointer = &scores[fragment_row * 64u + fragment_column + FRAGMENT * f];
-                coopStoreT(part, pointer, score_row);
-            }
-            workgroupBarrier();
-            // #unroll
-            for (var r = 0u; r < 2u; r++) {
-                let at = (ty + 16u * r) * 64u + 4u * tx;
-                let part = vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
-                acc[2u * c + r] = acc[2u * c + r] * of_query[ty + 16u * r] + part;
+                // #unroll
+                for (var f = 0u; f < FRAGMENT_COLS; f++) {
+                    let right_at = UNITS * ((left_column + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
+                    let right = coopLoad<Right>(&slice[right_at], UNITS * ROW);
+                    // #unroll
+                    for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+                        acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f] =
+                            coopMultiplyAdd(left[r], right, acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f]);
+                    }
+                }
             }
         }
         // What was read is written again only after everyone has read it.
         workgroupBarrier();
     }
 
-    // The sums of all eight, in a fixed order.
-    exchange[local] = sum;
-    if (own_part == 0u) {
-        of_query[own_row] = maximum;
-    }
-    workgroupBarrier();
-    let out_item = (share.split * params.batch + share.item) * params.queries;
+    // The state of a query, with the carried one, from all its lanes.
     // #unroll
-    for (var r = 0u; r < 2u; r++) {
-        let row = ty + 16u * r;
-        let query = first_query + row;
-        var total = 0.0;
+    for (var i = 0u; i < 3u; i++) {
+        if ((1u << i) < LANES_EACH) {
+            sum += subgroupShuffleXor(sum, 1u << i);
+        }
+    }
+    let out_item = (share.split * params.batch + share.item) * params.queries;
+    var carried = vec2<f32>(LOWEST, 0.0);
+    if (share.carried) {
+        let at = (out_item + own_query) * params.stats_row + 2u * share.head;
+        carried = vec2<f32>(carry_stats[at], carry_stats[at + 1u]);
+    }
+    let most = max(highest, carried.x);
+    let total = sum * exp(shift - most) + carried.y * exp(carried.x - most);
+    var inverse = 1.0;
+    if (share.store_result) {
+        inverse = select(0.0, 1.0 / total, total > 0.0);
+    }
+    if (own_part == 0u) {
+        factors[own_row] = exp(shift - most) * inverse;
+        carried_factors[own_row] = exp(carried.x - most) * inverse;
+        if (!share.store_result && share.column_group == 0u && first_query + own_row < params.queries) {
+            store_statistics(out_item + own_query, share.head, most, total);
+        }
+    }
+    // #unroll
+    for (var c = 0u; c < CHUNKS; c++) {
+        workgroupBarrier();
+        let scores_row = SCORES_ROW;
         // #unroll
-        for (var e = 0u; e < 8u; e++) {
-            total += exchange[8u * row + e];
-        }
-        var inverse = 1.0;
-        if (share.store_result) {
-            inverse = select(0.0, 1.0 / total, total > 0.0);
-        }
-        if (query < params.queries) {
+        for (var r = 0u; r < FRAGMENT_ROWS; r++) {
             // #unroll
-            for (var c = 0u; c < CHUNKS; c++) {
-                let vector = first_vector + 16u * c + tx;
-                if (vector < params.v_vectors) {
-                    y[(out_item + query) * params.y_row + share.head * params.v_vectors + vector] =
-                        to_y(acc[2u * c + r] * inverse);
-                }
+            for (var f = 0u; f < FRAGMENT_COLS; f++) {
+                let part = acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f];
+                let pointer = &scores[(left_row + FRAGMENT * r) * SCORES_ROW + left_column + FRAGMENT * f];
+                coopStoreT(part, pointer, scores_row);
             }
-            if (!share.store_result && tx == 0u && share.column_group == 0u) {
-                store_statistics(out_item + query, share.head, of_query[row], total);
+        }
+        workgroupBarrier();
+        for (var u = local; u < ROWS * COLS; u += WORKGROUP) {
+            let row = u / COLS;
+            let vector = first_vector + COLS * c + u % COLS;
+            if (first_query + row < params.queries && vector < params.v_vectors) {
+                let at = (out_item + first_query + row) * params.y_row + share.head * params.v_vectors + vector;
+                var value = score_vector(row, u % COLS) * factors[row];
+                if (share.carried) {
+                    value += carry[at] * carried_factors[row];
+                }
+                y[at] = to_y(value);
             }
         }
     }

@@ -4,17 +4,18 @@
 // of it as FRAGMENT_ROWS × FRAGMENT_COLS fragments of FRAGMENT × FRAGMENT. Slices of 4·SLICE columns of X and rows of W
 // pass through workgroup memory as f16; the next slice is loaded into registers while the present one is multiplied.
 // Elements of fragments cannot be touched, so they pass through workgroup memory, one per subgroup at a time, to the
-// epilogue of `gemm/common`. Rows beyond the end are zeros, so that edges need no fragments of their own.
+// epilogue of `gemm/common`.
 //
 // LayerNorm on the way as in `gemm/tiled`; x less its pivot is what is rounded to f16.
 //
 // Bindings: see `gemm/common`; arrays of f16 are native ones here.
 // Workgroup bytes: padded slices, a fragment a subgroup and scales: 18 KiB at 32×64, 35 KiB at 128×256. Rows are padded
-// so that eight rows of a fragment begin in different banks.
+// so that eight rows of a fragment begin in different banks. But for subgroups of 32, whose hardware transposes on its
+// way, the slice of W is transposed: then rows of both operands lie side by side, as AMD's fragments have them.
 // Numerics: products of f16 numbers are exact in f32, sums are f32. x in f32 is rounded to f16, numbers beyond their
 // range to the largest.
 //
-// Needs subgroups of exactly 32, since fragments are distributed over SUBGROUPS of them. Control flow around
+// Needs subgroups of exactly LANES; others write nothing, which the check before first use finds. Control flow around
 // cooperative operations is uniform: bounds are constants or uniforms.
 
 // #import common/coop
@@ -22,6 +23,8 @@
 
 // Whether rows, columns and inner dimension are whole tiles and slices, so that no load needs a check.
 const ALIGNED: u32 = 0u;
+// Lanes of a subgroup.
+const LANES: u32 = 32u;
 // Subgroups along the rows and columns of a tile, and fragments of each.
 const SUBGROUP_ROWS: u32 = 2u;
 const SUBGROUP_COLS: u32 = 2u;
@@ -30,7 +33,7 @@ const FRAGMENT_COLS: u32 = 4u;
 // Vectors of x per row of a slice.
 const SLICE: u32 = 8u;
 const SUBGROUPS: u32 = SUBGROUP_ROWS * SUBGROUP_COLS;
-const WORKGROUP: u32 = 32u * SUBGROUPS;
+const WORKGROUP: u32 = LANES * SUBGROUPS;
 const TILE_ROWS: u32 = SUBGROUP_ROWS * FRAGMENT_ROWS * FRAGMENT;
 const TILE_COLS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT;
 // Column vectors of a tile.
@@ -42,14 +45,22 @@ const WEIGHT_LOADS: u32 = 4u * SLICE * TILE_VECTORS / WORKGROUP;
 const STEPS: u32 = 4u * SLICE / FRAGMENT;
 // Vectors from one row of a slice to the next.
 const X_ROW: u32 = SLICE + 2u;
+// #if LANES == 32
 const WEIGHT_ROW: u32 = TILE_VECTORS + 2u;
+const WEIGHT_ROWS: u32 = 4u * SLICE;
+// #else
+const WEIGHT_ROW: u32 = SLICE + 2u;
+const WEIGHT_ROWS: u32 = TILE_COLS;
+// #endif
 
 var<workgroup> x_slice: array<Unit, UNITS * TILE_ROWS * X_ROW>;
-var<workgroup> weight_slice: array<Unit, UNITS * 4u * SLICE * WEIGHT_ROW>;
+var<workgroup> weight_slice: array<Unit, UNITS * WEIGHT_ROWS * WEIGHT_ROW>;
 // Moments of rows, then one fragment per subgroup.
 var<workgroup> fragments: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
 // Scales of normalised rows.
 var<workgroup> row_scales: array<f32, TILE_ROWS>;
+// Lanes that subgroups have, which the driver chooses. Small variables come last: arrays begin at multiples of 16 bytes.
+var<workgroup> subgroup_lanes: u32;
 
 // #if FRAGMENT == 8
 fn put_x(at: u32, v: vec4<f16>) {
@@ -74,18 +85,40 @@ fn put_weight(at: u32, v: vec4<f16>) { weight_slice[at] = v; }
 fn stage_x(v: x4) -> vec4<f16> { return to_f16(v); }
 fn stage_weight(v: weight4) -> vec4<f16> { return to_f16(v); }
 
+// Indices beyond the end are clamped: rows and columns beyond it are not stored, and the inner dimension is cut in x.
 fn load_x(row: u32, k: u32) -> x4 {
-    if (ALIGNED == 1u || (row < params.rows && k < params.inner_vectors)) {
+    if (ALIGNED == 1u) {
         return x[row * params.inner_vectors + k];
     }
-    return x4();
+    return x[min(row, params.rows - 1u) * params.inner_vectors + min(k, max(params.inner_vectors, 1u) - 1u)];
+}
+
+// A vector of x, or zeros beyond the inner dimension.
+fn cut(v: vec4<f16>, k: u32) -> vec4<f16> {
+    if (ALIGNED == 1u) {
+        return v;
+    }
+    return v * select(f16(0.0), f16(1.0), k < params.inner_vectors);
 }
 
 fn load_weight(k: u32, column: u32) -> weight4 {
-    if (ALIGNED == 1u || (k < 4u * params.inner_vectors && column < params.col_vectors)) {
+    if (ALIGNED == 1u) {
         return weight[k * params.col_vectors + column];
     }
-    return weight4();
+    // Of an empty array the first element.
+    let clamped = min(column, params.col_vectors - 1u) * min(params.inner_vectors, 1u);
+    return weight[min(k, max(4u * params.inner_vectors, 1u) - 1u) * params.col_vectors + clamped];
+}
+
+// The row of a slice and the column vector that is load `i` of an invocation.
+fn weight_at(local: u32, i: u32) -> vec2<u32> {
+    // #if LANES == 32
+    return vec2<u32>(local / TILE_VECTORS + WORKGROUP / TILE_VECTORS * i, local % TILE_VECTORS);
+    // #else
+    // Four rows of a column, neighbours below each other, so that what they store lies side by side.
+    let unit = local + WORKGROUP * (i / 4u);
+    return vec2<u32>(4u * (unit % SLICE) + i % 4u, unit / SLICE);
+    // #endif
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -93,10 +126,15 @@ fn coop(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_size) lanes: u32,
 ) {
     let tile = first_group + group.y * params.groups_x + group.x;
     let split = tile / params.col_tiles / max(params.row_tiles, 1u);
     if (split >= params.splits) {
+        return;
+    }
+    subgroup_lanes = lanes;
+    if (workgroupUniformLoad(&subgroup_lanes) != LANES) {
         return;
     }
     let first_row = tile / params.col_tiles % params.row_tiles * TILE_ROWS;
@@ -106,11 +144,9 @@ fn coop(
     // What this invocation loads of a slice.
     let x_row = local / SLICE;
     let x_vector = local % SLICE;
-    let weight_row = local / TILE_VECTORS;
-    let weight_column = local % TILE_VECTORS;
     // Where this subgroup's fragments are read from.
     let left_row = subgroup / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT);
-    let right_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT_VECTORS);
+    let right_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT);
 
     var sums: array<Sums, FRAGMENT_ROWS * FRAGMENT_COLS>;
     // #unroll
@@ -131,8 +167,8 @@ fn coop(
     }
     // #unroll
     for (var j = 0u; j < WEIGHT_LOADS; j++) {
-        let k = 4u * first_k + weight_row + WORKGROUP / TILE_VECTORS * j;
-        next_weight[j] = load_weight(k, first_column + weight_column);
+        let at = weight_at(local, j);
+        next_weight[j] = load_weight(4u * first_k + at.x, first_column + at.y);
     }
 
     let slices = (end_k - min(first_k, end_k) + SLICE - 1u) / SLICE;
@@ -145,14 +181,29 @@ fn coop(
             moments[i] += vec2<f32>(sum4(v), dot(v, v));
             put_x(at, to_f16(v));
             // #else
-            put_x(at, stage_x(next_x[i]));
+            put_x(at, cut(stage_x(next_x[i]), first_k + s * SLICE + x_vector));
             // #endif
         }
+        // #if LANES == 32
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let row = weight_row + WORKGROUP / TILE_VECTORS * j;
-            put_weight(row * WEIGHT_ROW + weight_column, stage_weight(next_weight[j]));
+            let at = weight_at(local, j);
+            put_weight(at.x * WEIGHT_ROW + at.y, stage_weight(next_weight[j]));
         }
+        // #else
+        // #unroll
+        for (var j = 0u; j < WEIGHT_LOADS / 4u; j++) {
+            let at = weight_at(local, 4u * j);
+            let k0 = stage_weight(next_weight[4u * j]);
+            let k1 = stage_weight(next_weight[4u * j + 1u]);
+            let k2 = stage_weight(next_weight[4u * j + 2u]);
+            let k3 = stage_weight(next_weight[4u * j + 3u]);
+            // #unroll
+            for (var c = 0u; c < 4u; c++) {
+                put_weight((4u * at.y + c) * WEIGHT_ROW + at.x / 4u, vec4<f16>(k0[c], k1[c], k2[c], k3[c]));
+            }
+        }
+        // #endif
         workgroupBarrier();
         // The last slice is loaded twice rather than checked.
         let next = min(s + 1u, slices - 1u);
@@ -162,16 +213,21 @@ fn coop(
         }
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let k = 4u * (first_k + next * SLICE) + weight_row + WORKGROUP / TILE_VECTORS * j;
-            next_weight[j] = load_weight(k, first_column + weight_column);
+            let at = weight_at(local, j);
+            next_weight[j] = load_weight(4u * (first_k + next * SLICE) + at.x, first_column + at.y);
         }
         // #unroll
         for (var k = 0u; k < STEPS; k++) {
             var right: array<Right, FRAGMENT_COLS>;
             // #unroll
             for (var c = 0u; c < FRAGMENT_COLS; c++) {
-                let right_at = UNITS * (k * FRAGMENT * WEIGHT_ROW + right_column + FRAGMENT_VECTORS * c);
+                // #if LANES == 32
+                let right_at = UNITS * (k * FRAGMENT * WEIGHT_ROW + right_column / 4u + FRAGMENT_VECTORS * c);
                 right[c] = coopLoadT<Right>(&weight_slice[right_at], UNITS * WEIGHT_ROW);
+                // #else
+                let right_at = UNITS * ((right_column + FRAGMENT * c) * WEIGHT_ROW + FRAGMENT_VECTORS * k);
+                right[c] = coopLoad<Right>(&weight_slice[right_at], UNITS * WEIGHT_ROW);
+                // #endif
             }
             // #unroll
             for (var r = 0u; r < FRAGMENT_ROWS; r++) {
@@ -211,8 +267,8 @@ fn coop(
         }
     }
     // Fragments one by one: each subgroup's in memory of its own, then rows of all of them.
-    let part = local / 32u;
-    let lane = local % 32u;
+    let part = local / LANES;
+    let lane = local % LANES;
     let fragment_at = subgroup * (FRAGMENT * FRAGMENT);
     let fragment_row = FRAGMENT;
     // #unroll
@@ -223,7 +279,7 @@ fn coop(
             let pointer = &fragments[fragment_at];
             coopStoreT(tile_sums, pointer, fragment_row);
             workgroupBarrier();
-            for (var v = lane; v < FRAGMENT * FRAGMENT_VECTORS; v += 32u) {
+            for (var v = lane; v < FRAGMENT * FRAGMENT_VECTORS; v += LANES) {
                 let in_row = v / FRAGMENT_VECTORS;
                 let in_vector = v % FRAGMENT_VECTORS;
                 let at = part * (FRAGMENT * FRAGMENT) + 4u * v;

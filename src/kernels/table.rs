@@ -66,15 +66,18 @@ pub fn table() -> Vec<Row> {
 
 /// Rows again with arrays of f16, as plans in f16 have them. Those with very many elements are about
 /// counting workgroups, which is the same; of products and attentions every sixth is enough, as their
-/// shaders take seconds to compile.
+/// shaders take seconds to compile, every second with factored queries, and all with large operands.
 fn with_f16(rows: &[Row]) -> Vec<Row> {
     let mut list = Vec::new();
     for (i, row) in rows.iter().enumerate() {
         let mut roles = [row.op.operand_roles(), row.op.result_roles()].concat();
         roles.retain(|r| Role::NARROW.contains(r));
         let elements: usize = row.op.signature().result_extents().iter().map(Extent::len).sum();
-        let few = matches!(row.op, Op::Gemm(_) | Op::Attention(_)) && i % 6 != 0;
-        if roles.is_empty() || few || elements > 300_000 || row.terms > 50_000 {
+        let factored = matches!(&row.op, Op::Attention(a) if a.factors.is_some());
+        let every = if factored { 2 } else { 6 };
+        let few = matches!(row.op, Op::Gemm(_) | Op::Attention(_)) && i % every != 0;
+        if roles.is_empty() || few && row.spread == 1.0 || elements > 300_000 || row.terms > 50_000
+        {
             continue;
         }
         // All of them; f32 rows, as the residual stream's; an f32 result, as goes into it.
@@ -82,7 +85,6 @@ fn with_f16(rows: &[Row]) -> Vec<Row> {
         let mut row = row.clone();
         for role in [Role::Rows, Role::Weight, Role::Keys, Role::Result] {
             // Keys are f32 at least where queries are, and where queries are factors.
-            let factored = matches!(&row.op, Op::Attention(a) if a.factors.is_some());
             let keys = role == Role::Keys && (wide == Some(Role::Rows) || factored);
             if wide != Some(role) && !keys {
                 row.op.set_element(role, Element::F16);

@@ -1,6 +1,27 @@
-//! Tiles of the two tiled attentions: constants of their shaders, and what follows from them.
+//! Tiles of the two tiled attentions and of cooperative matrices: constants of their shaders, and what follows from them.
 
-use crate::kernels::Variant;
+use crate::kernels::{Variant, constant};
+
+/// Constants of a tile with cooperative matrices: lanes of subgroups; the side of fragments; subgroups along rows and
+/// columns; fragments of each; vectors of a slice.
+pub(super) const COOP: [&str; 7] = [
+    "LANES",
+    "FRAGMENT",
+    "SUBGROUP_ROWS",
+    "SUBGROUP_COLS",
+    "FRAGMENT_ROWS",
+    "FRAGMENT_COLS",
+    "SLICE",
+];
+
+/// Subgroups and rows of a tile with cooperative matrices, and subgroups and columns.
+pub(super) const fn coop(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
+    let side = constant(constants, "FRAGMENT", 16);
+    let [down, across] =
+        [constant(constants, "SUBGROUP_ROWS", 2), constant(constants, "SUBGROUP_COLS", 2)];
+    let rows = down * constant(constants, "FRAGMENT_ROWS", 4) * side;
+    [[down, rows], [across, across * constant(constants, "FRAGMENT_COLS", 4) * side]]
+}
 
 /// Constants of a tile: lanes side by side and one below the other; of each lane queries by four, keys, column
 /// vectors, and chunks of them.

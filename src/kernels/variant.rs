@@ -40,8 +40,8 @@ pub struct Variant {
     pub workgroup_bytes: u32,
     /// Whether it leans on subgroups, of any size.
     pub subgroups: bool,
-    /// Side of the cooperative matrices of f16 that the device has to multiply; subgroups have 32 invocations
-    /// then. `None` where nothing of the kind is needed.
+    /// Side of the cooperative matrices of f16 that the device has to multiply, in subgroups of `LANES`. `None` where
+    /// nothing of the kind is needed.
     pub cooperative: Option<u32>,
     /// Made for software adapters: no workgroup memory.
     pub software: bool,
@@ -258,13 +258,25 @@ impl DeviceTraits {
         (some.min(1.0) * many.min(1.0)).max(1e-9)
     }
 
+    /// Lanes of the subgroups that drivers give shaders with cooperative matrices: the most there are, but for Metal,
+    /// whose matrices have a side of eight and whose subgroups have 32.
+    const fn lanes(&self) -> Option<u32> {
+        match (self.subgroups, self.cooperative) {
+            (Some([_, most]), Some(8)) if most > 32 => Some(32),
+            (Some([_, most]), _) => Some(most),
+            (None, _) => None,
+        }
+    }
+
     /// True when a variant can be compiled within the limits.
     pub const fn allows(&self, variant: &Variant) -> bool {
         let fits = variant.invocations <= self.invocations
             && variant.workgroup_bytes <= self.workgroup_bytes;
-        let multiplies = match (variant.cooperative, self.cooperative, self.subgroups) {
+        let multiplies = match (variant.cooperative, self.cooperative, self.lanes()) {
             (None, ..) => true,
-            (Some(side), Some(device), Some([32, 32])) => side == device,
+            (Some(side), Some(device), Some(lanes)) => {
+                side == device && constant(variant.constants, "LANES", 32) == lanes
+            }
             _ => false,
         };
         let tiled = variant.tiled() && variant.cooperative.is_none();

@@ -96,6 +96,7 @@ pub(crate) fn rows() -> Vec<Row> {
     // Sharp softmax: scores far apart, exponentials that underflow.
     rows.push(row(base, 60.0));
     rows.push(row(options(2, false, true, true, true, 3), 60.0));
+    rows.push(row(Attention::new(33, 150, 1, 12, 130), 60.0));
     rows
 }
 

@@ -17,14 +17,18 @@
 //! hundred on an H200: what decides is loads from workgroup memory per multiply-add, then whether the device is full.
 //! Tried there and dropped: exponentials of base two with the scale folded in (1.00), values that are not fetched
 //! ahead (0.95 to 0.98), 64 values at a time rather than 32 (1.00). Figures are in `benches/results`.
+//!
+//! With cooperative matrices, accumulators stay fragments, since passing them through workgroup memory for every tile of
+//! keys left 6 matrix products in 1380 instructions of AMD's compiler; now 32 in 480. Dropped there: a branch for each
+//! step of channels, for heads of less than 64 (the compiler does not overlap loads across it).
 
 pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
-    named, shader_text, state, tiles, vectors, when, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, named,
+    shader_text, state, tiles, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -209,27 +213,48 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, false);
 
-/// Slices and probabilities, scores, exchanged maxima.
-const COOP_BYTES: u32 = 8 * 96 * 18 + 8192 + 1024 + 128;
+/// The constants of `tiles::COOP`, with chunks of value columns.
+const COOP_TILE: [&str; 8] = {
+    let [lanes, side, rows, cols, of_rows, of_cols, slice] = tiles::COOP;
+    [lanes, side, rows, cols, of_rows, of_cols, slice, "CHUNKS"]
+};
 
-const fn coop(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let plain = technique("attention/coop", "coop").sized(name, constants, 256, COOP_BYTES);
-    plain.with_cooperative(constant(constants, "FRAGMENT", 16))
-}
-
-/// With cooperative matrices, by their side and by value columns as the tiled ones.
-const COOP: [Variant; 10] = [
-    coop("coop-64", &[("CHUNKS", 1), ("FRAGMENT", 16)]),
-    coop("coop-128", &[("CHUNKS", 2), ("FRAGMENT", 16)]),
-    coop("coop-192", &[("CHUNKS", 3), ("FRAGMENT", 16)]),
-    coop("coop-384", &[("CHUNKS", 6), ("FRAGMENT", 16)]),
-    coop("coop-512", &[("CHUNKS", 8), ("FRAGMENT", 16)]),
-    coop("coop-64x8", &[("CHUNKS", 1), ("FRAGMENT", 8)]),
-    coop("coop-128x8", &[("CHUNKS", 2), ("FRAGMENT", 8)]),
-    coop("coop-192x8", &[("CHUNKS", 3), ("FRAGMENT", 8)]),
-    coop("coop-384x8", &[("CHUNKS", 6), ("FRAGMENT", 8)]),
-    coop("coop-512x8", &[("CHUNKS", 8), ("FRAGMENT", 8)]),
+/// Tiles with cooperative matrices by queries × value columns, which are several chunks: of NVIDIA, AMD, Metal, llvmpipe.
+const COOP_TILES: [(&str, [u32; 8]); 16] = [
+    ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1]),
+    ("coop-64x64", [32, 16, 2, 2, 2, 2, 16, 1]),
+    ("coop-64x128", [32, 16, 2, 2, 2, 2, 16, 2]),
+    ("coop-64x192", [32, 16, 2, 4, 2, 1, 16, 3]),
+    ("coop-64x384", [32, 16, 2, 4, 2, 1, 16, 6]),
+    ("coop-64x512", [32, 16, 2, 4, 2, 1, 16, 8]),
+    ("coop-64x32-lanes64", [64, 16, 2, 2, 2, 1, 8, 1]),
+    ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16, 1]),
+    ("coop-64x128-lanes64", [64, 16, 2, 2, 2, 2, 16, 2]),
+    ("coop-64x192-lanes64", [64, 16, 2, 2, 2, 2, 16, 3]),
+    ("coop-64x384-lanes64", [64, 16, 2, 2, 2, 2, 16, 6]),
+    ("coop-32x32x8", [32, 8, 2, 2, 2, 2, 8, 1]),
+    ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1]),
+    ("coop-32x128x8", [32, 8, 2, 2, 2, 4, 16, 2]),
+    ("coop-32x384x8", [32, 8, 2, 4, 2, 2, 16, 6]),
+    ("coop-8x128x8-lanes8", [8, 8, 1, 8, 1, 1, 8, 2]),
 ];
+
+static COOP_CONSTANTS: [[(&str, u32); 8]; COOP_TILES.len()] = named(COOP_TILE, COOP_TILES);
+
+const COOP: [Variant; COOP_TILES.len()] = {
+    let mut all = [technique("attention/coop", "coop"); COOP_TILES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        let (name, [lanes, side, ..]) = COOP_TILES[i];
+        let [[down, rows], [across, _]] = tiles::coop(&COOP_CONSTANTS[i]);
+        // Queries and probabilities, keys or values; scores; factors.
+        let bytes = 8 * 18 * (2 * rows + 64) + 4 * 68 * rows + 8 * rows + 8;
+        all[i] = all[i].sized(name, &COOP_CONSTANTS[i], lanes * down * across, bytes);
+        all[i] = all[i].with_cooperative(side);
+        i += 1;
+    }
+    all
+};
 
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     technique("attention/direct", "direct").direct(name, constants, true)
@@ -259,7 +284,7 @@ fn query_tile(variant: &Variant) -> usize {
     match variant.entry {
         "direct" => 4 * variant.size("LANES"),
         "tiled" => tiles::rows(variant).0,
-        _ => 32,
+        _ => tiles::coop(variant.constants)[0][1] as usize,
     }
 }
 
@@ -268,7 +293,7 @@ fn columns(variant: &Variant) -> Option<usize> {
     match variant.entry {
         "direct" => None,
         "tiled" => Some(tiles::width(variant)),
-        _ => Some(64 * variant.size("CHUNKS")),
+        _ => Some(variant.size("CHUNKS") * tiles::coop(variant.constants)[1][1] as usize),
     }
 }
 
@@ -499,14 +524,17 @@ impl Kernel for Attention {
             let keys = variant.size("KEY_TILE");
             let tables = self.factors.map_or(0, |f| 1 + keys * (2 + f.factors.dimensions));
             (keys, 4 + qk + 6 * v + tables, 4 * (v + 2) + 8)
-        } else {
+        } else if variant.entry == "tiled" {
             let (tx, chunks) = (variant.size("TX"), variant.size("CHUNKS"));
-            let keys = match variant.entry {
-                "tiled" => tiles::rows(variant).1,
-                _ => 64,
-            };
+            let keys = tiles::rows(variant).1;
             // Slices and their vectors; maxima of all lanes; chunks and their keys by fours.
             (keys, 1 + qk.div_ceil(4) + qk + tx + chunks * (1 + keys / 3), 128)
+        } else {
+            // Slices of queries and keys, chunks of values, loaded and rescaled, by all invocations.
+            let loads = 1024 / variant.invocations as usize + 2;
+            let slices = qk.div_ceil(variant.size("SLICE"));
+            let chunks = variant.size("CHUNKS");
+            (64, 1 + slices * (1 + 2 * loads) + chunks * 5 * loads, 8 + chunks * loads)
         };
         (self.split_keys().div_ceil(tile) * each + rest) as u64
     }

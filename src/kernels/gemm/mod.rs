@@ -18,13 +18,17 @@
 //! elements (0.85), loads without checks of indices (0.92 to 1.08; of cooperative matrices 1.1 to 1.4, which have them),
 //! loops over the vectors alone that a last slice has (0.98 to 1.02).
 //! Fused sums gave 1.10 at 64×64 and 1.33 at 128×128.
+//!
+//! For AMD, tiles of cooperative matrices were written by what its compiler makes of them (`benches/results`), which no
+//! device has timed: a transposed slice of W, clamped indices rather than checked ones (17.9 matrix products in 120
+//! instructions; 14.5 with checks).
 
 pub(super) mod cases;
 pub(super) mod cpu;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
-    named, shader_text, vectors, when, word,
+    named, shader_text, tiles, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -148,41 +152,36 @@ const TILED: [Variant; TILES.len()] = {
     all
 };
 
-/// Subgroups and rows of a tile with cooperative matrices, and subgroups and columns.
-const fn coop_tile(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
-    let side = constant(constants, "FRAGMENT", 16);
-    let rows = constant(constants, "SUBGROUP_ROWS", 2);
-    let cols = constant(constants, "SUBGROUP_COLS", 2);
-    let each = constant(constants, "FRAGMENT_ROWS", 4);
-    [[rows, rows * each * side], [cols, cols * constant(constants, "FRAGMENT_COLS", 4) * side]]
-}
-
-/// Constants of a tile: the side of fragments; subgroups along rows and columns; fragments of each; vectors of a slice.
-const COOP_TILE: [&str; 6] =
-    ["FRAGMENT", "SUBGROUP_ROWS", "SUBGROUP_COLS", "FRAGMENT_ROWS", "FRAGMENT_COLS", "SLICE"];
-
-/// Tiles with cooperative matrices by rows × columns, with fragments of 16 and of 8.
-const COOP_TILES: [(&str, [u32; 6]); 7] = [
-    ("coop-128x256", [16, 2, 4, 4, 4, 8]),
-    ("coop-128x128", [16, 2, 2, 4, 4, 8]),
-    ("coop-64x128", [16, 2, 4, 2, 2, 8]),
-    ("coop-64x64", [16, 4, 2, 1, 2, 16]),
-    ("coop-32x64", [16, 2, 2, 1, 2, 16]),
-    ("coop-128x128x8", [8, 4, 2, 4, 8, 8]),
-    ("coop-64x64x8", [8, 2, 2, 4, 4, 8]),
+/// Tiles with cooperative matrices by rows × columns: of NVIDIA, AMD, Metal and llvmpipe.
+const COOP_TILES: [(&str, [u32; 7]); 13] = [
+    ("coop-128x256", [32, 16, 2, 4, 4, 4, 8]),
+    ("coop-128x128", [32, 16, 2, 2, 4, 4, 8]),
+    ("coop-64x128", [32, 16, 2, 4, 2, 2, 8]),
+    ("coop-64x64", [32, 16, 4, 2, 1, 2, 16]),
+    ("coop-32x64", [32, 16, 2, 2, 1, 2, 16]),
+    ("coop-128x256-lanes64", [64, 16, 2, 4, 4, 4, 8]),
+    ("coop-128x128-lanes64", [64, 16, 2, 2, 4, 4, 8]),
+    ("coop-64x128-lanes64", [64, 16, 2, 2, 2, 4, 8]),
+    ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16]),
+    ("coop-32x64-lanes64", [64, 16, 2, 2, 1, 2, 16]),
+    ("coop-128x128x8", [32, 8, 4, 2, 4, 8, 8]),
+    ("coop-64x64x8", [32, 8, 2, 2, 4, 4, 8]),
+    ("coop-16x32x8-lanes8", [8, 8, 1, 4, 2, 1, 8]),
 ];
 
-static COOP_CONSTANTS: [[(&str, u32); 6]; COOP_TILES.len()] = named(COOP_TILE, COOP_TILES);
+static COOP_CONSTANTS: [[(&str, u32); 7]; COOP_TILES.len()] = named(tiles::COOP, COOP_TILES);
 
 const COOP: [Variant; COOP_TILES.len()] = {
     let mut all = [technique("gemm/coop", "coop"); COOP_TILES.len()];
     let mut i = 0;
     while i < all.len() {
-        let (name, [side, .., slice]) = COOP_TILES[i];
-        let [[down, rows], [across, cols]] = coop_tile(&COOP_CONSTANTS[i]);
-        let slices = 8 * (rows * (slice + 2) + 4 * slice * (cols / 4 + 2));
-        let bytes = slices + 4 * down * across * side * side + 4 * rows;
-        all[i] = all[i].sized(name, &COOP_CONSTANTS[i], 32 * down * across, bytes);
+        let (name, [lanes, side, .., slice]) = COOP_TILES[i];
+        let [[down, rows], [across, cols]] = tiles::coop(&COOP_CONSTANTS[i]);
+        // But for subgroups of 32, the slice of W is transposed.
+        let weight = if lanes == 32 { 4 * slice * (cols / 4 + 2) } else { cols * (slice + 2) };
+        let slices = 8 * (rows * (slice + 2) + weight);
+        let bytes = slices + 4 * down * across * side * side + 4 * rows + 4;
+        all[i] = all[i].sized(name, &COOP_CONSTANTS[i], lanes * down * across, bytes);
         all[i] = all[i].with_cooperative(side);
         i += 1;
     }
@@ -227,7 +226,7 @@ const F16: [&[&str]; 8] = [
 /// Rows and column vectors of one workgroup's tile.
 fn tile(variant: &Variant) -> (usize, usize) {
     if variant.cooperative.is_some() {
-        let [[_, rows], [_, cols]] = coop_tile(variant.constants);
+        let [[_, rows], [_, cols]] = tiles::coop(variant.constants);
         (rows as usize, cols as usize / 4)
     } else if variant.entry == "tiled" {
         let [rows, vectors] = ["ROWS_EACH", "VECTORS_EACH"].map(|name| variant.size(name));

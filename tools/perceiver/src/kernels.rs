@@ -257,7 +257,7 @@ fn needs(variant: &Variant) -> Vec<String> {
     match variant.cooperative {
         Some(side) => {
             needs.push(format!("cooperative matrices of f16, {side}×{side}"));
-            needs.push("subgroups of 32".to_owned());
+            needs.push(format!("subgroups of {}", variant.size("LANES")));
         }
         None if variant.subgroups => needs.push("subgroups".to_owned()),
         None => {}
