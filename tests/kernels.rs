@@ -39,7 +39,7 @@ fn main() {
         Ok(Ok(seed)) => seed,
         _ => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64),
     };
-    let mut trials = Vec::new();
+    let (run, mut trials) = (seed, Vec::new());
     let devices =
         [("trusted", devices(ShaderChecks::Trusted)), ("checked", devices(ShaderChecks::Checked))];
     for (i, row) in kernels::table().into_iter().enumerate() {
@@ -67,13 +67,16 @@ fn main() {
                 trials.push((key(list.first()), trial));
             }
             let (Ok(devices), Ok(traits)) = (devices, traits) else { continue };
-            // A software adapter compiles each tile for seconds: as in the table, of products and attentions with f16
-            // some are enough, others with every seed.
-            let sampled = matches!(row.op, Op::Gemm(_) | Op::Attention(_)) && traits.software;
-            let tile = |v: &Variant| v.tiled() && v.cooperative.is_none() && !v.f16.is_empty();
-            let (tiles, mut list): (Vec<_>, Vec<_>) =
-                list.into_iter().partition(|v| sampled && tile(v));
-            list.extend(tiles.get(seed as usize % tiles.len().max(1)));
+            // A software adapter compiles each tile for seconds, with f16 again, and takes as long to run large rows:
+            // there one tile is enough, another with every seed.
+            let many = matches!(row.op, Op::Gemm(_) | Op::Attention(_)) && traits.software;
+            let huge = row.op.signature().result_extents().iter().any(|e| e.len() > 1_000_000);
+            let sampled = |v: &Variant| {
+                many && (huge || !v.f16.is_empty()) && v.tiled() && v.cooperative.is_none()
+            };
+            let (tiles, mut list): (Vec<_>, Vec<_>) = list.into_iter().partition(sampled);
+            let draw = |v: &Variant| v.name.bytes().fold(run, |n, b| (n ^ u64::from(b)) % 251 * 31);
+            list.extend(tiles.into_iter().min_by_key(draw));
             for variant in list {
                 // How numbers are unpacked has nothing to do with indices.
                 if *mode == "checked" && !variant.f16.is_empty() {

@@ -33,7 +33,8 @@ fn all_variants_and_those_of_a_model_are_listed() {
         variants.iter().filter(|v| !v["cooperative"].is_null()).collect();
     assert!(!cooperative.is_empty());
     for variant in cooperative {
-        assert_eq!(variant["needs"][1], "subgroups of 32");
+        let lanes = format!("subgroups of {}", variant["constants"]["LANES"]);
+        assert_eq!(variant["needs"][1], lanes);
         assert_eq!(variant["fits_device"], false);
     }
 
