@@ -49,45 +49,34 @@ const SCORES_ROW: u32 = 68u;
 // What a maximum may rise by before accumulators are rescaled.
 const SLACK: f32 = 8.0;
 
-var<workgroup> queries: array<Unit, UNITS * ROWS * ROW>;
-// 64 keys, or the columns of a chunk.
-var<workgroup> slice: array<Unit, UNITS * 64u * ROW>;
-var<workgroup> probabilities: array<Unit, UNITS * ROWS * ROW>;
+// What passes through workgroup memory as f16: queries; from SLICE_AT on 64 keys, or the columns of a chunk; from
+// PROBABILITIES_AT on those of all queries.
+const SLICE_AT: u32 = ROWS * ROW;
+const PROBABILITIES_AT: u32 = SLICE_AT + 64u * ROW;
+var<workgroup> staged: array<Unit, UNITS * (PROBABILITIES_AT + ROWS * ROW)>;
 // Scores, or a chunk of accumulators.
 var<workgroup> scores: array<f32, ROWS * SCORES_ROW>;
 // What accumulators of a query are multiplied with, and at the end carried ones.
 var<workgroup> factors: array<f32, ROWS>;
 var<workgroup> carried_factors: array<f32, ROWS>;
-// Whether a maximum has risen by more than SLACK. Small variables come last: arrays begin at multiples of 16 bytes then.
+// Whether a maximum has risen by more than SLACK. Small variables come last, so that arrays begin at multiples of 16 bytes.
 var<workgroup> risen: atomic<u32>;
 // Lanes that subgroups have, which the driver chooses.
 var<workgroup> subgroup_lanes: u32;
 
+// Loads and fragments are shared out evenly.
+const_assert ROWS * SLICE % WORKGROUP == 0u && 64u * SLICE % WORKGROUP == 0u && 16u * COLS % WORKGROUP == 0u;
+const_assert STEPS % SUBGROUP_COLS == 0u && 16u % LANES_EACH == 0u && LANES_EACH <= 8u;
+
 // #if FRAGMENT == 8
-fn put_query(at: u32, v: vec4<f16>) {
-    queries[4u * at] = v.x;
-    queries[4u * at + 1u] = v.y;
-    queries[4u * at + 2u] = v.z;
-    queries[4u * at + 3u] = v.w;
-}
-
 fn put(at: u32, v: vec4<f16>) {
-    slice[4u * at] = v.x;
-    slice[4u * at + 1u] = v.y;
-    slice[4u * at + 2u] = v.z;
-    slice[4u * at + 3u] = v.w;
-}
-
-fn put_probability(at: u32, v: vec4<f16>) {
-    probabilities[4u * at] = v.x;
-    probabilities[4u * at + 1u] = v.y;
-    probabilities[4u * at + 2u] = v.z;
-    probabilities[4u * at + 3u] = v.w;
+    staged[4u * at] = v.x;
+    staged[4u * at + 1u] = v.y;
+    staged[4u * at + 2u] = v.z;
+    staged[4u * at + 3u] = v.w;
 }
 // #else
-fn put_query(at: u32, v: vec4<f16>) { queries[at] = v; }
-fn put(at: u32, v: vec4<f16>) { slice[at] = v; }
-fn put_probability(at: u32, v: vec4<f16>) { probabilities[at] = v; }
+fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
 // #endif
 
 // For workgroup memory; arrays of f16 need no conversion.
@@ -107,7 +96,7 @@ fn put_values(local: u32, first_row: u32, last_row: u32, first_vector: u32) {
         let u = local + WORKGROUP * i;
         let quad = u % 8u + u / (8u * COLS) * 8u;
         let column = u / 8u % COLS;
-        let clamped = min(first_vector + column, params.v_vectors - 1u);
+        let clamped = min(first_vector + column, max(params.v_vectors, 1u) - 1u);
         let at = first_row + 4u * quad * params.v_row + clamped;
         var rows: array<vec4<f16>, 4>;
         // #unroll
@@ -116,7 +105,7 @@ fn put_values(local: u32, first_row: u32, last_row: u32, first_vector: u32) {
         }
         // #unroll
         for (var c = 0u; c < 4u; c++) {
-            put((4u * column + c) * ROW + quad, vec4<f16>(rows[0][c], rows[1][c], rows[2][c], rows[3][c]));
+            put(SLICE_AT + (4u * column + c) * ROW + quad, vec4<f16>(rows[0][c], rows[1][c], rows[2][c], rows[3][c]));
         }
     }
 }
@@ -199,13 +188,13 @@ fn coop(
                 for (var i = 0u; i < ROWS * SLICE / WORKGROUP; i++) {
                     let at = min(first + WORKGROUP / SLICE * i * params.q_row, q_last + clamped);
                     let value = select(vec4<f16>(), stage_q(q[at]), vector < params.qk_vectors);
-                    put_query((row + WORKGROUP / SLICE * i) * ROW + local % SLICE, value);
+                    put((row + WORKGROUP / SLICE * i) * ROW + local % SLICE, value);
                 }
             }
             let first = k_from + (64u * tile + row) * params.k_row + clamped;
             for (var i = 0u; i < 64u * SLICE / WORKGROUP; i++) {
                 let at = min(first + WORKGROUP / SLICE * i * params.k_row, k_last + clamped);
-                put((row + WORKGROUP / SLICE * i) * ROW + local % SLICE, stage_k(k[at]));
+                put(SLICE_AT + (row + WORKGROUP / SLICE * i) * ROW + local % SLICE, stage_k(k[at]));
             }
             workgroupBarrier();
             // #unroll
@@ -214,13 +203,13 @@ fn coop(
                 // #unroll
                 for (var r = 0u; r < FRAGMENT_ROWS; r++) {
                     let left_at = UNITS * ((left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
-                    left[r] = coopLoadT<Left>(&queries[left_at], UNITS * ROW);
+                    left[r] = coopLoadT<Left>(&staged[left_at], UNITS * ROW);
                 }
                 // #unroll
                 for (var f = 0u; f < KEYS_EACH; f++) {
                     // Keys are rows, so this is their transpose.
-                    let right_at = UNITS * ((left_key + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
-                    let right = coopLoad<Right>(&slice[right_at], UNITS * ROW);
+                    let right_at = UNITS * (SLICE_AT + (left_key + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
+                    let right = coopLoad<Right>(&staged[right_at], UNITS * ROW);
                     // #unroll
                     for (var r = 0u; r < FRAGMENT_ROWS; r++) {
                         products[r * KEYS_EACH + f] = coopMultiplyAdd(left[r], right, products[r * KEYS_EACH + f]);
@@ -297,7 +286,7 @@ fn coop(
         for (var e = 0u; e < VECTORS_EACH; e++) {
             let rounded = vec4<f16>(exp(s[e] - shift));
             partial += vec4<f32>(rounded);
-            put_probability(own_row * ROW + LANES_EACH * e + own_part, rounded);
+            put(PROBABILITIES_AT + own_row * ROW + LANES_EACH * e + own_part, rounded);
         }
         sum = sum * factor + (partial.x + partial.y) + (partial.z + partial.w);
         workgroupBarrier();
@@ -343,13 +332,13 @@ fn coop(
                 var left: array<Left, FRAGMENT_ROWS>;
                 // #unroll
                 for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                    let left_at = UNITS * ((left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
-                    left[r] = coopLoadT<Left>(&probabilities[left_at], UNITS * ROW);
+                    let left_at = UNITS * (PROBABILITIES_AT + (left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
+                    left[r] = coopLoadT<Left>(&staged[left_at], UNITS * ROW);
                 }
                 // #unroll
                 for (var f = 0u; f < FRAGMENT_COLS; f++) {
-                    let right_at = UNITS * ((left_column + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
-                    let right = coopLoad<Right>(&slice[right_at], UNITS * ROW);
+                    let right_at = UNITS * (SLICE_AT + (left_column + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
+                    let right = coopLoad<Right>(&staged[right_at], UNITS * ROW);
                     // #unroll
                     for (var r = 0u; r < FRAGMENT_ROWS; r++) {
                         acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f] =

@@ -53,8 +53,9 @@ const WEIGHT_ROW: u32 = SLICE + 2u;
 const WEIGHT_ROWS: u32 = TILE_COLS;
 // #endif
 
-var<workgroup> x_slice: array<Unit, UNITS * TILE_ROWS * X_ROW>;
-var<workgroup> weight_slice: array<Unit, UNITS * WEIGHT_ROWS * WEIGHT_ROW>;
+// Slices of x, and from WEIGHT_AT on of W.
+const WEIGHT_AT: u32 = TILE_ROWS * X_ROW;
+var<workgroup> staged: array<Unit, UNITS * (WEIGHT_AT + WEIGHT_ROWS * WEIGHT_ROW)>;
 // Moments of rows, then one fragment per subgroup.
 var<workgroup> fragments: array<f32, SUBGROUPS * FRAGMENT * FRAGMENT>;
 // Scales of normalised rows.
@@ -62,23 +63,23 @@ var<workgroup> row_scales: array<f32, TILE_ROWS>;
 // Lanes that subgroups have, which the driver chooses. Small variables come last: arrays begin at multiples of 16 bytes.
 var<workgroup> subgroup_lanes: u32;
 
-// #if FRAGMENT == 8
-fn put_x(at: u32, v: vec4<f16>) {
-    x_slice[4u * at] = v.x;
-    x_slice[4u * at + 1u] = v.y;
-    x_slice[4u * at + 2u] = v.z;
-    x_slice[4u * at + 3u] = v.w;
-}
+// Loads are shared out evenly.
+const_assert TILE_ROWS * SLICE % WORKGROUP == 0u && SLICE * TILE_VECTORS % (WORKGROUP / 4u) == 0u;
+// #if LANES == 32
+const_assert WORKGROUP % TILE_VECTORS == 0u;
+// #else
+const_assert SLICE * TILE_VECTORS % WORKGROUP == 0u;
+// #endif
 
-fn put_weight(at: u32, v: vec4<f16>) {
-    weight_slice[4u * at] = v.x;
-    weight_slice[4u * at + 1u] = v.y;
-    weight_slice[4u * at + 2u] = v.z;
-    weight_slice[4u * at + 3u] = v.w;
+// #if FRAGMENT == 8
+fn put(at: u32, v: vec4<f16>) {
+    staged[4u * at] = v.x;
+    staged[4u * at + 1u] = v.y;
+    staged[4u * at + 2u] = v.z;
+    staged[4u * at + 3u] = v.w;
 }
 // #else
-fn put_x(at: u32, v: vec4<f16>) { x_slice[at] = v; }
-fn put_weight(at: u32, v: vec4<f16>) { weight_slice[at] = v; }
+fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
 // #endif
 
 // For workgroup memory; arrays of f16 need no conversion.
@@ -93,12 +94,12 @@ fn load_x(row: u32, k: u32) -> x4 {
     return x[min(row, params.rows - 1u) * params.inner_vectors + min(k, max(params.inner_vectors, 1u) - 1u)];
 }
 
-// A vector of x, or zeros beyond the inner dimension.
-fn cut(v: vec4<f16>, k: u32) -> vec4<f16> {
+// Vector `k` of x, or zeros from `end` on.
+fn cut(v: vec4<f16>, k: u32, end: u32) -> vec4<f16> {
     if (ALIGNED == 1u) {
         return v;
     }
-    return v * select(f16(0.0), f16(1.0), k < params.inner_vectors);
+    return v * select(f16(0.0), f16(1.0), k < end);
 }
 
 fn load_weight(k: u32, column: u32) -> weight4 {
@@ -179,16 +180,16 @@ fn coop(
             // #if NORM == 1
             let v = around(from_x(next_x[i]), s * SLICE + x_vector, pivot[i]);
             moments[i] += vec2<f32>(sum4(v), dot(v, v));
-            put_x(at, to_f16(v));
+            put(at, to_f16(v));
             // #else
-            put_x(at, cut(stage_x(next_x[i]), first_k + s * SLICE + x_vector));
+            put(at, cut(stage_x(next_x[i]), first_k + s * SLICE + x_vector, end_k));
             // #endif
         }
         // #if LANES == 32
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
             let at = weight_at(local, j);
-            put_weight(at.x * WEIGHT_ROW + at.y, stage_weight(next_weight[j]));
+            put(WEIGHT_AT + at.x * WEIGHT_ROW + at.y, stage_weight(next_weight[j]));
         }
         // #else
         // #unroll
@@ -200,7 +201,7 @@ fn coop(
             let k3 = stage_weight(next_weight[4u * j + 3u]);
             // #unroll
             for (var c = 0u; c < 4u; c++) {
-                put_weight((4u * at.y + c) * WEIGHT_ROW + at.x / 4u, vec4<f16>(k0[c], k1[c], k2[c], k3[c]));
+                put(WEIGHT_AT + (4u * at.y + c) * WEIGHT_ROW + at.x / 4u, vec4<f16>(k0[c], k1[c], k2[c], k3[c]));
             }
         }
         // #endif
@@ -222,17 +223,17 @@ fn coop(
             // #unroll
             for (var c = 0u; c < FRAGMENT_COLS; c++) {
                 // #if LANES == 32
-                let right_at = UNITS * (k * FRAGMENT * WEIGHT_ROW + right_column / 4u + FRAGMENT_VECTORS * c);
-                right[c] = coopLoadT<Right>(&weight_slice[right_at], UNITS * WEIGHT_ROW);
+                let right_at = UNITS * (WEIGHT_AT + k * FRAGMENT * WEIGHT_ROW + right_column / 4u + FRAGMENT_VECTORS * c);
+                right[c] = coopLoadT<Right>(&staged[right_at], UNITS * WEIGHT_ROW);
                 // #else
-                let right_at = UNITS * ((right_column + FRAGMENT * c) * WEIGHT_ROW + FRAGMENT_VECTORS * k);
-                right[c] = coopLoad<Right>(&weight_slice[right_at], UNITS * WEIGHT_ROW);
+                let right_at = UNITS * (WEIGHT_AT + (right_column + FRAGMENT * c) * WEIGHT_ROW + FRAGMENT_VECTORS * k);
+                right[c] = coopLoad<Right>(&staged[right_at], UNITS * WEIGHT_ROW);
                 // #endif
             }
             // #unroll
             for (var r = 0u; r < FRAGMENT_ROWS; r++) {
                 let left_at = UNITS * ((left_row + FRAGMENT * r) * X_ROW + FRAGMENT_VECTORS * k);
-                let left = coopLoadT<Left>(&x_slice[left_at], UNITS * X_ROW);
+                let left = coopLoadT<Left>(&staged[left_at], UNITS * X_ROW);
                 // #unroll
                 for (var c = 0u; c < FRAGMENT_COLS; c++) {
                     sums[r * FRAGMENT_COLS + c] = coopMultiplyAdd(left, right[c], sums[r * FRAGMENT_COLS + c]);

@@ -51,7 +51,9 @@ pub(crate) fn rows() -> Vec<Row> {
     let all = Gemm { bias: true, activation, residual_rows: 35, ..Gemm::new(70, 100, 66) };
     list.push(Gemm { normalise: true, ..all });
     // Divided inner dimensions; with more parts than there are slices the last are empty.
-    for (m, k, n, splits) in [(1, 1024, 70, 4), (17, 300, 65, 3), (3, 67, 5, 8), (2, 0, 4, 2)] {
+    for (m, k, n, splits) in
+        [(1, 1024, 70, 4), (17, 300, 65, 3), (33, 288, 40, 3), (3, 67, 5, 8), (2, 0, 4, 2)]
+    {
         list.push(Gemm { splits, ..Gemm::new(m, k, n) });
     }
     // An inner dimension of zero leaves the epilogue.
