@@ -99,6 +99,10 @@ pub enum Error {
         source: Option<Cause>,
     },
 
+    /// The run was ended by its [`Control`](crate::Control).
+    #[error("the run was cancelled")]
+    Cancelled,
+
     /// The device was lost (driver reset, unplugged, destroyed by its owner).
     #[error(
         "device `{device}` was lost: {reason}; build a new Engine and load the model again, or use the CPU executor"

@@ -21,9 +21,12 @@ mod weights;
 
 pub use error::{Error, Result, TensorReport};
 pub use gpu::{CachePlace, SubmissionBudget};
-pub use graph::{NodeReport, PlanReport, StageReport, WindowReport};
+pub use graph::{Control, NodeReport, PlanReport, StageReport, WindowReport};
 pub use measure::{profile, tune};
-pub use model::{DeviceChoice, Engine, MemorySize, Model, Precision, RunOptions};
+pub use model::{
+    BufferElement, BufferRows, Cursor, DeviceChoice, Engine, GpuInput, GpuOutput, MemorySize,
+    Model, PixelMap, Precision, Prepared, RunOptions, Step, TensorInfo, TextureRegion,
+};
 pub use perceiver::blueprint;
 pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
 pub use tensor::{DType, Data, NamedTensors, Tensor};

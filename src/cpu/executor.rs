@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use crate::error::Result;
 use crate::graph::{
-    Executor, Placement, Plan, Source, Span, Spans, ValueId, View, input_parts, output, repeat_to,
-    sealed,
+    Control, Executor, Placement, Plan, Running, Source, Span, Spans, ValueId, View, input_parts,
+    output, repeat_to, sealed,
 };
 use crate::kernels::{Op, Real, unpad};
 use crate::tensor::Tensor;
@@ -154,7 +154,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
         Ok(())
     }
 
-    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn run_with(&mut self, control: &Control, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let steps = self.plan.once()..self.plan.graph().nodes.len();
         let flops = |i: usize| self.plan.graph().nodes[i].op.cost().flops;
         let total: u64 = steps.clone().map(flops).sum();
@@ -162,6 +162,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
         self.seconds.clear();
         self.seconds.resize(steps.end, 0.0);
         for i in steps {
+            control.check()?;
             let start = Instant::now();
             self.run_node(i);
             self.seconds[i] = start.elapsed().as_secs_f64();
@@ -169,6 +170,10 @@ impl<T: Execute> Executor for CpuExecutor<T> {
             progress(done, total);
         }
         Ok(())
+    }
+
+    fn run_async<'a>(&'a mut self, control: &'a Control) -> Running<'a> {
+        Box::pin(async { self.run_with(control, &mut |done, total| control.tell(done, total)) })
     }
 
     fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {

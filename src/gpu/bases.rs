@@ -9,9 +9,9 @@
 use super::device::Device;
 use crate::error::Result;
 
-/// Entries of a table. One would do beside zero, since a submission has one part at most that begins
-/// elsewhere; more save writes.
-const ENTRIES: usize = 64;
+/// Entries of a table. A submission has one part at most that begins elsewhere than at zero; more save
+/// writes, and let an app record several slices of a run before it submits them.
+pub(super) const ENTRIES: usize = 64;
 
 fn stride(limits: &wgpu::Limits) -> u64 {
     u64::from(limits.min_uniform_buffer_offset_alignment.max(16))
@@ -47,8 +47,8 @@ pub(super) struct Bases {
     pub(super) bind_group: wgpu::BindGroup,
     /// The table as the device has it or will have it.
     firsts: [u64; ENTRIES],
-    /// The entry that is written next.
-    next: usize,
+    /// When each entry was used last, counted in uses.
+    used: [u64; ENTRIES],
 }
 
 impl Bases {
@@ -57,7 +57,7 @@ impl Bases {
         let size = bytes(device.limits());
         let buffer = device.buffer("first groups", size, usage, false)?;
         let zeros = vec![0; size as usize];
-        device.wgpu_queue().write_buffer(&buffer, 0, &zeros);
+        device.write("first groups", &buffer, 0, &zeros)?;
         let bind_group = device.scoped("first groups", 0, || {
             let wgpu_device = device.wgpu_device();
             wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -74,21 +74,23 @@ impl Bases {
             })
         })?;
         let stride = stride(device.limits());
-        Ok(Bases { stride, buffer, bind_group, firsts: [0; ENTRIES], next: 1 })
+        Ok(Bases { stride, buffer, bind_group, firsts: [0; ENTRIES], used: [0; ENTRIES] })
     }
 
     /// Where the entry of a number is, by the time the next submission runs.
     pub(super) fn offset(&mut self, device: &Device, first: u64) -> u32 {
         let known = self.firsts.iter().position(|&f| f == first);
         let entry = known.unwrap_or_else(|| {
-            let entry = self.next;
+            // What was used last may be in commands that are yet to be submitted.
+            let oldest = (1..ENTRIES).min_by_key(|&entry| self.used[entry]);
+            let entry = oldest.unwrap_or(ENTRIES - 1);
             self.firsts[entry] = first;
-            self.next = if entry + 1 < ENTRIES { entry + 1 } else { 1 };
             let word = (first as u32).to_le_bytes();
             let at = entry as u64 * self.stride;
             device.wgpu_queue().write_buffer(&self.buffer, at, &word);
             entry
         });
+        self.used[entry] = self.used.iter().max().map_or(1, |last| last + 1);
         (entry as u64 * self.stride) as u32
     }
 

@@ -4,9 +4,9 @@
 //! Passes cost a little themselves, and nothing overlaps across them: the sum of a profile is somewhat
 //! more than the time of a run.
 
-use std::sync::mpsc;
+use futures_channel::oneshot;
 
-use super::device::{Device, REBUILD};
+use super::device::{Device, REBUILD, Waiting};
 use crate::error::{Cause, Error, Result};
 
 /// Most passes of one [`Clock`]: WebGPU allows 4096 queries in a set.
@@ -22,8 +22,13 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// A clock; `None` where the device has no timestamps.
+    /// A clock of as many passes as there may be; `None` where the device has no timestamps.
     pub(super) fn new(device: &Device) -> Result<Option<Self>> {
+        Self::of(device, PASSES)
+    }
+
+    /// A clock of so many passes.
+    pub(super) fn of(device: &Device, passes: u32) -> Result<Option<Self>> {
         let wgpu_device = device.wgpu_device();
         let features = wgpu_device.features();
         if !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
@@ -33,10 +38,10 @@ impl Clock {
             wgpu_device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("timestamps"),
                 ty: wgpu::QueryType::Timestamp,
-                count: 2 * PASSES,
+                count: 2 * passes,
             })
         })?;
-        let bytes = 16 * u64::from(PASSES);
+        let bytes = 16 * u64::from(passes);
         let resolve = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         Ok(Some(Clock {
@@ -65,21 +70,35 @@ impl Clock {
         }
     }
 
+    /// Has the first pass be readable, by [`Clock::seconds`], once the commands are done.
+    pub(super) fn map_on_submit(&self, commands: &wgpu::CommandEncoder) {
+        commands.map_buffer_on_submit(&self.readable, wgpu::MapMode::Read, ..16, |_| {});
+    }
+
+    /// What the first pass took, where it is readable.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        let ticks: Vec<u64> = {
+            let bytes = self.readable.get_mapped_range(..16).ok()?;
+            bytemuck::pod_collect_to_vec(&bytes)
+        };
+        self.readable.unmap();
+        Some(ticks[1].saturating_sub(ticks[0]) as f64 * self.period * 1e-9)
+    }
+
     /// Beginning and end of each pass in seconds, once the submission is done.
     pub(super) fn read(&self, passes: u32, device: &Device) -> Result<Vec<[f64; 2]>> {
         if passes == 0 {
             return Ok(Vec::new());
         }
-        let (sender, result) = mpsc::channel();
+        let (sender, result) = oneshot::channel();
         let range = ..16 * u64::from(passes);
         self.readable.map_async(wgpu::MapMode::Read, range, move |mapped| {
             // Nobody listens only if waiting has failed already.
             let _ = sender.send(mapped);
         });
-        device.wait(None)?;
         let failed =
             |cause: Cause| Error::device(device.name(), "cannot read timestamps", cause, REBUILD);
-        let mapped = result.recv().map_err(|e| failed(e.into()))?;
+        let mapped = pollster::block_on(device.called_back(result, Waiting::Block))?;
         mapped.map_err(|e| failed(e.into()))?;
         let ticks: Vec<u64> = {
             let bytes = self.readable.get_mapped_range(range).map_err(|e| failed(e.into()))?;

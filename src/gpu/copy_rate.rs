@@ -66,8 +66,7 @@ impl Device {
                 clock.resolve(1, &mut commands);
             }
             let start = Instant::now();
-            let index = self.wgpu_queue().submit([commands.finish()]);
-            self.wait(Some(index))?;
+            self.submit(commands).wait(self)?;
             let host = start.elapsed().as_secs_f64();
             let seconds = match &clock {
                 Some(clock) => clock.read(1, self)?.first().map_or(host, |t| t[1] - t[0]),

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_channel::oneshot;
 
 use super::adapter::{Adapter, AdapterKind};
 use super::bases;
@@ -57,6 +60,8 @@ pub(super) struct Inner {
     stopwatch: Mutex<Option<Arc<Stopwatch>>>,
     /// Measured over cautious time of each variant, from sessions before.
     pub(super) factors: Mutex<HashMap<Variant, f64>>,
+    /// Whether it is a host app's.
+    adopted: bool,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -117,14 +122,14 @@ impl Device {
         device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
             tracing::error!(error = %e, "uncaptured GPU error");
         }));
-        Ok(Self::new(device, queue, checks, lost, cooperative))
+        Ok(Self::new(device, queue, checks, lost, cooperative, false))
     }
 
     /// Takes the device and queue of a host app. Its limits are what the app asked for; its
     /// callbacks stay its own.
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         // Which cooperative matrices it multiplies only its adapter could say.
-        Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None)
+        Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None, true)
     }
 
     fn new(
@@ -133,6 +138,7 @@ impl Device {
         checks: ShaderChecks,
         lost: Arc<Mutex<Option<String>>>,
         cooperative: Option<u32>,
+        adopted: bool,
     ) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
         let traits = traits(&info, &limits, device.features(), cooperative);
@@ -154,6 +160,7 @@ impl Device {
                 budget: Mutex::default(),
                 stopwatch: Mutex::default(),
                 factors: Mutex::default(),
+                adopted,
                 lost,
             }),
         }
@@ -305,13 +312,113 @@ impl Device {
         Ok(made)
     }
 
-    /// Waits until the GPU has done everything submitted so far, or until `submission`.
-    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let until = wgpu::PollType::Wait { submission_index: submission, timeout: None };
-        let waited = self.inner.device.poll(until);
+    /// Writes bytes into a buffer before what is submitted next runs.
+    pub(super) fn write(
+        &self,
+        label: &str,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<()> {
+        self.alive()?;
+        self.scoped(label, bytes.len() as u64, || {
+            self.inner.queue.write_buffer(buffer, offset, bytes);
+        })
+    }
+
+    /// Submits commands.
+    pub(super) fn submit(&self, commands: wgpu::CommandEncoder) -> Completion {
+        self.submitted([commands.finish()])
+    }
+
+    /// What is complete when everything that was submitted before is.
+    pub(super) fn submit_nothing(&self) -> Completion {
+        self.submitted([])
+    }
+
+    fn submitted<const N: usize>(&self, commands: [wgpu::CommandBuffer; N]) -> Completion {
+        let index = self.inner.queue.submit(commands);
+        let (sender, called) = oneshot::channel();
+        self.inner.queue.on_submitted_work_done(move || {
+            // Nobody listens where the run has failed, or waits by itself.
+            let _ = sender.send(());
+        });
+        Completion { index, called }
+    }
+
+    /// What a callback of wgpu sends, which comes when somebody polls the device.
+    pub(super) async fn called_back<T>(
+        &self,
+        mut result: oneshot::Receiver<T>,
+        waiting: Waiting,
+    ) -> Result<T> {
+        let gone = |e| Error::device(&self.inner.name, "dropped a callback", e, REBUILD);
+        let sent = match waiting {
+            Waiting::Await => result.await,
+            Waiting::Block => self.polled(&mut result)?,
+        };
+        self.alive()?;
+        sent.map_err(gone)
+    }
+
+    /// Polls until a callback has sent something, with naps in between that grow from some microseconds.
+    ///
+    /// wgpu's own way to wait holds a lock as long as it waits, which an app needs for its `present`; and with a
+    /// timeout it panics where another thread's poll comes between the end of the wait and the look at the queue
+    /// (wgpu 30).
+    fn polled<T>(&self, result: &mut oneshot::Receiver<T>) -> Result<Result<T, oneshot::Canceled>> {
+        let mut nap = Duration::from_micros(10);
+        loop {
+            self.poll(wgpu::PollType::Poll)?;
+            match result.try_recv() {
+                Ok(Some(sent)) => return Ok(Ok(sent)),
+                Ok(None) => std::thread::sleep(nap),
+                Err(gone) => return Ok(Err(gone)),
+            }
+            nap = (nap * 2).min(Duration::from_micros(500));
+        }
+    }
+
+    fn poll(&self, until: wgpu::PollType) -> Result<()> {
+        let polled = self.inner.device.poll(until);
         self.alive()?;
         let failed = |e| Error::device(&self.inner.name, "does not answer", e, REBUILD);
-        waited.map(|_| ()).map_err(failed)
+        polled.map(|_| ()).map_err(failed)
+    }
+}
+
+/// How a run waits for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The thread polls the device itself.
+    Block,
+    /// The app polls its device, on any thread, and wgpu's callbacks wake the task.
+    Await,
+}
+
+/// Something that was submitted.
+pub(super) struct Completion {
+    index: wgpu::SubmissionIndex,
+    called: oneshot::Receiver<()>,
+}
+
+impl Completion {
+    /// Waits until the device is done with it.
+    pub(super) fn wait(mut self, device: &Device) -> Result<()> {
+        if device.inner.adopted {
+            // Where a callback is dropped, the device is gone, which the next call will say.
+            return device.polled(&mut self.called).map(|_| ());
+        }
+        let submission_index = Some(self.index);
+        device.poll(wgpu::PollType::Wait { submission_index, timeout: None })
+    }
+
+    /// As [`Completion::wait`], one way or the other.
+    pub(super) async fn done(self, device: &Device, waiting: Waiting) -> Result<()> {
+        match waiting {
+            Waiting::Block => self.wait(device),
+            Waiting::Await => device.called_back(self.called, waiting).await,
+        }
     }
 }
 

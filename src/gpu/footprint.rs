@@ -11,7 +11,7 @@ use crate::graph::{Plan, ValueId};
 /// launch, where parts of dispatches begin, and what absent operands are bound to.
 pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let graph = &plan.graph();
-    let size = |id: ValueId| graph.value(id).bytes();
+    let size = |id: ValueId| graph.value(id).bytes().next_multiple_of(wgpu::MAP_ALIGNMENT);
     let buffer = |bytes: u64| bytes.next_multiple_of(16).max(16);
     let upload: u64 = graph.inputs().map(|(_, id, _)| size(id)).sum();
     let pieces: BTreeSet<ValueId> = graph.outputs.iter().flat_map(|o| o.pieces.clone()).collect();

@@ -24,10 +24,10 @@ mod tuning;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
 pub use cache_place::{CACHE_VARIABLE, CachePlace};
-pub use device::{Device, ShaderChecks};
+pub use device::{Device, ShaderChecks, Waiting};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Ran, Submission, SubmissionBudget};
-pub use session::{Choice, GpuExecutor};
+pub use session::{Bound, Choice, GpuExecutor, Place, Slice, Sliced, Transfer, try_transfer};
 pub use store::Parameters;
 pub(crate) use trial::session_of;
 pub use trial::try_variant;

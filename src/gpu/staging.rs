@@ -44,7 +44,8 @@ impl Staging {
             }
             let buffer = sizes.len() - 1;
             parts.push(Part { id, buffer, offset: sizes[buffer], bytes });
-            sizes[buffer] += bytes;
+            // Mapped ranges begin at multiples of eight bytes.
+            sizes[buffer] += bytes.next_multiple_of(wgpu::MAP_ALIGNMENT);
         }
         let write = usage.contains(wgpu::BufferUsages::MAP_WRITE);
         let buffers = sizes.into_iter().map(|size| device.buffer(label, size, usage, write));

@@ -99,8 +99,13 @@ pub(super) fn with_bytes<R>(
     element: Element,
     write: impl FnOnce(&[u8]) -> Result<R>,
 ) -> Result<R> {
-    if element == Element::F32 {
-        return write(bytemuck::cast_slice(numbers));
+    match element {
+        Element::F32 => return write(bytemuck::cast_slice(numbers)),
+        Element::U8 => {
+            let bytes: Vec<u8> = numbers.iter().map(|&x| x.round() as u8).collect();
+            return write(&bytes);
+        }
+        Element::F16 => {}
     }
     let most = half::f16::MAX.to_f32();
     let beyond = |x: &f32| x.is_finite() && x.abs() > most;

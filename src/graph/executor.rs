@@ -1,6 +1,9 @@
 //! What the two executors have in common: a plan with its memory, ready to run any number of times.
 
-use super::Plan;
+use std::future::Future;
+use std::pin::Pin;
+
+use super::{Control, Plan};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -8,6 +11,9 @@ pub(crate) mod sealed {
     /// Only the crate's own executors are executors.
     pub trait Sealed {}
 }
+
+/// A run that is awaited.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// A plan with its memory, on the CPU or on a GPU.
 pub trait Executor: sealed::Sealed + Send + Sync {
@@ -24,9 +30,21 @@ pub trait Executor: sealed::Sealed + Send + Sync {
     /// are done.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost) or [`Error::Device`](crate::Error::Device); none on
-    /// the CPU.
-    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
+    /// [`Error::Cancelled`](crate::Error::Cancelled), after which it can run again;
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost) or [`Error::Device`](crate::Error::Device) on a GPU.
+    fn run_with(&mut self, control: &Control, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
+
+    /// As [`Executor::run_with`], without a way to end it.
+    ///
+    /// # Errors
+    /// As [`Executor::run_with`].
+    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.run_with(&Control::new(), progress)
+    }
+
+    /// As [`Executor::run_with`], awaited. A GPU's run goes on while the app polls its device; one on the CPU
+    /// is done when this is first polled.
+    fn run_async<'a>(&'a mut self, control: &'a Control) -> Running<'a>;
 
     /// As [`Executor::run`], on what inputs are on the device, and leaves results there: for benchmarks,
     /// which want the kernels' time and not that of transfers.

@@ -5,6 +5,7 @@
 //! node, or is an input, or is a parameter.
 
 mod builder;
+mod control;
 mod executor;
 mod fold;
 mod parameter;
@@ -16,8 +17,9 @@ mod stage;
 mod transfer;
 
 pub use builder::{AttentionSource, Linear, Parts};
+pub use control::Control;
 pub(crate) use executor::sealed;
-pub use executor::{Executor, Span, Spans};
+pub use executor::{Executor, Running, Span, Spans};
 pub use fold::{Factored, Fold, Folded, Named};
 pub(crate) use parameter::batch_norm_tensors;
 pub use parameter::{FourierPositions, HeadLayout, LinearPart, Recipe, Spacing, part_columns};

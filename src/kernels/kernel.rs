@@ -243,10 +243,12 @@ pub enum Role {
     Keys,
     /// The result.
     Result,
+    /// Texels of a texture, or rows of an app's buffer, of the type that these have.
+    Texels,
 }
 
 impl Role {
-    /// All that may be stored as f16.
+    /// All that a plan in f16 may store as f16.
     pub const NARROW: [Role; 4] = [Role::Rows, Role::Weight, Role::Keys, Role::Result];
 
     /// In a word.
@@ -257,6 +259,7 @@ impl Role {
             Role::Weight => "weight",
             Role::Keys => "keys",
             Role::Result => "result",
+            Role::Texels => "texels",
         }
     }
 }

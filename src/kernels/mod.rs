@@ -152,6 +152,8 @@ register! {
     row_scale: RowScale,
     transpose: Transpose,
     join: Join,
+    from_texels: FromTexels,
+    to_texels: ToTexels,
 }
 
 impl Variant {

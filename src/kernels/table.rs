@@ -53,7 +53,12 @@ impl Row {
             && self.op.element(Role::Result) == Element::F16;
         let rounded = variant.is_some_and(|v| v.cooperative.is_some());
         // Half a unit in the last of eleven places, should all roundings conspire.
-        sums + f64::from(u8::from(f16) + u8::from(rounded)) / 2048.0
+        // Bytes and f16 of textures are rounded too.
+        let texels = match self.op.result_roles().contains(&Role::Texels) {
+            true => [0.0, 1.0 / 2048.0, 1.0 / 510.0][self.op.element(Role::Texels) as usize],
+            false => 0.0,
+        };
+        sums + texels + f64::from(u8::from(f16) + u8::from(rounded)) / 2048.0
     }
 }
 

@@ -115,7 +115,7 @@ impl Model {
         tuning: &TuneOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<TuneReport> {
-        let Store::Gpu(parameters) = &self.store else {
+        let Store::Gpu(parameters) = &*self.store else {
             let what = format!("is `{}`", self.device_name());
             return Err(Error::input("device", what, "a GPU: the CPU executor has no variants"));
         };

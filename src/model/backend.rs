@@ -25,7 +25,7 @@ pub(crate) enum Store {
 }
 
 /// A plan that is ready to run.
-pub(crate) type Prepared = Box<dyn Executor>;
+pub(crate) type Session = Box<dyn Executor>;
 
 impl Store {
     /// Drops parameters that no executor holds.
@@ -61,7 +61,7 @@ impl Store {
         &self,
         plan: Plan,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Prepared> {
+    ) -> Result<Session> {
         Ok(match self {
             Store::Cpu(store) => Box::new(CpuExecutor::new(plan, store)?),
             Store::Reference(store) => Box::new(CpuExecutor::new(plan, store)?),

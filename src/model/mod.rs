@@ -4,30 +4,36 @@
 //! only the first run of a shape allocates and compiles.
 
 mod backend;
+mod binding;
 mod budget;
 mod engine;
 mod latents;
 mod memory;
 mod planning;
 mod precision;
+mod prepared;
 mod run;
+mod sessions;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use backend::{Backend, Prepared, Store};
+pub(crate) use backend::{Backend, Session, Store};
+pub use binding::{BufferElement, BufferRows, GpuInput, GpuOutput, PixelMap, TextureRegion};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic, chosen_adapter};
 pub use latents::Latents;
 pub use memory::MemorySize;
 use planning::route;
 pub use planning::{graph, plan, plan_of, planned, splits, window_bytes};
 pub use precision::Precision;
+pub use prepared::{Cursor, Prepared, Step, TensorInfo};
+use sessions::Sessions;
 
 use crate::error::{Error, Result};
 use crate::gpu::{self, Device};
-use crate::graph::{Graph, Plan, PlanReport};
+use crate::graph::{Control, Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
 use crate::perceiver::{Architecture, Description, PerceiverConfig, Request, Sizes, build};
 use crate::weights::{ParameterStore, TensorSource};
@@ -45,20 +51,32 @@ pub struct RunOptions {
 }
 
 /// A configuration and weights on an engine.
+///
+/// Clones share weights and sessions and cost nothing; a setting that is changed on one of them is its own
+/// from then on. Runs from several threads go side by side, each in a session of its own, unless the
+/// memory budget has no room: then they wait for each other.
+#[derive(Clone)]
 pub struct Model {
-    pub(crate) description: Description,
+    pub(crate) description: Arc<Description>,
     source: Arc<dyn TensorSource>,
-    pub(crate) store: Store,
-    sessions: Mutex<VecDeque<(Request, Prepared)>>,
+    pub(crate) store: Arc<Store>,
+    sessions: Arc<Sessions>,
     pub(crate) window_bytes: usize,
     pub(crate) budget: Option<MemorySize>,
-    /// Windows that fit the budget, by request with the model's window.
-    fitted: Mutex<HashMap<Request, usize>>,
-    /// Items that go through together, by request with all of them.
-    items: Mutex<HashMap<Request, usize>>,
+    known: Arc<Known>,
     /// Whether cross-attention is folded where that pays.
     pub(crate) folded: bool,
     precision: Precision,
+    pub(crate) control: Control,
+}
+
+/// What has been found out about requests.
+#[derive(Default)]
+struct Known {
+    /// Windows that fit the budget, by request with the model's window.
+    windows: Mutex<HashMap<Request, usize>>,
+    /// Items that go through together, by request with all of them.
+    items: Mutex<HashMap<Request, usize>>,
 }
 
 impl Model {
@@ -72,20 +90,20 @@ impl Model {
             _ => None,
         };
         Model {
-            description,
+            description: Arc::new(description),
             window_bytes: window_bytes(traits),
             source: Arc::clone(&source),
-            store: match backend {
+            store: Arc::new(match backend {
                 Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
                 Backend::Reference => Store::Reference(ParameterStore::new(source)),
                 Backend::Gpu(device) => Store::Gpu(gpu::Parameters::new(device, source)),
-            },
-            sessions: Mutex::new(VecDeque::new()),
+            }),
+            sessions: Arc::default(),
             budget: None,
-            fitted: Mutex::default(),
-            items: Mutex::default(),
+            known: Arc::default(),
             folded: true,
             precision: Precision::F32,
+            control: Control::new(),
         }
     }
 
@@ -112,7 +130,7 @@ impl Model {
     /// The name of the device that it runs on.
     #[must_use]
     pub fn device_name(&self) -> &str {
-        match &self.store {
+        match &*self.store {
             Store::Cpu(_) => "cpu",
             Store::Reference(_) => "reference",
             Store::Gpu(parameters) => parameters.device().name(),
@@ -138,14 +156,20 @@ impl Model {
 
     /// Has later runs make their sessions anew.
     pub(crate) fn drop_sessions(&self) {
-        lock(&self.sessions).clear();
+        self.sessions.clear();
     }
 
-    /// Drops all sessions, and windows that were found for them.
+    /// Leaves the sessions, and windows that were found for them, to clones with other settings.
     fn forget(&mut self) {
-        self.drop_sessions();
-        lock(&self.fitted).clear();
-        lock(&self.items).clear();
+        self.sessions = Arc::default();
+        self.known = Arc::default();
+    }
+
+    /// The same model with its runs, and those of the encoders, decoders and pipelines that are made of it,
+    /// under this control.
+    #[must_use]
+    pub fn controlled(&self, control: &Control) -> Model {
+        Model { control: control.clone(), ..self.clone() }
     }
 
     /// Whether projections and positions of cross-attention are folded into the short side where that
@@ -205,22 +229,20 @@ impl Model {
     /// Bytes allocated by the sessions that are kept, parameters included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        lock(&self.sessions).iter().map(|(_, s)| s.allocated_bytes()).max().unwrap_or(0)
+        self.sessions.bytes()
     }
 
     /// Bytes that the session that ran last has on a GPU for transfers and uniforms, beside what its
     /// plan predicts; 0 on the CPU.
     #[doc(hidden)]
     pub fn staging_bytes(&self) -> u64 {
-        lock(&self.sessions).front().map_or(0, |(_, s)| s.staging_bytes())
+        self.sessions.last(|s| s.staging_bytes()).unwrap_or(0)
     }
 
     /// Plan report of the session that ran last.
     #[doc(hidden)]
     pub fn last_report(&self) -> Option<PlanReport> {
-        let sessions = lock(&self.sessions);
-        let (_, session) = sessions.front()?;
-        self.reported(session.plan()).ok()
+        self.sessions.last(|session| self.reported(session.plan()).ok())?
     }
 
     /// The request for some items, with windows that fit the budget.
@@ -232,13 +254,13 @@ impl Model {
     ) -> Result<Request> {
         let mut request = self.unfitted(batch, sizes, options);
         if self.budget.is_some() {
-            let known = lock(&self.fitted).get(&request).copied();
+            let known = lock(&self.known.windows).get(&request).copied();
             let bytes = |window_bytes| {
                 let request = Request { window_bytes, ..request };
                 self.session_bytes(&self.plan(&request)?)
             };
             let window = known.map_or_else(|| self.fit(&bytes), Ok)?;
-            lock(&self.fitted).insert(request, window);
+            lock(&self.known.windows).insert(request, window);
             request.window_bytes = window;
         }
         Ok(request)

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Latents, MemorySize, Model, Prepared, RunOptions, lock};
+use super::sessions::Lease;
+use super::{Latents, MemorySize, Model, RunOptions, Session, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Executor, Graph, Plan};
 use crate::perceiver::batch::Batch;
@@ -11,8 +12,6 @@ use crate::perceiver::chunks::LATENTS;
 use crate::perceiver::{Architecture, Description, Request, Sizes, build};
 use crate::tensor::{NamedTensors, Tensor};
 
-/// Sessions kept per model: a caller who alternates between two shapes makes each once.
-const SESSIONS: usize = 2;
 /// Most items in one run; more are run in turns, so that memory does not grow with the batch.
 const ITEMS: usize = 8;
 
@@ -83,9 +82,15 @@ impl Model {
         Ok(())
     }
 
+    /// Tells both who hear of a run's progress.
+    fn tell(&self, done: u64, total: u64, progress: &mut dyn FnMut(u64, u64)) {
+        self.control.tell(done, total);
+        progress(done, total);
+    }
+
     /// Checked inputs in the form that graphs read.
     pub(crate) fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
-        match &self.description {
+        match &*self.description {
             Description::Config(config) => {
                 (config.architecture.class().inputs)(config, inputs, options.resize_positions)
             }
@@ -127,7 +132,9 @@ impl Model {
                     session.write(&array.name, array.of_items(item, 1))?;
                 }
             }
-            session.run(&mut |done, total| progress(item as u64 * total + done, items * total))?;
+            session.run_with(&self.control, &mut |done, total| {
+                self.tell(item as u64 * total + done, items * total, progress);
+            })?;
             let tensor = session.read(LATENTS)?;
             let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
             latents.push(Latents::new(n, d, tensor.as_f32().unwrap_or(&[]).to_vec())?);
@@ -167,7 +174,7 @@ impl Model {
 
     /// As [`Model::batch`], without points and what else decoders read.
     fn encoder_batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
-        if let Description::Blueprint(blueprint) = &self.description {
+        if let Description::Blueprint(blueprint) = &*self.description {
             return blueprint::encoder_inputs(blueprint, inputs);
         }
         let points = self.architecture().map_or(&[][..], |a| a.class().points);
@@ -194,7 +201,7 @@ impl Model {
             return Ok(most);
         }
         let key = self.unfitted(most, batch.sizes, options);
-        if let Some(&most) = lock(&self.items).get(&key) {
+        if let Some(&most) = lock(&self.known.items).get(&key) {
             return Ok(most);
         }
         while most > 1 {
@@ -208,7 +215,7 @@ impl Model {
                 Ok(_) => most.div_ceil(2).min(most - 1),
             };
         }
-        lock(&self.items).insert(key, most);
+        lock(&self.known.items).insert(key, most);
         Ok(most)
     }
 
@@ -226,12 +233,14 @@ impl Model {
             let first = turn as usize * most;
             let items = most.min(batch.items - first);
             let request = self.request(items, batch.sizes, options)?;
-            let mut inner = |done: u64, total: u64| progress(turn * total + done, turns * total);
+            let mut inner = |done: u64, total: u64| {
+                self.tell(turn * total + done, turns * total, progress);
+            };
             let outputs = self.with_session(&request, &mut |_, _| {}, |session| {
                 for array in &batch.arrays {
                     session.write(&array.name, array.of_items(first, items))?;
                 }
-                session.run(&mut inner)?;
+                session.run_with(&self.control, &mut inner)?;
                 let outputs = &session.plan().graph().outputs;
                 let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
                 let read = names.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
@@ -250,10 +259,27 @@ impl Model {
         for (name, (shape, data)) in results {
             outputs.insert(name, Tensor::f32(shape, data)?);
         }
-        if let Description::Blueprint(_) = &self.description {
-            self.description.blueprint(&batch.sizes).upsample(&mut outputs)?;
-        }
+        self.upsampled(&batch.sizes, &mut outputs)?;
         Ok(outputs)
+    }
+
+    /// Upsamples outputs of a blueprint that says so.
+    pub(super) fn upsampled(&self, sizes: &Sizes, outputs: &mut NamedTensors) -> Result<()> {
+        match &*self.description {
+            Description::Blueprint(_) => self.description.blueprint(sizes).upsample(outputs),
+            Description::Config(_) => Ok(()),
+        }
+    }
+
+    /// Names of inputs that hold whole numbers.
+    pub(super) fn whole_number_inputs(&self) -> Vec<String> {
+        let sizes = match &*self.description {
+            Description::Config(config) => Sizes { points: [1, 1], ..Sizes::usual(config) },
+            Description::Blueprint(_) => Sizes::default(),
+        };
+        let shapes = self.description.blueprint(&sizes).input_shapes();
+        let whole = shapes.into_iter().filter(|s| s.kind.limit().is_some());
+        whole.map(|s| s.name).collect()
     }
 
     /// Lends the session for a request, made now if it is new; `progress` hears of the making.
@@ -263,27 +289,45 @@ impl Model {
         progress: &mut dyn FnMut(u64, u64),
         work: impl FnOnce(&mut dyn Executor) -> Result<R>,
     ) -> Result<R> {
-        let mut sessions = lock(&self.sessions);
-        let known = sessions.iter().position(|(r, _)| r == request);
-        let mut session = match known.and_then(|i| sessions.remove(i)) {
-            Some((_, session)) => session,
-            None => {
-                // Make room before allocating, not after.
-                let others = if self.budget.is_some() { 0 } else { SESSIONS - 1 };
-                sessions.truncate(others);
-                let plan = self.plan(request)?;
-                tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
-                self.prepared(plan, progress)?
-            }
+        let mut lease = match self.sessions.lend(request) {
+            Some(lease) => lease,
+            None => self.new_session(request, progress)?,
         };
-        // A session that failed is dropped: its staging memory may be in any state.
-        let result = work(session.as_mut())?;
-        sessions.push_front((*request, session));
-        Ok(result)
+        let Some(session) = &mut lease.session else {
+            return Err(Error::graph("session", "is not there"));
+        };
+        let result = work(session.as_mut());
+        // One that failed is dropped: its staging memory may be in any state.
+        if matches!(result, Ok(_) | Err(Error::Cancelled)) {
+            lease.give_back();
+        }
+        result
+    }
+
+    fn new_session(
+        &self,
+        request: &Request,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Lease<'_>> {
+        loop {
+            let plan = self.plan(request)?;
+            let bytes = self.session_bytes(&plan)?;
+            let mut lease = self.sessions.room(request, bytes, self.budget)?;
+            tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
+            match self.prepared(plan, progress) {
+                Ok(session) => {
+                    lease.session = Some(session);
+                    return Ok(lease);
+                }
+                // Runs side by side did not leave enough.
+                Err(Error::OutOfMemory { .. }) if self.sessions.wait_for_one() => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// A session of a graph over this model's weights.
-    pub(crate) fn open(&self, graph: Graph) -> Result<Prepared> {
+    pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
         self.prepared(self.planned(graph)?, &mut |_, _| {})
     }
 
@@ -291,7 +335,7 @@ impl Model {
         &self,
         plan: Plan,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Prepared> {
+    ) -> Result<Session> {
         if self.budget.is_some() {
             // What sessions before this one needed is not in its plan.
             self.store.release();

@@ -8,7 +8,7 @@ use super::Latents;
 use super::encoder::given;
 use crate::error::{Error, Result};
 use crate::graph::WORD_BYTES;
-use crate::model::{Model, Prepared};
+use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Positions};
 use crate::perceiver::chunks::{
     CONTENT, LATENTS, MOST_POINTS, POINTS, ROWS, chunk_size, decode, decode_rows,
@@ -16,20 +16,20 @@ use crate::perceiver::chunks::{
 use crate::tensor::Tensor;
 
 /// Decodes chosen queries from latents; made by [`Model::decoder`].
-pub struct Decoder<'a> {
-    model: &'a Model,
+pub struct Decoder {
+    model: Model,
     blueprint: Blueprint,
-    latents: &'a Latents,
+    latents: Latents,
     /// By head and rows.
-    sessions: BTreeMap<(usize, usize), Prepared>,
+    sessions: BTreeMap<(usize, usize), Session>,
     /// Learned queries by tensor name.
     tables: BTreeMap<String, Vec<f32>>,
 }
 
-impl fmt::Debug for Decoder<'_> {
+impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
-            .field("model", self.model)
+            .field("model", &self.model)
             .field("outputs", &self.outputs())
             .finish_non_exhaustive()
     }
@@ -88,18 +88,15 @@ pub struct Decoded {
     pub rows: Tensor,
 }
 
-impl<'a> Decoder<'a> {
-    pub(crate) fn new(
-        model: &'a Model,
-        blueprint: Blueprint,
-        latents: &'a Latents,
-    ) -> Result<Self> {
+impl Decoder {
+    pub(crate) fn new(model: &Model, blueprint: Blueprint, latents: &Latents) -> Result<Self> {
         let wanted = [blueprint.latents.rows, blueprint.latents.channels];
         if latents.shape() != wanted {
             let what = format!("has shape {:?}", latents.shape());
             return Err(Error::input(LATENTS, what, format!("{wanted:?}, as the model has")));
         }
         let (sessions, tables) = (BTreeMap::new(), BTreeMap::new());
+        let (model, latents) = (model.clone(), latents.clone());
         Ok(Decoder { model, blueprint, latents, sessions, tables })
     }
 
@@ -166,7 +163,7 @@ impl<'a> Decoder<'a> {
         output: &str,
         queries: Queries,
         content: Option<&'d Tensor>,
-    ) -> Result<Decoding<'d, 'a>> {
+    ) -> Result<Decoding<'d>> {
         let (head, channels) = self.asked(output, &queries)?;
         let expected = || expected_content(queries.len(), channels);
         let content = match (content, channels) {
@@ -190,7 +187,7 @@ impl<'a> Decoder<'a> {
         output: &str,
         queries: Queries,
         make: impl FnMut(Range<usize>) -> Result<Tensor> + 'd,
-    ) -> Result<Decoding<'d, 'a>> {
+    ) -> Result<Decoding<'d>> {
         let (head, channels) = self.asked(output, &queries)?;
         let content = match channels {
             0 => Given::Nothing,
@@ -204,7 +201,7 @@ impl<'a> Decoder<'a> {
         head: usize,
         queries: Queries,
         content: Given<'d>,
-    ) -> Result<Decoding<'d, 'a>> {
+    ) -> Result<Decoding<'d>> {
         let chunk = self.chunk(head, queries.len())?;
         Ok(Decoding { decoder: self, head, queries, content, chunk, done: 0 })
     }
@@ -263,7 +260,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A session for so many queries of a head, told about the latents.
-    fn session(&mut self, head: usize, rows: usize) -> Result<Prepared> {
+    fn session(&mut self, head: usize, rows: usize) -> Result<Session> {
         if let Some(session) = self.sessions.remove(&(head, rows)) {
             return Ok(session);
         }
@@ -303,8 +300,8 @@ fn wrong_content(found: Option<&Tensor>, expected: String) -> Error {
 }
 
 /// Chunks of decoded rows, see [`Decoder::stream`].
-pub struct Decoding<'d, 'a> {
-    decoder: &'d mut Decoder<'a>,
+pub struct Decoding<'d> {
+    decoder: &'d mut Decoder,
     head: usize,
     queries: Queries,
     content: Given<'d>,
@@ -312,7 +309,7 @@ pub struct Decoding<'d, 'a> {
     done: usize,
 }
 
-impl fmt::Debug for Decoding<'_, '_> {
+impl fmt::Debug for Decoding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoding")
             .field("done", &self.done)
@@ -321,7 +318,7 @@ impl fmt::Debug for Decoding<'_, '_> {
     }
 }
 
-impl Decoding<'_, '_> {
+impl Decoding<'_> {
     fn next_chunk(&mut self, rows: usize) -> Result<Decoded> {
         let (first, size) = (self.done, self.chunk);
         let mut session = self.decoder.session(self.head, size)?;
@@ -367,7 +364,7 @@ impl Decoding<'_, '_> {
             let points: Vec<f32> = (0..size).map(|i| asked(i) as f32).collect();
             session.write(POINTS, &points)?;
         }
-        session.run(&mut |_, _| {})?;
+        session.run_with(&self.decoder.model.control, &mut |_, _| {})?;
         let tensor = session.read(ROWS)?;
         let data = tensor.as_f32().unwrap_or(&[])[..rows * columns].to_vec();
         self.decoder.sessions.insert((self.head, size), session);
@@ -375,7 +372,7 @@ impl Decoding<'_, '_> {
     }
 }
 
-impl Iterator for Decoding<'_, '_> {
+impl Iterator for Decoding<'_> {
     type Item = Result<Decoded>;
 
     fn next(&mut self) -> Option<Self::Item> {

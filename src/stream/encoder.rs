@@ -6,7 +6,7 @@ use std::fmt;
 use super::fingerprint::fingerprint;
 use super::{EncoderState, Latents};
 use crate::error::{Error, Result};
-use crate::model::{Model, Prepared};
+use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Modality, Positions};
 use crate::perceiver::chunks::{
     CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder,
@@ -17,27 +17,27 @@ use crate::tensor::Tensor;
 ///
 /// Memory depends on the model and on the size of a window, not on the number of rows. The result is
 /// that of all rows at once but for rounding.
-pub struct Encoder<'a> {
-    model: &'a Model,
+pub struct Encoder {
+    model: Model,
     parts: StreamEncoder,
     /// By modality and rows.
-    sessions: BTreeMap<(usize, usize), Prepared>,
+    sessions: BTreeMap<(usize, usize), Session>,
     state: EncoderState,
     /// Most bytes of the widest array of a chunk.
     window: usize,
 }
 
-impl fmt::Debug for Encoder<'_> {
+impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
-            .field("model", self.model)
+            .field("model", &self.model)
             .field("window", &self.window)
             .finish_non_exhaustive()
     }
 }
 
-impl<'a> Encoder<'a> {
-    pub(crate) fn new(model: &'a Model, blueprint: Blueprint) -> Result<Self> {
+impl Encoder {
+    pub(crate) fn new(model: &Model, blueprint: Blueprint) -> Result<Self> {
         let mut parts = StreamEncoder::new(blueprint, model.folded)?;
         // What the folded route cannot divide to fit the device, the plain one can.
         let fits = |parts: &StreamEncoder| {
@@ -61,7 +61,7 @@ impl<'a> Encoder<'a> {
             }
             Ok(most + state.bytes() as u64)
         })?;
-        Ok(Encoder { model, state, parts, sessions: BTreeMap::new(), window })
+        Ok(Encoder { model: model.clone(), state, parts, sessions: BTreeMap::new(), window })
     }
 
     fn inputs(&self) -> &[Modality] {
@@ -162,7 +162,7 @@ impl<'a> Encoder<'a> {
         session.write(SUMS, &self.state.sums)?;
         session.write(STATISTICS, &self.state.statistics)?;
         session.set_first_key(start)?;
-        session.run(&mut |_, _| {})?;
+        session.run_with(&self.model.control, &mut |_, _| {})?;
         let read = |name| {
             let tensor = session.read(name)?;
             Ok::<_, Error>(tensor.as_f32().unwrap_or(&[]).to_vec())
@@ -219,7 +219,7 @@ impl<'a> Encoder<'a> {
         let columns = self.parts.context_columns();
         let context: Vec<f32> = rows.flat_map(|row| &row[..columns]).copied().collect();
         session.write(CONTEXT, &context)?;
-        session.run(&mut |_, _| {})?;
+        session.run_with(&self.model.control, &mut |_, _| {})?;
         let latents = session.read(LATENTS)?;
         let shape = &self.parts.blueprint.latents;
         let data = latents.as_f32().unwrap_or(&[]).to_vec();

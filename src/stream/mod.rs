@@ -43,7 +43,7 @@ impl Model {
     /// assert_eq!(latents.shape(), [4, 16]);
     /// # Ok::<(), perceiver::Error>(())
     /// ```
-    pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder<'_>> {
+    pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder> {
         Encoder::new(self, self.description.blueprint(sizes))
     }
 
@@ -51,7 +51,7 @@ impl Model {
     ///
     /// # Errors
     /// [`crate::Error::Input`] when the latents are of another model.
-    pub fn decoder<'a>(&'a self, sizes: &Sizes, latents: &'a Latents) -> Result<Decoder<'a>> {
+    pub fn decoder(&self, sizes: &Sizes, latents: &Latents) -> Result<Decoder> {
         Decoder::new(self, self.description.blueprint(sizes), latents)
     }
 }

@@ -46,21 +46,20 @@ pub struct Reconstruction {
 }
 
 /// The pipeline: a multimodal autoencoder that takes frames and sound.
-#[derive(Clone, Copy)]
-pub struct Autoencoder<'m> {
-    model: &'m Model,
-    config: &'m PerceiverConfig,
+#[derive(Debug, Clone)]
+pub struct Autoencoder {
+    model: Model,
+    config: PerceiverConfig,
 }
 
-impl<'m> Autoencoder<'m> {
+impl Autoencoder {
     /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture.
-    pub fn new(model: &'m Model) -> Result<Self> {
+    pub fn new(model: &Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::Multimodal, "autoencoding clips")?;
-        let config = model.config()?;
-        Ok(Autoencoder { model, config })
+        Ok(Autoencoder { model: model.clone(), config: model.config()?.clone() })
     }
 
     /// Frames of a clip.
@@ -115,7 +114,7 @@ impl<'m> Autoencoder<'m> {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Reconstruction> {
-        let config = self.config;
+        let config = &self.config;
         let (count, side, samples) = (self.frames(), self.side(), self.samples());
         if frames.len() != count {
             let expected = format!("{count}: the model takes clips of so many");

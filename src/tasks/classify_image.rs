@@ -24,21 +24,21 @@ use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// The pipeline: an image classifier that takes pictures of any size.
-#[derive(Clone)]
-pub struct ImageClassifier<'m> {
-    model: &'m Model,
-    config: &'m PerceiverConfig,
+#[derive(Debug, Clone)]
+pub struct ImageClassifier {
+    model: Model,
+    config: PerceiverConfig,
     processor: PerceiverImageProcessor,
     resize_positions: bool,
 }
 
-impl<'m> ImageClassifier<'m> {
+impl ImageClassifier {
     /// The pipeline with a model, and what prepares its pictures.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture, [`Error::Config`] when the
     /// processor makes pictures of a size that the model does not take.
-    pub fn new(model: &'m Model, processor: PerceiverImageProcessor) -> Result<Self> {
+    pub fn new(model: &Model, processor: PerceiverImageProcessor) -> Result<Self> {
         let (found, task) = (model.architecture(), "classifying pictures");
         if !found.is_some_and(Architecture::is_image) {
             super::expect_architecture(model, Architecture::ImageFourier, task)?;
@@ -52,7 +52,12 @@ impl<'m> ImageClassifier<'m> {
                 return Err(Error::config("preprocessor_config.json", "size", what, hint));
             }
         }
-        Ok(ImageClassifier { model, config, processor, resize_positions: false })
+        Ok(ImageClassifier {
+            model: model.clone(),
+            config: config.clone(),
+            processor,
+            resize_positions: false,
+        })
     }
 
     /// As [`ImageClassifier::new`], for pictures of any size: a model with learned positions has them
@@ -61,12 +66,13 @@ impl<'m> ImageClassifier<'m> {
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture, or has no learned positions.
     pub fn with_resized_positions(
-        model: &'m Model,
+        model: &Model,
         processor: PerceiverImageProcessor,
     ) -> Result<Self> {
         let task = "resizing positions";
         super::expect_architecture(model, Architecture::ImageLearned, task)?;
-        Ok(ImageClassifier { model, config: model.config()?, processor, resize_positions: true })
+        let (model, config) = (model.clone(), model.config()?.clone());
+        Ok(ImageClassifier { model, config, processor, resize_positions: true })
     }
 
     /// The pixels of a picture as the network takes them, `[3, height, width]`.
@@ -77,7 +83,7 @@ impl<'m> ImageClassifier<'m> {
     pub fn prepare(&self, frame: &Frame) -> Result<Tensor> {
         let pixels = self.processor.process(frame)?;
         if let (&[_, height, width], false) = (pixels.shape(), self.resize_positions)
-            && let Err(expected) = fits(self.config, height, width)
+            && let Err(expected) = fits(&self.config, height, width)
         {
             return Err(Error::input(
                 "picture",
@@ -132,7 +138,7 @@ impl<'m> ImageClassifier<'m> {
                 NamedTensors::from([("pixel_values".to_owned(), Tensor::f32(shape, values)?)]);
             let mut part = super::among(progress, [found.len(), batch.len(), pixels.len()]);
             let outputs = self.model.run_with(&inputs, options, &mut part)?;
-            found.extend(classes_of(self.config, &outputs, batch.len(), top)?);
+            found.extend(classes_of(&self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)
     }

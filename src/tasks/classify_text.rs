@@ -24,24 +24,24 @@ use crate::perceiver::{Architecture, PerceiverConfig};
 const BATCH: usize = 16;
 
 /// The pipeline: a sequence classifier that takes texts.
-#[derive(Clone, Copy)]
-pub struct TextClassifier<'m> {
-    model: &'m Model,
-    config: &'m PerceiverConfig,
+#[derive(Debug, Clone)]
+pub struct TextClassifier {
+    model: Model,
+    config: PerceiverConfig,
 }
 
-impl<'m> TextClassifier<'m> {
+impl TextClassifier {
     /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) when the model is of another architecture,
     /// [`Error::Config`](crate::Error::Config) when its vocabulary is not that of the byte tokenizer.
-    pub fn new(model: &'m Model) -> Result<Self> {
+    pub fn new(model: &Model) -> Result<Self> {
         let wanted = Architecture::SequenceClassification;
         super::expect_architecture(model, wanted, "classifying texts")?;
         let config = model.config()?;
         text::expect_vocabulary(config, "classifying texts")?;
-        Ok(TextClassifier { model, config })
+        Ok(TextClassifier { model: model.clone(), config: config.clone() })
     }
 
     /// The `top` best classes of every text, best first; up to sixteen texts run together.
@@ -67,7 +67,7 @@ impl<'m> TextClassifier<'m> {
             let inputs = text::batch(batch, longest)?;
             let mut part = super::among(progress, [found.len(), batch.len(), rows.len()]);
             let outputs = self.model.run(&inputs, &mut part)?;
-            found.extend(classes_of(self.config, &outputs, batch.len(), top)?);
+            found.extend(classes_of(&self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)
     }

@@ -101,23 +101,23 @@ pub struct Candidate {
 }
 
 /// The pipeline: a masked language model that fills texts.
-#[derive(Clone, Copy)]
-pub struct FillMask<'m> {
-    model: &'m Model,
+#[derive(Debug, Clone)]
+pub struct FillMask {
+    model: Model,
     positions: usize,
 }
 
-impl<'m> FillMask<'m> {
+impl FillMask {
     /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture, [`Error::Config`] when its
     /// vocabulary is not that of the byte tokenizer.
-    pub fn new(model: &'m Model) -> Result<Self> {
+    pub fn new(model: &Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::MaskedLm, "filling masks")?;
         let config = model.config()?;
         text::expect_vocabulary(config, "filling masks")?;
-        Ok(FillMask { model, positions: config.max_position_embeddings })
+        Ok(FillMask { model: model.clone(), positions: config.max_position_embeddings })
     }
 
     /// Fills the masks of all texts, up to sixteen of which (or of their windows) run together.

@@ -125,19 +125,19 @@ impl Default for FlowOptions {
 }
 
 /// The pipeline: a flow network that takes frames of any size.
-#[derive(Clone, Copy)]
-pub struct OpticalFlow<'m> {
-    model: &'m Model,
+#[derive(Debug, Clone)]
+pub struct OpticalFlow {
+    model: Model,
 }
 
-impl<'m> OpticalFlow<'m> {
+impl OpticalFlow {
     /// The pipeline with a model.
     ///
     /// # Errors
     /// [`Error::Input`] when the model is of another architecture.
-    pub fn new(model: &'m Model) -> Result<Self> {
+    pub fn new(model: &Model) -> Result<Self> {
         super::expect_architecture(model, Architecture::OpticalFlow, "optical flow")?;
-        Ok(OpticalFlow { model })
+        Ok(OpticalFlow { model: model.clone() })
     }
 
     /// The flow from the first frame to the second.

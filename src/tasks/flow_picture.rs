@@ -6,31 +6,11 @@
 
 use super::flow::FlowField;
 use crate::error::Result;
+use crate::kernels::to_texels::{HUES, wheel};
 use crate::media::Frame;
 
-/// Steps of the six parts of the wheel: red to yellow, to green, to cyan, to blue, to magenta, to red.
-const STEPS: [usize; 6] = [15, 6, 4, 11, 13, 6];
-/// All hues.
-const HUES: usize = 55;
 /// Middlebury's sign for "unknown".
 const UNKNOWN: f64 = 1e9;
-
-/// The wheel's 55 colours.
-fn wheel() -> [[u8; 3]; HUES] {
-    let mut colours = [[0; 3]; HUES];
-    let mut slots = colours.iter_mut();
-    for (part, &steps) in STEPS.iter().enumerate() {
-        // Even parts raise one colour, odd parts lower the one that was full before it.
-        let full = part.div_ceil(2) % 3;
-        let moving = [1, 0, 2, 1, 0, 2][part];
-        for (step, colour) in slots.by_ref().take(steps).enumerate() {
-            let change = (255 * step / steps) as u8;
-            colour[full] = 255;
-            colour[moving] = if part % 2 == 0 { change } else { 255 - change };
-        }
-    }
-    colours
-}
 
 impl FlowField {
     /// A field as a picture. Vectors of length `longest` (pixels) have full colour; without a number the

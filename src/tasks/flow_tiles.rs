@@ -10,10 +10,9 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::media::Frame;
+pub use crate::perceiver::official::optical_flow::FLOW_SCALE;
 use crate::tensor::Tensor;
 
-/// Pixels per unit of the network's output.
-pub const FLOW_SCALE: f64 = 20.0;
 /// The overlap of the published pipeline, in pixels.
 pub const OVERLAP: usize = 20;
 /// Channels of a pixel's 3×3 neighbourhood in one frame.

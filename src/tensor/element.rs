@@ -11,6 +11,8 @@ pub enum Element {
     F32,
     /// 16-bit IEEE float, two in a word: rows are whole words, as they are padded to four elements.
     F16,
+    /// A whole number from 0 to 255, four in a word: what textures of bytes hold.
+    U8,
 }
 
 impl Element {
@@ -19,10 +21,11 @@ impl Element {
         match self {
             Element::F32 => 4,
             Element::F16 => 2,
+            Element::U8 => 1,
         }
     }
 
-    /// Whether it is the narrower type.
+    /// Whether it is the narrower type of floats.
     pub const fn is_f16(self) -> bool {
         matches!(self, Element::F16)
     }
@@ -38,6 +41,7 @@ impl fmt::Display for Element {
         f.write_str(match self {
             Element::F32 => "f32",
             Element::F16 => "f16",
+            Element::U8 => "u8",
         })
     }
 }

@@ -31,8 +31,8 @@ fn public_types_can_be_shown_and_shared() {
     shared::<perceiver::checkpoint::Checkpoint>();
     shared::<perceiver::internals::checkpoint::TensorFile>();
     shared::<perceiver::checkpoint::Converted>();
-    shared::<perceiver::stream::Encoder<'_>>();
-    shared::<perceiver::stream::Decoder<'_>>();
+    shared::<perceiver::stream::Encoder>();
+    shared::<perceiver::stream::Decoder>();
     shared::<perceiver::stream::EncoderState>();
     shared::<perceiver::stream::Latents>();
     shared::<perceiver::hub::Hub>();

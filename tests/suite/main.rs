@@ -6,6 +6,7 @@ mod common;
 
 mod blueprint;
 mod checkpoint;
+mod embedding;
 mod front_door;
 mod hub;
 mod inputs;

@@ -59,7 +59,7 @@ fn engines() -> Vec<(&'static str, Engine)> {
     vec![("cpu", Engine::cpu()), ("adapter", Engine::on(adapter))]
 }
 
-fn push(encoder: &mut Encoder<'_>, name: &str, rows: &Tensor, first: usize, last: usize) {
+fn push(encoder: &mut Encoder, name: &str, rows: &Tensor, first: usize, last: usize) {
     let channels = rows.shape()[1];
     let data = rows.as_f32().expect("floats")[first * channels..last * channels].to_vec();
     let part = Tensor::f32(vec![last - first, channels], data).expect("rows");

@@ -56,7 +56,7 @@ pub(super) struct Part {
     /// Seconds at the cautious rate.
     cautious: f64,
     /// Seconds that were predicted when it was submitted.
-    predicted: f64,
+    pub(super) predicted: f64,
 }
 
 impl Part {

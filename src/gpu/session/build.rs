@@ -1,13 +1,14 @@
 //! Makes a session: memory, uniform words, pipelines, bind groups.
 
 use super::super::bases::Bases;
-use super::super::device::lock;
+use super::super::device::{Waiting, lock};
 use super::super::pacing::{Classes, Pacer, Work};
 use super::super::staging::Staging;
 use super::super::store::{Parameters, write_mapped};
-use super::{GpuExecutor, Step};
+use super::resident::Slices;
+use super::{Bound, GpuExecutor, Step};
 use crate::error::{Error, Result};
-use crate::graph::{Placement, Plan, Source, ValueId, View};
+use crate::graph::{Control, Placement, Plan, Source, ValueId, View};
 use crate::kernels::{Bindings, Launch, Op, Variant};
 
 /// How the session picks a variant for an op.
@@ -33,8 +34,21 @@ impl GpuExecutor {
         parameters: &Parameters,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
+        Self::with_bound(plan, parameters, Bound::default(), progress)
+    }
+
+    /// As [`GpuExecutor::with_progress`], between textures and buffers of an app.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::new`].
+    pub fn with_bound(
+        plan: Plan,
+        parameters: &Parameters,
+        bound: Bound,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self> {
         let choice = |op: &Op| parameters.device().variant_for(op);
-        Self::make(plan, parameters, &choice, progress)
+        Self::make(plan, parameters, &choice, bound, progress)
     }
 
     /// As [`GpuExecutor::new`], with a variant for each op from `choice`.
@@ -43,13 +57,14 @@ impl GpuExecutor {
     /// As [`GpuExecutor::new`].
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
         let choice = |op: &Op| choice(op).ok_or_else(|| parameters.device().no_variant(op));
-        Self::make(plan, parameters, &choice, &mut |_, _| {})
+        Self::make(plan, parameters, &choice, Bound::default(), &mut |_, _| {})
     }
 
     fn make(
         plan: Plan,
         parameters: &Parameters,
         choice: &dyn Fn(&Op) -> Result<Variant>,
+        bound: Bound,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
         let device = parameters.device().clone();
@@ -97,9 +112,11 @@ impl GpuExecutor {
             });
         }
         parameters.forget_cut();
-        let inputs: Vec<ValueId> = plan.graph().inputs().map(|(_, id, _)| id).collect();
-        let outputs: Vec<ValueId> =
-            plan.graph().outputs.iter().flat_map(|o| o.pieces.iter().copied()).collect();
+        let staged = plan.graph().inputs().filter(|_| !bound.resident);
+        let inputs: Vec<ValueId> = staged.map(|(_, id, _)| id).collect();
+        let read = |name: &str| bound.outputs.iter().all(|bound| bound.name != name);
+        let outputs = plan.graph().outputs.iter().filter(|o| read(&o.name));
+        let outputs: Vec<ValueId> = outputs.flat_map(|o| o.pieces.iter().copied()).collect();
         let write = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
         let upload = Staging::new(&device, &plan, "upload", &inputs, write)?;
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -115,6 +132,8 @@ impl GpuExecutor {
             pacer: Pacer::new(1, []),
             bases: Bases::new(&device)?,
             submissions: Vec::new(),
+            bound,
+            slices: Slices::default(),
             device,
             uniforms: Vec::new(),
             upload,
@@ -125,8 +144,9 @@ impl GpuExecutor {
         };
         session.build_steps(launches)?;
         let once = session.plan.once();
-        session.submit_steps(0..once, None, &mut |_, _| {})?;
-        session.device.wait(None)?;
+        let control = Control::new();
+        let steps = session.submit_steps(0..once, None, Waiting::Block, &control, |_, _| {});
+        pollster::block_on(steps)?;
         Ok(session)
     }
 

@@ -7,22 +7,24 @@
 mod build;
 mod forecast;
 mod profile;
+mod resident;
 mod run;
 mod transfer;
 
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::device::Device;
+use super::device::{Device, Waiting};
 use super::pacing::{Classes, Pacer, Submission, Work};
 use super::pipeline::Pipeline;
 use super::staging::Staging;
 use crate::error::Result;
-use crate::graph::{Executor, Placement, Plan, Spans, input_parts, sealed};
+use crate::graph::{Control, Executor, Placement, Plan, Running, Spans, input_parts, sealed};
 use crate::kernels::Variant;
 use crate::tensor::Tensor;
 
 pub use build::Choice;
+pub use resident::{Bound, Place, Slice, Sliced, Transfer, try_transfer};
 
 /// A plan with its memory and bind groups, ready to run any number of times.
 pub struct GpuExecutor {
@@ -38,6 +40,9 @@ pub struct GpuExecutor {
     bases: Bases,
     /// Submissions of the last run.
     submissions: Vec<Submission>,
+    /// What an app has bound to inputs and outputs.
+    bound: Bound,
+    slices: resident::Slices,
     /// Words of all steps' arguments, as the shaders read them.
     uniforms: Vec<wgpu::Buffer>,
     /// All inputs, one after the other; mapped for writing between runs.
@@ -102,16 +107,19 @@ impl Executor for GpuExecutor {
         Ok(())
     }
 
-    fn run(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        self.run_steps(self.plan.once()..self.steps.len(), progress)?;
-        let encoder = self.copy_outputs()?;
-        self.device.wgpu_queue().submit([encoder.finish()]);
-        self.map_staging()
+    fn run_with(&mut self, control: &Control, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        pollster::block_on(self.whole_run(Waiting::Block, control, progress))
+    }
+
+    fn run_async<'a>(&'a mut self, control: &'a Control) -> Running<'a> {
+        Box::pin(self.whole_run(Waiting::Await, control, |done, total| control.tell(done, total)))
     }
 
     fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.device.alive()?;
-        self.submit_steps(self.plan.once()..self.steps.len(), None, progress)
+        let steps = self.plan.once()..self.steps.len();
+        let control = Control::new();
+        pollster::block_on(self.submit_steps(steps, None, Waiting::Block, &control, progress))
     }
 
     fn read(&self, name: &str) -> Result<Tensor> {
@@ -119,8 +127,12 @@ impl Executor for GpuExecutor {
     }
 
     fn prepare(&mut self) -> Result<()> {
-        self.run_steps(0..self.plan.once(), &mut |_, _| {})?;
-        self.map_staging()
+        let (steps, control) = (0..self.plan.once(), Control::new());
+        pollster::block_on(async {
+            self.run_steps(steps, Waiting::Block, &control, |_, _| {}).await?;
+            let last = self.device.scoped("staging", 0, || self.device.submit_nothing())?;
+            self.map_staging(last, Waiting::Block).await
+        })
     }
 
     fn set_first_key(&mut self, first: usize) -> Result<()> {
@@ -130,8 +142,7 @@ impl Executor for GpuExecutor {
                 let launch = op.launch(step.variant, &traits)?;
                 let words: &[u8] = bytemuck::cast_slice(&launch.params);
                 let (buffer, offset) = step.words_at;
-                let queue = self.device.wgpu_queue();
-                queue.write_buffer(&self.uniforms[buffer], offset, words);
+                self.device.write("uniforms", &self.uniforms[buffer], offset, words)?;
             }
         }
         Ok(())

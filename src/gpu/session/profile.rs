@@ -45,11 +45,11 @@ impl GpuExecutor {
                 if let Some(clock) = &clock {
                     clock.resolve(passes, &mut commands);
                 }
-                let commands = commands.finish();
                 let submit = now();
-                let index = self.device.wgpu_queue().submit([commands]);
+                let submission =
+                    self.device.scoped("profile", 0, || self.device.submit(commands))?;
                 let submitted = now();
-                self.device.wait(Some(index))?;
+                submission.wait(&self.device)?;
                 let done = now();
                 spans.host.push(("record", start, submit - start));
                 spans.host.push(("submit", submit, submitted - submit));

@@ -4,55 +4,85 @@
 //! watchdog fires, and so that progress can be told.
 
 use std::ops::Range;
-use std::sync::mpsc;
 use std::time::Instant;
 
-use super::super::device::lock;
+use futures_channel::oneshot;
+
+use super::super::device::{Completion, Waiting, lock};
 use super::super::pacing::{Part, Position, Ran, Submission, SubmissionBudget, copy_bytes};
 use super::super::store::unmappable;
 use super::GpuExecutor;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::graph::Control;
 
 impl GpuExecutor {
+    /// Copies inputs to the device, runs all steps of a run and copies results back. A cancelled run leaves the
+    /// session as one that is over does.
+    pub(super) async fn whole_run(
+        &mut self,
+        waiting: Waiting,
+        control: &Control,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<()> {
+        let steps = self.plan.once()..self.steps.len();
+        let ended = self.run_steps(steps, waiting, control, progress).await;
+        let last = match ended {
+            Ok(()) => {
+                let mut encoder = self.copy_outputs(waiting).await?;
+                self.record_outputs(&mut encoder)?;
+                self.submit(encoder)?
+            }
+            Err(Error::Cancelled) => self.submit(self.encoder("cancelled"))?,
+            Err(error) => return Err(error),
+        };
+        self.map_staging(last, waiting).await?;
+        ended
+    }
+
     /// Copies inputs to the device and runs some steps.
-    pub(super) fn run_steps(
+    pub(super) async fn run_steps(
         &mut self,
         steps: Range<usize>,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        control: &Control,
+        progress: impl FnMut(u64, u64),
     ) -> Result<()> {
         self.device.alive()?;
         self.upload.unmap();
         self.download.unmap();
-        let encoder = self.copy_inputs()?;
-        self.submit_steps(steps, Some(encoder), progress)
+        control.check()?;
+        let mut encoder = self.copy_inputs(waiting).await?;
+        self.record_inputs(&mut encoder)?;
+        self.submit_steps(steps, Some(encoder), waiting, control, progress).await
     }
 
     /// Copies inputs to where kernels read them. What crosses in a small part of the budget is left to
     /// the first submission; more goes ahead in submissions of its own.
-    fn copy_inputs(&self) -> Result<wgpu::CommandEncoder> {
+    async fn copy_inputs(&self, waiting: Waiting) -> Result<wgpu::CommandEncoder> {
         let copies = self.upload.parts.iter().filter_map(|part| {
             let buffer = self.buffers[part.id.index()].as_ref()?;
             let staged = (&self.upload.buffers[part.buffer], part.offset);
             Some(Copy { from: staged, to: (buffer, 0), bytes: part.bytes })
         });
-        self.copies("inputs", copies)
+        self.copies("inputs", copies.collect(), waiting).await
     }
 
-    pub(super) fn copy_outputs(&self) -> Result<wgpu::CommandEncoder> {
+    pub(super) async fn copy_outputs(&self, waiting: Waiting) -> Result<wgpu::CommandEncoder> {
         let copies = self.download.parts.iter().filter_map(|part| {
             let buffer = self.buffers[part.id.index()].as_ref()?;
             let staged = (&self.download.buffers[part.buffer], part.offset);
             Some(Copy { from: (buffer, 0), to: staged, bytes: part.bytes })
         });
-        self.copies("outputs", copies)
+        self.copies("outputs", copies.collect(), waiting).await
     }
 
     /// Makes copies, a bounded number of bytes at a time, but for a few that are left to what is
     /// recorded next.
-    fn copies<'a>(
+    async fn copies(
         &self,
         label: &str,
-        copies: impl Iterator<Item = Copy<'a>>,
+        copies: Vec<Copy<'_>>,
+        waiting: Waiting,
     ) -> Result<wgpu::CommandEncoder> {
         let most = copy_bytes(self.device.submission_budget());
         let (mut encoder, mut recorded) = (self.encoder(label), 0);
@@ -61,7 +91,7 @@ impl GpuExecutor {
             while at < copy.bytes {
                 if recorded == most {
                     let full = std::mem::replace(&mut encoder, self.encoder(label));
-                    self.submit_and_wait(full)?;
+                    self.submit(full)?.done(&self.device, waiting).await?;
                     recorded = 0;
                 }
                 let bytes = (copy.bytes - at).min(most - recorded);
@@ -73,34 +103,35 @@ impl GpuExecutor {
         }
         if recorded > most / 8 {
             let many = std::mem::replace(&mut encoder, self.encoder(label));
-            self.submit_and_wait(many)?;
+            self.submit(many)?.done(&self.device, waiting).await?;
         }
         Ok(encoder)
     }
 
-    /// Nothing else runs meanwhile, so that the next submission's time is its own.
-    fn submit_and_wait(&self, commands: wgpu::CommandEncoder) -> Result<()> {
-        let index = self.device.wgpu_queue().submit([commands.finish()]);
-        self.device.wait(Some(index))
+    /// Submits what was recorded, errors of which come back.
+    pub(super) fn submit(&self, commands: wgpu::CommandEncoder) -> Result<Completion> {
+        self.device.scoped("commands", 0, || self.device.submit(commands))
     }
 
-    pub(super) fn map_staging(&mut self) -> Result<()> {
-        let (done, results) = mpsc::channel();
+    /// Maps what inputs and results pass through, once `last`, which used it last, is done.
+    pub(super) async fn map_staging(&mut self, last: Completion, waiting: Waiting) -> Result<()> {
         let upload = self.upload.buffers.iter().map(|b| (b, wgpu::MapMode::Write));
         let download = self.download.buffers.iter().map(|b| (b, wgpu::MapMode::Read));
-        let mut mapped = 0;
+        let mut mapped = Vec::new();
         for (buffer, mode) in upload.chain(download) {
-            let done = done.clone();
-            buffer.map_async(mode, .., move |result| {
-                // The receiver is gone only if waiting has failed already.
-                let _ = done.send(result);
-            });
-            mapped += 1;
+            let (done, result) = oneshot::channel();
+            self.device.scoped("staging", 0, || {
+                buffer.map_async(mode, .., move |mapped| {
+                    // Nobody listens only if waiting has failed already.
+                    let _ = done.send(mapped);
+                });
+            })?;
+            mapped.push(result);
         }
-        self.device.wait(None)?;
-        for _ in 0..mapped {
-            let mapped = results.recv().map_err(|e| unmappable(&self.device, "staging", e))?;
-            mapped.map_err(|e| unmappable(&self.device, "staging", e))?;
+        last.done(&self.device, waiting).await?;
+        for result in mapped {
+            let result = self.device.called_back(result, waiting).await?;
+            result.map_err(|e| unmappable(&self.device, "staging", e))?;
         }
         self.upload.mapped = true;
         self.download.mapped = true;
@@ -109,11 +140,13 @@ impl GpuExecutor {
 
     /// Records and submits steps, as much at a time as the budget allows. Two submissions are in
     /// flight, so that the device never waits for the host.
-    pub(super) fn submit_steps(
+    pub(super) async fn submit_steps(
         &mut self,
         steps: Range<usize>,
         first: Option<wgpu::CommandEncoder>,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        control: &Control,
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<()> {
         let total: u64 = self.steps[steps.clone()].iter().map(|s| s.flops).sum();
         let budget = self.device.submission_budget();
@@ -130,38 +163,62 @@ impl GpuExecutor {
                 break;
             }
             let mut commands = encoder.take().unwrap_or_else(|| self.encoder("steps"));
-            if !parts.is_empty() {
-                let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                parts.iter().for_each(|part| self.record_part(part, &mut pass));
-            }
+            self.record_parts(&parts, &mut commands)?;
             let submitted = Instant::now();
-            let index = self.device.wgpu_queue().submit([commands.finish()]);
-            let flight = Flight { index, submitted, parts };
+            let completion = self.submit(commands)?;
+            let flight = Flight { completion, submitted, parts };
             if let Some(before) = in_flight.replace(flight) {
-                self.land(before, budget, &mut done)?;
+                self.land(before, budget, &mut done, waiting).await?;
                 progress(done.flops as u64, total);
             }
             if probe && let Some(now) = in_flight.take() {
-                self.land(now, budget, &mut done)?;
+                self.land(now, budget, &mut done, waiting).await?;
                 progress(done.flops as u64, total);
+            }
+            if control.is_cancelled() {
+                break;
             }
         }
         if let Some(last) = in_flight {
-            self.land(last, budget, &mut done)?;
+            self.land(last, budget, &mut done, waiting).await?;
+        }
+        self.remember_factors();
+        if at.step < steps.end {
+            return Err(Error::Cancelled);
         }
         progress(total, total);
+        Ok(())
+    }
+
+    /// Has later sessions begin with what was learned of each class.
+    pub(super) fn remember_factors(&self) {
         let mut known = lock(&self.device.inner.factors);
         for (class, variant) in self.classes.variants().enumerate() {
             if let Some(factor) = self.pacer.factor(class) {
                 known.insert(*variant, factor);
             }
         }
-        Ok(())
     }
 
     pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
         self.device.wgpu_device().create_command_encoder(&descriptor)
+    }
+
+    /// A compute pass with these parts, if there are any.
+    pub(super) fn record_parts(
+        &mut self,
+        parts: &[Part],
+        commands: &mut wgpu::CommandEncoder,
+    ) -> Result<()> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let device = self.device.clone();
+        device.scoped("steps", 0, || {
+            let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            parts.iter().for_each(|part| self.record_part(part, &mut pass));
+        })
     }
 
     /// The dispatch of a part.
@@ -176,7 +233,7 @@ impl GpuExecutor {
     }
 
     /// What a submission had.
-    fn ran(&self, parts: &[Part]) -> Vec<Ran> {
+    pub(super) fn ran(&self, parts: &[Part]) -> Vec<Ran> {
         let ran = parts.iter().map(|part| Ran {
             node: part.step,
             first_workgroup: part.first,
@@ -187,8 +244,14 @@ impl GpuExecutor {
     }
 
     /// Waits for a submission and notes how long it took.
-    fn land(&mut self, flight: Flight, budget: SubmissionBudget, done: &mut Done) -> Result<()> {
-        self.device.wait(Some(flight.index))?;
+    async fn land(
+        &mut self,
+        flight: Flight,
+        budget: SubmissionBudget,
+        done: &mut Done,
+        waiting: Waiting,
+    ) -> Result<()> {
+        flight.completion.done(&self.device, waiting).await?;
         let now = Instant::now();
         let began = flight.submitted.max(done.at);
         let seconds = match self.device.stopwatch() {
@@ -217,7 +280,7 @@ struct Copy<'a> {
 
 /// A submission that the device works on.
 struct Flight {
-    index: wgpu::SubmissionIndex,
+    completion: Completion,
     submitted: Instant,
     parts: Vec<Part>,
 }

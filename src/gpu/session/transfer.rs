@@ -24,7 +24,8 @@ impl GpuExecutor {
         let element = self.plan.graph().value(id).element;
         let row_bytes = extent.stride() * element.bytes();
         // Some rows at a time, on all threads, so that padding and f16 need no second copy of everything.
-        let rows = (65_536 / extent.stride()).max(1);
+        // Mapped ranges begin at multiples of eight bytes.
+        let rows = (65_536 / extent.stride()).next_multiple_of(2).max(2);
         data.par_chunks(rows * extent.cols).enumerate().try_for_each(|(i, from)| {
             let n = from.len() / extent.cols;
             let at = offset + (i * rows * row_bytes) as u64;
@@ -58,10 +59,7 @@ impl GpuExecutor {
         let range = buffer
             .get_mapped_range(offset..offset + bytes)
             .map_err(|e| unmappable(&self.device, name, e))?;
-        Ok(match self.plan.graph().value(piece).element {
-            Element::F32 => bytemuck::pod_collect_to_vec::<u8, f32>(&range),
-            Element::F16 => from_f16(&range),
-        })
+        Ok(numbers(self.plan.graph().value(piece).element, &range))
     }
 
     /// The result `name` of the last run, dense.
@@ -76,16 +74,11 @@ impl GpuExecutor {
                 .get_mapped_range(offset..offset + bytes)
                 .map_err(|e| unmappable(&self.device, name, e))?;
             let extent = self.plan.graph().extent(piece);
-            if self.plan.graph().value(piece).element == Element::F16 {
-                unpad(extent, &from_f16(&range), &mut data);
-                continue;
-            }
+            let element = self.plan.graph().value(piece).element;
             match bytemuck::try_cast_slice::<u8, f32>(&range) {
-                Ok(padded) => unpad(extent, padded, &mut data),
+                Ok(padded) if element == Element::F32 => unpad(extent, padded, &mut data),
                 // Mapped memory is aligned on every driver known; a copy is right on all others.
-                Err(_) => {
-                    unpad(extent, &bytemuck::pod_collect_to_vec::<u8, f32>(&range), &mut data)
-                }
+                _ => unpad(extent, &numbers(element, &range), &mut data),
             }
         }
         let elements = output.shape.iter().product();
@@ -93,10 +86,16 @@ impl GpuExecutor {
     }
 }
 
-/// Numbers that are stored as f16.
-fn from_f16(bytes: &[u8]) -> Vec<f32> {
-    let f16 = bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes);
-    let mut numbers = vec![0.0; f16.len()];
-    f16.convert_to_f32_slice(&mut numbers);
-    numbers
+/// Numbers as they lie in memory.
+fn numbers(element: Element, bytes: &[u8]) -> Vec<f32> {
+    match element {
+        Element::F32 => bytemuck::pod_collect_to_vec(bytes),
+        Element::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
+        Element::F16 => {
+            let f16 = bytemuck::pod_collect_to_vec::<u8, half::f16>(bytes);
+            let mut numbers = vec![0.0; f16.len()];
+            f16.convert_to_f32_slice(&mut numbers);
+            numbers
+        }
+    }
 }

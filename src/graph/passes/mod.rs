@@ -5,9 +5,11 @@ mod limit;
 mod norm;
 mod split;
 mod store_f16;
+mod texels;
 
 pub use hoist::hoist;
 pub use limit::limit_arrays;
 pub use norm::fuse_norms;
 pub use split::split;
 pub use store_f16::store_f16;
+pub use texels::{from_texels, map_of, texels_of, to_texels, wheel_of};

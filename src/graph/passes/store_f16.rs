@@ -5,7 +5,7 @@
 //! attention; row scales, masks, positions; tables of folded scores, whose entries are large and
 //! cancel; and results. No array has two types: one that any reader needs in f32 is f32.
 
-use crate::graph::{Folded, Graph, Recipe, Source, Value};
+use crate::graph::{Folded, Graph, Node, Recipe, Source, Value};
 use crate::kernels::{Op, Role};
 use crate::tensor::Element;
 
@@ -45,17 +45,25 @@ pub fn store_f16(mut graph: Graph, wide_attention: bool) -> Graph {
             }
         }
     }
-    let element = |index: usize| {
-        if wide[index] { Element::F32 } else { Element::F16 }
-    };
-    for (i, value) in graph.values.iter_mut().enumerate() {
-        value.element = element(i);
-    }
-    for node in &mut graph.nodes {
+    let narrow = |&wide: &bool| if wide { Element::F32 } else { Element::F16 };
+    let mut elements: Vec<Element> = wide.iter().map(narrow).collect();
+    let roles = |node: &Node| -> Vec<(usize, Role)> {
         let inputs = node.inputs.iter().map(|v| v.value.index()).zip(node.op.operand_roles());
         let outputs = node.outputs.iter().map(|o| o.index()).zip(node.op.result_roles());
-        for (index, role) in inputs.chain(outputs) {
-            node.op.set_element(role, element(index));
+        inputs.chain(outputs).collect()
+    };
+    // Texels have the type of the app's memory.
+    for node in &graph.nodes {
+        for (index, role) in roles(node).into_iter().filter(|(_, role)| *role == Role::Texels) {
+            elements[index] = node.op.element(role);
+        }
+    }
+    for (value, element) in graph.values.iter_mut().zip(&elements) {
+        value.element = *element;
+    }
+    for node in &mut graph.nodes {
+        for (index, role) in roles(node) {
+            node.op.set_element(role, elements[index]);
         }
     }
     graph

@@ -74,7 +74,7 @@ impl InputKind {
     }
 
     /// What its whole numbers are below; `None` where it has floats.
-    fn limit(self) -> Option<usize> {
+    pub(crate) fn limit(self) -> Option<usize> {
         match self {
             InputKind::Rows { .. } | InputKind::Picture { .. } => None,
             InputKind::Tokens { vocabulary: limit, .. }

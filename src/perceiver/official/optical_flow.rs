@@ -14,6 +14,8 @@ use crate::tensor::NamedTensors;
 
 /// Channels of a pixel's neighbourhood in both frames.
 pub const PATCH_CHANNELS: usize = 54;
+/// Pixels per unit of the network's output.
+pub const FLOW_SCALE: f64 = 20.0;
 /// Channels after the linear layer, fixed in Hugging Face's class.
 const CONTENT: usize = 64;
 /// Fourier bands, fixed in Hugging Face's class.

@@ -139,7 +139,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 /// The frames that the model takes.
-fn clip(frames: Frames, pipeline: &Autoencoder<'_>, options: &Options) -> Result<Vec<NamedFrame>> {
+fn clip(frames: Frames, pipeline: &Autoencoder, options: &Options) -> Result<Vec<NamedFrame>> {
     let (wanted, start) = (pipeline.frames(), options.start.unwrap_or(0));
     let length = frames.length();
     let mut clip = Vec::with_capacity(wanted);
@@ -185,7 +185,7 @@ fn clip(frames: Frames, pipeline: &Autoencoder<'_>, options: &Options) -> Result
 }
 
 /// The samples that belong to the clip.
-fn samples(path: &Path, pipeline: &Autoencoder<'_>, start: usize) -> Result<Vec<f32>> {
+fn samples(path: &Path, pipeline: &Autoencoder, start: usize) -> Result<Vec<f32>> {
     let sound = wav::read(path)?;
     let media = |what: String, hint: String| Error::Media { path: path.to_path_buf(), what, hint };
     if sound.rate() != SAMPLE_RATE {
@@ -228,7 +228,7 @@ fn samples(path: &Path, pipeline: &Autoencoder<'_>, start: usize) -> Result<Vec<
 }
 
 /// Says so when pictures and sound of the clip are not of the same moments.
-fn warn_of_rate(pipeline: &Autoencoder<'_>, known: Option<(u32, u32)>) {
+fn warn_of_rate(pipeline: &Autoencoder, known: Option<(u32, u32)>) {
     let Some((count, seconds)) = known else {
         return;
     };

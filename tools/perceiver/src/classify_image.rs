@@ -129,7 +129,7 @@ fn expanded(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// Reads and runs some files. An error of the whole is none of a file.
 fn classify(
-    classifier: &ImageClassifier<'_>,
+    classifier: &ImageClassifier,
     top: usize,
     files: &[PathBuf],
     part: Range<usize>,

@@ -131,8 +131,8 @@ struct Flow {
 }
 
 /// The flows of all pairs, computed when they are asked for.
-struct Flows<'m> {
-    pipeline: OpticalFlow<'m>,
+struct Flows {
+    pipeline: OpticalFlow,
     how: FlowOptions,
     count: Option<usize>,
     rate: Option<(u32, u32)>,
@@ -142,7 +142,7 @@ struct Flows<'m> {
     size: (usize, usize),
 }
 
-impl Flows<'_> {
+impl Flows {
     fn next(&mut self) -> Option<Result<Flow>> {
         let pair = self.pairs.next()?;
         Some(pair.and_then(|(first, second)| self.compute(first, second)))

@@ -1,0 +1,569 @@
+//! Prepared runs: one request of a model with all that it needs, owned by an app that runs it at once,
+//! awaits it, or records it slice by slice into its own commands.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use super::binding::{BoundInput, BoundOutput};
+use super::{GpuInput, GpuOutput, Model, RunOptions, Session, Store};
+use crate::error::{Error, Result};
+use crate::gpu::{Bound, Device, GpuExecutor, Sliced, SubmissionBudget, Waiting, try_transfer};
+use crate::graph::passes::{from_texels, map_of, to_texels, wheel_of};
+use crate::graph::{Control, Executor, Graph, Plan};
+use crate::kernels::to_texels::wheel;
+use crate::perceiver::batch::{Array, Batch};
+use crate::perceiver::{Request, build};
+use crate::tensor::{DType, Extent, NamedTensors, Tensor};
+
+/// An input or output of a prepared run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Shape of its tensor.
+    pub shape: Vec<usize>,
+    /// Type of its tensor's numbers.
+    pub dtype: DType,
+    /// Rows of the graph's array, of all items, which a bound buffer or texture has.
+    pub rows: usize,
+    /// Channels of a row, one after the other.
+    pub channels: usize,
+}
+
+/// How far a run in slices has come; see [`Prepared::step`]. Dropping it ends the run.
+#[derive(Debug)]
+pub struct Cursor {
+    run: u64,
+    sliced: Sliced,
+    over: bool,
+}
+
+/// What a step of a run has recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Floating-point operations of the run that are recorded by now.
+    pub done: u64,
+    /// Floating-point operations of the run.
+    pub total: u64,
+    /// How long what this step recorded is expected to keep the device busy. Zero where nothing was
+    /// recorded, because too many steps before it have not been submitted, or seen to end by a poll of the device.
+    pub predicted: Duration,
+    /// Whether the run ends with it.
+    pub finished: bool,
+}
+
+/// One request of a model with kernels compiled, memory allocated and weights read; made by [`Model::prepare`].
+///
+/// It is driven in one of three ways. [`run`](Self::run) blocks, without holding a lock of wgpu for longer than
+/// a millisecond. [`run_async`](Self::run_async) is awaited by any executor, while the app polls its device.
+/// [`record`](Self::record) and [`step`](Self::step) record into the app's command encoders and never wait.
+///
+/// ```
+/// # use perceiver::{Engine, NamedTensors, RunOptions, Tensor};
+/// let model = Engine::cpu().load("models/text-tiny")?;
+/// let mut prepared = model.prepare(&[("input_ids", &[1, 8])], RunOptions::default())?;
+/// let ids = Tensor::i64(vec![1, 8], vec![7; 8])?;
+/// prepared.write(&NamedTensors::from([("input_ids".to_owned(), ids)]))?;
+/// let logits = &prepared.run()?["logits"];
+/// assert_eq!(logits.shape(), prepared.outputs()[0].shape);
+/// # Ok::<(), perceiver::Error>(())
+/// ```
+pub struct Prepared {
+    model: Model,
+    request: Request,
+    options: RunOptions,
+    session: Kind,
+    /// Inputs as the host wrote them last, by the graph's names.
+    arrays: Vec<Array>,
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+    bound_inputs: BTreeMap<String, GpuInput>,
+    bound_outputs: BTreeMap<String, GpuOutput>,
+    /// Counts runs and bindings, so that a cursor of an earlier run is known.
+    run: u64,
+}
+
+/// The session, on the CPU or on a GPU.
+enum Kind {
+    Cpu(Session),
+    Gpu(Box<GpuExecutor>),
+}
+
+impl Model {
+    /// A run of inputs of these shapes with all that it needs: compiles kernels, allocates memory, reads weights.
+    /// Inputs hold zeros until they are written or bound; those that are optional and left out say nothing. All
+    /// items go through together.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for unknown or missing names and wrong shapes; [`Error::Limit`] where all items together
+    /// are beyond the memory budget or the device; otherwise what the device or the checkpoint gives.
+    pub fn prepare(&self, shapes: &[(&str, &[usize])], options: RunOptions) -> Result<Prepared> {
+        let mut given = NamedTensors::new();
+        let whole = self.whole_number_inputs();
+        for (name, shape) in shapes {
+            let elements = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+            let too_many = || {
+                let what = format!("has shape {shape:?}");
+                Error::input(*name, what, "fewer elements than memory can hold")
+            };
+            let elements =
+                elements.filter(|n| *n < isize::MAX as usize / 8).ok_or_else(too_many)?;
+            let tensor = match whole.iter().any(|known| known == name) {
+                true => Tensor::i64(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
+                false => Tensor::f32(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
+            };
+            given.insert((*name).to_owned(), tensor);
+        }
+        let Batch { items, sizes, arrays } = self.batch(&given, options)?;
+        let request = self.request(items, sizes, options)?;
+        let session = self.session_of(self.plan(&request)?, Bound::default())?;
+        let plan = session.plan();
+        let info = |(name, tensor): (&String, &Tensor)| {
+            let arrays = plan.graph().inputs().filter(|(n, ..)| n == name);
+            let extents: Vec<_> = arrays.map(|(.., extent)| extent).collect();
+            TensorInfo {
+                name: name.clone(),
+                shape: tensor.shape().to_vec(),
+                dtype: if tensor.as_i64().is_some() { DType::I64 } else { DType::F32 },
+                rows: extents.iter().map(|e| e.all_rows()).sum(),
+                channels: extents.first().map_or(0, |e| e.cols),
+            }
+        };
+        let inputs = given.iter().map(info).collect();
+        let outputs = plan.graph().outputs.iter().map(|output| {
+            let extents = || output.pieces.iter().map(|&p| plan.graph().extent(p));
+            TensorInfo {
+                name: output.name.clone(),
+                shape: output.shape.clone(),
+                dtype: DType::F32,
+                rows: extents().map(|e| e.all_rows()).sum(),
+                channels: extents().next().map_or(0, |e| e.cols),
+            }
+        });
+        let outputs = outputs.collect();
+        let mut prepared = Prepared {
+            model: self.clone(),
+            request,
+            options,
+            session,
+            arrays,
+            inputs,
+            outputs,
+            bound_inputs: BTreeMap::new(),
+            bound_outputs: BTreeMap::new(),
+            run: 0,
+        };
+        prepared.write_arrays()?;
+        Ok(prepared)
+    }
+
+    /// As [`Model::prepare`], awaited: compiling and reading go on in a thread of their own until it is ready.
+    ///
+    /// # Errors
+    /// As [`Model::prepare`].
+    pub fn prepare_async(
+        &self,
+        shapes: &[(&str, &[usize])],
+        options: RunOptions,
+    ) -> impl Future<Output = Result<Prepared>> + Send + 'static {
+        let model = self.clone();
+        let shapes: Vec<(String, Vec<usize>)> =
+            shapes.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
+        async move {
+            let (sender, made) = oneshot::channel();
+            std::thread::spawn(move || {
+                let shapes: Vec<(&str, &[usize])> =
+                    shapes.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
+                // Nobody listens where the future has been dropped.
+                let _ = sender.send(model.prepare(&shapes, options));
+            });
+            let gone =
+                |_| Error::graph("prepare", "ended without a result: a panic, see its message");
+            made.await.map_err(gone)?
+        }
+    }
+
+    fn session_of(&self, plan: Plan, mut bound: Bound) -> Result<Kind> {
+        let Store::Gpu(parameters) = &*self.store else {
+            return Ok(Kind::Cpu(self.prepared(plan, &mut |_, _| {})?));
+        };
+        bound.resident = true;
+        let session = GpuExecutor::with_bound(plan, parameters, bound, &mut |_, _| {})?;
+        Ok(Kind::Gpu(Box::new(session)))
+    }
+}
+
+/// Zeros, if there is memory for them.
+fn zeros<T: Copy + Default>(elements: usize) -> Option<Vec<T>> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(elements).ok()?;
+    zeros.resize(elements, T::default());
+    Some(zeros)
+}
+
+impl Kind {
+    fn plan(&self) -> &Plan {
+        match self {
+            Kind::Cpu(session) => session.plan(),
+            Kind::Gpu(session) => session.plan(),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        match self {
+            Kind::Cpu(session) => session.read(name),
+            Kind::Gpu(session) => session.read(name),
+        }
+    }
+}
+
+impl Prepared {
+    /// The inputs, by name.
+    #[must_use]
+    pub fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    /// The outputs, bound ones included.
+    #[must_use]
+    pub fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    /// Bytes that it takes on its device, parameters included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        match &self.session {
+            Kind::Cpu(session) => session.allocated_bytes(),
+            Kind::Gpu(session) => session.allocated_bytes(),
+        }
+    }
+
+    /// Sets inputs that are not bound, of the shapes that were prepared; on a GPU for what is submitted from now on.
+    /// Those that are bound may be left out.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    pub fn write(&mut self, inputs: &NamedTensors) -> Result<()> {
+        let mut given = inputs.clone();
+        for info in &self.inputs {
+            match given.get(&info.name) {
+                Some(tensor) if tensor.shape() != info.shape => {
+                    let what = format!("has shape {:?}", tensor.shape());
+                    let expected = format!("{:?}, which was prepared", info.shape);
+                    return Err(Error::input(&info.name, what, expected));
+                }
+                None if self.bound_inputs.contains_key(&info.name) => {
+                    let elements = info.shape.iter().product();
+                    let zeros = match info.dtype {
+                        DType::I64 => Tensor::i64(info.shape.clone(), vec![0; elements])?,
+                        _ => Tensor::f32(info.shape.clone(), vec![0.0; elements])?,
+                    };
+                    given.insert(info.name.clone(), zeros);
+                }
+                _ => {}
+            }
+        }
+        let bound = given.keys().find(|name| {
+            inputs.contains_key(*name) && self.bound_inputs.contains_key(name.as_str())
+        });
+        if let Some(name) = bound {
+            let expected = "only inputs that the host writes";
+            return Err(Error::input(name, "is bound to the app's memory", expected));
+        }
+        self.arrays = self.model.batch(&given, self.options)?.arrays;
+        self.write_arrays()
+    }
+
+    /// Has an input read the app's memory in every run from now on. The session is made anew; cursors of runs
+    /// before end.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an unknown name, memory that does not fit (too small, of another device, without the
+    /// usage for copies, of another size or format), and on a CPU executor.
+    pub fn bind_input(&mut self, name: &str, input: GpuInput) -> Result<()> {
+        let info = self.known(&self.inputs, name)?;
+        let bound = BoundInput::new(name, info.rows, info.channels, &input)?;
+        if let Kind::Gpu(_) = &self.session {
+            for transfer in &bound.transfers {
+                try_transfer(self.device()?, transfer, bound.bytes(), false)?;
+            }
+        }
+        let before = self.bound_inputs.insert(name.to_owned(), input);
+        let made = self.rebuild();
+        if made.is_err() {
+            restore(&mut self.bound_inputs, name, before);
+        }
+        made
+    }
+
+    /// Has an output go to the app's memory in every run from now on, and no longer to the host. The session is
+    /// made anew; cursors of runs before end.
+    ///
+    /// # Errors
+    /// As [`Prepared::bind_input`].
+    pub fn bind_output(&mut self, name: &str, output: GpuOutput) -> Result<()> {
+        let info = self.known(&self.outputs, name)?;
+        let bound = BoundOutput::new(name, info.rows, info.channels, &output)?;
+        let whole = Extent::new(1, info.rows, info.channels);
+        let op = bound.op(0, whole);
+        let array = Extent::new(1, op.lines(), op.line);
+        let bytes = (array.padded_len() * op.texels.bytes()) as u64;
+        try_transfer(self.device()?, &bound.transfer, bytes, true)?;
+        let before = self.bound_outputs.insert(name.to_owned(), output);
+        let made = self.rebuild();
+        if made.is_err() {
+            restore(&mut self.bound_outputs, name, before);
+        }
+        made
+    }
+
+    /// Runs and waits; the outputs that are not bound.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`].
+    pub fn run(&mut self) -> Result<NamedTensors> {
+        let control = self.model.control.clone();
+        self.run += 1;
+        match &mut self.session {
+            Kind::Cpu(session) => session.run_with(&control, &mut |d, t| control.tell(d, t))?,
+            Kind::Gpu(session) => {
+                pollster::block_on(session.run_bound(Waiting::Block, &control))?;
+            }
+        }
+        self.results()
+    }
+
+    /// As [`Prepared::run`], awaited by any executor while the app polls its device
+    /// (`device.poll(wgpu::PollType::Poll)`, or once a frame by rendering); on the CPU it is done when it is first
+    /// polled. Dropping the future ends the run with what has been submitted.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`]; [`Error::Cancelled`].
+    pub async fn run_async(&mut self, control: &Control) -> Result<NamedTensors> {
+        self.run += 1;
+        match &mut self.session {
+            Kind::Cpu(session) => session.run_async(control).await?,
+            Kind::Gpu(session) => session.run_bound(Waiting::Await, control).await?,
+        }
+        self.results()
+    }
+
+    /// Records a whole run. It reads what is bound when the commands execute, and what was written by then.
+    ///
+    /// # Errors
+    /// [`Error::Input`] on a CPU executor; [`Error::DeviceLost`].
+    pub fn record(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        let mut cursor = self.begin()?;
+        let session = self.gpu()?;
+        let slice = session.slice(&mut cursor.sliced, SubmissionBudget::Unlimited, encoder)?;
+        match slice.last {
+            true => Ok(()),
+            false => Err(Error::input(
+                "encoder",
+                "would be one of too many that have not been submitted",
+                "earlier ones submitted, and the device polled",
+            )),
+        }
+    }
+
+    /// Begins a run in slices. Runs that were begun before end.
+    ///
+    /// # Errors
+    /// As [`Prepared::record`].
+    pub fn begin(&mut self) -> Result<Cursor> {
+        self.run += 1;
+        let run = self.run;
+        let sliced = self.gpu()?.begin();
+        Ok(Cursor { run, sliced, over: false })
+    }
+
+    /// Records as much of a run as is expected to keep the device busy for `gpu_time`, at least a workgroup. The
+    /// commands of all steps must be submitted in their order. It never waits: how long steps took it learns when
+    /// the app polls its device, so the first run on a device is cut finer than later ones.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a cursor whose run is over: the last step or an error was before, another run has begun,
+    /// or a binding has changed. [`Error::DeviceLost`].
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn frames(device: &wgpu::Device, queue: &wgpu::Queue, mut prepared: perceiver::Prepared) -> perceiver::Result<()> {
+    /// let mut cursor = prepared.begin()?;
+    /// loop {
+    ///     let mut encoder = device.create_command_encoder(&Default::default());
+    ///     // … the frame …
+    ///     let step = prepared.step(&mut cursor, &mut encoder, Duration::from_millis(4))?;
+    ///     queue.submit([encoder.finish()]);
+    ///     let _ = device.poll(wgpu::PollType::Poll);
+    ///     if step.finished {
+    ///         return Ok(());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn step(
+        &mut self,
+        cursor: &mut Cursor,
+        encoder: &mut wgpu::CommandEncoder,
+        gpu_time: Duration,
+    ) -> Result<Step> {
+        if cursor.over || cursor.run != self.run {
+            let what = match cursor.over {
+                true => "is that of a run that is over",
+                false => "is that of a run before another began, or a binding changed",
+            };
+            return Err(Error::input("cursor", what, "one from `begin`"));
+        }
+        // Whatever goes wrong, the run cannot go on.
+        cursor.over = true;
+        let budget = SubmissionBudget::Bounded(gpu_time);
+        let slice = self.gpu()?.slice(&mut cursor.sliced, budget, encoder)?;
+        cursor.over = slice.last;
+        let [done, total] = slice.done;
+        Ok(Step { done, total, predicted: slice.predicted, finished: slice.last })
+    }
+
+    /// The outputs of the last run that was recorded and submitted, but for those that are bound; waits for it.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`].
+    pub fn read(&mut self) -> Result<NamedTensors> {
+        if let Kind::Gpu(session) = &mut self.session {
+            pollster::block_on(session.fetch(Waiting::Block))?;
+        }
+        self.results()
+    }
+
+    /// As [`Prepared::read`], awaited while the app polls its device.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`].
+    pub async fn read_async(&mut self) -> Result<NamedTensors> {
+        if let Kind::Gpu(session) = &mut self.session {
+            session.fetch(Waiting::Await).await?;
+        }
+        self.results()
+    }
+
+    fn results(&self) -> Result<NamedTensors> {
+        let mut outputs = NamedTensors::new();
+        for info in &self.outputs {
+            if !self.bound_outputs.contains_key(&info.name) {
+                outputs.insert(info.name.clone(), self.session.read(&info.name)?);
+            }
+        }
+        self.model.upsampled(&self.request.sizes, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    fn known(&self, list: &[TensorInfo], name: &str) -> Result<TensorInfo> {
+        self.device()?;
+        let names: Vec<&str> = list.iter().map(|info| info.name.as_str()).collect();
+        let found = list.iter().find(|info| info.name == name);
+        let unknown =
+            || Error::input(name, "cannot be bound: it is unknown", format!("one of {names:?}"));
+        found.cloned().ok_or_else(unknown)
+    }
+
+    fn device(&self) -> Result<&Device> {
+        self.model.store.device().ok_or_else(no_gpu)
+    }
+
+    fn gpu(&mut self) -> Result<&mut GpuExecutor> {
+        match &mut self.session {
+            Kind::Gpu(session) => Ok(session),
+            Kind::Cpu(_) => Err(no_gpu()),
+        }
+    }
+
+    /// The session of the present bindings.
+    fn rebuild(&mut self) -> Result<()> {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        for (name, input) in &self.bound_inputs {
+            let info = self.known(&self.inputs, name)?;
+            inputs.push((name, BoundInput::new(name, info.rows, info.channels, input)?));
+        }
+        for (name, output) in &self.bound_outputs {
+            let info = self.known(&self.outputs, name)?;
+            outputs.push((name, BoundOutput::new(name, info.rows, info.channels, output)?));
+        }
+        let blueprint = self.model.description.blueprint(&self.request.sizes);
+        let make = |folded| -> Result<Graph> {
+            let mut graph = build::graph(&blueprint, &Request { folded, ..self.request })?;
+            for (name, bound) in &inputs {
+                graph = from_texels(graph, name, bound.op)?;
+            }
+            for (name, bound) in &outputs {
+                graph = to_texels(graph, name, &|first, extent| bound.op(first, extent))?;
+            }
+            Ok(graph)
+        };
+        let (_, plan) = self.model.route(&make)?;
+        let bound = Bound {
+            inputs: inputs.iter().flat_map(|(_, b)| b.transfers.iter().cloned()).collect(),
+            outputs: outputs.iter().map(|(_, b)| b.transfer.clone()).collect(),
+            resident: true,
+        };
+        self.session = self.model.session_of(plan, bound)?;
+        self.run += 1;
+        if let Kind::Gpu(session) = &self.session {
+            for (name, bound) in inputs.iter().filter(|(_, b)| b.op.mapped) {
+                session.write_now(&map_of(name), &bound.map)?;
+            }
+            for (name, bound) in &outputs {
+                session.write_now(&map_of(name), &bound.map)?;
+                if bound.wheel {
+                    let colours = wheel().into_iter().flatten();
+                    let colours: Vec<f32> = colours.map(|b| f32::from(b) / 255.0).collect();
+                    session.write_now(&wheel_of(name), &colours)?;
+                }
+            }
+        }
+        self.write_arrays()
+    }
+
+    /// Writes what the host has given for inputs that are not bound.
+    fn write_arrays(&mut self) -> Result<()> {
+        for array in &self.arrays {
+            if self.bound_inputs.contains_key(&*array.name) {
+                continue;
+            }
+            let data = array.of_items(0, self.request.batch);
+            match &mut self.session {
+                Kind::Cpu(session) => session.write(&array.name, data)?,
+                Kind::Gpu(session) => session.write_now(&array.name, data)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts back what was bound before.
+fn restore<T>(bound: &mut BTreeMap<String, T>, name: &str, before: Option<T>) {
+    match before {
+        Some(before) => bound.insert(name.to_owned(), before),
+        None => bound.remove(name),
+    };
+}
+
+fn no_gpu() -> Error {
+    let what = "is a CPU executor, which records no commands and has no buffers or textures";
+    Error::input("engine", what, "one on a GPU, such as `Engine::from_wgpu`")
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("model", &self.model)
+            .field("inputs", &self.inputs)
+            .field("outputs", &self.outputs)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,625 @@
+//! Runs inside somebody else's app: on its device, between its textures and buffers, in its command encoders,
+//! under its threads and executors.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use perceiver::internals::gpu::ShaderChecks;
+use perceiver::media::Frame;
+use perceiver::tasks::{FlowField, OpticalFlow};
+use perceiver::{
+    BufferElement, BufferRows, Control, Engine, Error, GpuInput, GpuOutput, Model, NamedTensors,
+    PixelMap, Prepared, RunOptions, Tensor, TextureRegion,
+};
+
+use crate::common;
+
+/// An app with a device of its own.
+struct App {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+impl App {
+    /// Two apps in one instance of wgpu, which tells their memory apart.
+    fn pair() -> [App; 2] {
+        let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        let instance = wgpu::Instance::new(descriptor);
+        let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+        let software = |a: &&wgpu::Adapter| a.get_info().device_type == wgpu::DeviceType::Cpu;
+        let adapter = adapters.iter().find(software).or(adapters.first()).expect(common::INSTALL);
+        [(); 2].map(|()| {
+            let descriptor = wgpu::DeviceDescriptor {
+                required_limits: adapter.limits(),
+                required_features: adapter.features() & wgpu::Features::SUBGROUP,
+                ..Default::default()
+            };
+            let opened = pollster::block_on(adapter.request_device(&descriptor));
+            let (device, queue) = opened.expect("a device");
+            App { device, queue }
+        })
+    }
+
+    fn new() -> App {
+        let opened = common::device(ShaderChecks::Trusted).expect(common::INSTALL);
+        let (device, queue) = (opened.wgpu_device().clone(), opened.wgpu_queue().clone());
+        App { device, queue }
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::from_wgpu(self.device.clone(), self.queue.clone())
+    }
+
+    fn texture(&self, [width, height]: [u32; 2], format: wgpu::TextureFormat) -> wgpu::Texture {
+        self.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        })
+    }
+
+    fn upload(&self, texture: &wgpu::Texture, bytes: &[u8]) {
+        let texel = texture.format().block_copy_size(None).expect("a size");
+        self.queue.write_texture(
+            texture.as_image_copy(),
+            bytes,
+            wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: Some(texel * texture.width()),
+                rows_per_image: None,
+            },
+            texture.size(),
+        );
+    }
+
+    fn buffer(&self, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: bytes,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// The bytes of a buffer, once all that was submitted is done.
+    fn bytes(&self, buffer: &wgpu::Buffer) -> Vec<u8> {
+        let mapped = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: buffer.size(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(buffer, 0, &mapped, 0, buffer.size());
+        self.queue.submit([encoder.finish()]);
+        mapped.map_async(wgpu::MapMode::Read, .., |mapped| mapped.expect("mapped"));
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("poll");
+        let range = mapped.get_mapped_range(..).expect("a range");
+        range.to_vec()
+    }
+
+    /// The texels of a texture, line by line.
+    fn texels(&self, texture: &wgpu::Texture) -> Vec<u8> {
+        let texel = texture.format().block_copy_size(None).expect("a size");
+        let line = (texel * texture.width()).next_multiple_of(256);
+        let buffer = self.buffer(u64::from(line * texture.height()));
+        let mut encoder = self.encoder();
+        let layout = wgpu::TexelCopyBufferLayout {
+            offset: 0,
+            bytes_per_row: Some(line),
+            rows_per_image: None,
+        };
+        let to = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
+        encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+        self.queue.submit([encoder.finish()]);
+        let width = (texel * texture.width()) as usize;
+        self.bytes(&buffer).chunks(line as usize).flat_map(|l| l[..width].to_vec()).collect()
+    }
+}
+
+const SIZE: [u32; 2] = [128, 96];
+
+fn frames() -> [Frame; 2] {
+    [0, 3].map(|shift| {
+        Frame::from_fn(SIZE[0] as usize, SIZE[1] as usize, |x, y| {
+            let wave = |a: f64, b: f64| {
+                let (x, y) = (x as f64 + f64::from(shift), y as f64);
+                (127.0 + 120.0 * (a * x).sin() * (b * y).cos()) as u8
+            };
+            [wave(0.21, 0.13), wave(0.37, 0.05), wave(0.09, 0.29)]
+        })
+        .expect("a frame")
+    })
+}
+
+fn rgba(frame: &Frame, swapped: bool) -> Vec<u8> {
+    let texel = |p: &[u8]| if swapped { [p[2], p[1], p[0], 9] } else { [p[0], p[1], p[2], 9] };
+    frame.rgb().chunks_exact(3).flat_map(texel).collect()
+}
+
+fn flow_tiny(engine: &Engine) -> Model {
+    engine.load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/flow-tiny")).expect("model")
+}
+
+const PATCHES: (&str, &[usize]) = ("patches", &[1, 2, 27, 96, 128]);
+
+fn prepared(model: &Model) -> Prepared {
+    model.prepare(&[PATCHES], RunOptions::default()).expect("prepared")
+}
+
+/// Two textures with the frames.
+fn textures(app: &App, format: wgpu::TextureFormat) -> [TextureRegion; 2] {
+    let swapped =
+        matches!(format, wgpu::TextureFormat::Bgra8Unorm | wgpu::TextureFormat::Bgra8UnormSrgb);
+    frames().map(|frame| {
+        let texture = app.texture(SIZE, format);
+        app.upload(&texture, &rgba(&frame, swapped));
+        TextureRegion::whole(&texture)
+    })
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// The flow of the frames by the pipeline, from the host and back.
+fn on_host(model: &Model) -> FlowField {
+    let [first, second] = frames();
+    let pipeline = OpticalFlow::new(model).expect("a pipeline");
+    pipeline.flow(&first, &second, &Default::default(), &mut |_, _| {}).expect("flow")
+}
+
+/// Steps of this time until the run is over; how many.
+fn stepped(app: &App, prepared: &mut Prepared, time: Duration) -> usize {
+    let mut cursor = prepared.begin().expect("begun");
+    for steps in 1.. {
+        let mut encoder = app.encoder();
+        let step = prepared.step(&mut cursor, &mut encoder, time).expect("a step");
+        app.queue.submit([encoder.finish()]);
+        app.device.poll(wgpu::PollType::Poll).expect("poll");
+        assert!(step.done <= step.total);
+        if step.finished {
+            assert_eq!(step.done, step.total);
+            return steps;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn textures_in_and_out_give_the_bits_of_the_host() {
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let expected: Vec<f32> = on_host(&model).vectors().iter().flatten().copied().collect();
+    for format in [wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureFormat::Bgra8UnormSrgb] {
+        let [first, second] = textures(&app, format);
+        let into = app.texture(SIZE, wgpu::TextureFormat::Rg32Float);
+        let mut run = prepared(&model);
+        run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+        run.bind_output("logits", GpuOutput::Flow(TextureRegion::whole(&into))).expect("bound");
+        let mut encoder = app.encoder();
+        run.record(&mut encoder).expect("recorded");
+        app.queue.submit([encoder.finish()]);
+        assert!(floats(&app.texels(&into)) == expected, "recorded, {format:?}");
+
+        app.upload(&into, &vec![0; app.texels(&into).len()]);
+        assert!(stepped(&app, &mut run, Duration::from_micros(500)) > 1);
+        assert!(floats(&app.texels(&into)) == expected, "stepped, {format:?}");
+
+        app.upload(&into, &vec![0; app.texels(&into).len()]);
+        assert!(run.run().expect("run").is_empty(), "what is bound stays on the device");
+        assert!(floats(&app.texels(&into)) == expected, "run, {format:?}");
+    }
+}
+
+#[test]
+fn windows_and_rectangles_of_textures_give_the_same() {
+    let app = App::new();
+    let mut model = flow_tiny(&app.engine());
+    let expected: Vec<f32> = on_host(&model).vectors().iter().flatten().copied().collect();
+    // Windows of a few hundred rows, which begin and end within lines.
+    model.set_window_bytes(300_000);
+    let [first, second] = frames().map(|frame| {
+        let texture = app.texture([140, 100], wgpu::TextureFormat::Rgba8Unorm);
+        let large = Frame::from_fn(140, 100, |x, y| {
+            let inside = x.checked_sub(7).and_then(|x| frame.pixel(x, y.checked_sub(4)?));
+            inside.unwrap_or([200, 100, 50])
+        });
+        app.upload(&texture, &rgba(&large.expect("a frame"), false));
+        let [width, height] = SIZE;
+        TextureRegion { left: 7, top: 4, width, height, ..TextureRegion::whole(&texture) }
+    });
+    let into = app.texture([130, 99], wgpu::TextureFormat::Rg32Float);
+    let [width, height] = SIZE;
+    let region = TextureRegion { left: 2, top: 3, width, height, ..TextureRegion::whole(&into) };
+    let mut run = prepared(&model);
+    run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+    run.bind_output("logits", GpuOutput::Flow(region)).expect("bound");
+    run.run().expect("run");
+    let texels = floats(&app.texels(&into));
+    let found: Vec<f32> =
+        texels.chunks_exact(260).skip(3).flat_map(|line| line[4..].to_vec()).collect();
+    let largest = found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+    assert!(found.len() == expected.len() && largest < 1e-4, "off by {largest}");
+    assert!(texels[..3 * 260].iter().all(|&x| x == 0.0), "outside of the region");
+}
+
+#[test]
+fn flow_is_drawn_in_the_colours_of_the_wheel() {
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let field = on_host(&model);
+    let expected = field.picture(Some(4.0)).expect("a picture");
+    let into = app.texture(SIZE, wgpu::TextureFormat::Bgra8Unorm);
+    let mut run = prepared(&model);
+    let [first, second] = textures(&app, wgpu::TextureFormat::Rgba8Unorm);
+    run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+    let region = TextureRegion::whole(&into);
+    let output = GpuOutput::FlowColours { region, longest: 4.0 };
+    run.bind_output("logits", output).expect("bound");
+    run.run().expect("run");
+    for (found, expected) in app.texels(&into).chunks(4).zip(expected.rgb().chunks(3)) {
+        for (found, expected) in [found[2], found[1], found[0]].iter().zip(expected) {
+            assert!(found.abs_diff(*expected) <= 1, "{found} for {expected}");
+        }
+        assert_eq!(found[3], 255);
+    }
+}
+
+#[test]
+fn rows_of_buffers_and_f16_textures() {
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let [first, second] = frames();
+    let pixels = (SIZE[0] * SIZE[1]) as usize;
+    let rows = perceiver::internals::tasks::flow_tiles::pixel_rows(&first, &second, 0..pixels);
+    let rows = rows.expect("rows");
+    let rows = rows.as_f32().expect("floats");
+    let expected: Vec<f32> = on_host(&model).vectors().iter().flatten().copied().collect();
+    // 55 floats a row, 100 bytes into the buffer; the last of each row means nothing.
+    let given = app.buffer(100 + 220 * pixels as u64);
+    let mut bytes = vec![0xff; 100];
+    for row in rows.chunks_exact(54) {
+        bytes.extend(row.iter().chain(&[f32::NAN]).flat_map(|x| x.to_le_bytes()));
+    }
+    app.queue.write_buffer(&given, 0, &bytes);
+    let into = app.buffer(8 + 12 * pixels as u64);
+    let mut run = prepared(&model);
+    let input =
+        BufferRows { buffer: given, offset: 100, row_stride: 220, element: BufferElement::F32 };
+    run.bind_input("patches", GpuInput::Rows(input)).expect("bound");
+    let output =
+        BufferRows { buffer: into.clone(), offset: 8, row_stride: 12, element: BufferElement::F32 };
+    run.bind_output("logits", GpuOutput::Rows(output)).expect("bound");
+    run.run().expect("run");
+    let found = floats(&app.bytes(&into)[8..]);
+    assert_eq!(found.len(), 3 * pixels);
+    for (found, expected) in found.chunks_exact(3).zip(expected.chunks_exact(2)) {
+        assert_eq!([20.0 * found[0], 20.0 * found[1], found[2]], [expected[0], expected[1], 0.0]);
+    }
+
+    // What was bound can be bound otherwise.
+    let half = app.texture(SIZE, wgpu::TextureFormat::Rg16Float);
+    run.bind_output("logits", GpuOutput::Flow(TextureRegion::whole(&half))).expect("bound");
+    run.run().expect("run");
+    let found = app.texels(&half);
+    for (found, expected) in found.chunks_exact(2).zip(&expected) {
+        let found = half::f16::from_le_bytes([found[0], found[1]]).to_f32();
+        assert!((found - expected).abs() <= 1e-3 * expected.abs() + 1e-4, "{found} for {expected}");
+    }
+}
+
+#[test]
+fn a_picture_is_classified_where_it_lies() {
+    let app = App::new();
+    let model = app
+        .engine()
+        .load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/shapes-tiny"))
+        .expect("model");
+    let side = model.config().expect("a configuration").image_size;
+    let frame =
+        Frame::from_fn(side, side, |x, y| [(5 * x) as u8, (7 * y) as u8, (3 * x + y) as u8]);
+    let frame = frame.expect("a frame");
+    let map = PixelMap { scale: [2.0, 1.5, 1.0, 0.0], offset: [-1.0, -0.5, 0.25, 0.0] };
+    let planes: Vec<f32> = (0..3)
+        .flat_map(|c| {
+            let scale = f64::from(map.scale[c]);
+            let offset = f64::from(map.offset[c]);
+            let value = move |b: &u8| (f64::from(*b) / 255.0 * scale + offset) as f32;
+            frame.rgb().iter().skip(c).step_by(3).map(value).collect::<Vec<_>>()
+        })
+        .collect();
+    let shape = [1, 3, side, side];
+    let mut run =
+        model.prepare(&[("pixel_values", &shape)], RunOptions::default()).expect("prepared");
+    let pixels = Tensor::f32(shape.to_vec(), planes).expect("pixels");
+    let inputs = NamedTensors::from([("pixel_values".to_owned(), pixels)]);
+    let expected = model.run(&inputs, &mut |_, _| {}).expect("run");
+    run.write(&inputs).expect("written");
+    assert!(run.run().expect("run") == expected);
+
+    let texture = app.texture([side as u32; 2], wgpu::TextureFormat::Rgba8Unorm);
+    app.upload(&texture, &rgba(&frame, false));
+    let region = TextureRegion::whole(&texture);
+    run.bind_input("pixel_values", GpuInput::Picture(region, map)).expect("bound");
+    let mut encoder = app.encoder();
+    run.record(&mut encoder).expect("recorded");
+    app.queue.submit([encoder.finish()]);
+    assert!(run.read().expect("read") == expected);
+    let what = run.write(&inputs).expect_err("bound inputs are not written").to_string();
+    assert!(what.contains("bound"), "{what}");
+}
+
+#[track_caller]
+fn refused(result: Result<(), Error>, words: &[&str]) {
+    let error = result.expect_err("to be refused");
+    assert!(matches!(error, Error::Input { .. }), "{error}");
+    let error = error.to_string();
+    assert!(words.iter().all(|w| error.contains(w)), "{error}");
+}
+
+#[test]
+fn bindings_that_do_not_fit_are_refused_in_words() {
+    let [app, stranger] = App::pair();
+    let model = flow_tiny(&app.engine());
+    let mut run = prepared(&model);
+    let [first, second] = textures(&app, wgpu::TextureFormat::Rgba8Unorm);
+    let mut input = |input| run.bind_input("patches", input);
+    let small = TextureRegion { width: 64, ..second.clone() };
+    refused(input(GpuInput::Frames(first.clone(), small)), &["64×96", "one size"]);
+    let other = TextureRegion::whole(&app.texture(SIZE, wgpu::TextureFormat::R8Unorm));
+    refused(input(GpuInput::Frames(other.clone(), other)), &["54 channels"]);
+    let depth = TextureRegion::whole(&app.texture(SIZE, wgpu::TextureFormat::Rgb10a2Unorm));
+    refused(input(GpuInput::Frames(depth.clone(), depth)), &["Rgb10a2Unorm", "Rgba8Unorm"]);
+    let far = TextureRegion { left: 1, ..first.clone() };
+    refused(input(GpuInput::Frames(far, second.clone())), &["(1, 0)", "within 128×96"]);
+    let rows = |buffer: wgpu::Buffer, offset, row_stride| {
+        GpuInput::Rows(BufferRows { buffer, offset, row_stride, element: BufferElement::F32 })
+    };
+    let bytes = 216 * 128 * 96;
+    refused(input(rows(app.buffer(bytes - 4), 0, 216)), &["2654204", "2654208 bytes"]);
+    refused(input(rows(app.buffer(bytes), 4, 216)), &["byte 4"]);
+    refused(input(rows(app.buffer(bytes), 0, 200)), &["200 bytes", "216"]);
+    let usage = wgpu::BufferUsages::STORAGE;
+    let unreadable = app.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: bytes,
+        usage,
+        mapped_at_creation: false,
+    });
+    refused(input(rows(unreadable, 0, 216)), &["STORAGE", "COPY_SRC"]);
+    // Another device's memory.
+    let [a, b] = textures(&stranger, wgpu::TextureFormat::Rgba8Unorm);
+    refused(input(GpuInput::Frames(a, b)), &["device"]);
+    let destroyed = app.buffer(bytes);
+    destroyed.destroy();
+    let _ = input(rows(destroyed, 0, 216));
+    refused(run.bind_input("pixels", GpuInput::Frames(first, second)), &["pixels", "patches"]);
+    let picture = app.texture(SIZE, wgpu::TextureFormat::Rgba8Unorm);
+    let picture = TextureRegion::whole(&picture);
+    refused(run.bind_output("logits", GpuOutput::Flow(picture.clone())), &["Rg16Float"]);
+    refused(
+        run.bind_output("logits", GpuOutput::Picture(picture, PixelMap::IDENTITY)),
+        &["channels"],
+    );
+
+    let on_cpu = flow_tiny(&Engine::cpu()).prepare(&[PATCHES], RunOptions::default());
+    let mut on_cpu = on_cpu.expect("prepared");
+    let what = on_cpu.begin().expect_err("no commands").to_string();
+    assert!(what.contains("CPU executor"), "{what}");
+    let unknown = model.prepare(&[("pixels", &[1, 3])], RunOptions::default());
+    assert!(unknown.expect_err("unknown").to_string().contains("pixels"));
+    let huge = model.prepare(&[("patches", &[usize::MAX, 2, 27])], RunOptions::default());
+    assert!(huge.expect_err("too many").to_string().contains("memory"));
+}
+
+#[test]
+fn cursors_end_with_their_run() {
+    let app = App::new();
+    let mut run = prepared(&flow_tiny(&app.engine()));
+    let time = Duration::from_millis(1);
+    let mut encoder = app.encoder();
+    let mut first = run.begin().expect("begun");
+    run.step(&mut first, &mut encoder, time).expect("a step");
+    let mut second = run.begin().expect("begun");
+    let late = run.step(&mut first, &mut encoder, time).expect_err("another run").to_string();
+    assert!(late.contains("another began"), "{late}");
+    let into = app.buffer(8 * 128 * 96);
+    let rows = BufferRows { buffer: into, offset: 0, row_stride: 8, element: BufferElement::F32 };
+    run.bind_output("logits", GpuOutput::Rows(rows)).expect("bound");
+    let late = run.step(&mut second, &mut encoder, time).expect_err("bound since").to_string();
+    assert!(late.contains("binding changed"), "{late}");
+    app.queue.submit([encoder.finish()]);
+    stepped(&app, &mut run, time);
+    let mut over = run.begin().expect("begun");
+    let mut encoder = app.encoder();
+    run.step(&mut over, &mut encoder, Duration::from_secs(3600)).expect("a step");
+    // Commands that are never submitted leave nothing behind.
+    drop(encoder);
+    stepped(&app, &mut run, time);
+}
+
+#[test]
+fn steps_that_are_not_submitted_do_not_pile_up() {
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let expected = {
+        let mut run = prepared(&model);
+        run.run().expect("run")
+    };
+    let mut run = prepared(&model);
+    let mut cursor = run.begin().expect("begun");
+    let mut encoders = Vec::new();
+    let time = Duration::from_micros(100);
+    // All of a run that fits, before anything is submitted.
+    loop {
+        let mut encoder = app.encoder();
+        let step = run.step(&mut cursor, &mut encoder, time).expect("a step");
+        encoders.push(encoder.finish());
+        if step.finished {
+            break;
+        }
+        if step.predicted.is_zero() {
+            app.queue.submit(std::mem::take(&mut encoders));
+            app.device.poll(wgpu::PollType::wait_indefinitely()).expect("poll");
+        }
+    }
+    app.queue.submit(encoders);
+    assert!(run.read().expect("read") == expected);
+}
+
+#[test]
+fn runs_are_cancelled_from_callbacks_and_threads_and_go_again() {
+    let app = App::new();
+    for engine in [app.engine(), Engine::cpu()] {
+        engine.set_submission_budget("1ms".parse().expect("a budget"));
+        let model = flow_tiny(&engine);
+        let inputs = NamedTensors::from([(
+            "patches".to_owned(),
+            Tensor::f32(PATCHES.1.to_vec(), vec![0.1; 54 * 128 * 96]).expect("patches"),
+        )]);
+        let expected = model.run(&inputs, &mut |_, _| {}).expect("run");
+        let control = Control::new();
+        let controlled = model.controlled(&control);
+        let mut heard = 0;
+        let ended = controlled.run(&inputs, &mut |done, total| {
+            heard += 1;
+            assert!(done < total, "the run was to end");
+            control.cancel();
+        });
+        assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+        assert!(heard <= 2, "{heard} submissions after the end");
+        assert!(matches!(controlled.run(&inputs, &mut |_, _| {}), Err(Error::Cancelled)));
+        // From another thread, in the midst of a run.
+        let control = Control::new();
+        let (model_of, other) = (model.controlled(&control), control.clone());
+        let (begun, heard) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            heard.recv().expect("begun");
+            other.cancel();
+        });
+        let cancelled = control.clone();
+        let ended = model_of.run(&inputs, &mut |_, _| {
+            let _ = begun.send(());
+            while !cancelled.is_cancelled() {
+                std::thread::yield_now();
+            }
+        });
+        assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+        thread.join().expect("joined");
+        assert!(control.progress().1 > 0);
+        assert!(model.run(&inputs, &mut |_, _| {}).expect("run") == expected);
+    }
+}
+
+#[test]
+fn callbacks_may_call_anything() {
+    let app = App::new();
+    for engine in [app.engine(), Engine::cpu()] {
+        for budget in [None, Some("64MiB")] {
+            let mut model = flow_tiny(&engine);
+            model.set_memory_budget(budget.map(|b| b.parse().expect("a size")));
+            let inputs = NamedTensors::from([(
+                "patches".to_owned(),
+                Tensor::f32(PATCHES.1.to_vec(), vec![0.1; 54 * 128 * 96]).expect("patches"),
+            )]);
+            let expected = model.run(&inputs, &mut |_, _| {}).expect("run");
+            let called = AtomicBool::new(false);
+            let outer = model.run(&inputs, &mut |_, _| {
+                if !called.swap(true, Ordering::Relaxed) {
+                    assert!(model.allocated_bytes() > 0);
+                    match model.run(&inputs, &mut |_, _| {}) {
+                        Ok(inner) => assert!(inner == expected),
+                        // The budget may have room for one alone.
+                        Err(Error::Limit { what, .. }) => {
+                            assert!(budget.is_some() && what.contains("within a run"), "{what}");
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            assert!(outer.expect("run") == expected);
+        }
+    }
+}
+
+#[test]
+fn threads_run_one_model_side_by_side() {
+    let app = App::new();
+    for engine in [app.engine(), Engine::cpu()] {
+        for budget in [None, Some("40MiB")] {
+            let mut model = flow_tiny(&engine);
+            model.set_memory_budget(budget.map(|b| b.parse().expect("a size")));
+            let inputs = |value: f32| {
+                let patches = Tensor::f32(PATCHES.1.to_vec(), vec![value; 54 * 128 * 96]);
+                NamedTensors::from([("patches".to_owned(), patches.expect("patches"))])
+            };
+            let values = [0.1, 0.2, 0.3, 0.4];
+            let run = |value| model.run(&inputs(value), &mut |_, _| {}).expect("run");
+            let expected = values.map(run);
+            std::thread::scope(|scope| {
+                for (value, expected) in values.into_iter().zip(&expected) {
+                    scope.spawn(move || assert!(&run(value) == expected));
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn runs_are_awaited_while_the_app_polls() {
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let mut run = pollster::block_on(model.prepare_async(&[PATCHES], RunOptions::default()))
+        .expect("prepared");
+    let expected = run.run().expect("run");
+    let control = Control::new();
+    {
+        // No executor, no thread: polls of the device and of the future, one after the other.
+        let mut awaited = Box::pin(run.run_async(&control));
+        let mut context = Context::from_waker(Waker::noop());
+        let found = loop {
+            match awaited.as_mut().poll(&mut context) {
+                Poll::Ready(found) => break found.expect("run"),
+                Poll::Pending => drop(app.device.poll(wgpu::PollType::Poll)),
+            }
+        };
+        assert!(found == expected);
+    }
+    let (done, total) = control.progress();
+    assert!(done == total && total > 0);
+    // An executor in one thread, polls in another.
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                drop(app.device.poll(wgpu::PollType::Poll));
+                std::thread::yield_now();
+            }
+        });
+        let found = pollster::block_on(run.run_async(&Control::new()));
+        assert!(found.expect("run") == expected);
+        // A future that is dropped in the midst of its run leaves a session that goes on.
+        {
+            let control = Control::new();
+            let mut awaited = Box::pin(run.run_async(&control));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(awaited.as_mut().poll(&mut context).is_pending());
+        }
+        let found = pollster::block_on(run.run_async(&Control::new()));
+        over.store(true, Ordering::Relaxed);
+        assert!(found.expect("run") == expected);
+    });
+}
