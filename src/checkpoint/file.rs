@@ -64,13 +64,25 @@ impl WeightFormat {
     }
 }
 
+/// The bytes of a file: mapped, or in memory.
+pub(crate) type Content = Box<dyn AsRef<[u8]> + Send + Sync>;
+
 /// An open file of tensors.
-#[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    content: Content,
     format: WeightFormat,
     entries: BTreeMap<String, Entry>,
+}
+
+impl fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorFile")
+            .field("path", &self.path)
+            .field("format", &self.format)
+            .field("tensors", &self.entries.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl TensorFile {
@@ -93,17 +105,27 @@ impl TensorFile {
             return wrong("has 0 bytes", "the download broke off; download it again");
         }
         let map = map(&file).map_err(|e| Error::io("map", path, e))?;
+        Self::of(path, Box::new(map))
+    }
+
+    /// As [`TensorFile::open`], of bytes that are in memory. Messages name them by `path`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] as [`TensorFile::open`].
+    pub(crate) fn of(path: &Path, content: Content) -> Result<Self> {
+        let wrong = |what: &str, hint: &str| Err(Error::checkpoint(path, what, hint));
+        let map = (*content).as_ref();
         if map.starts_with(b"version https://git-lfs") {
             return wrong(
                 "is a git-lfs pointer, not the weights",
                 "run `git lfs pull` in the checkpoint's folder, or download the file itself",
             );
         }
-        let format = WeightFormat::of(&map);
+        let format = WeightFormat::of(map);
         let entries = match format {
-            WeightFormat::Safetensors => safetensors_file::parse(path, &map)?,
+            WeightFormat::Safetensors => safetensors_file::parse(path, map)?,
             #[cfg(feature = "torch")]
-            WeightFormat::Torch => torch_zip::parse(path, &map)?,
+            WeightFormat::Torch => torch_zip::parse(path, map)?,
             #[cfg(not(feature = "torch"))]
             WeightFormat::Torch => {
                 return wrong(
@@ -111,8 +133,8 @@ impl TensorFile {
                     "build `perceiver` with its feature `torch`, or give the weights as safetensors",
                 );
             }
-            WeightFormat::TorchLegacy => torch_legacy::parse(path, &map)?,
-            WeightFormat::Haiku => haiku::parse(path, &map)?,
+            WeightFormat::TorchLegacy => torch_legacy::parse(path, map)?,
+            WeightFormat::Haiku => haiku::parse(path, map)?,
         };
         let most = map.len().saturating_mul(MOST_SHARING);
         let total = entries.values().fold(0usize, |sum, e| sum.saturating_add(e.bytes()));
@@ -123,7 +145,11 @@ impl TensorFile {
                 "its tensors share their elements as no weights do; save each by itself",
             ));
         }
-        Ok(TensorFile { path: path.to_path_buf(), map, format, entries })
+        Ok(TensorFile { path: path.to_path_buf(), content, format, entries })
+    }
+
+    fn content(&self) -> &[u8] {
+        (*self.content).as_ref()
     }
 
     /// The file.
@@ -138,7 +164,7 @@ impl TensorFile {
 
     /// Its length in bytes.
     pub fn bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.content().len() as u64
     }
 
     /// All tensors by name: those of a Haiku pickle are `module/name`, in Haiku's layout.
@@ -168,7 +194,7 @@ impl TensorFile {
 
     /// The elements of one of this file's entries, possibly transposed, as `f32`.
     pub(super) fn floats(&self, name: &str, entry: &Entry) -> Result<Vec<f32>> {
-        entry.floats(&self.map).map_err(|unread| self.unread(name, entry, unread))
+        entry.floats(self.content()).map_err(|unread| self.unread(name, entry, unread))
     }
 
     fn unread(&self, name: &str, entry: &Entry, unread: Unread) -> Error {
@@ -194,9 +220,14 @@ impl TensorFile {
         self.tensor(name, self.known(name)?)
     }
 
+    /// All tensors.
+    fn all(&self) -> Result<NamedTensors> {
+        self.entries.keys().map(|name| Ok((name.clone(), self.read(name)?))).collect()
+    }
+
     /// One of this file's entries, possibly transposed.
     pub(super) fn tensor(&self, name: &str, entry: &Entry) -> Result<Tensor> {
-        let data = entry.data(&self.map);
+        let data = entry.data(self.content());
         let data = data.map_err(|unread| self.unread(name, entry, unread))?;
         Tensor::new(entry.shape.clone(), data)
     }
@@ -208,10 +239,19 @@ impl TensorFile {
 /// [`Error::Io`], or [`Error::Checkpoint`] for a file that is truncated, hostile, or has types that
 /// are not supported.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<NamedTensors> {
-    let file = TensorFile::open(path)?;
-    let read = file.entries.keys().map(|name| Ok((name.clone(), file.read(name)?)));
-    read.collect()
+    TensorFile::open(path)?.all()
 }
+
+/// Reads all tensors of a file that is in memory.
+///
+/// # Errors
+/// [`Error::Checkpoint`] as [`read_tensors`].
+pub(crate) fn tensors_from_bytes(bytes: &[u8]) -> Result<NamedTensors> {
+    TensorFile::of(Path::new(IN_MEMORY), Box::new(bytes.to_vec()))?.all()
+}
+
+/// What messages call files that are in memory.
+pub(crate) const IN_MEMORY: &str = "(bytes in memory)";
 
 #[allow(unsafe_code, reason = "weights are too large to be read twice")]
 fn map(file: &File) -> std::io::Result<Mmap> {

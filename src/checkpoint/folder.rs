@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
-use super::file::WeightFormat;
+use super::file::{IN_MEMORY, TensorFile, WeightFormat};
 use super::weights::Weights;
 use crate::error::{Error, Result, TensorReport};
 use crate::perceiver::Description;
 use crate::tensor::Tensor;
 use crate::weights::TensorSource;
 
-/// An open checkpoint: configuration read, weights memory-mapped.
+/// An open checkpoint: configuration read, weights memory-mapped or in memory.
 ///
-/// The weight files must not be truncated or overwritten in place while the checkpoint is open
+/// Weight files must not be truncated or overwritten in place while the checkpoint is open
 /// (replacing them by renaming is fine); no program that maps files can survive that.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -42,6 +42,22 @@ impl Checkpoint {
         let description = Description::read(folder)?;
         let weights = Weights::open(folder, description.architecture())?;
         Ok(Checkpoint { folder: folder.to_path_buf(), description, weights })
+    }
+
+    /// A checkpoint that is in memory: the text of its `config.json`, and its one file of weights in any of the
+    /// formats that [`open`](Self::open) reads, which is not copied.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or [`Error::Checkpoint`] as [`open`](Self::open).
+    pub fn from_bytes(
+        config: &str,
+        weights: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let description = Description::from_json(config, "config.json")?;
+        let folder = PathBuf::from(IN_MEMORY);
+        let file = TensorFile::of(&folder, Box::new(weights))?;
+        let weights = Weights::of(file, description.architecture())?;
+        Ok(Checkpoint { folder, description, weights })
     }
 
     /// True when a folder has weight files that [`open`](Self::open) would read, whatever they hold.

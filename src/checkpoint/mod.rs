@@ -12,6 +12,7 @@ mod folder;
 mod haiku;
 mod haiku_names;
 mod pickle;
+pub(crate) mod ranges;
 mod safetensors_file;
 mod torch;
 mod torch_legacy;
@@ -31,7 +32,10 @@ pub(crate) const COMPANIONS: [&str; 6] = [
 ];
 
 pub use convert::{ConvertOptions, Converted, FloatType, convert};
+pub(crate) use file::tensors_from_bytes;
 pub use file::{WeightFormat, read_tensors};
 pub use folder::Checkpoint;
+pub use ranges::RangeSource;
 pub(crate) use write::serialize;
+pub(crate) use write::tensors_to_bytes;
 pub use write::write_tensors;

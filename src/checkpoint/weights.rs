@@ -72,7 +72,11 @@ impl Weights {
     }
 
     fn whole(path: &Path, architecture: Option<Architecture>) -> Result<Self> {
-        let file = TensorFile::open(path)?;
+        Self::of(TensorFile::open(path)?, architecture)
+    }
+
+    /// All weights in one file.
+    pub(super) fn of(file: TensorFile, architecture: Option<Architecture>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (name, entry) in file.entries() {
             let (new, entry) = match file.format() {
@@ -87,7 +91,7 @@ impl Weights {
             if places.insert(new.clone(), (0, entry)).is_some() {
                 let what = format!("has two arrays that are `{new}`, one of them `{name}`");
                 let hint = "is this a Perceiver IO model as DeepMind published them?";
-                return Err(Error::checkpoint(path, what, hint));
+                return Err(Error::checkpoint(file.path(), what, hint));
             }
         }
         Ok(Weights { files: vec![file], places })

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, View};
 
+use super::file::IN_MEMORY;
 use crate::error::{Error, Result};
 use crate::output::whole_file;
 use crate::tensor::{Data, NamedTensors, Tensor};
@@ -61,6 +62,13 @@ pub fn write_tensors(path: impl AsRef<Path>, tensors: &NamedTensors) -> Result<(
     whole_file(path, |file| {
         serialize(file.path(), tensors.iter(), None).map_err(|e| Error::io("write", path, e))
     })
+}
+
+/// Tensors as the bytes of a safetensors file.
+pub(crate) fn tensors_to_bytes(tensors: &NamedTensors) -> Result<Vec<u8>> {
+    let refused =
+        |e| Error::checkpoint(IN_MEMORY, format!("cannot be made: {e}"), "give fewer tensors");
+    safetensors::serialize(tensors, None).map_err(refused)
 }
 
 /// Writes tensors to a file that has no readers yet, with the permissions that new files have: the

@@ -254,6 +254,11 @@ impl Device {
         }
     }
 
+    /// Has the device be lost, as its owner says.
+    pub(crate) fn set_lost(&self, reason: &str) {
+        lock(&self.inner.lost).get_or_insert_with(|| reason.to_owned());
+    }
+
     /// A buffer, or why there is none.
     pub(super) fn buffer(
         &self,
@@ -369,7 +374,7 @@ impl Device {
     fn polled<T>(&self, result: &mut oneshot::Receiver<T>) -> Result<Result<T, oneshot::Canceled>> {
         let mut nap = Duration::from_micros(10);
         loop {
-            self.poll(wgpu::PollType::Poll)?;
+            self.look()?;
             match result.try_recv() {
                 Ok(Some(sent)) => return Ok(Ok(sent)),
                 Ok(None) => std::thread::sleep(nap),
@@ -377,6 +382,11 @@ impl Device {
             }
             nap = (nap * 2).min(Duration::from_micros(500));
         }
+    }
+
+    /// Has callbacks come for what is done by now.
+    pub(super) fn look(&self) -> Result<()> {
+        self.poll(wgpu::PollType::Poll)
     }
 
     fn poll(&self, until: wgpu::PollType) -> Result<()> {

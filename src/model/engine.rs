@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, RangeSource, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, adapters};
 use crate::model::{Backend, Model};
@@ -177,6 +177,15 @@ impl Engine {
         }
     }
 
+    /// Tells the engine that its device is gone, of which wgpu tells the app alone where the device is the app's:
+    /// from then on its models' runs fail with [`Error::DeviceLost`], as they do by themselves on a device that the
+    /// engine has opened. Call it in the app's `set_device_lost_callback`.
+    pub fn device_lost(&self, reason: &str) {
+        if let Some(device) = self.device() {
+            device.set_lost(reason);
+        }
+    }
+
     /// The device, if it is a GPU.
     #[doc(hidden)]
     pub fn device(&self) -> Option<&Device> {
@@ -192,7 +201,48 @@ impl Engine {
     /// # Errors
     /// Those of [`Checkpoint::open`] and [`Checkpoint::check`].
     pub fn load(&self, folder: impl AsRef<Path>) -> Result<Model> {
-        let checkpoint = Checkpoint::open(folder)?;
+        self.checked(Checkpoint::open(folder)?)
+    }
+
+    /// As [`Engine::load`], of a checkpoint that is in memory: the text of its `config.json`, and its file of
+    /// weights, which is not copied.
+    ///
+    /// ```
+    /// # use perceiver::Engine;
+    /// let config = include_str!("../../models/text-tiny/config.json");
+    /// let weights: &'static [u8] = include_bytes!("../../models/text-tiny/model.safetensors");
+    /// let model = Engine::cpu().load_bytes(config, weights)?;
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::from_bytes`] and [`Checkpoint::check`].
+    pub fn load_bytes(
+        &self,
+        config: &str,
+        weights: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Model> {
+        self.checked(Checkpoint::from_bytes(config, weights)?)
+    }
+
+    /// As [`Engine::load_bytes`], with weights that come piece by piece from anywhere: a server that answers
+    /// ranges, an app's own files, a browser's storage. `progress` hears how many of how many bytes are there.
+    ///
+    /// # Errors
+    /// As [`Engine::load_bytes`]; [`Error::Io`] for what the source reports, and for one with fewer bytes, or many
+    /// more, than the configuration's tensors take.
+    pub async fn load_ranges(
+        &self,
+        config: &str,
+        source: &(impl RangeSource + Sync),
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Model> {
+        let description = Description::from_json(config, "config.json")?;
+        let weights = ranges::read(source, &description.tensors()?, progress).await?;
+        self.load_bytes(config, weights)
+    }
+
+    fn checked(&self, checkpoint: Checkpoint) -> Result<Model> {
         let description = checkpoint.description().clone();
         checkpoint.check(&description.tensors()?, description.unused_tensors())?;
         let source = Arc::new(checkpoint);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{read_tensors, write_tensors};
+use crate::checkpoint::{read_tensors, tensors_from_bytes, tensors_to_bytes, write_tensors};
 use crate::error::{Error, Result};
 use crate::perceiver::chunks::LATENTS;
 use crate::tensor::{NamedTensors, Tensor};
@@ -49,9 +49,20 @@ impl Latents {
     /// # Errors
     /// Those of writing a file; none is left behind.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_tensors(path.as_ref(), &self.tensors()?)
+    }
+
+    /// The bytes of the file that [`Latents::write`] writes.
+    ///
+    /// # Errors
+    /// None for latents that fit memory twice.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        tensors_to_bytes(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<NamedTensors> {
         let tensor = Tensor::f32(vec![1, self.rows, self.channels], self.data.clone())?;
-        let tensors = NamedTensors::from([(LATENTS.to_owned(), tensor)]);
-        write_tensors(path.as_ref(), &tensors)
+        Ok(NamedTensors::from([(LATENTS.to_owned(), tensor)]))
     }
 
     /// Reads what [`Latents::write`] wrote.
@@ -59,7 +70,18 @@ impl Latents {
     /// # Errors
     /// Those of reading a file; [`Error::Input`] when it holds no latents.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let tensors = read_tensors(path.as_ref())?;
+        Self::of(&read_tensors(path.as_ref())?)
+    }
+
+    /// Reads what [`Latents::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// As [`Latents::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::of(&tensors_from_bytes(bytes)?)
+    }
+
+    fn of(tensors: &NamedTensors) -> Result<Self> {
         let tensor = tensors.get(LATENTS);
         match tensor.and_then(|t| Some((t.shape(), t.as_f32()?))) {
             Some((&[1, rows, channels], data)) => Latents::new(rows, channels, data.to_vec()),

@@ -24,10 +24,18 @@ impl Description {
     /// Those of [`PerceiverConfig::read`] and [`Blueprint::read`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let (text, origin) = read_text(path.as_ref())?;
-        if is_blueprint(&text) {
-            return Blueprint::from_json(&text, &origin).map(Description::Blueprint);
+        Self::from_json(&text, &origin)
+    }
+
+    /// The same from the file's text. Messages say that it comes from `origin`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`Description::read`].
+    pub fn from_json(text: &str, origin: &str) -> Result<Self> {
+        if is_blueprint(text) {
+            return Blueprint::from_json(text, origin).map(Description::Blueprint);
         }
-        PerceiverConfig::from_json(&text, &origin).map(Description::Config)
+        PerceiverConfig::from_json(text, origin).map(Description::Config)
     }
 
     /// The class; `None` for a blueprint.

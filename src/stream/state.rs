@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{read_tensors, write_tensors};
+use crate::checkpoint::{read_tensors, tensors_from_bytes, tensors_to_bytes, write_tensors};
 use crate::error::{Error, Result};
 use crate::kernels::attention::LOWEST_SCORE;
 use crate::perceiver::chunks::{STATISTICS, SUMS, StateShape};
@@ -117,13 +117,25 @@ impl EncoderState {
     /// # Errors
     /// Those of writing a file; none is left behind.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_tensors(path.as_ref(), &self.tensors()?)
+    }
+
+    /// The bytes of the file that [`EncoderState::write`] writes.
+    ///
+    /// # Errors
+    /// None for states that fit memory twice.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        tensors_to_bytes(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<NamedTensors> {
         let StateShape { rows, columns, groups } = self.shape;
         let sums = Tensor::f32(vec![rows, columns], self.sums.clone())?;
         let statistics = Tensor::f32(vec![rows, groups, 2], self.statistics.clone())?;
         let model = Tensor::i64(vec![1], vec![self.model])?;
         let tensors = [(SUMS, sums), (STATISTICS, statistics), (MODEL, model)];
         let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
-        write_tensors(path.as_ref(), &NamedTensors::from(tensors))
+        Ok(NamedTensors::from(tensors))
     }
 
     /// Reads what [`EncoderState::write`] wrote.
@@ -131,7 +143,18 @@ impl EncoderState {
     /// # Errors
     /// Those of reading a file; [`Error::Input`] when it holds no state.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let tensors = read_tensors(path.as_ref())?;
+        Self::of(&read_tensors(path.as_ref())?)
+    }
+
+    /// Reads what [`EncoderState::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// As [`EncoderState::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::of(&tensors_from_bytes(bytes)?)
+    }
+
+    fn of(tensors: &NamedTensors) -> Result<Self> {
         let wrong = |name: &str| {
             let what = "is missing or has another shape, type or values";
             Error::input(name, what, "a file that a streamed encoder's state was written to")

@@ -7,8 +7,10 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use perceiver::checkpoint::RangeSource;
 use perceiver::internals::gpu::ShaderChecks;
 use perceiver::media::Frame;
+use perceiver::stream::{EncoderState, Latents};
 use perceiver::tasks::{FlowField, OpticalFlow};
 use perceiver::{
     BufferElement, BufferRows, Control, Engine, Error, GpuInput, GpuOutput, Model, NamedTensors,
@@ -622,4 +624,94 @@ fn runs_are_awaited_while_the_app_polls() {
         over.store(true, Ordering::Relaxed);
         assert!(found.expect("run") == expected);
     });
+}
+
+/// A file of bytes, a few at a time.
+struct Slow {
+    bytes: Vec<u8>,
+    length: u64,
+    asked: AtomicBool,
+}
+
+impl RangeSource for Slow {
+    async fn length(&self) -> std::io::Result<u64> {
+        Ok(self.length)
+    }
+
+    async fn read(&self, range: std::ops::Range<u64>) -> std::io::Result<Vec<u8>> {
+        self.asked.store(true, Ordering::Relaxed);
+        let range = range.start as usize..(range.end as usize).min(self.bytes.len());
+        self.bytes.get(range).map(<[u8]>::to_vec).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}
+
+#[test]
+fn models_come_from_bytes_and_ranges() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/models/flow-tiny");
+    let config = std::fs::read_to_string(format!("{folder}/config.json")).expect("config");
+    let bytes = std::fs::read(format!("{folder}/model.safetensors")).expect("weights");
+    let engine = Engine::cpu();
+    let expected = on_host(&flow_tiny(&engine));
+    // Wherever the bytes lie: at an odd address, too.
+    let odd: &'static [u8] = Box::leak([&[0][..], &bytes].concat().into_boxed_slice());
+    let model = engine.load_bytes(&config, &odd[1..]).expect("model");
+    assert_eq!(on_host(&model), expected);
+    let model = engine.load_bytes(&config, std::sync::Arc::<[u8]>::from(bytes.clone()));
+    assert_eq!(on_host(&model.expect("model")), expected);
+    let truncated = bytes[..bytes.len() / 2].to_vec();
+    let error = engine.load_bytes(&config, truncated).expect_err("truncated").to_string();
+    assert!(error.contains("in memory") && error.contains("truncated"), "{error}");
+
+    let source = |bytes: &[u8], length| Slow { bytes: bytes.to_vec(), length, asked: false.into() };
+    let length = bytes.len() as u64;
+    let mut heard = (0, 0);
+    let whole = source(&bytes, length);
+    let mut hear = |done, total| heard = (done, total);
+    let loaded = pollster::block_on(engine.load_ranges(&config, &whole, &mut hear));
+    assert_eq!(on_host(&loaded.expect("model")), expected);
+    assert_eq!(heard, (length, length));
+    let load =
+        |source: &Slow| pollster::block_on(engine.load_ranges(&config, source, &mut |_, _| {}));
+    let short = load(&source(&bytes[..1000], length)).expect_err("short").to_string();
+    assert!(short.contains("bytes for the range"), "{short}");
+    let endless = source(&bytes, u64::MAX);
+    let error = load(&endless).expect_err("endless").to_string();
+    assert!(error.contains("config.json at most"), "{error}");
+    assert!(!endless.asked.load(Ordering::Relaxed), "nothing is read of it");
+}
+
+#[test]
+fn states_and_latents_pass_through_bytes() {
+    let model = flow_tiny(&Engine::cpu());
+    let [first, second] = frames();
+    let sizes = model.config().map(|_| perceiver::Sizes::default()).expect("sizes");
+    let rows = perceiver::internals::tasks::flow_tiles::pixel_rows(&first, &second, 0..100);
+    let mut encoder = model.encoder(&sizes).expect("encoder");
+    encoder.push("frame", 0, &rows.expect("rows")).expect("pushed");
+    let state = encoder.state().clone();
+    let read = EncoderState::from_bytes(&state.to_bytes().expect("bytes")).expect("state");
+    assert_eq!(read, state);
+    let latents = encoder.finish().expect("latents");
+    let read = Latents::from_bytes(&latents.to_bytes().expect("bytes")).expect("latents");
+    assert_eq!(read, latents);
+    assert!(EncoderState::from_bytes(&[7; 40]).is_err());
+    assert!(Latents::from_bytes(&state.to_bytes().expect("bytes")).is_err());
+}
+
+#[test]
+fn the_owner_of_a_device_tells_that_it_is_lost() {
+    let app = App::new();
+    let engine = app.engine();
+    let model = flow_tiny(&engine);
+    let mut run = prepared(&model);
+    run.run().expect("run");
+    engine.device_lost("unplugged");
+    let error = run.run().expect_err("lost");
+    assert!(matches!(&error, Error::DeviceLost { reason, .. } if reason == "unplugged"), "{error}");
+    let mut encoder = app.encoder();
+    assert!(matches!(run.record(&mut encoder), Err(Error::DeviceLost { .. })));
+    assert!(matches!(
+        model.prepare(&[PATCHES], RunOptions::default()),
+        Err(Error::DeviceLost { .. })
+    ));
 }

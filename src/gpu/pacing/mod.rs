@@ -208,6 +208,11 @@ impl Pacer {
         if groups > work.groups_x { groups / work.groups_x * work.groups_x } else { groups }
     }
 
+    /// Seconds that parts are predicted to take by what is known now.
+    pub(super) fn predicted(&self, parts: &[Part]) -> f64 {
+        parts.iter().map(|p| self.classes[p.class].factor * p.cautious).sum()
+    }
+
     /// Takes into account how long a submission ran.
     pub(super) fn learn(&mut self, parts: &[Part], seconds: f64, budget: SubmissionBudget) {
         let Some(budget) = budget.seconds() else {
@@ -215,7 +220,7 @@ impl Pacer {
         };
         // As it would be predicted by now: while this ran, what ran before may have changed that.
         let now = |p: &Part| self.classes[p.class].factor * p.cautious;
-        let predicted: f64 = parts.iter().map(now).sum();
+        let predicted = self.predicted(parts);
         if predicted <= 0.0 || !seconds.is_finite() {
             return;
         }

@@ -1,12 +1,13 @@
 //! Runs in slices that an app records into its own command encoders, between its own textures and buffers.
 //!
-//! Nothing here waits. What a slice took arrives by a callback, when the app polls its device: by timestamps
-//! around its pass where the device has them, else by when its submission was seen to be done, which counts
-//! what the app submitted with it, too.
+//! Nothing here waits. What a slice took is read from timestamps around its pass, where the device has them. Without
+//! them, and on llvmpipe, whose timestamps leave out the last dispatch before them, it is known from polls of the
+//! device between which times it began and ended: the prediction then moves into these bounds, no further.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::super::adapter::AdapterKind;
 use super::super::bases::ENTRIES;
 use super::super::clock::Clock;
 use super::super::device::{Device, Waiting, lock};
@@ -59,14 +60,23 @@ pub(super) struct Slices {
 
 #[derive(Default)]
 struct Shared {
-    /// Parts of slices and the seconds that they took.
-    measured: Vec<(Vec<Part>, f64)>,
-    /// Clocks that no slice uses.
+    ended: Vec<Ended>,
+    /// Clocks that no slice uses, and how many there are in all.
     clocks: Vec<Clock>,
-    /// Clocks that there are, slices whose end has not been seen, and when the last was seen.
     made: usize,
+    /// Slices whose end has not been seen.
     open: usize,
-    seen: Option<Instant>,
+    /// When the device was polled last and had not ended those.
+    polled: Option<Instant>,
+    /// When the slice before ended: earliest and latest.
+    last: Option<[Instant; 2]>,
+}
+
+/// A slice that the device is done with.
+struct Ended {
+    parts: Vec<Part>,
+    /// Seconds that it took, at least and at most.
+    seconds: [f64; 2],
 }
 
 /// A slice that has been recorded, until it is done or its commands are dropped.
@@ -79,13 +89,18 @@ struct Open {
 
 impl Open {
     fn done(&mut self) {
-        let seconds = self.clock.as_ref().and_then(Clock::seconds);
+        let exact = self.clock.as_ref().and_then(Clock::seconds);
         let now = Instant::now();
         let mut shared = lock(&self.shared);
-        let began = shared.seen.map_or(self.recorded, |seen| seen.max(self.recorded));
-        let seconds = seconds.unwrap_or_else(|| (now - began).as_secs_f64());
-        shared.seen = Some(now);
-        shared.measured.push((std::mem::take(&mut self.parts), seconds));
+        let [earliest, latest] = shared.last.unwrap_or([self.recorded; 2]);
+        let began = [earliest, latest].map(|before| before.max(self.recorded));
+        let ended = [shared.polled.map_or(began[0], |polled| polled.max(began[0])), now];
+        shared.last = Some(ended);
+        let between = |to: Instant, from: Instant| to.saturating_duration_since(from).as_secs_f64();
+        let bounds = [between(ended[0], began[1]), between(ended[1], began[0])];
+        let seconds = exact.map_or(bounds, |exact| [exact; 2]);
+        let parts = std::mem::take(&mut self.parts);
+        shared.ended.push(Ended { parts, seconds });
     }
 }
 
@@ -140,14 +155,17 @@ impl GpuExecutor {
         self.device.alive()?;
         let (first, end) = (self.plan.once(), self.steps.len());
         let begins = run.at.step == first && run.flops == 0.0;
-        let (measured, open) = {
+        self.device.look()?;
+        let (ended, open) = {
             let mut shared = lock(&self.slices.shared);
-            (std::mem::take(&mut shared.measured), shared.open)
+            shared.polled = Some(Instant::now());
+            (std::mem::take(&mut shared.ended), shared.open)
         };
-        for (parts, seconds) in measured {
+        for Ended { parts, seconds: [least, most] } in ended {
+            let expected = self.pacer.predicted(&parts);
             let seconds = match self.device.stopwatch() {
                 Some(stopwatch) => stopwatch(&self.ran(&parts)),
-                None => seconds,
+                None => expected.max(least).min(most),
             };
             self.pacer.learn(&parts, seconds, budget);
         }
@@ -201,6 +219,9 @@ impl GpuExecutor {
     }
 
     fn clock(&self) -> Result<Option<Clock>> {
+        if self.device.kind() == AdapterKind::Software {
+            return Ok(None);
+        }
         let mut shared = lock(&self.slices.shared);
         if let Some(clock) = shared.clocks.pop() {
             return Ok(Some(clock));
