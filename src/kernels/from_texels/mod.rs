@@ -91,11 +91,7 @@ impl Kernel for FromTexels {
                 Operand::new("texels", Role::Texels, lines, texels),
                 Operand::wide("map", self.map_extent(), Fill::Numbers).when(self.mapped),
             ],
-            results: vec![Operand::result(
-                "y",
-                Role::Wide,
-                Extent::new(1, self.rows, self.cols()),
-            )],
+            results: vec![Operand::result("y", Role::Wide, Extent::new(1, self.rows, self.cols()))],
         }
     }
 

@@ -28,7 +28,15 @@ pub(crate) fn rows() -> Vec<Row> {
         ToTexels { wheel: true, cols: 2, ..picture },
         ToTexels { wheel: true, cols: 2, swapped: true, width: 1, rows: 1, ..picture },
         ToTexels { width: 1, rows: 13, cols: 67, line: 67, channels: 67, ..flow },
-        ToTexels { width: 1, rows: 13, cols: 67, line: 80, channels: 67, texels: Element::F16, ..flow },
+        ToTexels {
+            width: 1,
+            rows: 13,
+            cols: 67,
+            line: 80,
+            channels: 67,
+            texels: Element::F16,
+            ..flow
+        },
         // More than 65,535 workgroups.
         ToTexels { width: 2053, rows: 2053 * 2053, line: 8256, ..picture },
     ]

@@ -36,8 +36,7 @@ fn colour<T: Real>(wheel: &[T], x: f64, y: f64, channel: usize) -> T {
     let length = x.hypot(y);
     let place = ((-y).atan2(-x) / std::f64::consts::PI + 1.0) / 2.0 * (HUES - 1) as f64;
     let (hue, part) = (place as usize % HUES, place.fract());
-    let [here, next] =
-        [hue, (hue + 1) % HUES].map(|h| f64::from(wheel[4 * h + channel].to_f32()));
+    let [here, next] = [hue, (hue + 1) % HUES].map(|h| f64::from(wheel[4 * h + channel].to_f32()));
     let full = (1.0 - part) * here + part * next;
     let value = if length <= 1.0 { 1.0 - length * (1.0 - full) } else { full * 0.75 };
     T::from_f64((255.0 * value).floor().clamp(0.0, 255.0))

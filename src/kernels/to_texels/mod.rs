@@ -65,7 +65,11 @@ pub(crate) fn wheel() -> [[u8; 3]; HUES] {
 impl ToTexels {
     /// Lines that the pixels lie on.
     pub const fn lines(&self) -> usize {
-        if self.rows == 0 || self.width == 0 { 0 } else { (self.first + self.rows - 1) / self.width - self.top() + 1 }
+        if self.rows == 0 || self.width == 0 {
+            0
+        } else {
+            (self.first + self.rows - 1) / self.width - self.top() + 1
+        }
     }
 
     /// The line of the first pixel.
