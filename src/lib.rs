@@ -12,6 +12,7 @@ mod measure;
 pub mod media;
 mod model;
 mod output;
+mod parallel;
 mod perceiver;
 mod random;
 pub mod stream;

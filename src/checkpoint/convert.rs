@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::parallel::*;
 use half::{bf16, f16};
-use rayon::prelude::*;
 use safetensors::tensor::{Dtype, View};
 use serde::Serialize;
 use serde_json::Value;

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::parallel::*;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use crate::tensor::{DType, Data};
 

@@ -6,8 +6,6 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-
 use super::entry::{Entry, Unread};
 use super::pickle::shown;
 #[cfg(feature = "torch")]
@@ -105,7 +103,7 @@ impl TensorFile {
             return wrong("has 0 bytes", "the download broke off; download it again");
         }
         let map = map(&file).map_err(|e| Error::io("map", path, e))?;
-        Self::of(path, Box::new(map))
+        Self::of(path, map)
     }
 
     /// As [`TensorFile::open`], of bytes that are in memory. Messages name them by `path`.
@@ -253,10 +251,20 @@ pub(crate) fn tensors_from_bytes(bytes: &[u8]) -> Result<NamedTensors> {
 /// What messages call files that are in memory.
 pub(crate) const IN_MEMORY: &str = "(bytes in memory)";
 
+#[cfg(feature = "files")]
 #[allow(unsafe_code, reason = "weights are too large to be read twice")]
-fn map(file: &File) -> std::io::Result<Mmap> {
+fn map(file: &File) -> std::io::Result<Content> {
     // SAFETY: the map is private to this process and read-only. A file that somebody truncates while
     // it is mapped would end the process with a bus error, as with every program that maps files;
     // the documentation of `Checkpoint` says so.
-    unsafe { Mmap::map(file) }
+    unsafe { Ok(Box::new(memmap2::Mmap::map(file)?)) }
+}
+
+#[cfg(not(feature = "files"))]
+fn map(mut file: &File) -> std::io::Result<Content> {
+    let mut bytes = Vec::new();
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(length).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+    std::io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(Box::new(bytes))
 }

@@ -27,7 +27,7 @@ pub enum ShaderChecks {
 }
 
 /// What the engine can make use of on any adapter.
-const USEFUL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE
+pub(crate) const USEFUL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::SUBGROUP);
 

@@ -24,6 +24,7 @@ mod tuning;
 
 pub use adapter::{Adapter, AdapterKind, adapters};
 pub use cache_place::{CACHE_VARIABLE, CachePlace};
+pub(crate) use device::USEFUL_FEATURES;
 pub use device::{Device, ShaderChecks, Waiting};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Ran, Submission, SubmissionBudget};

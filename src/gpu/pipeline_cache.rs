@@ -6,9 +6,12 @@
 //! driver look at the header of the data once more and fall back to an empty cache. A cache that cannot
 //! be read or written costs time, never a result.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+use crate::output::write_whole;
 
 /// First bytes of a file, with the version of its form.
 const MARK: &[u8; 8] = b"PIOPIPE1";
@@ -96,14 +99,12 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     data
 }
 
-fn write(file: &Path, data: &[u8]) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-    beside.write_all(&header(data))?;
-    beside.write_all(data)?;
-    beside.persist(file)?;
-    Ok(())
+fn write(file: &Path, data: &[u8]) -> Result<()> {
+    let io = |e| Error::io("write", file, e);
+    std::fs::create_dir_all(file.parent().unwrap_or(Path::new("."))).map_err(io)?;
+    write_whole(file, |out| {
+        out.write_all(&header(data)).and_then(|()| out.write_all(data)).map_err(io)
+    })
 }
 
 fn header(data: &[u8]) -> [u8; HEADER] {

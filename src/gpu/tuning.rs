@@ -15,6 +15,7 @@
 //! It holds for one adapter with one driver and for one set of shaders, whose fingerprint it carries;
 //! for others it is stale. A variant that is no longer known is passed over. A bucket is a range of shapes, up to the next power of two in each size.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,11 @@ pub struct Tuning {
     pub denied: Vec<Denied>,
 }
 
+fn senseless(name: impl Display, what: String) -> Error {
+    let expected = "a file of tuned variants, as `Tuning::save` writes it";
+    Error::input(name.to_string(), what, expected)
+}
+
 impl Tuning {
     /// Nothing yet.
     pub(super) fn new(info: &wgpu::AdapterInfo) -> Self {
@@ -94,18 +100,32 @@ impl Tuning {
     pub fn load(file: impl AsRef<Path>) -> Result<Self> {
         let file = file.as_ref();
         let failed = |e| Error::io("read", file, e);
-        let wrong = |what: String| {
-            let name = file.display().to_string();
-            Error::input(name, what, "a file of tuned variants, as `Tuning::save` writes it")
-        };
         let bytes = std::fs::metadata(file).map_err(failed)?.len();
         if bytes > MOST_BYTES {
-            return Err(wrong(format!("has {bytes} bytes")));
+            return Err(senseless(file.display(), format!("has {bytes} bytes")));
         }
-        let text = std::fs::read(file).map_err(failed)?;
-        let tuning: Tuning = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        Self::read(&std::fs::read(file).map_err(failed)?, file.display())
+    }
+
+    /// Reads what [`Tuning::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it is none of these.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::read(bytes, "tuning")
+    }
+
+    /// The bytes of the file that [`Tuning::save`] writes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Names and texts alone, which JSON can always hold.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+
+    fn read(bytes: &[u8], name: impl Display) -> Result<Self> {
+        let tuning: Tuning =
+            serde_json::from_slice(bytes).map_err(|e| senseless(&name, e.to_string()))?;
         if tuning.version != VERSION {
-            return Err(wrong(format!("has version {}", tuning.version)));
+            return Err(senseless(&name, format!("has version {}", tuning.version)));
         }
         Ok(tuning)
     }
@@ -120,9 +140,7 @@ impl Tuning {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        write_whole(file, |to| {
-            serde_json::to_writer_pretty(to, self).map_err(|e| failed(std::io::Error::other(e)))
-        })
+        write_whole(file, |to| to.write_all(&self.to_bytes()).map_err(failed))
     }
 
     /// Why this does not hold for another adapter, driver or set of shaders, if it does not.

@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "cpu")]
 use faer::MatRef;
-use rayon::prelude::*;
+
+use crate::parallel::*;
 
 /// Query rows of one item and one set of keys: the work of one task.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "plain loops need no blocks"))]
 pub(crate) struct Block {
     pub(crate) item: usize,
     pub(crate) split: usize,
@@ -80,6 +83,7 @@ pub(crate) fn part(i: usize, each: usize, n: usize) -> Range<usize> {
 }
 
 /// Rows of a larger array, from its first element on, as a matrix.
+#[cfg(feature = "cpu")]
 pub(crate) fn rows_of(array: &[f32], rows: usize, cols: usize, row: usize) -> MatRef<'_, f32> {
     let end = (rows - 1) * row + cols;
     MatRef::from_row_major_slice_with_stride(&array[..end], rows, cols, row)

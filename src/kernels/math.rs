@@ -5,13 +5,20 @@
 //! written out: without hardware support it would be a library call. [`super::simd`] has the loops
 //! where that matters.
 
-use pulp::Arch;
-
 /// Runs a closure compiled for the best instruction set of this processor. The closure must be marked
 /// `#[inline(always)]`: one that is large is otherwise compiled by itself, for the least processor,
 /// and everything in it runs several times slower.
 #[inline]
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(not(feature = "cpu"))]
+    return work();
+    #[cfg(feature = "cpu")]
+    dispatched(work)
+}
+
+#[cfg(feature = "cpu")]
+#[inline]
+fn dispatched<R>(work: impl FnOnce() -> R) -> R {
     struct Work<F>(F);
     impl<R, F: FnOnce() -> R> pulp::WithSimd for Work<F> {
         type Output = R;
@@ -20,7 +27,7 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
             (self.0)()
         }
     }
-    Arch::new().dispatch(Work(work))
+    pulp::Arch::new().dispatch(Work(work))
 }
 
 /// e^x to 1·10⁻⁷ relative for x in [-87, 88]; 0 below. Larger x must not occur (softmax subtracts

@@ -11,6 +11,7 @@ mod blocks;
 mod kernel;
 pub mod math;
 mod real;
+#[cfg(feature = "cpu")]
 pub mod simd;
 mod table;
 mod tiles;

@@ -43,7 +43,7 @@ impl Frame {
         height: usize,
         colour: impl Fn(usize, usize) -> [u8; 3] + Sync,
     ) -> Result<Self> {
-        use rayon::prelude::*;
+        use crate::parallel::*;
         let mut rgb = room(width, height)?;
         rgb.resize(width * height * 3, 0);
         rgb.par_chunks_mut(width * 3).enumerate().for_each(|(y, row)| {

@@ -7,7 +7,7 @@
 
 use std::f64::consts::PI;
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::frame::{Frame, room};
 use crate::error::{Error, Result};

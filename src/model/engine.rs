@@ -7,10 +7,15 @@ use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, RangeSource, ranges};
 use crate::error::{Error, Result};
-use crate::gpu::{Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, adapters};
-use crate::model::{Backend, Model};
+use crate::gpu::{
+    Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, Tuning, USEFUL_FEATURES, adapters,
+};
+use crate::graph::{Value, WORD_BYTES};
+use crate::kernels::DeviceTraits;
+use crate::model::prepared::zero_inputs;
+use crate::model::{Backend, Model, Precision, RunOptions, plan_of, window_bytes};
 use crate::perceiver::blueprint::Blueprint;
-use crate::perceiver::{Description, PerceiverConfig};
+use crate::perceiver::{Description, PerceiverConfig, Request};
 use crate::weights::TensorSource;
 
 /// The environment variable that automatic choice obeys.
@@ -138,6 +143,70 @@ impl Engine {
     #[must_use]
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         Self::on(Device::adopt(device, queue))
+    }
+
+    /// Limits for the request of an app's own device with which no array of a run of these inputs has to be divided:
+    /// WebGPU's default ones, with larger buffers where that takes them. Within less the engine divides arrays.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for unknown or missing names and wrong shapes.
+    ///
+    /// ```
+    /// use perceiver::{Description, Engine, RunOptions};
+    /// let flow = Description::read("models/flow-tiny")?;
+    /// let shapes = [("patches", &[1, 2, 27, 96, 128][..])];
+    /// let limits = Engine::required_limits(&flow, &shapes, RunOptions::default())?;
+    /// assert!(limits.max_buffer_size >= 4 * 54 * 96 * 128);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    pub fn required_limits(
+        description: &Description,
+        shapes: &[(&str, &[usize])],
+        options: RunOptions,
+    ) -> Result<wgpu::Limits> {
+        let batch =
+            description.batch(&zero_inputs(description, shapes)?, options.resize_positions)?;
+        let traits = DeviceTraits { array_bytes: u64::MAX, ..DeviceTraits::webgpu_default() };
+        let request = Request {
+            batch: batch.items,
+            sizes: batch.sizes,
+            window_bytes: window_bytes(Some(&traits)),
+            intermediates: options.intermediates,
+            folded: true,
+        };
+        let blueprint = description.blueprint(&batch.sizes);
+        let plan = plan_of(&blueprint, &request, Some(&traits), Precision::F32)?;
+        let arrays = plan.graph().values.iter().map(Value::bytes);
+        let slots = plan.slots().iter().map(|&words| WORD_BYTES * words as u64);
+        let largest = arrays.chain(slots).max().unwrap_or(0);
+        let mut limits = wgpu::Limits::default();
+        limits.max_buffer_size = limits.max_buffer_size.max(largest);
+        let binding = &mut limits.max_storage_buffer_binding_size;
+        *binding = (*binding).max(largest);
+        Ok(limits)
+    }
+
+    /// Features of an app's own device that the engine makes use of, all of them optional: timestamps pace runs,
+    /// subgroups make kernels faster, a pipeline cache makes later starts faster ([`Engine::set_cache`]).
+    #[must_use]
+    pub fn useful_features() -> wgpu::Features {
+        USEFUL_FEATURES
+    }
+
+    /// What tuning has found out about this engine's device, for [`Engine::apply_tuning`] in a later run of a
+    /// program that keeps no files; `None` on the CPU.
+    #[must_use]
+    pub fn tuning(&self) -> Option<Vec<u8>> {
+        self.device().map(|device| device.tuning().to_bytes())
+    }
+
+    /// Takes over what [`Engine::tuning`] gave, or `perceiver tune -o` wrote.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where it makes no sense or is for another adapter, driver or version; on the CPU.
+    pub fn apply_tuning(&self, bytes: &[u8]) -> Result<()> {
+        let none = || Error::input("engine", "is a CPU executor", "a GPU, which can be tuned");
+        self.device().ok_or_else(none)?.apply_tuning(&Tuning::from_bytes(bytes)?)
     }
 
     /// The adapter's name, or "cpu".

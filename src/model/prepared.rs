@@ -16,7 +16,7 @@ use crate::graph::passes::{from_texels, map_of, to_texels, wheel_of};
 use crate::graph::{Control, Executor, Graph, Plan};
 use crate::kernels::to_texels::wheel;
 use crate::perceiver::batch::{Array, Batch};
-use crate::perceiver::{Request, build};
+use crate::perceiver::{Description, Request, build};
 use crate::tensor::{DType, Extent, NamedTensors, Tensor};
 
 /// An input or output of a prepared run.
@@ -104,22 +104,7 @@ impl Model {
     /// [`Error::Input`] for unknown or missing names and wrong shapes; [`Error::Limit`] where all items together
     /// are beyond the memory budget or the device; otherwise what the device or the checkpoint gives.
     pub fn prepare(&self, shapes: &[(&str, &[usize])], options: RunOptions) -> Result<Prepared> {
-        let mut given = NamedTensors::new();
-        let whole = self.whole_number_inputs();
-        for (name, shape) in shapes {
-            let elements = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
-            let too_many = || {
-                let what = format!("has shape {shape:?}");
-                Error::input(*name, what, "fewer elements than memory can hold")
-            };
-            let elements =
-                elements.filter(|n| *n < isize::MAX as usize / 8).ok_or_else(too_many)?;
-            let tensor = match whole.iter().any(|known| known == name) {
-                true => Tensor::i64(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
-                false => Tensor::f32(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
-            };
-            given.insert((*name).to_owned(), tensor);
-        }
+        let given = zero_inputs(&self.description, shapes)?;
         let Batch { items, sizes, arrays } = self.batch(&given, options)?;
         let request = self.request(items, sizes, options)?;
         let session = self.session_of(self.plan(&request)?, Bound::default())?;
@@ -199,6 +184,29 @@ impl Model {
     }
 }
 
+/// Inputs of these shapes that hold zeros.
+pub(super) fn zero_inputs(
+    description: &Description,
+    shapes: &[(&str, &[usize])],
+) -> Result<NamedTensors> {
+    let whole = description.whole_number_inputs();
+    let mut given = NamedTensors::new();
+    for (name, shape) in shapes {
+        let elements = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+        let too_many = || {
+            let what = format!("has shape {shape:?}");
+            Error::input(*name, what, "fewer elements than memory can hold")
+        };
+        let elements = elements.filter(|n| *n < isize::MAX as usize / 8).ok_or_else(too_many)?;
+        let tensor = match whole.iter().any(|known| known == name) {
+            true => Tensor::i64(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
+            false => Tensor::f32(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
+        };
+        given.insert((*name).to_owned(), tensor);
+    }
+    Ok(given)
+}
+
 /// Zeros, if there is memory for them.
 fn zeros<T: Copy + Default>(elements: usize) -> Option<Vec<T>> {
     let mut zeros = Vec::new();
@@ -251,33 +259,32 @@ impl Prepared {
     /// # Errors
     /// As [`Model::run_with`].
     pub fn write(&mut self, inputs: &NamedTensors) -> Result<()> {
-        let mut given = inputs.clone();
-        for info in &self.inputs {
-            match given.get(&info.name) {
-                Some(tensor) if tensor.shape() != info.shape => {
-                    let what = format!("has shape {:?}", tensor.shape());
-                    let expected = format!("{:?}, which was prepared", info.shape);
-                    return Err(Error::input(&info.name, what, expected));
-                }
-                None if self.bound_inputs.contains_key(&info.name) => {
-                    let elements = info.shape.iter().product();
-                    let zeros = match info.dtype {
-                        DType::I64 => Tensor::i64(info.shape.clone(), vec![0; elements])?,
-                        _ => Tensor::f32(info.shape.clone(), vec![0.0; elements])?,
-                    };
-                    given.insert(info.name.clone(), zeros);
-                }
-                _ => {}
-            }
-        }
-        let bound = given.keys().find(|name| {
-            inputs.contains_key(*name) && self.bound_inputs.contains_key(name.as_str())
-        });
-        if let Some(name) = bound {
+        let bound = |name: &str| self.bound_inputs.contains_key(name);
+        if let Some(name) = inputs.keys().find(|name| bound(name)) {
             let expected = "only inputs that the host writes";
             return Err(Error::input(name, "is bound to the app's memory", expected));
         }
-        self.arrays = self.model.batch(&given, self.options)?.arrays;
+        for info in &self.inputs {
+            if let Some(tensor) = inputs.get(&info.name).filter(|t| t.shape() != info.shape) {
+                let what = format!("has shape {:?}", tensor.shape());
+                let expected = format!("{:?}, which was prepared", info.shape);
+                return Err(Error::input(&info.name, what, expected));
+            }
+        }
+        let filled: NamedTensors;
+        let given = if self.bound_inputs.is_empty() {
+            inputs
+        } else {
+            // What is checked and never written.
+            let shapes = self.inputs.iter().filter(|info| bound(&info.name));
+            let shapes: Vec<(&str, &[usize])> =
+                shapes.map(|info| (info.name.as_str(), info.shape.as_slice())).collect();
+            let mut zeros = zero_inputs(&self.model.description, &shapes)?;
+            zeros.extend(inputs.iter().map(|(name, tensor)| (name.clone(), tensor.clone())));
+            filled = zeros;
+            &filled
+        };
+        self.arrays = self.model.batch(given, self.options)?.arrays;
         self.write_arrays()
     }
 

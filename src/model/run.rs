@@ -90,12 +90,7 @@ impl Model {
 
     /// Checked inputs in the form that graphs read.
     pub(crate) fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
-        match &*self.description {
-            Description::Config(config) => {
-                (config.architecture.class().inputs)(config, inputs, options.resize_positions)
-            }
-            Description::Blueprint(blueprint) => blueprint::inputs(blueprint, inputs),
-        }
+        self.description.batch(inputs, options.resize_positions)
     }
 
     /// Encode and process alone: the last latents of every item, and the sizes to decode them with.
@@ -269,17 +264,6 @@ impl Model {
             Description::Blueprint(_) => self.description.blueprint(sizes).upsample(outputs),
             Description::Config(_) => Ok(()),
         }
-    }
-
-    /// Names of inputs that hold whole numbers.
-    pub(super) fn whole_number_inputs(&self) -> Vec<String> {
-        let sizes = match &*self.description {
-            Description::Config(config) => Sizes { points: [1, 1], ..Sizes::usual(config) },
-            Description::Blueprint(_) => Sizes::default(),
-        };
-        let shapes = self.description.blueprint(&sizes).input_shapes();
-        let whole = shapes.into_iter().filter(|s| s.kind.limit().is_some());
-        whole.map(|s| s.name).collect()
     }
 
     /// Lends the session for a request, made now if it is new; `progress` hears of the making.

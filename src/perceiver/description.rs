@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::blueprint::{Blueprint, is_blueprint, read_text};
+use super::batch::Batch;
+use super::blueprint::{self, Blueprint, is_blueprint, read_text};
 use super::{Architecture, PerceiverConfig, Sizes};
 use crate::error::{Error, Result};
+use crate::tensor::NamedTensors;
 
 /// A model without its weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,27 @@ impl Description {
             return Blueprint::from_json(text, origin).map(Description::Blueprint);
         }
         PerceiverConfig::from_json(text, origin).map(Description::Config)
+    }
+
+    /// Checked inputs in the form that graphs read.
+    pub(crate) fn batch(&self, inputs: &NamedTensors, resize_positions: bool) -> Result<Batch> {
+        match self {
+            Description::Config(config) => {
+                (config.architecture.class().inputs)(config, inputs, resize_positions)
+            }
+            Description::Blueprint(blueprint) => blueprint::inputs(blueprint, inputs),
+        }
+    }
+
+    /// Names of inputs that hold whole numbers.
+    pub(crate) fn whole_number_inputs(&self) -> Vec<String> {
+        let sizes = match self {
+            Description::Config(config) => Sizes { points: [1, 1], ..Sizes::usual(config) },
+            Description::Blueprint(_) => Sizes::default(),
+        };
+        let shapes = self.blueprint(&sizes).input_shapes();
+        let whole = shapes.into_iter().filter(|s| s.kind.limit().is_some());
+        whole.map(|s| s.name).collect()
     }
 
     /// The class; `None` for a blueprint.

@@ -89,6 +89,12 @@ impl Tensor {
         &self.data
     }
 
+    /// Shape and elements, without a copy.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<usize>, Data) {
+        (self.shape, self.data)
+    }
+
     /// The elements as `f32`, or `None` for another type.
     #[must_use]
     pub fn as_f32(&self) -> Option<&[f32]> {

@@ -5,9 +5,6 @@
 //! row's mean would be multiplied with. Then x is replaced by its factors: columns of tables become
 //! products with those tables, columns of the constant a single number.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-
 use super::positions::fourier_tables;
 use crate::error::Result;
 use crate::graph::{Factored, Fold, Folded, Named};
@@ -27,8 +24,8 @@ impl Matrix {
         Matrix { rows, cols, data: vec![0.0; rows * cols] }
     }
 
-    fn view(&self) -> MatRef<'_, f64> {
-        MatRef::from_row_major_slice(&self.data, self.rows, self.cols)
+    fn view(&self) -> View<'_> {
+        View { data: &self.data, rows: self.rows, cols: self.cols, step: self.cols, turned: false }
     }
 
     fn row(&self, r: usize) -> &[f64] {
@@ -36,13 +33,72 @@ impl Matrix {
     }
 }
 
-/// A·B, either of which may be a transposed view.
-fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Matrix {
-    let mut result = Matrix::zeros(a.nrows(), b.ncols());
-    if a.ncols() > 0 && !result.data.is_empty() {
-        let (rows, cols) = (result.rows, result.cols);
-        let out = MatMut::from_row_major_slice_mut(&mut result.data, rows, cols);
-        matmul(out, Accum::Replace, a, b, 1.0, Par::rayon(0));
+/// Some rows and columns of a matrix, transposed or not.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    /// From the first element on.
+    data: &'a [f64],
+    rows: usize,
+    cols: usize,
+    /// Elements from one row of the matrix to the next.
+    step: usize,
+    turned: bool,
+}
+
+impl<'a> View<'a> {
+    fn transpose(self) -> Self {
+        View { turned: !self.turned, ..self }
+    }
+
+    /// Rows of a view that is not transposed.
+    fn subrows(self, first: usize, rows: usize) -> Self {
+        View { data: &self.data[first * self.step..], rows, ..self }
+    }
+
+    /// Columns of a view that is not transposed.
+    fn subcols(self, first: usize, cols: usize) -> Self {
+        View { data: &self.data[first..], cols, ..self }
+    }
+
+    fn size(self) -> [usize; 2] {
+        if self.turned { [self.cols, self.rows] } else { [self.rows, self.cols] }
+    }
+
+    #[cfg(feature = "cpu")]
+    fn faer(self) -> faer::MatRef<'a, f64> {
+        let data = &self.data[..(self.rows - 1) * self.step + self.cols];
+        let view =
+            faer::MatRef::from_row_major_slice_with_stride(data, self.rows, self.cols, self.step);
+        if self.turned { view.transpose() } else { view }
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    fn at(self, row: usize, col: usize) -> f64 {
+        let (row, col) = if self.turned { (col, row) } else { (row, col) };
+        self.data[row * self.step + col]
+    }
+}
+
+/// A·B.
+fn product(a: View<'_>, b: View<'_>) -> Matrix {
+    let ([rows, inner], [_, cols]) = (a.size(), b.size());
+    let mut result = Matrix::zeros(rows, cols);
+    if inner > 0 && !result.data.is_empty() {
+        #[cfg(feature = "cpu")]
+        {
+            use faer::{Accum, MatMut, Par, linalg::matmul::matmul};
+            let out = MatMut::from_row_major_slice_mut(&mut result.data, rows, cols);
+            matmul(out, Accum::Replace, a.faer(), b.faer(), 1.0, Par::rayon(0));
+        }
+        #[cfg(not(feature = "cpu"))]
+        for (row, out) in result.data.chunks_exact_mut(cols).enumerate() {
+            for k in 0..inner {
+                let factor = a.at(row, k);
+                for (col, out) in out.iter_mut().enumerate() {
+                    *out += factor * b.at(k, col);
+                }
+            }
+        }
     }
     result
 }
@@ -248,8 +304,8 @@ fn bias_of(weight: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
         Folded::Queries { fold, query, key } => {
             let (_, key_bias) = linear(read, key)?;
             let queries = queries(read, fold, query)?;
-            let bias = MatRef::from_row_major_slice(&key_bias, 1, key.output);
-            Ok(product(bias, queries.view()).data)
+            let bias = Matrix { rows: 1, cols: key.output, data: key_bias };
+            Ok(product(bias.view(), queries.view()).data)
         }
         Folded::Composed { first, second } => {
             let (_, first_bias) = linear(read, first)?;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::fold;
 use super::positions::{fourier_tables, resized_positions};

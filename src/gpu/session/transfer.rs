@@ -1,7 +1,7 @@
 //! Inputs into, and results out of, mapped memory.
 
+use crate::parallel::*;
 use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
 
 use super::super::store::{unmappable, with_bytes};
 use super::GpuExecutor;

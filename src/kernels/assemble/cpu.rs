@@ -1,6 +1,6 @@
 //! CPU twin of `assemble`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Assemble;
 use crate::kernels::{Kernel, Real};

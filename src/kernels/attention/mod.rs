@@ -24,6 +24,8 @@
 
 pub(super) mod cases;
 pub(super) mod cpu;
+#[cfg(feature = "cpu")]
+mod fast;
 
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{

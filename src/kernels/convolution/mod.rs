@@ -6,6 +6,8 @@
 
 pub(super) mod cases;
 pub(super) mod cpu;
+#[cfg(feature = "cpu")]
+mod fast;
 
 use crate::kernels::vocabulary::*;
 

@@ -1,6 +1,6 @@
 //! CPU twin of `embed`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Embed;
 use crate::kernels::Real;

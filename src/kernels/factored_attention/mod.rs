@@ -21,6 +21,8 @@
 
 pub(super) mod cases;
 pub(super) mod cpu;
+#[cfg(feature = "cpu")]
+mod fast;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Operand, Role, Signature, Variant, constant, named,

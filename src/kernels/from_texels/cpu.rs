@@ -1,6 +1,6 @@
 //! CPU twin of `from_texels`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::FromTexels;
 use crate::kernels::{Kernel, Real};

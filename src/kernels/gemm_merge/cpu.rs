@@ -1,6 +1,6 @@
 //! CPU twin of `gemm_merge`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::GemmMerge;
 use crate::kernels::gemm::cpu::{activate, epilogue};

@@ -1,6 +1,6 @@
 //! CPU twin of `join`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Join;
 use crate::kernels::Real;

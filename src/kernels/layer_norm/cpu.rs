@@ -1,6 +1,6 @@
 //! CPU twin of `layer_norm`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::{EPS, LayerNorm};
 use crate::kernels::Real;

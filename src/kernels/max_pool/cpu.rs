@@ -1,6 +1,6 @@
 //! CPU twin of `max_pool`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::MaxPool;
 use crate::kernels::Real;

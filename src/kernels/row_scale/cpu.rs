@@ -1,6 +1,6 @@
 //! CPU twin of `row_scale`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::RowScale;
 use crate::kernels::math::{sum, sum_squared_differences, vectorised};

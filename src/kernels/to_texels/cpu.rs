@@ -1,6 +1,6 @@
 //! CPU twin of `to_texels`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::{HUES, ToTexels, UNKNOWN};
 use crate::kernels::{Kernel, Real};

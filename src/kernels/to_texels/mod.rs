@@ -95,7 +95,7 @@ impl Kernel for ToTexels {
         Signature {
             operands: vec![
                 Operand::wide("x", Extent::new(1, self.rows, self.cols), Fill::Numbers),
-                Operand::wide("map", map, Fill::Numbers),
+                Operand::wide("map", map, Fill::Scales),
                 Operand::wide("wheel", wheel, Fill::Scales).when(self.wheel),
             ],
             results: vec![Operand::result("texels", Role::Texels, lines)],

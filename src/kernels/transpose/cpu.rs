@@ -1,6 +1,6 @@
 //! CPU twin of `transpose`.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::Transpose;
 use crate::kernels::Real;

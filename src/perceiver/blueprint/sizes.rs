@@ -3,7 +3,7 @@
 //! A blueprint with other rows is a blueprint again ([`Blueprint::fitted`]); everything behind it knows
 //! fixed sizes only.
 
-use rayon::prelude::*;
+use crate::parallel::*;
 
 use super::{Blueprint, Content, Head, Modality, Positions, QuerySource, feature_grid};
 use crate::error::{Error, Result};

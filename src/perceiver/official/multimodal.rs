@@ -239,7 +239,7 @@ fn points(name: &str, tensor: &Tensor, grid: usize) -> Result<Vec<f32>> {
 /// Reorders frames `[items, frames, 3, side, side]` to rows of 1×4×4 blocks, channel
 /// `(dy·4 + dx)·3 + colour`.
 fn blocks(frames: &[f32], config: &PerceiverConfig) -> Vec<f32> {
-    use rayon::prelude::*;
+    use crate::parallel::*;
     let side = BLOCK * config.image_size;
     let plane = side * side;
     let mut rows = vec![0.0; frames.len()];

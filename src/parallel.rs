@@ -1,0 +1,79 @@
+//! Loops over parts of arrays: on all threads where the feature `cpu` brings them, else one after the other
+//! under the same names.
+
+#[cfg(feature = "cpu")]
+pub(crate) use rayon::prelude::*;
+#[cfg(not(feature = "cpu"))]
+pub(crate) use sequential::*;
+
+#[cfg(not(feature = "cpu"))]
+mod sequential {
+    use std::slice::{Chunks, ChunksExact, ChunksExactMut, ChunksMut, Iter, IterMut};
+
+    /// Parts of slices.
+    pub(crate) trait ParallelSlice<T> {
+        fn par_iter(&self) -> Iter<'_, T>;
+        fn par_iter_mut(&mut self) -> IterMut<'_, T>;
+        fn par_chunks(&self, size: usize) -> Chunks<'_, T>;
+        fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T>;
+        fn par_chunks_exact(&self, size: usize) -> ChunksExact<'_, T>;
+        fn par_chunks_exact_mut(&mut self, size: usize) -> ChunksExactMut<'_, T>;
+    }
+
+    impl<T> ParallelSlice<T> for [T] {
+        fn par_iter(&self) -> Iter<'_, T> {
+            self.iter()
+        }
+        fn par_iter_mut(&mut self) -> IterMut<'_, T> {
+            self.iter_mut()
+        }
+        fn par_chunks(&self, size: usize) -> Chunks<'_, T> {
+            self.chunks(size)
+        }
+        fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T> {
+            self.chunks_mut(size)
+        }
+        fn par_chunks_exact(&self, size: usize) -> ChunksExact<'_, T> {
+            self.chunks_exact(size)
+        }
+        fn par_chunks_exact_mut(&mut self, size: usize) -> ChunksExactMut<'_, T> {
+            self.chunks_exact_mut(size)
+        }
+    }
+
+    /// What is an iterator already.
+    pub(crate) trait IntoParallelIterator: IntoIterator + Sized {
+        fn into_par_iter(self) -> Self::IntoIter {
+            self.into_iter()
+        }
+    }
+
+    impl<I: IntoIterator> IntoParallelIterator for I {}
+
+    /// What iterators of threads have beside those of the standard library.
+    pub(crate) trait ParallelIterator: Iterator + Sized {
+        fn with_min_len(self, _least: usize) -> Self {
+            self
+        }
+        fn for_each_init<S>(self, init: impl Fn() -> S, mut work: impl FnMut(&mut S, Self::Item)) {
+            let mut scratch = init();
+            self.for_each(|item| work(&mut scratch, item));
+        }
+        fn find_any(mut self, found: impl FnMut(&Self::Item) -> bool) -> Option<Self::Item> {
+            self.find(found)
+        }
+    }
+
+    impl<I: Iterator> ParallelIterator for I {}
+
+    /// Growing a list.
+    pub(crate) trait ParallelExtend<T> {
+        fn par_extend(&mut self, items: impl IntoIterator<Item = T>);
+    }
+
+    impl<T> ParallelExtend<T> for Vec<T> {
+        fn par_extend(&mut self, items: impl IntoIterator<Item = T>) {
+            self.extend(items);
+        }
+    }
+}
