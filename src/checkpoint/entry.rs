@@ -122,6 +122,7 @@ impl Entry {
         !matches!(self.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64)
     }
 
+    #[cfg(feature = "torch")]
     /// The same elements with all axes in reverse order.
     pub(super) fn transposed(mut self) -> Self {
         self.shape.reverse();
@@ -129,6 +130,7 @@ impl Entry {
         self
     }
 
+    #[cfg(feature = "torch")]
     /// The same elements without axes of length one.
     pub(super) fn squeezed(mut self) -> Self {
         let axes = self.shape.into_iter().zip(self.layout.strides);
@@ -242,6 +244,7 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
+#[cfg(feature = "torch")]
 /// Bytes that a text stands for; `None` when it has characters that no byte has.
 pub(super) fn decoded_len(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(text).ok()?;
@@ -249,4 +252,9 @@ pub(super) fn decoded_len(text: &[u8]) -> Option<usize> {
     let bytes = text.iter().all(|&b| b < 0xC4);
     let first = |b: &&u8| **b & 0xC0 != 0x80;
     bytes.then(|| text.iter().filter(first).count())
+}
+
+/// A name as messages show it: short and without control characters.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().take(120).flat_map(char::escape_debug).collect()
 }

@@ -6,11 +6,11 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::entry::shown;
 use super::entry::{Entry, Unread};
-use super::pickle::shown;
+use super::safetensors_file;
 #[cfg(feature = "torch")]
-use super::torch_zip;
-use super::{haiku, safetensors_file, torch_legacy};
+use super::{haiku, torch_legacy, torch_zip};
 use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -50,6 +50,7 @@ impl WeightFormat {
         if file.starts_with(b"PK\x03\x04") {
             return WeightFormat::Torch;
         }
+        #[cfg(feature = "torch")]
         if torch_legacy::is_one(file) {
             return WeightFormat::TorchLegacy;
         }
@@ -124,15 +125,17 @@ impl TensorFile {
             WeightFormat::Safetensors => safetensors_file::parse(path, map)?,
             #[cfg(feature = "torch")]
             WeightFormat::Torch => torch_zip::parse(path, map)?,
+            #[cfg(feature = "torch")]
+            WeightFormat::TorchLegacy => torch_legacy::parse(path, map)?,
+            #[cfg(feature = "torch")]
+            WeightFormat::Haiku => haiku::parse(path, map)?,
             #[cfg(not(feature = "torch"))]
-            WeightFormat::Torch => {
+            _ => {
                 return wrong(
-                    "is a zip archive of torch.save, which this build does not read",
+                    "holds weights as torch or DeepMind's code saves them, which this build does not read",
                     "build `perceiver` with its feature `torch`, or give the weights as safetensors",
                 );
             }
-            WeightFormat::TorchLegacy => torch_legacy::parse(path, map)?,
-            WeightFormat::Haiku => haiku::parse(path, map)?,
         };
         let most = map.len().saturating_mul(MOST_SHARING);
         let total = entries.values().fold(0usize, |sum, e| sum.saturating_add(e.bytes()));

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::entry::shown;
 use super::entry::{Entry, Layout, MOST_AXES, count, decoded_len, row_major};
-use super::pickle::{Array, Content, Pickle, Refusal, Value, shown};
+use super::pickle::{Array, Content, Pickle, Refusal, Value};
 use crate::error::Result;
 
 /// Arrays of all modules.

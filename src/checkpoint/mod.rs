@@ -9,12 +9,17 @@ mod convert;
 pub(crate) mod entry;
 pub(crate) mod file;
 mod folder;
+#[cfg(feature = "torch")]
 mod haiku;
+#[cfg(feature = "torch")]
 mod haiku_names;
+#[cfg(feature = "torch")]
 mod pickle;
 pub(crate) mod ranges;
 mod safetensors_file;
+#[cfg(feature = "torch")]
 mod torch;
+#[cfg(feature = "torch")]
 mod torch_legacy;
 #[cfg(feature = "torch")]
 mod torch_zip;

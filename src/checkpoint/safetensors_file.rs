@@ -6,8 +6,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata};
 
+use super::entry::shown;
 use super::entry::{Entry, Layout, MOST_AXES};
-use super::pickle::shown;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::entry::shown;
 use super::entry::{Entry, Layout, MOST_AXES};
-use super::pickle::{Pickle, Refusal, Tensor, Value, shown};
+use super::pickle::{Pickle, Refusal, Tensor, Value};
 use crate::error::{Error, Result};
 
 /// Names in a state dict.

@@ -11,7 +11,8 @@ use zip::CompressionMethod;
 use zip::read::{ArchiveOffset, Config, ZipArchive};
 
 use super::entry::Entry;
-use super::pickle::{Pickle, Value, shown};
+use super::entry::shown;
+use super::pickle::{Pickle, Value};
 use super::torch::{Range, entries};
 use crate::error::{Error, Result};
 

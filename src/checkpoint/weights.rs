@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::entry::Entry;
-use super::file::{TensorFile, WeightFormat};
+use super::file::TensorFile;
+#[cfg(feature = "torch")]
 use super::haiku_names::{Known, translate};
 use crate::error::{Error, Result};
 use crate::perceiver::Architecture;
@@ -79,14 +80,8 @@ impl Weights {
     pub(super) fn of(file: TensorFile, architecture: Option<Architecture>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (name, entry) in file.entries() {
-            let (new, entry) = match file.format() {
-                WeightFormat::Haiku => match architecture.and_then(|a| translate(a, name)) {
-                    Some(Known::Unused) => continue,
-                    Some(Known::Tensor(new, axes)) => (new, axes.of(entry.clone())),
-                    // It keeps its name, under which it is reported as unexpected.
-                    None => (name.to_owned(), entry.clone()),
-                },
-                _ => (name.to_owned(), entry.clone()),
+            let Some((new, entry)) = renamed(&file, architecture, name, entry) else {
+                continue;
             };
             if places.insert(new.clone(), (0, entry)).is_some() {
                 let what = format!("has two arrays that are `{new}`, one of them `{name}`");
@@ -150,6 +145,34 @@ impl Weights {
         }
         Ok(Weights { files, places })
     }
+}
+
+/// A tensor under Hugging Face's name and in its layout; `None` for one that no model needs. What is unknown keeps its
+/// name, under which it is reported as unexpected.
+#[cfg(feature = "torch")]
+fn renamed(
+    file: &TensorFile,
+    architecture: Option<Architecture>,
+    name: &str,
+    entry: &Entry,
+) -> Option<(String, Entry)> {
+    let haiku = file.format() == super::file::WeightFormat::Haiku;
+    match architecture.filter(|_| haiku).and_then(|a| translate(a, name)) {
+        Some(Known::Unused) => None,
+        Some(Known::Tensor(new, axes)) => Some((new, axes.of(entry.clone()))),
+        None => Some((name.to_owned(), entry.clone())),
+    }
+}
+
+/// A tensor of safetensors, which have Hugging Face's names.
+#[cfg(not(feature = "torch"))]
+fn renamed(
+    _: &TensorFile,
+    _: Option<Architecture>,
+    name: &str,
+    entry: &Entry,
+) -> Option<(String, Entry)> {
+    Some((name.to_owned(), entry.clone()))
 }
 
 fn read_index(index: &Path, wrong: &dyn Fn(String) -> Error) -> Result<Index> {

@@ -9,7 +9,6 @@ use crate::parallel::*;
 
 /// Query rows of one item and one set of keys: the work of one task.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "plain loops need no blocks"))]
 pub(crate) struct Block {
     pub(crate) item: usize,
     pub(crate) split: usize,

@@ -7,8 +7,10 @@
 //! Nothing here touches a GPU: a variant is data, and a launch is a workgroup count and the words of
 //! a uniform buffer, so that both can be tested without a device.
 
+#[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "what `Op::fast` is made of"))]
 mod blocks;
 mod kernel;
+#[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "what `Op::fast` is made of"))]
 pub mod math;
 mod real;
 #[cfg(feature = "cpu")]
@@ -40,7 +42,10 @@ use crate::tensor::{Element, Extent};
 /// Makes modules, [`Op`] and its dispatch of a list of `folder: ArgumentStruct`.
 macro_rules! register {
     ($($folder:ident: $kernel:ident,)*) => {
-        $(pub mod $folder;)*
+        $(
+            #[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "what `Op::fast` is made of"))]
+            pub mod $folder;
+        )*
 
         /// One operation of a graph: a kernel with its arguments.
         #[derive(Debug, Clone, Copy, PartialEq)]
@@ -131,9 +136,13 @@ macro_rules! register {
                 match self { $(Op::$kernel(a) => $folder::cpu::reference(a, inputs, outputs),)* }
             }
 
-            /// Runs the op the fast way, on all threads of rayon's current pool.
+            /// Runs the op the fast way, on all threads of rayon's current pool; in plain loops without the
+            /// feature `cpu`.
             pub fn fast(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+                #[cfg(feature = "cpu")]
                 match self { $(Op::$kernel(a) => $folder::cpu::fast(a, inputs, outputs),)* }
+                #[cfg(not(feature = "cpu"))]
+                self.reference(inputs, outputs);
             }
         }
     };

@@ -3,7 +3,8 @@
 use super::globals::{Element, Global, of_numpy};
 use super::stream::Span;
 use super::value::{Array, ArrayType, Content, Heap, Tensor, Tuple, Value};
-use super::{Refusal, name, shown};
+use super::{Refusal, name};
+use crate::checkpoint::entry::shown;
 
 /// A new, empty mapping.
 pub(super) fn new_dict(heap: &mut Heap) -> Value {

@@ -6,7 +6,8 @@ use super::calls;
 use super::globals::{Global, allowed};
 use super::stream::{Span, Stream};
 use super::value::{Heap, Storage, Value};
-use super::{LONGEST_NAME, MOST_INSTRUCTIONS, Refusal, name, shown};
+use super::{LONGEST_NAME, MOST_INSTRUCTIONS, Refusal, name};
+use crate::checkpoint::entry::shown;
 
 /// What was read, or why it is not.
 type Read<T> = Result<T, Refusal>;

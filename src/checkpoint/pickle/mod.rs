@@ -100,8 +100,3 @@ fn name(bytes: &[u8], value: Value) -> Option<&str> {
     }
     std::str::from_utf8(bytes.get(span.start..span.end)?).ok()
 }
-
-/// A name as messages show it: short and without control characters.
-pub(crate) fn shown(name: &str) -> String {
-    name.chars().take(120).flat_map(char::escape_debug).collect()
-}

@@ -149,9 +149,3 @@ fn query<T: Real>(
 
 #[cfg(feature = "cpu")]
 pub(crate) use super::fast::fast;
-
-/// Without the feature `cpu`: plain loops, too.
-#[cfg(not(feature = "cpu"))]
-pub(crate) fn fast(a: &Attention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-    reference(a, inputs, outputs);
-}

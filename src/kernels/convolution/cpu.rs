@@ -52,9 +52,3 @@ pub(crate) fn reference<T: Real>(a: &Convolution, inputs: &[&[T]], outputs: &mut
 
 #[cfg(feature = "cpu")]
 pub(crate) use super::fast::fast;
-
-/// Without the feature `cpu`: plain loops, too.
-#[cfg(not(feature = "cpu"))]
-pub(crate) fn fast(a: &Convolution, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-    reference(a, inputs, outputs);
-}

@@ -108,9 +108,3 @@ pub(crate) fn reference<T: Real>(a: &FactoredAttention, inputs: &[&[T]], outputs
 
 #[cfg(feature = "cpu")]
 pub(crate) use super::fast::fast;
-
-/// Without the feature `cpu`: plain loops, too.
-#[cfg(not(feature = "cpu"))]
-pub(crate) fn fast(a: &FactoredAttention, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-    reference(a, inputs, outputs);
-}

@@ -59,12 +59,6 @@ pub(crate) fn activate<T: Real>(activation: Activation, v: T) -> T {
 #[cfg(feature = "cpu")]
 pub(crate) use super::fast::fast;
 
-/// Without the feature `cpu`: plain loops, too.
-#[cfg(not(feature = "cpu"))]
-pub(crate) fn fast(a: &Gemm, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-    reference(a, inputs, outputs);
-}
-
 /// Bias and residual, empty where there is none, and activation of one row. Padding stays zero: both GELUs map zero to zero.
 pub(crate) fn epilogue(row: &mut [f32], bias: &[f32], activation: Activation, residual: &[f32]) {
     vectorised(

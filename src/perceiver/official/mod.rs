@@ -62,6 +62,7 @@ pub(crate) struct Class {
     /// Tensors that published checkpoints have and that change no result.
     pub(crate) unused_tensors: &'static [&'static str],
     /// Hugging Face's module of the decoder's learned query, where it is not the decoder's own.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "for DeepMind's names alone"))]
     pub(crate) query_module: Option<&'static str>,
     /// Names of inputs that a file of inputs may hold; `N` stands for a number.
     pub(crate) file_inputs: &'static [&'static str],
