@@ -303,7 +303,7 @@ impl Prepared {
             }
         }
         let before = self.bound_inputs.insert(name.to_owned(), input);
-        let made = self.rebuild();
+        let made = self.bind_session();
         if made.is_err() {
             restore(&mut self.bound_inputs, name, before);
         }
@@ -324,11 +324,25 @@ impl Prepared {
         let bytes = (array.padded_len() * op.texels.bytes()) as u64;
         try_transfer(self.device()?, &bound.transfer, bytes, true)?;
         let before = self.bound_outputs.insert(name.to_owned(), output);
-        let made = self.rebuild();
+        let made = self.bind_session();
         if made.is_err() {
             restore(&mut self.bound_outputs, name, before);
         }
         made
+    }
+
+    /// The same run on another engine, after a lost device say: `model` is the model loaded there. What the host has
+    /// written comes along; what was bound is memory of the other device, so the app binds again.
+    ///
+    /// # Errors
+    /// As [`Model::prepare`].
+    pub fn rebuild(&self, model: &Model) -> Result<Prepared> {
+        let shapes: Vec<(&str, &[usize])> =
+            self.inputs.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
+        let mut rebuilt = model.prepare(&shapes, self.options)?;
+        rebuilt.arrays.clone_from(&self.arrays);
+        rebuilt.write_arrays()?;
+        Ok(rebuilt)
     }
 
     /// Runs and waits; the outputs that are not bound.
@@ -491,7 +505,7 @@ impl Prepared {
     }
 
     /// The session of the present bindings.
-    fn rebuild(&mut self) -> Result<()> {
+    fn bind_session(&mut self) -> Result<()> {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for (name, input) in &self.bound_inputs {
             let info = self.known(&self.inputs, name)?;

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// One input array.
+#[derive(Clone)]
 pub(crate) struct Array {
     /// Name of the graph's input.
     pub(crate) name: Cow<'static, str>,

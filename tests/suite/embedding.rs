@@ -14,7 +14,7 @@ use perceiver::stream::{EncoderState, Latents};
 use perceiver::tasks::{FlowField, OpticalFlow};
 use perceiver::{
     BufferElement, BufferRows, Control, Engine, Error, GpuInput, GpuOutput, MemorySize, Model,
-    NamedTensors, PixelMap, Prepared, RunOptions, Tensor, TextureRegion,
+    NamedTensors, PixelMap, Precision, Prepared, RunOptions, Tensor, TextureRegion,
 };
 
 use crate::common;
@@ -371,6 +371,73 @@ fn a_picture_is_classified_where_it_lies() {
     assert!(what.contains("bound"), "{what}");
 }
 
+/// The relative L2 error.
+fn off(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let difference: f64 = found.iter().zip(expected).map(|(f, e)| square(f - e)).sum();
+    (difference / expected.iter().map(|&e| square(e)).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn bindings_in_f16_of_texts_and_of_several_items() {
+    let app = App::new();
+    let mut model = flow_tiny(&app.engine());
+    let expected: Vec<f32> = on_host(&model).vectors().iter().flatten().copied().collect();
+    model.set_precision(Precision::F16).expect("f16");
+    let into = app.texture(SIZE, wgpu::TextureFormat::Rg32Float);
+    let mut run = prepared(&model);
+    let [first, second] = textures(&app, wgpu::TextureFormat::Rgba8Unorm);
+    run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+    run.bind_output("logits", GpuOutput::Flow(TextureRegion::whole(&into))).expect("bound");
+    stepped(&app, &mut run, Duration::from_millis(5));
+    let error = off(&floats(&app.texels(&into)), &expected);
+    assert!(error < 5e-3, "f16 is off by {error}");
+
+    // Two texts, their tokens in a buffer, one after the other.
+    let (model, inputs) = text_tiny(&app.engine(), 10);
+    let (_, more) = text_tiny(&app.engine(), 100);
+    let ids: Vec<i64> = [&inputs, &more].iter().flat_map(|i| tokens(i)).collect();
+    let batch = Tensor::i64(vec![2, 64], ids.clone()).expect("ids");
+    let batch = NamedTensors::from([("input_ids".to_owned(), batch)]);
+    let expected = model.run(&batch, &mut |_, _| {}).expect("run");
+    let mut run =
+        model.prepare(&[("input_ids", &[2, 64])], RunOptions::default()).expect("prepared");
+    run.write(&batch).expect("written");
+    assert!(run.run().expect("run") == expected);
+    let info = &run.inputs()[0];
+    assert_eq!((info.rows * info.channels, info.dtype), (128, perceiver::DType::I64));
+    let (stride, rows) = (4 * info.channels as u32, info.rows);
+    let buffer = app.buffer(u64::from(stride) * rows as u64);
+    let bytes: Vec<u8> = ids.iter().flat_map(|&id| (id as f32).to_le_bytes()).collect();
+    app.queue.write_buffer(&buffer, 0, &bytes);
+    let element = BufferElement::F32;
+    let rows = BufferRows { buffer, offset: 0, row_stride: stride, element };
+    run.bind_input("input_ids", GpuInput::Rows(rows)).expect("bound");
+    let mut encoder = app.encoder();
+    run.record(&mut encoder).expect("recorded");
+    app.queue.submit([encoder.finish()]);
+    assert!(run.read().expect("read") == expected);
+
+    // On the CPU everything but commands.
+    let on_cpu = text_tiny(&Engine::cpu(), 10).0;
+    let mut on_cpu = on_cpu.prepare(&[("input_ids", &[2, 64])], RunOptions::default());
+    let on_cpu = on_cpu.as_mut().expect("prepared");
+    on_cpu.write(&batch).expect("written");
+    let control = Control::new();
+    let found = pollster::block_on(on_cpu.run_async(&control)).expect("run");
+    let floats = |t: &NamedTensors| t["logits"].as_f32().expect("floats").to_vec();
+    assert!(off(&floats(&found), &floats(&expected)) < 1e-5);
+    control.cancel();
+    let ended = pollster::block_on(on_cpu.run_async(&control));
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+}
+
+/// The tokens of inputs.
+fn tokens(inputs: &NamedTensors) -> Vec<i64> {
+    inputs["input_ids"].as_i64().expect("tokens").to_vec()
+}
+
 #[track_caller]
 fn refused(result: Result<(), Error>, words: &[&str]) {
     let error = result.expect_err("to be refused");
@@ -717,12 +784,17 @@ fn the_owner_of_a_device_tells_that_it_is_lost() {
     let engine = app.engine();
     let model = flow_tiny(&engine);
     let mut run = prepared(&model);
-    run.run().expect("run");
+    let patches = Tensor::f32(PATCHES.1.to_vec(), vec![0.3; 54 * 128 * 96]).expect("patches");
+    run.write(&NamedTensors::from([("patches".to_owned(), patches)])).expect("written");
+    let expected = run.run().expect("run");
     engine.device_lost("unplugged");
     let error = run.run().expect_err("lost");
     assert!(matches!(&error, Error::DeviceLost { reason, .. } if reason == "unplugged"), "{error}");
     let mut encoder = app.encoder();
     assert!(matches!(run.record(&mut encoder), Err(Error::DeviceLost { .. })));
+    let anew = App::new();
+    let mut rebuilt = run.rebuild(&flow_tiny(&anew.engine())).expect("rebuilt");
+    assert!(rebuilt.run().expect("run") == expected);
     assert!(matches!(
         model.prepare(&[PATCHES], RunOptions::default()),
         Err(Error::DeviceLost { .. })
