@@ -52,10 +52,19 @@ pub fn load_end<S: Simd>(simd: S, slice: &[f32], padding: f32) -> S::f32s {
 #[inline(always)]
 pub fn softmax_row<S: Simd>(simd: S, row: &mut [f32], maximum: &mut f32) -> f32 {
     let (blocks, rest) = S::as_mut_simd_f32s(row);
-    let mut most = simd.splat_f32s(*maximum);
-    for &block in blocks.iter() {
-        most = larger(simd, most, block);
+    // Four maxima, since each step waits for the one before.
+    let [mut a, mut b, mut c, mut d] = [simd.splat_f32s(*maximum); 4];
+    let (fours, last) = blocks.as_chunks();
+    for &[e, f, g, h] in fours {
+        a = larger(simd, a, e);
+        b = larger(simd, b, f);
+        c = larger(simd, c, g);
+        d = larger(simd, d, h);
     }
+    for &block in last {
+        a = larger(simd, a, block);
+    }
+    let mut most = larger(simd, larger(simd, a, b), larger(simd, c, d));
     if !rest.is_empty() {
         most = larger(simd, most, load_end(simd, rest, *maximum));
     }
