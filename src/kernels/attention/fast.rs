@@ -4,10 +4,10 @@
 //! scores and context are matrix products by `faer`, the softmax runs online in between.
 //!
 //! Measured on two cores with AVX-512, against this: blocks of at most 128 rows 0.93 of the rate at 2048 queries and
-//! keys, 16 heads of 32, and 512 rows 1.03, with twice the scores in the second cache. Dropped: 128 or 512 keys a tile
-//! (0.95 to 1.03), and a kernel of our own in place of `faer` (6 rows by two vectors of sums, keys and values packed
-//! for the block, softmax on six rows at once): at best 1.0 at heads of 32, and 0.73 to 1.07 at wider ones, since
-//! `faer` packs faster and a third of the time at 32 channels is neither product.
+//! keys with 16 heads of 32, and 512 rows 1.03 with twice the scores in the second cache. Dropped: 128 or 512 keys a
+//! tile (no clear difference), and a kernel of our own in place of `faer` (6 rows by two vectors of sums; keys and
+//! values packed for the block; softmax on six rows at once): 0.9 to 1.0 at heads of 32, 0.7 to 1.0 at most wider
+//! ones, 0.2 to 0.8 where there are few queries.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
