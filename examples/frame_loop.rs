@@ -133,11 +133,8 @@ impl App {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = buffer(&self.device, u64::from(padded * texture.height()), usage);
         let mut encoder = self.encoder();
-        let layout = wgpu::TexelCopyBufferLayout {
-            offset: 0,
-            bytes_per_row: Some(padded),
-            rows_per_image: None,
-        };
+        let bytes_per_row = Some(padded);
+        let layout = wgpu::TexelCopyBufferLayout { bytes_per_row, ..Default::default() };
         let to = wgpu::TexelCopyBufferInfo { buffer: &copy, layout };
         encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
         self.queue.submit([encoder.finish()]);

@@ -43,11 +43,11 @@ impl Parameters {
         recipe: &Recipe,
         element: Element,
     ) -> Result<Arc<wgpu::Buffer>> {
-        let mut known = lock(&self.known);
         let key = (recipe.clone(), element);
-        if let Some(buffer) = known.get(&key) {
+        if let Some(buffer) = lock(&self.known).get(&key) {
             return Ok(buffer.clone());
         }
+        // Not under the lock: the source may be an app's, which may call anything.
         let array = self.evaluated(recipe)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let buffer = with_bytes(label, &array, element, |bytes| {
@@ -58,23 +58,21 @@ impl Parameters {
             buffer.unmap();
             Ok(buffer)
         })?;
-        let buffer = Arc::new(buffer);
-        known.insert(key, buffer.clone());
-        Ok(buffer)
+        Ok(lock(&self.known).entry(key).or_insert(Arc::new(buffer)).clone())
     }
 
     fn evaluated(&self, recipe: &Recipe) -> Result<Vec<f32>> {
-        let mut cut = lock(&self.cut);
+        let cut = lock(&self.cut).take();
         let Recipe::Window { of, rows, columns } = recipe else {
-            *cut = None;
+            drop(cut);
             return evaluate(recipe, &*self.source);
         };
-        let whole = match cut.take() {
+        let whole = match cut {
             Some((known, whole)) if known == **of => whole,
             _ => evaluate(of, &*self.source)?,
         };
         let array = window(&whole, of.extent(), rows, columns);
-        *cut = Some(((**of).clone(), whole));
+        *lock(&self.cut) = Some(((**of).clone(), whole));
         Ok(array)
     }
 

@@ -247,7 +247,7 @@ impl BoundOutput {
         channels: usize,
         output: &GpuOutput,
     ) -> Result<Self> {
-        let (region, map, wheel, texel) = match output {
+        let (region, map, wheel) = match output {
             GpuOutput::Rows(into) => {
                 let size = FromTexels::rows_of(rows, channels);
                 let (transfer, stride, _) = buffer(name, into, &size, true)?;
@@ -269,16 +269,16 @@ impl BoundOutput {
                 let map = [vec![1.0; stride], vec![0.0; stride]].concat();
                 return Ok(BoundOutput { make: Box::new(make), map, wheel: false, transfer });
             }
-            GpuOutput::Picture(region, map) => (region, *map, false, "one channel, three or four"),
+            GpuOutput::Picture(region, map) => (region, *map, false),
             GpuOutput::Flow(region) => {
                 let scale = [FLOW_SCALE as f32; 4];
-                (region, PixelMap { scale, offset: [0.0; 4] }, false, "two channels")
+                (region, PixelMap { scale, offset: [0.0; 4] }, false)
             }
             GpuOutput::FlowColours { region, longest } => {
                 // As `FlowField::picture` scales them.
                 let scale = FLOW_SCALE / (f64::from(longest.max(0.0)) + 1e-5);
                 let map = PixelMap { scale: [scale as f32; 4], offset: [0.0, 0.0, 0.0, 1.0] };
-                (region, map, true, "two channels")
+                (region, map, true)
             }
         };
         let format = region.format(name, true)?;
@@ -298,7 +298,7 @@ impl BoundOutput {
                 GpuOutput::Flow(_) => "rows of two channels, and Rg16Float or Rg32Float",
                 _ => "a texture of as many channels, four for three",
             };
-            return Err(Error::input(name, format!("{what} for {texel}"), expected));
+            return Err(Error::input(name, what, expected));
         }
         pixels(name, region, rows)?;
         let line = format.line(region.width);

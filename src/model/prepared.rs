@@ -108,7 +108,7 @@ impl Model {
         let Batch { items, sizes, arrays } = self.batch(&given, options)?;
         let request = self.request(items, sizes, options)?;
         let session = self.session_of(self.plan(&request)?, Bound::default())?;
-        let plan = session.plan();
+        let plan = session.executor().plan();
         let info = |(name, tensor): (&String, &Tensor)| {
             let arrays = plan.graph().inputs().filter(|(n, ..)| n == name);
             let extents: Vec<_> = arrays.map(|(.., extent)| extent).collect();
@@ -216,17 +216,17 @@ fn zeros<T: Copy + Default>(elements: usize) -> Option<Vec<T>> {
 }
 
 impl Kind {
-    fn plan(&self) -> &Plan {
+    fn executor(&self) -> &dyn Executor {
         match self {
-            Kind::Cpu(session) => session.plan(),
-            Kind::Gpu(session) => session.plan(),
+            Kind::Cpu(session) => session.as_ref(),
+            Kind::Gpu(session) => session.as_ref(),
         }
     }
 
-    fn read(&self, name: &str) -> Result<Tensor> {
+    fn executor_mut(&mut self) -> &mut dyn Executor {
         match self {
-            Kind::Cpu(session) => session.read(name),
-            Kind::Gpu(session) => session.read(name),
+            Kind::Cpu(session) => session.as_mut(),
+            Kind::Gpu(session) => session.as_mut(),
         }
     }
 }
@@ -247,10 +247,7 @@ impl Prepared {
     /// Bytes that it takes on its device, parameters included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        match &self.session {
-            Kind::Cpu(session) => session.allocated_bytes(),
-            Kind::Gpu(session) => session.allocated_bytes(),
-        }
+        self.session.executor().allocated_bytes()
     }
 
     /// Sets inputs that are not bound, of the shapes that were prepared; on a GPU for what is submitted from now on.
@@ -352,12 +349,8 @@ impl Prepared {
     pub fn run(&mut self) -> Result<NamedTensors> {
         let control = self.model.control.clone();
         self.run += 1;
-        match &mut self.session {
-            Kind::Cpu(session) => session.run_with(&control, &mut |d, t| control.tell(d, t))?,
-            Kind::Gpu(session) => {
-                pollster::block_on(session.run_bound(Waiting::Block, &control))?;
-            }
-        }
+        let session = self.session.executor_mut();
+        session.run_with(&control, &mut |done, total| control.tell(done, total))?;
         self.results()
     }
 
@@ -369,10 +362,7 @@ impl Prepared {
     /// As [`Prepared::run`]; [`Error::Cancelled`].
     pub async fn run_async(&mut self, control: &Control) -> Result<NamedTensors> {
         self.run += 1;
-        match &mut self.session {
-            Kind::Cpu(session) => session.run_async(control).await?,
-            Kind::Gpu(session) => session.run_bound(Waiting::Await, control).await?,
-        }
+        self.session.executor_mut().run_async(control).await?;
         self.results()
     }
 
@@ -477,7 +467,7 @@ impl Prepared {
         let mut outputs = NamedTensors::new();
         for info in &self.outputs {
             if !self.bound_outputs.contains_key(&info.name) {
-                outputs.insert(info.name.clone(), self.session.read(&info.name)?);
+                outputs.insert(info.name.clone(), self.session.executor().read(&info.name)?);
             }
         }
         self.model.upsampled(&self.request.sizes, &mut outputs)?;

@@ -86,13 +86,12 @@ impl<T: Real> ParameterStore<T> {
     /// # Errors
     /// When a tensor cannot be read or has another size than the recipe says.
     pub fn get(&self, recipe: &Recipe) -> Result<Arc<Vec<T>>> {
-        let mut known = self.known();
-        if let Some(array) = known.get(recipe) {
+        if let Some(array) = self.known().get(recipe) {
             return Ok(array.clone());
         }
+        // Not under the lock: the source may be an app's, which may call anything.
         let array = Arc::new(evaluate(recipe, &*self.source)?);
-        known.insert(recipe.clone(), array.clone());
-        Ok(array)
+        Ok(self.known().entry(recipe.clone()).or_insert(array).clone())
     }
 
     /// Drops arrays that nothing else holds; they are evaluated again when they are asked for.

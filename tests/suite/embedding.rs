@@ -3,18 +3,18 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use perceiver::checkpoint::RangeSource;
+use perceiver::checkpoint::{Checkpoint, RangeSource};
 use perceiver::internals::gpu::ShaderChecks;
 use perceiver::media::Frame;
 use perceiver::stream::{EncoderState, Latents};
 use perceiver::tasks::{FlowField, OpticalFlow};
 use perceiver::{
     BufferElement, BufferRows, Control, Engine, Error, GpuInput, GpuOutput, MemorySize, Model,
-    NamedTensors, PixelMap, Precision, Prepared, RunOptions, Tensor, TextureRegion,
+    NamedTensors, PixelMap, Precision, Prepared, RunOptions, Tensor, TensorSource, TextureRegion,
 };
 
 use crate::common;
@@ -118,11 +118,8 @@ impl App {
         let line = (texel * texture.width()).next_multiple_of(256);
         let buffer = self.buffer(u64::from(line * texture.height()));
         let mut encoder = self.encoder();
-        let layout = wgpu::TexelCopyBufferLayout {
-            offset: 0,
-            bytes_per_row: Some(line),
-            rows_per_image: None,
-        };
+        let bytes_per_row = Some(line);
+        let layout = wgpu::TexelCopyBufferLayout { bytes_per_row, ..Default::default() };
         let to = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
         encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
         self.queue.submit([encoder.finish()]);
@@ -662,6 +659,43 @@ fn threads_run_one_model_side_by_side() {
     }
 }
 
+/// Weights whose source runs the model that they are of, the first time that it is asked.
+struct Curious {
+    weights: Checkpoint,
+    asked: AtomicBool,
+    model: OnceLock<Model>,
+}
+
+impl TensorSource for Curious {
+    fn read_f32(&self, name: &str) -> perceiver::Result<Vec<f32>> {
+        if let Some(model) = self.model.get()
+            && !self.asked.swap(true, Ordering::Relaxed)
+        {
+            let (_, inputs) = text_tiny(&Engine::cpu(), 10);
+            model.run(&inputs, &mut |_, _| {})?;
+        }
+        self.weights.read_f32(name)
+    }
+}
+
+#[test]
+fn sources_of_weights_may_call_anything() {
+    let app = App::new();
+    for engine in [app.engine(), Engine::cpu()] {
+        let (known, inputs) = text_tiny(&engine, 10);
+        let expected = known.run(&inputs, &mut |_, _| {}).expect("run");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/models/text-tiny");
+        let weights = Checkpoint::open(folder).expect("weights");
+        let source = Curious { weights, asked: false.into(), model: OnceLock::new() };
+        let source = Arc::new(source);
+        let config = known.config().expect("a configuration").clone();
+        let model = engine.load_from(config, source.clone()).expect("model");
+        assert!(source.model.set(model.clone()).is_ok());
+        assert!(model.run(&inputs, &mut |_, _| {}).expect("run") == expected);
+        assert!(source.asked.load(Ordering::Relaxed));
+    }
+}
+
 #[test]
 fn runs_are_awaited_while_the_app_polls() {
     let app = App::new();
@@ -738,7 +772,7 @@ fn models_come_from_bytes_and_ranges() {
     let odd: &'static [u8] = Box::leak([&[0][..], &bytes].concat().into_boxed_slice());
     let model = engine.load_bytes(&config, &odd[1..]).expect("model");
     assert_eq!(on_host(&model), expected);
-    let model = engine.load_bytes(&config, std::sync::Arc::<[u8]>::from(bytes.clone()));
+    let model = engine.load_bytes(&config, Arc::<[u8]>::from(bytes.clone()));
     assert_eq!(on_host(&model.expect("model")), expected);
     let truncated = bytes[..bytes.len() / 2].to_vec();
     let error = engine.load_bytes(&config, truncated).expect_err("truncated").to_string();

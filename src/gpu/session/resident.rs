@@ -14,8 +14,9 @@ use super::super::device::{Device, Waiting, lock};
 use super::super::pacing::{Part, Position, SubmissionBudget};
 use super::super::store::with_bytes;
 use super::GpuExecutor;
+use super::transfer::padded;
 use crate::error::{Error, Result};
-use crate::graph::{Control, input_parts};
+use crate::graph::input_parts;
 
 /// An app's texture or buffer.
 #[derive(Debug, Clone)]
@@ -272,13 +273,7 @@ impl GpuExecutor {
     pub fn write_now(&self, name: &str, data: &[f32]) -> Result<()> {
         for (id, extent, elements) in input_parts(&self.plan, name, data.len())? {
             let Some(buffer) = &self.buffers[id.index()] else { continue };
-            let mut padded = vec![0.0f32; extent.padded_len()];
-            if extent.cols > 0 {
-                let rows = data[elements].chunks_exact(extent.cols);
-                for (to, from) in padded.chunks_exact_mut(extent.stride()).zip(rows) {
-                    to[..extent.cols].copy_from_slice(from);
-                }
-            }
+            let padded = padded(extent, &data[elements]);
             let element = self.plan.graph().value(id).element;
             with_bytes(name, &padded, element, |bytes| self.device.write(name, buffer, 0, bytes))?;
         }
@@ -296,14 +291,6 @@ impl GpuExecutor {
         let encoder = self.copy_outputs(waiting).await?;
         let last = self.submit(encoder)?;
         self.map_staging(last, waiting).await
-    }
-
-    /// As [`fetch`](Self::fetch), after a whole run.
-    ///
-    /// # Errors
-    /// As a run; [`Error::Cancelled`].
-    pub async fn run_bound(&mut self, waiting: Waiting, control: &Control) -> Result<()> {
-        self.whole_run(waiting, control, |done, total| control.tell(done, total)).await
     }
 }
 

@@ -1,6 +1,8 @@
 //! Inputs into, and results out of, mapped memory.
 
 use crate::parallel::*;
+use std::borrow::Cow;
+
 use half::slice::HalfFloatSliceExt;
 
 use super::super::store::{unmappable, with_bytes};
@@ -36,15 +38,7 @@ impl GpuExecutor {
                 to.copy_from_slice(bytes);
                 Ok(())
             };
-            if extent.cols == extent.stride() {
-                return with_bytes(name, from, element, write);
-            }
-            let mut padded = vec![0.0f32; n * extent.stride()];
-            let each = padded.chunks_exact_mut(extent.stride());
-            for (to, from) in each.zip(from.chunks_exact(extent.cols)) {
-                to[..extent.cols].copy_from_slice(from);
-            }
-            with_bytes(name, &padded, element, write)
+            with_bytes(name, &padded(extent, from), element, write)
         })
     }
 
@@ -84,6 +78,19 @@ impl GpuExecutor {
         let elements = output.shape.iter().product();
         Tensor::f32(output.shape.clone(), repeat_to(elements, data))
     }
+}
+
+/// Dense rows as arrays have them, filled up with zeros to whole vectors.
+pub(super) fn padded(extent: Extent, rows: &[f32]) -> Cow<'_, [f32]> {
+    if extent.cols == extent.stride() {
+        return Cow::Borrowed(rows);
+    }
+    let rows = rows.chunks_exact(extent.cols);
+    let mut padded = vec![0.0; rows.len() * extent.stride()];
+    for (to, from) in padded.chunks_exact_mut(extent.stride()).zip(rows) {
+        to[..extent.cols].copy_from_slice(from);
+    }
+    Cow::Owned(padded)
 }
 
 /// Numbers as they lie in memory.
