@@ -68,6 +68,17 @@ var<workgroup> subgroup_lanes: u32;
 const_assert ROWS * SLICE % WORKGROUP == 0u && 64u * SLICE % WORKGROUP == 0u && 16u * COLS % WORKGROUP == 0u;
 const_assert STEPS % SUBGROUP_COLS == 0u && 16u % LANES_EACH == 0u && LANES_EACH <= 8u;
 
+// #if FRAGMENT == 8
+fn put(at: u32, v: vec4<f16>) {
+    staged[4u * at] = v.x;
+    staged[4u * at + 1u] = v.y;
+    staged[4u * at + 2u] = v.z;
+    staged[4u * at + 3u] = v.w;
+}
+// #else
+fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
+// #endif
+
 // For workgroup memory; arrays of f16 need no conversion.
 fn stage_q(v: q4) -> vec4<f16> { return to_f16(v); }
 fn stage_k(v: k4) -> vec4<f16> { return to_f16(v); }

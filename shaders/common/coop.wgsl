@@ -24,15 +24,3 @@ const UNITS: u32 = 1u;
 fn to_f16(v: vec4<f32>) -> vec4<f16> {
     return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
 }
-
-// A vector into the shader's array `staged` of workgroup memory.
-// #if FRAGMENT == 8
-fn put(at: u32, v: vec4<f16>) {
-    staged[4u * at] = v.x;
-    staged[4u * at + 1u] = v.y;
-    staged[4u * at + 2u] = v.z;
-    staged[4u * at + 3u] = v.w;
-}
-// #else
-fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
-// #endif

@@ -71,6 +71,17 @@ const_assert WORKGROUP % TILE_VECTORS == 0u;
 const_assert SLICE * TILE_VECTORS % WORKGROUP == 0u;
 // #endif
 
+// #if FRAGMENT == 8
+fn put(at: u32, v: vec4<f16>) {
+    staged[4u * at] = v.x;
+    staged[4u * at + 1u] = v.y;
+    staged[4u * at + 2u] = v.z;
+    staged[4u * at + 3u] = v.w;
+}
+// #else
+fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
+// #endif
+
 // For workgroup memory; arrays of f16 need no conversion.
 fn stage_x(v: x4) -> vec4<f16> { return to_f16(v); }
 fn stage_weight(v: weight4) -> vec4<f16> { return to_f16(v); }
