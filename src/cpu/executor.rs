@@ -4,7 +4,7 @@
 //! attention kernel.
 
 use std::sync::Arc;
-use std::time::Instant;
+use web_time::Instant;
 
 use crate::error::Result;
 use crate::graph::{
@@ -172,8 +172,12 @@ impl<T: Execute> Executor for CpuExecutor<T> {
         Ok(())
     }
 
-    fn run_async<'a>(&'a mut self, control: &'a Control) -> Running<'a> {
-        Box::pin(async { self.run_with(control, &mut |done, total| control.tell(done, total)) })
+    fn run_async<'a>(
+        &'a mut self,
+        control: &'a Control,
+        progress: &'a mut (dyn FnMut(u64, u64) + Send),
+    ) -> Running<'a> {
+        Box::pin(async { self.run_with(control, progress) })
     }
 
     fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
@@ -196,6 +200,10 @@ impl<T: Execute> Executor for CpuExecutor<T> {
             self.run_node(i);
         }
         Ok(())
+    }
+
+    fn prepare_async(&mut self) -> Running<'_> {
+        Box::pin(async { self.prepare() })
     }
 
     fn set_first_key(&mut self, first: usize) -> Result<()> {

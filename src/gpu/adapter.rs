@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::tuning::Tuning;
+use crate::graph::blocking;
 use crate::kernels::DeviceTraits;
 
 /// What an adapter is made of.
@@ -142,14 +143,24 @@ const FEATURES: [(wgpu::Features, &str); 6] = [
 ///
 /// Which drivers are looked at can be narrowed by wgpu's own `WGPU_BACKEND`.
 pub fn adapters() -> Vec<Adapter> {
+    blocking(async { Ok(adapters_async().await) }).unwrap_or_default()
+}
+
+/// As [`adapters`], awaited, as it has to be in a browser.
+pub async fn adapters_async() -> Vec<Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends: wgpu::Backends::PRIMARY.with_env(),
         // Validation layers are for development of the engine; their absence is not an error.
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    let handles = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let handles = instance.enumerate_adapters(wgpu::Backends::all()).await;
     handles.into_iter().enumerate().map(|(index, handle)| describe(index, handle)).collect()
+}
+
+/// An adapter's name; browsers seldom tell it.
+pub(super) fn name_of(info: &wgpu::AdapterInfo) -> String {
+    if info.name.is_empty() { "WebGPU".to_owned() } else { info.name.clone() }
 }
 
 fn describe(index: usize, handle: wgpu::Adapter) -> Adapter {
@@ -157,7 +168,7 @@ fn describe(index: usize, handle: wgpu::Adapter) -> Adapter {
     let features = FEATURES.iter().filter(|(f, _)| has.contains(*f)).map(|(_, name)| *name);
     Adapter {
         index,
-        name: info.name,
+        name: name_of(&info),
         backend: info.backend.to_str().to_owned(),
         kind: AdapterKind::of(info.device_type),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),

@@ -9,9 +9,10 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::device::{Device, lock};
-use super::trial::try_variant;
+use super::trial::try_variant_as;
 use super::tuning::{Denied, Tuning};
 use crate::error::{Error, Result};
+use crate::graph::{Waiting, blocking};
 use crate::kernels::{DeviceTraits, Op, Outcome, Problem, Row, Variant};
 
 /// What decides the choice on one device.
@@ -42,6 +43,11 @@ impl Device {
     /// # Errors
     /// [`Error::Limit`] when the limits allow none.
     pub fn variant_for(&self, op: &Op) -> Result<Variant> {
+        blocking(self.chosen(op, Waiting::Block))
+    }
+
+    /// As [`Device::variant_for`], in either way to wait for a check.
+    pub(super) async fn chosen(&self, op: &Op, waiting: Waiting) -> Result<Variant> {
         for variant in self.candidates(op) {
             let doubtful = {
                 let choices = lock(&self.inner.choices);
@@ -49,7 +55,7 @@ impl Device {
                 accelerated && !choices.checked.contains(&variant)
             };
             // Not under the lock: the check makes a session.
-            if !doubtful || self.self_check(op, variant) {
+            if !doubtful || self.self_check(op, variant, waiting).await {
                 return Ok(variant);
             }
         }
@@ -65,8 +71,8 @@ impl Device {
     }
 
     /// Whether a variant is right in a small case of an op. One that is not is denied from now on.
-    fn self_check(&self, op: &Op, variant: Variant) -> bool {
-        let Some(failure) = self.failure(op, variant) else {
+    async fn self_check(&self, op: &Op, variant: Variant, waiting: Waiting) -> bool {
+        let Some(failure) = self.failure(op, variant, waiting).await else {
             lock(&self.inner.choices).checked.insert(variant);
             return true;
         };
@@ -75,7 +81,12 @@ impl Device {
     }
 
     /// What is wrong with a variant in a small case of an op, if anything is.
-    pub(crate) fn failure(&self, op: &Op, variant: Variant) -> Option<String> {
+    pub(crate) async fn failure(
+        &self,
+        op: &Op,
+        variant: Variant,
+        waiting: Waiting,
+    ) -> Option<String> {
         let row = Row::of(op.small());
         // What the op alone decides, such as whole tiles, may be otherwise in the small case.
         let known = op.candidates(self.traits()).contains(&variant);
@@ -83,7 +94,7 @@ impl Device {
         let small = row.op.candidates(self.traits()).into_iter().find(same);
         let problem = Problem::new(&row, 0x5e1f);
         let Outcome { passed, failure, shape, error, tolerance, .. } =
-            try_variant(&problem, self, small.unwrap_or(variant));
+            try_variant_as(&problem, self, small.unwrap_or(variant), waiting).await;
         let off = || format!("{shape}: relative error {error:.1e}, allowed {tolerance:.1e}");
         (!passed).then(|| failure.unwrap_or_else(off))
     }

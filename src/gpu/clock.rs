@@ -6,8 +6,9 @@
 
 use futures_channel::oneshot;
 
-use super::device::{Device, REBUILD, Waiting};
+use super::device::{Device, REBUILD};
 use crate::error::{Cause, Error, Result};
+use crate::graph::{Waiting, blocking};
 
 /// Most passes of one [`Clock`]: WebGPU allows 4096 queries in a set.
 pub(super) const PASSES: u32 = 2048;
@@ -98,7 +99,7 @@ impl Clock {
         });
         let failed =
             |cause: Cause| Error::device(device.name(), "cannot read timestamps", cause, REBUILD);
-        let mapped = pollster::block_on(device.called_back(result, Waiting::Block))?;
+        let mapped = blocking(device.called_back(result, Waiting::Block))?;
         mapped.map_err(|e| failed(e.into()))?;
         let ticks: Vec<u64> = {
             let bytes = self.readable.get_mapped_range(range).map_err(|e| failed(e.into()))?;

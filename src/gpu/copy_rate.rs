@@ -1,6 +1,6 @@
 //! What a device's memory can move, measured.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::AdapterKind;
 use super::clock::Clock;

@@ -1,12 +1,16 @@
 //! An open device: opened here, or adopted from a host app.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use web_time::Instant;
 
-use super::adapter::{Adapter, AdapterKind};
+use super::adapter::{Adapter, AdapterKind, name_of};
 use super::bases;
 use super::cache_place::CachePlace;
 use super::choice::Choices;
@@ -14,6 +18,7 @@ use super::pacing::{Ran, SubmissionBudget};
 use super::pipeline::Pipelines;
 use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
+use crate::graph::{Waiting, blocking};
 use crate::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS, Variant};
 
 /// Whether shaders check indices, loops and divisions at run time.
@@ -64,6 +69,8 @@ pub(super) struct Inner {
     adopted: bool,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
+    /// Error scopes of a browser, which answers later.
+    unsettled: Mutex<VecDeque<Unsettled>>,
 }
 
 impl Device {
@@ -80,6 +87,18 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] when the driver refuses.
     pub fn open_with(
+        adapter: &Adapter,
+        limits: wgpu::Limits,
+        checks: ShaderChecks,
+    ) -> Result<Self> {
+        blocking(Self::open_async(adapter, limits, checks))
+    }
+
+    /// As [`Device::open_with`], awaited, as it has to be in a browser.
+    ///
+    /// # Errors
+    /// As [`Device::open_with`].
+    pub async fn open_async(
         adapter: &Adapter,
         limits: wgpu::Limits,
         checks: ShaderChecks,
@@ -109,7 +128,7 @@ impl Device {
             },
             ..Default::default()
         });
-        let (device, queue) = pollster::block_on(request).map_err(|e| {
+        let (device, queue) = request.await.map_err(|e| {
             let hint = "update its driver, choose another device or the CPU executor";
             Error::device(&adapter.name, "cannot be opened", e, hint)
         })?;
@@ -148,7 +167,7 @@ impl Device {
             inner: Arc::new(Inner {
                 device,
                 queue,
-                name: info.name,
+                name: name_of(&info),
                 kind: AdapterKind::of(info.device_type),
                 limits,
                 traits,
@@ -162,6 +181,7 @@ impl Device {
                 factors: Mutex::default(),
                 adopted,
                 lost,
+                unsettled: Mutex::default(),
             }),
         }
     }
@@ -300,21 +320,46 @@ impl Device {
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
         let made = make();
-        let errors = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
-        if let Some(error) = errors.into_iter().flatten().next() {
-            self.alive()?;
-            let (device, what) = (self.inner.name.clone(), label.to_owned());
-            return Err(match error {
-                wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { device, bytes, what },
-                other => Error::device(
-                    &self.inner.name,
-                    format!("refused `{label}`"),
-                    other,
-                    "report this with the name and driver of the device; the CPU executor is a way round",
-                ),
-            });
+        let [internal, validation, memory] =
+            [internal, validation, memory].map(|scope| scope.pop());
+        let label = label.to_owned();
+        let scopes = async { internal.await.or(validation.await).or(memory.await) };
+        let mut unsettled = Unsettled { label, bytes, scopes: Box::pin(scopes) };
+        match unsettled.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(error) => self.settled(&unsettled, error)?,
+            Poll::Pending => lock(&self.inner.unsettled).push_back(unsettled),
         }
         Ok(made)
+    }
+
+    /// What became of what an error scope was around.
+    fn settled(&self, scope: &Unsettled, error: Option<wgpu::Error>) -> Result<()> {
+        let Some(error) = error else { return Ok(()) };
+        self.alive()?;
+        let (device, what) = (self.inner.name.clone(), scope.label.clone());
+        Err(match error {
+            wgpu::Error::OutOfMemory { .. } => {
+                Error::OutOfMemory { device, bytes: scope.bytes, what }
+            }
+            other => Error::device(
+                &self.inner.name,
+                format!("refused `{what}`"),
+                other,
+                "report this with the name and driver of the device; the CPU executor is a way round",
+            ),
+        })
+    }
+
+    /// Waits for error scopes that a browser has not answered.
+    async fn settle(&self) -> Result<()> {
+        let next = || lock(&self.inner.unsettled).pop_front();
+        let mut first = Ok(());
+        while let Some(mut scope) = next() {
+            let error = poll_fn(|context| scope.poll(context)).await;
+            // What follows an error is of its making.
+            first = first.and(self.settled(&scope, error));
+        }
+        first
     }
 
     /// Writes bytes into a buffer before what is submitted next runs.
@@ -359,10 +404,11 @@ impl Device {
     ) -> Result<T> {
         let gone = |e| Error::device(&self.inner.name, "dropped a callback", e, REBUILD);
         let sent = match waiting {
-            Waiting::Await => result.await,
-            Waiting::Block => self.polled(&mut result)?,
+            Waiting::Block if !BROWSER => self.polled(&mut result)?,
+            _ => result.await,
         };
         self.alive()?;
+        self.settle().await?;
         sent.map_err(gone)
     }
 
@@ -397,13 +443,46 @@ impl Device {
     }
 }
 
-/// How a run waits for the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// The thread polls the device itself.
-    Block,
-    /// The app polls its device, on any thread, and wgpu's callbacks wake the task.
-    Await,
+/// Whether this is a browser, where nothing may block.
+pub(super) const BROWSER: bool = cfg!(target_arch = "wasm32");
+
+/// An error scope that has been left and not yet answered.
+struct Unsettled {
+    /// What it was around.
+    label: String,
+    /// Bytes that this asked for.
+    bytes: u64,
+    scopes: Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>,
+}
+
+impl Unsettled {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<wgpu::Error>> {
+        self.scopes.as_mut().poll(context)
+    }
+}
+
+/// Gives the thread back now and then while a long work goes on in it, where waiting is awaited.
+pub(super) struct Breaks {
+    waiting: Waiting,
+    last: Instant,
+}
+
+impl Breaks {
+    /// Longest that a browser's page is kept from its next frame: half of one of 60 a second.
+    const MOST: Duration = Duration::from_millis(8);
+
+    pub(super) fn new(waiting: Waiting) -> Self {
+        Breaks { waiting, last: Instant::now() }
+    }
+
+    /// Waits for the device if it is time for that, which lets the page, or the executor, do other things.
+    pub(super) async fn pause(&mut self, device: &Device) -> Result<()> {
+        if self.waiting == Waiting::Await && self.last.elapsed() > Self::MOST {
+            device.submit_nothing().done(device, self.waiting).await?;
+            self.last = Instant::now();
+        }
+        Ok(())
+    }
 }
 
 /// Something that was submitted.
@@ -415,6 +494,9 @@ pub(super) struct Completion {
 impl Completion {
     /// Waits until the device is done with it.
     pub(super) fn wait(mut self, device: &Device) -> Result<()> {
+        if BROWSER {
+            return blocking(device.called_back(self.called, Waiting::Await));
+        }
         if device.inner.adopted {
             // Where a callback is dropped, the device is gone, which the next call will say.
             return device.polled(&mut self.called).map(|_| ());
@@ -426,8 +508,8 @@ impl Completion {
     /// As [`Completion::wait`], one way or the other.
     pub(super) async fn done(self, device: &Device, waiting: Waiting) -> Result<()> {
         match waiting {
-            Waiting::Block => self.wait(device),
-            Waiting::Await => device.called_back(self.called, waiting).await,
+            Waiting::Block if !BROWSER => self.wait(device),
+            _ => device.called_back(self.called, waiting).await,
         }
     }
 }
@@ -440,7 +522,8 @@ pub(super) fn traits(
     cooperative: Option<u32>,
 ) -> DeviceTraits {
     let kind = AdapterKind::of(info.device_type);
-    let software = kind == AdapterKind::Software;
+    // What software adapters are spared and given is what llvmpipe's compiler needs; browsers have SwiftShader.
+    let software = kind == AdapterKind::Software && info.backend != wgpu::Backend::BrowserWebGpu;
     let subgroups = [info.subgroup_min_size, info.subgroup_max_size];
     DeviceTraits {
         software,

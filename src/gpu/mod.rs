@@ -22,16 +22,16 @@ mod store;
 mod trial;
 mod tuning;
 
-pub use adapter::{Adapter, AdapterKind, adapters};
+pub use adapter::{Adapter, AdapterKind, adapters, adapters_async};
 pub use cache_place::{CACHE_VARIABLE, CachePlace};
 pub(crate) use device::USEFUL_FEATURES;
-pub use device::{Device, ShaderChecks, Waiting};
+pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Ran, Submission, SubmissionBudget};
 pub use session::{Bound, Choice, GpuExecutor, Place, Slice, Sliced, Transfer, try_transfer};
 pub use store::Parameters;
 pub(crate) use trial::session_of;
-pub use trial::try_variant;
+pub use trial::{try_variant, try_variant_as};
 pub use tuning::{Denied, TunedChoice, Tuning, bucket};
 
 /// FNV-1a of some bytes: enough to notice damage and change, not meant against forgery.

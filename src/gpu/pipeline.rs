@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-use super::device::{Device, ShaderChecks, lock};
+use super::device::{BROWSER, Breaks, Device, ShaderChecks, lock};
 use super::pipeline_cache::PipelineCache;
 use super::shader;
 use crate::error::{Error, Result};
+use crate::graph::Waiting;
 use crate::kernels::{Bindings, Variant};
 
 /// Pipelines by variant.
@@ -31,12 +32,13 @@ impl Device {
         Ok(known.entry(*variant).or_insert(pipeline).clone())
     }
 
-    /// Compiles those of these variants that are new, on several threads. `progress` hears how many of
-    /// them are done.
-    pub(super) fn compile_all(
+    /// Compiles those of these variants that are new, on several threads, or on this one with breaks. `progress`
+    /// hears how many of them are done.
+    pub(super) async fn compile_all(
         &self,
         variants: &[(Variant, Bindings)],
-        progress: &mut dyn FnMut(usize),
+        waiting: Waiting,
+        mut progress: impl FnMut(usize),
     ) -> Result<()> {
         let new: Vec<(Variant, Bindings)> = {
             let known = lock(&self.inner.pipelines);
@@ -48,12 +50,34 @@ impl Device {
         if new.is_empty() {
             return Ok(());
         }
+        if waiting == Waiting::Block && !BROWSER {
+            self.compile_on_threads(&new, |new| progress(done + new))?;
+        } else {
+            let mut breaks = Breaks::new(waiting);
+            for (variant, bindings) in &new {
+                self.pipeline(variant, *bindings)?;
+                breaks.pause(self).await?;
+                done += 1;
+                progress(done);
+            }
+        }
+        if let Some(cache) = self.pipeline_cache() {
+            cache.save();
+        }
+        Ok(())
+    }
+
+    fn compile_on_threads(
+        &self,
+        new: &[(Variant, Bindings)],
+        mut progress: impl FnMut(usize),
+    ) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let next = AtomicUsize::new(0);
         let (sender, results) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..threads.min(new.len()) {
-                let (sender, next, new) = (sender.clone(), &next, &new);
+                let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let Some((variant, bindings)) =
                         new.get(next.fetch_add(1, Ordering::Relaxed))
@@ -66,17 +90,12 @@ impl Device {
                 });
             }
             drop(sender);
-            for result in results {
+            for (done, result) in results.into_iter().enumerate() {
                 result?;
-                done += 1;
-                progress(done);
+                progress(done + 1);
             }
-            Ok::<(), Error>(())
-        })?;
-        if let Some(cache) = self.pipeline_cache() {
-            cache.save();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn compile(&self, variant: &Variant, bindings: Bindings) -> Result<Pipeline> {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::{Control, Plan};
+use super::{Control, Plan, Waiting};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -44,7 +44,11 @@ pub trait Executor: sealed::Sealed + Send + Sync {
 
     /// As [`Executor::run_with`], awaited. A GPU's run goes on while the app polls its device; one on the CPU
     /// is done when this is first polled.
-    fn run_async<'a>(&'a mut self, control: &'a Control) -> Running<'a>;
+    fn run_async<'a>(
+        &'a mut self,
+        control: &'a Control,
+        progress: &'a mut (dyn FnMut(u64, u64) + Send),
+    ) -> Running<'a>;
 
     /// As [`Executor::run`], on what inputs are on the device, and leaves results there: for benchmarks,
     /// which want the kernels' time and not that of transfers.
@@ -66,6 +70,9 @@ pub trait Executor: sealed::Sealed + Send + Sync {
     /// As [`Executor::run`].
     fn prepare(&mut self) -> Result<()>;
 
+    /// As [`Executor::prepare`], awaited.
+    fn prepare_async(&mut self) -> Running<'_>;
+
     /// Has the first keys of all factored attentions lie further on, by `first` grid positions.
     ///
     /// # Errors
@@ -86,6 +93,25 @@ pub trait Executor: sealed::Sealed + Send + Sync {
 
     /// How every node is run, in order: the name of its shader variant, or "cpu" or "reference".
     fn variant_names(&self) -> Vec<&'static str>;
+}
+
+impl dyn Executor {
+    /// Runs in one way or the other; an awaited run tells its progress to `awaited` instead.
+    ///
+    /// # Errors
+    /// As [`Executor::run_with`].
+    pub(crate) async fn run_as(
+        &mut self,
+        waiting: Waiting,
+        control: &Control,
+        mut progress: impl FnMut(u64, u64),
+        awaited: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<()> {
+        match waiting {
+            Waiting::Block => self.run_with(control, &mut progress),
+            Waiting::Await => self.run_async(control, awaited).await,
+        }
+    }
 }
 
 /// When a part of a node ran.

@@ -15,6 +15,7 @@ mod report;
 mod single;
 mod stage;
 mod transfer;
+mod waiting;
 
 pub use builder::{AttentionSource, Linear, Parts};
 pub use control::Control;
@@ -29,6 +30,7 @@ pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
 pub use single::single;
 pub use stage::Stage;
 pub(crate) use transfer::{input_parts, output, repeat_to};
+pub use waiting::{Waiting, blocking};
 
 use std::collections::HashMap;
 

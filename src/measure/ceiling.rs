@@ -1,13 +1,13 @@
 //! What a device can do at best, measured: the yardstick of profiles and the roof of scaling plots.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use crate::parallel::*;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::gpu::{AdapterKind, Device, session_of};
-use crate::graph::Executor;
+use crate::graph::{Executor, Waiting, blocking};
 use crate::kernels::gemm::Gemm;
 use crate::kernels::{Op, random_operands};
 
@@ -53,7 +53,8 @@ fn of_device(device: &Device) -> Result<Ceiling> {
     };
     let op = Op::Gemm(Gemm::new(n, n, n));
     let variant = device.variant_for(&op)?;
-    let mut session = session_of(device, &op, variant, &random_operands(&op, 1))?;
+    let mut session =
+        blocking(session_of(device, &op, variant, &random_operands(&op, 1), Waiting::Block))?;
     session.run(&mut |_, _| {})?;
     let mut best = f64::INFINITY;
     for _ in 0..TIMES {

@@ -21,7 +21,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use web_time::Instant;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub use super::ceiling::Ceiling;
 use super::ceiling::ceiling;
 use crate::error::Result;
 use crate::gpu::Device;
-use crate::graph::{Executor, NodeReport, Span, Stage};
+use crate::graph::{Executor, NodeReport, Span, Stage, Waiting, blocking};
 use crate::model::{Model, RunOptions};
 use crate::tensor::NamedTensors;
 
@@ -142,7 +142,8 @@ impl Model {
         let batch = self.batch(inputs, options)?;
         let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
         let request = self.request(items, batch.sizes, options)?;
-        let mut measured = self.with_session(&request, &mut |_, _| {}, |session| {
+        let mut lease = blocking(self.lend(&request, Waiting::Block, |_, _| {}))?;
+        let measured = lease.executor().and_then(|session| {
             for array in &batch.arrays {
                 session.write(&array.name, array.of_items(0, items))?;
             }
@@ -152,7 +153,8 @@ impl Model {
             session.run(&mut |_, _| {})?;
             let run_seconds = start.elapsed().as_secs_f64();
             measure(session, self.store.device(), run_seconds)
-        })?;
+        });
+        let mut measured = lease.end(measured)?;
         measured.device = self.device_name().to_owned();
         Ok(measured)
     }

@@ -5,13 +5,15 @@
 //! from then on. What is found goes to the device ([`Device::tuning`]), to new sessions of all its models,
 //! and to the cache on disk if there is one; what is not reached keeps its heuristic.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Denied, Device, TunedChoice, bucket, session_of};
-use crate::graph::Executor;
+use crate::graph::{Executor, Waiting, blocking};
 use crate::kernels::{Op, Variant, random_operands};
 use crate::model::{Model, RunOptions, Store};
 use crate::tensor::NamedTensors;
@@ -209,7 +211,8 @@ fn tune_group(
             break;
         }
         let name = variant.name.to_owned();
-        if let Some(why) = device.failure(&group.op, variant) {
+        let failure = device.failure(&group.op, variant, Waiting::Block);
+        if let Some(why) = blocking(async { Ok(failure.await) })? {
             device.deny(variant, why.clone());
             tried.push(Tried { variant: name, seconds: None, failure: Some(why) });
             continue;
@@ -250,7 +253,7 @@ fn seconds(
 ) -> Result<f64> {
     const MOST_RUNS: usize = 8;
     const ENOUGH: f64 = 0.1;
-    let mut session = session_of(device, op, variant, operands)?;
+    let mut session = blocking(session_of(device, op, variant, operands, Waiting::Block))?;
     // Copies the operands; and drivers finish compiling in the first run.
     session.run(&mut |_, _| {})?;
     let (mut best, mut sum) = (f64::INFINITY, 0.0);

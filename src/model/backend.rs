@@ -2,8 +2,8 @@
 
 use crate::cpu::CpuExecutor;
 use crate::error::Result;
-use crate::gpu::{self, GpuExecutor, transfer_bytes};
-use crate::graph::{Executor, Plan};
+use crate::gpu::{self, Bound, GpuExecutor, transfer_bytes};
+use crate::graph::{Executor, Plan, Waiting};
 use crate::weights::ParameterStore;
 
 /// What executes plans.
@@ -57,16 +57,18 @@ impl Store {
     }
 
     /// An executor of a plan; `progress` hears of its making.
-    pub(super) fn prepare(
+    pub(super) async fn prepare(
         &self,
         plan: Plan,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        progress: impl FnMut(u64, u64),
     ) -> Result<Session> {
         Ok(match self {
             Store::Cpu(store) => Box::new(CpuExecutor::new(plan, store)?),
             Store::Reference(store) => Box::new(CpuExecutor::new(plan, store)?),
             Store::Gpu(parameters) => {
-                Box::new(GpuExecutor::with_progress(plan, parameters, progress)?)
+                let bound = Bound::default();
+                Box::new(GpuExecutor::with_bound(plan, parameters, bound, waiting, progress).await?)
             }
         })
     }

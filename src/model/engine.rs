@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::checkpoint::{Checkpoint, RangeSource, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{
-    Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, Tuning, USEFUL_FEATURES, adapters,
+    Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, Tuning, USEFUL_FEATURES,
+    adapters_async,
 };
-use crate::graph::{Value, WORD_BYTES};
+use crate::graph::{Value, WORD_BYTES, blocking};
 use crate::kernels::DeviceTraits;
 use crate::model::prepared::zero_inputs;
 use crate::model::{Backend, Model, Precision, RunOptions, plan_of, window_bytes};
@@ -107,15 +108,24 @@ impl Engine {
     /// # Errors
     /// [`Error::NoDevice`] when no adapter fits, [`Error::Device`] when it cannot be opened.
     pub fn choose(choice: &DeviceChoice) -> Result<Self> {
+        blocking(Self::choose_async(choice))
+    }
+
+    /// As [`Engine::choose`], awaited, as it has to be in a browser (with the feature `webgpu`).
+    ///
+    /// # Errors
+    /// As [`Engine::choose`].
+    pub async fn choose_async(choice: &DeviceChoice) -> Result<Self> {
         let (choice, from_variable) = obeyed(choice);
         if choice == DeviceChoice::Reference {
             return Ok(Self::reference());
         }
-        let Some(adapter) = adapter(&choice, from_variable)? else {
+        let Some(adapter) = adapter(&choice, from_variable).await? else {
             return Ok(Self::cpu());
         };
         tracing::info!(adapter = %adapter.name, backend = %adapter.backend, "chosen");
-        let device = Device::open(&adapter, ShaderChecks::Trusted)?;
+        let limits = adapter.limits();
+        let device = Device::open_async(&adapter, limits, ShaderChecks::Trusted).await?;
         device.set_cache(&CachePlace::Usual);
         Ok(Self::on(device))
     }
@@ -377,7 +387,7 @@ impl fmt::Debug for Engine {
 /// [`Error::NoDevice`] when no adapter fits.
 pub fn chosen_adapter(choice: &DeviceChoice) -> Result<Option<Adapter>> {
     let (choice, from_variable) = obeyed(choice);
-    adapter(&choice, from_variable)
+    blocking(adapter(&choice, from_variable))
 }
 
 /// The request, or for `Auto` what the variable asks for, and whether that decided.
@@ -396,10 +406,10 @@ fn obeyed(choice: &DeviceChoice) -> (DeviceChoice, bool) {
 }
 
 /// The adapter of this machine that a request means; drivers are not asked where it is none.
-fn adapter(choice: &DeviceChoice, from_variable: bool) -> Result<Option<Adapter>> {
+async fn adapter(choice: &DeviceChoice, from_variable: bool) -> Result<Option<Adapter>> {
     match choice {
         DeviceChoice::Cpu | DeviceChoice::Reference => Ok(None),
-        _ => Ok(pick(choice, &adapters(), from_variable)?.cloned()),
+        _ => Ok(pick(choice, &adapters_async().await, from_variable)?.cloned()),
     }
 }
 

@@ -11,9 +11,9 @@ use futures_channel::oneshot;
 use super::binding::{BoundInput, BoundOutput};
 use super::{GpuInput, GpuOutput, Model, RunOptions, Session, Store};
 use crate::error::{Error, Result};
-use crate::gpu::{Bound, Device, GpuExecutor, Sliced, SubmissionBudget, Waiting, try_transfer};
+use crate::gpu::{Bound, Device, GpuExecutor, Sliced, SubmissionBudget, try_transfer};
 use crate::graph::passes::{from_texels, map_of, to_texels, wheel_of};
-use crate::graph::{Control, Executor, Graph, Plan};
+use crate::graph::{Control, Executor, Graph, Plan, Waiting, blocking};
 use crate::kernels::to_texels::wheel;
 use crate::perceiver::batch::{Array, Batch};
 use crate::perceiver::{Description, Request, build};
@@ -104,10 +104,19 @@ impl Model {
     /// [`Error::Input`] for unknown or missing names and wrong shapes; [`Error::Limit`] where all items together
     /// are beyond the memory budget or the device; otherwise what the device or the checkpoint gives.
     pub fn prepare(&self, shapes: &[(&str, &[usize])], options: RunOptions) -> Result<Prepared> {
+        blocking(self.prepare_as(shapes, options, Waiting::Block))
+    }
+
+    async fn prepare_as(
+        &self,
+        shapes: &[(&str, &[usize])],
+        options: RunOptions,
+        waiting: Waiting,
+    ) -> Result<Prepared> {
         let given = zero_inputs(&self.description, shapes)?;
         let Batch { items, sizes, arrays } = self.batch(&given, options)?;
         let request = self.request(items, sizes, options)?;
-        let session = self.session_of(self.plan(&request)?, Bound::default())?;
+        let session = self.session_of(self.plan(&request)?, Bound::default(), waiting).await?;
         let plan = session.executor().plan();
         let info = |(name, tensor): (&String, &Tensor)| {
             let arrays = plan.graph().inputs().filter(|(n, ..)| n == name);
@@ -148,7 +157,8 @@ impl Model {
         Ok(prepared)
     }
 
-    /// As [`Model::prepare`], awaited: compiling and reading go on in a thread of their own until it is ready.
+    /// As [`Model::prepare`], awaited: compiling and reading go on in a thread of their own until it is ready; in a
+    /// browser, which has none, with breaks of the page's.
     ///
     /// # Errors
     /// As [`Model::prepare`].
@@ -161,12 +171,13 @@ impl Model {
         let shapes: Vec<(String, Vec<usize>)> =
             shapes.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
         async move {
+            if cfg!(target_arch = "wasm32") {
+                return model.prepare_as(&borrowed(&shapes), options, Waiting::Await).await;
+            }
             let (sender, made) = oneshot::channel();
             std::thread::spawn(move || {
-                let shapes: Vec<(&str, &[usize])> =
-                    shapes.iter().map(|(n, s)| (n.as_str(), s.as_slice())).collect();
                 // Nobody listens where the future has been dropped.
-                let _ = sender.send(model.prepare(&shapes, options));
+                let _ = sender.send(model.prepare(&borrowed(&shapes), options));
             });
             let gone =
                 |_| Error::graph("prepare", "ended without a result: a panic, see its message");
@@ -174,14 +185,18 @@ impl Model {
         }
     }
 
-    fn session_of(&self, plan: Plan, mut bound: Bound) -> Result<Kind> {
+    async fn session_of(&self, plan: Plan, mut bound: Bound, waiting: Waiting) -> Result<Kind> {
         let Store::Gpu(parameters) = &*self.store else {
-            return Ok(Kind::Cpu(self.prepared(plan, &mut |_, _| {})?));
+            return Ok(Kind::Cpu(self.prepared(plan, waiting, |_, _| {}).await?));
         };
         bound.resident = true;
-        let session = GpuExecutor::with_bound(plan, parameters, bound, &mut |_, _| {})?;
-        Ok(Kind::Gpu(Box::new(session)))
+        let session = GpuExecutor::with_bound(plan, parameters, bound, waiting, |_, _| {});
+        Ok(Kind::Gpu(Box::new(session.await?)))
     }
+}
+
+fn borrowed(shapes: &[(String, Vec<usize>)]) -> Vec<(&str, &[usize])> {
+    shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect()
 }
 
 /// Inputs of these shapes that hold zeros.
@@ -223,7 +238,7 @@ impl Kind {
         }
     }
 
-    fn executor_mut(&mut self) -> &mut dyn Executor {
+    fn executor_mut(&mut self) -> &mut (dyn Executor + 'static) {
         match self {
             Kind::Cpu(session) => session.as_mut(),
             Kind::Gpu(session) => session.as_mut(),
@@ -292,6 +307,18 @@ impl Prepared {
     /// [`Error::Input`] for an unknown name, memory that does not fit (too small, of another device, without the
     /// usage for copies, of another size or format), and on a CPU executor.
     pub fn bind_input(&mut self, name: &str, input: GpuInput) -> Result<()> {
+        blocking(self.bind_input_as(name, input, Waiting::Block))
+    }
+
+    /// As [`Prepared::bind_input`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`Prepared::bind_input`].
+    pub async fn bind_input_async(&mut self, name: &str, input: GpuInput) -> Result<()> {
+        self.bind_input_as(name, input, Waiting::Await).await
+    }
+
+    async fn bind_input_as(&mut self, name: &str, input: GpuInput, waiting: Waiting) -> Result<()> {
         let info = self.known(&self.inputs, name)?;
         let bound = BoundInput::new(name, info.rows, info.channels, &input)?;
         if let Kind::Gpu(_) = &self.session {
@@ -300,7 +327,7 @@ impl Prepared {
             }
         }
         let before = self.bound_inputs.insert(name.to_owned(), input);
-        let made = self.bind_session();
+        let made = self.bind_session(waiting).await;
         if made.is_err() {
             restore(&mut self.bound_inputs, name, before);
         }
@@ -313,6 +340,23 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::bind_input`].
     pub fn bind_output(&mut self, name: &str, output: GpuOutput) -> Result<()> {
+        blocking(self.bind_output_as(name, output, Waiting::Block))
+    }
+
+    /// As [`Prepared::bind_output`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`Prepared::bind_input`].
+    pub async fn bind_output_async(&mut self, name: &str, output: GpuOutput) -> Result<()> {
+        self.bind_output_as(name, output, Waiting::Await).await
+    }
+
+    async fn bind_output_as(
+        &mut self,
+        name: &str,
+        output: GpuOutput,
+        waiting: Waiting,
+    ) -> Result<()> {
         let info = self.known(&self.outputs, name)?;
         let bound = BoundOutput::new(name, info.rows, info.channels, &output)?;
         let whole = Extent::new(1, info.rows, info.channels);
@@ -321,7 +365,7 @@ impl Prepared {
         let bytes = (array.padded_len() * op.texels.bytes()) as u64;
         try_transfer(self.device()?, &bound.transfer, bytes, true)?;
         let before = self.bound_outputs.insert(name.to_owned(), output);
-        let made = self.bind_session();
+        let made = self.bind_session(waiting).await;
         if made.is_err() {
             restore(&mut self.bound_outputs, name, before);
         }
@@ -362,7 +406,8 @@ impl Prepared {
     /// As [`Prepared::run`]; [`Error::Cancelled`].
     pub async fn run_async(&mut self, control: &Control) -> Result<NamedTensors> {
         self.run += 1;
-        self.session.executor_mut().run_async(control).await?;
+        let progress = &mut |done, total| control.tell(done, total);
+        self.session.executor_mut().run_async(control, progress).await?;
         self.results()
     }
 
@@ -447,7 +492,7 @@ impl Prepared {
     /// As [`Prepared::run`].
     pub fn read(&mut self) -> Result<NamedTensors> {
         if let Kind::Gpu(session) = &mut self.session {
-            pollster::block_on(session.fetch(Waiting::Block))?;
+            blocking(session.fetch(Waiting::Block))?;
         }
         self.results()
     }
@@ -495,7 +540,7 @@ impl Prepared {
     }
 
     /// The session of the present bindings.
-    fn bind_session(&mut self) -> Result<()> {
+    async fn bind_session(&mut self, waiting: Waiting) -> Result<()> {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for (name, input) in &self.bound_inputs {
             let info = self.known(&self.inputs, name)?;
@@ -522,7 +567,7 @@ impl Prepared {
             outputs: outputs.iter().map(|(_, b)| b.transfer.clone()).collect(),
             resident: true,
         };
-        self.session = self.model.session_of(plan, bound)?;
+        self.session = self.model.session_of(plan, bound, waiting).await?;
         self.run += 1;
         if let Kind::Gpu(session) = &self.session {
             for (name, bound) in inputs.iter().filter(|(_, b)| b.op.mapped) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::sessions::Lease;
 use super::{Latents, MemorySize, Model, RunOptions, Session, lock};
 use crate::error::{Error, Result};
-use crate::graph::{Executor, Graph, Plan};
+use crate::graph::{Graph, Plan, Waiting, blocking};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::chunks::LATENTS;
@@ -45,9 +45,34 @@ impl Model {
         options: RunOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<NamedTensors> {
+        blocking(self.run_as(inputs, options, Waiting::Block, progress))
+    }
+
+    /// As [`Model::run_with`], awaited by any executor while the app polls its device, or in a browser. Progress and
+    /// a way to end it are those of a [`controlled`](Self::controlled) model. What inputs of new shapes take is
+    /// compiled and read between polls; [`Model::prepare_async`] leaves that to a thread.
+    ///
+    /// # Errors
+    /// As [`Model::run_with`]; [`Error::Cancelled`].
+    pub async fn run_async(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+    ) -> Result<NamedTensors> {
+        self.run_as(inputs, options, Waiting::Await, |_, _| {}).await
+    }
+
+    /// A run in one way or the other; only one that blocks tells `progress`.
+    pub(crate) async fn run_as(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        waiting: Waiting,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
         let batch = self.batch(inputs, options)?;
         let most = self.most_items(&batch, options)?;
-        self.run_items(batch, most, options, progress)
+        self.run_items(batch, most, options, waiting, progress).await
     }
 
     /// Makes what a run of these inputs needs, so that the first run takes no longer than later ones:
@@ -77,13 +102,15 @@ impl Model {
         let batch = self.batch(inputs, options)?;
         let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
         let request = self.request(items, batch.sizes, options)?;
-        self.with_session(&request, progress, |_| Ok(()))?;
+        let made = |done, total| progress(done, total);
+        let lease = blocking(self.lend(&request, Waiting::Block, made))?;
+        lease.end(Ok(()))?;
         progress(1, 1);
         Ok(())
     }
 
     /// Tells both who hear of a run's progress.
-    fn tell(&self, done: u64, total: u64, progress: &mut dyn FnMut(u64, u64)) {
+    fn tell(&self, done: u64, total: u64, progress: &mut impl FnMut(u64, u64)) {
         self.control.tell(done, total);
         progress(done, total);
     }
@@ -104,6 +131,29 @@ impl Model {
         options: RunOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(Sizes, Vec<Latents>)> {
+        let progress = |done, total| progress(done, total);
+        blocking(self.encode_as(inputs, options, Waiting::Block, progress))
+    }
+
+    /// As [`Model::encode`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`Model::run_async`].
+    pub async fn encode_async(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+    ) -> Result<(Sizes, Vec<Latents>)> {
+        self.encode_as(inputs, options, Waiting::Await, |_, _| {}).await
+    }
+
+    async fn encode_as(
+        &self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        waiting: Waiting,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<(Sizes, Vec<Latents>)> {
         let batch = self.encoder_batch(inputs, options)?;
         let blueprint = self.description.blueprint(&batch.sizes);
         let mut request = self.unfitted(1, batch.sizes, RunOptions::default());
@@ -115,7 +165,7 @@ impl Model {
             let request = Request { window_bytes, ..request };
             self.session_bytes(&plan(request)?)
         })?;
-        let mut session = self.prepared(plan(request)?, &mut |_, _| {})?;
+        let mut session = self.prepared(plan(request)?, waiting, |_, _| {}).await?;
         let mut latents = Vec::with_capacity(batch.items);
         let items = batch.items as u64;
         // Points are for decoders.
@@ -127,9 +177,16 @@ impl Model {
                     session.write(&array.name, array.of_items(item, 1))?;
                 }
             }
-            session.run_with(&self.control, &mut |done, total| {
-                self.tell(item as u64 * total + done, items * total, progress);
-            })?;
+            let of_all = |done: u64, total: u64| [item as u64 * total + done, items * total];
+            let inner = |done, total| {
+                let [done, total] = of_all(done, total);
+                self.tell(done, total, &mut progress);
+            };
+            let awaited = &mut |done, total| {
+                let [done, total] = of_all(done, total);
+                self.control.tell(done, total);
+            };
+            session.run_as(waiting, &self.control, inner, awaited).await?;
             let tensor = session.read(LATENTS)?;
             let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
             latents.push(Latents::new(n, d, tensor.as_f32().unwrap_or(&[]).to_vec())?);
@@ -215,12 +272,13 @@ impl Model {
     }
 
     /// Runs items, at most `most` at a time, and joins the results.
-    fn run_items(
+    async fn run_items(
         &self,
         batch: Batch,
         most: usize,
         options: RunOptions,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<NamedTensors> {
         let turns = batch.items.div_ceil(most.max(1)).max(1) as u64;
         let mut results: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
@@ -228,20 +286,27 @@ impl Model {
             let first = turn as usize * most;
             let items = most.min(batch.items - first);
             let request = self.request(items, batch.sizes, options)?;
-            let mut inner = |done: u64, total: u64| {
-                self.tell(turn * total + done, turns * total, progress);
-            };
-            let outputs = self.with_session(&request, &mut |_, _| {}, |session| {
+            let of_all = |done: u64, total: u64| [turn * total + done, turns * total];
+            let tell = |[done, total]: [u64; 2]| self.control.tell(done, total);
+            let mut lease = self.lend(&request, waiting, |_, _| {}).await?;
+            let ended = async {
+                let session = lease.executor()?;
                 for array in &batch.arrays {
                     session.write(&array.name, array.of_items(first, items))?;
                 }
-                session.run_with(&self.control, &mut inner)?;
-                let outputs = &session.plan().graph().outputs;
-                let names: Vec<String> = outputs.iter().map(|o| o.name.clone()).collect();
-                let read = names.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
+                let inner = |done, total| {
+                    let [done, total] = of_all(done, total);
+                    self.tell(done, total, &mut progress);
+                };
+                let awaited = &mut |done, total| tell(of_all(done, total));
+                session.run_as(waiting, &self.control, inner, awaited).await?;
+                let outputs = session.plan().graph().outputs.iter().map(|o| o.name.clone());
+                let outputs: Vec<String> = outputs.collect();
+                let read = outputs.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
                 read.collect::<Result<Vec<_>>>()
-            })?;
-            for (name, tensor) in outputs {
+            };
+            let ended = ended.await;
+            for (name, tensor) in lease.end(ended)? {
                 let (shape, all) =
                     results.entry(name).or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
                 if turn > 0 {
@@ -267,44 +332,32 @@ impl Model {
     }
 
     /// Lends the session for a request, made now if it is new; `progress` hears of the making.
-    pub(crate) fn with_session<R>(
+    pub(crate) async fn lend(
         &self,
         request: &Request,
-        progress: &mut dyn FnMut(u64, u64),
-        work: impl FnOnce(&mut dyn Executor) -> Result<R>,
-    ) -> Result<R> {
-        let mut lease = match self.sessions.lend(request) {
-            Some(lease) => lease,
-            None => self.new_session(request, progress)?,
-        };
-        let Some(session) = &mut lease.session else {
-            return Err(Error::graph("session", "is not there"));
-        };
-        let result = work(session.as_mut());
-        // One that failed is dropped: its staging memory may be in any state.
-        if matches!(result, Ok(_) | Err(Error::Cancelled)) {
-            lease.give_back();
-        }
-        result
-    }
-
-    fn new_session(
-        &self,
-        request: &Request,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<Lease<'_>> {
+        if let Some(lease) = self.sessions.lend(request) {
+            return Ok(lease);
+        }
         loop {
             let plan = self.plan(request)?;
             let bytes = self.session_bytes(&plan)?;
-            let mut lease = self.sessions.room(request, bytes, self.budget)?;
+            let mut lease = self.sessions.room(request, bytes, self.budget, waiting).await?;
             tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
-            match self.prepared(plan, progress) {
+            match self.prepared(plan, waiting, &mut progress).await {
                 Ok(session) => {
                     lease.session = Some(session);
                     return Ok(lease);
                 }
-                // Runs side by side did not leave enough.
-                Err(Error::OutOfMemory { .. }) if self.sessions.wait_for_one() => {}
+                Err(error @ Error::OutOfMemory { .. }) => {
+                    drop(lease);
+                    // Runs side by side did not leave enough.
+                    if !self.sessions.wait_for_one(waiting).await {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -312,18 +365,19 @@ impl Model {
 
     /// A session of a graph over this model's weights.
     pub(crate) fn open(&self, graph: Graph) -> Result<Session> {
-        self.prepared(self.planned(graph)?, &mut |_, _| {})
+        blocking(self.prepared(self.planned(graph)?, Waiting::Block, |_, _| {}))
     }
 
-    pub(crate) fn prepared(
+    pub(crate) async fn prepared(
         &self,
         plan: Plan,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        progress: impl FnMut(u64, u64),
     ) -> Result<Session> {
         if self.budget.is_some() {
             // What sessions before this one needed is not in its plan.
             self.store.release();
         }
-        self.store.prepare(plan, progress)
+        self.store.prepare(plan, waiting, progress).await
     }
 }

@@ -4,11 +4,14 @@
 //! Nothing is locked while a session works, so that a progress callback may call anything.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::{self, ThreadId};
+
+use futures_channel::oneshot;
 
 use super::{MemorySize, Session, lock};
 use crate::error::{Error, Result};
+use crate::graph::{Executor, Waiting};
 use crate::perceiver::Request;
 
 /// Idle sessions kept without a budget: a caller who alternates between two shapes makes each once.
@@ -18,7 +21,6 @@ const KEPT: usize = 2;
 #[derive(Default)]
 pub(super) struct Sessions {
     state: Mutex<State>,
-    returned: Condvar,
 }
 
 #[derive(Default)]
@@ -26,6 +28,16 @@ struct State {
     /// The one that ran last comes first.
     idle: VecDeque<(Request, Session)>,
     lent: Vec<Lent>,
+    /// Those who wait for the next one to be back.
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl State {
+    fn next_return(&mut self) -> oneshot::Receiver<()> {
+        let (sender, returned) = oneshot::channel();
+        self.waiters.push(sender);
+        returned
+    }
 }
 
 /// What is known of a session that is lent.
@@ -36,7 +48,7 @@ struct Lent {
 }
 
 /// A session on loan. It goes back, or is dropped, with this.
-pub(super) struct Lease<'s> {
+pub(crate) struct Lease<'s> {
     sessions: &'s Sessions,
     request: Request,
     lent: Lent,
@@ -58,52 +70,57 @@ impl Sessions {
     /// loan fill, this waits until one of them is back.
     ///
     /// # Errors
-    /// [`Error::Limit`] where the caller is itself in a run that would have to end first.
-    pub(super) fn room(
+    /// [`Error::Limit`] where the caller blocks and is itself in a run that would have to end first.
+    pub(super) async fn room(
         &self,
         request: &Request,
         bytes: u64,
         budget: Option<MemorySize>,
+        waiting: Waiting,
     ) -> Result<Lease<'_>> {
         let to = thread::current().id();
-        let mut state = lock(&self.state);
         // Make room before allocating, not after.
-        state.idle.truncate(if budget.is_some() { 0 } else { KEPT - 1 });
-        if let Some(MemorySize(budget)) = budget {
-            let fits = |state: &State| {
+        lock(&self.state).idle.truncate(if budget.is_some() { 0 } else { KEPT - 1 });
+        loop {
+            let returned = {
+                let mut state = lock(&self.state);
                 let others: u64 = state.lent.iter().map(|l| l.bytes).sum();
-                state.lent.is_empty() || others + bytes <= budget
-            };
-            while !fits(&state) {
-                if state.lent.iter().any(|l| l.to == to) {
+                let fits = |MemorySize(budget)| state.lent.is_empty() || others + bytes <= budget;
+                if budget.is_none_or(fits) {
+                    let lent = Lent { to, bytes };
+                    state.lent.push(lent);
+                    return Ok(Lease { sessions: self, request: *request, lent, session: None });
+                }
+                if waiting == Waiting::Block && state.lent.iter().any(|l| l.to == to) {
+                    let shown = budget.unwrap_or(MemorySize(0));
                     return Err(Error::Limit {
                         what: "a run within a run of the same model".to_owned(),
                         needed: format!("{} beside it", MemorySize(bytes)),
-                        limit: format!("{}, the memory budget of both", MemorySize(budget)),
+                        limit: format!("{shown}, the memory budget of both"),
                         hint: "wait until the outer run is over, or give more memory".to_owned(),
                     });
                 }
-                state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle.clear();
-            }
+                state.next_return()
+            };
+            // Whoever returns a session drops the sender, which is as good as a message.
+            let _ = returned.await;
+            lock(&self.state).idle.clear();
         }
-        let lent = Lent { to, bytes };
-        state.lent.push(lent);
-        Ok(Lease { sessions: self, request: *request, lent, session: None })
     }
 
-    /// Drops idle sessions and waits until one on loan to another thread is back; false if there is none.
-    pub(super) fn wait_for_one(&self) -> bool {
+    /// Drops idle sessions and waits until one on loan to another run is back; false if there is none.
+    pub(super) async fn wait_for_one(&self, waiting: Waiting) -> bool {
         let to = thread::current().id();
-        let mut state = lock(&self.state);
-        state.idle.clear();
-        let others = |state: &State| state.lent.iter().filter(|l| l.to != to).count();
-        let before = others(&state);
-        while others(&state) >= before && before > 0 {
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.idle.clear();
-        before > 0
+        let returned = {
+            let mut state = lock(&self.state);
+            state.idle.clear();
+            let other = |l: &Lent| waiting == Waiting::Await || l.to != to;
+            state.lent.iter().any(other).then(|| state.next_return())
+        };
+        let Some(returned) = returned else { return false };
+        let _ = returned.await;
+        lock(&self.state).idle.clear();
+        true
     }
 
     /// Drops idle sessions.
@@ -125,13 +142,22 @@ impl Sessions {
 }
 
 impl Lease<'_> {
-    /// Ends the loan; the session is kept for the next run.
-    pub(super) fn give_back(mut self) {
-        if let Some(session) = self.session.take() {
+    /// The session.
+    pub(crate) fn executor(&mut self) -> Result<&mut (dyn Executor + 'static)> {
+        let nothing = || Error::graph("session", "is not there");
+        self.session.as_deref_mut().ok_or_else(nothing)
+    }
+
+    /// Ends the loan with what a run in it came to. The session is kept for the next run, unless this one failed:
+    /// then its staging memory may be in any state.
+    pub(crate) fn end<R>(mut self, result: Result<R>) -> Result<R> {
+        let fine = matches!(result, Ok(_) | Err(Error::Cancelled));
+        if let Some(session) = self.session.take_if(|_| fine) {
             let mut state = lock(&self.sessions.state);
             state.idle.push_front((self.request, session));
             state.idle.truncate(KEPT);
         }
+        result
     }
 }
 
@@ -143,6 +169,6 @@ impl Drop for Lease<'_> {
         if let Some(at) = state.lent.iter().position(|l| *l == self.lent) {
             state.lent.swap_remove(at);
         }
-        self.sessions.returned.notify_all();
+        state.waiters.clear();
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::Latents;
 use super::encoder::given;
 use crate::error::{Error, Result};
-use crate::graph::WORD_BYTES;
+use crate::graph::{WORD_BYTES, Waiting, blocking};
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Positions};
 use crate::perceiver::chunks::{
@@ -260,7 +260,7 @@ impl Decoder {
     }
 
     /// A session for so many queries of a head, told about the latents.
-    fn session(&mut self, head: usize, rows: usize) -> Result<Session> {
+    async fn session(&mut self, head: usize, rows: usize, waiting: Waiting) -> Result<Session> {
         if let Some(session) = self.sessions.remove(&(head, rows)) {
             return Ok(session);
         }
@@ -270,9 +270,12 @@ impl Decoder {
         let (d, h) = self.layer(head)?;
         let make = |folded| decode(&self.blueprint, d, h, rows, folded);
         let (_, plan) = self.model.route(&make)?;
-        let mut session = self.model.prepared(plan, &mut |_, _| {})?;
+        let mut session = self.model.prepared(plan, waiting, |_, _| {}).await?;
         session.write(LATENTS, self.latents.as_slice())?;
-        session.prepare()?;
+        match waiting {
+            Waiting::Block => session.prepare()?,
+            Waiting::Await => session.prepare_async().await?,
+        }
         Ok(session)
     }
 }
@@ -319,9 +322,31 @@ impl fmt::Debug for Decoding<'_> {
 }
 
 impl Decoding<'_> {
-    fn next_chunk(&mut self, rows: usize) -> Result<Decoded> {
+    /// The next chunk, awaited as [`Model::run_async`] is; `None` after the last one.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`], after which there are no more.
+    pub async fn next_async(&mut self) -> Option<Result<Decoded>> {
+        self.next_as(Waiting::Await).await
+    }
+
+    async fn next_as(&mut self, waiting: Waiting) -> Option<Result<Decoded>> {
+        let rows = self.chunk.min(self.queries.len() - self.done);
+        if rows == 0 {
+            return None;
+        }
+        let chunk = self.next_chunk(rows, waiting).await;
+        // After an error there is nothing to go on with.
+        self.done = match chunk {
+            Ok(_) => self.done + rows,
+            Err(_) => self.queries.len(),
+        };
+        Some(chunk)
+    }
+
+    async fn next_chunk(&mut self, rows: usize, waiting: Waiting) -> Result<Decoded> {
         let (first, size) = (self.done, self.chunk);
-        let mut session = self.decoder.session(self.head, size)?;
+        let mut session = self.decoder.session(self.head, size, waiting).await?;
         let queries = &self.queries;
         let asked = |i: usize| queries.get(first + i.min(rows - 1));
         let (d, h) = self.decoder.layer(self.head)?;
@@ -364,7 +389,8 @@ impl Decoding<'_> {
             let points: Vec<f32> = (0..size).map(|i| asked(i) as f32).collect();
             session.write(POINTS, &points)?;
         }
-        session.run_with(&self.decoder.model.control, &mut |_, _| {})?;
+        let control = &self.decoder.model.control;
+        session.run_as(waiting, control, |_, _| {}, &mut |_, _| {}).await?;
         let tensor = session.read(ROWS)?;
         let data = tensor.as_f32().unwrap_or(&[])[..rows * columns].to_vec();
         self.decoder.sessions.insert((self.head, size), session);
@@ -376,16 +402,6 @@ impl Iterator for Decoding<'_> {
     type Item = Result<Decoded>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.chunk.min(self.queries.len() - self.done);
-        if rows == 0 {
-            return None;
-        }
-        let chunk = self.next_chunk(rows);
-        // After an error there is nothing to go on with.
-        self.done = match chunk {
-            Ok(_) => self.done + rows,
-            Err(_) => self.queries.len(),
-        };
-        Some(chunk)
+        blocking(async { Ok(self.next_as(Waiting::Block).await) }).unwrap_or_else(|e| Some(Err(e)))
     }
 }

@@ -18,9 +18,10 @@ use std::borrow::Cow;
 
 use super::classes::{ClassScore, top_classes};
 use crate::error::{Error, Result};
+use crate::graph::{Waiting, blocking};
 use crate::media::Frame;
 use crate::media::resample::{Resampling, resize};
-use crate::model::Model;
+use crate::model::{Model, RunOptions};
 use crate::perceiver::{Architecture, PerceiverConfig};
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -114,6 +115,31 @@ impl Autoencoder {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Reconstruction> {
+        let progress = |done, total| progress(done, total);
+        blocking(self.run_by(frames, audio, top, progress, Waiting::Block))
+    }
+
+    /// As [`Autoencoder::run`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`Autoencoder::run`] and [`Model::run_async`].
+    pub async fn run_async(
+        &self,
+        frames: &[Frame],
+        audio: Option<&[f32]>,
+        top: usize,
+    ) -> Result<Reconstruction> {
+        self.run_by(frames, audio, top, |_, _| {}, Waiting::Await).await
+    }
+
+    async fn run_by(
+        &self,
+        frames: &[Frame],
+        audio: Option<&[f32]>,
+        top: usize,
+        progress: impl FnMut(u64, u64),
+        waiting: Waiting,
+    ) -> Result<Reconstruction> {
         let config = &self.config;
         let (count, side, samples) = (self.frames(), self.side(), self.samples());
         if frames.len() != count {
@@ -138,7 +164,7 @@ impl Autoencoder {
             ("points.image".to_owned(), every(pixels)?),
             ("points.audio".to_owned(), every(patches)?),
         ]);
-        let outputs = self.model.run(&inputs, progress)?;
+        let outputs = self.model.run_as(&inputs, RunOptions::default(), waiting, progress).await?;
         let video = super::output_f32(&outputs, "logits.image", &[1, pixels, 3])?;
         let sound = super::output_f32(&outputs, "logits.audio", &[1, samples])?;
         let classes = config.labels.len();

@@ -14,9 +14,11 @@
 //! # Ok(()) }
 //! ```
 
+use super::Network;
 use super::classes::{ClassScore, classes_of};
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
+use crate::graph::{Waiting, blocking};
 use crate::media::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::official::Item;
@@ -123,6 +125,35 @@ impl ImageClassifier {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
+        let progress = |done, total| progress(done, total);
+        blocking(self.classify_by(
+            pixels,
+            top,
+            progress,
+            Network::Model(&self.model, Waiting::Block),
+        ))
+    }
+
+    /// As [`ImageClassifier::classify_prepared`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`ImageClassifier::classify_prepared`] and [`Model::run_async`].
+    pub async fn classify_async(
+        &self,
+        pixels: &[&Tensor],
+        top: usize,
+    ) -> Result<Vec<Vec<ClassScore>>> {
+        let network = Network::Model(&self.model, Waiting::Await);
+        self.classify_by(pixels, top, |_, _| {}, network).await
+    }
+
+    async fn classify_by(
+        &self,
+        pixels: &[&Tensor],
+        top: usize,
+        mut progress: impl FnMut(u64, u64),
+        mut network: Network<'_>,
+    ) -> Result<Vec<Vec<ClassScore>>> {
         if pixels.is_empty() {
             return Err(Error::input("pictures", "there are none", "at least one"));
         }
@@ -136,8 +167,8 @@ impl ImageClassifier {
             shape.extend(batch[0].shape());
             let inputs =
                 NamedTensors::from([("pixel_values".to_owned(), Tensor::f32(shape, values)?)]);
-            let mut part = super::among(progress, [found.len(), batch.len(), pixels.len()]);
-            let outputs = self.model.run_with(&inputs, options, &mut part)?;
+            let part = super::among(&mut progress, [found.len(), batch.len(), pixels.len()]);
+            let outputs = network.run(&inputs, options, part).await?;
             found.extend(classes_of(&self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)

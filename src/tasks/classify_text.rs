@@ -15,9 +15,10 @@
 //! ```
 
 use super::classes::{ClassScore, classes_of};
-use super::text;
+use super::{Network, text};
 use crate::error::Result;
-use crate::model::Model;
+use crate::graph::{Waiting, blocking};
+use crate::model::{Model, RunOptions};
 use crate::perceiver::{Architecture, PerceiverConfig};
 
 /// Texts that run together.
@@ -58,6 +59,31 @@ impl TextClassifier {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
+        let progress = |done, total| progress(done, total);
+        blocking(self.classify_by(
+            texts,
+            top,
+            progress,
+            Network::Model(&self.model, Waiting::Block),
+        ))
+    }
+
+    /// As [`TextClassifier::classify`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`TextClassifier::classify`] and [`Model::run_async`].
+    pub async fn classify_async(&self, texts: &[&str], top: usize) -> Result<Vec<Vec<ClassScore>>> {
+        let network = Network::Model(&self.model, Waiting::Await);
+        self.classify_by(texts, top, |_, _| {}, network).await
+    }
+
+    async fn classify_by(
+        &self,
+        texts: &[&str],
+        top: usize,
+        mut progress: impl FnMut(u64, u64),
+        mut network: Network<'_>,
+    ) -> Result<Vec<Vec<ClassScore>>> {
         let rows: Vec<Vec<i64>> = texts.iter().map(text::encode).collect();
         // Before anything runs, so that one text too long costs no time.
         text::check_lengths(&rows, self.config.max_position_embeddings)?;
@@ -65,8 +91,8 @@ impl TextClassifier {
         let mut found = Vec::with_capacity(rows.len());
         for batch in rows.chunks(BATCH) {
             let inputs = text::batch(batch, longest)?;
-            let mut part = super::among(progress, [found.len(), batch.len(), rows.len()]);
-            let outputs = self.model.run(&inputs, &mut part)?;
+            let part = super::among(&mut progress, [found.len(), batch.len(), rows.len()]);
+            let outputs = network.run(&inputs, RunOptions::default(), part).await?;
             found.extend(classes_of(&self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)

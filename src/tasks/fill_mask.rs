@@ -19,9 +19,10 @@
 
 use serde::Serialize;
 
-use super::{Run, text, text_windows};
+use super::{Network, Run, text, text_windows};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::graph::{Waiting, blocking};
+use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
 
 /// Windows that run together.
@@ -133,9 +134,18 @@ impl FillMask {
         options: &FillOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Filled>> {
-        fill_with(texts, self.positions, options, progress, &mut |inputs, progress| {
-            self.model.run(inputs, progress)
-        })
+        let progress = |done, total| progress(done, total);
+        let network = Network::Model(&self.model, Waiting::Block);
+        blocking(fill_by(texts, self.positions, options, progress, network))
+    }
+
+    /// As [`FillMask::fill`], awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`FillMask::fill`] and [`Model::run_async`].
+    pub async fn fill_async(&self, texts: &[&str], options: &FillOptions) -> Result<Vec<Filled>> {
+        let network = Network::Model(&self.model, Waiting::Await);
+        fill_by(texts, self.positions, options, |_, _| {}, network).await
     }
 }
 
@@ -143,12 +153,23 @@ impl FillMask {
 ///
 /// # Errors
 /// As [`FillMask::fill`].
-pub fn fill_with(
+pub fn fill_with<'r>(
     texts: &[&str],
     positions: usize,
     options: &FillOptions,
     progress: &mut dyn FnMut(u64, u64),
-    run: &mut Run<'_>,
+    run: &'r mut Run<'r>,
+) -> Result<Vec<Filled>> {
+    let progress = |done, total| progress(done, total);
+    blocking(fill_by(texts, positions, options, progress, Network::Other(run)))
+}
+
+async fn fill_by(
+    texts: &[&str],
+    positions: usize,
+    options: &FillOptions,
+    mut progress: impl FnMut(u64, u64),
+    mut network: Network<'_>,
 ) -> Result<Vec<Filled>> {
     let mut rows = Vec::with_capacity(texts.len());
     let mut predictions: Vec<Vec<Option<BytePrediction>>> = Vec::with_capacity(texts.len());
@@ -179,8 +200,8 @@ pub fn fill_with(
             let parts: Vec<Vec<i64>> = batch.iter().map(|w| w.row(&rows[w.text])).collect();
             let inputs = text::batch(&parts, positions)?;
             let before = round * all + turn * BATCH;
-            let mut part = super::among(progress, [before, batch.len(), rounds * all]);
-            let outputs = run(&inputs, &mut part)?;
+            let part = super::among(&mut progress, [before, batch.len(), rounds * all]);
+            let outputs = network.run(&inputs, RunOptions::default(), part).await?;
             let shape = [batch.len(), positions, text::VOCABULARY];
             let logits = super::output_f32(&outputs, "logits", &shape)?;
             let logits = logits.chunks_exact(positions * text::VOCABULARY);

@@ -18,11 +18,12 @@
 //! # Ok(()) }
 //! ```
 
-use super::Run;
 use super::flow_tiles::{Blend, FLOW_SCALE, Tiles, pixel_rows, same_size};
+use super::{Network, Run};
 use crate::error::{Error, Result};
+use crate::graph::{Waiting, blocking};
 use crate::media::Frame;
-use crate::model::Model;
+use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
 use crate::perceiver::official::{LONGEST_SIDE, optical_flow};
 use crate::stream::Queries;
@@ -159,10 +160,26 @@ impl OpticalFlow {
             return self.one_pass(first, second, progress);
         }
         let tile = self.model.config()?.train_size;
-        flow_with(first, second, tile, options, progress, &mut |inputs, progress| {
-            self.model.run(inputs, progress)
-        })
+        let progress = |done, total| progress(done, total);
+        let mut network = Network::Model(&self.model, Waiting::Block);
+        blocking(flow_by(first, second, tile, options, progress, &mut network))
     }
+
+    /// As [`OpticalFlow::flow`] in tiles, awaited as [`Model::run_async`] is.
+    ///
+    /// # Errors
+    /// As [`OpticalFlow::flow`] and [`Model::run_async`]; [`Error::Input`] for one pass, which blocks.
+    pub async fn flow_async(
+        &self,
+        first: &Frame,
+        second: &Frame,
+        options: &FlowOptions,
+    ) -> Result<FlowField> {
+        let tile = self.model.config()?.train_size;
+        let mut network = Network::Model(&self.model, Waiting::Await);
+        flow_by(first, second, tile, options, |_, _| {}, &mut network).await
+    }
+
     /// The flow of whole frames: rows are pushed and queries decoded in chunks, each made when its
     /// turn comes. `progress` hears rows, counted once for encode and once for decode.
     fn one_pass(
@@ -211,13 +228,25 @@ impl OpticalFlow {
 ///
 /// # Errors
 /// As [`OpticalFlow::flow`].
-pub fn flow_with(
+pub fn flow_with<'r>(
     first: &Frame,
     second: &Frame,
     tile: [usize; 2],
     options: &FlowOptions,
     progress: &mut dyn FnMut(u64, u64),
-    run: &mut Run<'_>,
+    run: &'r mut Run<'r>,
+) -> Result<FlowField> {
+    let progress = |done, total| progress(done, total);
+    blocking(flow_by(first, second, tile, options, progress, &mut Network::Other(run)))
+}
+
+async fn flow_by(
+    first: &Frame,
+    second: &Frame,
+    tile: [usize; 2],
+    options: &FlowOptions,
+    progress: impl FnMut(u64, u64),
+    network: &mut Network<'_>,
 ) -> Result<FlowField> {
     same_size(first, second)?;
     if options.one_pass {
@@ -232,9 +261,22 @@ pub fn flow_with(
     if first.width() < width || first.height() < height {
         let (grown, left, top) = first.grown(width, height)?;
         let (second, _, _) = second.grown(width, height)?;
-        let flow = flow_with(&grown, &second, tile, options, progress, run)?;
+        let flow = flow_of_tiles(&grown, &second, tile, options, progress, network).await?;
         return flow.crop(left, top, first.width(), first.height());
     }
+    flow_of_tiles(first, second, tile, options, progress, network).await
+}
+
+/// The flow of frames that are at least as large as the network.
+async fn flow_of_tiles(
+    first: &Frame,
+    second: &Frame,
+    tile: [usize; 2],
+    options: &FlowOptions,
+    mut progress: impl FnMut(u64, u64),
+    network: &mut Network<'_>,
+) -> Result<FlowField> {
+    let [height, width] = tile;
     let tiles = Tiles::new(first.width(), first.height(), tile, options.overlap)?;
     let mut blend = Blend::new(&tiles);
     let mut before = 0u64;
@@ -245,12 +287,13 @@ pub fn flow_with(
         let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
         let mut spent = 0;
         // What is still to come costs as much per tile as this batch does.
-        let outputs = run(&inputs, &mut |done, total| {
+        let of_batch = |done, total: u64| {
             spent = total;
             let later = total / batch.len() as u64 * left as u64;
             let all = before.saturating_add(total).saturating_add(later);
             progress(before.saturating_add(done), all);
-        })?;
+        };
+        let outputs = network.run(&inputs, RunOptions::default(), of_batch).await?;
         before = before.saturating_add(spent);
         let shape = [batch.len(), height, width, 2];
         let flows = super::output_f32(&outputs, "logits", &shape)?;

@@ -28,20 +28,46 @@ pub use flow::{FlowField, FlowOptions, OpticalFlow};
 pub use image_processor::{PerceiverImageProcessor, Size};
 
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::graph::Waiting;
+use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
 use crate::tensor::{NamedTensors, Tensor};
 
-/// Runs inputs as [`Model::run`] does: a model, or a stand-in for one.
+/// Runs inputs as [`Model::run`] does.
 pub(crate) type Run<'a> =
-    dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + 'a;
+    dyn FnMut(&NamedTensors, &mut dyn FnMut(u64, u64)) -> Result<NamedTensors> + Send + 'a;
+
+/// What runs the network of a pipeline.
+pub(crate) enum Network<'a> {
+    /// A model, in either way to wait.
+    Model(&'a Model, Waiting),
+    /// A stand-in for one.
+    Other(&'a mut Run<'a>),
+}
+
+impl Network<'_> {
+    /// A run; only one that blocks tells `progress`.
+    async fn run(
+        &mut self,
+        inputs: &NamedTensors,
+        options: RunOptions,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<NamedTensors> {
+        match self {
+            Network::Model(model, waiting) => {
+                model.run_as(inputs, options, *waiting, progress).await
+            }
+            Network::Other(run) => run(inputs, &mut progress),
+        }
+    }
+}
 
 /// What a run of some `items` tells of its progress, among `all` that cost the same, `before` of which are
 /// done.
-fn among<'p>(
-    progress: &'p mut dyn FnMut(u64, u64),
+fn among<P: FnMut(u64, u64)>(
+    progress: &mut P,
     [before, items, all]: [usize; 3],
-) -> impl FnMut(u64, u64) + use<'p> {
+) -> impl FnMut(u64, u64) + use<'_, P> {
     move |done, total| {
         let each = total / items as u64;
         let before = (before as u64).saturating_mul(each);

@@ -1,14 +1,14 @@
 //! Makes a session: memory, uniform words, pipelines, bind groups.
 
 use super::super::bases::Bases;
-use super::super::device::{Waiting, lock};
+use super::super::device::{Breaks, Device, lock};
 use super::super::pacing::{Classes, Pacer, Work};
 use super::super::staging::Staging;
 use super::super::store::{Parameters, write_mapped};
 use super::resident::Slices;
 use super::{Bound, GpuExecutor, Step};
 use crate::error::{Error, Result};
-use crate::graph::{Control, Placement, Plan, Source, ValueId, View};
+use crate::graph::{Control, Placement, Plan, Source, ValueId, View, Waiting, blocking};
 use crate::kernels::{Bindings, Launch, Op, Variant};
 
 /// How the session picks a variant for an op.
@@ -21,34 +21,28 @@ impl GpuExecutor {
     /// [`Error::OutOfMemory`], [`Error::Limit`], [`Error::Shader`], [`Error::DeviceLost`], or what
     /// reading a parameter gives.
     pub fn new(plan: Plan, parameters: &Parameters) -> Result<Self> {
-        Self::with_progress(plan, parameters, &mut |_, _| {})
+        blocking(Self::with_bound(plan, parameters, Bound::default(), Waiting::Block, |_, _| {}))
     }
 
-    /// As [`GpuExecutor::new`]; `progress` hears how many of how many kernels have been compiled and
-    /// parameters uploaded.
+    /// As [`GpuExecutor::new`], between textures and buffers of an app, in either way to wait. `progress` hears how
+    /// many of how many kernels have been compiled and parameters uploaded.
     ///
     /// # Errors
     /// As [`GpuExecutor::new`].
-    pub fn with_progress(
-        plan: Plan,
-        parameters: &Parameters,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Self> {
-        Self::with_bound(plan, parameters, Bound::default(), progress)
-    }
-
-    /// As [`GpuExecutor::with_progress`], between textures and buffers of an app.
-    ///
-    /// # Errors
-    /// As [`GpuExecutor::new`].
-    pub fn with_bound(
+    pub(crate) async fn with_bound(
         plan: Plan,
         parameters: &Parameters,
         bound: Bound,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        let choice = |op: &Op| parameters.device().variant_for(op);
-        Self::make(plan, parameters, &choice, bound, progress)
+        let device = parameters.device();
+        let mut launches = Vec::with_capacity(plan.graph().nodes.len());
+        for node in &plan.graph().nodes {
+            let variant = device.chosen(&node.op, waiting).await?;
+            launches.push(node.op.launch(variant, device.traits())?);
+        }
+        Self::make(plan, parameters, launches, bound, waiting, progress).await
     }
 
     /// As [`GpuExecutor::new`], with a variant for each op from `choice`.
@@ -57,51 +51,65 @@ impl GpuExecutor {
     /// As [`GpuExecutor::new`].
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
         let choice = |op: &Op| choice(op).ok_or_else(|| parameters.device().no_variant(op));
-        Self::make(plan, parameters, &choice, Bound::default(), &mut |_, _| {})
+        let launches = launches(&plan, parameters.device(), &choice)?;
+        let (bound, waiting) = (Bound::default(), Waiting::Block);
+        blocking(Self::make(plan, parameters, launches, bound, waiting, |_, _| {}))
     }
 
-    fn make(
+    /// A session of an op by one variant, in either way to wait.
+    pub(crate) async fn of_variant(
         plan: Plan,
         parameters: &Parameters,
-        choice: &dyn Fn(&Op) -> Result<Variant>,
+        variant: Variant,
+        waiting: Waiting,
+    ) -> Result<Self> {
+        let launches = launches(&plan, parameters.device(), &|_| Ok(variant))?;
+        Self::make(plan, parameters, launches, Bound::default(), waiting, |_, _| {}).await
+    }
+
+    async fn make(
+        plan: Plan,
+        parameters: &Parameters,
+        launches: Vec<Launch>,
         bound: Bound,
-        progress: &mut dyn FnMut(u64, u64),
+        waiting: Waiting,
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
         let device = parameters.device().clone();
         device.alive()?;
-        let mut launches: Vec<Launch> = Vec::with_capacity(plan.graph().nodes.len());
         let mut variants: Vec<(Variant, Bindings)> = Vec::new();
-        for node in &plan.graph().nodes {
-            let variant = choice(&node.op)?;
-            let launch = node.op.launch(variant, device.traits())?;
-            if !variants.iter().any(|(known, _)| *known == variant) {
-                variants.push((variant, launch.bindings));
+        for launch in &launches {
+            if !variants.iter().any(|(known, _)| *known == launch.variant) {
+                variants.push((launch.variant, launch.bindings));
             }
-            launches.push(launch);
         }
         let uploads = plan.placements().iter();
         let uploads = uploads.filter(|p| **p == Placement::Parameter).count();
         let total = (uploads + variants.len()) as u64;
-        device.compile_all(&variants, &mut |done| progress(done as u64, total))?;
+        device.compile_all(&variants, waiting, |done| progress(done as u64, total)).await?;
         let mut done = variants.len() as u64;
+        let mut breaks = Breaks::new(waiting);
         let copied = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let storage = wgpu::BufferUsages::STORAGE | copied;
         let (mut own_bytes, mut parameter_bytes, mut held) = (0, 0, Vec::new());
-        let mut allocate = |label: &str, words: usize| {
-            let buffer = device.buffer(label, 4 * words as u64, storage, false)?;
-            own_bytes += buffer.size();
-            Ok::<_, Error>(buffer)
-        };
+        let allocate =
+            |label: &str, words: usize| device.buffer(label, 4 * words as u64, storage, false);
         let slots = plan.slots().iter().zip(0..);
         let slots = slots.map(|(&words, i)| allocate(&format!("slot {i}"), words));
         let slots = slots.collect::<Result<Vec<_>>>()?;
+        own_bytes += slots.iter().map(wgpu::Buffer::size).sum::<u64>();
         let mut buffers = Vec::with_capacity(plan.graph().values.len());
         for (value, place) in plan.graph().values.iter().zip(plan.placements()) {
             buffers.push(match (place, &value.source) {
                 (Placement::Slot(slot), _) => Some(slots[slot.0].clone()),
-                (Placement::Own, _) => Some(allocate(&value.label, value.words())?),
+                (Placement::Own, _) => {
+                    let buffer = allocate(&value.label, value.words())?;
+                    own_bytes += buffer.size();
+                    Some(buffer)
+                }
                 (Placement::Parameter, Source::Parameter(recipe)) => {
                     let buffer = parameters.get(&value.label, recipe, value.element)?;
+                    breaks.pause(&device).await?;
                     parameter_bytes += buffer.size();
                     held.push(buffer.clone());
                     done += 1;
@@ -142,16 +150,15 @@ impl GpuExecutor {
             parameter_bytes,
             _held: held,
         };
-        session.build_steps(launches)?;
+        session.build_steps(launches, breaks).await?;
         let once = session.plan.once();
         let control = Control::new();
-        let steps = session.submit_steps(0..once, None, Waiting::Block, &control, |_, _| {});
-        pollster::block_on(steps)?;
+        session.submit_steps(0..once, None, waiting, &control, |_, _| {}).await?;
         Ok(session)
     }
 
     /// Fills the uniform buffer, makes all bind groups.
-    fn build_steps(&mut self, launches: Vec<Launch>) -> Result<()> {
+    async fn build_steps(&mut self, launches: Vec<Launch>, mut breaks: Breaks) -> Result<()> {
         let align = u64::from(self.device.limits().min_uniform_buffer_offset_alignment.max(16));
         // As many buffers as the limit of one asks for.
         let most = self.device.limits().max_buffer_size;
@@ -190,6 +197,7 @@ impl GpuExecutor {
         self.own_bytes += 32;
         for (i, launch) in launches.into_iter().enumerate() {
             let pipeline = self.device.pipeline(&launch.variant, launch.bindings)?;
+            breaks.pause(&self.device).await?;
             let node = &self.plan.graph().nodes[i];
             let whole = |buffer| wgpu::BufferBinding { buffer, offset: 0, size: None };
             let mut bound = vec![wgpu::BufferBinding {
@@ -255,4 +263,14 @@ impl GpuExecutor {
         let bytes = 4 * element.words(view.extent.padded_len()) as u64;
         Some(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes.max(16)) })
     }
+}
+
+/// How every node is run, with a variant from `choice`.
+fn launches(
+    plan: &Plan,
+    device: &Device,
+    choice: &dyn Fn(&Op) -> Result<Variant>,
+) -> Result<Vec<Launch>> {
+    let nodes = plan.graph().nodes.iter();
+    nodes.map(|node| node.op.launch(choice(&node.op)?, device.traits())).collect()
 }

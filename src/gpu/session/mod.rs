@@ -14,12 +14,14 @@ mod transfer;
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::device::{Device, Waiting};
+use super::device::Device;
 use super::pacing::{Classes, Pacer, Submission, Work};
 use super::pipeline::Pipeline;
 use super::staging::Staging;
 use crate::error::Result;
-use crate::graph::{Control, Executor, Placement, Plan, Running, Spans, input_parts, sealed};
+use crate::graph::{
+    Control, Executor, Placement, Plan, Running, Spans, Waiting, blocking, input_parts, sealed,
+};
 use crate::kernels::Variant;
 use crate::tensor::Tensor;
 
@@ -108,18 +110,22 @@ impl Executor for GpuExecutor {
     }
 
     fn run_with(&mut self, control: &Control, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        pollster::block_on(self.whole_run(Waiting::Block, control, progress))
+        blocking(self.whole_run(Waiting::Block, control, progress))
     }
 
-    fn run_async<'a>(&'a mut self, control: &'a Control) -> Running<'a> {
-        Box::pin(self.whole_run(Waiting::Await, control, |done, total| control.tell(done, total)))
+    fn run_async<'a>(
+        &'a mut self,
+        control: &'a Control,
+        progress: &'a mut (dyn FnMut(u64, u64) + Send),
+    ) -> Running<'a> {
+        Box::pin(self.whole_run(Waiting::Await, control, progress))
     }
 
     fn compute(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.device.alive()?;
         let steps = self.plan.once()..self.steps.len();
         let control = Control::new();
-        pollster::block_on(self.submit_steps(steps, None, Waiting::Block, &control, progress))
+        blocking(self.submit_steps(steps, None, Waiting::Block, &control, progress))
     }
 
     fn read(&self, name: &str) -> Result<Tensor> {
@@ -127,12 +133,11 @@ impl Executor for GpuExecutor {
     }
 
     fn prepare(&mut self) -> Result<()> {
-        let (steps, control) = (0..self.plan.once(), Control::new());
-        pollster::block_on(async {
-            self.run_steps(steps, Waiting::Block, &control, |_, _| {}).await?;
-            let last = self.device.scoped("staging", 0, || self.device.submit_nothing())?;
-            self.map_staging(last, Waiting::Block).await
-        })
+        blocking(self.run_once(Waiting::Block))
+    }
+
+    fn prepare_async(&mut self) -> Running<'_> {
+        Box::pin(self.run_once(Waiting::Await))
     }
 
     fn set_first_key(&mut self, first: usize) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A run with a clock on every dispatch.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::super::clock::{Clock, PASSES};
 use super::super::pacing::{Part, Position};

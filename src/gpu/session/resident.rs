@@ -5,18 +5,20 @@
 //! device between which times it began and ended: the prediction then moves into these bounds, no further.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use super::super::adapter::AdapterKind;
 use super::super::bases::ENTRIES;
 use super::super::clock::Clock;
-use super::super::device::{Device, Waiting, lock};
+use super::super::device::{Device, lock};
 use super::super::pacing::{Part, Position, SubmissionBudget};
 use super::super::store::with_bytes;
 use super::GpuExecutor;
 use super::transfer::padded;
 use crate::error::{Error, Result};
-use crate::graph::input_parts;
+use crate::graph::{Waiting, input_parts};
 
 /// An app's texture or buffer.
 #[derive(Debug, Clone)]

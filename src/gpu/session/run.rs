@@ -4,16 +4,16 @@
 //! watchdog fires, and so that progress can be told.
 
 use std::ops::Range;
-use std::time::Instant;
+use web_time::Instant;
 
 use futures_channel::oneshot;
 
-use super::super::device::{Completion, Waiting, lock};
+use super::super::device::{Completion, lock};
 use super::super::pacing::{Part, Position, Ran, Submission, SubmissionBudget, copy_bytes};
 use super::super::store::unmappable;
 use super::GpuExecutor;
 use crate::error::{Error, Result};
-use crate::graph::Control;
+use crate::graph::{Control, Waiting};
 
 impl GpuExecutor {
     /// Copies inputs to the device, runs all steps of a run and copies results back. A cancelled run leaves the
@@ -37,6 +37,14 @@ impl GpuExecutor {
         };
         self.map_staging(last, waiting).await?;
         ended
+    }
+
+    /// Runs the part that runs once, on what inputs are there now.
+    pub(super) async fn run_once(&mut self, waiting: Waiting) -> Result<()> {
+        let (steps, control) = (0..self.plan.once(), Control::new());
+        self.run_steps(steps, waiting, &control, |_, _| {}).await?;
+        let last = self.device.scoped("staging", 0, || self.device.submit_nothing())?;
+        self.map_staging(last, waiting).await
     }
 
     /// Copies inputs to the device and runs some steps.
