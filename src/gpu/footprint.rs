@@ -19,8 +19,9 @@ pub(crate) fn transfer_bytes(plan: &Plan, device: &Device) -> Result<u64> {
     let align = device.limits().min_uniform_buffer_offset_alignment.max(16);
     let mut words = 0;
     for node in &graph.nodes {
-        if let Ok(variant) = device.variant_for(&node.op) {
-            let launch = node.op.launch(variant, device.traits())?;
+        // Uniforms are as large whichever variant reads them.
+        if let Some(variant) = device.candidates(&node.op).first() {
+            let launch = node.op.launch(*variant, device.traits())?;
             words += (4 * launch.params.len() as u64).next_multiple_of(u64::from(align));
         }
     }
