@@ -61,7 +61,8 @@ impl Screen {
         let (device, queue) = pollster::block_on(adapter.request_device(&request))?;
         let told = Arc::new(Mutex::new(Told::default()));
         let tell = told.clone();
-        device.set_device_lost_callback(move |_, reason| {
+        device.set_device_lost_callback(move |why, reason| {
+            let reason = if reason.is_empty() { format!("{why:?}") } else { reason };
             lock(&tell).lost.get_or_insert(reason);
         });
         // Without it wgpu would panic.

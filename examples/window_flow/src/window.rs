@@ -124,6 +124,7 @@ impl App {
         if stage.opened.elapsed() < SOON {
             return Err(format!("the device is lost again: {reason}").into());
         }
+        eprintln!("the device is lost and opened again: {reason}");
         // The old surface goes before the new one comes: a window has one.
         let before = self.stage.take().map(|stage| stage.flow.prepared);
         self.stage = Some(Stage::open(window, &self.display, before.as_ref(), self.drawn)?);
@@ -222,7 +223,7 @@ impl Stage {
             match device.poll(wgpu::PollType::Wait { submission_index, timeout }) {
                 // The device is busy, with another app say; this frame is left out.
                 Err(wgpu::PollError::Timeout) => return Ok(()),
-                waited => drop(waited?),
+                waited => waited.map(|_| ())?,
             }
             self.in_flight.pop_front();
         }
