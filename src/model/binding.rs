@@ -123,8 +123,8 @@ pub enum GpuOutput {
         longest: f32,
     },
     /// The second of the frames that the input is bound to ([`GpuInput::Frames`], bound before), brought back by
-    /// optical flow (see [`FlowField::warp`](crate::tasks::FlowField::warp)), in a texture of four channels, of the
-    /// frames' size and type of numbers. Points that have left the frame are zero, alpha included.
+    /// optical flow: at each point the colour of where it has gone, between four pixels. In a texture of four channels,
+    /// of the frames' size and type of numbers. Points that have left the frame are zero, alpha included.
     Warped(TextureRegion),
 }
 

@@ -23,6 +23,8 @@ impl FlowField {
     /// # Errors
     /// [`Error::Input`] when frame and field differ in size, [`Error::Limit`] when there is no memory for the
     /// picture.
+    // Hidden as long as the public surface is full.
+    #[doc(hidden)]
     pub fn warp(&self, second: &Frame) -> Result<Frame> {
         let ((width, height), vectors) = (second.size(), (self.width(), self.height()));
         if (width, height) != vectors {
