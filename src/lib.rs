@@ -86,6 +86,7 @@ pub mod internals {
     pub mod tasks {
         pub use crate::tasks::fill_mask::fill_with;
         pub use crate::tasks::flow::flow_with;
+        pub use crate::tasks::flow_warp::brought_back;
         pub use crate::tasks::planes;
         pub mod flow_file {
             pub use crate::tasks::flow_file::{decode, encode};

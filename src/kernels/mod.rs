@@ -164,6 +164,7 @@ register! {
     join: Join,
     from_texels: FromTexels,
     to_texels: ToTexels,
+    warp: Warp,
 }
 
 impl Variant {

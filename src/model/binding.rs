@@ -9,6 +9,7 @@ use crate::gpu::{Place, Transfer};
 use crate::graph::passes::texels_of;
 use crate::kernels::from_texels::FromTexels;
 use crate::kernels::to_texels::ToTexels;
+use crate::kernels::warp::Warp;
 use crate::perceiver::official::optical_flow::FLOW_SCALE;
 use crate::tensor::{Element, Extent};
 
@@ -121,6 +122,10 @@ pub enum GpuOutput {
         /// Pixels that have full colour.
         longest: f32,
     },
+    /// The second of the frames that the input is bound to ([`GpuInput::Frames`], bound before), brought back by
+    /// optical flow: at each point the colour of where it has gone, between four pixels. In a texture of four channels,
+    /// of the frames' size and type of numbers. Points that have left the frame are zero, alpha included.
+    Warped(TextureRegion),
 }
 
 /// A texture format as arrays hold its texels.
@@ -170,6 +175,8 @@ pub(super) struct BoundOutput {
     pub(super) map: Vec<f32>,
     /// Whether colours of the wheel are needed.
     pub(super) wheel: bool,
+    /// Whether the texels are those of the second frame, brought back.
+    pub(super) warped: bool,
     pub(super) transfer: Transfer,
 }
 
@@ -267,10 +274,11 @@ impl BoundOutput {
                     }
                 };
                 let map = [vec![1.0; stride], vec![0.0; stride]].concat();
-                return Ok(BoundOutput { make: Box::new(make), map, wheel: false, transfer });
+                let (make, wheel, warped) = (Box::new(make), false, false);
+                return Ok(BoundOutput { make, map, wheel, warped, transfer });
             }
             GpuOutput::Picture(region, map) => (region, *map, false),
-            GpuOutput::Flow(region) => {
+            GpuOutput::Flow(region) | GpuOutput::Warped(region) => {
                 let scale = [FLOW_SCALE as f32; 4];
                 (region, PixelMap { scale, offset: [0.0; 4] }, false)
             }
@@ -282,11 +290,15 @@ impl BoundOutput {
             }
         };
         let format = region.format(name, true)?;
-        let flow = !matches!(output, GpuOutput::Picture(..));
-        let fits = match (flow, wheel) {
-            (true, true) => channels == 2 && format.element == Element::U8 && format.channels == 4,
-            (true, false) => channels == 2 && format.element != Element::U8 && format.channels == 2,
-            (false, _) => matches!((channels, format.channels), (1, 1) | (3 | 4, 4) | (2, 2)),
+        let fits = match output {
+            GpuOutput::FlowColours { .. } => {
+                channels == 2 && format.element == Element::U8 && format.channels == 4
+            }
+            GpuOutput::Flow(_) => {
+                channels == 2 && format.element != Element::U8 && format.channels == 2
+            }
+            GpuOutput::Warped(_) => channels == 2 && format.channels == 4,
+            _ => matches!((channels, format.channels), (1, 1) | (3 | 4, 4) | (2, 2)),
         };
         if !fits {
             let what = format!(
@@ -296,6 +308,7 @@ impl BoundOutput {
             let expected = match output {
                 GpuOutput::FlowColours { .. } => "rows of two channels, and a texture of bytes",
                 GpuOutput::Flow(_) => "rows of two channels, and Rg16Float or Rg32Float",
+                GpuOutput::Warped(_) => "rows of two channels, and a texture of four",
                 _ => "a texture of as many channels, four for three",
             };
             return Err(Error::input(name, what, expected));
@@ -316,18 +329,62 @@ impl BoundOutput {
         };
         let mut map = map;
         // Three channels make a texel that is opaque.
-        if !flow && channels == 3 {
+        if matches!(output, GpuOutput::Picture(..)) && channels == 3 {
             map.offset[3] = 1.0;
         }
-        let map = [&map.scale[..format.channels], &map.offset[..format.channels]].concat();
+        let warped = matches!(output, GpuOutput::Warped(_));
+        let map = match warped {
+            true => map.scale[..2].to_vec(),
+            false => [&map.scale[..format.channels], &map.offset[..format.channels]].concat(),
+        };
         let bytes = (line * format.element.bytes()) as u32;
         let transfer = region.transfer(name, bytes, 0, true)?;
-        Ok(BoundOutput { make: Box::new(make), map, wheel, transfer })
+        Ok(BoundOutput { make: Box::new(make), map, wheel, warped, transfer })
     }
 
     /// The op of an array of the output whose first row is this one.
     pub(super) fn op(&self, first: usize, extent: Extent) -> ToTexels {
         (self.make)(first, extent)
+    }
+
+    /// For an output that brings back the second of two frames: the input that these are bound to, and the op of an
+    /// array as [`BoundOutput::op`] gives it.
+    pub(super) fn warp<'a>(
+        &'a self,
+        name: &str,
+        inputs: &[(&'a String, BoundInput)],
+    ) -> Result<(&'a str, impl Fn(usize, Extent) -> Warp + 'a)> {
+        let Some((input, BoundInput { op: from, .. })) = inputs.iter().find(|i| i.1.op.planes == 2)
+        else {
+            let what = "is bound to the second frame brought back, and no input to frames";
+            return Err(Error::input(name, what, "an input that is bound to `Frames`, before it"));
+        };
+        let to = self.op(0, Extent::new(1, 0, 2));
+        if (to.width, to.texels) != (from.width, from.texels) {
+            let of = |width: usize, element: Element| format!("{width} texels a line of {element}");
+            let what = format!("is bound to {}", of(to.width, to.texels));
+            let expected = format!("{}, as the frames have", of(from.width, from.texels));
+            return Err(Error::input(name, what, expected));
+        }
+        let from = *from;
+        Ok((input.as_str(), move |first: usize, extent: Extent| {
+            let to = self.op(first, extent);
+            Warp {
+                planes: from.planes,
+                plane: 1,
+                height: from.height,
+                width: from.width,
+                pixel: from.pixel,
+                line: from.line,
+                swapped: from.swapped,
+                first: to.first,
+                rows: to.rows,
+                cols: to.cols,
+                into_line: to.line,
+                into_swapped: to.swapped,
+                texels: to.texels,
+            }
+        }))
     }
 }
 

@@ -12,7 +12,7 @@ use super::binding::{BoundInput, BoundOutput};
 use super::{GpuInput, GpuOutput, Model, RunOptions, Session, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{Bound, Device, GpuExecutor, Sliced, SubmissionBudget, try_transfer};
-use crate::graph::passes::{from_texels, map_of, to_texels, wheel_of};
+use crate::graph::passes::{from_texels, map_of, to_texels, warp, wheel_of};
 use crate::graph::{Control, Executor, Graph, Plan, Waiting, blocking};
 use crate::kernels::to_texels::wheel;
 use crate::perceiver::batch::{Array, Batch};
@@ -557,7 +557,12 @@ impl Prepared {
                 graph = from_texels(graph, name, bound.op)?;
             }
             for (name, bound) in &outputs {
-                graph = to_texels(graph, name, &|first, extent| bound.op(first, extent))?;
+                graph = if bound.warped {
+                    let (input, op) = bound.warp(name, &inputs)?;
+                    warp(graph, name, input, &op)?
+                } else {
+                    to_texels(graph, name, &|first, extent| bound.op(first, extent))?
+                };
             }
             Ok(graph)
         };

@@ -14,6 +14,7 @@ pub(crate) mod flow;
 pub(crate) mod flow_file;
 mod flow_picture;
 pub(crate) mod flow_tiles;
+pub(crate) mod flow_warp;
 mod image_processor;
 mod processor_file;
 pub(crate) mod text;

@@ -286,6 +286,146 @@ fn flow_is_drawn_in_the_colours_of_the_wheel() {
     }
 }
 
+/// What the host makes of the second frame, as texels; what has left it is transparent.
+fn brought_back(field: &FlowField) -> Vec<u8> {
+    let [_, second] = frames();
+    let [width, height] = SIZE.map(|side| side as usize);
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let arrived = pixels.map(|(x, y)| {
+        let colour = perceiver::internals::tasks::brought_back(field, &second, x, y);
+        colour.map_or([0; 4], |[r, g, b]| [r, g, b, 255])
+    });
+    let texels: Vec<u8> = arrived.flatten().collect();
+    let rgb: Vec<u8> = texels.chunks_exact(4).flat_map(|t| t[..3].to_vec()).collect();
+    assert!(rgb == field.warp(&second).expect("a frame").rgb());
+    let there = |t: &&[u8]| t[3] == 255;
+    let arrived = texels.chunks_exact(4).filter(there).count();
+    assert!((width * height / 2..width * height).contains(&arrived), "{arrived} arrived");
+    texels
+}
+
+#[test]
+fn the_second_frame_is_brought_back_with_the_bits_of_the_host() {
+    use wgpu::TextureFormat as F;
+    let app = App::new();
+    let mut model = flow_tiny(&app.engine());
+    let expected = brought_back(&on_host(&model));
+    let swapped: Vec<u8> =
+        expected.chunks_exact(4).flat_map(|t| [t[2], t[1], t[0], t[3]]).collect();
+    for (from, to) in [
+        (F::Rgba8Unorm, F::Rgba8Unorm),
+        (F::Rgba8Unorm, F::Bgra8Unorm),
+        (F::Bgra8UnormSrgb, F::Rgba8UnormSrgb),
+        (F::Bgra8Unorm, F::Bgra8Unorm),
+    ] {
+        let [first, second] = textures(&app, from);
+        let into = app.texture(SIZE, to);
+        let mut run = prepared(&model);
+        run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+        run.bind_output("logits", GpuOutput::Warped(TextureRegion::whole(&into))).expect("bound");
+        let mut encoder = app.encoder();
+        run.record(&mut encoder).expect("recorded");
+        app.queue.submit([encoder.finish()]);
+        let expected = if to == F::Bgra8Unorm { &swapped } else { &expected };
+        assert!(app.texels(&into) == *expected, "recorded, {from:?} to {to:?}");
+        app.upload(&into, &vec![7; expected.len()]);
+        stepped(&app, &mut run, Duration::from_micros(500));
+        assert!(app.texels(&into) == *expected, "stepped, {from:?} to {to:?}");
+    }
+
+    // Windows begin and end within lines, and the region within its texture. How windows round moves vectors a little.
+    model.set_window_bytes(300_000);
+    let [first, second] = textures(&app, F::Rgba8Unorm);
+    let into = app.texture([130, 99], F::Rgba8Unorm);
+    let [width, height] = SIZE;
+    let region = TextureRegion { left: 2, top: 3, width, height, ..TextureRegion::whole(&into) };
+    let mut run = prepared(&model);
+    run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+    run.bind_output("logits", GpuOutput::Warped(region)).expect("bound");
+    run.run().expect("run");
+    let texels = app.texels(&into);
+    let lines = texels.chunks_exact(520).skip(3).flat_map(|line| line[8..].to_vec());
+    near(lines.map(f32::from), &expected, 1.0);
+    assert!(texels[..3 * 520].iter().all(|&x| x == 0), "outside of the region");
+}
+
+/// Texels differ by no more than this, but for a few whose points are at the border.
+#[track_caller]
+fn near(found: impl Iterator<Item = f32>, expected: &[u8], tolerance: f32) {
+    let found: Vec<f32> = found.collect();
+    assert_eq!(found.len(), expected.len());
+    let pixels = || found.chunks_exact(4).zip(expected.chunks_exact(4));
+    let elsewhere = pixels().filter(|(f, e)| f[3] != f32::from(e[3])).count();
+    assert!(elsewhere <= 4, "{elsewhere} have left, or not");
+    for (f, e) in pixels().filter(|(f, e)| f[3] == f32::from(e[3])) {
+        let off = f.iter().zip(e).map(|(f, &e)| (f - f32::from(e)).abs()).fold(0.0, f32::max);
+        assert!(off <= tolerance, "{f:?} for {e:?}");
+    }
+}
+
+#[test]
+fn frames_of_floats_are_brought_back_too() {
+    use wgpu::TextureFormat as F;
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let expected = brought_back(&on_host(&model));
+    for (format, bytes) in [(F::Rgba16Float, 2), (F::Rgba32Float, 4)] {
+        let number = |&byte: &u8| {
+            let x = f32::from(byte) / 255.0;
+            let half = half::f16::from_f32(x).to_le_bytes().to_vec();
+            if bytes == 2 { half } else { x.to_le_bytes().to_vec() }
+        };
+        let [first, second] = frames().map(|frame| {
+            let texture = app.texture(SIZE, format);
+            let texels: Vec<u8> = rgba(&frame, false).iter().flat_map(number).collect();
+            app.upload(&texture, &texels);
+            TextureRegion::whole(&texture)
+        });
+        let into = app.texture(SIZE, format);
+        let mut run = prepared(&model);
+        run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+        run.bind_output("logits", GpuOutput::Warped(TextureRegion::whole(&into))).expect("bound");
+        run.run().expect("run");
+        let found = app.texels(&into);
+        let half = |b: &[u8]| half::f16::from_le_bytes([b[0], b[1]]).to_f32();
+        let found: Vec<f32> = match bytes {
+            2 => found.chunks_exact(2).map(half).collect(),
+            _ => floats(&found),
+        };
+        // Bytes are rounded, and the flow of rounded frames is a little different.
+        near(found.into_iter().map(|x| 255.0 * x), &expected, 2.0);
+    }
+}
+
+#[test]
+fn what_cannot_be_brought_back_is_refused_in_words() {
+    use wgpu::TextureFormat as F;
+    let app = App::new();
+    let model = flow_tiny(&app.engine());
+    let mut run = prepared(&model);
+    let output = |size: [u32; 2], format| {
+        GpuOutput::Warped(TextureRegion::whole(&app.texture(size, format)))
+    };
+    let bytes = || output(SIZE, F::Rgba8Unorm);
+    refused(run.bind_output("logits", bytes()), &["logits", "no input to frames", "Frames"]);
+    let [first, second] = textures(&app, F::Rgba8Unorm);
+    run.bind_input("patches", GpuInput::Frames(first, second)).expect("bound");
+    refused(run.bind_output("logits", output([127, 96], F::Rgba8Unorm)), &["127×96", "12288"]);
+    let turned = output([96, 128], F::Rgba8Unorm);
+    refused(run.bind_output("logits", turned), &["96 texels", "128 texels"]);
+    refused(run.bind_output("logits", output(SIZE, F::Rgba16Float)), &["f16", "of u8"]);
+    refused(run.bind_output("logits", output(SIZE, F::Rg16Float)), &["Rg16Float", "of four"]);
+    refused(run.bind_output("logits", output(SIZE, F::Rgb10a2Unorm)), &["Rgb10a2Unorm"]);
+
+    // Frames that an output is brought back from stay bound.
+    run.bind_output("logits", bytes()).expect("bound");
+    let buffer = app.buffer(216 * 128 * 96);
+    let element = BufferElement::F32;
+    let rows = BufferRows { buffer, offset: 0, row_stride: 216, element };
+    refused(run.bind_input("patches", GpuInput::Rows(rows)), &["logits", "no input to frames"]);
+    run.run().expect("what was bound before");
+}
+
 #[test]
 fn rows_of_buffers_and_f16_textures() {
     let app = App::new();

@@ -200,3 +200,23 @@ fn indices_that_are_data_stay_within_their_tables() {
         }
     }
 }
+
+/// Vectors lead anywhere, whatever numbers they are: nothing is read there, and the texel is empty.
+#[test]
+fn vectors_of_any_number_stay_within_their_picture() {
+    let warps = kernels::table().into_iter().filter(|r| r.op.kernel() == "warp");
+    for row in warps.filter(|r| r.op.cost().bytes < 10_000) {
+        let mut executor = session(single(&row.op).expect("a plan"), None).expect("a session");
+        let operands = kernels::random_operands(&row.op, 7);
+        for (i, data) in operands.iter().enumerate().skip(1) {
+            executor.write(&format!("operand {i}"), data).expect("write");
+        }
+        for x in [1e9, -131_073.0, f32::MAX, f32::MIN, f32::INFINITY, f32::NAN] {
+            executor.write("operand 0", &vec![x; operands[0].len()]).expect("vectors");
+            executor.run(&mut |_, _| {}).expect("run");
+            let result = executor.read("result 0").expect("read");
+            let texels = result.as_f32().expect("f32");
+            assert!(texels.iter().all(|&t| t == 0.0), "{} at {x}", row.shape());
+        }
+    }
+}

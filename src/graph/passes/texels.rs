@@ -1,13 +1,15 @@
 //! Has inputs come from, and outputs go to, an app's textures and buffers.
 //!
 //! An input that is bound becomes the result of `from_texels`, whose operands are inputs of their own
-//! ([`texels_of`], [`map_of`]); an output is what `to_texels` makes of it. So these are ops like all others:
-//! checked, cut and counted with the rest of the plan.
+//! ([`texels_of`], [`map_of`]); an output is what `to_texels` makes of it, or a picture
+//! that `warp` brings back by it. So these are ops like all others: checked, cut and counted with the rest of
+//! the plan.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node, Source, Stage, ValueId};
+use crate::graph::{Graph, Node, Source, Stage, ValueId, View};
 use crate::kernels::from_texels::FromTexels;
 use crate::kernels::to_texels::{HUES, ToTexels};
+use crate::kernels::warp::Warp;
 use crate::kernels::{Op, Role};
 use crate::tensor::{Element, Extent};
 
@@ -62,38 +64,82 @@ pub fn from_texels(mut graph: Graph, input: &str, op: FromTexels) -> Result<Grap
 }
 
 /// What one array of an output becomes: the op, which says where its pixels begin.
+///
+/// # Errors
+/// [`Error::Graph`] where there is no such output.
 pub fn to_texels(
-    mut graph: Graph,
+    graph: Graph,
     output: &str,
     make: &dyn Fn(usize, Extent) -> ToTexels,
+) -> Result<Graph> {
+    let mut constants = None;
+    instead(graph, output, "to texels", &mut |graph, first, rows| {
+        let op = make(first, rows.extent);
+        let (map, wheel) = *constants.get_or_insert_with(|| {
+            let extent = Extent::new(1, 2, op.channels);
+            let map = add_input(graph, map_of(output), extent, Element::F32);
+            let wheel = op.wheel.then(|| {
+                let extent = Extent::new(1, HUES, 3);
+                add_input(graph, wheel_of(output), extent, Element::F32)
+            });
+            (map, wheel)
+        });
+        let mut inputs = vec![rows, graph.view(map)];
+        inputs.extend(wheel.map(|id| graph.view(id)));
+        (op.into(), inputs, op.lines() * op.line)
+    })
+}
+
+/// An output of vectors becomes a picture brought back by them, one of those that `input` has been made of by
+/// [`from_texels`]: the op for each array, which says where its pixels begin.
+///
+/// # Errors
+/// [`Error::Graph`] where there is no such output, or no pictures of this input.
+pub fn warp(
+    graph: Graph,
+    output: &str,
+    input: &str,
+    make: &dyn Fn(usize, Extent) -> Warp,
+) -> Result<Graph> {
+    let name = texels_of(input);
+    let frames = graph.inputs().find(|(n, ..)| *n == name).map(|(_, id, _)| id);
+    let frames = frames.ok_or_else(|| Error::graph(input, "has no pictures"))?;
+    let mut constant = None;
+    instead(graph, output, "warped", &mut |graph, first, rows| {
+        let op = make(first, rows.extent);
+        let extent = Extent::new(1, 1, 2);
+        let scale =
+            *constant.get_or_insert_with(|| add_input(graph, map_of(output), extent, Element::F32));
+        let inputs = vec![rows, graph.view(scale), graph.view(frames)];
+        (op.into(), inputs, op.lines() * op.into_line)
+    })
+}
+
+/// What an array of an output becomes: the op, what it reads, and the elements that it makes. It is told how many rows
+/// are before the array.
+type Replacement<'f> = dyn FnMut(&mut Graph, usize, View) -> (Op, Vec<View>, usize) + 'f;
+
+/// The graph with lines of texels in place of an output.
+fn instead(
+    mut graph: Graph,
+    output: &str,
+    becomes: &str,
+    make: &mut Replacement<'_>,
 ) -> Result<Graph> {
     let unknown = || Error::graph(output, "is not an output");
     let at = graph.outputs.iter().position(|o| o.name == output).ok_or_else(unknown)?;
     let pieces = graph.outputs.remove(at).pieces;
-    let mut parts = Vec::new();
-    let (mut first, mut elements, mut constants) = (0, 0, None);
+    let label = format!("{output} {becomes}");
+    let (mut parts, mut first, mut elements) = (Vec::new(), 0, 0);
     for piece in pieces {
-        let extent = graph.extent(piece);
-        let op = make(first, extent);
-        first += extent.all_rows();
-        elements += op.lines() * op.line;
-        let (map, wheel) = *constants.get_or_insert_with(|| {
-            let extent = Extent::new(1, 2, op.channels);
-            let map = add_input(&mut graph, map_of(output), extent, Element::F32);
-            let wheel = op.wheel.then(|| {
-                let extent = Extent::new(1, HUES, 3);
-                add_input(&mut graph, wheel_of(output), extent, Element::F32)
-            });
-            (map, wheel)
-        });
-        let mut inputs = vec![graph.view(piece), graph.view(map)];
-        inputs.extend(wheel.map(|id| graph.view(id)));
-        let label = format!("{output} to texels");
-        let made = graph.push_node(Stage::Postprocess, &label, op, inputs);
-        for id in &made {
-            graph.values[id.index()].element = Op::from(op).element(Role::Texels);
+        let rows = graph.view(piece);
+        let (op, inputs, made) = make(&mut graph, first, rows);
+        first += rows.extent.all_rows();
+        elements += made;
+        for id in graph.push_node(Stage::Postprocess, &label, op, inputs) {
+            graph.values[id.index()].element = op.element(Role::Texels);
+            parts.push(id);
         }
-        parts.extend(made);
     }
     graph.output(&texels_of(output), parts, vec![elements]);
     Ok(graph)

@@ -65,19 +65,25 @@ pub(crate) fn wheel() -> [[u8; 3]; HUES] {
 impl ToTexels {
     /// Lines that the pixels lie on.
     pub const fn lines(&self) -> usize {
-        if self.rows == 0 || self.width == 0 {
-            0
-        } else {
-            (self.first + self.rows - 1) / self.width - self.top() + 1
-        }
+        lines(self.width, self.first, self.rows)
     }
 
     /// The line of the first pixel.
     pub const fn top(&self) -> usize {
-        match self.first.checked_div(self.width) {
-            Some(line) => line,
-            None => 0,
-        }
+        top(self.width, self.first)
+    }
+}
+
+/// Lines of this width that so many pixels lie on, from the first one on.
+pub(in crate::kernels) const fn lines(width: usize, first: usize, pixels: usize) -> usize {
+    if pixels == 0 || width == 0 { 0 } else { (first + pixels - 1) / width - top(width, first) + 1 }
+}
+
+/// The line that a pixel lies on.
+pub(in crate::kernels) const fn top(width: usize, pixel: usize) -> usize {
+    match pixel.checked_div(width) {
+        Some(line) => line,
+        None => 0,
     }
 }
 

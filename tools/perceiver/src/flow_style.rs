@@ -1,5 +1,6 @@
 //! Other pictures of flow than the colour wheel: arrows, and the second frame brought back.
 
+use perceiver::internals::tasks::brought_back;
 use perceiver::media::Frame;
 use perceiver::tasks::FlowField;
 use perceiver::{Error, Result};
@@ -126,39 +127,17 @@ impl Canvas {
     }
 }
 
-/// The second frame brought back by the flow: at each point the colour of where it has gone, between
-/// four pixels. Points that have left the frame are black.
-///
-/// ```
-/// use perceiver_cli::flow_style::warp;
-/// use perceiver::media::Frame;
-/// use perceiver::tasks::FlowField;
-/// let second = Frame::new(2, 1, vec![9, 9, 9, 40, 50, 60]).unwrap();
-/// let flow = FlowField::new(2, 1, vec![[1.0, 0.0]; 2]).unwrap();
-/// assert_eq!(warp(&second, &flow).unwrap().rgb(), [40, 50, 60, 0, 0, 0]);
-/// ```
-///
-/// # Errors
-/// [`Error::Input`] when frame and field differ in size, [`Error::Limit`] when there is no memory
-/// for the picture.
-pub fn warp(second: &Frame, field: &FlowField) -> Result<Frame> {
-    same_size(second, field)?;
-    Frame::from_fn(second.width(), second.height(), |x, y| {
-        brought_back(second, field, x, y).unwrap_or_default()
-    })
-}
-
-/// The first frame, the second one brought back ([`warp`]), and how much they differ, beside each
+/// The first frame, the second one brought back ([`FlowField::warp`]), and how much they differ, beside each
 /// other. The better the flow, the darker is the difference; it is black where a point has left the
 /// frame.
 ///
 /// # Errors
-/// As [`warp`].
+/// As [`FlowField::warp`].
 pub fn warp_and_compare(first: &Frame, second: &Frame, field: &FlowField) -> Result<Frame> {
     same_size(first, field)?;
-    let back = warp(second, field)?;
+    let back = field.warp(second)?;
     let difference = Frame::from_fn(first.width(), first.height(), |x, y| {
-        let colours = first.pixel(x, y).zip(brought_back(second, field, x, y));
+        let colours = first.pixel(x, y).zip(brought_back(field, second, x, y));
         colours.map_or([0; 3], |(a, b)| std::array::from_fn(|c| a[c].abs_diff(b[c])))
     })?;
     side_by_side(&[first, &back, &difference])
@@ -188,30 +167,4 @@ pub fn side_by_side(frames: &[&Frame]) -> Result<Frame> {
         let (frame, x) = columns[x];
         frame.pixel(x, y).unwrap_or_default()
     })
-}
-
-/// The colour of where a point has gone, if that is inside the frame.
-fn brought_back(second: &Frame, field: &FlowField, x: usize, y: usize) -> Option<[u8; 3]> {
-    let vector = *field.vectors().get(y * field.width() + x)?;
-    let [right, down] = known(vector)?;
-    let place = |at: usize, by: f32, side: usize| {
-        let place = at as f64 + f64::from(by);
-        let last = (side - 1) as f64;
-        // A hair beyond the border is rounding.
-        (-1e-3..=last + 1e-3).contains(&place).then(|| place.clamp(0.0, last))
-    };
-    let x = place(x, right, second.width())?;
-    let y = place(y, down, second.height())?;
-    let (left, top) = (x as usize, y as usize);
-    let (of_right, of_bottom) = (x.fract(), y.fract());
-    let next = |at: usize, side: usize| (at + 1).min(side - 1);
-    let (right, bottom) = (next(left, second.width()), next(top, second.height()));
-    let at = |x, y| second.pixel(x, y).unwrap_or_default().map(f64::from);
-    let corners = [at(left, top), at(right, top), at(left, bottom), at(right, bottom)];
-    Some(std::array::from_fn(|c| {
-        let [a, b, d, e] = corners.map(|corner| corner[c]);
-        let above = a + of_right * (b - a);
-        let below = d + of_right * (e - d);
-        (above + of_bottom * (below - above)).round() as u8
-    }))
 }

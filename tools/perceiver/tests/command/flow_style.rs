@@ -2,7 +2,7 @@
 
 use perceiver::media::Frame;
 use perceiver::tasks::FlowField;
-use perceiver_cli::flow_style::{arrows, longest, warp, warp_and_compare};
+use perceiver_cli::flow_style::{arrows, longest, warp_and_compare};
 
 use super::message;
 
@@ -35,7 +35,7 @@ fn arrows_point_where_the_flow_goes() {
     let small = Frame::new(1, 1, vec![0; 3]).unwrap();
     let wanted = "input `flow`: 40×40 vectors; expected one for each of the frame's 1×1 pixels";
     assert_eq!(message(arrows(&small, &field([0.0; 2]), None)), wanted);
-    assert_eq!(message(warp(&small, &field([0.0; 2]))), wanted);
+    assert_eq!(message(field([0.0; 2]).warp(&small)), wanted);
     assert_eq!(message(warp_and_compare(&small, &small, &field([0.0; 2]))), wanted);
 }
 
@@ -45,5 +45,5 @@ fn frames_are_read_along_the_flow() {
     let second = Frame::new(2, 2, [0, 0, 0, 100, 50, 20].repeat(2)).unwrap();
     let vectors = vec![[0.5, 0.5], [0.5, 0.0], [0.0, -1.0], [f32::NAN, 0.0]];
     let field = FlowField::new(2, 2, vectors).unwrap();
-    assert_eq!(warp(&second, &field).unwrap().rgb(), [50, 25, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(field.warp(&second).unwrap().rgb(), [50, 25, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 }

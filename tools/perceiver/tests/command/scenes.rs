@@ -1,7 +1,7 @@
 //! Scenes with known flow.
 
 use perceiver::media::Frame;
-use perceiver_cli::flow_style::{warp, warp_and_compare};
+use perceiver_cli::flow_style::warp_and_compare;
 use perceiver_cli::scenes::{Scene, ScenePair};
 
 use super::message;
@@ -161,7 +161,7 @@ fn the_second_frame_is_brought_back() {
     let shown = warp_and_compare(&pair.first, &pair.second, &pair.truth).unwrap();
     assert_eq!((shown.width(), shown.height()), (144, 40));
     assert_eq!(shown.crop(0, 0, 48, 40).unwrap(), pair.first);
-    let back = warp(&pair.second, &pair.truth).unwrap();
+    let back = pair.truth.warp(&pair.second).unwrap();
     assert_eq!(shown.crop(48, 0, 48, 40).unwrap(), back);
     let difference = shown.crop(96, 0, 48, 40).unwrap();
     let mean =
