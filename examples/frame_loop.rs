@@ -10,6 +10,11 @@ use perceiver::media::Frame;
 use perceiver::tasks::OpticalFlow;
 use perceiver::{Engine, GpuInput, GpuOutput, Model, Prepared, RunOptions, TextureRegion};
 
+#[path = "shared/texture.rs"]
+mod texture;
+
+use texture::texture;
+
 type Failure = Box<dyn std::error::Error>;
 
 const FRAME: Duration = Duration::from_nanos(1_000_000_000 / 60);
@@ -46,7 +51,7 @@ impl App {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let options = wgpu::RequestAdapterOptions::default();
         let adapter = pollster::block_on(instance.request_adapter(&options))?;
-        let useful = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let useful = Engine::useful_features();
         let request = wgpu::DeviceDescriptor {
             label: Some("app"),
             required_limits: adapter.limits(),
@@ -149,24 +154,6 @@ impl App {
 fn buffer(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     let (label, mapped_at_creation) = (None, false);
     device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation })
-}
-
-fn texture(
-    device: &wgpu::Device,
-    [width, height]: [u32; 2],
-    format: wgpu::TextureFormat,
-    usage: wgpu::TextureUsages,
-) -> wgpu::Texture {
-    device.create_texture(&wgpu::TextureDescriptor {
-        label: None,
-        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format,
-        usage,
-        view_formats: &[],
-    })
 }
 
 /// What frames took.

@@ -11,8 +11,8 @@
 // Workgroup bytes: none. Numerics: one fused multiply-add, rounded to the type; colours are rounded down.
 
 // #import common/elementwise
+// #import common/texels
 
-const TYPE: u32 = 2u;
 const WHEEL: u32 = 0u;
 const HUES: u32 = 55u;
 const UNKNOWN: f32 = 1e9;
@@ -36,7 +36,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> map: array<f32>;
 @group(0) @binding(3) var<storage, read> wheel: array<f32>;
-@group(0) @binding(4) var<storage, read_write> texels: array<u32>;
 
 fn scaled(row: u32, channel: u32) -> f32 {
     var value = 0.0;
@@ -96,16 +95,5 @@ fn elements(@builtin(global_invocation_id) invocation: vec3<u32>) {
     for (var i = 0u; i < 4u; i++) {
         four[i] = element(line, first + i);
     }
-    if (TYPE == 2u) {
-        let bytes = vec4<u32>(four);
-        texels[at] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
-    } else if (TYPE == 1u) {
-        texels[2u * at] = pack2x16float(four.xy);
-        texels[2u * at + 1u] = pack2x16float(four.zw);
-    } else {
-        texels[4u * at] = bitcast<u32>(four.x);
-        texels[4u * at + 1u] = bitcast<u32>(four.y);
-        texels[4u * at + 2u] = bitcast<u32>(four.z);
-        texels[4u * at + 3u] = bitcast<u32>(four.w);
-    }
+    put(at, four);
 }

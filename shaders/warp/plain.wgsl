@@ -13,8 +13,8 @@
 // numbers and rounded, halves up, the same on every device; floats by three fused multiply-adds.
 
 // #import common/elementwise
+// #import common/texels
 
-const TYPE: u32 = 2u;
 const STEPS: i32 = 4096;
 // Steps beyond the border that count as rounding, about a thousandth of a pixel.
 const HAIR: i32 = 4;
@@ -43,7 +43,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> scale: array<f32>;
 @group(0) @binding(3) var<storage, read> frame: array<u32>;
-@group(0) @binding(4) var<storage, read_write> texels: array<u32>;
 
 // Where a point has gone along one side, in steps; negative if it has left the picture. Whatever the vector is, NaN
 // under compilers that know none, a place that is not negative lies within.
@@ -127,16 +126,5 @@ fn pixels(@builtin(global_invocation_id) invocation: vec3<u32>) {
             }
         }
     }
-    if (TYPE == 2u) {
-        let bytes = vec4<u32>(four);
-        texels[at] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
-    } else if (TYPE == 1u) {
-        texels[2u * at] = pack2x16float(four.xy);
-        texels[2u * at + 1u] = pack2x16float(four.zw);
-    } else {
-        texels[4u * at] = bitcast<u32>(four.x);
-        texels[4u * at + 1u] = bitcast<u32>(four.y);
-        texels[4u * at + 2u] = bitcast<u32>(four.z);
-        texels[4u * at + 3u] = bitcast<u32>(four.w);
-    }
+    put(at, four);
 }

@@ -162,7 +162,6 @@ impl Device {
         let (info, limits) = (device.adapter_info(), device.limits());
         let traits = traits(&info, &limits, device.features(), cooperative);
         let bases_layout = bases::layout(&device);
-        let device_info = info.clone();
         Device {
             inner: Arc::new(Inner {
                 device,
@@ -173,7 +172,7 @@ impl Device {
                 traits,
                 checks,
                 pipelines: Mutex::new(HashMap::new()),
-                choices: Mutex::new(Choices::new(&device_info)),
+                choices: Mutex::new(Choices::new(&info)),
                 cache: Mutex::default(),
                 bases_layout,
                 budget: Mutex::default(),
@@ -430,9 +429,18 @@ impl Device {
         }
     }
 
-    /// Has callbacks come for what is done by now.
+    /// Has callbacks come for what is done by now, and hears what error scopes have been answered.
     pub(super) fn look(&self) -> Result<()> {
-        self.poll(wgpu::PollType::Poll)
+        self.poll(wgpu::PollType::Poll)?;
+        let context = &mut Context::from_waker(Waker::noop());
+        let answered = || {
+            let mut scopes = lock(&self.inner.unsettled);
+            match scopes.front_mut()?.poll(context) {
+                Poll::Ready(error) => Some((scopes.pop_front()?, error)),
+                Poll::Pending => None,
+            }
+        };
+        std::iter::from_fn(answered).try_for_each(|(scope, error)| self.settled(&scope, error))
     }
 
     fn poll(&self, until: wgpu::PollType) -> Result<()> {

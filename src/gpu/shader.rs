@@ -27,6 +27,7 @@ fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
         shader_text!("common/copy"),
         shader_text!("common/dot"),
         shader_text!("common/elementwise"),
+        shader_text!("common/texels"),
         shader_text!("common/f16"),
         shader_text!("common/gelu"),
         shader_text!("common/lanes"),

@@ -96,7 +96,8 @@ pub trait Executor: sealed::Sealed + Send + Sync {
 }
 
 impl dyn Executor {
-    /// Runs in one way or the other; an awaited run tells its progress to `awaited` instead.
+    /// Runs in one way or the other, as one of `turns` that cost the same. The control is told how far all of them are;
+    /// so is `progress`, where the thread waits.
     ///
     /// # Errors
     /// As [`Executor::run_with`].
@@ -104,12 +105,25 @@ impl dyn Executor {
         &mut self,
         waiting: Waiting,
         control: &Control,
+        [turn, turns]: [u64; 2],
         mut progress: impl FnMut(u64, u64),
-        awaited: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<()> {
+        let tell = |done, total| {
+            let (done, total) = (turn * total + done, turns * total);
+            control.tell(done, total);
+            (done, total)
+        };
         match waiting {
-            Waiting::Block => self.run_with(control, &mut progress),
-            Waiting::Await => self.run_async(control, awaited).await,
+            Waiting::Block => self.run_with(control, &mut |done, total| {
+                let (done, total) = tell(done, total);
+                progress(done, total);
+            }),
+            Waiting::Await => {
+                let mut tell = |done, total| {
+                    tell(done, total);
+                };
+                self.run_async(control, &mut tell).await
+            }
         }
     }
 }

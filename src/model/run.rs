@@ -109,12 +109,6 @@ impl Model {
         Ok(())
     }
 
-    /// Tells both who hear of a run's progress.
-    fn tell(&self, done: u64, total: u64, progress: &mut impl FnMut(u64, u64)) {
-        self.control.tell(done, total);
-        progress(done, total);
-    }
-
     /// Checked inputs in the form that graphs read.
     pub(crate) fn batch(&self, inputs: &NamedTensors, options: RunOptions) -> Result<Batch> {
         self.description.batch(inputs, options.resize_positions)
@@ -177,16 +171,8 @@ impl Model {
                     session.write(&array.name, array.of_items(item, 1))?;
                 }
             }
-            let of_all = |done: u64, total: u64| [item as u64 * total + done, items * total];
-            let inner = |done, total| {
-                let [done, total] = of_all(done, total);
-                self.tell(done, total, &mut progress);
-            };
-            let awaited = &mut |done, total| {
-                let [done, total] = of_all(done, total);
-                self.control.tell(done, total);
-            };
-            session.run_as(waiting, &self.control, inner, awaited).await?;
+            let turn = [item as u64, items];
+            session.run_as(waiting, &self.control, turn, &mut progress).await?;
             let tensor = session.read(LATENTS)?;
             let [n, d] = [blueprint.latents.rows, blueprint.latents.channels];
             latents.push(Latents::new(n, d, tensor.as_f32().unwrap_or(&[]).to_vec())?);
@@ -286,23 +272,15 @@ impl Model {
             let first = turn as usize * most;
             let items = most.min(batch.items - first);
             let request = self.request(items, batch.sizes, options)?;
-            let of_all = |done: u64, total: u64| [turn * total + done, turns * total];
-            let tell = |[done, total]: [u64; 2]| self.control.tell(done, total);
             let mut lease = self.lend(&request, waiting, |_, _| {}).await?;
             let ended = async {
                 let session = lease.executor()?;
                 for array in &batch.arrays {
                     session.write(&array.name, array.of_items(first, items))?;
                 }
-                let inner = |done, total| {
-                    let [done, total] = of_all(done, total);
-                    self.tell(done, total, &mut progress);
-                };
-                let awaited = &mut |done, total| tell(of_all(done, total));
-                session.run_as(waiting, &self.control, inner, awaited).await?;
-                let outputs = session.plan().graph().outputs.iter().map(|o| o.name.clone());
-                let outputs: Vec<String> = outputs.collect();
-                let read = outputs.into_iter().map(|n| Ok((n.clone(), session.read(&n)?)));
+                session.run_as(waiting, &self.control, [turn, turns], &mut progress).await?;
+                let outputs = session.plan().graph().outputs.iter();
+                let read = outputs.map(|o| Ok((o.name.clone(), session.read(&o.name)?)));
                 read.collect::<Result<Vec<_>>>()
             };
             let ended = ended.await;

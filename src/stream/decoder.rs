@@ -186,7 +186,7 @@ impl Decoder {
         &'d mut self,
         output: &str,
         queries: Queries,
-        make: impl FnMut(Range<usize>) -> Result<Tensor> + 'd,
+        make: impl FnMut(Range<usize>) -> Result<Tensor> + Send + 'd,
     ) -> Result<Decoding<'d>> {
         let (head, channels) = self.asked(output, &queries)?;
         let content = match channels {
@@ -286,7 +286,7 @@ enum Given<'d> {
     /// That of all queries.
     Whole(&'d [f32]),
     /// Made for some queries at a time.
-    Made(Box<dyn FnMut(Range<usize>) -> Result<Tensor> + 'd>),
+    Made(Box<dyn FnMut(Range<usize>) -> Result<Tensor> + Send + 'd>),
 }
 
 fn expected_content(queries: usize, channels: usize) -> String {
@@ -390,7 +390,7 @@ impl Decoding<'_> {
             session.write(POINTS, &points)?;
         }
         let control = &self.decoder.model.control;
-        session.run_as(waiting, control, |_, _| {}, &mut |_, _| {}).await?;
+        session.run_as(waiting, control, [0, 1], |_, _| {}).await?;
         let tensor = session.read(ROWS)?;
         let data = tensor.as_f32().unwrap_or(&[])[..rows * columns].to_vec();
         self.decoder.sessions.insert((self.head, size), session);

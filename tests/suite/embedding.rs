@@ -10,14 +10,19 @@ use std::time::Duration;
 use perceiver::checkpoint::{Checkpoint, RangeSource};
 use perceiver::internals::gpu::ShaderChecks;
 use perceiver::media::Frame;
-use perceiver::stream::{EncoderState, Latents};
-use perceiver::tasks::{FlowField, OpticalFlow};
+use perceiver::stream::{EncoderState, Latents, Queries};
+use perceiver::tasks::{FillMask, FillOptions, FlowField, FlowOptions, OpticalFlow};
 use perceiver::{
     BufferElement, BufferRows, Control, Engine, Error, GpuInput, GpuOutput, MemorySize, Model,
     NamedTensors, PixelMap, Precision, Prepared, RunOptions, Tensor, TensorSource, TextureRegion,
 };
 
 use crate::common;
+
+#[path = "../../examples/shared/texture.rs"]
+mod texture;
+
+use texture::texture;
 
 /// An app with a device of its own.
 struct App {
@@ -55,17 +60,9 @@ impl App {
         Engine::from_wgpu(self.device.clone(), self.queue.clone())
     }
 
-    fn texture(&self, [width, height]: [u32; 2], format: wgpu::TextureFormat) -> wgpu::Texture {
-        self.device.create_texture(&wgpu::TextureDescriptor {
-            label: None,
-            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format,
-            usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
-            view_formats: &[],
-        })
+    fn texture(&self, size: [u32; 2], format: wgpu::TextureFormat) -> wgpu::Texture {
+        let usage = wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST;
+        texture(&self.device, size, format, usage)
     }
 
     fn upload(&self, texture: &wgpu::Texture, bytes: &[u8]) {
@@ -880,6 +877,66 @@ fn runs_are_awaited_while_the_app_polls() {
         over.store(true, Ordering::Relaxed);
         assert!(found.expect("run") == expected);
     });
+}
+
+/// Awaits on this thread while another polls the device, as a server does.
+fn polled<T>(app: &App, future: impl Future<Output = T> + Send) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                drop(app.device.poll(wgpu::PollType::Poll));
+                std::thread::yield_now();
+            }
+        });
+        let ready = pollster::block_on(future);
+        over.store(true, Ordering::Relaxed);
+        ready
+    })
+}
+
+#[test]
+fn what_is_awaited_is_what_is_waited_for() {
+    let app = App::new();
+    for engine in [app.engine(), Engine::cpu()] {
+        let (model, inputs) = text_tiny(&engine, 24);
+        let options = RunOptions::default();
+        let expected = model.run(&inputs, &mut |_, _| {}).expect("run");
+        let (sizes, latents) = model.encode(&inputs, options, &mut |_, _| {}).expect("encode");
+        // Sessions, and on a GPU kernels, are made while it is awaited.
+        let (model, _) = text_tiny(&engine, 24);
+        let control = Control::new();
+        let model = model.controlled(&control);
+        assert!(polled(&app, model.run_async(&inputs, options)).expect("run") == expected);
+        let (done, total) = control.progress();
+        assert!(done == total && total > 0);
+        let encoded = polled(&app, model.encode_async(&inputs, options)).expect("encode");
+        assert!(encoded == (sizes, latents.clone()));
+        let mut decoder = model.decoder(&sizes, &latents[0]).expect("a decoder");
+        let queries = Queries::Range(3..9);
+        let rows = decoder.decode("logits", &queries, None).expect("rows");
+        let chunks = async {
+            let mut chunks = decoder.stream("logits", queries, None)?;
+            let first = chunks.next_async().await.expect("a chunk")?;
+            assert!(chunks.next_async().await.is_none());
+            Ok::<_, Error>(first.rows)
+        };
+        assert!(polled(&app, chunks).expect("rows") == rows);
+        let (fill, how) = (FillMask::new(&model).expect("a pipeline"), FillOptions::default());
+        let texts = ["The comp[MASK]ler"];
+        let filled = fill.fill(&texts, &how, &mut |_, _| {}).expect("filled");
+        assert!(polled(&app, fill.fill_async(&texts, &how)).expect("filled") == filled);
+        let flow = OpticalFlow::new(&flow_tiny(&engine)).expect("a pipeline");
+        let [first, second] =
+            [0, 3].map(|by| Frame::from_fn(140, 96, |x, y| [(x + by) as u8, y as u8, 7]));
+        let (first, second) = (first.expect("a frame"), second.expect("a frame"));
+        let how = FlowOptions::default();
+        let field = flow.flow(&first, &second, &how, &mut |_, _| {}).expect("flow");
+        assert!(polled(&app, flow.flow_async(&first, &second, &how)).expect("flow") == field);
+        control.cancel();
+        let ended = polled(&app, model.run_async(&inputs, options));
+        assert!(matches!(ended, Err(Error::Cancelled)));
+    }
 }
 
 /// A file of bytes, a few at a time.

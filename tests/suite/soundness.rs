@@ -220,3 +220,18 @@ fn vectors_of_any_number_stay_within_their_picture() {
         }
     }
 }
+
+/// What planning counts on, which knows no variants.
+#[test]
+fn uniforms_are_as_large_whichever_variant_reads_them() {
+    let plain = DeviceTraits::webgpu_default();
+    let software = DeviceTraits { software: true, subgroups: Some([8, 8]), ..plain };
+    for traits in [plain, software] {
+        for row in kernels::table() {
+            let variants = row.op.candidates(&traits).into_iter();
+            let launches = variants.map(|v| row.op.launch(v, &traits).expect("a launch"));
+            let sizes: Vec<usize> = launches.map(|launch| launch.params.len()).collect();
+            assert!(sizes.windows(2).all(|two| two[0] == two[1]), "{}", row.shape());
+        }
+    }
+}

@@ -5,7 +5,8 @@ use std::time::Duration;
 use perceiver::{Cursor, Engine, GpuInput, GpuOutput, Prepared, RunOptions, TextureRegion, wgpu};
 
 use crate::Failure;
-use crate::screen::{Screen, texture};
+use crate::screen::Screen;
+use crate::texture::texture;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/flow-tiny");
 /// Time on the device that a frame of the window gives to the model.

@@ -9,6 +9,8 @@
 mod film;
 mod flow;
 mod screen;
+#[path = "../../shared/texture.rs"]
+mod texture;
 mod window;
 
 use std::path::PathBuf;

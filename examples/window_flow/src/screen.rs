@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use perceiver::wgpu;
+use perceiver::{Engine, wgpu};
 use winit::dpi::PhysicalSize;
 use winit::event_loop::OwnedDisplayHandle;
 use winit::window::Window;
@@ -51,7 +51,7 @@ impl Screen {
         };
         let adapter = pollster::block_on(instance.request_adapter(&options))
             .map_err(|e| format!("no GPU, nor a driver that stands for one, draws here: {e}"))?;
-        let useful = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let useful = Engine::useful_features();
         let request = wgpu::DeviceDescriptor {
             label: Some("app"),
             required_limits: adapter.limits(),
@@ -317,22 +317,4 @@ fn pipelines(
             })
         },
     )
-}
-
-pub(crate) fn texture(
-    device: &wgpu::Device,
-    [width, height]: [u32; 2],
-    format: wgpu::TextureFormat,
-    usage: wgpu::TextureUsages,
-) -> wgpu::Texture {
-    device.create_texture(&wgpu::TextureDescriptor {
-        label: None,
-        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format,
-        usage,
-        view_formats: &[],
-    })
 }

@@ -16,7 +16,8 @@ use winit::window::{Window, WindowId};
 use crate::Failure;
 use crate::film::Film;
 use crate::flow::Flow;
-use crate::screen::{Screen, texture};
+use crate::screen::Screen;
+use crate::texture::texture;
 
 const FRAME: Duration = Duration::from_nanos(1_000_000_000 / 60);
 /// How often the title says how fast it goes.
