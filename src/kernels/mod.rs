@@ -230,6 +230,11 @@ impl Op {
         words.join(" ")
     }
 
+    /// Workgroups of the op with a variant.
+    pub(crate) fn workgroups(&self, variant: &Variant) -> u64 {
+        self.geometry(variant).0
+    }
+
     /// The variants that can run the op, the one to choose first.
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut list = self.all_candidates(device);
