@@ -1,8 +1,9 @@
 //! Autotune: the fastest variant of every kernel on a model's own shapes.
 //!
-//! Shapes are tuned in the order of what they cost, within bounded time. Each variant that the device
-//! allows is checked against the f64 reference in a small case before it is timed; a wrong one is denied
-//! from then on. What is found goes to the device ([`Device::tuning`]), to new sessions of all its models,
+//! Shapes are tuned in the order of what they cost, within bounded time: first the variants that have names, then, while
+//! time is left, tiles of the kernel's space beside them, those that a prediction (`measure::predict`) finds fastest on
+//! a GPU with the device's limits. Each variant that the device allows is checked against the f64 reference in a small
+//! case before it is timed; a wrong one is denied from then on. What is found goes to the device ([`Device::tuning`]), to new sessions of all its models,
 //! and to the cache on disk if there is one; what is not reached keeps its heuristic.
 
 use std::time::{Duration, Instant};
@@ -13,8 +14,12 @@ use crate::error::{Error, Result};
 use crate::gpu::{Denied, Device, TunedChoice, bucket, session_of};
 use crate::graph::Executor;
 use crate::kernels::{Op, Variant, random_operands};
+use crate::measure::predict::Card;
 use crate::model::{Model, RunOptions, Store};
 use crate::tensor::NamedTensors;
+
+/// Tiles that are tried for a range of shapes beside those that have names.
+const MOST_TILES: usize = 12;
 
 /// How long to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,20 +176,37 @@ pub fn tune(
     groups.retain(|g| device.candidates(&g.op).len() > 1);
     groups.sort_by_key(|g| std::cmp::Reverse(g.work));
     let total = groups.len();
-    let mut shapes = Vec::new();
+    let expired = || start.elapsed() > options.time;
+    let mut shapes: Vec<TunedShape> = Vec::new();
     for (i, group) in groups.iter().enumerate() {
-        progress(i as u64, total as u64);
-        if start.elapsed() > options.time {
+        progress(i as u64, 2 * total as u64);
+        if expired() {
             break;
         }
-        let expired = || start.elapsed() > options.time;
-        if let Some(shape) = tune_group(device, group, &expired)? {
-            let TunedShape { kernel, bucket, variant, .. } = shape.clone();
-            device.change_tuning(|t| t.choose(TunedChoice { kernel, bucket, variant }));
+        let candidates = device.candidates(&group.op);
+        if let Some(shape) = tune_group(device, group, &candidates, &expired)? {
+            choose(device, &shape);
             shapes.push(shape);
         }
     }
-    progress(total as u64, total as u64);
+    for (i, shape) in shapes.iter_mut().enumerate() {
+        progress((total + i) as u64, 2 * total as u64);
+        let group =
+            groups.iter().find(|g| g.bucket == shape.bucket && g.op.kernel() == shape.kernel);
+        let (false, Some(group)) = (expired(), group) else { break };
+        // Beside what is chosen now, timed again.
+        let mut candidates: Vec<Variant> =
+            device.candidates(&group.op).into_iter().take(1).collect();
+        candidates.extend(tiles(device, &group.op));
+        if let Some(found) = tune_group(device, group, &candidates, &expired)? {
+            shape.tried.extend(found.tried.into_iter().skip(1));
+            if found.variant != shape.variant {
+                shape.variant = found.variant;
+                choose(device, shape);
+            }
+        }
+    }
+    progress(2 * total as u64, 2 * total as u64);
     device.keep_tuning();
     Ok(TuneReport {
         device: device.name().to_owned(),
@@ -194,17 +216,36 @@ pub fn tune(
     })
 }
 
-/// Tries the variants of one range of shapes; `None` if time ran out before a second was tried.
+/// Has sessions use what was found.
+fn choose(device: &Device, shape: &TunedShape) {
+    let TunedShape { kernel, bucket, variant, .. } = shape.clone();
+    device.change_tuning(|t| t.choose(TunedChoice { kernel, bucket, variant }));
+}
+
+/// Tiles of the kernel's space that have no name yet, the fastest by prediction first, and not all of them.
+fn tiles(device: &Device, op: &Op) -> Vec<Variant> {
+    let (card, known) = (Card::of(device.traits()), device.candidates(op));
+    let new =
+        |v: &Variant| !known.iter().any(|k| k.source == v.source && k.constants == v.constants);
+    let all = op.tile_candidates(device.traits()).into_iter().filter(new);
+    let mut timed: Vec<(f64, Variant)> =
+        all.map(|v| (card.predict(op, &v, None).seconds, v)).collect();
+    timed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let right = |v: &Variant| !device.tuning().denies(v.kernel, &v.title());
+    timed.into_iter().map(|(_, v)| v).filter(right).take(MOST_TILES).collect()
+}
+
+/// Tries some variants of one range of shapes; `None` if time ran out before a second was tried.
 fn tune_group(
     device: &Device,
     group: &Group,
+    candidates: &[Variant],
     expired: &dyn Fn() -> bool,
 ) -> Result<Option<TunedShape>> {
     let operands = random_operands(&group.op, 1);
     let mut tried: Vec<Tried> = Vec::new();
     let mut best: Option<(f64, Variant)> = None;
-    let candidates = device.candidates(&group.op);
-    for &variant in &candidates {
+    for &variant in candidates {
         if expired() && !tried.is_empty() {
             break;
         }

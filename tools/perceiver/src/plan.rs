@@ -12,13 +12,14 @@ use perceiver::{Description, Engine, Precision, Result, RunOptions};
 
 use serde_json::json;
 
+use crate::kernel_models::described;
 use crate::predict::Predictor;
 use crate::{Outcome, models, show};
 
 /// What a model will cost.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder (config.json is enough), or a model's name (`perceiver models` lists them)
+    /// Checkpoint folder (config.json is enough), or a model's name (`perceiver models` and `kernels` list them)
     model: String,
     /// Items per run
     #[arg(long, default_value_t = 1)]
@@ -59,7 +60,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let description = Description::read(models::description(&options.model)?)?;
+    let description = described(&options.model)?;
     let engine = Engine::named(&options.device)?;
     engine.set_submission_budget(options.submission_budget);
     let invalid = |name: &str, found: usize, expected: String| {
