@@ -377,6 +377,7 @@ impl Kind {
             "each": self.each,
             "share": self.each.least / self.each.seconds,
             "flops": self.op.cost().flops,
+            "bytes": self.op.cost().bytes,
             "best": { "variant": self.best.0.title(), "seconds": self.best.1.seconds },
         })
     }
