@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::gpu::{Denied, Device, TunedChoice, bucket, session_of};
 use crate::graph::Executor;
-use crate::kernels::{Op, Variant, random_operands};
+use crate::kernels::{DeviceTraits, Op, Variant, random_operands};
 use crate::measure::predict::Card;
 use crate::model::{Model, RunOptions, Store};
 use crate::tensor::NamedTensors;
@@ -68,11 +68,14 @@ impl TunedShape {
     /// Time of what was chosen before over the time of what is chosen now.
     #[doc(hidden)]
     pub fn gain(&self) -> f64 {
-        let seconds = |name: &str| self.tried.iter().find(|t| t.variant == name)?.seconds;
-        match (seconds(&self.before), seconds(&self.variant)) {
+        match (self.seconds(&self.before), self.seconds(&self.variant)) {
             (Some(before), Some(now)) if now > 0.0 => before / now,
             _ => 1.0,
         }
+    }
+
+    fn seconds(&self, variant: &str) -> Option<f64> {
+        self.tried.iter().find(|t| t.variant == variant)?.seconds
     }
 }
 
@@ -194,13 +197,20 @@ pub fn tune(
         let group =
             groups.iter().find(|g| g.bucket == shape.bucket && g.op.kernel() == shape.kernel);
         let (false, Some(group)) = (expired(), group) else { break };
+        let mut tiles = tiles(device.traits(), &group.op, &device.candidates(&group.op));
+        tiles.retain(|v| !device.tuning().denies(v.kernel, &v.title()));
+        if tiles.is_empty() {
+            continue;
+        }
         // Beside what is chosen now, timed again.
-        let mut candidates: Vec<Variant> =
-            device.candidates(&group.op).into_iter().take(1).collect();
-        candidates.extend(tiles(device, &group.op));
+        let chosen = device.candidates(&group.op).into_iter().take(1);
+        let candidates: Vec<Variant> = chosen.chain(tiles).collect();
         if let Some(found) = tune_group(device, group, &candidates, &expired)? {
+            // Faster than what was chosen has been at any time.
+            let (now, before) = (found.seconds(&found.variant), shape.seconds(&shape.variant));
+            let faster = now.zip(before).is_some_and(|(now, before)| now < 0.95 * before);
             shape.tried.extend(found.tried.into_iter().skip(1));
-            if found.variant != shape.variant {
+            if faster && found.variant != shape.variant {
                 shape.variant = found.variant;
                 choose(device, shape);
             }
@@ -222,17 +232,20 @@ fn choose(device: &Device, shape: &TunedShape) {
     device.change_tuning(|t| t.choose(TunedChoice { kernel, bucket, variant }));
 }
 
-/// Tiles of the kernel's space that have no name yet, the fastest by prediction first, and not all of them.
-fn tiles(device: &Device, op: &Op) -> Vec<Variant> {
-    let (card, known) = (Card::of(device.traits()), device.candidates(op));
-    let new =
-        |v: &Variant| !known.iter().any(|k| k.source == v.source && k.constants == v.constants);
-    let all = op.tile_candidates(device.traits()).into_iter().filter(new);
+/// Tiles of the kernel's space that are not known yet, the fastest by prediction first, and not all of them. None on
+/// software adapters, which have better variants and take seconds to compile a tile.
+fn tiles(traits: &DeviceTraits, op: &Op, known: &[Variant]) -> Vec<Variant> {
+    if traits.software {
+        return Vec::new();
+    }
+    let card = Card::of(traits);
+    let same = |a: &Variant, b: &Variant| a.source == b.source && a.constants == b.constants;
+    let all = op.tile_candidates(traits).into_iter();
+    let new = all.filter(|tile| !known.iter().any(|v| same(v, tile)));
     let mut timed: Vec<(f64, Variant)> =
-        all.map(|v| (card.predict(op, &v, None).seconds, v)).collect();
+        new.map(|tile| (card.predict(op, &tile, None).seconds, tile)).collect();
     timed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let right = |v: &Variant| !device.tuning().denies(v.kernel, &v.title());
-    timed.into_iter().map(|(_, v)| v).filter(right).take(MOST_TILES).collect()
+    timed.into_iter().map(|(_, tile)| tile).take(MOST_TILES).collect()
 }
 
 /// Tries some variants of one range of shapes; `None` if time ran out before a second was tried.
@@ -307,3 +320,7 @@ fn seconds(
     }
     Ok(best)
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/tune.rs"]
+mod tests;

@@ -54,7 +54,7 @@ fn some_tiles() -> Vec<Variant> {
     let mut seen = BTreeSet::new();
     let table = kernels::table().into_iter();
     let ops = table.map(|row| row.op).filter(|op| seen.insert(op.kernel()));
-    ops.flat_map(|op| op.tile_candidates(&traits).into_iter().step_by(67)).collect()
+    ops.flat_map(|op| op.tile_candidates(&traits).into_iter().step_by(29)).collect()
 }
 
 /// As `perceiver kernels --emit` writes them and with run-time checks, for the oldest and the newest Vulkan.
