@@ -19,6 +19,9 @@
 //! loops over the vectors alone that a last slice has (0.98 to 1.02).
 //! Fused sums gave 1.10 at 64×64 and 1.33 at 128×128.
 //!
+//! Indices of tiled shaders are clamped, not checked, for AMD's compiler alone, which waited for each checked load by itself
+//! (`benches/results/2026-11-26-amd-compiler.md`); addresses of a slice are one sum and one minimum.
+//!
 //! For AMD, tiles of cooperative matrices were written by what its compiler makes of them (`benches/results`), which no
 //! device has timed: a transposed slice of W, clamped indices rather than checked ones (17.9 matrix products in 120
 //! instructions; 14.5 with checks).
