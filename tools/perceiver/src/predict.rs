@@ -23,7 +23,8 @@ pub(crate) const HEAD: &str = "prediction, not measurement";
 const COUNTS: &str = include_str!("predict/counts.json");
 
 /// RDNA: two SIMDs of 32 lanes, 128 bytes of workgroup memory a cycle for a compute unit; subgroups of 64 are what Mesa's
-/// driver gives compute shaders. RDNA3 and 4 run most f32 instructions of a subgroup of 64 in one cycle.
+/// driver gives compute shaders. That RDNA3 and 4 run multiply-adds and some other f32 instructions of a subgroup of 64 in one
+/// cycle, the quarter rates, and 32 cycles for a product of cooperative matrices are what the cost model of Mesa's compiler has.
 const RDNA: Card = Card {
     name: "",
     family: "",
@@ -44,7 +45,8 @@ const RDNA: Card = Card {
     launch: 4e-6,
 };
 
-/// Boost clocks and rates of data sheets; rates of caches as they have been measured by others.
+/// Units, boost clocks and memory as makers state them. Rates of caches and the time of a dispatch are rough: nobody has
+/// looked them up or measured them for this.
 const CARDS: [(&str, Card); 5] = [
     (
         "7900xtx",
@@ -106,7 +108,8 @@ const CARDS: [(&str, Card); 5] = [
             ..RDNA
         },
     ),
-    // Two cores with vectors of eight; loads go word by word and lane by lane, five cycles each.
+    // Two cores with vectors of eight; loads go word by word and lane by lane, five cycles each, which is fitted to the rate
+    // of one product.
     (
         "llvmpipe",
         Card {
