@@ -56,6 +56,7 @@ pub mod internals {
     }
     pub mod measure {
         pub use crate::measure::ceiling::ceiling;
+        pub use crate::measure::predict::*;
         pub use crate::measure::tune::tune;
     }
     pub mod media {

@@ -17,26 +17,22 @@
 // #import common/tiles
 // #import attention/common
 
-// A vector of a row of Q or K from this place on, zero beyond the head's channels.
+// A vector of a row of Q, K or V from this place on. Beyond the head's channels it is their last, which is neither
+// multiplied nor stored: AMD's compiler waits for each load that is in a branch with zeros on its other side. Of an array
+// without channels the first element.
 fn load_q(row: u32, vector: u32) -> vec4<f32> {
-    if (vector < params.qk_vectors) {
-        return from_q(q[row + vector]);
-    }
-    return vec4<f32>(0.0);
+    let at = row + min(vector, params.qk_vectors - 1u);
+    return from_q(q[select(0u, at, params.qk_vectors > 0u)]);
 }
 
 fn load_k(first: u32, key: u32, vector: u32) -> vec4<f32> {
-    if (vector < params.qk_vectors) {
-        return from_k(k[first + min(key, params.keys - 1u) * params.k_row + vector]);
-    }
-    return vec4<f32>(0.0);
+    let at = first + min(key, params.keys - 1u) * params.k_row + min(vector, params.qk_vectors - 1u);
+    return from_k(k[select(0u, at, params.qk_vectors > 0u)]);
 }
 
 fn load_v(first: u32, key: u32, vector: u32) -> vec4<f32> {
-    if (vector < params.v_vectors) {
-        return from_v(v[first + min(key, params.keys - 1u) * params.v_row + vector]);
-    }
-    return vec4<f32>(0.0);
+    let at = first + min(key, params.keys - 1u) * params.v_row + min(vector, params.v_vectors - 1u);
+    return from_v(v[select(0u, at, params.v_vectors > 0u)]);
 }
 
 @compute @workgroup_size(THREADS)

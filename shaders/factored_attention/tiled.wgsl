@@ -26,18 +26,15 @@
 // Sums of the weights of each tx.
 var<workgroup> weights: array<vec4<f32>, GROUPS * TY * TX>;
 
+// Beyond the content it is the last vector, which is neither multiplied nor stored, as in `attention/tiled`.
 fn load_query(row: u32, vector: u32) -> vec4<f32> {
-    if (vector < params.content) {
-        return from_queries(queries[(row * params.columns + params.first_column) / 4u + vector]);
-    }
-    return vec4<f32>(0.0);
+    let at = (row * params.columns + params.first_column) / 4u + min(vector, params.content - 1u);
+    return from_queries(queries[select(0u, at, params.content > 0u)]);
 }
 
 fn load_content(row: u32, vector: u32) -> vec4<f32> {
-    if (vector < params.content) {
-        return from_content(content[row * params.content + vector]);
-    }
-    return vec4<f32>(0.0);
+    let at = row * params.content + min(vector, params.content - 1u);
+    return from_content(content[select(0u, at, params.content > 0u)]);
 }
 
 // The keys of a tile: positions first ..= last of it, by the key that its first position would be, which may wrap
@@ -313,14 +310,22 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     for (var j = 0u; j < TX; j++) {
                         of_tile += weights[(TY * g + ty) * TX + j];
                     }
+                    // All four are loaded before one is stored, so that they are waited for once.
+                    var sum_a: array<f32, 4>;
+                    var sum_b: array<f32, 4>;
+                    // #unroll
+                    for (var i = 0u; i < 4u; i++) {
+                        sum_a[i] = y[out_row[4u * g + i] + select(params.constant_column, column_a, own_a)] + of_tile[i];
+                        sum_b[i] = y[out_row[4u * g + i] + select(params.constant_column, column_b, own_b)] + of_tile[i];
+                    }
                     // #unroll
                     for (var i = 0u; i < 4u; i++) {
                         let real = first_query + ty + TY * (4u * g + i) <= last_query;
                         if (real && own_a) {
-                            y[out_row[4u * g + i] + column_a] += of_tile[i];
+                            y[out_row[4u * g + i] + column_a] = sum_a[i];
                         }
                         if (real && own_b) {
-                            y[out_row[4u * g + i] + column_b] += of_tile[i];
+                            y[out_row[4u * g + i] + column_b] = sum_b[i];
                         }
                     }
                 }

@@ -34,18 +34,14 @@ const WEIGHT_STEP: u32 = THREADS / TILE_VECTORS;
 var<workgroup> x_slice: array<vec4<f32>, TILE_ROWS * SLICE>;
 var<workgroup> weight_slice: array<vec4<f32>, 4u * SLICE * TILE_VECTORS>;
 
-fn load_x(row: u32, k: u32) -> vec4<f32> {
-    if (row < params.rows && k < params.inner_vectors) {
-        return from_x(x[row * params.inner_vectors + k]);
-    }
-    return vec4<f32>(0.0);
+// Indices beyond the end are clamped, since AMD's compiler waits for each load that is in a branch with zeros on its other
+// side. What is read beyond a row's end is cut in x, and what belongs to no row or column is not stored.
+fn load_x(at: u32) -> vec4<f32> {
+    return from_x(x[min(at, max(params.rows * params.inner_vectors, 1u) - 1u)]);
 }
 
-fn load_weight(k: u32, column: u32) -> vec4<f32> {
-    if (k < 4u * params.inner_vectors && column < params.col_vectors) {
-        return from_weight(weight[k * params.col_vectors + column]);
-    }
-    return vec4<f32>(0.0);
+fn load_weight(at: u32) -> vec4<f32> {
+    return from_weight(weight[min(at, max(4u * params.inner_vectors * params.col_vectors, 1u) - 1u)]);
 }
 
 @compute @workgroup_size(THREADS)
@@ -64,8 +60,8 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     // What this invocation loads of a slice.
     let x_row = first_row + local / SLICE;
     let x_vector = local % SLICE;
-    let weight_row = local / TILE_VECTORS;
-    let weight_column = first_column + local % TILE_VECTORS;
+    let x_at = x_row * params.inner_vectors + first_vector + x_vector;
+    let weight_at = (4u * first_vector + local / TILE_VECTORS) * params.col_vectors + first_column + local % TILE_VECTORS;
 
     var sums: array<vec4<f32>, ROWS_EACH * VECTORS_EACH>;
     // #unroll
@@ -79,7 +75,7 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     var moments: array<vec2<f32>, X_LOADS>;
     // #unroll
     for (var i = 0u; i < X_LOADS; i++) {
-        next_x[i] = load_x(x_row + X_STEP * i, first_vector + x_vector);
+        next_x[i] = load_x(x_at + X_STEP * i * params.inner_vectors);
         if (NORM == 1u) {
             pivot[i] = pivot_of(x_row + X_STEP * i);
             moments[i] = vec2<f32>(0.0);
@@ -87,8 +83,7 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     }
     // #unroll
     for (var j = 0u; j < WEIGHT_LOADS; j++) {
-        let k = 4u * first_vector + weight_row + WEIGHT_STEP * j;
-        next_weight[j] = load_weight(k, weight_column);
+        next_weight[j] = load_weight(weight_at + WEIGHT_STEP * j * params.col_vectors);
     }
 
     let slices = (end_vector - min(first_vector, end_vector) + SLICE - 1u) / SLICE;
@@ -99,6 +94,8 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
             if (NORM == 1u) {
                 v = around(v, s * SLICE + x_vector, pivot[i]);
                 moments[i] += vec2<f32>(sum4(v), dot(v, v));
+            } else {
+                v = select(vec4<f32>(0.0), v, first_vector + s * SLICE + x_vector < params.inner_vectors);
             }
             x_slice[local + THREADS * i] = v;
         }
@@ -111,12 +108,11 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         let next = min(s + 1u, slices - 1u);
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            next_x[i] = load_x(x_row + X_STEP * i, first_vector + next * SLICE + x_vector);
+            next_x[i] = load_x(x_at + (X_STEP * i * params.inner_vectors + next * SLICE));
         }
         // #unroll
         for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let k = 4u * (first_vector + next * SLICE) + weight_row + WEIGHT_STEP * j;
-            next_weight[j] = load_weight(k, weight_column);
+            next_weight[j] = load_weight(weight_at + (WEIGHT_STEP * j + 4u * next * SLICE) * params.col_vectors);
         }
         for (var first_k = 0u; first_k < SLICE; first_k += DEPTH) {
             // #unroll

@@ -67,7 +67,7 @@ impl Device {
     pub fn candidates(&self, op: &Op) -> Vec<Variant> {
         let choices = lock(&self.inner.choices);
         let offered = choices.offered.iter().copied().filter(|v| v.kernel == op.kernel());
-        choices.tuning.arranged(op, offered.chain(op.candidates(self.traits())))
+        choices.tuning.candidates(op, self.traits(), offered)
     }
 
     /// Whether a variant is right in a small case of an op. One that is not is denied from now on.

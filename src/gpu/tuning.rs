@@ -13,7 +13,8 @@
 //! ```
 //!
 //! It holds for one adapter with one driver and for one set of shaders, whose fingerprint it carries;
-//! for others it is stale. A variant that is no longer known is passed over. A bucket is a range of shapes, up to the next power of two in each size.
+//! for others it is stale. A variant that is no longer known is passed over, as is a tile (`tile-16.8.8.2.4.4`, by its
+//! constants) that is not in the kernel's space or that the device cannot run. A bucket is a range of shapes, up to the next power of two in each size.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shader;
 use crate::error::{Error, Result};
-use crate::kernels::{Op, Role, Variant};
+use crate::kernels::{DeviceTraits, Op, Role, Variant};
 use crate::output::write_whole;
 use crate::tensor::Element;
 
@@ -168,11 +169,18 @@ impl Tuning {
         self.choices.iter().find(is_it).map(|c| c.variant.as_str())
     }
 
-    /// Candidates for an op with the chosen one first and without those that are known to be wrong.
+    /// Candidates for an op on a device, the chosen one first, `offered` before the others, and without those that are
+    /// known to be wrong. What is chosen may be any tile that the device can run the op with.
     #[must_use]
-    pub fn arranged(&self, op: &Op, candidates: impl IntoIterator<Item = Variant>) -> Vec<Variant> {
-        let right = candidates.into_iter().filter(|v| !self.denies(v.kernel, &v.title()));
-        let mut list: Vec<Variant> = right.collect();
+    pub fn candidates(
+        &self,
+        op: &Op,
+        traits: &DeviceTraits,
+        offered: impl IntoIterator<Item = Variant>,
+    ) -> Vec<Variant> {
+        let tile = self.choice(op).and_then(|name| op.tile_candidate(name, traits));
+        let all = offered.into_iter().chain(op.candidates(traits)).chain(tile);
+        let mut list: Vec<Variant> = all.filter(|v| !self.denies(v.kernel, &v.title())).collect();
         if let Some(name) = self.choice(op)
             && let Some(at) = list.iter().position(|v| v.name == name)
         {

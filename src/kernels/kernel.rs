@@ -79,6 +79,16 @@ pub trait Kernel: Copy + Debug + PartialEq {
         arrays
     }
 
+    /// Constants of all tiles that its tiled shader can have.
+    fn tile_space() -> Vec<[u32; 6]> {
+        Vec::new()
+    }
+
+    /// The plain variant with such a tile, if there is one.
+    fn tile(_sizes: [u32; 6]) -> Option<Variant> {
+        None
+    }
+
     /// Loop iterations of one invocation, all its loops together; 0 where it has none.
     fn iterations(&self, _variant: &Variant) -> u64 {
         0

@@ -68,6 +68,15 @@ macro_rules! register {
             [$(<$folder::$kernel>::variants()),*].concat()
         }
 
+        /// The tile of a kernel's space with this name.
+        fn tile_named(kernel: &str, name: &str) -> Option<Variant> {
+            let sizes = tiles::named_sizes(name)?;
+            $(if kernel == <$folder::$kernel>::NAME {
+                return <$folder::$kernel>::tile(sizes);
+            })*
+            None
+        }
+
         /// Shaders of all kernels: path below `shaders/` without extension, and text.
         pub(crate) fn shaders() -> Vec<(&'static str, &'static str)> {
             [$(<$folder::$kernel>::SHADERS),*].concat()
@@ -121,6 +130,14 @@ macro_rules! register {
                 match self { $(Op::$kernel(a) => a.candidates(device),)* }
             }
 
+            fn tile_space(&self) -> Vec<[u32; 6]> {
+                match self { $(Op::$kernel(_) => <$folder::$kernel>::tile_space(),)* }
+            }
+
+            fn tile(&self, sizes: [u32; 6]) -> Option<Variant> {
+                match self { $(Op::$kernel(_) => <$folder::$kernel>::tile(sizes),)* }
+            }
+
             fn iterations(&self, variant: &Variant) -> u64 {
                 match self { $(Op::$kernel(a) => a.iterations(variant),)* }
             }
@@ -170,7 +187,16 @@ register! {
 impl Variant {
     /// Whether it is one of the crate's own, which alone are trusted to run without run-time checks.
     pub fn is_own(&self) -> bool {
-        variants().contains(self)
+        let all = variants();
+        // A tile of a space does in each mode what the named tiles do in it.
+        let as_tile = || {
+            let tile = tile_named(self.kernel, self.name)?;
+            let like =
+                |v: &&Variant| v.source == self.source && v.mode == self.mode && v.f16 == self.f16;
+            let like = all.iter().find(like)?;
+            Some(tile.with(like.mode).storing_f16(like.f16) == *self)
+        };
+        all.contains(self) || as_tile().unwrap_or(false)
     }
 }
 
@@ -231,11 +257,40 @@ impl Op {
         words.join(" ")
     }
 
+    /// Workgroups of the op with a variant.
+    pub(crate) fn workgroups(&self, variant: &Variant) -> u64 {
+        self.geometry(variant).0
+    }
+
     /// The variants that can run the op, the one to choose first.
     pub fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut list = self.all_candidates(device);
         list.retain(|v| device.allows(v) && self.iterations(v) <= device.loop_iterations);
         list
+    }
+
+    /// The tile of the kernel's space that has this name, as a variant for this op, if a device can run it: what a
+    /// file of tuned choices may name beside the candidates.
+    pub fn tile_candidate(&self, name: &str, device: &DeviceTraits) -> Option<Variant> {
+        let sizes = tiles::named_sizes(name)?;
+        self.tile_of(sizes, device)
+    }
+
+    /// All tiles of the kernel's space that a device can run the op with.
+    pub fn tile_candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
+        self.tile_space().into_iter().filter_map(|sizes| self.tile_of(sizes, device)).collect()
+    }
+
+    fn tile_of(&self, sizes: [u32; 6], device: &DeviceTraits) -> Option<Variant> {
+        // What the op decides is as in the named tiles.
+        let like = self.all_candidates(device).into_iter().find(|v| v.entry == "tiled")?;
+        let tile = self.tile(sizes)?.with(like.mode).storing_f16(like.f16);
+        let holds = match self {
+            Op::FactoredAttention(op) => op.factors.content <= tiles::width(&tile),
+            _ => true,
+        };
+        let within = self.iterations(&tile) <= device.loop_iterations;
+        (holds && within && device.allows(&tile)).then_some(tile)
     }
 
     /// The launch of the op with a variant.
@@ -246,7 +301,8 @@ impl Op {
     /// needs more workgroups than the device can count.
     pub fn launch(&self, variant: Variant, device: &DeviceTraits) -> Result<Launch> {
         // What a foreign variant does is for the run-time checks to say that it is compiled with.
-        let fits = self.candidates(device).contains(&variant);
+        let fits = self.candidates(device).contains(&variant)
+            || self.tile_candidate(variant.name, device) == Some(variant);
         if variant.kernel != self.kernel() || (!fits && variant.is_own()) {
             let message = format!(
                 "variant {}/{} cannot run {} {} on this device",

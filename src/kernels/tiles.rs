@@ -1,6 +1,97 @@
 //! Tiles of the two tiled attentions and of cooperative matrices: constants of their shaders, and what follows from them.
+//!
+//! Beside the tiles that have names there are those of the spaces: every tile whose constants a tiled shader can have,
+//! for `perceiver tune` to search. Such a variant is called by its constants, `tile-16.8.8.2.4.4`, so that a file can
+//! hold it and the name is all that must be checked when it comes back.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::{Variant, constant};
+
+/// What each of the six constants of a tile may be.
+pub(super) type Space = [&'static [u32]; 6];
+
+/// Most products that are written out one after the other, and most registers of sums: more compiles for too long and
+/// does not fit any GPU.
+const MOST_WRITTEN: u32 = 2048;
+const MOST_SUMS: u32 = 160;
+
+/// The tiles of a space for which this holds, with products that are written out and registers of sums from `sizes`.
+pub(super) fn all(space: Space, sizes: impl Fn(&[u32; 6]) -> Option<[u32; 2]>) -> Vec<[u32; 6]> {
+    let mut list = vec![[0; 6]];
+    for (i, values) in space.iter().enumerate() {
+        let with = |tile: [u32; 6]| {
+            values.iter().map(move |&value| {
+                let mut tile = tile;
+                tile[i] = value;
+                tile
+            })
+        };
+        list = list.into_iter().flat_map(with).collect();
+    }
+    let within = |tile: &[u32; 6]| {
+        let threads = tile[0] * tile[1];
+        let small = |[written, sums]: [u32; 2]| written <= MOST_WRITTEN && sums <= MOST_SUMS;
+        (32..=256).contains(&threads) && sizes(tile).is_some_and(small)
+    };
+    list.retain(within);
+    list
+}
+
+/// The space of the attentions.
+pub(super) fn space() -> Vec<[u32; 6]> {
+    const SPACE: Space =
+        [&[4, 8, 16, 32], &[4, 8, 16, 32], &[1, 2], &[1, 2, 4, 8], &[1, 2, 4], &[1, 2, 3, 4, 6, 8]];
+    all(SPACE, |&[tx, ty, groups, keys, columns, chunks]| {
+        // Loads are shared out evenly, and a tile has whole parts of 32 keys.
+        let even = (16 * groups).is_multiple_of(tx)
+            && (4 * keys).is_multiple_of(ty)
+            && (32 * columns).is_multiple_of(ty)
+            && ty.is_multiple_of(columns)
+            && (tx * ty).is_multiple_of(4)
+            && (tx * keys).is_multiple_of(32);
+        let sums = 16 * groups * columns * chunks + 4 * groups * keys;
+        let written = 16 * groups * keys + 64 * groups * columns * chunks;
+        even.then_some([written, sums])
+    })
+}
+
+/// The constants in the name of a variant of a space.
+pub(super) fn named_sizes(name: &str) -> Option<[u32; 6]> {
+    let numbers = name.strip_prefix("tile-")?.split('.').map(|n| n.parse().ok());
+    let list: Vec<u32> = numbers.collect::<Option<_>>()?;
+    let sizes: [u32; 6] = list.try_into().ok()?;
+    (name_of(&sizes) == name).then_some(sizes)
+}
+
+fn name_of(sizes: &[u32; 6]) -> String {
+    format!("tile-{}", sizes.map(|n| n.to_string()).join("."))
+}
+
+/// A variant of a space, which has been found to be in it. Names and constants are kept for ever: as many as spaces have.
+pub(super) fn kept(
+    technique: Variant,
+    constants: [&'static str; 6],
+    sizes: [u32; 6],
+    bytes: u32,
+) -> Variant {
+    type Key = (&'static str, [u32; 6]);
+    static KEPT: Mutex<BTreeMap<Key, Variant>> = Mutex::new(BTreeMap::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    *kept.entry((technique.source, sizes)).or_insert_with(|| {
+        let named: [_; 6] = std::array::from_fn(|i| (constants[i], sizes[i]));
+        let name: &'static str = Box::leak(name_of(&sizes).into_boxed_str());
+        let [tx, ty, ..] = sizes;
+        technique.sized(name, Box::leak(Box::new(named)), tx * ty, bytes)
+    })
+}
+
+/// The tile of these sizes as a variant of an attention, if it is in their space.
+pub(super) fn variant(technique: Variant, sizes: [u32; 6], lane_sums: bool) -> Option<Variant> {
+    let known = space().contains(&sizes);
+    known.then(|| kept(technique, CONSTANTS, sizes, bytes(sizes, lane_sums)))
+}
 
 /// Constants of a tile with cooperative matrices: lanes of subgroups; the side of fragments; subgroups along rows and
 /// columns; fragments of each; vectors of a slice.
@@ -28,8 +119,7 @@ pub(super) const fn coop(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
 pub(super) const CONSTANTS: [&str; 6] =
     ["TX", "TY", "GROUPS", "KEYS_EACH", "COLUMNS_EACH", "CHUNKS"];
 
-/// The variants of some tiles. Workgroup memory holds slices, of queries and keys or of 32 values, weights, and where
-/// `lane_sums` a sum of each lane.
+/// The variants of some tiles.
 pub(super) const fn variants<const N: usize>(
     technique: Variant,
     tiles: [(&'static str, [u32; 6]); N],
@@ -39,16 +129,22 @@ pub(super) const fn variants<const N: usize>(
     let mut all = [technique; N];
     let mut i = 0;
     while i < N {
-        let (name, [tx, ty, groups, keys, columns, _]) = tiles[i];
-        let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
-        let values = 32 * tx * columns;
-        let slices = if rows > values { rows } else { values };
-        let of_row = tx * keys + if lane_sums { tx } else { 0 };
-        let bytes = 16 * (slices + groups * ty * of_row);
-        all[i] = technique.sized(name, &constants[i], tx * ty, bytes);
+        let (name, sizes) = tiles[i];
+        let [tx, ty, ..] = sizes;
+        all[i] = technique.sized(name, &constants[i], tx * ty, bytes(sizes, lane_sums));
         i += 1;
     }
     all
+}
+
+/// Workgroup memory of a tile: slices, of queries and keys or of 32 values, weights, and where `lane_sums` a sum of each
+/// lane.
+const fn bytes([tx, ty, groups, keys, columns, _]: [u32; 6], lane_sums: bool) -> u32 {
+    let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
+    let values = 32 * tx * columns;
+    let slices = if rows > values { rows } else { values };
+    let of_row = tx * keys + if lane_sums { tx } else { 0 };
+    16 * (slices + groups * ty * of_row)
 }
 
 /// Queries and keys of a tile.

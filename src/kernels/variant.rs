@@ -155,9 +155,11 @@ impl Variant {
     }
 
     /// Whether it leans on more than the plainest shaders, which drivers get wrong now and then: it is checked
-    /// on a device before it is used there first.
+    /// on a device before it is used there first. What passes nothing from one invocation to another, and unpacks
+    /// nothing, is what the next one falls back to.
     pub const fn accelerated(&self) -> bool {
-        self.tiled() || self.cooperative.is_some() || self.subgroups || !self.f16.is_empty()
+        let shares = self.workgroup_bytes > 0 || self.subgroups || self.cooperative.is_some();
+        shares || !self.f16.is_empty()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Autotune: the fastest variant of every kernel on a model's own shapes.
 //!
-//! Shapes are tuned in the order of what they cost, within bounded time. Each variant that the device
-//! allows is checked against the f64 reference in a small case before it is timed; a wrong one is denied
-//! from then on. What is found goes to the device ([`Device::tuning`]), to new sessions of all its models,
+//! Shapes are tuned in the order of what they cost, within bounded time: first the variants that have names, then, while
+//! time is left, tiles of the kernel's space beside them, those that a prediction (`measure::predict`) finds fastest on
+//! a GPU with the device's limits. Each variant that the device allows is checked against the f64 reference in a small
+//! case before it is timed; a wrong one is denied from then on. What is found goes to the device ([`Device::tuning`]), to new sessions of all its models,
 //! and to the cache on disk if there is one; what is not reached keeps its heuristic.
 
 use std::time::Duration;
@@ -14,9 +15,13 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::gpu::{Denied, Device, TunedChoice, bucket, session_of};
 use crate::graph::{Executor, Waiting, blocking};
-use crate::kernels::{Op, Variant, random_operands};
+use crate::kernels::{DeviceTraits, Op, Variant, random_operands};
+use crate::measure::predict::Card;
 use crate::model::{Model, RunOptions, Store};
 use crate::tensor::NamedTensors;
+
+/// Tiles that are tried for a range of shapes beside those that have names.
+const MOST_TILES: usize = 12;
 
 /// How long to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +70,14 @@ impl TunedShape {
     /// Time of what was chosen before over the time of what is chosen now.
     #[doc(hidden)]
     pub fn gain(&self) -> f64 {
-        let seconds = |name: &str| self.tried.iter().find(|t| t.variant == name)?.seconds;
-        match (seconds(&self.before), seconds(&self.variant)) {
+        match (self.seconds(&self.before), self.seconds(&self.variant)) {
             (Some(before), Some(now)) if now > 0.0 => before / now,
             _ => 1.0,
         }
+    }
+
+    fn seconds(&self, variant: &str) -> Option<f64> {
+        self.tried.iter().find(|t| t.variant == variant)?.seconds
     }
 }
 
@@ -173,20 +181,44 @@ pub fn tune(
     groups.retain(|g| device.candidates(&g.op).len() > 1);
     groups.sort_by_key(|g| std::cmp::Reverse(g.work));
     let total = groups.len();
-    let mut shapes = Vec::new();
+    let expired = || start.elapsed() > options.time;
+    let mut shapes: Vec<TunedShape> = Vec::new();
     for (i, group) in groups.iter().enumerate() {
-        progress(i as u64, total as u64);
-        if start.elapsed() > options.time {
+        progress(i as u64, 2 * total as u64);
+        if expired() {
             break;
         }
-        let expired = || start.elapsed() > options.time;
-        if let Some(shape) = tune_group(device, group, &expired)? {
-            let TunedShape { kernel, bucket, variant, .. } = shape.clone();
-            device.change_tuning(|t| t.choose(TunedChoice { kernel, bucket, variant }));
+        let candidates = device.candidates(&group.op);
+        if let Some(shape) = tune_group(device, group, &candidates, &expired)? {
+            choose(device, &shape);
             shapes.push(shape);
         }
     }
-    progress(total as u64, total as u64);
+    for (i, shape) in shapes.iter_mut().enumerate() {
+        progress((total + i) as u64, 2 * total as u64);
+        let group =
+            groups.iter().find(|g| g.bucket == shape.bucket && g.op.kernel() == shape.kernel);
+        let (false, Some(group)) = (expired(), group) else { break };
+        let mut tiles = tiles(device.traits(), &group.op, &device.candidates(&group.op));
+        tiles.retain(|v| !device.tuning().denies(v.kernel, &v.title()));
+        if tiles.is_empty() {
+            continue;
+        }
+        // Beside what is chosen now, timed again.
+        let chosen = device.candidates(&group.op).into_iter().take(1);
+        let candidates: Vec<Variant> = chosen.chain(tiles).collect();
+        if let Some(found) = tune_group(device, group, &candidates, &expired)? {
+            // Faster than what was chosen has been at any time.
+            let (now, before) = (found.seconds(&found.variant), shape.seconds(&shape.variant));
+            let faster = now.zip(before).is_some_and(|(now, before)| now < 0.95 * before);
+            shape.tried.extend(found.tried.into_iter().skip(1));
+            if faster && found.variant != shape.variant {
+                shape.variant = found.variant;
+                choose(device, shape);
+            }
+        }
+    }
+    progress(2 * total as u64, 2 * total as u64);
     device.keep_tuning();
     Ok(TuneReport {
         device: device.name().to_owned(),
@@ -196,17 +228,39 @@ pub fn tune(
     })
 }
 
-/// Tries the variants of one range of shapes; `None` if time ran out before a second was tried.
+/// Has sessions use what was found.
+fn choose(device: &Device, shape: &TunedShape) {
+    let TunedShape { kernel, bucket, variant, .. } = shape.clone();
+    device.change_tuning(|t| t.choose(TunedChoice { kernel, bucket, variant }));
+}
+
+/// Tiles of the kernel's space that are not known yet, the fastest by prediction first, and not all of them. None on
+/// software adapters, which have better variants and take seconds to compile a tile.
+fn tiles(traits: &DeviceTraits, op: &Op, known: &[Variant]) -> Vec<Variant> {
+    if traits.software {
+        return Vec::new();
+    }
+    let card = Card::of(traits);
+    let same = |a: &Variant, b: &Variant| a.source == b.source && a.constants == b.constants;
+    let all = op.tile_candidates(traits).into_iter();
+    let new = all.filter(|tile| !known.iter().any(|v| same(v, tile)));
+    let mut timed: Vec<(f64, Variant)> =
+        new.map(|tile| (card.predict(op, &tile, None).seconds, tile)).collect();
+    timed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    timed.into_iter().map(|(_, tile)| tile).take(MOST_TILES).collect()
+}
+
+/// Tries some variants of one range of shapes; `None` if time ran out before a second was tried.
 fn tune_group(
     device: &Device,
     group: &Group,
+    candidates: &[Variant],
     expired: &dyn Fn() -> bool,
 ) -> Result<Option<TunedShape>> {
     let operands = random_operands(&group.op, 1);
     let mut tried: Vec<Tried> = Vec::new();
     let mut best: Option<(f64, Variant)> = None;
-    let candidates = device.candidates(&group.op);
-    for &variant in &candidates {
+    for &variant in candidates {
         if expired() && !tried.is_empty() {
             break;
         }
@@ -269,3 +323,7 @@ fn seconds(
     }
     Ok(best)
 }
+
+#[cfg(test)]
+#[path = "../../tests/unit/tune.rs"]
+mod tests;

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perceiver::internals::gpu::{CachePlace, Device, ShaderChecks, Tuning, bucket};
+use perceiver::internals::gpu::{CachePlace, Device, ShaderChecks, TunedChoice, Tuning, bucket};
 use perceiver::internals::kernels::Op;
+use perceiver::internals::kernels::gemm::Gemm;
 use perceiver::internals::kernels::layer_norm::LayerNorm;
 use perceiver::internals::kernels::{self, Variant};
 use perceiver::internals::measure::tune;
@@ -199,6 +200,28 @@ fn tuned_choices_are_right_and_kept() {
     assert!(device.apply_tuning(&stale).is_err());
     std::fs::write(&file, b"{\"version\": 1, ").expect("written");
     assert_eq!(chosen(&cached(folder.path())), usual.name);
+}
+
+#[test]
+fn a_tile_of_a_space_is_chosen_where_it_is_right() {
+    let device = common::device_within(ShaderChecks::Trusted, 1000).expect("a device");
+    let op = Op::Gemm(Gemm { bias: true, ..Gemm::new(70, 50, 90) });
+    let usual = device.variant_for(&op).expect("a variant");
+    let mut tuning = device.tuning();
+    let choice = |variant: &str| TunedChoice {
+        kernel: "gemm".to_owned(),
+        bucket: bucket(&op).expect("a bucket"),
+        variant: variant.to_owned(),
+    };
+    tuning.choices = vec![choice("tile-8.8.4.1.4.2")];
+    device.apply_tuning(&tuning).expect("for this device");
+    let chosen = device.variant_for(&op).expect("a variant");
+    // Later software adapters run no tiles.
+    let expected = if device.traits().tiles { "tile-8.8.4.1.4.2" } else { usual.name };
+    assert_eq!(chosen.name, expected);
+    tuning.choices = vec![choice("tile-8.8.5.1.4.2")];
+    device.apply_tuning(&tuning).expect("for this device");
+    assert_eq!(device.variant_for(&op).expect("a variant"), usual);
 }
 
 #[test]

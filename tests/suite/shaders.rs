@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use perceiver::internals::gpu::shader;
-use perceiver::internals::kernels::{self, Bindings, DeviceTraits};
+use perceiver::internals::kernels::{self, Bindings, DeviceTraits, Variant};
 
 #[path = "../../tools/perceiver/src/translation.rs"]
 #[allow(dead_code, reason = "`perceiver kernels` uses the rest")]
@@ -48,10 +48,21 @@ fn files_of_shaders() -> BTreeSet<String> {
         .collect()
 }
 
+/// Some of the tiles that tuning searches, beside those with names.
+fn some_tiles() -> Vec<Variant> {
+    let traits = DeviceTraits { workgroup_bytes: 32_768, ..DeviceTraits::webgpu_default() };
+    let mut seen = BTreeSet::new();
+    let table = kernels::table().into_iter();
+    let ops = table.map(|row| row.op).filter(|op| seen.insert(op.kernel()));
+    ops.flat_map(|op| op.tile_candidates(&traits).into_iter().step_by(29)).collect()
+}
+
 /// As `perceiver kernels --emit` writes them and with run-time checks, for the oldest and the newest Vulkan.
 #[test]
 fn every_variant_translates_to_every_language() {
-    for variant in kernels::variants() {
+    let tiles = some_tiles();
+    assert!(tiles.len() > 20, "{}", tiles.len());
+    for variant in kernels::variants().into_iter().chain(tiles) {
         let label = label(&variant);
         let mut shader = Shader::new(variant).unwrap_or_else(|e| panic!("{e}"));
         let entry = shader

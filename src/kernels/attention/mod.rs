@@ -517,6 +517,14 @@ impl Kernel for Attention {
         list.concat().into_iter().map(|v| v.with(MODES[factored]).storing_f16(f16)).collect()
     }
 
+    fn tile_space() -> Vec<[u32; 6]> {
+        tiles::space()
+    }
+
+    fn tile(sizes: [u32; 6]) -> Option<Variant> {
+        tiles::variant(technique("attention/tiled", "tiled"), sizes, false)
+    }
+
     /// Loop iterations of one invocation.
     fn iterations(&self, variant: &Variant) -> u64 {
         let (qk, v) = (self.qk_stride() / 4, self.v_stride() / 4);

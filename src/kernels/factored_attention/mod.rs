@@ -344,6 +344,14 @@ impl Kernel for FactoredAttention {
         list.into_iter().filter_map(|v| Some(v.storing_f16(f16?))).collect()
     }
 
+    fn tile_space() -> Vec<[u32; 6]> {
+        tiles::space()
+    }
+
+    fn tile(sizes: [u32; 6]) -> Option<Variant> {
+        tiles::variant(technique("factored_attention/tiled", "tiled"), sizes, true)
+    }
+
     /// Loop iterations of one invocation.
     fn iterations(&self, variant: &Variant) -> u64 {
         let (_, keys) = tile(variant);

@@ -19,6 +19,9 @@
 //! loops over the vectors alone that a last slice has (0.98 to 1.02).
 //! Fused sums gave 1.10 at 64×64 and 1.33 at 128×128.
 //!
+//! Indices of tiled shaders are clamped, not checked, for AMD's compiler alone, which waited for each checked load by itself
+//! (`benches/results/2026-11-26-amd-compiler.md`); addresses of a slice are one sum and one minimum.
+//!
 //! For AMD, tiles of cooperative matrices were written by what its compiler makes of them (`benches/results`), which no
 //! device has timed: a transposed slice of W, clamped indices rather than checked ones (17.9 matrix products in 120
 //! instructions; 14.5 with checks).
@@ -146,13 +149,20 @@ const TILED: [Variant; TILES.len()] = {
     let mut all = [technique("gemm/tiled", "tiled"); TILES.len()];
     let mut i = 0;
     while i < all.len() {
-        let (name, [tx, ty, rows, vectors, slice, _]) = TILES[i];
-        let bytes = 16 * slice * (rows * ty + 4 * vectors * tx);
-        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], tx * ty, bytes);
+        let (name, sizes) = TILES[i];
+        all[i] = all[i].sized(name, &TILE_CONSTANTS[i], sizes[0] * sizes[1], tile_bytes(sizes));
         i += 1;
     }
     all
 };
+
+const fn tile_bytes([tx, ty, rows, vectors, slice, _]: [u32; 6]) -> u32 {
+    16 * slice * (rows * ty + 4 * vectors * tx)
+}
+
+/// What the constants of a tile can be, for tuning.
+const SPACE: tiles::Space =
+    [&[4, 8, 16, 32], &[4, 8, 16, 32], &[2, 4, 8, 16], &[1, 2, 4], &[4, 8], &[1, 2, 4]];
 
 /// Tiles with cooperative matrices by rows × columns: of NVIDIA, AMD, Metal and llvmpipe.
 const COOP_TILES: [(&str, [u32; 7]); 13] = [
@@ -413,6 +423,23 @@ impl Kernel for Gemm {
             [tiled, direct, coop]
         };
         list.concat().into_iter().map(|v| v.storing_f16(f16)).collect()
+    }
+
+    fn tile_space() -> Vec<[u32; 6]> {
+        tiles::all(SPACE, |&[tx, ty, rows, vectors, slice, depth]| {
+            // Loads are shared out evenly.
+            let even = (rows * slice).is_multiple_of(tx)
+                && (4 * slice * vectors).is_multiple_of(ty)
+                && (tx * ty).is_multiple_of(slice)
+                && ty.is_multiple_of(vectors);
+            even.then_some([16 * rows * vectors * depth, 4 * rows * vectors])
+        })
+    }
+
+    fn tile(sizes: [u32; 6]) -> Option<Variant> {
+        let known = Self::tile_space().contains(&sizes);
+        let plain = technique("gemm/tiled", "tiled");
+        known.then(|| tiles::kept(plain, TILE, sizes, tile_bytes(sizes)))
     }
 
     fn iterations(&self, _: &Variant) -> u64 {

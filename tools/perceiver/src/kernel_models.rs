@@ -35,10 +35,9 @@ impl Target {
 
     /// The variant that an op runs with.
     fn variant(&self, op: &Op) -> Option<Variant> {
-        let candidates = op.candidates(&self.traits);
         match &self.tuning {
-            Some(tuning) => tuning.arranged(op, candidates).first().copied(),
-            None => candidates.first().copied(),
+            Some(tuning) => tuning.candidates(op, &self.traits, []).first().copied(),
+            None => op.candidates(&self.traits).first().copied(),
         }
     }
 }
@@ -95,7 +94,7 @@ fn of(
 }
 
 /// A model by a short name of [`all`], or as other commands take it.
-fn described(name: &str) -> Result<Description> {
+pub(crate) fn described(name: &str) -> Result<Description> {
     let named = published().into_iter().chain(presets()?).find(|(short, _)| short == name);
     let by_hub = || KNOWN.iter().find(|known| known.name == name).map(|k| k.config());
     match (named, by_hub()) {

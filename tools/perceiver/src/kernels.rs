@@ -11,6 +11,7 @@ use perceiver::{Error, Precision, Result};
 use serde_json::{Value, json};
 
 use crate::kernel_models::{Dispatches, Target, dispatches};
+use crate::predict::Predictor;
 use crate::translation::{Shader, Version, label};
 use crate::{Outcome, show, statistics};
 
@@ -40,6 +41,10 @@ pub(crate) struct Options {
     /// instructions
     #[arg(long)]
     statistics: bool,
+    /// What these variants should take for some products and attentions on a card that need not be there, a prediction
+    /// and no measurement: 7900xtx, 6800xt, 9070xt, h200, llvmpipe
+    #[arg(long, value_name = "CARD")]
+    predict: Option<String>,
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
@@ -64,6 +69,15 @@ struct Emitted {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let mut variants = selected(&options.kernels)?;
+    if let Some(card) = &options.predict {
+        let predictor = Predictor::new(card)?;
+        let kinds = predictor.kernels(&variants);
+        match options.json {
+            true => show::json(&predictor.json(&kinds))?,
+            false => predictor.print_kernels(&kinds)?,
+        }
+        return Ok(true);
+    }
     let places = emissions(&options.emit, options.force)?;
     let target = Target::new(&options.device)?;
     let models = dispatches(&options.models, &target, options.precision)?;

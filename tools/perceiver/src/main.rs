@@ -25,6 +25,7 @@ mod known;
 mod latents;
 mod models;
 mod plan;
+mod predict;
 mod profile;
 mod published;
 mod run;

@@ -6,17 +6,20 @@ use clap::Args;
 use perceiver::blueprint::{Blueprint, Step};
 use perceiver::internals::gpu::SubmissionBudget;
 use perceiver::internals::graph::PlanReport;
+use perceiver::internals::perceiver::Request;
 use perceiver::internals::weights::RandomTensors;
 use perceiver::{Description, Engine, Precision, Result, RunOptions};
 
 use serde_json::json;
 
+use crate::kernel_models::described;
+use crate::predict::Predictor;
 use crate::{Outcome, models, show};
 
 /// What a model will cost.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder (config.json is enough), or a model's name (`perceiver models` lists them)
+    /// Checkpoint folder (config.json is enough), or a model's name (`perceiver models` and `kernels` list them)
     model: String,
     /// Items per run
     #[arg(long, default_value_t = 1)]
@@ -44,6 +47,10 @@ pub(crate) struct Options {
     precision: Precision,
     #[command(flatten)]
     memory: models::MemoryOption,
+    /// Also what every dispatch should take on a card that need not be there, a prediction and no measurement: 7900xtx,
+    /// 6800xt, 9070xt, h200, llvmpipe
+    #[arg(long, value_name = "CARD")]
+    predict: Option<String>,
     /// Also every node
     #[arg(long)]
     nodes: bool,
@@ -53,7 +60,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let description = Description::read(models::description(&options.model)?)?;
+    let description = described(&options.model)?;
     let engine = Engine::named(&options.device)?;
     engine.set_submission_budget(options.submission_budget);
     let invalid = |name: &str, found: usize, expected: String| {
@@ -96,9 +103,29 @@ pub(crate) fn run(options: &Options) -> Outcome {
         }
         _ => {}
     }
-    let formula = formula_flops(&description.blueprint(&sizes));
+    let blueprint = description.blueprint(&sizes);
+    let formula = formula_flops(&blueprint);
+    let predicted = match &options.predict {
+        None => None,
+        Some(card) => {
+            let predictor = Predictor::new(card)?;
+            let request = Request {
+                batch: options.batch,
+                sizes,
+                window_bytes: 0,
+                intermediates: false,
+                folded: !options.no_fold,
+            };
+            let plan = predictor.plan(&blueprint, request, options.precision)?;
+            let kinds = predictor.run(&plan);
+            Some((predictor, kinds))
+        }
+    };
     let mut model = engine.load_description(description, nothing)?;
-    model.set_precision(options.precision)?;
+    // A prediction in f16 needs no device that has it.
+    if predicted.is_none() {
+        model.set_precision(options.precision)?;
+    }
     let plain = {
         model.set_folded(false);
         model.report(options.batch, sizes, RunOptions::default())?
@@ -125,6 +152,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 }),
             );
             map.insert("formula_flops".to_owned(), json!(formula));
+            if let Some((predictor, kinds)) = &predicted {
+                map.insert("prediction".to_owned(), predictor.json(kinds));
+            }
         }
         show::json(&value)?;
         return Ok(true);
@@ -156,6 +186,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
         show::flops(plain.total_flops),
         show::flops(report.total_flops),
     ))?;
+    if let Some((predictor, kinds)) = &predicted {
+        predictor.print(kinds)?;
+    }
     Ok(true)
 }
 

@@ -171,6 +171,28 @@ fn plan_needs_no_weights() {
         assert!(!stages[0][key].is_null(), "{key}");
     }
     assert!(succeeded(&["plan", "text-tiny", "--nodes"]).contains("attention"));
+    // A published model needs no file for a prediction, nor its card.
+    let card = json(&["plan", "language", "--predict", "7900xtx", "--json"]);
+    let prediction = &card["prediction"];
+    assert_eq!(prediction["what"], "prediction, not measurement");
+    let share = prediction["share"].as_f64().expect("a share");
+    assert!(share > 0.05 && share < 1.0, "{share}");
+    let dispatches = prediction["dispatches"].as_array().expect("dispatches");
+    let sum = |d: &Value| d["each"]["seconds"].as_f64().zip(d["launches"].as_f64());
+    let seconds: f64 = dispatches.iter().filter_map(sum).map(|(s, n)| s * n).sum();
+    assert!((seconds / prediction["seconds"].as_f64().expect("seconds") - 1.0).abs() < 1e-9);
+    // What the compiler made of every tile that it runs has been counted.
+    for d in dispatches.iter().filter(|d| d["kernel"] == "gemm" || d["kernel"] == "attention") {
+        assert_eq!(d["each"]["counted"], true, "{d}");
+    }
+    let table = succeeded(&["plan", "text-tiny", "--predict", "6800XT", "--precision", "f16"]);
+    assert!(table.contains("prediction, not measurement"), "{table}");
+    for card in ["7900xtx", "6800xt", "9070xt", "h200", "llvmpipe"] {
+        let table = succeeded(&["kernels", "gemm", "--predict", card]);
+        assert!(table.contains("prediction, not measurement") && table.contains("4096"), "{table}");
+    }
+    let message = refusal(&["plan", "text-tiny", "--predict", "abacus"]);
+    assert!(message.contains("9070xt"), "{message}");
     // Windows and peak within a budget; frames of another size.
     let free = json(&["plan", "flow-tiny", "--size", "300x400", "--json"]);
     let peak = free["peak_bytes"].as_u64().expect("bytes");
