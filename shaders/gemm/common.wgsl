@@ -16,7 +16,7 @@
 //   4 read        residual  [residual_rows, cols], or anything when absent
 //   5 read_write  y         [rows, cols], or [splits, rows, cols] without epilogue
 
-// #import common/gelu
+// #import common/activation
 
 // Whether rows of x are normalised.
 const NORM: u32 = 0u;

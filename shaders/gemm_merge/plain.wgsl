@@ -12,7 +12,7 @@
 // f16 (a variant's choice).
 
 // #import common/elementwise
-// #import common/gelu
+// #import common/activation
 
 struct Params {
     parts: u32,

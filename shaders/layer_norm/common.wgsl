@@ -1,8 +1,8 @@
-// What all of layer_norm's shaders share: bindings, and sums of vectors.
+// What all of layer_norm's shaders share: bindings, and sums of vectors. Without the mean taken off it is RMSNorm.
 //
 // Bindings (arrays of vectors of four, rows padded with zeros)
 //   0 uniform     Params
-//   1 read        x     [rows, cols]
+//   1 read        x     [rows, cols], or heads of `width` channels, each padded to `stride`
 //   2 read        gain  [1, cols]
 //   3 read        bias  [1, cols]
 //   4 read_write  y     [rows, cols]
@@ -15,9 +15,13 @@ struct Params {
     vectors: u32,
     // workgroups per grid row
     groups_x: u32,
+    // channels of a head and columns from one head to the next
+    width: u32,
+    stride: u32,
+    // 1 where the mean is taken off
+    centred: u32,
+    eps: f32,
 }
-
-const EPS: f32 = 1e-5;
 
 alias x4 = vec4<f32>;
 alias y4 = vec4<f32>;
@@ -35,7 +39,17 @@ fn to_y(v: vec4<f32>) -> y4 { return v; }
 // 1 in real columns of a vector, 0 in padding.
 fn real(vector: u32) -> vec4<f32> {
     let column = 4u * vector + vec4<u32>(0u, 1u, 2u, 3u);
-    return select(vec4<f32>(0.0), vec4<f32>(1.0), column < vec4<u32>(params.cols));
+    return select(vec4<f32>(0.0), vec4<f32>(1.0), column % params.stride < vec4<u32>(params.width));
+}
+
+// What is taken off a row whose numbers have this sum.
+fn mean_of(sum: f32) -> f32 {
+    return select(0.0, sum / f32(params.cols), params.centred == 1u);
+}
+
+// What a row is multiplied with whose squares have this sum.
+fn scale_of(squares: f32) -> f32 {
+    return 1.0 / sqrt(squares / f32(params.cols) + params.eps);
 }
 
 fn sum4(v: vec4<f32>) -> f32 {

@@ -1,4 +1,4 @@
-// layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance.
+// layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance; or RMSNorm, μ = 0.
 //
 // Algorithm, for software adapters. One invocation per row, in two passes (mean, then squared differences), so that
 // nothing cancels, and a third that writes; no workgroup memory.
@@ -20,13 +20,13 @@ fn lane(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var v = 0u; v < params.vectors; v++) {
         sum += from_x(x[first + v]);
     }
-    let mean = sum4(sum) / f32(params.cols);
+    let mean = mean_of(sum4(sum));
     var squares = vec4<f32>(0.0);
     for (var v = 0u; v < params.vectors; v++) {
         let d = (from_x(x[first + v]) - mean) * real(v);
         squares += d * d;
     }
-    let inverse = 1.0 / sqrt(sum4(squares) / f32(params.cols) + EPS);
+    let inverse = scale_of(sum4(squares));
     for (var v = 0u; v < params.vectors; v++) {
         y[first + v] = to_y((from_x(x[first + v]) - mean) * inverse * gain[v] + bias[v]);
     }

@@ -1,4 +1,4 @@
-// layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance.
+// layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance; or RMSNorm, μ = 0.
 //
 // Algorithm. One workgroup of 64 per row, in two passes (mean, then squared differences), so that nothing cancels,
 // and a third that writes. Partial sums meet in workgroup memory in a fixed order.
@@ -35,13 +35,13 @@ fn group(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     for (var v = local; v < params.vectors; v += 64u) {
         sum += sum4(from_x(x[first + v]));
     }
-    let mean = group_sum(sum, local) / f32(params.cols);
+    let mean = mean_of(group_sum(sum, local));
     var squares = 0.0;
     for (var v = local; v < params.vectors; v += 64u) {
         let d = (from_x(x[first + v]) - mean) * real(v);
         squares += dot(d, d);
     }
-    let inverse = 1.0 / sqrt(group_sum(squares, local) / f32(params.cols) + EPS);
+    let inverse = scale_of(group_sum(squares, local));
     for (var v = local; v < params.vectors; v += 64u) {
         y[first + v] = to_y((from_x(x[first + v]) - mean) * inverse * gain[v] + bias[v]);
     }

@@ -1,4 +1,4 @@
-// layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance.
+// layer_norm: Y = (X − μ)/√(σ² + eps) ⊙ g + b over the channels of each row, biased variance; or RMSNorm, μ = 0.
 //
 // Algorithm. One subgroup per row, in two passes and a third that writes: its sums need neither workgroup memory nor
 // barriers. Any subgroup size is right: a workgroup of 256 has as many subgroups as it has, and they share its eight
@@ -26,13 +26,13 @@ fn subgroup(
         for (var v = lane; v < params.vectors; v += size) {
             sum += from_x(x[first + v]);
         }
-        let mean = subgroupAdd(sum4(sum)) / f32(params.cols);
+        let mean = mean_of(subgroupAdd(sum4(sum)));
         var squares = vec4<f32>(0.0);
         for (var v = lane; v < params.vectors; v += size) {
             let d = (from_x(x[first + v]) - mean) * real(v);
             squares += d * d;
         }
-        let inverse = 1.0 / sqrt(subgroupAdd(sum4(squares)) / f32(params.cols) + EPS);
+        let inverse = scale_of(subgroupAdd(sum4(squares)));
         for (var v = lane; v < params.vectors; v += size) {
             y[first + v] = to_y((from_x(x[first + v]) - mean) * inverse * gain[v] + bias[v]);
         }

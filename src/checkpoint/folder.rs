@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::entry::Entry;
 use super::file::{IN_MEMORY, TensorFile, WeightFormat};
 use super::weights::Weights;
 use crate::error::{Error, Result, TensorReport};
 use crate::perceiver::Description;
+use crate::perceiver::families::{self, Family};
 use crate::tensor::Tensor;
 use crate::weights::TensorSource;
 
@@ -20,6 +23,7 @@ pub struct Checkpoint {
     folder: PathBuf,
     description: Description,
     weights: Weights,
+    family: Option<&'static Family>,
 }
 
 impl Checkpoint {
@@ -34,14 +38,58 @@ impl Checkpoint {
     /// [`Error::Io`], [`Error::Config`], or [`Error::Checkpoint`] for weights that are missing,
     /// damaged, hostile or in another format.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
-        let folder = folder.as_ref();
-        if !folder.is_dir() {
+        Self::open_part(folder, None)
+    }
+
+    /// As [`open`](Self::open), of a model that has a Perceiver inside: its folder, or a file of weights by itself. `part` is
+    /// what the names of the Perceiver's tensors begin with, or a word of it, and may be left out where there is one
+    /// Perceiver only. Other tensors are not read.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Checkpoint`] where no family, or several parts, are recognised.
+    pub fn open_part(path: impl AsRef<Path>, part: Option<&str>) -> Result<Self> {
+        let path = path.as_ref();
+        let (folder, file) = match path.is_file() {
+            true => (path.parent().unwrap_or(Path::new("")), Some(path)),
+            false => (path, None),
+        };
+        if !path.is_dir() && file.is_none() {
             let hint = "give the folder that holds config.json and model.safetensors";
-            return Err(Error::checkpoint(folder, "is not a folder", hint));
+            return Err(Error::checkpoint(path, "is not a folder", hint));
         }
-        let description = Description::read(folder)?;
-        let weights = Weights::open(folder, description.architecture())?;
-        Ok(Checkpoint { folder: folder.to_path_buf(), description, weights })
+        let configured = folder.join("config.json").exists();
+        let config = if configured { families::read(folder) } else { Value::Null };
+        if file.is_none() && part.is_none() && configured && !families::may_be(&config) {
+            let description = Description::read(folder)?;
+            let weights = Weights::open(folder, description.architecture())?;
+            let family = None;
+            return Ok(Checkpoint { folder: folder.to_path_buf(), description, weights, family });
+        }
+        let weights = match file {
+            Some(file) => Weights::of(TensorFile::open(file)?, None)?,
+            None => Weights::open(folder, None)?,
+        };
+        Self::of_part(path.to_path_buf(), &config, part, weights)
+    }
+
+    /// A checkpoint of a part that is recognised by its tensors.
+    fn of_part(
+        folder: PathBuf,
+        config: &Value,
+        part: Option<&str>,
+        weights: Weights,
+    ) -> Result<Self> {
+        let shapes = weights.places.iter().map(|(name, (_, e))| (name.clone(), e.shape.clone()));
+        let origin = folder.display().to_string();
+        let (family, blueprint) = families::recognise(&shapes.collect(), config, part, &origin)?;
+        let description = Description::Blueprint(blueprint);
+        Ok(Checkpoint { folder, description, weights, family: Some(family) })
+    }
+
+    /// The family of a model with a Perceiver inside.
+    #[must_use]
+    pub fn family(&self) -> Option<&'static Family> {
+        self.family
     }
 
     /// A checkpoint that is in memory: the text of its `config.json`, and its one file of weights in any of the
@@ -53,11 +101,15 @@ impl Checkpoint {
         config: &str,
         weights: impl AsRef<[u8]> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let description = Description::from_json(config, "config.json")?;
         let folder = PathBuf::from(IN_MEMORY);
         let file = TensorFile::of(&folder, Box::new(weights))?;
+        let parsed: Value = serde_json::from_str(config).unwrap_or_default();
+        if families::may_be(&parsed) {
+            return Self::of_part(folder, &parsed, None, Weights::of(file, None)?);
+        }
+        let description = Description::from_json(config, "config.json")?;
         let weights = Weights::of(file, description.architecture())?;
-        Ok(Checkpoint { folder, description, weights })
+        Ok(Checkpoint { folder, description, weights, family: None })
     }
 
     /// True when a folder has weight files that [`open`](Self::open) would read, whatever they hold.
@@ -135,7 +187,8 @@ impl Checkpoint {
                 Some(_) => {}
             }
         }
-        for (&name, entry) in &found {
+        // A part has the tensors of the whole model around it.
+        for (&name, entry) in found.iter().filter(|_| self.family.is_none()) {
             if !wanted.contains_key(name) && !ignored.contains(&name) && !is_buffer(name, entry) {
                 report.unexpected.push((name.to_owned(), entry.shape.clone()));
             }

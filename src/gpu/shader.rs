@@ -29,7 +29,7 @@ fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
         shader_text!("common/elementwise"),
         shader_text!("common/texels"),
         shader_text!("common/f16"),
-        shader_text!("common/gelu"),
+        shader_text!("common/activation"),
         shader_text!("common/lanes"),
         shader_text!("common/tiles"),
     ];

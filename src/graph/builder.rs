@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Op;
 use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::Attention;
+use crate::kernels::combine::{Columns, Combine};
 use crate::kernels::convolution::Convolution;
 use crate::kernels::embed::Embed;
 use crate::kernels::factored_attention::FactoredAttention;
@@ -15,6 +16,7 @@ use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::row_scale::RowScale;
 use crate::kernels::transpose::Transpose;
+use crate::kernels::waves::Waves;
 use crate::tensor::{Element, Extent};
 
 /// A linear layer, or several that read the same rows, with an epilogue.
@@ -51,6 +53,26 @@ pub struct AttentionSource {
     pub view: View,
     /// First column.
     pub column: usize,
+}
+
+/// Heads of an attention.
+#[derive(Debug, Clone, Copy)]
+pub struct Heads {
+    /// How many.
+    pub count: usize,
+    /// Query and key channels of one.
+    pub d_qk: usize,
+    /// Value channels of one.
+    pub d_v: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+}
+
+impl Heads {
+    /// With 1/√d as the factor of the scores.
+    pub fn new(count: usize, d_qk: usize, d_v: usize) -> Self {
+        Heads { count, d_qk, d_v, scale: (1.0 / (d_qk as f64).sqrt()) as f32 }
+    }
 }
 
 impl Graph {
@@ -136,6 +158,21 @@ impl Graph {
         linear: Linear,
     ) -> Result<ValueId> {
         let Linear { parts, input, divisor, activation, residual } = linear;
+        let beyond = |p: &&LinearPart| match (p.fused, p.out.channels()) {
+            (Some(f), n @ 1..) => {
+                // Heads lie one after the other or take turns; the last row is that of the last channel.
+                let reach =
+                    f.stride.checked_mul(p.out.heads - 1).and_then(|n| n.checked_add(f.first));
+                f.stride < p.out.width
+                    || reach.is_none_or(|at| at + p.out.width > f.rows)
+                    || p.stored_row(n - 1) >= f.rows
+            }
+            _ => false,
+        };
+        if let Some(part) = parts.iter().find(beyond) {
+            let what = format!("`{}` has not the rows that it is to take", part.weight);
+            return Err(Error::graph(label, what));
+        }
         let shape = [input.columns(), part_columns(&parts).1];
         let has_bias = parts.iter().any(|p| p.bias.is_some());
         let bias = has_bias.then(|| Recipe::LinearBias { parts: parts.clone(), divisor });
@@ -183,11 +220,109 @@ impl Graph {
         let cols = x.extent.cols;
         let stored =
             |leaf: &str| Recipe::Stored { name: format!("{name}.{leaf}"), shape: vec![cols] };
-        let gain = self.parameter(stored("weight"));
-        let bias = self.parameter(stored("bias"));
-        let inputs = vec![x, self.view(gain), self.view(bias)];
         let op = LayerNorm::new(x.extent.all_rows(), cols);
+        self.normalise(stage, label, x, op, [stored("weight"), stored("bias")])
+    }
+
+    /// Any LayerNorm or RMSNorm of rows, with recipes of gain and bias.
+    pub fn normalise(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        x: View,
+        op: LayerNorm,
+        weights: [Recipe; 2],
+    ) -> ValueId {
+        let mut inputs = vec![x];
+        for recipe in weights {
+            let parameter = self.parameter(recipe);
+            inputs.push(self.view(parameter));
+        }
         self.push_rows(stage, label, op, inputs)
+    }
+
+    /// Two arrays of as many columns, or columns of arrays, element by element; see [`Combine`]. The result has the batch of
+    /// the longer one, whose rows the other divides.
+    pub fn combine(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        [a, b]: [(View, usize); 2],
+        cols: usize,
+        activation: Activation,
+        product: bool,
+    ) -> Result<ValueId> {
+        let rows = [a, b].map(|(view, _)| view.extent.all_rows());
+        let most = if rows[0] >= rows[1] { a.0.extent } else { b.0.extent };
+        let total = most.all_rows();
+        let fits = |(view, column): (View, usize)| {
+            let e = view.extent;
+            let repeats = e.all_rows() > 0 && total.is_multiple_of(e.all_rows());
+            repeats && (e.rows == most.rows || e.all_rows() == 1) && column + cols <= e.cols
+        };
+        if total > 0 && !(fits(a) && fits(b)) {
+            let what = format!("{} and {} do not fit", a.0.extent, b.0.extent);
+            return Err(Error::graph(label, what));
+        }
+        let of = |(view, column): (View, usize)| Columns {
+            rows: view.extent.all_rows(),
+            row: view.extent.stride(),
+            column,
+        };
+        let (x, y) = (Element::F32, Element::F32);
+        let op = Combine { rows: total, cols, a: of(a), b: Some(of(b)), activation, product, x, y };
+        let id = self.push_node(stage, label, op, vec![a.0, b.0])[0];
+        self.values[id.index()].extent = Extent::new(most.batch, most.rows, cols);
+        Ok(id)
+    }
+
+    /// Heads that are padded, or in another order than the checkpoint's, as plain channels.
+    pub fn side_by_side(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        x: View,
+        layout: HeadLayout,
+    ) -> Result<ValueId> {
+        let shape = [layout.columns(), layout.channels()];
+        let recipes = [Some(Recipe::Heads(layout)), None];
+        self.multiply(stage, label, x, shape, recipes, Activation::None, None)
+    }
+
+    /// Sines and cosines of coordinates `[.., axes]`; columns as the table of [`Waves`] has them.
+    pub fn waves(&mut self, stage: Stage, label: &str, x: View, columns: &[[f32; 4]]) -> ValueId {
+        let table = columns.iter().map(|c| c.map(f32::to_bits)).collect();
+        let table = self.parameter(Recipe::Waves(table));
+        let e = x.extent;
+        let op = Waves { rows: e.all_rows(), axes: e.cols, cols: columns.len() };
+        self.push_rows(stage, label, op, vec![x, self.view(table)])
+    }
+
+    /// The items of an array so many times, one after the other.
+    pub fn repeat(&mut self, stage: Stage, label: &str, of: View, times: usize) -> View {
+        let e = of.extent;
+        let [rows, all] = [e.all_rows(), times * e.all_rows()];
+        let a = Columns { rows, row: e.stride(), column: 0 };
+        let (x, y) = (Element::F32, Element::F32);
+        let (activation, product) = (Activation::None, false);
+        let op = Combine { rows: all, cols: e.cols, a, b: None, activation, product, x, y };
+        let id = self.push_node(stage, label, op, vec![of])[0];
+        self.values[id.index()].extent = Extent::new(times * e.batch, e.rows, e.cols);
+        self.view(id)
+    }
+
+    /// The same elements as an array of another shape, padding included.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where it has more or fewer.
+    pub fn reshaped(&self, view: View, extent: Extent) -> Result<View> {
+        let first = view.first_row * view.extent.stride();
+        let stride = extent.stride().max(1);
+        if view.extent.padded_len() != extent.padded_len() || !first.is_multiple_of(stride) {
+            let what = format!("{} cannot be seen as {extent}", view.extent);
+            return Err(Error::graph(&self.value(view.value).label, what));
+        }
+        Ok(View { value: view.value, first_row: first / stride, extent })
     }
 
     /// Attention of queries over keys. `carry` is the state of the keys so far; the result is
@@ -197,13 +332,13 @@ impl Graph {
         &mut self,
         stage: Stage,
         label: &str,
-        heads: usize,
-        (d_qk, d_v): (usize, usize),
+        heads: Heads,
         [q, k, v]: [AttentionSource; 3],
         mask: Option<View>,
         carry: Option<(ValueId, ValueId)>,
         finish: bool,
     ) -> Result<Vec<ValueId>> {
+        let Heads { count: heads, d_qk, d_v, scale } = heads;
         let (qe, ke, ve) = (q.view.extent, k.view.extent, v.view.extent);
         let shared_queries = qe.batch == 1 && ke.batch > 1;
         let fits = |s: &AttentionSource, width: usize| {
@@ -239,6 +374,7 @@ impl Graph {
             carry: carry.is_some(),
             finish,
             splits: 1,
+            scale,
             ..Attention::new(qe.rows, ke.rows, heads, d_qk, d_v)
         };
         Ok(self.push_node(stage, label, args, inputs))

@@ -17,13 +17,15 @@ mod stage;
 mod transfer;
 mod waiting;
 
-pub use builder::{AttentionSource, Linear, Parts};
+pub use builder::{AttentionSource, Heads, Linear, Parts};
 pub use control::Control;
 pub(crate) use executor::sealed;
 pub use executor::{Executor, Running, Span, Spans};
 pub use fold::{Factored, Fold, Folded, Named};
 pub(crate) use parameter::batch_norm_tensors;
-pub use parameter::{FourierPositions, HeadLayout, LinearPart, Recipe, Spacing, part_columns};
+pub use parameter::{
+    FourierPositions, Fused, HeadLayout, LinearPart, Recipe, Spacing, part_columns,
+};
 pub(crate) use plan::WORD_BYTES;
 pub use plan::{Placement, Plan, SlotId};
 pub use report::{NodeReport, PlanReport, StageReport, WindowReport};

@@ -17,12 +17,26 @@ pub struct HeadLayout {
     pub heads: usize,
     /// Channels of one head, unpadded.
     pub width: usize,
+    /// Heads that share a key head, one after the other in the checkpoint: in the graph the first of each group come first,
+    /// then the second. So a row of queries is as many rows of `heads / groups` heads.
+    pub groups: usize,
 }
 
 impl HeadLayout {
     /// Plain channels.
     pub const fn plain(width: usize) -> Self {
-        HeadLayout { heads: 1, width }
+        HeadLayout::heads(1, width)
+    }
+
+    /// Heads in the checkpoint's order.
+    pub const fn heads(heads: usize, width: usize) -> Self {
+        HeadLayout { heads, width, groups: 1 }
+    }
+
+    /// Head of the checkpoint that is head `head` of the graph.
+    pub(crate) const fn stored(&self, head: usize) -> usize {
+        let of_group = self.heads / self.groups;
+        head % of_group * self.groups + head / of_group
     }
 
     /// Channels in the checkpoint.
@@ -52,6 +66,22 @@ pub struct LinearPart {
     pub out: HeadLayout,
     /// Whether the weight is stored as that of a convolution with a 1×1 window, `[out, in, 1, 1]`.
     pub unit_window: bool,
+    /// Whether the weight is stored as `[in, out]`.
+    pub transposed: bool,
+    /// Where its rows are in tensors of several layers.
+    pub fused: Option<Fused>,
+}
+
+/// Rows of a weight, and elements of a bias, that several layers share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fused {
+    /// Rows of all layers.
+    pub rows: usize,
+    /// First row of this one.
+    pub first: usize,
+    /// Rows from one head to the next: their width where each layer's are together, more where layers take turns.
+    pub stride: usize,
 }
 
 impl LinearPart {
@@ -62,6 +92,24 @@ impl LinearPart {
             bias: Some(format!("{name}.bias")),
             out: HeadLayout::plain(out),
             unit_window: false,
+            transposed: false,
+            fused: None,
+        }
+    }
+
+    /// Rows of the stored weight.
+    pub(crate) fn stored_rows(&self) -> usize {
+        self.fused.map_or(self.out.channels(), |f| f.rows)
+    }
+
+    /// Row of the stored weight that output channel `channel`, counted without padding, is.
+    pub(crate) fn stored_row(&self, channel: usize) -> usize {
+        match self.fused {
+            None => channel,
+            Some(f) => {
+                let width = self.out.width.max(1);
+                f.first + channel / width * f.stride + channel % width
+            }
         }
     }
 }
@@ -126,6 +174,35 @@ pub enum Recipe {
         /// All biases are divided by this (1 for none).
         divisor: u32,
     },
+    /// A stored vector `[1, channels]` in heads, each padded to a multiple of four.
+    Vector {
+        /// Tensor name.
+        name: String,
+        /// The heads.
+        layout: HeadLayout,
+    },
+    /// For each cell of some axes, the last fastest, the row of a stored table that its place on one of them has.
+    Spread {
+        /// Tensor name.
+        name: String,
+        /// Its shape, the channels last.
+        shape: Vec<usize>,
+        /// Lengths of the axes.
+        axes: Vec<usize>,
+        /// Which axis.
+        axis: usize,
+    },
+    /// Zeros and ones that take padded heads to plain channels, `[columns, channels]`.
+    Heads(HeadLayout),
+    /// The same number in all columns.
+    Filled {
+        /// The bits of the number.
+        bits: u32,
+        /// Columns.
+        columns: usize,
+    },
+    /// The table `[4, columns]` of [`waves`](crate::kernels::waves): bits of its numbers.
+    Waves(Vec<[u32; 4]>),
     /// Fourier feature tables, see [`crate::kernels::assemble`].
     FourierTables(FourierPositions),
     /// Weight `[side²·input, output]` of a convolution stored as `[output, input, side, side]`, scaled
@@ -228,6 +305,15 @@ impl Recipe {
                 Extent::new(1, input.columns().next_multiple_of(4), part_columns(parts).1)
             }
             Recipe::LinearBias { parts, .. } => Extent::new(1, 1, part_columns(parts).1),
+            Recipe::Vector { layout, .. } => Extent::new(1, 1, layout.columns()),
+            Recipe::Spread { shape, axes, .. } => {
+                Extent::new(1, axes.iter().product(), shape.last().copied().unwrap_or(1))
+            }
+            Recipe::Heads(layout) => {
+                Extent::new(1, layout.columns().next_multiple_of(4), layout.channels())
+            }
+            Recipe::Filled { columns, .. } => Extent::new(1, 1, *columns),
+            Recipe::Waves(columns) => Extent::new(1, 4, columns.len()),
             Recipe::FourierTables(p) => Extent::new(1, p.axes.iter().sum(), 1 + 2 * p.bands),
             Recipe::ConvolutionWeight { output, input, side, .. } => {
                 Extent::new(1, (side * side * input).next_multiple_of(4), *output)
@@ -251,11 +337,16 @@ impl Recipe {
     /// Names and shapes of the tensors that it needs.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         match self {
-            Recipe::Stored { name, shape } => vec![(name.clone(), shape.clone())],
+            Recipe::Stored { name, shape } | Recipe::Spread { name, shape, .. } => {
+                vec![(name.clone(), shape.clone())]
+            }
             Recipe::LinearWeight { parts, input, .. } => parts
                 .iter()
                 .map(|p| {
-                    let mut shape = vec![p.out.channels(), input.channels()];
+                    let mut shape = vec![p.stored_rows(), input.channels()];
+                    if p.transposed {
+                        shape.reverse();
+                    }
                     if p.unit_window {
                         shape.extend([1, 1]);
                     }
@@ -264,9 +355,13 @@ impl Recipe {
                 .collect(),
             Recipe::LinearBias { parts, .. } => parts
                 .iter()
-                .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.out.channels()])))
+                .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.stored_rows()])))
                 .collect(),
-            Recipe::FourierTables(_) => Vec::new(),
+            Recipe::Vector { name, layout } => vec![(name.clone(), vec![layout.channels()])],
+            Recipe::FourierTables(_)
+            | Recipe::Filled { .. }
+            | Recipe::Waves(_)
+            | Recipe::Heads(_) => Vec::new(),
             Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
                 let mut tensors = vec![(weight.clone(), vec![*output, *input, *side, *side])];
                 tensors.extend(batch_norm_tensors(norm).map(|name| (name, vec![*output])));

@@ -300,6 +300,8 @@ pub enum Fill {
     Scales,
     /// Folded queries with this many content channels: the smaller the more there are.
     Factors(usize),
+    /// Axes below this, frequencies, and what a column is: the table of `waves`.
+    Waves(usize),
     /// Pairs of the sum and the sum of squares of this many numbers.
     Moments(usize),
 }

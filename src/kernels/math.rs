@@ -54,6 +54,12 @@ pub fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
+/// x/(1 + e^−x).
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp((-x).min(80.0)))
+}
+
 /// The error function to 4·10⁻⁷ absolute: the rational approximation of Eigen.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {

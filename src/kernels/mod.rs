@@ -182,6 +182,8 @@ register! {
     from_texels: FromTexels,
     to_texels: ToTexels,
     warp: Warp,
+    combine: Combine,
+    waves: Waves,
 }
 
 impl Variant {

@@ -24,6 +24,8 @@ pub trait Real:
     fn from_f64(x: f64) -> Self;
     /// To a result.
     fn to_f32(self) -> f32;
+    /// Exactly.
+    fn to_f64(self) -> f64;
     /// e^x.
     fn exp(self) -> Self;
     /// √x.
@@ -43,6 +45,9 @@ impl Real for f64 {
     }
     fn to_f32(self) -> f32 {
         self as f32
+    }
+    fn to_f64(self) -> f64 {
+        self
     }
     fn exp(self) -> Self {
         f64::exp(self)
@@ -67,6 +72,9 @@ impl Real for f32 {
     }
     fn to_f32(self) -> f32 {
         self
+    }
+    fn to_f64(self) -> f64 {
+        f64::from(self)
     }
     fn exp(self) -> Self {
         f32::exp(self)

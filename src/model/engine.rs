@@ -283,6 +283,21 @@ impl Engine {
         self.checked(Checkpoint::open(folder)?)
     }
 
+    /// As [`Engine::load`], of a model that has a Perceiver inside, see [`Checkpoint::open_part`]: its folder, or its file of
+    /// weights.
+    ///
+    /// ```no_run
+    /// # use perceiver::Engine;
+    /// let perceiver = Engine::auto()?.load_part("XTTS-v2/model.pth", Some("gpt.conditioning_perceiver"))?;
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open_part`] and [`Checkpoint::check`].
+    pub fn load_part(&self, path: impl AsRef<Path>, part: Option<&str>) -> Result<Model> {
+        self.checked(Checkpoint::open_part(path, part)?)
+    }
+
     /// As [`Engine::load`], of a checkpoint that is in memory: the text of its `config.json`, and its file of
     /// weights, which is not copied.
     ///

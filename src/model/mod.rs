@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, Device};
 use crate::graph::{Control, Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
+use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::{Architecture, Description, PerceiverConfig, Request, Sizes, build};
 use crate::weights::{ParameterStore, TensorSource};
 
@@ -170,6 +171,37 @@ impl Model {
     #[must_use]
     pub fn controlled(&self, control: &Control) -> Model {
         Model { control: control.clone(), ..self.clone() }
+    }
+
+    /// The part of a model of arrays that is made of one of them, which a run is given as an input of its name: kept latents,
+    /// say. Weights are shared with this model.
+    ///
+    /// # Errors
+    /// As [`Blueprint::starting_at`](crate::Blueprint::starting_at).
+    pub fn starting_at(&self, array: &str) -> Result<Model> {
+        self.part(|blueprint| blueprint.starting_at(array))
+    }
+
+    /// The part of a model of arrays that one of them is made of; the array is the output.
+    ///
+    /// # Errors
+    /// As [`Blueprint::starting_at`](crate::Blueprint::starting_at).
+    pub fn ending_at(&self, array: &str) -> Result<Model> {
+        self.part(|blueprint| blueprint.ending_at(array))
+    }
+
+    fn part(&self, of: impl Fn(&Blueprint) -> Result<Blueprint>) -> Result<Model> {
+        let part = match &*self.description {
+            Description::Blueprint(blueprint) => of(blueprint)?,
+            Description::Config(_) => {
+                let expected = "a model that is a list of arrays";
+                return Err(Error::input("model", "has no arrays to begin or end at", expected));
+            }
+        };
+        let mut model =
+            Model { description: Arc::new(Description::Blueprint(part)), ..self.clone() };
+        model.forget();
+        Ok(model)
     }
 
     /// Whether projections and positions of cross-attention are folded into the short side where that

@@ -1,5 +1,6 @@
 //! Graphs of blueprints. Widths that do not fit are [`Error::Graph`].
 
+use super::arrays;
 use super::blueprint::{
     Blueprint, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource, Step,
 };
@@ -16,6 +17,9 @@ use crate::graph::{
 
 /// The graph that takes a blueprint's inputs to its outputs.
 pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
+    if !blueprint.arrays.is_empty() {
+        return arrays::graph(blueprint, request);
+    }
     let mut g = Graph::default();
     let inputs = input_rows(&mut g, blueprint, request)?;
     let (last, assembled) = latents(&mut g, blueprint, request, &inputs)?;
@@ -216,8 +220,7 @@ fn linear(layer: &OutputLinear) -> Linear {
     let part = LinearPart {
         weight: layer.weight.clone(),
         bias: Some(layer.bias.clone()),
-        out: HeadLayout::plain(layer.out),
-        unit_window: false,
+        ..LinearPart::plain("", layer.out)
     };
     Linear { divisor: layer.divisor, ..Linear::new(vec![part], HeadLayout::plain(layer.input)) }
 }

@@ -241,6 +241,7 @@ fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
         Content::Learned { channels, .. } => {
             chunk.content = Content::Given { input: CONTENT.to_owned(), channels: *channels };
         }
+        Content::SinCos { .. } => return whole("are positions of a grid"),
         Content::Tokens { .. } => return whole("are tokens of one text"),
         Content::Convolution { .. } => return whole("are features of a whole picture"),
     }

@@ -100,7 +100,7 @@ impl FoldedEncoder<'_> {
         let weight = Folded::Keys {
             fold: self.fold.clone(),
             key: named(layer, "self.key", layer.kv_width, layer.qk),
-            heads: HeadLayout { heads: layer.heads, width: layer.qk / layer.heads },
+            heads: HeadLayout::heads(layer.heads, layer.qk / layer.heads),
         };
         let label = self.label("folded queries");
         let folded = g.product(layer.stage, &label, q, weight, false, None)?;

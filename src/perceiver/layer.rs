@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::graph::{AttentionSource, Graph, HeadLayout, Linear, LinearPart, Stage, ValueId, View};
+use crate::graph::{
+    AttentionSource, Graph, HeadLayout, Heads, Linear, LinearPart, Stage, ValueId, View,
+};
 use crate::kernels::gemm::Activation;
 
 /// Sizes and tensor names of one attention layer.
@@ -56,7 +58,7 @@ impl AttentionLayer {
     }
 
     fn heads_of(&self, channels: usize) -> HeadLayout {
-        HeadLayout { heads: self.heads, width: channels / self.heads.max(1) }
+        HeadLayout::heads(self.heads, channels / self.heads.max(1))
     }
 
     fn part(&self, leaf: &str, out: HeadLayout) -> LinearPart {
@@ -64,7 +66,7 @@ impl AttentionLayer {
             weight: self.name(&format!("{leaf}.weight")),
             bias: Some(self.name(&format!("{leaf}.bias"))),
             out,
-            unit_window: false,
+            ..LinearPart::plain("", 0)
         }
     }
 
@@ -136,11 +138,11 @@ impl AttentionLayer {
         finish: bool,
     ) -> Result<Vec<ValueId>> {
         let source = |column| AttentionSource { view: kv.rows, column };
+        let (d_qk, d_v) = self.widths();
         g.attention(
             self.stage,
             &self.node("attention"),
-            self.heads,
-            self.widths(),
+            Heads::new(self.heads, d_qk, d_v),
             [q, source(kv.k_column), source(kv.v_column)],
             mask,
             carry,

@@ -1,5 +1,6 @@
 //! Perceiver IO: configurations, models as data, layers, and encode, process and decode as graphs.
 
+mod arrays;
 pub(crate) mod batch;
 pub mod blueprint;
 pub mod build;
@@ -8,6 +9,7 @@ mod config;
 pub mod decoder;
 mod description;
 pub mod encoder;
+pub mod families;
 mod folded;
 pub mod layer;
 pub mod official;

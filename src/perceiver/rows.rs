@@ -58,6 +58,10 @@ impl Rows {
                 part.unit_window = *unit_window;
                 Source::Projected(input, Linear::new(vec![part], HeadLayout::plain(*channels)))
             }
+            Content::SinCos { input, channels, shared, .. } => {
+                let batch = if *shared { 1 } else { batch };
+                Source::Array(g.input(input, Extent::new(batch, count, *channels)))
+            }
             Content::Tokens { input, table, vocabulary, positions, most, channels } => {
                 let table = learned(g, table, *vocabulary, *channels);
                 let positions = learned(g, positions, *most, *channels);
@@ -99,8 +103,8 @@ impl Rows {
         };
         let points = modality.points.as_ref();
         let points = points.map(|name| g.input(name, Extent::new(1, count, 1)));
-        let mask = modality.mask.as_ref().map(|name| {
-            let mask = g.input(name, Extent::new(batch, 1, count));
+        let mask = modality.mask_input().map(|name| {
+            let mask = g.input(&name, Extent::new(batch, 1, count));
             g.view(mask)
         });
         Ok(Rows { modality: modality.clone(), content, points, per_row, mask })

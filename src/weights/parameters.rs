@@ -132,7 +132,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let mut array = vec![T::default(); extent.padded_len()];
             let (starts, _) = crate::graph::part_columns(parts);
             for (part, start) in parts.iter().zip(starts) {
-                let weight = read(&part.weight, part.out.channels() * input.channels())?;
+                let weight = read(&part.weight, part.stored_rows() * input.channels())?;
                 transpose(&weight, part, *input, *divisor, start, stride, &mut array);
             }
             Ok(array)
@@ -142,12 +142,46 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let (starts, _) = crate::graph::part_columns(parts);
             for (part, start) in parts.iter().zip(starts) {
                 let Some(bias) = &part.bias else { continue };
-                let bias = read(bias, part.out.channels())?;
-                for (channel, &b) in bias.iter().enumerate() {
+                let bias = read(bias, part.stored_rows())?;
+                for channel in 0..part.out.channels() {
+                    let b = bias[part.stored_row(channel)];
                     array[start + column(part.out, channel)] = divide(b, *divisor);
                 }
             }
             Ok(array)
+        }
+        Recipe::Vector { name, layout } => {
+            let mut array = vec![T::default(); extent.padded_len()];
+            for (channel, &x) in read(name, layout.channels())?.iter().enumerate() {
+                array[column(*layout, channel)] = T::from_f32(x);
+            }
+            Ok(array)
+        }
+        Recipe::Spread { name, shape, axes, axis } => {
+            let table = read(name, shape.iter().product())?;
+            let within: usize = axes[axis + 1..].iter().product();
+            let mut dense = Vec::with_capacity(extent.len());
+            for cell in 0..extent.rows {
+                let place = cell / within % axes[*axis];
+                dense.extend_from_slice(&table[place * extent.cols..][..extent.cols]);
+            }
+            Ok(pad(extent, &dense, T::from_f32))
+        }
+        Recipe::Heads(layout) => {
+            let mut array = vec![T::default(); extent.padded_len()];
+            for channel in 0..layout.channels() {
+                let at = column(*layout, channel) * extent.stride() + channel;
+                array[at] = T::from_f64(1.0);
+            }
+            Ok(array)
+        }
+        Recipe::Filled { bits, columns } => {
+            Ok(pad(extent, &vec![f32::from_bits(*bits); *columns], T::from_f32))
+        }
+        Recipe::Waves(columns) => {
+            let row = |i: usize| columns.iter().map(move |c| f32::from_bits(c[i]));
+            let dense: Vec<f32> = (0..4).flat_map(row).collect();
+            Ok(pad(extent, &dense, T::from_f32))
         }
         Recipe::FourierTables(p) => Ok(pad(extent, &fourier_tables(p), T::from_f32)),
         Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
@@ -262,7 +296,10 @@ fn batch_norm(
 
 /// Column of a channel in a padded head layout.
 fn column(layout: HeadLayout, channel: usize) -> usize {
-    channel / layout.width.max(1) * layout.stride() + channel % layout.width.max(1)
+    let stored = channel / layout.width.max(1);
+    let of_group = layout.heads / layout.groups;
+    let head = stored % layout.groups * of_group + stored / layout.groups;
+    head * layout.stride() + channel % layout.width.max(1)
 }
 
 fn divide<T: Real>(x: f32, divisor: u32) -> T {
@@ -279,7 +316,7 @@ fn transpose<T: Real>(
     stride: usize,
     array: &mut [T],
 ) {
-    let (outs, ins) = (part.out.channels(), input.channels());
+    let (outs, ins, rows_stored) = (part.out.channels(), input.channels(), part.stored_rows());
     if outs == 0 || ins == 0 {
         return;
     }
@@ -291,7 +328,9 @@ fn transpose<T: Real>(
                 continue;
             };
             for o in 0..outs {
-                row[start + column(part.out, o)] = divide(weight[o * ins + i], divisor);
+                let stored = part.stored_row(o);
+                let at = if part.transposed { i * rows_stored + stored } else { stored * ins + i };
+                row[start + column(part.out, o)] = divide(weight[at], divisor);
             }
         }
     });
@@ -300,7 +339,8 @@ fn transpose<T: Real>(
 /// Channel of a column in a padded head layout, `None` for padding.
 fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
     let (head, within) = (column / layout.stride().max(1), column % layout.stride().max(1));
-    (head < layout.heads && within < layout.width).then(|| head * layout.width + within)
+    (head < layout.heads && within < layout.width)
+        .then(|| layout.stored(head) * layout.width + within)
 }
 
 /// A dense array with rows padded to four elements.

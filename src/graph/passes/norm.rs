@@ -25,10 +25,15 @@ pub fn fuse_norms(mut graph: Graph) -> Graph {
 /// The products that read the LayerNorm `at`, if it is one and nothing else reads it.
 fn plan(graph: &Graph, at: usize) -> Option<Vec<usize>> {
     let node = &graph.nodes[at];
-    let (Op::LayerNorm(_), &[result]) = (&node.op, node.outputs.as_slice()) else {
+    let (Op::LayerNorm(args), &[result]) = (&node.op, node.outputs.as_slice()) else {
         return None;
     };
-    norm_name(graph, node.inputs.get(1)?.value)?;
+    let name = norm_name(graph, node.inputs.get(1)?.value)?;
+    let bias = recipe(graph, node.inputs.get(2)?.value)?;
+    let named = matches!(&bias, Recipe::Stored { name: b, .. } if *b == format!("{name}.bias"));
+    if !(args.is_plain() && named) {
+        return None;
+    }
     if graph.outputs.iter().any(|o| o.pieces.contains(&result)) {
         return None;
     }

@@ -3,7 +3,7 @@
 use super::{Activation, Gemm};
 use crate::kernels::blocks::part;
 use crate::kernels::layer_norm::cpu::mean_and_scale;
-use crate::kernels::math::{gelu_erf, gelu_tanh, vectorised};
+use crate::kernels::math::{gelu_erf, gelu_tanh, silu, vectorised};
 use crate::kernels::{Kernel, Real};
 
 /// Plain loops.
@@ -53,13 +53,16 @@ pub(crate) fn activate<T: Real>(activation: Activation, v: T) -> T {
                 * (v + T::from_f64(0.044715) * v * v * v);
             T::from_f64(0.5) * v * (T::from_f64(1.0) + inner.tanh())
         }
+        Activation::Relu if v > T::default() => v,
+        Activation::Relu => T::default(),
+        Activation::Silu => v / (T::from_f64(1.0) + (T::default() - v).exp()),
     }
 }
 
 #[cfg(feature = "cpu")]
 pub(crate) use super::fast::fast;
 
-/// Bias and residual, empty where there is none, and activation of one row. Padding stays zero: both GELUs map zero to zero.
+/// Bias and residual, empty where there is none, and activation of one row. Padding stays zero: every activation maps zero to zero.
 pub(crate) fn epilogue(row: &mut [f32], bias: &[f32], activation: Activation, residual: &[f32]) {
     vectorised(
         #[inline(always)]
@@ -77,6 +80,16 @@ pub(crate) fn epilogue(row: &mut [f32], bias: &[f32], activation: Activation, re
                 Activation::GeluTanh => {
                     for y in row.iter_mut() {
                         *y = gelu_tanh(*y);
+                    }
+                }
+                Activation::Relu => {
+                    for y in row.iter_mut() {
+                        *y = y.max(0.0);
+                    }
+                }
+                Activation::Silu => {
+                    for y in row.iter_mut() {
+                        *y = silu(*y);
                     }
                 }
             }

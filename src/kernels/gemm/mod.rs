@@ -50,6 +50,10 @@ pub enum Activation {
     GeluErf,
     /// The tanh approximation of GELU, which DeepMind's JAX code uses.
     GeluTanh,
+    /// max(x, 0).
+    Relu,
+    /// x/(1 + exp(−x)), also called swish.
+    Silu,
 }
 
 impl Activation {
@@ -59,6 +63,19 @@ impl Activation {
             Activation::None => 0,
             Activation::GeluErf => 1,
             Activation::GeluTanh => 2,
+            Activation::Relu => 3,
+            Activation::Silu => 4,
+        }
+    }
+
+    /// In a word, none for none.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Activation::None => "",
+            Activation::GeluErf => "gelu-erf",
+            Activation::GeluTanh => "gelu-tanh",
+            Activation::Relu => "relu",
+            Activation::Silu => "silu",
         }
     }
 }
@@ -366,16 +383,11 @@ impl Kernel for Gemm {
     }
 
     fn describe(&self) -> Vec<String> {
-        let activation = match self.activation {
-            Activation::None => "",
-            Activation::GeluErf => "gelu-erf",
-            Activation::GeluTanh => "gelu-tanh",
-        };
         vec![
             format!("{}×{}×{}", self.rows, self.inner, self.cols),
             when(self.normalise, "norm"),
             when(self.bias, "bias"),
-            activation.to_owned(),
+            self.activation.name().to_owned(),
             when(self.residual_rows > 0, format!("residual {}", self.residual_rows)),
             when(self.splits > 1, format!("splits {}", self.splits)),
         ]

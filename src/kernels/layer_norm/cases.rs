@@ -23,5 +23,14 @@ pub(crate) fn rows() -> Vec<Row> {
             rows.push(Row { spread, ..Row::of(LayerNorm::new(count, cols)) });
         }
     }
+    for (count, cols, heads) in [(7, 15, 3), (11, 96, 4), (5, 130, 26), (3, 77, 7)] {
+        for centred in [false, true] {
+            rows.push(Row::of(LayerNorm { heads, centred, ..LayerNorm::new(count, cols) }));
+        }
+    }
+    for (count, cols) in [(9, 1), (4, 6), (3, 261), (2, 4099)] {
+        let eps = 1e-3;
+        rows.push(Row::of(LayerNorm { eps, centred: false, ..LayerNorm::new(count, cols) }));
+    }
     rows
 }

@@ -25,14 +25,25 @@ pub(crate) fn mean_and_scale<T: Real>(x: &[T]) -> (T, T) {
 /// Plain loops.
 pub(crate) fn reference<T: Real>(a: &LayerNorm, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
     let (x, gain, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
-    let stride = a.cols.next_multiple_of(4);
+    let row = a.columns().next_multiple_of(4);
+    let [width, head] = a.head();
+    let columns: Vec<usize> =
+        (0..a.heads).flat_map(|h| (0..width).map(move |c| h * head + c)).collect();
+    let count = T::from_f64(a.cols.max(1) as f64);
+    y.fill(T::default());
     for r in 0..a.rows {
-        let x = &x[r * stride..][..a.cols];
-        let y = &mut y[r * stride..][..stride];
-        let (mean, inverse) = mean_and_scale(x);
-        y.fill(T::default());
-        for c in 0..a.cols {
-            y[c] = (x[c] - mean) * inverse * gain[c] + bias[c];
+        let (x, y) = (&x[r * row..][..row], &mut y[r * row..][..row]);
+        let mut mean = T::default();
+        for &c in columns.iter().filter(|_| a.centred) {
+            mean += x[c] / count;
+        }
+        let mut variance = T::default();
+        for &c in &columns {
+            variance += (x[c] - mean) * (x[c] - mean) / count;
+        }
+        let deviation = (variance + T::from_f32(a.eps)).sqrt();
+        for &c in &columns {
+            y[c] = (x[c] - mean) / deviation * gain[c] + bias[c];
         }
     }
 }
@@ -40,34 +51,41 @@ pub(crate) fn reference<T: Real>(a: &LayerNorm, inputs: &[&[T]], outputs: &mut [
 /// Rows on all threads, two passes so that the variance does not cancel.
 pub(crate) fn fast(a: &LayerNorm, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     let (x, gain, bias, y) = (inputs[0], inputs[1], inputs[2], &mut *outputs[0]);
-    let stride = a.cols.next_multiple_of(4);
+    let stride = a.columns().next_multiple_of(4);
     if a.rows == 0 || a.cols == 0 {
         return;
     }
-    let block = 64;
+    let block = (16_384 / stride).max(1);
     y[..a.rows * stride]
         .par_chunks_mut(block * stride)
         .zip(x[..a.rows * stride].par_chunks(block * stride))
         .for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(stride).zip(x.chunks_exact(stride)) {
-                normalise_row(&x[..a.cols], gain, bias, y);
+                normalise_row(a, x, gain, bias, y);
             }
         });
 }
 
-fn normalise_row(x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32]) {
-    let cols = x.len();
+/// Padding of a row is zero: it adds nothing to the sum.
+fn normalise_row(a: &LayerNorm, x: &[f32], gain: &[f32], bias: &[f32], y: &mut [f32]) {
+    let [width, head] = a.head();
+    let head = if a.heads == 1 { x.len() } else { head };
     vectorised(
         #[inline(always)]
         || {
-            let mean = sum(x) / cols as f32;
-            let variance = sum_squared_differences(x, mean) / cols as f32;
-            let inverse = 1.0 / (variance + EPS).sqrt();
-            let (y, padding) = y.split_at_mut(cols);
-            for ((y, &x), (&g, &b)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
-                *y = (x - mean) * inverse * g + b;
+            let mean = if a.centred { sum(x) / a.cols as f32 } else { 0.0 };
+            let squares = x.chunks_exact(head).map(|x| sum_squared_differences(&x[..width], mean));
+            let inverse = 1.0 / (squares.sum::<f32>() / a.cols as f32 + a.eps).sqrt();
+            let weights = gain.chunks_exact(head).zip(bias.chunks_exact(head));
+            for ((y, x), (gain, bias)) in
+                y.chunks_exact_mut(head).zip(x.chunks_exact(head)).zip(weights)
+            {
+                let (y, padding) = y.split_at_mut(width);
+                for ((y, &x), (&g, &b)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+                    *y = (x - mean) * inverse * g + b;
+                }
+                padding.fill(0.0);
             }
-            padding.fill(0.0);
         },
     );
 }

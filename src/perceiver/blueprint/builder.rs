@@ -263,6 +263,8 @@ impl PerceiverBuilder {
             inputs,
             steps: self.steps.iter().map(|s| self.step(s, channels)).collect(),
             decoders,
+            arrays: Vec::new(),
+            outputs: Vec::new(),
         };
         blueprint.validate("builder")?;
         Ok(blueprint)

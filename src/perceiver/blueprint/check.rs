@@ -17,7 +17,7 @@ use crate::perceiver::config::{LARGEST, MOST_ELEMENTS};
 use crate::perceiver::request::{Request, Sizes};
 
 /// Most rows of an array: floats, in which indices travel, hold whole numbers to 2²⁴.
-const MOST_ROWS: usize = 1 << 24;
+pub(super) const MOST_ROWS: usize = 1 << 24;
 /// Most modalities, decoders, and heads of all decoders.
 const MOST_PARTS: usize = 256;
 /// Most cross-attends.
@@ -59,51 +59,56 @@ impl Blueprint {
 }
 
 /// Names that must be used once, and where they were used.
-type Names<'a> = BTreeMap<&'a str, String>;
+pub(super) type Names<'a> = BTreeMap<&'a str, String>;
 
 /// A key of a blueprint and the file that it is in; checks what stands there.
-struct Key<'o> {
+pub(super) struct Key<'o> {
     origin: &'o str,
     path: String,
 }
 
 impl Key<'_> {
     /// A key below this one.
-    fn at(&self, leaf: &str) -> Self {
+    pub(super) fn at(&self, leaf: &str) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
         Key { origin: self.origin, path: format!("{}{dot}{leaf}", self.path) }
     }
 
     /// An entry of the list that stands here.
-    fn nth(&self, i: usize) -> Self {
+    pub(super) fn nth(&self, i: usize) -> Self {
         Key { origin: self.origin, path: format!("{}[{i}]", self.path) }
     }
 
-    fn bad<T>(&self, what: impl Into<String>, hint: impl Into<String>) -> Result<T> {
+    pub(super) fn bad<T>(&self, what: impl Into<String>, hint: impl Into<String>) -> Result<T> {
         Err(Error::config(self.origin, &self.path, what, hint))
     }
 
-    fn need(&self, holds: bool, what: impl Into<String>, hint: impl Into<String>) -> Result<()> {
+    pub(super) fn need(
+        &self,
+        holds: bool,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Result<()> {
         if holds { Ok(()) } else { self.bad(what, hint) }
     }
 
-    fn size(&self, size: usize, most: usize) -> Result<()> {
+    pub(super) fn size(&self, size: usize, most: usize) -> Result<()> {
         let fits = (1..=most).contains(&size);
         self.need(fits, format!("is {size}"), format!("1 to {most} is possible"))
     }
 
-    fn elements(&self, elements: usize) -> Result<()> {
+    pub(super) fn elements(&self, elements: usize) -> Result<()> {
         let what = format!("makes an array of {elements} elements");
         self.need(elements <= MOST_ELEMENTS, what, format!("at most {MOST_ELEMENTS} are possible"))
     }
 
-    fn parts(&self, least: usize, count: usize) -> Result<()> {
+    pub(super) fn parts(&self, least: usize, count: usize) -> Result<()> {
         let fits = (least..=MOST_PARTS).contains(&count);
         let hint = format!("{least} to {MOST_PARTS} are possible");
         self.need(fits, format!("has {count} entries"), hint)
     }
 
-    fn name(&self, name: &str) -> Result<()> {
+    pub(super) fn name(&self, name: &str) -> Result<()> {
         let fits = (1..=LONGEST_NAME).contains(&name.len());
         let what = format!("is a name of {} bytes", name.len());
         let hint = format!("1 to {LONGEST_NAME} bytes without control characters are possible");
@@ -111,7 +116,7 @@ impl Key<'_> {
     }
 
     /// A name that is used for the first time.
-    fn once<'a>(&self, name: &'a str, known: &mut Names<'a>, kind: &str) -> Result<()> {
+    pub(super) fn once<'a>(&self, name: &'a str, known: &mut Names<'a>, kind: &str) -> Result<()> {
         self.name(name)?;
         if let Some(before) = known.insert(name, self.path.clone()) {
             let what = format!("names the {kind} `{name}`, as `{before}` does");
@@ -120,7 +125,7 @@ impl Key<'_> {
         Ok(())
     }
 
-    fn shape(&self, shape: &[usize], elements: usize) -> Result<()> {
+    pub(super) fn shape(&self, shape: &[usize], elements: usize) -> Result<()> {
         let product = shape.iter().try_fold(1usize, |a, &n| a.checked_mul(n));
         let fits = (1..=8).contains(&shape.len()) && product == Some(elements);
         let product = format!("whose product is {elements}, rows times channels");
@@ -129,7 +134,7 @@ impl Key<'_> {
     }
 
     /// The shape of rows that vary begins with their number.
-    fn first(&self, shape: &[usize], rows: usize) -> Result<()> {
+    pub(super) fn first(&self, shape: &[usize], rows: usize) -> Result<()> {
         let what = format!("is {shape:?}, but the rows vary");
         let hint = format!("it must begin with the rows, {rows}");
         self.need(shape.first() == Some(&rows), what, hint)
@@ -137,6 +142,9 @@ impl Key<'_> {
 }
 
 fn blueprint(top: &Key<'_>, b: &Blueprint) -> Result<()> {
+    if !(b.arrays.is_empty() && b.outputs.is_empty()) {
+        return super::check_arrays::arrays(top, b);
+    }
     top.at("latents.rows").size(b.latents.rows, LARGEST)?;
     top.at("latents.channels").size(b.latents.channels, LARGEST)?;
     top.at("channels").size(b.channels, LARGEST)?;
@@ -169,6 +177,11 @@ fn blueprint(top: &Key<'_>, b: &Blueprint) -> Result<()> {
     for (i, d) in b.decoders.iter().enumerate() {
         decoder(&key.nth(i), b, d, &mut inputs, &mut outputs)?;
     }
+    tensors(top, b)
+}
+
+/// No name stands for tensors of two shapes.
+pub(super) fn tensors(top: &Key<'_>, b: &Blueprint) -> Result<()> {
     match b.tensors() {
         Err(Error::Config { key, what, hint, .. }) => top.at(&key).bad(what, hint),
         other => other.map(|_| ()),
@@ -215,7 +228,7 @@ fn steps(key: &Key<'_>, b: &Blueprint) -> Result<()> {
     Ok(())
 }
 
-fn array<'a>(key: &Key<'_>, array: &'a Modality, inputs: &mut Names<'a>) -> Result<()> {
+pub(super) fn array<'a>(key: &Key<'_>, array: &'a Modality, inputs: &mut Names<'a>) -> Result<()> {
     key.at("name").name(&array.name)?;
     content(&key.at("content"), array)?;
     key.at("count").size(array.count, MOST_ROWS)?;
@@ -227,7 +240,10 @@ fn array<'a>(key: &Key<'_>, array: &'a Modality, inputs: &mut Names<'a>) -> Resu
     }
     key.at("constant").parts(0, array.constant.len())?;
     let channels = array.channels();
-    key.size(channels, LARGEST)?;
+    // A mask may be of rows that are learned.
+    if channels > 0 || array.mask.is_none() {
+        key.size(channels, LARGEST)?;
+    }
     key.at("count").elements(array.count * channels)?;
     key.at("points").need(
         array.points.is_none() || matches!(array.positions, Positions::Fourier(_)),
@@ -276,6 +292,13 @@ fn content(key: &Key<'_>, array: &Modality) -> Result<()> {
             key.at("layer").name(layer)?;
             key.at("channels").elements(array.count.saturating_mul(*channels))?;
             key.at("out").elements(channels * out)
+        }
+        Content::SinCos { channels, base, .. } => {
+            let key = key.at("sin_cos");
+            key.at("channels").size(*channels, LARGEST)?;
+            let whole = channels.is_multiple_of(4);
+            key.at("channels").need(whole, format!("is {channels}"), "a multiple of four")?;
+            key.at("base").size(*base as usize, MOST_ROWS)
         }
         Content::Tokens { table, vocabulary, positions, most, channels, .. } => {
             let key = key.at("tokens");

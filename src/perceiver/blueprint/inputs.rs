@@ -53,6 +53,17 @@ pub enum InputKind {
         /// Cells of the grid.
         cells: usize,
     },
+    /// i64 `[batch, 2]`, or `[2]` where all items share it: height and width of a grid that rows lie on.
+    Grid {
+        /// Most cells.
+        rows: usize,
+        /// Channels of the positions that are made of it.
+        channels: usize,
+        /// Base of their wavelengths.
+        base: u32,
+        /// Whether all items share it.
+        shared: bool,
+    },
     /// i64 `[batch, rows]`: 1 keeps a row, 0 removes it. Left out: all are kept.
     Mask {
         /// Rows of one item.
@@ -70,6 +81,7 @@ impl InputKind {
             }
             InputKind::Tokens { length: n, .. } | InputKind::Mask { rows: n } => (vec![n], false),
             InputKind::Points { rows, .. } => (vec![rows], true),
+            InputKind::Grid { shared, .. } => (vec![2], shared),
         }
     }
 
@@ -79,6 +91,7 @@ impl InputKind {
             InputKind::Rows { .. } | InputKind::Picture { .. } => None,
             InputKind::Tokens { vocabulary: limit, .. }
             | InputKind::Points { cells: limit, .. } => Some(limit),
+            InputKind::Grid { rows, .. } => Some(rows + 1),
             InputKind::Mask { .. } => Some(2),
         }
     }
@@ -93,6 +106,9 @@ impl InputKind {
         let shape = words.join(", ");
         match (self, self.limit()) {
             (_, None) => format!("f32 [{shape}]"),
+            (InputKind::Grid { rows, .. }, _) => {
+                format!("i64 [{shape}], height and width of at most {rows} cells")
+            }
             (InputKind::Mask { .. }, _) => format!("i64 [{shape}], 0 (removed) or 1"),
             (_, Some(limit)) => format!("i64 [{shape}], each from 0 to {}", limit - 1),
         }
@@ -129,6 +145,9 @@ impl InputShape {
             (_, None) => Tensor::f32(shape, (0..elements).map(|_| random.signed()).collect()),
             (InputKind::Points { cells, .. }, _) if cells == elements => {
                 Tensor::i64(shape, (0..elements as i64).collect())
+            }
+            (InputKind::Grid { rows, .. }, _) => {
+                Tensor::i64(shape, [1, rows as i64].repeat(elements / 2))
             }
             (_, Some(limit)) => {
                 Tensor::i64(shape, (0..elements).map(|_| random.below(limit) as i64).collect())
@@ -170,6 +189,10 @@ fn push(list: &mut Vec<InputShape>, array: &Modality) {
         Content::None | Content::Learned { .. } => {}
         Content::Given { input, channels } | Content::Linear { input, channels, .. } => {
             add(input, InputKind::Rows { rows, channels: *channels }, false);
+        }
+        Content::SinCos { input, channels, base, shared, .. } => {
+            let (channels, base, shared) = (*channels, *base, *shared);
+            add(input, InputKind::Grid { rows, channels, base, shared }, false);
         }
         Content::Tokens { input, vocabulary, .. } => {
             add(input, InputKind::Tokens { length: rows, vocabulary: *vocabulary }, false);
@@ -258,7 +281,7 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
     let items = items.map_or(1, |(_, n)| n);
     let mut arrays = Vec::with_capacity(shapes.len());
     for (shape, tensor) in found {
-        arrays.push(array(shape, tensor)?);
+        arrays.extend(elements(shape, tensor)?);
     }
     for shape in &shapes {
         if let InputKind::Mask { rows } = shape.kind
@@ -271,14 +294,18 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
     Ok(Batch { items, sizes: Sizes { rows, ..Sizes::default() }, arrays })
 }
 
-/// The elements of a tensor whose shape is right.
-fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
+/// The elements of a tensor whose shape is right, as the arrays that graphs read.
+fn elements(shape: &InputShape, tensor: &Tensor) -> Result<Vec<Array>> {
     let name = &shape.name;
     let expected = || shape.kind.expected();
     let (each, shared) = shape.kind.shape();
     let each: usize = each.iter().product();
     let place = |at: usize| format!("element {at}");
     let data = match (shape.kind, shape.kind.limit()) {
+        (InputKind::Grid { rows, channels, base, shared }, Some(limit)) => {
+            let sizes = whole_numbers(name, tensor, limit, &place, &expected)?;
+            return grids(shape, &sizes, [rows, channels], base, shared);
+        }
         (_, Some(limit)) => whole_numbers(name, tensor, limit, &place, &expected)?,
         (InputKind::Picture { channels, size }, None) => {
             let planes = finite(name, tensor, &expected)?;
@@ -286,5 +313,50 @@ fn array(shape: &InputShape, tensor: &Tensor) -> Result<Array> {
         }
         (_, None) => finite(name, tensor, &expected)?.to_vec(),
     };
-    Ok(Array { name: name.clone().into(), each: (!shared).then_some(each), data })
+    Ok(vec![Array { name: name.clone().into(), each: (!shared).then_some(each), data }])
+}
+
+/// Positions of grids of these heights and widths, and which rows they have.
+fn grids(
+    shape: &InputShape,
+    sizes: &[f32],
+    [rows, channels]: [usize; 2],
+    base: u32,
+    shared: bool,
+) -> Result<Vec<Array>> {
+    let mut table = vec![0.0; sizes.len() / 2 * rows * channels];
+    let mut mask = vec![0.0; sizes.len() / 2 * rows];
+    let items = table.chunks_exact_mut(rows * channels).zip(mask.chunks_exact_mut(rows));
+    for (size, (table, mask)) in sizes.chunks_exact(2).zip(items) {
+        let grid = [size[0] as usize, size[1] as usize];
+        let cells = grid[0] * grid[1];
+        if cells == 0 || cells > rows || (shared && cells != rows) {
+            let what = format!("has a grid of {} by {} for {rows} rows", grid[0], grid[1]);
+            return Err(Error::input(&shape.name, what, shape.kind.expected()));
+        }
+        positions(grid[1], channels, f64::from(base), &mut table[..cells * channels]);
+        mask[..cells].fill(1.0);
+    }
+    let name = shape.name.clone();
+    let each = (!shared).then_some(rows * channels);
+    let mut arrays = vec![Array { name: name.clone().into(), each, data: table }];
+    if !shared {
+        arrays.push(Array::per_item(format!("{name} mask"), rows, mask));
+    }
+    Ok(arrays)
+}
+
+/// Sine and cosine positions of the cells of a grid (MAE's `get_2d_sincos_pos_embed`), line by line: of the column, then of
+/// the row; of each, the sines of place·base^(−i/n), then the cosines.
+fn positions(width: usize, channels: usize, base: f64, table: &mut [f32]) {
+    let quarter = channels / 4;
+    for (cell, row) in table.chunks_exact_mut(channels).enumerate() {
+        for (half, place) in row.chunks_exact_mut(2 * quarter).zip([cell % width, cell / width]) {
+            let (sines, cosines) = half.split_at_mut(quarter);
+            for (i, (sine, cosine)) in sines.iter_mut().zip(cosines).enumerate() {
+                let angle = place as f64 / base.powf(i as f64 / quarter as f64);
+                (*sine, *cosine) = (angle.sin() as f32, angle.cos() as f32);
+            }
+        }
+    }
 }

@@ -3,16 +3,23 @@
 //! Every published model is a [`Blueprint`], made from its configuration, and graphs are made of any
 //! blueprint. All sizes are those of one item.
 
+mod arrays;
 mod builder;
 mod check;
+mod check_arrays;
 mod file;
 mod inputs;
 mod modality;
+mod parts;
 pub mod presets;
 mod sizes;
 
 use serde::{Deserialize, Serialize};
 
+pub use arrays::{
+    ArrayOutput, ArrayStep, AttentionStep, HeadNorm, KeySet, LinearStep, Make, MlpStep, Norm,
+    NormKind, Projection, WaveOrder,
+};
 pub use builder::{Output, PerceiverBuilder, Sharing};
 pub(super) use file::{is_blueprint, read_text};
 pub use inputs::{InputKind, InputShape};
@@ -30,19 +37,33 @@ pub use crate::kernels::gemm::Activation;
 #[serde(deny_unknown_fields)]
 pub struct Blueprint {
     /// The learned latents.
+    #[serde(default, skip_serializing_if = "LatentArray::is_none")]
     pub latents: LatentArray,
     /// Channels C of every input row.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub channels: usize,
     /// Modalities of the input array, one after the other.
     pub inputs: Vec<Modality>,
     /// What happens to the latents, in order; the first is a cross-attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
     /// What is decoded from the last latents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decoders: Vec<DecoderBlueprint>,
+    /// In place of latents, steps and decoders: arrays, each made of inputs and those before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arrays: Vec<ArrayStep>,
+    /// Which of the arrays a run returns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<ArrayOutput>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The learned latent array.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatentArray {
     /// Tensor name.
@@ -51,6 +72,12 @@ pub struct LatentArray {
     pub rows: usize,
     /// Channels D.
     pub channels: usize,
+}
+
+impl LatentArray {
+    fn is_none(&self) -> bool {
+        *self == LatentArray::default()
+    }
 }
 
 /// A step of encode and process. Layers with the same tensor names share their weights.
@@ -177,6 +204,18 @@ impl DecoderBlueprint {
 }
 
 impl Blueprint {
+    /// A model of arrays.
+    #[must_use]
+    pub fn of_arrays(
+        inputs: Vec<Modality>,
+        arrays: Vec<ArrayStep>,
+        outputs: Vec<ArrayOutput>,
+    ) -> Self {
+        let (steps, decoders) = (Vec::new(), Vec::new());
+        let latents = LatentArray::default();
+        Blueprint { latents, channels: 0, inputs, steps, decoders, arrays, outputs }
+    }
+
     /// Layers of the cross-attentions from the inputs.
     pub(super) fn crosses(&self) -> impl Iterator<Item = &AttentionLayer> {
         self.steps.iter().filter_map(|step| match step {

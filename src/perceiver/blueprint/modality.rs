@@ -40,6 +40,9 @@ pub struct Modality {
     /// ones. Fourier positions span the grid that there is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub varies: bool,
+    /// Axes that given rows come with, the usual ones, in a list of arrays: its steps may take them apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub axes: Vec<usize>,
 }
 
 /// What a row begins with.
@@ -70,6 +73,21 @@ pub enum Content {
         /// Whether the weight is stored as that of a 1×1 convolution.
         #[serde(default)]
         unit_window: bool,
+    },
+    /// Sine and cosine positions of a grid that the user gives: i64 `[batch, 2]`, or `[2]` if all items share it, height and
+    /// width. Half of the channels are of the column, half of the row; of each half the first half are sines. Rows beyond the
+    /// grid are zeros, and a mask leaves them out.
+    SinCos {
+        /// Name of the input.
+        input: String,
+        /// The input whose rows lie on the grid, line by line.
+        of: String,
+        /// Channels, a multiple of four.
+        channels: usize,
+        /// Base of the wavelengths.
+        base: u32,
+        /// Whether all items have the same grid.
+        shared: bool,
     },
     /// Embedded tokens, learned positions added.
     Tokens {
@@ -116,6 +134,7 @@ impl Content {
             Content::Given { input, .. }
             | Content::Linear { input, .. }
             | Content::Tokens { input, .. }
+            | Content::SinCos { input, .. }
             | Content::Convolution { input, .. } => Some(input),
             Content::None | Content::Learned { .. } => None,
         }
@@ -127,6 +146,7 @@ impl Content {
         match self {
             Content::None => 0,
             Content::Given { channels, .. }
+            | Content::SinCos { channels, .. }
             | Content::Tokens { channels, .. }
             | Content::Learned { channels, .. } => *channels,
             Content::Linear { out, .. } | Content::Convolution { out, .. } => *out,
@@ -195,6 +215,7 @@ impl Modality {
             points: None,
             mask: None,
             varies: false,
+            axes: Vec::new(),
         }
     }
 
@@ -341,6 +362,7 @@ impl Modality {
                 *input = own_input;
                 complete(layer);
             }
+            Content::SinCos { input, .. } => *input = own_input,
             Content::Tokens { input, table, positions, .. } => {
                 *input = own_input;
                 complete(table);
@@ -362,6 +384,14 @@ impl Modality {
         }
         whole.points = self.points.as_ref().map(|_| points);
         whole
+    }
+
+    /// The array that says which rows count, if one does.
+    pub(crate) fn mask_input(&self) -> Option<String> {
+        match &self.content {
+            Content::SinCos { input, shared: false, .. } => Some(format!("{input} mask")),
+            _ => self.mask.clone(),
+        }
     }
 
     /// Columns of a row.

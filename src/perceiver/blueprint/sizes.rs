@@ -74,6 +74,15 @@ impl Blueprint {
                 fit(array);
             }
         }
+        let counts: Vec<(String, usize)> =
+            fitted.inputs.iter().map(|array| (array.name.clone(), array.count)).collect();
+        for array in &mut fitted.inputs {
+            if let Content::SinCos { of, .. } = &array.content
+                && let Some((_, count)) = counts.iter().find(|(name, _)| name == of)
+            {
+                array.count = *count;
+            }
+        }
         let known = fitted.clone();
         for (decoder, usual) in fitted.decoders.iter_mut().zip(&self.decoders) {
             let mut changed = false;
@@ -138,6 +147,9 @@ fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
         (Content::None, axes) if axes.len() == 1 => axes,
         _ => return Ok(None),
     };
+    if !array.axes.is_empty() {
+        return Ok(of_axes(array, found));
+    }
     let usual = match (&array.content, &array.positions, &array.points) {
         (Content::Convolution { image, .. }, ..) => found == image,
         (_, Positions::Fourier(grid), None) if grid.axes.len() > 1 => {
@@ -158,9 +170,27 @@ fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
     Ok((!usual).then_some(sizes))
 }
 
+/// The axes of a tensor that may have fewer than the array: those that come first are 1.
+fn of_axes(array: &Modality, found: &[usize]) -> Option<[u32; 3]> {
+    let missing = array.axes.len().checked_sub(found.len())?;
+    let mut axes = vec![1; missing];
+    axes.extend(found);
+    let mut sizes = [0; 3];
+    for (size, &n) in sizes.iter_mut().zip(&axes) {
+        *size = u32::try_from(n).unwrap_or(u32::MAX);
+    }
+    (axes != array.axes).then_some(sizes)
+}
+
 /// Gives an array other rows.
 fn set(array: &mut Modality, size: [u32; 3]) {
     let size = size.map(|n| n as usize);
+    if !array.axes.is_empty() {
+        let axes = array.axes.len().min(3);
+        array.axes.copy_from_slice(&size[..axes]);
+        array.count = array.axes.iter().fold(1, |a, &n| a.saturating_mul(n));
+        return;
+    }
     let mut rows = size[0];
     let mut grid = vec![rows];
     if let Content::Convolution { image, .. } = &mut array.content {

@@ -13,6 +13,8 @@ pub(super) fn blueprint(
 ) -> Blueprint {
     let tensor = "perceiver.embeddings.latents".to_owned();
     Blueprint {
+        arrays: Vec::new(),
+        outputs: Vec::new(),
         latents: LatentArray { tensor, rows: c.num_latents, channels: c.d_latents },
         channels: c.input_channels(),
         inputs,

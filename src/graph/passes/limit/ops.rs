@@ -7,12 +7,14 @@ use crate::error::Result;
 use crate::graph::{Node, Source, ValueId, View};
 use crate::kernels::assemble::Assemble;
 use crate::kernels::attention::{Attention, QueryFactors};
+use crate::kernels::combine::{Columns, Combine};
 use crate::kernels::embed::Embed;
 use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::join::Join;
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::row_scale::RowScale;
+use crate::kernels::waves::Waves;
 use crate::kernels::{Kernel, Op};
 use crate::tensor::Extent;
 
@@ -35,6 +37,12 @@ impl Pass {
         match node.op {
             Op::Gemm(args) => self.gemm(&node, args),
             Op::LayerNorm(args) => self.layer_norm(&node, args),
+            Op::Combine(args) => self.combine(node, args),
+            Op::Waves(args) => {
+                let fit = |name: &str| if name == "x" { Fit::Rows } else { Fit::Whole };
+                let make = |of: &Range<usize>| Waves { rows: of.len(), ..args }.into();
+                self.by_rows(&node, args.rows, fit, make)
+            }
             Op::Embed(args) => self.embed(&node, args),
             Op::Assemble(args) => self.assemble(&node, args),
             Op::RowScale(args) => self.row_scale(&node, args),
@@ -208,6 +216,24 @@ impl Pass {
         let fit = |name: &str| if name == "x" { Fit::Rows } else { Fit::Whole };
         let make = |of: &Range<usize>| LayerNorm { rows: of.len(), ..args }.into();
         self.by_rows(node, args.rows, fit, make)
+    }
+
+    fn combine(&mut self, node: Node, args: Combine) -> Result<()> {
+        // Rows that repeat cannot be cut, but for one that all have.
+        let own = |of: Columns| of.rows == args.rows;
+        let cuts = [Some(args.a), args.b].into_iter().flatten().all(|of| own(of) || of.rows == 1);
+        if !cuts {
+            return self.undivided(node);
+        }
+        let fit = |name: &str| {
+            let of = if name == "a" { Some(args.a) } else { args.b };
+            if of.is_some_and(own) { Fit::Rows } else { Fit::Whole }
+        };
+        let make = |range: &Range<usize>| {
+            let of = |of: Columns| Columns { rows: of.rows.min(range.len()), ..of };
+            Combine { rows: range.len(), a: of(args.a), b: args.b.map(of), ..args }.into()
+        };
+        self.by_rows(&node, args.rows, fit, make)
     }
 
     fn embed(&mut self, node: &Node, args: Embed) -> Result<()> {

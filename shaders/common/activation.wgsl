@@ -1,4 +1,4 @@
-// Both GELUs of the Perceiver code bases, and the choice: 0 none, 1 erf GELU, 2 tanh GELU.
+// Activations, and the choice: 0 none, 1 erf GELU, 2 tanh GELU, 3 ReLU, 4 SiLU.
 //
 // erf is the rational approximation of Eigen, good to 4e-7 absolute. tanh is written with exp of a clamped argument:
 // some drivers overflow in their own tanh.
@@ -38,6 +38,10 @@ fn activate(v: vec4<f32>, activation: u32) -> vec4<f32> {
         result = gelu_erf(v);
     } else if (activation == 2u) {
         result = gelu_tanh(v);
+    } else if (activation == 3u) {
+        result = max(v, vec4<f32>(0.0));
+    } else if (activation == 4u) {
+        result = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0))));
     }
     return result;
 }

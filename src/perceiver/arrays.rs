@@ -1,0 +1,542 @@
+//! Graphs of blueprints that are lists of arrays.
+//!
+//! What the field concatenates is attended to set by set, with the attention's state carried from one to the next; grouped
+//! queries are rows of fewer heads; norms of single heads are norms of rows. None of it needs a kernel of its own.
+
+use std::collections::HashMap;
+
+use super::blueprint::{
+    ArrayStep, AttentionStep, Blueprint, HeadNorm, KeySet, LinearStep, Make, MlpStep, Norm,
+    NormKind, Projection, WaveOrder,
+};
+use super::request::{Request, Sizes};
+use super::rows::Rows;
+use crate::error::{Error, Result};
+use crate::graph::{
+    AttentionSource, Graph, HeadLayout, Heads, Linear, LinearPart, Recipe, Stage, View,
+};
+use crate::kernels::gemm::Activation;
+use crate::kernels::layer_norm::LayerNorm;
+use crate::kernels::waves;
+use crate::tensor::Extent;
+
+/// The graph that takes the inputs to the outputs.
+pub(super) fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
+    let mut g = Graph::default();
+    let arrays = made(&mut g, blueprint, request)?;
+    for output in &blueprint.outputs {
+        if output.intermediate && !request.intermediates {
+            continue;
+        }
+        let view = arrays.view(&output.array)?;
+        // Nothing that is given or learned is a result.
+        let e = view.extent;
+        let repeats = if e.batch == 1 { request.batch } else { 1 };
+        let view = g.repeat(Stage::Postprocess, &output.name, view, repeats);
+        let items = [request.batch, e.batch.div_ceil(request.batch)];
+        // Items that are parts of items are an axis.
+        let shape = match items[1] {
+            0 | 1 => vec![items[0], e.rows, e.cols],
+            parts => vec![items[0], parts, e.rows, e.cols],
+        };
+        g.output(&output.name, vec![view.value], shape);
+    }
+    Ok(g)
+}
+
+/// The usual shape of an array of one item.
+pub(super) fn extent(blueprint: &Blueprint, array: &str) -> Result<Extent> {
+    let mut g = Graph::default();
+    let request = Request::whole(Sizes::default(), true);
+    Ok(made(&mut g, blueprint, &request)?.view(array)?.extent)
+}
+
+/// All arrays.
+fn made<'a>(g: &mut Graph, blueprint: &'a Blueprint, request: &Request) -> Result<Arrays<'a>> {
+    let mut arrays = Arrays::default();
+    for modality in &blueprint.inputs {
+        let rows = Rows::new(g, modality, request.batch)?;
+        let window = super::encoder::windows(modality.count, usize::MAX / 2)[0];
+        if let Some(mask) = rows.mask {
+            arrays.masks.insert(&modality.name, mask);
+        }
+        if modality.channels() > 0 {
+            let view = rows.assemble(g, window, Stage::Preprocess)?;
+            arrays.views.insert(&modality.name, view);
+        }
+        arrays.axes.insert(&modality.name, &modality.axes);
+    }
+    for step in &blueprint.arrays {
+        let view = Maker { g, arrays: &arrays, step }.view()?;
+        arrays.views.insert(&step.name, view);
+    }
+    Ok(arrays)
+}
+
+#[derive(Default)]
+struct Arrays<'a> {
+    views: HashMap<&'a str, View>,
+    masks: HashMap<&'a str, View>,
+    axes: HashMap<&'a str, &'a [usize]>,
+}
+
+impl Arrays<'_> {
+    fn view(&self, name: &str) -> Result<View> {
+        let found = self.views.get(name).copied();
+        found.ok_or_else(|| Error::graph(name, "is no array before the one that is made of it"))
+    }
+
+    fn axes(&self, input: &str) -> Result<&[usize]> {
+        let found = self.axes.get(input).copied().filter(|axes| !axes.is_empty());
+        found.ok_or_else(|| Error::graph(input, "is no input that comes with axes"))
+    }
+
+    fn mask(&self, name: Option<&String>) -> Result<Option<View>> {
+        let Some(name) = name else { return Ok(None) };
+        let found = self.masks.get(name.as_str()).copied();
+        found.map(Some).ok_or_else(|| Error::graph(name, "is no input with a mask"))
+    }
+}
+
+/// Makes one array.
+struct Maker<'a> {
+    g: &'a mut Graph,
+    arrays: &'a Arrays<'a>,
+    step: &'a ArrayStep,
+}
+
+impl Maker<'_> {
+    fn view(&mut self) -> Result<View> {
+        match &self.step.make {
+            Make::Learned { tensor, shape } => {
+                let recipe = Recipe::Stored { name: tensor.clone(), shape: shape.clone() };
+                let id = self.g.parameter(recipe);
+                Ok(self.g.view(id))
+            }
+            Make::Resized { tensor, shape: [positions, channels], of } => {
+                let rows = self.arrays.view(of)?.extent.rows;
+                let side = rows.isqrt();
+                if side * side != rows || positions.isqrt().pow(2) != *positions {
+                    return self
+                        .bad(format!("{rows} rows, or {positions} positions, are no square"));
+                }
+                let id = self.g.parameter(Recipe::ResizedPositions {
+                    name: tensor.clone(),
+                    positions: *positions,
+                    channels: *channels,
+                    size: [side; 2],
+                });
+                Ok(self.g.view(id))
+            }
+            Make::Spread { tensor, shape, by, axis } => {
+                let axes = self.arrays.axes(by)?.to_vec();
+                let rows: usize = shape[..shape.len().saturating_sub(1)].iter().product();
+                if axes.get(*axis).is_none_or(|&n| n > rows) {
+                    return self
+                        .bad(format!("{rows} rows are too few for axis {axis} of {axes:?}"));
+                }
+                let (name, shape, axis) = (tensor.clone(), shape.clone(), *axis);
+                let id = self.g.parameter(Recipe::Spread { name, shape, axes, axis });
+                Ok(self.g.view(id))
+            }
+            Make::Split { of, by } => {
+                let view = self.arrays.view(of)?;
+                let parts = self.arrays.axes(by)?.first().copied().unwrap_or(1).max(1);
+                let e = view.extent;
+                if !e.rows.is_multiple_of(parts) {
+                    return self.bad(format!("{} rows are no {parts} parts", e.rows));
+                }
+                self.g.reshaped(view, Extent::new(e.batch * parts, e.rows / parts, e.cols))
+            }
+            Make::Unite { of, by } => {
+                let view = self.arrays.view(of)?;
+                let parts = self.arrays.axes(by)?.first().copied().unwrap_or(1).max(1);
+                let e = view.extent;
+                if !e.batch.is_multiple_of(parts) {
+                    return self.bad(format!("{} items are no {parts} parts", e.batch));
+                }
+                self.g.reshaped(view, Extent::new(e.batch / parts, e.rows * parts, e.cols))
+            }
+            Make::Sum([a, b]) => {
+                let [a, b] = [self.arrays.view(a)?, self.arrays.view(b)?];
+                self.sum(a, b)
+            }
+            Make::Norm { of, norm } => {
+                let view = self.arrays.view(of)?;
+                Ok(self.norm("norm", view, norm))
+            }
+            Make::Linear(step) => self.linear(step),
+            Make::Mlp(step) => self.mlp(step),
+            Make::Attention(step) => self.attention(step),
+            Make::Mean { of, mask } => self.mean(of, mask.as_ref()),
+            Make::Waves { of, frequencies, half_turns, order } => {
+                let view = self.arrays.view(of)?;
+                let label = self.label("waves");
+                let columns = wave_columns(view.extent.cols, frequencies, *half_turns, *order);
+                let id = self.g.waves(self.step.stage, &label, view, &columns);
+                Ok(self.g.view(id))
+            }
+        }
+    }
+
+    fn label(&self, leaf: &str) -> String {
+        format!("{} {leaf}", self.step.name)
+    }
+
+    fn bad<T>(&self, what: impl Into<String>) -> Result<T> {
+        Err(Error::graph(&self.step.name, what))
+    }
+
+    fn sum(&mut self, a: View, b: View) -> Result<View> {
+        if a.extent.cols != b.extent.cols {
+            return self.bad(format!("{} and {} do not fit", a.extent, b.extent));
+        }
+        let (label, cols) = (self.label("sum"), a.extent.cols);
+        let of = [(a, 0), (b, 0)];
+        let id = self.g.combine(self.step.stage, &label, of, cols, Activation::None, false)?;
+        Ok(self.g.view(id))
+    }
+
+    fn norm(&mut self, leaf: &str, x: View, norm: &Norm) -> View {
+        let layout = HeadLayout::plain(x.extent.cols);
+        self.norm_of(leaf, x, x.extent.all_rows(), layout, norm)
+    }
+
+    /// A norm of rows that are heads.
+    fn norm_of(
+        &mut self,
+        leaf: &str,
+        x: View,
+        rows: usize,
+        layout: HeadLayout,
+        norm: &Norm,
+    ) -> View {
+        let columns = layout.columns();
+        let cols = layout.channels();
+        let unit = if norm.kind == NormKind::Unit { 1.0 / (cols as f32).sqrt() } else { 1.0 };
+        let recipe = |name: &Option<String>, default: f32| match name {
+            Some(name) if layout.heads == 1 => {
+                Recipe::Stored { name: name.clone(), shape: vec![cols] }
+            }
+            Some(name) => Recipe::Vector { name: name.clone(), layout },
+            None => Recipe::Filled { bits: default.to_bits(), columns },
+        };
+        let weights = [recipe(&norm.weight, unit), recipe(&norm.bias, 0.0)];
+        let op = LayerNorm {
+            heads: layout.heads,
+            centred: norm.kind == NormKind::Layer,
+            eps: norm.eps,
+            ..LayerNorm::new(rows, cols)
+        };
+        let label = self.label(leaf);
+        let id = self.g.normalise(self.step.stage, &label, x, op, weights);
+        self.g.view(id)
+    }
+
+    fn normed(&mut self, leaf: &str, x: View, norm: Option<&Norm>) -> View {
+        norm.map_or(x, |norm| self.norm(leaf, x, norm))
+    }
+
+    fn product(&mut self, leaf: &str, x: View, linear: Linear) -> Result<View> {
+        let label = self.label(leaf);
+        let id = self.g.linear(self.step.stage, &label, x, linear)?;
+        Ok(self.g.view(id))
+    }
+
+    fn linear(&mut self, step: &LinearStep) -> Result<View> {
+        let x = self.arrays.view(&step.of)?;
+        let mut x = self.normed("norm", x, step.norm.as_ref());
+        let mut residual = step.residual.as_ref().map(|r| self.arrays.view(r)).transpose()?;
+        if let Some(r) = residual {
+            (x, residual) = self.with_batch_of(x, Some(r));
+        }
+        let linear = Linear {
+            activation: step.activation,
+            residual,
+            ..plain(&step.layer, x.extent.cols, step.out)
+        };
+        self.product("linear", x, linear)
+    }
+
+    /// Rows with as many items as what is added to them has.
+    fn with_batch_of(&mut self, x: View, residual: Option<View>) -> (View, Option<View>) {
+        match residual {
+            Some(r) if r.extent.batch > x.extent.batch => {
+                let label = self.label("repeat");
+                (self.g.repeat(self.step.stage, &label, x, r.extent.batch), residual)
+            }
+            _ => (x, residual),
+        }
+    }
+
+    fn mlp(&mut self, step: &MlpStep) -> Result<View> {
+        let rows = self.arrays.view(&step.of)?;
+        let x = self.normed("mlp norm", rows, step.norm.as_ref());
+        let width = x.extent.cols;
+        let hidden = match &step.gate {
+            None => {
+                let widen = Linear {
+                    activation: step.activation,
+                    ..plain(&step.widen, width, step.hidden)
+                };
+                self.product("mlp in", x, widen)?
+            }
+            Some(gate) => {
+                let layout = HeadLayout::plain(step.hidden);
+                let parts = vec![part(gate, layout), part(&step.widen, layout)];
+                let both = Linear::new(parts, HeadLayout::plain(width));
+                let columns = both.columns();
+                let both = self.product("mlp in", x, both)?;
+                let of = [(both, columns[0]), (both, columns[1])];
+                let (stage, label) = (self.step.stage, self.label("mlp gate"));
+                let id = self.g.combine(stage, &label, of, step.hidden, step.activation, true)?;
+                self.g.view(id)
+            }
+        };
+        let out = if step.out == 0 { rows.extent.cols } else { step.out };
+        let narrow = plain(&step.narrow, step.hidden, out);
+        let residual = step.residual.then_some(rows);
+        self.finish("mlp out", hidden, narrow, step.post_norm.as_ref(), residual)
+    }
+
+    /// A last product, a norm of its result, and the residual.
+    fn finish(
+        &mut self,
+        leaf: &str,
+        x: View,
+        mut linear: Linear,
+        norm: Option<&Norm>,
+        residual: Option<View>,
+    ) -> Result<View> {
+        let Some(norm) = norm else {
+            let (x, residual) = self.with_batch_of(x, residual);
+            linear.residual = residual;
+            return self.product(leaf, x, linear);
+        };
+        let y = self.product(leaf, x, linear)?;
+        let y = self.norm("post norm", y, norm);
+        match residual {
+            Some(residual) => self.sum(y, residual),
+            None => Ok(y),
+        }
+    }
+
+    fn mean(&mut self, of: &str, mask: Option<&String>) -> Result<View> {
+        let x = self.arrays.view(of)?;
+        let mask = self.arrays.mask(mask)?;
+        // Zeros as queries give every row the same weight, whatever its first channels are as a key.
+        let zeros = self.g.parameter(Recipe::Filled { bits: 0, columns: 4 });
+        let d_qk = x.extent.cols.min(4);
+        let sources = [self.g.view(zeros), x, x];
+        let q = sources.map(|view| AttentionSource { view, column: 0 });
+        let heads = Heads { count: 1, d_qk, d_v: x.extent.cols, scale: 1.0 };
+        let label = self.label("mean");
+        let id = self.g.attention(self.step.stage, &label, heads, q, mask, None, true)?[0];
+        Ok(self.g.view(id))
+    }
+
+    fn attention(&mut self, step: &AttentionStep) -> Result<View> {
+        let Some(layouts) = Layouts::of(step).filter(|_| !step.keys.is_empty()) else {
+            return self.bad("has no keys, no heads, or heads that do not share key heads evenly");
+        };
+        let rows = self.arrays.view(&step.queries)?;
+        let queries = self.normed("query norm", rows, step.query_norm.as_ref());
+        let mut sets = Vec::with_capacity(step.keys.len());
+        for set in &step.keys {
+            sets.push(self.key_set(step, set, &layouts)?);
+        }
+        let q = part(&step.q, layouts.q);
+        let q = Linear::new(vec![q], HeadLayout::plain(queries.extent.cols));
+        let q = self.product("query", queries, q)?;
+        let q = self.head_norm("query head norm", q, layouts.q, step.q_norm.as_ref())?;
+        // Keys that do not depend on an input have one item, which all queries share.
+        let batch = sets.iter().map(|set| set.keys.view.extent.batch).max().unwrap_or(1);
+        let items = q.extent.batch;
+        let of_item = if batch == 1 { items * q.extent.rows } else { q.extent.rows };
+        let (count, groups) = (layouts.k.heads, layouts.q.groups);
+        let mut asking = q;
+        if batch == 1 || groups > 1 {
+            let columns = if groups > 1 { layouts.q.columns() / groups } else { q.extent.cols };
+            let items = if batch == 1 { 1 } else { items };
+            let extent = Extent::new(items, groups * of_item, columns);
+            asking = self.g.reshaped(q, extent)?;
+        }
+        let heads = Heads::new(count, step.qk, step.v);
+        let heads = Heads { scale: step.scale.unwrap_or(heads.scale), ..heads };
+        let mut carry = None;
+        let mut state = Vec::new();
+        for (i, set) in sets.iter().enumerate() {
+            let mut source = [set.keys, set.values];
+            if set.keys.view.extent.batch < batch {
+                source = self.repeated(source, batch);
+            }
+            let asking = AttentionSource { view: asking, column: 0 };
+            let label = self.label("attention");
+            let last = i + 1 == sets.len();
+            let sources = [asking, source[0], source[1]];
+            state =
+                self.g.attention(self.step.stage, &label, heads, sources, set.mask, carry, last)?;
+            carry = state.get(1).map(|&statistics| (state[0], statistics));
+        }
+        let result = self.g.view(state[0]);
+        let extent = Extent::new(batch.max(items), q.extent.rows, layouts.v.columns());
+        let result = self.g.reshaped(result, extent)?;
+        let residual = step.residual.as_ref().map(|r| self.arrays.view(r)).transpose()?;
+        let norm = step.post_norm.as_ref();
+        if let Some((output, out)) = &step.output {
+            let linear = Linear::new(vec![part(output, HeadLayout::plain(*out))], layouts.v);
+            return self.finish("output", result, linear, norm, residual);
+        }
+        let result = match layouts.v.columns() == layouts.v.channels() && groups == 1 {
+            true => result,
+            // Heads lie padded, or not in their order.
+            false => {
+                let label = self.label("heads");
+                let id = self.g.side_by_side(self.step.stage, &label, result, layouts.v)?;
+                self.g.view(id)
+            }
+        };
+        let result = self.normed("post norm", result, norm);
+        residual.map_or(Ok(result), |residual| self.sum(result, residual))
+    }
+
+    /// Keys and values of each item where they are the same for all.
+    fn repeated(&mut self, of: [AttentionSource; 2], batch: usize) -> [AttentionSource; 2] {
+        let label = self.label("repeat");
+        let stage = self.step.stage;
+        let first = self.g.repeat(stage, &label, of[0].view, batch);
+        let second = match of[1].view == of[0].view {
+            true => first,
+            false => self.g.repeat(stage, &label, of[1].view, batch),
+        };
+        let at = |view, source: AttentionSource| AttentionSource { view, ..source };
+        [at(first, of[0]), at(second, of[1])]
+    }
+
+    fn key_set(&mut self, step: &AttentionStep, set: &KeySet, of: &Layouts) -> Result<Set> {
+        let rows = self.arrays.view(&set.rows)?;
+        let rows = self.normed("key norm", rows, set.norm.as_ref());
+        let [k, v] = [part(&step.k, of.k), part(&step.value, of.kv)];
+        let mask = self.arrays.mask(set.mask.as_ref())?;
+        if set.values.is_none() && step.k_norm.is_none() {
+            let both = Linear::new(vec![k, v], HeadLayout::plain(rows.extent.cols));
+            let columns = both.columns();
+            let view = self.product("key value", rows, both)?;
+            let [keys, values] = [0, 1].map(|i| AttentionSource { view, column: columns[i] });
+            return Ok(Set { keys, values, mask });
+        }
+        let whole = |view| AttentionSource { view, column: 0 };
+        let keys = Linear::new(vec![k], HeadLayout::plain(rows.extent.cols));
+        let keys = self.product("key", rows, keys)?;
+        let keys = self.head_norm("key head norm", keys, of.k, step.k_norm.as_ref())?;
+        let rows = match &set.values {
+            None => rows,
+            Some(name) => self.arrays.view(name)?,
+        };
+        let values = Linear::new(vec![v], HeadLayout::plain(rows.extent.cols));
+        let mut values = self.product("value", rows, values)?;
+        let mut keys = keys;
+        let [k, v] = [keys.extent.batch, values.extent.batch];
+        if k < v {
+            keys = self.g.repeat(self.step.stage, &self.step.name, keys, v);
+        } else if v < k {
+            values = self.g.repeat(self.step.stage, &self.step.name, values, k);
+        }
+        Ok(Set { keys: whole(keys), values: whole(values), mask })
+    }
+
+    fn head_norm(
+        &mut self,
+        leaf: &str,
+        x: View,
+        layout: HeadLayout,
+        norm: Option<&HeadNorm>,
+    ) -> Result<View> {
+        let Some(HeadNorm { norm, per_head }) = norm else {
+            return Ok(x);
+        };
+        let e = x.extent;
+        if !per_head {
+            let y = self.norm_of(leaf, x, e.all_rows(), layout, norm);
+            return self.g.reshaped(y, e);
+        }
+        let rows = Extent::new(1, e.all_rows() * layout.heads, layout.width);
+        let heads = self.g.reshaped(x, rows)?;
+        let y = self.norm(leaf, heads, norm);
+        self.g.reshaped(y, e)
+    }
+}
+
+/// The table of `waves`, column by column.
+fn wave_columns(
+    axes: usize,
+    frequencies: &[f32],
+    half_turns: bool,
+    order: WaveOrder,
+) -> Vec<[f32; 4]> {
+    let unit = if half_turns { 1.0 } else { std::f64::consts::FRAC_1_PI };
+    let of = |kind: f32| {
+        let axes = (0..axes).map(|axis| axis as f32);
+        axes.flat_map(move |axis| {
+            frequencies.iter().map(move |&f| {
+                let [first, rest] = waves::split(f64::from(f) * unit);
+                [axis, first, rest, kind]
+            })
+        })
+    };
+    let both = of(waves::SINE).chain(of(waves::COSINE));
+    let coordinates = (0..axes).map(|axis| [axis as f32, 1.0, 0.0, waves::COORDINATE]);
+    match order {
+        WaveOrder::CoordinatesFirst => coordinates.chain(both).collect(),
+        WaveOrder::CoordinatesLast => both.chain(coordinates).collect(),
+        WaveOrder::WavesAlone => both.collect(),
+    }
+}
+
+/// Keys and values of some rows.
+struct Set {
+    keys: AttentionSource,
+    values: AttentionSource,
+    mask: Option<View>,
+}
+
+/// Heads of queries, of keys, of values, and of the result.
+struct Layouts {
+    q: HeadLayout,
+    k: HeadLayout,
+    kv: HeadLayout,
+    v: HeadLayout,
+}
+
+impl Layouts {
+    fn of(step: &AttentionStep) -> Option<Self> {
+        let key_heads = if step.key_heads == 0 { step.heads } else { step.key_heads };
+        if step.heads == 0 || step.qk == 0 || !step.heads.is_multiple_of(key_heads) {
+            return None;
+        }
+        let groups = step.heads / key_heads;
+        let grouped = |width| HeadLayout { groups, ..HeadLayout::heads(step.heads, width) };
+        let keys = |width| HeadLayout::heads(key_heads, width);
+        Some(Layouts {
+            q: grouped(step.qk),
+            k: keys(step.qk),
+            kv: keys(step.v),
+            v: grouped(step.v),
+        })
+    }
+}
+
+fn part(of: &Projection, out: HeadLayout) -> LinearPart {
+    LinearPart {
+        weight: of.weight.clone(),
+        bias: of.bias.clone(),
+        out,
+        transposed: of.transposed,
+        fused: of.fused,
+        ..LinearPart::plain("", 0)
+    }
+}
+
+fn plain(of: &Projection, input: usize, out: usize) -> Linear {
+    Linear::new(vec![part(of, HeadLayout::plain(out))], HeadLayout::plain(input))
+}

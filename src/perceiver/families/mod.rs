@@ -1,0 +1,180 @@
+//! Models that have a Perceiver inside, recognised by their tensors: one file a family, one row in the table.
+//!
+//! A family turns the names and shapes of a checkpoint, and what shapes do not say, into a [`Blueprint`] of arrays under the
+//! checkpoint's own tensor names. Only the tensors of that part are read.
+
+mod aurora;
+mod chatterbox;
+mod draft;
+mod flamingo;
+mod hunyuan3d;
+mod idefics;
+mod idefics2;
+mod ip_adapter;
+mod minicpmv;
+mod nv_embed;
+mod part;
+mod pool;
+mod qwen_vl;
+mod set_transformer;
+mod vecset;
+mod xtts;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use draft::Draft;
+pub(crate) use part::Part;
+
+use super::blueprint::{Blueprint, read_text};
+use crate::error::{Error, Result};
+
+/// A family of models.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[non_exhaustive]
+pub struct Family {
+    /// Short name, as `family` in a `config.json` has it.
+    pub name: &'static str,
+    /// What it is part of.
+    pub models: &'static str,
+    /// What it does there.
+    pub task: &'static str,
+    /// Of the published weights.
+    pub licence: &'static str,
+    /// Where the published weights are.
+    pub weights: &'static str,
+    /// What it was compared with.
+    pub reference: &'static str,
+    /// Tensor names by which it is known, after the part's prefix.
+    #[serde(skip)]
+    signature: &'static [&'static str],
+    /// Values of `model_type` in a whole model's configuration.
+    #[serde(skip)]
+    model_types: &'static [&'static str],
+    #[serde(skip)]
+    blueprint: fn(&Part<'_>) -> Result<Blueprint>,
+}
+
+/// All families.
+pub const FAMILIES: &[Family] = &[
+    flamingo::FAMILY,
+    ip_adapter::FAMILY,
+    idefics2::FAMILY,
+    idefics::FAMILY,
+    minicpmv::FAMILY,
+    qwen_vl::FAMILY,
+    qwen_vl::ALONE,
+    xtts::FAMILY,
+    chatterbox::FAMILY,
+    nv_embed::FAMILY,
+    hunyuan3d::FAMILY,
+    vecset::FAMILY,
+    aurora::FAMILY,
+    set_transformer::FAMILY,
+];
+
+/// `model_type` of a configuration that names a family and says what shapes do not.
+const MODEL_TYPE: &str = "perceiver-family";
+
+/// The `config.json` of a folder; null where it cannot be read, which others report.
+pub(crate) fn read(folder: &Path) -> Value {
+    let text = read_text(folder).ok();
+    text.and_then(|(text, _)| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+/// Whether a configuration is, or may be, that of a family.
+pub(crate) fn may_be(config: &Value) -> bool {
+    let kind = config.get("model_type").and_then(Value::as_str);
+    let known = |kind| FAMILIES.iter().any(|f| f.model_types.contains(&kind));
+    kind.is_some_and(|kind| kind == MODEL_TYPE || known(kind))
+}
+
+/// The family and blueprint of the tensors of a checkpoint. `part` is the prefix of their names, or a word of it; none looks
+/// for all. `origin` names the checkpoint in errors.
+pub(crate) fn recognise(
+    tensors: &BTreeMap<String, Vec<usize>>,
+    config: &Value,
+    part: Option<&str>,
+    origin: &str,
+) -> Result<(&'static Family, Blueprint)> {
+    let named = |key| config.get(key).and_then(Value::as_str);
+    let part = part.or_else(|| named("part"));
+    let kind = named("model_type").filter(|kind| *kind != MODEL_TYPE);
+    let wanted = |f: &&Family| match (named("family"), kind) {
+        (Some(name), _) => f.name == name,
+        (None, Some(kind)) => f.model_types.contains(&kind),
+        (None, None) => true,
+    };
+    let families: Vec<&'static Family> = FAMILIES.iter().filter(wanted).collect();
+    if families.is_empty() {
+        let mut names: Vec<_> = FAMILIES.iter().map(|f| f.name).collect();
+        names.dedup();
+        let found = named("family").unwrap_or_default();
+        let found: String = found.chars().take(60).collect();
+        let what = format!("is {found:?}");
+        return Err(Error::config(origin, "family", what, format!("one of {}", names.join(", "))));
+    }
+    let mut found: Vec<(&'static Family, String)> = Vec::new();
+    for family in &families {
+        // What is within a part that is known is not another.
+        let new = prefixes(family, tensors)
+            .filter(|p| !found.iter().any(|(f, of)| f.name == family.name && p.starts_with(of)));
+        found.extend(new.map(|prefix| (*family, prefix)).collect::<Vec<_>>());
+    }
+    if let Some(part) = part {
+        let exact: Vec<_> =
+            found.iter().filter(|(_, prefix)| is_part(prefix, part)).cloned().collect();
+        found = match exact.is_empty() {
+            true => found.into_iter().filter(|(_, prefix)| prefix.contains(part)).collect(),
+            false => exact,
+        };
+        // So that what is missing can be told.
+        if let ([family], true) = (&families[..], found.is_empty()) {
+            found.push((family, part.to_owned()));
+        }
+    } else if let ([family], true) = (&families[..], found.is_empty()) {
+        found.push((family, String::new()));
+    }
+    match &found[..] {
+        [(family, prefix)] => {
+            let part = Part::new(tensors, config, prefix, origin, family.name);
+            part.checked(family.blueprint).map(|blueprint| (*family, blueprint))
+        }
+        [] => {
+            let names: Vec<_> = families.iter().map(|f| f.name).collect();
+            let at = part.map_or(String::new(), |p| format!(" under `{p}`"));
+            Err(Error::checkpoint(
+                origin,
+                format!("has no part{at} that is known; tried {}", names.join(", ")),
+                "docs/families.md says which tensors each has; name one with its prefix (--part)",
+            ))
+        }
+        several => {
+            let list = several.iter().take(8).map(|(f, p)| format!("`{p}` ({})", f.name));
+            let list = list.collect::<Vec<_>>().join(", ");
+            let what = format!("has {} parts that are known: {list}", several.len());
+            Err(Error::checkpoint(origin, what, "choose one by its prefix (--part)"))
+        }
+    }
+}
+
+fn is_part(prefix: &str, part: &str) -> bool {
+    prefix.trim_end_matches('.') == part.trim_end_matches('.')
+}
+
+/// Prefixes under which all tensors of a family's signature are.
+fn prefixes<'a>(
+    family: &'a Family,
+    tensors: &'a BTreeMap<String, Vec<usize>>,
+) -> impl Iterator<Item = String> + 'a {
+    let first = family.signature.first().copied().unwrap_or_default();
+    let all = tensors.keys().filter_map(move |name| name.strip_suffix(first));
+    let whole = all.filter(|prefix| prefix.is_empty() || prefix.ends_with('.'));
+    let has = |prefix: &&str| {
+        family.signature.iter().all(|leaf| tensors.contains_key(&format!("{prefix}{leaf}")))
+    };
+    whole.filter(has).map(str::to_owned)
+}

@@ -1,0 +1,60 @@
+"""Recorded cases of Perceivers that live inside larger models, run in float64.
+
+    python tools/reference/families OUT [FAMILY...] [--seed S] [--cases N]
+    python tools/reference/families tests/fixtures/families [FAMILY...] --fixtures
+
+Writes OUT/FAMILY-K/{config.json,model,inputs,outputs.safetensors}: N cases of random odd shapes a family,
+or exactly the committed ones.  Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import random
+import sys
+import traceback
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import common  # noqa: E402
+
+
+def main() -> int:
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("out", type=Path)
+    ap.add_argument("families", nargs="*", metavar="FAMILY")
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--cases", type=int, default=3)
+    ap.add_argument("--fixtures", action="store_true", help="the committed cases instead of random ones")
+    args = ap.parse_args()
+    known = sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("common", "__main__")
+                   and not p.stem.startswith("_"))
+    failed = 0
+    for name in args.families or known:
+        try:
+            family = importlib.import_module(name)
+            for k in range(len(family.FIXTURES) if args.fixtures else args.cases):
+                seed = 1000 + k if args.fixtures else args.seed * 1_000_003 + k
+                spec = family.FIXTURES[k] if args.fixtures else family.draw(random.Random(f"{name}/{seed}"), k)
+                case = family.build(spec, seed)
+                folder = args.out / f"{name}-{k}"
+                size = common.record(folder, case.config, case.weights, case.inputs, case.outputs)
+                spread = case.outputs["output"].double()
+                print(f"{folder}  {size} bytes  output {tuple(spread.shape)} sd {float(spread.std()):.3g}  {spec}")
+                if args.fixtures and size > common.LIMIT:
+                    print(f"  too large: {size} bytes")
+                    failed += 1
+        except Exception:
+            traceback.print_exc()
+            failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
