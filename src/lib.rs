@@ -28,8 +28,8 @@ pub use model::{
     BufferElement, BufferRows, Cursor, DeviceChoice, Engine, GpuInput, GpuOutput, MemorySize,
     Model, PixelMap, Precision, Prepared, RunOptions, Step, TensorInfo, TextureRegion,
 };
-pub use perceiver::blueprint;
 pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
+pub use perceiver::{blueprint, families};
 pub use tensor::{DType, Data, NamedTensors, Tensor};
 pub use weights::{RandomTensors, TensorSource};
 pub use wgpu;

@@ -39,7 +39,7 @@ struct Params {
     stats_row: u32,
     split_keys: u32,
     scale: f32,
-    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result, 4 points
+    // bit 0 queries shared by the batch, 1 masked, 2 carry, 3 store the result, 4 points, 5 causal
     flags: u32,
     query_tiles: u32,
     column_groups: u32,
@@ -102,6 +102,7 @@ struct Share {
     first_key: u32,
     end_key: u32,
     masked: bool,
+    causal: bool,
     carried: bool,
     store_result: bool,
 }
@@ -123,6 +124,7 @@ fn share_of(group: u32) -> Share {
         first_key,
         min(first_key + params.split_keys, params.keys),
         (params.flags & 2u) != 0u,
+        (params.flags & 32u) != 0u,
         (params.flags & 4u) != 0u && split == 0u,
         (params.flags & 8u) != 0u,
     );

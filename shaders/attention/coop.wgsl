@@ -239,7 +239,7 @@ fn coop(
         for (var e = 0u; e < VECTORS_EACH; e++) {
             s[e] = score_vector(own_row, LANES_EACH * e + own_part) * scale;
         }
-        if (FACTORED == 1u || share.masked || key + 64u > share.end_key) {
+        if (FACTORED == 1u || share.masked || share.causal || key + 64u > share.end_key) {
             // #unroll
             for (var e = 0u; e < VECTORS_EACH; e++) {
                 // #unroll
@@ -252,6 +252,9 @@ fn coop(
                     }
                     if (share.masked) {
                         s[e][i] = select(s[e][i], MASKED, mask[share.item * params.mask_row + real_key] == 0.0);
+                    }
+                    if (share.causal) {
+                        s[e][i] = select(MASKED, s[e][i], real_key <= own_query);
                     }
                     s[e][i] = select(LOWEST, s[e][i], wanted < share.end_key);
                 }

@@ -106,7 +106,11 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                 // #if FACTORED == 1
                 let score = (s[LANES * h + j] + add.x) * scales + add.y;
                 // #else
-                let score = select(vec4<f32>(MASKED), s[LANES * h + j] * params.scale, add.x != 0.0);
+                var keep = vec4<bool>(add.x != 0.0);
+                if (share.causal) {
+                    keep = keep & (vec4<u32>(key + LANES * h + j) <= query);
+                }
+                let score = select(vec4<f32>(MASKED), s[LANES * h + j] * params.scale, keep);
                 // #endif
                 s[LANES * h + j] = score;
                 maximum = select(maximum, max(maximum, score), key + LANES * h + j < share.end_key);

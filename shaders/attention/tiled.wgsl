@@ -164,6 +164,10 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 if (share.masked) {
                     s = select(vec4<f32>(MASKED), s, mask[share.item * params.mask_row + real_key] != 0.0);
                 }
+                if (share.causal) {
+                    let query = first_query + ty + TY * (4u * g + vec4<u32>(0u, 1u, 2u, 3u));
+                    s = select(vec4<f32>(MASKED), s, vec4<u32>(real_key) <= query);
+                }
                 score[GROUPS * j + g] = select(vec4<f32>(LOWEST), s, in_tile < keys);
             }
         }

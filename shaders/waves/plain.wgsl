@@ -1,12 +1,14 @@
 // waves: Y[r, c] = the coordinate X[r, axis of c], or the sine or cosine of it times the column's frequency.
 //
-// Algorithm. Angles are in half turns. The product of the first twelve bits of a coordinate and of a frequency is exact; a
-// whole number of half turns is taken off it before what is left of both is added. Then a polynomial of degree 11.
+// Algorithm. Angles are in half turns. Two parts of twelve bits of a coordinate and two of a frequency have exact products;
+// whole turns are taken off each, and the rests are added as integers of which 2^31 are a turn, since compilers may put sums
+// of floats in another order. Then a polynomial of degree 11.
 //
 // Bindings (rows padded with zeros to four)
 //   0 uniform     Params
 //   1 read        x      [rows, axes] as f32
-//   2 read        table  [4, cols] as f32: axis, twelve bits of the frequency, its rest, and 0 coordinate, 1 sine, 2 cosine
+//   2 read        table  [5, cols] as f32: axis, twelve bits of the frequency, twelve more, the rest, and 0 coordinate, 1
+//                        sine, 2 cosine
 //   3 read_write  y      [rows, cols] as f32
 // Work split: one invocation per element, padding included. Workgroup bytes: none. Numerics: f32, sines to 2e-7.
 
@@ -55,15 +57,21 @@ fn elements(@builtin(global_invocation_id) invocation: vec3<u32>) {
     }
     let axis = min(u32(max(table[column], 0.0)), params.axes - 1u);
     let value = x[row * params.x_row + axis];
-    let frequency = table[params.row + column];
-    let rest = table[2u * params.row + column];
-    let kind = u32(table[3u * params.row + column]);
-    let first = bitcast<f32>(bitcast<u32>(value) & 0xfffff000u);
-    let product = first * frequency;
-    let turns = round(product + (value - first) * frequency);
-    let within = PI * ((product - turns) + ((value - first) * frequency + value * rest));
+    let first = table[params.row + column];
+    let second = table[2u * params.row + column];
+    let third = table[3u * params.row + column];
+    let kind = u32(table[4u * params.row + column]);
+    let high = bitcast<f32>(bitcast<u32>(value) & 0xfffff000u);
+    let low = value - high;
+    let part = vec4<f32>(high * first, high * second, low * first, low * second);
+    let turns = vec4<i32>(2147483648.0 * (0.5 * part - round(0.5 * part)));
+    let last = i32(1073741824.0 * value * third);
+    let whole = ((turns.x + turns.y) + (turns.z + turns.w) + last) << 1u;
+    let angle = f32(whole) / 2147483648.0;
+    let nearest = round(angle);
+    let within = PI * (angle - nearest);
     // Half a turn more turns the sign.
-    let sign = 1.0 - 2.0 * abs(turns - 2.0 * floor(0.5 * turns));
+    let sign = 1.0 - 2.0 * abs(nearest);
     var result = value;
     if (kind == 1u) {
         result = sign * sine(within);

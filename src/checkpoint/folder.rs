@@ -59,9 +59,13 @@ impl Checkpoint {
         }
         let configured = folder.join("config.json").exists();
         let config = if configured { families::read(folder) } else { Value::Null };
-        if file.is_none() && part.is_none() && configured && !families::may_be(&config) {
+        if part.is_none() && configured && !families::may_be(&config) {
             let description = Description::read(folder)?;
-            let weights = Weights::open(folder, description.architecture())?;
+            let architecture = description.architecture();
+            let weights = match file {
+                Some(file) => Weights::of(TensorFile::open(file)?, architecture)?,
+                None => Weights::open(folder, architecture)?,
+            };
             let family = None;
             return Ok(Checkpoint { folder: folder.to_path_buf(), description, weights, family });
         }

@@ -14,6 +14,7 @@ use crate::kernels::factored_attention::FactoredAttention;
 use crate::kernels::gemm::{Activation, Gemm};
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::max_pool::MaxPool;
+use crate::kernels::rotary::Rotary;
 use crate::kernels::row_scale::RowScale;
 use crate::kernels::transpose::Transpose;
 use crate::kernels::waves::Waves;
@@ -266,6 +267,7 @@ impl Graph {
         }
         let of = |(view, column): (View, usize)| Columns {
             rows: view.extent.all_rows(),
+            first: 0,
             row: view.extent.stride(),
             column,
         };
@@ -274,6 +276,26 @@ impl Graph {
         let id = self.push_node(stage, label, op, vec![a.0, b.0])[0];
         self.values[id.index()].extent = Extent::new(most.batch, most.rows, cols);
         Ok(id)
+    }
+
+    /// Pairs of channels of every head turned by angles, see [`Rotary`]; rows of angles repeat.
+    pub fn rotate(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        [x, angles]: [View; 2],
+        (heads, width): (usize, usize),
+        neighbours: bool,
+        back: bool,
+    ) -> Result<ValueId> {
+        let (e, a) = (x.extent, angles.extent);
+        let (rows, angle_rows) = (e.all_rows(), a.all_rows());
+        if a.rows != e.rows || !(a.batch == 1 || a.batch == e.batch) || !a.cols.is_multiple_of(2) {
+            return Err(Error::graph(label, format!("{a} angles for rows of {e}")));
+        }
+        let (pairs, y) = (a.cols / 2, Element::F32);
+        let op = Rotary { rows, heads, width, pairs, neighbours, back, angle_rows, x: y, y };
+        Ok(self.push_rows(stage, label, op, vec![x, angles]))
     }
 
     /// Heads that are padded, or in another order than the checkpoint's, as plain channels.
@@ -289,26 +311,40 @@ impl Graph {
         self.multiply(stage, label, x, shape, recipes, Activation::None, None)
     }
 
-    /// Sines and cosines of coordinates `[.., axes]`; columns as the table of [`Waves`] has them.
-    pub fn waves(&mut self, stage: Stage, label: &str, x: View, columns: &[[f32; 4]]) -> ValueId {
-        let table = columns.iter().map(|c| c.map(f32::to_bits)).collect();
-        let table = self.parameter(Recipe::Waves(table));
+    /// Sines and cosines of coordinates `[.., axes]`, by a table of [`Waves`].
+    pub fn waves(&mut self, stage: Stage, label: &str, x: View, table: Recipe) -> ValueId {
+        let table = self.parameter(table);
+        let table = self.view(table);
         let e = x.extent;
-        let op = Waves { rows: e.all_rows(), axes: e.cols, cols: columns.len() };
-        self.push_rows(stage, label, op, vec![x, self.view(table)])
+        let op = Waves { rows: e.all_rows(), axes: e.cols, cols: table.extent.cols };
+        self.push_rows(stage, label, op, vec![x, table])
     }
 
     /// The items of an array so many times, one after the other.
     pub fn repeat(&mut self, stage: Stage, label: &str, of: View, times: usize) -> View {
         let e = of.extent;
         let [rows, all] = [e.all_rows(), times * e.all_rows()];
-        let a = Columns { rows, row: e.stride(), column: 0 };
+        let a = Columns { rows, first: 0, row: e.stride(), column: 0 };
         let (x, y) = (Element::F32, Element::F32);
         let (activation, product) = (Activation::None, false);
         let op = Combine { rows: all, cols: e.cols, a, b: None, activation, product, x, y };
         let id = self.push_node(stage, label, op, vec![of])[0];
         self.values[id.index()].extent = Extent::new(times * e.batch, e.rows, e.cols);
         self.view(id)
+    }
+
+    /// Some rows of an array of one item, as an array of its own: operands begin at aligned addresses, which rows do not.
+    pub fn slice(&mut self, stage: Stage, label: &str, of: View, rows: [usize; 2]) -> Result<View> {
+        let (e, [first, rows]) = (of.extent, rows);
+        if e.batch != 1 || rows == 0 || first.saturating_add(rows) > e.rows {
+            return Err(Error::graph(label, format!("{e} has no {rows} rows from {first} on")));
+        }
+        let a = Columns { rows, first, row: e.stride(), column: 0 };
+        let (x, y) = (Element::F32, Element::F32);
+        let (activation, product) = (Activation::None, false);
+        let op = Combine { rows, cols: e.cols, a, b: None, activation, product, x, y };
+        let id = self.push_node(stage, label, op, vec![of])[0];
+        Ok(self.view(id))
     }
 
     /// The same elements as an array of another shape, padding included.
@@ -334,7 +370,7 @@ impl Graph {
         label: &str,
         heads: Heads,
         [q, k, v]: [AttentionSource; 3],
-        mask: Option<View>,
+        (mask, causal): (Option<View>, bool),
         carry: Option<(ValueId, ValueId)>,
         finish: bool,
     ) -> Result<Vec<ValueId>> {
@@ -371,6 +407,7 @@ impl Graph {
             k_column: k.column,
             v_column: v.column,
             masked: mask.is_some(),
+            causal,
             carry: carry.is_some(),
             finish,
             splits: 1,

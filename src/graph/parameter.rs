@@ -192,17 +192,33 @@ pub enum Recipe {
         /// Which axis.
         axis: usize,
     },
+    /// The numbers from 0 on, one a row.
+    Count {
+        /// How many.
+        rows: usize,
+    },
+    /// The table of [`waves`](crate::kernels::waves) for frequencies of one axis that a tensor has: sines, then cosines.
+    WavesOf {
+        /// Tensor name.
+        name: String,
+        /// How many there are.
+        count: usize,
+        /// Whether they are in half turns.
+        half_turns: bool,
+    },
     /// Zeros and ones that take padded heads to plain channels, `[columns, channels]`.
     Heads(HeadLayout),
-    /// The same number in all columns.
+    /// The same number everywhere.
     Filled {
         /// The bits of the number.
         bits: u32,
+        /// Rows.
+        rows: usize,
         /// Columns.
         columns: usize,
     },
-    /// The table `[4, columns]` of [`waves`](crate::kernels::waves): bits of its numbers.
-    Waves(Vec<[u32; 4]>),
+    /// The table `[5, columns]` of [`waves`](crate::kernels::waves): bits of its numbers.
+    Waves(Vec<[u32; 5]>),
     /// Fourier feature tables, see [`crate::kernels::assemble`].
     FourierTables(FourierPositions),
     /// Weight `[side²·input, output]` of a convolution stored as `[output, input, side, side]`, scaled
@@ -312,8 +328,10 @@ impl Recipe {
             Recipe::Heads(layout) => {
                 Extent::new(1, layout.columns().next_multiple_of(4), layout.channels())
             }
-            Recipe::Filled { columns, .. } => Extent::new(1, 1, *columns),
-            Recipe::Waves(columns) => Extent::new(1, 4, columns.len()),
+            Recipe::Filled { rows, columns, .. } => Extent::new(1, *rows, *columns),
+            Recipe::Count { rows } => Extent::new(1, *rows, 1),
+            Recipe::WavesOf { count, .. } => Extent::new(1, 5, 2 * count),
+            Recipe::Waves(columns) => Extent::new(1, 5, columns.len()),
             Recipe::FourierTables(p) => Extent::new(1, p.axes.iter().sum(), 1 + 2 * p.bands),
             Recipe::ConvolutionWeight { output, input, side, .. } => {
                 Extent::new(1, (side * side * input).next_multiple_of(4), *output)
@@ -357,10 +375,12 @@ impl Recipe {
                 .iter()
                 .filter_map(|p| p.bias.clone().map(|b| (b, vec![p.stored_rows()])))
                 .collect(),
+            Recipe::WavesOf { name, count, .. } => vec![(name.clone(), vec![*count])],
             Recipe::Vector { name, layout } => vec![(name.clone(), vec![layout.channels()])],
             Recipe::FourierTables(_)
             | Recipe::Filled { .. }
             | Recipe::Waves(_)
+            | Recipe::Count { .. }
             | Recipe::Heads(_) => Vec::new(),
             Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
                 let mut tensors = vec![(weight.clone(), vec![*output, *input, *side, *side])];

@@ -184,6 +184,7 @@ register! {
     warp: Warp,
     combine: Combine,
     waves: Waves,
+    rotary: Rotary,
 }
 
 impl Variant {

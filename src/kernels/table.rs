@@ -329,8 +329,11 @@ fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random) -> Vec<f32
                 Fill::Scales => 0.5 + random.unit(),
                 Fill::Factors(n) => spread * random.signed() / (n.max(1) as f32).sqrt(),
                 Fill::Waves(n) if r == 0 => random.below(n) as f32,
-                Fill::Waves(_) if r == 1 => (200.0 * random.signed()).round() / 8.0,
-                Fill::Waves(_) if r == 2 => random.signed() / 256.0,
+                Fill::Waves(_) if r == 1 => {
+                    (2000.0 * random.signed()).round() * [0.015_625, 0.25, 4.0][random.below(3)]
+                }
+                Fill::Waves(_) if r == 2 => (2000.0 * random.signed()).round() / 1_048_576.0,
+                Fill::Waves(_) if r == 3 => random.signed() / (1 << 20) as f32,
                 Fill::Waves(_) => random.below(3) as f32,
                 Fill::Moments(n) if c % 2 == 0 => random.signed() * (n as f32).sqrt(),
                 Fill::Moments(n) => n as f32 * (1.0 + random.unit()),

@@ -177,7 +177,7 @@ impl Model {
     /// say. Weights are shared with this model.
     ///
     /// # Errors
-    /// As [`Blueprint::starting_at`](crate::Blueprint::starting_at).
+    /// As [`Blueprint::starting_at`](crate::blueprint::Blueprint::starting_at).
     pub fn starting_at(&self, array: &str) -> Result<Model> {
         self.part(|blueprint| blueprint.starting_at(array))
     }
@@ -185,7 +185,7 @@ impl Model {
     /// The part of a model of arrays that one of them is made of; the array is the output.
     ///
     /// # Errors
-    /// As [`Blueprint::starting_at`](crate::Blueprint::starting_at).
+    /// As [`Blueprint::starting_at`](crate::blueprint::Blueprint::starting_at).
     pub fn ending_at(&self, array: &str) -> Result<Model> {
         self.part(|blueprint| blueprint.ending_at(array))
     }

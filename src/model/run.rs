@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::sessions::Lease;
 use super::{Latents, MemorySize, Model, RunOptions, Session, lock};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Plan, Waiting, blocking};
+use crate::graph::{Graph, Plan, Source, Value, Waiting, blocking};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::chunks::LATENTS;
@@ -148,6 +148,11 @@ impl Model {
         waiting: Waiting,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<(Sizes, Vec<Latents>)> {
+        if let Description::Blueprint(blueprint) = &*self.description
+            && let (false, Some(array)) = (blueprint.arrays.is_empty(), blueprint.latents_array())
+        {
+            return self.encode_arrays(array, inputs, waiting, progress).await;
+        }
         let batch = self.encoder_batch(inputs, options)?;
         let blueprint = self.description.blueprint(&batch.sizes);
         let mut request = self.unfitted(1, batch.sizes, RunOptions::default());
@@ -178,6 +183,35 @@ impl Model {
             latents.push(Latents::new(n, d, tensor.as_f32().unwrap_or(&[]).to_vec())?);
         }
         Ok((batch.sizes, latents))
+    }
+
+    /// The latents of a model of arrays; inputs of what follows them may be there or not.
+    async fn encode_arrays(
+        &self,
+        array: &str,
+        inputs: &NamedTensors,
+        waiting: Waiting,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(Sizes, Vec<Latents>)> {
+        let part = self.ending_at(array)?;
+        let (of_part, of_whole) = (part.input_names(), self.input_names());
+        let wanted = |name: &String| of_part.contains(name) || !of_whole.contains(name);
+        let own = inputs.iter().filter(|(name, _)| wanted(name));
+        let own: NamedTensors = own.map(|(n, t)| (n.clone(), t.clone())).collect();
+        let outputs = part.run_as(&own, RunOptions::default(), waiting, progress).await?;
+        let found = outputs.get(array).and_then(|t| Some((t.shape(), t.as_f32()?)));
+        let Some((&[items, .., channels], data)) = found else {
+            return Err(Error::input(array, "is no array of items", "rows of channels"));
+        };
+        let rows = data.len() / (items * channels).max(1);
+        let each = data.chunks_exact((rows * channels).max(1));
+        let latents = each.map(|item| Latents::new(rows, channels, item.to_vec()));
+        Ok((Sizes::default(), latents.collect::<Result<_>>()?))
+    }
+
+    fn input_names(&self) -> Vec<String> {
+        let shapes = self.description.blueprint(&Sizes::default()).input_shapes();
+        shapes.into_iter().map(|shape| shape.name).collect()
     }
 
     /// The inputs of one item as rows, `[rows, channels]` by modality: what [`Model::encoder`] takes,
@@ -226,6 +260,7 @@ impl Model {
     /// Items of one run: one where inputs or outputs are divided into windows, which are windows of
     /// one item; otherwise as many as fit the budget.
     pub(crate) fn most_items(&self, batch: &Batch, options: RunOptions) -> Result<usize> {
+        let mut limit = ITEMS;
         // Texts are short.
         if !self.architecture().is_some_and(Architecture::is_text) {
             let blueprint = self.description.blueprint(&batch.sizes);
@@ -233,8 +268,16 @@ impl Model {
             if !blueprint.batches() || build::window_count(&blueprint, &request) > 1 {
                 return Ok(1);
             }
+            if !blueprint.arrays.is_empty() && batch.items > ITEMS {
+                // Many small items go through together, as many as a window holds of their widest array.
+                let plan = self.plan(&self.unfitted(1, batch.sizes, options))?;
+                let made = plan.graph().values.iter().filter(|v| v.source == Source::Node);
+                let widest = made.map(Value::bytes).max().unwrap_or(0).max(1);
+                limit =
+                    usize::try_from(self.window_bytes as u64 / widest).unwrap_or(ITEMS).max(ITEMS);
+            }
         }
-        let mut most = ITEMS.min(batch.items.max(1));
+        let mut most = limit.min(batch.items.max(1));
         if most == 1 || (self.budget.is_none() && self.traits().is_none()) {
             return Ok(most);
         }

@@ -169,11 +169,35 @@ impl Maker<'_> {
             Make::Mlp(step) => self.mlp(step),
             Make::Attention(step) => self.attention(step),
             Make::Mean { of, mask } => self.mean(of, mask.as_ref()),
-            Make::Waves { of, frequencies, half_turns, order } => {
+            Make::Slice { of, first, rows } => {
+                let view = self.arrays.view(of)?;
+                let rest = view.extent.rows.saturating_sub(*first);
+                let rows = if *rows == 0 { rest } else { *rows };
+                self.g.slice(self.step.stage, &self.step.name, view, [*first, rows])
+            }
+            Make::Count(of) => {
+                let rows = self.arrays.view(of)?.extent.rows;
+                let id = self.g.parameter(Recipe::Count { rows });
+                Ok(self.g.view(id))
+            }
+            Make::Waves { of, tensor: Some((name, count)), half_turns, .. } => {
+                let view = self.arrays.view(of)?;
+                if view.extent.cols != 1 {
+                    return self.bad(format!("{} has several axes", view.extent));
+                }
+                let (name, count, half_turns) = (name.clone(), *count, *half_turns);
+                let table = Recipe::WavesOf { name, count, half_turns };
+                let label = self.label("waves");
+                let id = self.g.waves(self.step.stage, &label, view, table);
+                Ok(self.g.view(id))
+            }
+            Make::Waves { of, frequencies, half_turns, order, .. } => {
                 let view = self.arrays.view(of)?;
                 let label = self.label("waves");
                 let columns = wave_columns(view.extent.cols, frequencies, *half_turns, *order);
-                let id = self.g.waves(self.step.stage, &label, view, &columns);
+                let columns = columns.iter().map(|c| c.map(f32::to_bits)).collect();
+                let table = Recipe::Waves(columns);
+                let id = self.g.waves(self.step.stage, &label, view, table);
                 Ok(self.g.view(id))
             }
         }
@@ -219,7 +243,7 @@ impl Maker<'_> {
                 Recipe::Stored { name: name.clone(), shape: vec![cols] }
             }
             Some(name) => Recipe::Vector { name: name.clone(), layout },
-            None => Recipe::Filled { bits: default.to_bits(), columns },
+            None => Recipe::Filled { bits: default.to_bits(), rows: 1, columns },
         };
         let weights = [recipe(&norm.weight, unit), recipe(&norm.bias, 0.0)];
         let op = LayerNorm {
@@ -325,13 +349,13 @@ impl Maker<'_> {
         let x = self.arrays.view(of)?;
         let mask = self.arrays.mask(mask)?;
         // Zeros as queries give every row the same weight, whatever its first channels are as a key.
-        let zeros = self.g.parameter(Recipe::Filled { bits: 0, columns: 4 });
+        let zeros = self.g.parameter(Recipe::Filled { bits: 0, rows: 1, columns: 4 });
         let d_qk = x.extent.cols.min(4);
         let sources = [self.g.view(zeros), x, x];
         let q = sources.map(|view| AttentionSource { view, column: 0 });
         let heads = Heads { count: 1, d_qk, d_v: x.extent.cols, scale: 1.0 };
         let label = self.label("mean");
-        let id = self.g.attention(self.step.stage, &label, heads, q, mask, None, true)?[0];
+        let id = self.g.attention(self.step.stage, &label, heads, q, (mask, false), None, true)?[0];
         Ok(self.g.view(id))
     }
 
@@ -349,6 +373,8 @@ impl Maker<'_> {
         let q = Linear::new(vec![q], HeadLayout::plain(queries.extent.cols));
         let q = self.product("query", queries, q)?;
         let q = self.head_norm("query head norm", q, layouts.q, step.q_norm.as_ref())?;
+        let turned = step.rotary.as_ref().map(|rotary| &rotary.queries);
+        let q = self.turned(step, q, layouts.q, turned, false)?;
         // Keys that do not depend on an input have one item, which all queries share.
         let batch = sets.iter().map(|set| set.keys.view.extent.batch).max().unwrap_or(1);
         let items = q.extent.batch;
@@ -374,13 +400,16 @@ impl Maker<'_> {
             let label = self.label("attention");
             let last = i + 1 == sets.len();
             let sources = [asking, source[0], source[1]];
-            state =
-                self.g.attention(self.step.stage, &label, heads, sources, set.mask, carry, last)?;
+            let sees = (set.mask, set.causal);
+            state = self.g.attention(self.step.stage, &label, heads, sources, sees, carry, last)?;
             carry = state.get(1).map(|&statistics| (state[0], statistics));
         }
         let result = self.g.view(state[0]);
         let extent = Extent::new(batch.max(items), q.extent.rows, layouts.v.columns());
-        let result = self.g.reshaped(result, extent)?;
+        let mut result = self.g.reshaped(result, extent)?;
+        if let Some(rotary) = step.rotary.as_ref().filter(|rotary| rotary.values) {
+            result = self.turned(step, result, layouts.v, Some(&rotary.queries), true)?;
+        }
         let residual = step.residual.as_ref().map(|r| self.arrays.view(r)).transpose()?;
         let norm = step.post_norm.as_ref();
         if let Some((output, out)) = &step.output {
@@ -418,23 +447,28 @@ impl Maker<'_> {
         let rows = self.normed("key norm", rows, set.norm.as_ref());
         let [k, v] = [part(&step.k, of.k), part(&step.value, of.kv)];
         let mask = self.arrays.mask(set.mask.as_ref())?;
-        if set.values.is_none() && step.k_norm.is_none() {
+        let causal = set.causal;
+        if set.values.is_none() && step.k_norm.is_none() && step.rotary.is_none() {
             let both = Linear::new(vec![k, v], HeadLayout::plain(rows.extent.cols));
             let columns = both.columns();
             let view = self.product("key value", rows, both)?;
             let [keys, values] = [0, 1].map(|i| AttentionSource { view, column: columns[i] });
-            return Ok(Set { keys, values, mask });
+            return Ok(Set { keys, values, mask, causal });
         }
         let whole = |view| AttentionSource { view, column: 0 };
         let keys = Linear::new(vec![k], HeadLayout::plain(rows.extent.cols));
         let keys = self.product("key", rows, keys)?;
         let keys = self.head_norm("key head norm", keys, of.k, step.k_norm.as_ref())?;
+        let keys = self.turned(step, keys, of.k, set.angles.as_ref(), false)?;
         let rows = match &set.values {
             None => rows,
             Some(name) => self.arrays.view(name)?,
         };
         let values = Linear::new(vec![v], HeadLayout::plain(rows.extent.cols));
         let mut values = self.product("value", rows, values)?;
+        if step.rotary.as_ref().is_some_and(|rotary| rotary.values) {
+            values = self.turned(step, values, of.kv, set.angles.as_ref(), false)?;
+        }
         let mut keys = keys;
         let [k, v] = [keys.extent.batch, values.extent.batch];
         if k < v {
@@ -442,7 +476,33 @@ impl Maker<'_> {
         } else if v < k {
             values = self.g.repeat(self.step.stage, &self.step.name, values, k);
         }
-        Ok(Set { keys: whole(keys), values: whole(values), mask })
+        Ok(Set { keys: whole(keys), values: whole(values), mask, causal })
+    }
+
+    /// Rows of heads, turned by these angles, or back.
+    fn turned(
+        &mut self,
+        step: &AttentionStep,
+        x: View,
+        layout: HeadLayout,
+        angles: Option<&String>,
+        back: bool,
+    ) -> Result<View> {
+        let Some(rotary) = &step.rotary else { return Ok(x) };
+        let Some(angles) = angles else {
+            return self.bad("is rotary, but a set of keys has no angles");
+        };
+        let angles = self.arrays.view(angles)?;
+        let label = self.label("rotary");
+        let x = match angles.extent.batch > x.extent.batch {
+            true => self.g.repeat(self.step.stage, &label, x, angles.extent.batch),
+            false => x,
+        };
+        let heads = (layout.heads, layout.width);
+        let stage = self.step.stage;
+        let id = self.g.rotate(stage, &label, [x, angles], heads, rotary.neighbours, back)?;
+        let y = self.g.view(id);
+        self.g.reshaped(y, x.extent)
     }
 
     fn head_norm(
@@ -473,19 +533,19 @@ fn wave_columns(
     frequencies: &[f32],
     half_turns: bool,
     order: WaveOrder,
-) -> Vec<[f32; 4]> {
+) -> Vec<[f32; 5]> {
     let unit = if half_turns { 1.0 } else { std::f64::consts::FRAC_1_PI };
     let of = |kind: f32| {
         let axes = (0..axes).map(|axis| axis as f32);
         axes.flat_map(move |axis| {
             frequencies.iter().map(move |&f| {
-                let [first, rest] = waves::split(f64::from(f) * unit);
-                [axis, first, rest, kind]
+                let [first, second, third] = waves::split(f64::from(f) * unit);
+                [axis, first, second, third, kind]
             })
         })
     };
     let both = of(waves::SINE).chain(of(waves::COSINE));
-    let coordinates = (0..axes).map(|axis| [axis as f32, 1.0, 0.0, waves::COORDINATE]);
+    let coordinates = (0..axes).map(|axis| [axis as f32, 1.0, 0.0, 0.0, waves::COORDINATE]);
     match order {
         WaveOrder::CoordinatesFirst => coordinates.chain(both).collect(),
         WaveOrder::CoordinatesLast => both.chain(coordinates).collect(),
@@ -498,6 +558,7 @@ struct Set {
     keys: AttentionSource,
     values: AttentionSource,
     mask: Option<View>,
+    causal: bool,
 }
 
 /// Heads of queries, of keys, of values, and of the result.

@@ -144,7 +144,7 @@ impl AttentionLayer {
             &self.node("attention"),
             Heads::new(self.heads, d_qk, d_v),
             [q, source(kv.k_column), source(kv.v_column)],
-            mask,
+            (mask, false),
             carry,
             finish,
         )

@@ -64,7 +64,13 @@ impl Rows {
             }
             Content::Tokens { input, table, vocabulary, positions, most, channels } => {
                 let table = learned(g, table, *vocabulary, *channels);
-                let positions = learned(g, positions, *most, *channels);
+                let positions = match positions.is_empty() {
+                    true => {
+                        let (rows, columns) = (count, *channels);
+                        g.parameter(Recipe::Filled { bits: 0, rows, columns })
+                    }
+                    false => learned(g, positions, *most, *channels),
+                };
                 let ids = g.input(input, Extent::new(batch, 1, count));
                 let [ids, table, positions] = [ids, table, positions].map(|v| g.view(v));
                 Source::Array(g.embed(Stage::Preprocess, "embed", ids, table, positions))

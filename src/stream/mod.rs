@@ -15,10 +15,11 @@ pub use decoder::{Decoded, Decoder, Decoding, Queries};
 pub use encoder::Encoder;
 pub use state::EncoderState;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 pub use crate::model::Latents;
 use crate::model::Model;
 use crate::perceiver::Sizes;
+use crate::perceiver::blueprint::Blueprint;
 
 impl Model {
     /// An encoder that takes input rows in chunks of any size and order: pixels of a picture, patches
@@ -44,7 +45,9 @@ impl Model {
     /// # Ok::<(), perceiver::Error>(())
     /// ```
     pub fn encoder(&self, sizes: &Sizes) -> Result<Encoder> {
-        Encoder::new(self, self.description.blueprint(sizes))
+        let blueprint = self.description.blueprint(sizes);
+        refuse_arrays(&blueprint, "ending_at")?;
+        Encoder::new(self, blueprint)
     }
 
     /// A decoder of any queries over these latents. `sizes` are those that the latents were made with.
@@ -52,6 +55,17 @@ impl Model {
     /// # Errors
     /// [`crate::Error::Input`] when the latents are of another model.
     pub fn decoder(&self, sizes: &Sizes, latents: &Latents) -> Result<Decoder> {
-        Decoder::new(self, self.description.blueprint(sizes), latents)
+        let blueprint = self.description.blueprint(sizes);
+        refuse_arrays(&blueprint, "starting_at")?;
+        Decoder::new(self, blueprint, latents)
     }
+}
+
+/// A list of arrays has no fixed place to be cut.
+fn refuse_arrays(blueprint: &Blueprint, instead: &str) -> Result<()> {
+    if blueprint.arrays.is_empty() {
+        return Ok(());
+    }
+    let what = "is a list of arrays, which is not read or decoded in pieces";
+    Err(Error::input("model", what, format!("`Model::{instead}` with the name of an array")))
 }

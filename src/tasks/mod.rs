@@ -17,6 +17,7 @@ pub(crate) mod flow_tiles;
 pub(crate) mod flow_warp;
 mod image_processor;
 mod processor_file;
+mod shape;
 pub(crate) mod text;
 mod text_windows;
 
@@ -27,6 +28,7 @@ pub use classify_text::TextClassifier;
 pub use fill_mask::{BytePrediction, Candidate, FillMask, FillOptions, Filled, Filling, Span};
 pub use flow::{FlowField, FlowOptions, OpticalFlow};
 pub use image_processor::{PerceiverImageProcessor, Size};
+pub use shape::{Grid, ShapeDecoder};
 
 use crate::error::{Error, Result};
 use crate::graph::Waiting;

@@ -12,7 +12,7 @@ use super::fold;
 use super::positions::{fourier_tables, resized_positions};
 use crate::error::{Error, Result};
 use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
-use crate::kernels::Real;
+use crate::kernels::{Real, waves};
 use crate::tensor::{Extent, NamedTensors};
 
 /// Where weights come from: a checkpoint on disk, or tensors made in memory.
@@ -175,12 +175,28 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             }
             Ok(array)
         }
-        Recipe::Filled { bits, columns } => {
-            Ok(pad(extent, &vec![f32::from_bits(*bits); *columns], T::from_f32))
+        Recipe::Filled { bits, rows, columns } => {
+            Ok(pad(extent, &vec![f32::from_bits(*bits); rows * columns], T::from_f32))
+        }
+        Recipe::Count { rows } => {
+            let dense: Vec<f32> = (0..*rows).map(|i| i as f32).collect();
+            Ok(pad(extent, &dense, T::from_f32))
+        }
+        Recipe::WavesOf { name, count, half_turns } => {
+            let unit = if *half_turns { 1.0 } else { std::f64::consts::FRAC_1_PI };
+            let frequencies = read(name, *count)?;
+            let split = frequencies.iter().map(|&f| waves::split(f64::from(f) * unit));
+            let split: Vec<[f32; 3]> = split.collect();
+            let twice = |i: usize| split.iter().chain(&split).map(move |parts| parts[i]);
+            let kinds = [waves::SINE, waves::COSINE].into_iter();
+            let kinds = kinds.flat_map(|kind| std::iter::repeat_n(kind, *count));
+            let axes = std::iter::repeat_n(0.0, 2 * count);
+            let dense: Vec<f32> = axes.chain((0..3).flat_map(twice)).chain(kinds).collect();
+            Ok(pad(extent, &dense, T::from_f32))
         }
         Recipe::Waves(columns) => {
             let row = |i: usize| columns.iter().map(move |c| f32::from_bits(c[i]));
-            let dense: Vec<f32> = (0..4).flat_map(row).collect();
+            let dense: Vec<f32> = (0..5).flat_map(row).collect();
             Ok(pad(extent, &dense, T::from_f32))
         }
         Recipe::FourierTables(p) => Ok(pad(extent, &fourier_tables(p), T::from_f32)),

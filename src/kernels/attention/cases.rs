@@ -49,6 +49,9 @@ pub(crate) fn rows() -> Vec<Row> {
         options(1, false, false, false, true, 4),
         options(2, false, true, true, true, 3),
         options(2, true, true, true, false, 5),
+        Attention { causal: true, ..options(2, false, false, false, true, 1) },
+        Attention { causal: true, ..options(2, false, true, true, true, 3) },
+        Attention { causal: true, ..options(2, true, false, true, false, 1) },
         // More splits than keys fill: the last are empty.
         options(1, false, false, false, true, 60),
     ]);

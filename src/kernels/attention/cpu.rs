@@ -99,7 +99,7 @@ fn query<T: Real>(
             let keep = o
                 .mask
                 .is_none_or(|mask| mask[item * a.keys.next_multiple_of(4) + m] != T::default());
-            if !keep {
+            if !keep || (a.causal && m > n) {
                 return T::from_f32(MASKED_SCORE);
             }
             let k =

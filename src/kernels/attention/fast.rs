@@ -182,6 +182,13 @@ fn run_tile(
     if let (Some(f), Some(factored)) = (&a.factors, o.factored) {
         add_tables(a, f, factored, block, key, count, &mut scratch.scores);
     }
+    if a.causal {
+        let rows = scratch.scores[..rows * count].chunks_exact_mut(count).enumerate();
+        for (r, scores) in rows {
+            let seen = (block.first_query + r + 1).saturating_sub(key).min(count);
+            scores[seen..].fill(MASKED_SCORE);
+        }
+    }
     let mask = o.mask.map(|m| &m[block.item * a.keys.next_multiple_of(4) + key..][..count]);
     Arch::new().dispatch(Softmax {
         scores: &mut scratch.scores[..rows * count],

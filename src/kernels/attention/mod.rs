@@ -111,6 +111,8 @@ pub struct Attention {
     pub v_column: usize,
     /// A key mask is given.
     pub masked: bool,
+    /// Query i does not see keys beyond key i.
+    pub causal: bool,
     /// A state so far is given.
     pub carry: bool,
     /// Normalise and store the result rather than the state.
@@ -149,6 +151,7 @@ impl Attention {
             k_column: 0,
             v_column: 0,
             masked: false,
+            causal: false,
             carry: false,
             finish: true,
             splits: 1,
@@ -448,7 +451,7 @@ impl Kernel for Attention {
             Some(f) if !f.indexed && !f.factors.holds(f.first_query, self.queries) => {
                 Some("queries lie beyond their grid")
             }
-            Some(_) if self.heads != 1 || self.masked || self.carry => {
+            Some(_) if self.heads != 1 || self.masked || self.causal || self.carry => {
                 Some("factored queries have one head, no mask and no carried state")
             }
             _ => None,
@@ -466,6 +469,7 @@ impl Kernel for Attention {
             format!("batch {}", self.batch),
             when(self.splits > 1, format!("splits {}", self.splits)),
             when(self.masked, "mask"),
+            when(self.causal, "causal"),
             when(self.carry, "carry"),
             when(!self.finish, "state"),
             when(self.shared_queries, "shared queries"),
@@ -559,7 +563,8 @@ impl Kernel for Attention {
                 | u32::from(args.masked) << 1
                 | u32::from(args.carry) << 2
                 | u32::from(args.stores_result()) << 3
-                | u32::from(args.factors.is_some_and(|f| f.indexed)) << 4;
+                | u32::from(args.factors.is_some_and(|f| f.indexed)) << 4
+                | u32::from(args.causal) << 5;
             let mut words = vec![
                 word(args.queries),
                 word(args.keys),

@@ -21,8 +21,8 @@ pub(crate) fn rows() -> Vec<Row> {
         let base = Combine {
             rows,
             cols,
-            a: Columns { rows, row: 2 * width, column: 0 },
-            b: Some(Columns { rows, row: 2 * width, column: width }),
+            a: Columns { rows, first: 0, row: 2 * width, column: 0 },
+            b: Some(Columns { rows, first: 0, row: 2 * width, column: width }),
             activation: activations[i],
             product: true,
             x,
@@ -31,12 +31,12 @@ pub(crate) fn rows() -> Vec<Row> {
         list.push(base);
         list.push(Combine { product: false, activation: Activation::None, ..base });
         // Learned rows that all items share, and rows that are repeated.
-        let few = Columns { rows: rows.div_ceil(3), row: width, column: 0 };
+        let few = Columns { rows: rows.div_ceil(3), first: 3, row: width, column: 0 };
         list.push(Combine { a: few, product: false, ..base });
         list.push(Combine { a: few, b: None, activation: activations[4 - i], ..base });
     }
     // More than 65,535 workgroups.
-    let long = Columns { rows: 1_048_583, row: 16, column: 0 };
+    let long = Columns { rows: 1_048_583, first: 0, row: 16, column: 0 };
     list.push(Combine {
         rows: long.rows,
         cols: 13,

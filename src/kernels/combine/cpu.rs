@@ -7,7 +7,7 @@ use crate::parallel::*;
 
 /// First element of what row `row` of the result takes.
 fn at(of: Columns, row: usize) -> usize {
-    row % of.rows * of.row + of.column
+    (of.first + row % of.rows) * of.row + of.column
 }
 
 /// Plain loops.

@@ -6,11 +6,13 @@ pub(super) mod cpu;
 use crate::kernels::gemm::Activation;
 use crate::kernels::vocabulary::*;
 
-/// Some columns of an array, whose rows are taken again and again.
+/// Some rows and columns of an array; the rows are taken again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Columns {
-    /// Rows; row r of the result takes row r modulo this.
+    /// Rows; row r of the result takes row r modulo this, counted from `first`.
     pub rows: usize,
+    /// Row of the array that is the first.
+    pub first: usize,
     /// Elements from one row to the next.
     pub row: usize,
     /// First column, a multiple of four.
@@ -57,9 +59,9 @@ impl Kernel for Combine {
     fn signature(&self) -> Signature {
         let operand = |name, of: Columns| {
             let fill = Fill::Heads(self.cols.max(1), of.column);
-            Operand::new(name, self.roles()[0], Extent::new(1, of.rows, of.row), fill)
+            Operand::new(name, self.roles()[0], Extent::new(1, of.first + of.rows, of.row), fill)
         };
-        let none = Columns { rows: 0, row: 0, column: 0 };
+        let none = Columns { rows: 0, first: 0, row: 0, column: 0 };
         Signature {
             operands: vec![
                 operand("a", self.a),
@@ -120,7 +122,7 @@ impl Kernel for Combine {
         let args = *self;
         let total = args.rows * vectors(args.cols);
         elementwise(total, move |row_invocations| {
-            let b = args.b.unwrap_or(Columns { rows: 1, row: 0, column: 0 });
+            let b = args.b.unwrap_or(Columns { rows: 1, first: 0, row: 0, column: 0 });
             vec![
                 word(vectors(args.cols).max(1)),
                 word(total),
@@ -128,11 +130,11 @@ impl Kernel for Combine {
                 args.activation.word(),
                 word(args.a.rows.max(1)),
                 word(args.a.row / 4),
-                word(args.a.column / 4),
+                word((args.a.first * args.a.row + args.a.column) / 4),
                 u32::from(args.b.is_some()) + u32::from(args.b.is_some() && args.product),
                 word(b.rows),
                 word(b.row / 4),
-                word(b.column / 4),
+                word((b.first * b.row + b.column) / 4),
             ]
         })
     }

@@ -10,9 +10,9 @@ pub(crate) fn reference<T: Real>(a: &Waves, inputs: &[&[T]], outputs: &mut [&mut
     y.fill(T::default());
     for row in 0..a.rows {
         for c in 0..a.cols {
-            let [axis, first, rest, kind] = [0, 1, 2, 3].map(|i| inputs[1][i * ys + c].to_f64());
+            let [axis, first, second, third, kind] = [0, 1, 2, 3, 4].map(|i| inputs[1][i * ys + c].to_f64());
             let x = inputs[0][row * xs + (axis as usize).min(a.axes - 1)].to_f64();
-            let angle = x * (first + rest) * std::f64::consts::PI;
+            let angle = x * (first + second + third) * std::f64::consts::PI;
             let [sine, cosine] = [SINE, COSINE].map(f64::from);
             y[row * ys + c] = T::from_f64(match kind {
                 k if k == sine => angle.sin(),
@@ -30,8 +30,8 @@ pub(crate) fn fast(a: &Waves, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
         return;
     }
     let column = |c: usize| {
-        let [axis, first, rest, kind] = [0, 1, 2, 3].map(|i| inputs[1][i * ys + c]);
-        ((axis as usize).min(a.axes - 1), f64::from(first) + f64::from(rest), kind)
+        let [axis, parts @ .., kind] = [0, 1, 2, 3, 4].map(|i| inputs[1][i * ys + c]);
+        ((axis as usize).min(a.axes - 1), parts.iter().map(|&x| f64::from(x)).sum(), kind)
     };
     let columns: Vec<(usize, f64, f32)> = (0..a.cols).map(column).collect();
     let band = (4096 / ys).max(1);

@@ -1,8 +1,8 @@
 //! `waves`: sines and cosines of coordinates (Fourier features of positions that are no grid).
 //!
 //! WGSL promises 2⁻¹¹ of a sine between −π and π and nothing beyond, so that the shader reduces its angles and has a
-//! polynomial of its own. Frequencies come in two parts, of which the first has twelve bits, as has what the shader takes of
-//! a coordinate first: their product is exact, with or without a fused multiply-add.
+//! polynomial of its own. Frequencies come in three parts, of which the first two have twelve bits, as have the two parts that
+//! the shader divides a coordinate into: their products are exact, with or without a fused multiply-add.
 
 pub(super) mod cases;
 pub(super) mod cpu;
@@ -16,16 +16,18 @@ pub(crate) const SINE: f32 = 1.0;
 /// Its cosine.
 pub(crate) const COSINE: f32 = 2.0;
 
-/// A frequency in half turns as two numbers, the first of twelve bits.
-pub(crate) fn split(frequency: f64) -> [f32; 2] {
+/// A frequency in half turns as three numbers, the first two of twelve bits.
+pub(crate) fn split(frequency: f64) -> [f32; 3] {
     let first = f32::from_bits((frequency as f32).to_bits() & 0xffff_f000);
-    [first, (frequency - f64::from(first)) as f32]
+    let rest = frequency - f64::from(first);
+    let second = f32::from_bits((rest as f32).to_bits() & 0xffff_f000);
+    [first, second, (rest - f64::from(second)) as f32]
 }
 
 /// Arguments of `waves`.
 ///
-/// Inputs: coordinates `[rows, axes]`; table `[4, cols]`: for each column its axis, the two parts of its frequency in half
-/// turns ([`split`]), and what it is. Output `[rows, cols]`.
+/// Inputs: coordinates `[rows, axes]`; table `[5, cols]`: for each column its axis, the three parts of its frequency in half
+/// turns (`split`), and what it is. Output `[rows, cols]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Waves {
     /// Rows.
@@ -45,7 +47,7 @@ impl Kernel for Waves {
         Signature {
             operands: vec![
                 Operand::wide("x", rows(self.rows, self.axes), Fill::Numbers),
-                Operand::wide("table", rows(4, self.cols), Fill::Waves(self.axes)),
+                Operand::wide("table", rows(5, self.cols), Fill::Waves(self.axes)),
             ],
             results: vec![Operand::result("y", Role::Wide, rows(self.rows, self.cols))],
         }

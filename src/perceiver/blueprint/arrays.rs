@@ -86,6 +86,17 @@ pub enum Make {
     Mlp(Box<MlpStep>),
     /// Attention of some rows over others.
     Attention(Box<AttentionStep>),
+    /// Some rows of every item. Models that have it take items one by one.
+    Slice {
+        /// The array.
+        of: String,
+        /// First row.
+        first: usize,
+        /// How many; 0 for all that follow.
+        rows: usize,
+    },
+    /// The numbers of the rows of an array, from 0: `[1, rows, 1]`.
+    Count(String),
     /// The mean over an array's rows, `[batch, 1, channels]`.
     Mean {
         /// The array.
@@ -99,7 +110,12 @@ pub enum Make {
         /// The coordinates.
         of: String,
         /// Frequencies, the same for every axis: the angle is coordinate · frequency, in half turns if `half_turns`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         frequencies: Vec<f32>,
+        /// In place of `frequencies`, a tensor with them and how many it has; there is one axis then, and the columns are waves
+        /// alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tensor: Option<(String, usize)>,
         /// Whether angles are in units of π.
         half_turns: bool,
         /// Order of the columns.
@@ -256,6 +272,7 @@ impl AttentionStep {
             value,
             q_norm: None,
             k_norm: None,
+            rotary: None,
             output: None,
             post_norm: None,
             residual: None,
@@ -352,6 +369,9 @@ pub struct AttentionStep {
     /// Of projected keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k_norm: Option<HeadNorm>,
+    /// How projected rows are turned by their positions, after norms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<Rotary>,
     /// Output projection and its channels; without it the result are the heads side by side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<(Projection, usize)>,
@@ -361,6 +381,18 @@ pub struct AttentionStep {
     /// Rows that are added to the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<String>,
+}
+
+/// Rotary position embedding: pairs of channels of each head are turned by angles of their row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotary {
+    /// Sines and cosines of the queries' angles, one of each for every pair: what [`Make::Waves`] makes.
+    pub queries: String,
+    /// Whether channels 2i and 2i + 1 are a pair; else i and i + the number of pairs.
+    pub neighbours: bool,
+    /// Whether values are turned as keys are, and the result back as queries are.
+    pub values: bool,
 }
 
 /// Rows that are attended to.
@@ -378,13 +410,20 @@ pub struct KeySet {
     /// Input whose mask says which rows count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
+    /// Sines and cosines of the keys' angles, where the attention is rotary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub angles: Option<String>,
+    /// Whether query i does not see rows beyond row i.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub causal: bool,
 }
 
 impl KeySet {
     /// Rows without a mask.
     #[must_use]
     pub fn new(rows: &str, norm: Option<Norm>) -> Self {
-        KeySet { rows: rows.to_owned(), values: None, norm, mask: None }
+        let (values, mask, angles, causal) = (None, None, None, false);
+        KeySet { rows: rows.to_owned(), values, norm, mask, angles, causal }
     }
 }
 

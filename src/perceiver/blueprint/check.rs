@@ -306,9 +306,11 @@ fn content(key: &Key<'_>, array: &Modality) -> Result<()> {
             key.at("most").size(*most, MOST_ROWS)?;
             key.at("channels").size(*channels, LARGEST)?;
             key.at("table").name(table)?;
-            key.at("positions").name(positions)?;
+            if !positions.is_empty() {
+                key.at("positions").name(positions)?;
+                key.at("most").elements(most * channels)?;
+            }
             key.at("vocabulary").elements(vocabulary * channels)?;
-            key.at("most").elements(most * channels)?;
             let what = format!("is {most} positions for {} rows", array.count);
             key.at("most").need(array.count <= *most, what, "every row needs a position")
         }

@@ -114,7 +114,10 @@ fn make(key: &Key<'_>, make: &Make) -> Result<()> {
             let learned = Make::Learned { tensor: tensor.clone(), shape: shape.clone() };
             self::make(&key.at("spread"), &learned)
         }
-        Make::Split { .. } | Make::Unite { .. } => Ok(()),
+        Make::Slice { first, rows, .. } => {
+            key.at("slice").size(first.saturating_add(*rows).saturating_add(1), MOST_ROWS)
+        }
+        Make::Count(_) | Make::Split { .. } | Make::Unite { .. } => Ok(()),
         Make::Sum(_) | Make::Norm { .. } | Make::Mean { .. } => Ok(()),
         Make::Linear(step) => key.at("linear.out").size(step.out, LARGEST),
         Make::Mlp(step) => {
@@ -122,9 +125,13 @@ fn make(key: &Key<'_>, make: &Make) -> Result<()> {
             key.at("mlp.out").size(step.out.max(1), LARGEST)
         }
         Make::Attention(step) => attention(&key.at("attention"), step),
-        Make::Waves { frequencies, .. } => {
+        Make::Waves { frequencies, tensor, .. } => {
+            if let Some((name, count)) = tensor {
+                key.at("waves.tensor").name(name)?;
+                key.at("waves.tensor").size(*count, LARGEST)?;
+            }
             let key = key.at("waves.frequencies");
-            key.size(frequencies.len(), MOST_SETS)?;
+            key.size(frequencies.len() + usize::from(tensor.is_some()), MOST_SETS)?;
             let finite = frequencies.iter().all(|f| f.is_finite());
             key.need(finite, "are not all finite", "give finite numbers")
         }

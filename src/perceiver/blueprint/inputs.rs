@@ -1,6 +1,6 @@
 //! Inputs of a blueprint: named tensors, checked and in the form that its graph reads.
 
-use super::{Blueprint, Content, Modality, Positions};
+use super::{Blueprint, Content, Make, Modality, Positions};
 use crate::error::{Error, Result};
 use crate::perceiver::batch::{Array, Batch, finite, planes_to_rows, whole_numbers};
 use crate::perceiver::request::Sizes;
@@ -121,9 +121,15 @@ impl InputShape {
         if found == wanted {
             return true;
         }
-        let (InputKind::Rows { rows, channels }, true) = (self.kind, self.varies) else {
+        let InputKind::Rows { rows, channels } = self.kind else {
             return false;
         };
+        if channels == 1 && found == [rows] {
+            return true;
+        }
+        if !self.varies {
+            return false;
+        }
         let product = |axes: &[usize]| axes.iter().fold(1usize, |a, &n| a.saturating_mul(n));
         matches!(found, [axes @ .., c] if *c == channels && product(axes) == rows)
     }
@@ -176,7 +182,8 @@ impl Blueprint {
 
     /// Whether several items can go through one graph: every modality differs from item to item.
     pub(crate) fn batches(&self) -> bool {
-        self.inputs.iter().all(|a| a.content.input().is_some())
+        let slices = self.arrays.iter().any(|step| matches!(step.make, Make::Slice { .. }));
+        !slices && self.inputs.iter().all(|a| a.content.input().is_some())
     }
 }
 

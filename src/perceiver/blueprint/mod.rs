@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arrays::{
     ArrayOutput, ArrayStep, AttentionStep, HeadNorm, KeySet, LinearStep, Make, MlpStep, Norm,
-    NormKind, Projection, WaveOrder,
+    NormKind, Projection, Rotary, WaveOrder,
 };
 pub use builder::{Output, PerceiverBuilder, Sharing};
 pub(super) use file::{is_blueprint, read_text};

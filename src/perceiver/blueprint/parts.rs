@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{ArrayOutput, Blueprint, Content, Make, Modality};
 use crate::error::{Error, Result};
 use crate::perceiver::arrays;
+use crate::perceiver::chunks::LATENTS;
 
 impl Make {
     /// Names of arrays and inputs that it is made of.
@@ -12,6 +13,7 @@ impl Make {
         match self {
             Make::Learned { .. } => Vec::new(),
             Make::Spread { by, .. } => vec![by],
+            Make::Slice { of, .. } | Make::Count(of) => vec![of],
             Make::Resized { of, .. } | Make::Norm { of, .. } | Make::Waves { of, .. } => vec![of],
             Make::Split { of, by } | Make::Unite { of, by } => vec![of, by],
             Make::Sum(of) => of.iter().map(String::as_str).collect(),
@@ -22,9 +24,12 @@ impl Make {
             Make::Mean { of, mask } => [of].into_iter().chain(mask).map(|s| &**s).collect(),
             Make::Attention(step) => {
                 let sets = step.keys.iter().flat_map(|set| {
-                    [Some(&set.rows), set.values.as_ref(), set.mask.as_ref()].into_iter().flatten()
+                    let others = [&set.values, &set.mask, &set.angles];
+                    [&set.rows].into_iter().chain(others.into_iter().flatten())
                 });
-                let own = [Some(&step.queries), step.residual.as_ref()].into_iter().flatten();
+                let angles = step.rotary.as_ref().map(|rotary| &rotary.queries);
+                let own = [Some(&step.queries), step.residual.as_ref(), angles];
+                let own = own.into_iter().flatten();
                 own.chain(sets).map(|s| &**s).collect()
             }
         }
@@ -69,6 +74,15 @@ impl Blueprint {
         part.outputs.push(output(array));
         part.prune();
         Ok(part)
+    }
+
+    /// The array that holds the latents: the one named `last_latents`, or the first result.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn latents_array(&self) -> Option<&str> {
+        let named = self.arrays.iter().map(|step| step.name.as_str()).find(|n| *n == LATENTS);
+        let result = || self.outputs.iter().find(|o| !o.intermediate).map(|o| o.array.as_str());
+        named.or_else(result)
     }
 
     fn place(&self, array: &str) -> Result<usize> {

@@ -142,6 +142,8 @@ fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
         {
             axes
         }
+        // One channel need not be an axis.
+        (Content::Given { channels: 1, .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
         (Content::Tokens { .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
         (Content::Convolution { .. }, [_, _, axes @ ..]) if axes.len() == 2 => axes,
         (Content::None, axes) if axes.len() == 1 => axes,

@@ -34,7 +34,8 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.stage(Stage::Process);
     draft.linear("hidden", "latents", part.layer("post_kl"), width);
     let mut last = "hidden".to_owned();
-    for i in 0..part.count(|i| format!("transformer.resblocks.{i}.attn.c_qkv.weight")) {
+    let count = part.count(|i| format!("transformer.resblocks.{i}.attn.c_qkv.weight"));
+    for i in 0..count {
         let leaf = |leaf: &str| format!("transformer.resblocks.{i}.{leaf}");
         let head_norm = |name: &str| {
             let norm = part.norm_if(&leaf(name), EPS)?;
@@ -56,7 +57,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 ..AttentionStep::new(&last, heads, [head; 2], [turn(0), turn(1), turn(2)])
             },
         );
-        last = format!("layer.{i}");
+        last = if i + 1 == count { "last_latents".to_owned() } else { format!("layer.{i}") };
         let hidden = part.dim(&leaf("mlp.c_fc.weight"), 0);
         let layers = [part.layer(&leaf("mlp.c_fc")), part.layer(&leaf("mlp.c_proj"))];
         draft.mlp(
@@ -67,7 +68,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 ..MlpStep::new(&attended, hidden, layers, Activation::GeluErf)
             },
         );
-        draft.intermediate(&last, &last);
+        draft.intermediate(&format!("layer.{i}"), &last);
     }
     decoder(&mut draft, part, &last, head)?;
     Ok(draft.finish())
@@ -82,7 +83,10 @@ fn decoder(draft: &mut Draft, part: &Part<'_>, of: &str, head: usize) -> Result<
     let unit = if part.switch("include_pi", false)? { std::f32::consts::PI } else { 1.0 };
     let frequencies = (0..bands.min(64)).map(|i| unit * 2f32.powi(i as i32)).collect();
     let (points, order) = ("queries".to_owned(), WaveOrder::CoordinatesFirst);
-    draft.make("features", Make::Waves { of: points, frequencies, half_turns: false, order });
+    draft.make(
+        "features",
+        Make::Waves { of: points, frequencies, half_turns: false, order, tensor: None },
+    );
     draft.linear("asking", "features", part.layer("geo_decoder.query_proj"), width);
     let mut latents = of;
     if part.has("geo_decoder.latents_proj.weight") {

@@ -14,7 +14,9 @@ mod ip_adapter;
 mod minicpmv;
 mod nv_embed;
 mod part;
+mod perceiver_ar;
 mod pool;
+mod poyo;
 mod qwen_vl;
 mod set_transformer;
 mod vecset;
@@ -74,6 +76,8 @@ pub const FAMILIES: &[Family] = &[
     vecset::FAMILY,
     aurora::FAMILY,
     set_transformer::FAMILY,
+    poyo::FAMILY,
+    perceiver_ar::FAMILY,
 ];
 
 /// `model_type` of a configuration that names a family and says what shapes do not.
@@ -108,7 +112,10 @@ pub(crate) fn recognise(
         (None, Some(kind)) => f.model_types.contains(&kind),
         (None, None) => true,
     };
-    let families: Vec<&'static Family> = FAMILIES.iter().filter(wanted).collect();
+    let mut families: Vec<&'static Family> = FAMILIES.iter().filter(wanted).collect();
+    if families.is_empty() && named("family").is_none() {
+        families = FAMILIES.iter().collect();
+    }
     if families.is_empty() {
         let mut names: Vec<_> = FAMILIES.iter().map(|f| f.name).collect();
         names.dedup();
@@ -133,7 +140,7 @@ pub(crate) fn recognise(
         };
         // So that what is missing can be told.
         if let ([family], true) = (&families[..], found.is_empty()) {
-            found.push((family, part.to_owned()));
+            found.push((family, format!("{}.", part.trim_end_matches('.'))));
         }
     } else if let ([family], true) = (&families[..], found.is_empty()) {
         found.push((family, String::new()));

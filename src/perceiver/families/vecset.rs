@@ -54,13 +54,14 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     }
     let inner = part.dim("layers.0.0.fn.to_q.weight", 0);
     let [heads, _] = part.heads("heads", (inner / 64).max(1), inner)?;
-    for i in 0..part.count(|i| format!("layers.{i}.0.fn.to_q.weight")) {
+    let count = part.count(|i| format!("layers.{i}.0.fn.to_q.weight"));
+    for i in 0..count {
         let attended = format!("attention.{i}");
         let layer = format!("layers.{i}");
         attend(&mut draft, part, &format!("{layer}.0"), &attended, [&last, &last], (heads, true));
-        last = format!("layer.{i}");
+        last = if i + 1 == count { "last_latents".to_owned() } else { format!("layer.{i}") };
         mlp(&mut draft, part, &format!("{layer}.1"), &last, &attended);
-        draft.intermediate(&last, &last);
+        draft.intermediate(&format!("layer.{i}"), &last);
     }
     draft.stage(Stage::Decode);
     embed(&mut draft, part, "asking", "queries", width);
@@ -84,7 +85,8 @@ fn embed(draft: &mut Draft, part: &Part<'_>, name: &str, of: &str, width: usize)
     let frequencies =
         (0..bands.min(64)).map(|i| std::f32::consts::PI * 2f32.powi(i as i32)).collect();
     let order = WaveOrder::CoordinatesLast;
-    let waves = Make::Waves { of: of.to_owned(), frequencies, half_turns: false, order };
+    let waves =
+        Make::Waves { of: of.to_owned(), frequencies, half_turns: false, order, tensor: None };
     draft.make(&features, waves);
     draft.linear(name, &features, part.layer("point_embed.mlp"), width);
 }

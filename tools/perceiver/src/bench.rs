@@ -42,6 +42,8 @@ pub(crate) struct Options {
     batch: usize,
     #[command(flatten)]
     memory: models::MemoryOption,
+    #[command(flatten)]
+    part: models::PartOption,
     /// Also: encode one item once, then decode every query of every output as a stream
     #[arg(long)]
     streams: bool,
@@ -260,10 +262,10 @@ fn fresh(device: &str, cache: &Path) -> Result<Engine> {
 }
 
 /// A model, with random weights if its folder has none.
-pub(crate) fn open(engine: &Engine, name: &str) -> Result<Model> {
+pub(crate) fn open(engine: &Engine, name: &str, part: Option<&str>) -> Result<Model> {
     let folder = models::folder(name)?;
-    if Checkpoint::has_weights(&folder) {
-        return engine.load(&folder);
+    if folder.is_file() || part.is_some() || Checkpoint::has_weights(&folder) {
+        return engine.load_part(&folder, part);
     }
     let description = Description::read(&folder)?;
     let weights = RandomTensors::new(description.tensors()?, 1);
@@ -288,7 +290,7 @@ fn time(
     let engine = &fresh(device, cache)?;
     let mut start_time = Instant::now();
     let prepared = |engine: &Engine| {
-        let mut model = open(engine, name)?;
+        let mut model = open(engine, name, options.part.part.as_deref())?;
         model.set_folded(route == Route::Folded);
         model.set_precision(precision)?;
         model.set_memory_budget(options.memory.memory);

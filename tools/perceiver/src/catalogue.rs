@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use perceiver::checkpoint::Checkpoint;
+use perceiver::families::{FAMILIES, Family};
 use perceiver::hub::Hub;
 use perceiver::{Architecture, Result};
 use serde::Serialize;
@@ -83,6 +84,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             "cache": hub.cache(),
             "offline": hub.is_offline(),
             "models": rows,
+            "families": families(),
         }))?;
         return Ok(true);
     }
@@ -102,6 +104,19 @@ pub(crate) fn run(options: &Options) -> Outcome {
         })
         .collect();
     show::table(&["model", "task", "parameters", "weights", "here"], table)?;
+    show::text("")?;
+    let table = families()
+        .into_iter()
+        .map(|f| [f.name, f.models, f.task, f.licence, f.weights].map(str::to_owned).to_vec())
+        .collect();
+    show::table(
+        &["family", "models with a Perceiver inside", "task", "licence", "weights"],
+        table,
+    )?;
+    show::text(
+        "Give the folder or file of such a model, with --part where it has several Perceivers.",
+    )?;
+    show::text("")?;
     let offline =
         if hub.is_offline() { "; HF_HUB_OFFLINE is set, nothing is downloaded" } else { "" };
     show::text(&format!(
@@ -109,6 +124,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
         hub.cache().display()
     ))?;
     Ok(true)
+}
+
+/// The families, each once.
+fn families() -> Vec<&'static Family> {
+    let mut list: Vec<&Family> = FAMILIES.iter().collect();
+    list.dedup_by_key(|family| family.name);
+    list
 }
 
 /// A model whose folder is here.

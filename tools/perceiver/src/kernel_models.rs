@@ -1,8 +1,10 @@
 //! Which variants of the kernels models run, told from their plans: no weight is read, and no device opened.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use perceiver::blueprint::presets::{Size, Sound, audio_set, convolution_flow, entity_set, glue};
+use perceiver::checkpoint::Checkpoint;
 use perceiver::internals::gpu::{Adapter, CachePlace, Tuning};
 use perceiver::internals::kernels::{DeviceTraits, Op, Variant};
 use perceiver::internals::model::{chosen_adapter, plan_of, window_bytes};
@@ -66,7 +68,7 @@ pub(crate) fn dispatches(
         let all = all()?.into_iter();
         return all.map(|(name, d)| of(name, &d, target, precision)).collect();
     }
-    let named = |name: &String| of(name.clone(), &described(name)?, target, precision);
+    let named = |name: &String| of(name.clone(), &described(name, None)?, target, precision);
     names.iter().map(named).collect()
 }
 
@@ -94,21 +96,29 @@ fn of(
 }
 
 /// A model by a short name of [`all`], or as other commands take it.
-pub(crate) fn described(name: &str) -> Result<Description> {
+pub(crate) fn described(name: &str, part: Option<&str>) -> Result<Description> {
     let named = published().into_iter().chain(presets()?).find(|(short, _)| short == name);
     let by_hub = || KNOWN.iter().find(|known| known.name == name).map(|k| k.config());
     match (named, by_hub()) {
         (Some((_, description)), _) => Ok(description),
         (None, Some(config)) => Ok(Description::Config(config)),
-        (None, None) => Description::read(models::description(name)?),
+        (None, None) => read(&models::description(name)?, part),
     }
+}
+
+/// What a model is, by its configuration, or by the tensors of a model that has a Perceiver inside.
+fn read(path: &Path, part: Option<&str>) -> Result<Description> {
+    if path.is_file() || part.is_some() || Checkpoint::has_weights(path) {
+        return Ok(Checkpoint::open_part(path, part)?.description().clone());
+    }
+    Description::read(path)
 }
 
 /// Shipped models, published ones, and presets of the papers' others.
 fn all() -> Result<Vec<(String, Description)>> {
     let mut list = Vec::new();
     for (name, folder) in models::shipped() {
-        match Description::read(folder) {
+        match read(&folder, None) {
             Ok(description) => list.push((name, description)),
             // A folder `models` may hold others than ours.
             Err(error) => tracing::info!(%error, "not listed"),

@@ -9,7 +9,9 @@ use perceiver::blueprint::RowSizes;
 use perceiver::checkpoint::{read_tensors, write_tensors};
 use perceiver::stream::{Latents, Queries};
 use perceiver::tasks::PerceiverImageProcessor;
-use perceiver::{Architecture, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor};
+use perceiver::{
+    Architecture, Description, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor,
+};
 use serde_json::json;
 
 use crate::models::{DeviceOption, folder, load};
@@ -131,8 +133,11 @@ fn encode(options: &Encode) -> Outcome {
         let shape = vec![sizes.rows.0.len(), 3];
         tensors.insert(VARYING.to_owned(), Tensor::i64(shape, rows)?);
     }
-    let decoder = model.decoder(&sizes, latents)?;
-    if decoder.outputs().iter().any(|o| o.2 > 0) {
+    let arrays = matches!(model.description(), Description::Blueprint(b) if !b.arrays.is_empty());
+    if arrays {
+        // They say nothing of queries: what is made of the latents takes its own inputs.
+        tensors.remove(SIZES);
+    } else if model.decoder(&sizes, latents)?.outputs().iter().any(|o| o.2 > 0) {
         let (_, rows) = model.input_rows(&inputs, how)?;
         let rows = rows.into_iter().map(|(name, t)| (format!("{ROWS}{name}"), t));
         tensors.extend(rows);
@@ -181,6 +186,11 @@ fn decode(options: &Decode) -> Outcome {
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let tensors = read_tensors(&options.latents)?;
+    if let Description::Blueprint(blueprint) = model.description()
+        && !blueprint.arrays.is_empty()
+    {
+        return decode_arrays(options, &model, blueprint.latents_array());
+    }
     let own = match &options.content {
         Some(path) => Some(own_content(path)?),
         None => None,
@@ -247,6 +257,28 @@ fn decode(options: &Decode) -> Outcome {
         "file": file,
     });
     tell(options.json, &report, &format!("{text} on {device} -> {}", file.display()))
+}
+
+/// What a model of arrays makes of kept latents and of a file with its other inputs.
+fn decode_arrays(options: &Decode, model: &Model, array: Option<&str>) -> Outcome {
+    let array = array.unwrap_or_default();
+    let latents = Latents::read(&options.latents)?;
+    let [n, d] = latents.shape();
+    let mut inputs = match &options.content {
+        Some(path) => read_tensors(path)?,
+        None => NamedTensors::new(),
+    };
+    let rows = Tensor::f32(vec![1, n, d], latents.as_slice().to_vec())?;
+    inputs.insert(array.to_owned(), rows);
+    let bar = show::Bar::new("decoding");
+    let part = model.starting_at(array)?;
+    let outputs = part.run_with(&inputs, RunOptions::default(), &mut bar.progress())?;
+    drop(bar);
+    write_tensors(&options.out, &outputs)?;
+    let shapes: serde_json::Map<_, _> =
+        outputs.iter().map(|(name, t)| (name.clone(), json!(t.shape()))).collect();
+    let report = json!({ "outputs": shapes, "file": options.out });
+    tell(options.json, &report, &format!("{} written", options.out.display()))
 }
 
 fn bad(name: &str, what: &str, expected: &str) -> Error {

@@ -32,6 +32,7 @@ mod run;
 mod runner;
 mod scaling;
 mod scaling_plot;
+mod shape;
 mod show;
 mod statistics;
 mod texts;
@@ -78,6 +79,8 @@ enum Command {
     Flow(flow::Options),
     /// Encodes inputs once, decodes any queries later
     Latents(latents::Options),
+    /// Makes a mesh of a shape: .glb, .obj or .ply, and a picture
+    Shape(shape::Options),
     /// Runs any supported checkpoint on the tensors of a file
     Run(run::Options),
     /// Writes a model of any format that is read as safetensors
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Autoencode(options) => autoencode::run(&options),
         Command::Flow(options) => flow::run(&options),
         Command::Latents(options) => latents::run(&options),
+        Command::Shape(options) => shape::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Plan(options) => plan::run(&options),

@@ -29,6 +29,17 @@ pub(crate) struct DeviceOption {
     pub(crate) precision: Precision,
     #[command(flatten)]
     pub(crate) memory: MemoryOption,
+    #[command(flatten)]
+    pub(crate) part: PartOption,
+}
+
+/// A part of a model.
+#[derive(Args)]
+pub(crate) struct PartOption {
+    /// Of a model that has a Perceiver inside: what the names of the Perceiver's tensors begin with, or a word of it,
+    /// where there are several; the model may then be a file of weights too
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) part: Option<String>,
 }
 
 /// A budget of memory.
@@ -130,7 +141,7 @@ fn places() -> Vec<PathBuf> {
 
 /// Opens a model.
 pub(crate) fn load(engine: &Engine, device: &DeviceOption, model: &str) -> Result<Model> {
-    let mut model = engine.load(folder(model)?)?;
+    let mut model = engine.load_part(folder(model)?, device.part.part.as_deref())?;
     model.set_folded(!device.no_fold);
     model.set_memory_budget(device.memory.memory);
     model.set_precision(device.precision)?;

@@ -47,6 +47,8 @@ pub(crate) struct Options {
     precision: Precision,
     #[command(flatten)]
     memory: models::MemoryOption,
+    #[command(flatten)]
+    part: models::PartOption,
     /// Also what every dispatch should take on a card that need not be there, a prediction and no measurement: 7900xtx,
     /// 6800xt, 9070xt, h200, llvmpipe
     #[arg(long, value_name = "CARD")]
@@ -60,7 +62,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    let description = described(&options.model)?;
+    let description = described(&options.model, options.part.part.as_deref())?;
     let engine = Engine::named(&options.device)?;
     engine.set_submission_budget(options.submission_budget);
     let invalid = |name: &str, found: usize, expected: String| {

@@ -33,7 +33,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let engine = options.device.engine()?;
-    let mut model = bench::open(&engine, &options.model)?;
+    let mut model = bench::open(&engine, &options.model, None)?;
     model.set_folded(!options.device.no_fold);
     model.set_precision(options.device.precision)?;
     model.set_memory_budget(options.device.memory.memory);

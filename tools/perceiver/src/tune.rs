@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let engine = options.device.engine()?;
     let mut reports: Vec<TuneReport> = Vec::new();
     for name in &options.models {
-        let mut model = bench::open(&engine, name)?;
+        let mut model = bench::open(&engine, name, None)?;
         model.set_folded(!options.device.no_fold);
         model.set_precision(options.device.precision)?;
         model.set_memory_budget(options.device.memory.memory);

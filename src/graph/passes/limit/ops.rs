@@ -220,7 +220,7 @@ impl Pass {
 
     fn combine(&mut self, node: Node, args: Combine) -> Result<()> {
         // Rows that repeat cannot be cut, but for one that all have.
-        let own = |of: Columns| of.rows == args.rows;
+        let own = |of: Columns| of.rows == args.rows && of.first == 0;
         let cuts = [Some(args.a), args.b].into_iter().flatten().all(|of| own(of) || of.rows == 1);
         if !cuts {
             return self.undivided(node);

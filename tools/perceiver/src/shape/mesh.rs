@@ -1,0 +1,160 @@
+//! Triangles of a surface from the layers of a grid, two at a time, so that no more of the grid is held.
+
+use std::collections::HashMap;
+
+use mcubes::{MarchingCubes, MeshSide};
+
+/// Triangles that share their corners.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Mesh {
+    pub(crate) positions: Vec<[f32; 3]>,
+    /// Of length one, away from the inside.
+    pub(crate) normals: Vec<[f32; 3]>,
+    pub(crate) triangles: Vec<[u32; 3]>,
+}
+
+/// Steps of an edge by which corners are told apart.
+const STEPS: f32 = 4096.0;
+
+/// Makes the mesh of a grid of so many points along a side; positive numbers are inside.
+pub(crate) struct Mesher {
+    points: usize,
+    bounds: [f32; 2],
+    before: Vec<f32>,
+    /// Corners by place, in steps of an edge.
+    known: HashMap<[i64; 3], u32>,
+    mesh: Mesh,
+}
+
+impl Mesher {
+    pub(crate) fn new(points: usize, bounds: [f32; 2]) -> Self {
+        Mesher { points, bounds, before: vec![], known: HashMap::new(), mesh: Mesh::default() }
+    }
+
+    /// Takes layer `z`; they come in order.
+    pub(crate) fn push(&mut self, z: usize, layer: &[f32]) {
+        let n = self.points;
+        if z > 0 {
+            let values = [&self.before[..], layer].concat();
+            let one = (1.0, 1.0, 1.0);
+            let offset = lin_alg::f32::Vec3::new(0.0, 0.0, (z - 1) as f32);
+            // The size is that of two whole layers, or there would be an error.
+            if let Ok(cubes) = MarchingCubes::new((n, n, 2), one, one, offset, values, 0.0) {
+                let found = cubes.generate(MeshSide::OutsideOnly);
+                for corners in found.indices.chunks_exact(3) {
+                    let corners = [0, 1, 2].map(|i| {
+                        let at = found.vertices[corners[i]].posit;
+                        self.corner([at.x, at.y, at.z])
+                    });
+                    let [a, b, c] = corners;
+                    if a != b && b != c && c != a {
+                        self.mesh.triangles.push(corners);
+                    }
+                }
+                // Corners between layers that are done are not met again.
+                let last = (z as f32 * STEPS) as i64;
+                self.known.retain(|key, _| key[2] >= last);
+            }
+        }
+        self.before.clear();
+        self.before.extend_from_slice(layer);
+    }
+
+    /// The number of a corner at a place counted in cells.
+    fn corner(&mut self, place: [f32; 3]) -> u32 {
+        let key = place.map(|x| (x * STEPS).round() as i64);
+        let positions = &mut self.mesh.positions;
+        let [from, to] = self.bounds;
+        let cell = (to - from) / (self.points - 1) as f32;
+        *self.known.entry(key).or_insert_with(|| {
+            positions.push(place.map(|x| from + x * cell));
+            (positions.len() - 1) as u32
+        })
+    }
+
+    /// The mesh, with normals that are the means of those of the triangles around.
+    pub(crate) fn finish(self) -> Mesh {
+        let mut mesh = self.mesh;
+        let mut normals = vec![[0.0f32; 3]; mesh.positions.len()];
+        for corners in &mesh.triangles {
+            let normal = normal(corners.map(|i| mesh.positions[i as usize]));
+            for &corner in corners {
+                let sum = &mut normals[corner as usize];
+                *sum = std::array::from_fn(|i| sum[i] + normal[i]);
+            }
+        }
+        for normal in &mut normals {
+            let length = normal.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+            *normal = normal.map(|x| x / length);
+        }
+        mesh.normals = normals;
+        mesh
+    }
+}
+
+/// The normal of a triangle, as long as twice its area.
+fn normal([a, b, c]: [[f32; 3]; 3]) -> [f32; 3] {
+    let side = |p: [f32; 3]| -> [f32; 3] { std::array::from_fn(|i| p[i] - a[i]) };
+    let (u, v) = (side(b), side(c));
+    [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
+}
+
+impl Mesh {
+    /// Volume inside, positive where triangles face outwards.
+    pub(crate) fn volume(&self) -> f64 {
+        let of = |corners: &[u32; 3]| {
+            let [a, b, c] = corners.map(|i| self.positions[i as usize].map(f64::from));
+            let cross =
+                [b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]];
+            a.iter().zip(cross).map(|(a, c)| a * c).sum::<f64>() / 6.0
+        };
+        self.triangles.iter().map(of).sum()
+    }
+
+    /// Edges that do not lie between two triangles: none of a closed surface.
+    pub(crate) fn open_edges(&self) -> usize {
+        let mut edges: HashMap<[u32; 2], i32> = HashMap::new();
+        for &[a, b, c] in &self.triangles {
+            for [from, to] in [[a, b], [b, c], [c, a]] {
+                let sign = if from < to { 1 } else { -1 };
+                *edges.entry([from.min(to), from.max(to)]).or_default() += sign;
+            }
+        }
+        edges.values().filter(|&&count| count != 0).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ball(n: usize) -> Mesh {
+        let mut mesher = Mesher::new(n, [-1.0, 1.0]);
+        let place = |i: usize| 2.0 * i as f32 / (n - 1) as f32 - 1.0;
+        for z in 0..n {
+            let point = |i: usize| [place(i % n), place(i / n), place(z)];
+            let value = |i: usize| 0.7 - point(i).map(|x| x * x).iter().sum::<f32>().sqrt();
+            let layer: Vec<f32> = (0..n * n).map(value).collect();
+            mesher.push(z, &layer);
+        }
+        mesher.finish()
+    }
+
+    #[test]
+    fn a_ball_is_closed_and_faces_outwards() {
+        for n in [9, 24, 41] {
+            let mesh = ball(n);
+            let exact = 4.0 / 3.0 * std::f64::consts::PI * 0.7f64.powi(3);
+            assert_eq!(mesh.open_edges(), 0);
+            assert!(
+                (mesh.volume() / exact - 1.0).abs() < 8.0 / (n * n) as f64,
+                "{}",
+                mesh.volume()
+            );
+            for (position, normal) in mesh.positions.iter().zip(&mesh.normals) {
+                let along: f32 = position.iter().zip(normal).map(|(p, n)| p * n).sum();
+                assert!(along > 0.6, "{position:?} {normal:?}");
+            }
+        }
+    }
+}
