@@ -44,6 +44,9 @@ pub(crate) struct Options {
     memory: models::MemoryOption,
     #[command(flatten)]
     part: models::PartOption,
+    /// A file of input tensors, in place of inputs of the models' usual sizes
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<std::path::PathBuf>,
     /// Also: encode one item once, then decode every query of every output as a stream
     #[arg(long)]
     streams: bool,
@@ -298,7 +301,10 @@ fn time(
     };
     let mut model = prepared(engine)?;
     let mut load_seconds = start_time.elapsed().as_secs_f64();
-    let inputs = inputs(&model, options.batch.max(1))?;
+    let inputs = match &options.inputs {
+        Some(path) => perceiver::checkpoint::read_tensors(path)?,
+        None => inputs(&model, options.batch.max(1))?,
+    };
     let cold_seconds = start(&model, &inputs)?;
     // Once more, with what a cache on disk may have kept.
     let mut warm_seconds = None;
