@@ -192,6 +192,16 @@ pub enum Recipe {
         /// Which axis.
         axis: usize,
     },
+    /// Sines, cosines and position on every axis of a grid, axis by axis, for each of its cells, the last axis fastest.
+    /// Positions are from -1 to 1, and frequencies evenly from 1 to the highest, in half turns.
+    GridWaves {
+        /// Lengths of the axes.
+        axes: Vec<usize>,
+        /// Frequencies of an axis.
+        bands: usize,
+        /// The bits of the highest frequency.
+        highest: u32,
+    },
     /// Zeros and ones that take padded heads to plain channels, `[columns, channels]`.
     Heads(HeadLayout),
     /// The same number in all columns.
@@ -309,6 +319,10 @@ impl Recipe {
             Recipe::Spread { shape, axes, .. } => {
                 Extent::new(1, axes.iter().product(), shape.last().copied().unwrap_or(1))
             }
+            Recipe::GridWaves { axes, bands, .. } => {
+                let cells = axes.iter().fold(1, |a: usize, &n| a.saturating_mul(n));
+                Extent::new(1, cells, axes.len() * (2 * bands + 1))
+            }
             Recipe::Heads(layout) => {
                 Extent::new(1, layout.columns().next_multiple_of(4), layout.channels())
             }
@@ -359,6 +373,7 @@ impl Recipe {
                 .collect(),
             Recipe::Vector { name, layout } => vec![(name.clone(), vec![layout.channels()])],
             Recipe::FourierTables(_)
+            | Recipe::GridWaves { .. }
             | Recipe::Filled { .. }
             | Recipe::Waves(_)
             | Recipe::Heads(_) => Vec::new(),

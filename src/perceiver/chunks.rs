@@ -248,6 +248,7 @@ fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
     match chunk.positions {
         Positions::None => chunk.points = None,
         Positions::Fourier(_) => chunk.points = Some(POINTS.to_owned()),
+        Positions::Waves { .. } => return whole("are cells of a grid that is given whole"),
         Positions::Learned { .. } | Positions::Table { .. } => {
             return whole("have learned positions");
         }

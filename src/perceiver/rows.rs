@@ -85,6 +85,10 @@ impl Rows {
         };
         let per_row = match &modality.positions {
             Positions::None | Positions::Fourier(_) => None,
+            Positions::Waves { bands, highest, .. } => {
+                let (axes, bands, highest) = (modality.axes.clone(), *bands, highest.to_bits());
+                Some(g.parameter(Recipe::GridWaves { axes, bands, highest }))
+            }
             Positions::Table { tensor, channels } => Some(learned(g, tensor, count, *channels)),
             Positions::Learned { tensor, stored, channels, resized, layer, out } => {
                 let table = match resized {
@@ -113,7 +117,10 @@ impl Rows {
     fn positions(&self) -> Option<&FourierPositions> {
         match &self.modality.positions {
             Positions::Fourier(positions) => Some(positions),
-            Positions::None | Positions::Table { .. } | Positions::Learned { .. } => None,
+            Positions::None
+            | Positions::Waves { .. }
+            | Positions::Table { .. }
+            | Positions::Learned { .. } => None,
         }
     }
 

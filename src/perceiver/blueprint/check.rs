@@ -345,6 +345,15 @@ fn positions(key: &Key<'_>, array: &Modality) -> Result<()> {
     match &array.positions {
         Positions::None => Ok(()),
         Positions::Fourier(f) => fourier(&key.at("fourier"), f, array),
+        Positions::Waves { axes, bands, highest } => {
+            let key = key.at("waves");
+            let what = format!("is {axes} for rows with {} axes", array.axes.len());
+            let own = *axes == array.axes.len() && *axes > 0;
+            key.at("axes").need(own, what, "they are the axes that the rows come with")?;
+            key.at("bands").size(*bands, LARGEST)?;
+            let finite = highest.is_finite();
+            key.at("highest").need(finite, format!("is {highest}"), "give a finite number")
+        }
         Positions::Table { tensor, channels } => {
             key.at("table.tensor").name(tensor)?;
             key.at("table.channels").size(*channels, LARGEST)

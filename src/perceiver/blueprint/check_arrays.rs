@@ -78,9 +78,8 @@ fn axes(key: &Key<'_>, modality: &Modality) -> Result<()> {
     key.need(
         given
             && modality.varies
-            && modality.positions == Positions::None
-            && modality.mask.is_none(),
-        "stand beside another content than given, positions, a mask, or rows that do not vary",
+            && matches!(modality.positions, Positions::None | Positions::Waves { .. }),
+        "stand beside another content than given, other positions, or rows that do not vary",
         "leave axes out",
     )?;
     key.size(modality.axes.len(), 3)?;

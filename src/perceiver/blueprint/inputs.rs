@@ -25,7 +25,7 @@ pub struct InputShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InputKind {
-    /// f32 `[batch, rows, channels]`.
+    /// f32 `[batch, rows, channels]`; rows that vary may come as `[rows, channels]`, which all items then share.
     Rows {
         /// Rows of one item.
         rows: usize,
@@ -116,16 +116,25 @@ impl InputKind {
 }
 
 impl InputShape {
-    /// Whether the shape of an item is this one; rows that vary may come with the axes of their grid.
+    /// Whether the shape of an item is this one; rows that vary, and their mask, may come with the axes of their grid.
     fn fits(&self, found: &[usize], wanted: &[usize]) -> bool {
         if found == wanted {
             return true;
         }
-        let (InputKind::Rows { rows, channels }, true) = (self.kind, self.varies) else {
-            return false;
-        };
         let product = |axes: &[usize]| axes.iter().fold(1usize, |a, &n| a.saturating_mul(n));
-        matches!(found, [axes @ .., c] if *c == channels && product(axes) == rows)
+        match (self.kind, found) {
+            (InputKind::Rows { rows, channels }, [axes @ .., c]) if self.varies => {
+                *c == channels && product(axes) == rows
+            }
+            (InputKind::Mask { rows }, axes) if self.varies => product(axes) == rows,
+            _ => false,
+        }
+    }
+
+    /// Whether a tensor of this shape is rows that all items share.
+    fn shared(&self, found: &[usize]) -> bool {
+        let rows = matches!(self.kind, InputKind::Rows { .. });
+        rows && self.varies && *found == self.kind.shape().0
     }
 
     /// Numbers of this shape that a seed repeats: floats uniform in [-1, 1), whole numbers over all
@@ -265,7 +274,7 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
             Err(Error::input(&shape.name, what, expected))
         };
         match tensor.shape() {
-            whole if shared && *whole == wanted => {}
+            whole if (shared && *whole == wanted) || shape.shared(whole) => {}
             [n, rest @ ..] if !shared && *n > 0 && shape.fits(rest, &wanted) => match items {
                 Some((first, items)) if items != *n => {
                     let as_many = format!("as many items as `{first}`, {items}");
@@ -281,7 +290,7 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
     let items = items.map_or(1, |(_, n)| n);
     let mut arrays = Vec::with_capacity(shapes.len());
     for (shape, tensor) in found {
-        arrays.extend(elements(shape, tensor)?);
+        arrays.extend(elements(shape, tensor, items)?);
     }
     for shape in &shapes {
         if let InputKind::Mask { rows } = shape.kind
@@ -295,7 +304,7 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
 }
 
 /// The elements of a tensor whose shape is right, as the arrays that graphs read.
-fn elements(shape: &InputShape, tensor: &Tensor) -> Result<Vec<Array>> {
+fn elements(shape: &InputShape, tensor: &Tensor, items: usize) -> Result<Vec<Array>> {
     let name = &shape.name;
     let expected = || shape.kind.expected();
     let (each, shared) = shape.kind.shape();
@@ -311,6 +320,7 @@ fn elements(shape: &InputShape, tensor: &Tensor) -> Result<Vec<Array>> {
             let planes = finite(name, tensor, &expected)?;
             planes_to_rows(planes, channels, size[0] * size[1])
         }
+        (_, None) if shape.shared(tensor.shape()) => finite(name, tensor, &expected)?.repeat(items),
         (_, None) => finite(name, tensor, &expected)?.to_vec(),
     };
     Ok(vec![Array { name: name.clone().into(), each: (!shared).then_some(each), data }])

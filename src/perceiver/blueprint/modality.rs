@@ -164,6 +164,16 @@ pub enum Positions {
     None,
     /// Fourier features of the position on a grid (paper, appendix D).
     Fourier(FourierPositions),
+    /// Sines, cosines and position on every axis that given rows come with, axis by axis; positions are from -1 to 1, and
+    /// frequencies evenly from 1 to the highest, in half turns.
+    Waves {
+        /// How many axes.
+        axes: usize,
+        /// Frequencies of an axis.
+        bands: usize,
+        /// The highest frequency.
+        highest: f32,
+    },
     /// A learned vector per row, as it is.
     Table {
         /// Tensor name, a row for each row.
@@ -196,6 +206,9 @@ impl Positions {
         match self {
             Positions::None => 0,
             Positions::Fourier(positions) => positions.channels(),
+            Positions::Waves { axes, bands, .. } => {
+                bands.saturating_mul(2).saturating_add(1).saturating_mul(*axes)
+            }
             Positions::Table { channels, .. } => *channels,
             Positions::Learned { out, .. } => *out,
         }
@@ -375,7 +388,7 @@ impl Modality {
             Content::Learned { tensor, .. } => complete(tensor),
         }
         match &mut whole.positions {
-            Positions::None | Positions::Fourier(_) => {}
+            Positions::None | Positions::Fourier(_) | Positions::Waves { .. } => {}
             Positions::Table { tensor, .. } => complete(tensor),
             Positions::Learned { tensor, layer, .. } => {
                 complete(tensor);
@@ -401,12 +414,12 @@ impl Modality {
         self.content.channels() + self.positions.channels() + constant
     }
 
-    /// What the rows are made of on the folded route. Rows with a learned vector each count as content.
+    /// What the rows are made of on the folded route. Rows with a vector each count as content.
     pub(crate) fn factored(&self) -> Factored {
         let positions = match &self.positions {
             Positions::None => None,
             Positions::Fourier(positions) => Some(positions.clone()),
-            Positions::Learned { .. } | Positions::Table { .. } => {
+            Positions::Learned { .. } | Positions::Table { .. } | Positions::Waves { .. } => {
                 let content = self.channels();
                 return Factored { content, positions: None, constant: Vec::new() };
             }

@@ -136,17 +136,22 @@ fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
     let Some((name, tensor)) = input.and_then(|n| Some((n, inputs.get(n)?))) else {
         return Ok(None);
     };
-    let found: &[usize] = match (&array.content, tensor.shape()) {
-        (Content::Given { channels, .. } | Content::Linear { channels, .. }, [_, axes @ .., c])
-            if c == channels && (1..=3).contains(&axes.len()) =>
-        {
-            axes
-        }
-        (Content::Tokens { .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
-        (Content::Convolution { .. }, [_, _, axes @ ..]) if axes.len() == 2 => axes,
-        (Content::None, axes) if axes.len() == 1 => axes,
-        _ => return Ok(None),
-    };
+    let found: &[usize] =
+        match (&array.content, tensor.shape()) {
+            (
+                Content::Given { channels, .. } | Content::Linear { channels, .. },
+                [_, axes @ .., c],
+            ) if c == channels && (1..=3).contains(&axes.len()) => axes,
+            // Rows that all items share.
+            (
+                Content::Given { channels, .. } | Content::Linear { channels, .. },
+                [axes @ .., c],
+            ) if c == channels && axes.len() == 1 => axes,
+            (Content::Tokens { .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
+            (Content::Convolution { .. }, [_, _, axes @ ..]) if axes.len() == 2 => axes,
+            (Content::None, axes) if axes.len() == 1 => axes,
+            _ => return Ok(None),
+        };
     if !array.axes.is_empty() {
         return Ok(of_axes(array, found));
     }

@@ -14,7 +14,9 @@ mod ip_adapter;
 mod minicpmv;
 mod nv_embed;
 mod part;
+mod perceiver_pytorch;
 mod pool;
+mod pre_norm;
 mod qwen_vl;
 mod set_transformer;
 mod vecset;
@@ -74,6 +76,10 @@ pub const FAMILIES: &[Family] = &[
     vecset::FAMILY,
     aurora::FAMILY,
     set_transformer::FAMILY,
+    perceiver_pytorch::FAMILY,
+    perceiver_pytorch::LATER,
+    perceiver_pytorch::IO,
+    perceiver_pytorch::LATER_IO,
 ];
 
 /// `model_type` of a configuration that names a family and says what shapes do not.
