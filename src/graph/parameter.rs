@@ -68,6 +68,8 @@ pub struct LinearPart {
     pub unit_window: bool,
     /// Whether the weight is stored as `[in, out]`.
     pub transposed: bool,
+    /// Whether the weight of one input channel is stored as a vector.
+    pub vector: bool,
     /// Where its rows are in tensors of several layers.
     pub fused: Option<Fused>,
 }
@@ -82,6 +84,9 @@ pub struct Fused {
     pub first: usize,
     /// Rows from one head to the next: their width where each layer's are together, more where layers take turns.
     pub stride: usize,
+    /// Whether a head has one row, which all its channels share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
 }
 
 impl LinearPart {
@@ -93,6 +98,7 @@ impl LinearPart {
             out: HeadLayout::plain(out),
             unit_window: false,
             transposed: false,
+            vector: false,
             fused: None,
         }
     }
@@ -108,7 +114,8 @@ impl LinearPart {
             None => channel,
             Some(f) => {
                 let width = self.out.width.max(1);
-                f.first + channel / width * f.stride + channel % width
+                let within = if f.repeated { 0 } else { channel % width };
+                f.first + channel / width * f.stride + within
             }
         }
     }
@@ -360,6 +367,9 @@ impl Recipe {
                     let mut shape = vec![p.stored_rows(), input.channels()];
                     if p.transposed {
                         shape.reverse();
+                    }
+                    if p.vector {
+                        shape.pop();
                     }
                     if p.unit_window {
                         shape.extend([1, 1]);

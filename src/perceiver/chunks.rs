@@ -242,6 +242,7 @@ fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
             chunk.content = Content::Given { input: CONTENT.to_owned(), channels: *channels };
         }
         Content::SinCos { .. } => return whole("are positions of a grid"),
+        Content::FirstRows { .. } => return whole("are a number of rows"),
         Content::Tokens { .. } => return whole("are tokens of one text"),
         Content::Convolution { .. } => return whole("are features of a whole picture"),
     }

@@ -62,6 +62,7 @@ impl Rows {
                 let batch = if *shared { 1 } else { batch };
                 Source::Array(g.input(input, Extent::new(batch, count, *channels)))
             }
+            Content::FirstRows { input, .. } => Source::Array(g.input(input, Extent::new(1, 1, 1))),
             Content::Tokens { input, table, vocabulary, positions, most, channels } => {
                 let table = learned(g, table, *vocabulary, *channels);
                 let positions = learned(g, positions, *most, *channels);
@@ -108,7 +109,11 @@ impl Rows {
         let points = modality.points.as_ref();
         let points = points.map(|name| g.input(name, Extent::new(1, count, 1)));
         let mask = modality.mask_input().map(|name| {
-            let mask = g.input(&name, Extent::new(batch, 1, count));
+            let extent = match modality.content {
+                Content::FirstRows { rows, .. } => Extent::new(1, 1, rows),
+                _ => Extent::new(batch, 1, count),
+            };
+            let mask = g.input(&name, extent);
             g.view(mask)
         });
         Ok(Rows { modality: modality.clone(), content, points, per_row, mask })

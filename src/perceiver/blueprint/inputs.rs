@@ -64,6 +64,11 @@ pub enum InputKind {
         /// Whether all items share it.
         shared: bool,
     },
+    /// i64 `[1]`, which all items share: how many rows count, from the first on. Left out: all.
+    FirstRows {
+        /// Rows that there are.
+        rows: usize,
+    },
     /// i64 `[batch, rows]`: 1 keeps a row, 0 removes it. Left out: all are kept.
     Mask {
         /// Rows of one item.
@@ -82,6 +87,7 @@ impl InputKind {
             InputKind::Tokens { length: n, .. } | InputKind::Mask { rows: n } => (vec![n], false),
             InputKind::Points { rows, .. } => (vec![rows], true),
             InputKind::Grid { shared, .. } => (vec![2], shared),
+            InputKind::FirstRows { .. } => (vec![1], true),
         }
     }
 
@@ -91,7 +97,7 @@ impl InputKind {
             InputKind::Rows { .. } | InputKind::Picture { .. } => None,
             InputKind::Tokens { vocabulary: limit, .. }
             | InputKind::Points { cells: limit, .. } => Some(limit),
-            InputKind::Grid { rows, .. } => Some(rows + 1),
+            InputKind::Grid { rows, .. } | InputKind::FirstRows { rows } => Some(rows + 1),
             InputKind::Mask { .. } => Some(2),
         }
     }
@@ -155,6 +161,7 @@ impl InputShape {
             (InputKind::Points { cells, .. }, _) if cells == elements => {
                 Tensor::i64(shape, (0..elements as i64).collect())
             }
+            (InputKind::FirstRows { rows }, _) => Tensor::i64(shape, vec![rows as i64]),
             (InputKind::Grid { rows, .. }, _) => {
                 Tensor::i64(shape, [1, rows as i64].repeat(elements / 2))
             }
@@ -202,6 +209,9 @@ fn push(list: &mut Vec<InputShape>, array: &Modality) {
         Content::SinCos { input, channels, base, shared, .. } => {
             let (channels, base, shared) = (*channels, *base, *shared);
             add(input, InputKind::Grid { rows, channels, base, shared }, false);
+        }
+        Content::FirstRows { input, rows, .. } => {
+            add(input, InputKind::FirstRows { rows: *rows }, true);
         }
         Content::Tokens { input, vocabulary, .. } => {
             add(input, InputKind::Tokens { length: rows, vocabulary: *vocabulary }, false);
@@ -292,12 +302,14 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
     for (shape, tensor) in found {
         arrays.extend(elements(shape, tensor, items)?);
     }
-    for shape in &shapes {
-        if let InputKind::Mask { rows } = shape.kind
-            && !given.contains_key(&shape.name)
-        {
-            let ones = vec![1.0; items * rows];
-            arrays.push(Array::per_item(shape.name.clone(), rows, ones));
+    for shape in shapes.iter().filter(|shape| !given.contains_key(&shape.name)) {
+        match shape.kind {
+            InputKind::Mask { rows } => {
+                let ones = vec![1.0; items * rows];
+                arrays.push(Array::per_item(shape.name.clone(), rows, ones));
+            }
+            InputKind::FirstRows { rows } => arrays.extend(first_rows(&shape.name, rows, rows)),
+            _ => {}
         }
     }
     Ok(Batch { items, sizes: Sizes { rows, ..Sizes::default() }, arrays })
@@ -315,6 +327,10 @@ fn elements(shape: &InputShape, tensor: &Tensor, items: usize) -> Result<Vec<Arr
             let sizes = whole_numbers(name, tensor, limit, &place, &expected)?;
             return grids(shape, &sizes, [rows, channels], base, shared);
         }
+        (InputKind::FirstRows { rows }, Some(limit)) => {
+            let number = whole_numbers(name, tensor, limit, &place, &expected)?;
+            return Ok(first_rows(name, number[0] as usize, rows).into());
+        }
         (_, Some(limit)) => whole_numbers(name, tensor, limit, &place, &expected)?,
         (InputKind::Picture { channels, size }, None) => {
             let planes = finite(name, tensor, &expected)?;
@@ -324,6 +340,14 @@ fn elements(shape: &InputShape, tensor: &Tensor, items: usize) -> Result<Vec<Arr
         (_, None) => finite(name, tensor, &expected)?.to_vec(),
     };
     Ok(vec![Array { name: name.clone().into(), each: (!shared).then_some(each), data }])
+}
+
+/// The logarithm of a number of rows, and which rows those are.
+fn first_rows(name: &str, number: usize, rows: usize) -> [Array; 2] {
+    let logarithm = (number.max(1) as f64).ln() as f32;
+    let mask = (0..rows).map(|row| f32::from(u8::from(row < number))).collect();
+    let array = |name: String, data| Array { name: name.into(), each: None, data };
+    [array(name.to_owned(), vec![logarithm]), array(format!("{name} mask"), mask)]
 }
 
 /// Positions of grids of these heights and widths, and which rows they have.

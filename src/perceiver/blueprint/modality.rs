@@ -43,6 +43,10 @@ pub struct Modality {
     /// Axes that given rows come with, the usual ones, in a list of arrays: its steps may take them apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub axes: Vec<usize>,
+    /// Sets of given rows whose elements all are this number come out as that number, whatever is made of them: a set are the
+    /// rows along the last axis. Lists of arrays alone heed it, for inputs that the host writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<f32>,
 }
 
 /// What a row begins with.
@@ -88,6 +92,17 @@ pub enum Content {
         base: u32,
         /// Whether all items have the same grid.
         shared: bool,
+    },
+    /// How many rows of another input count, from the first on: i64 `[1]`, which all items share; left out, all. It is one row
+    /// of one channel, the natural logarithm of the number, and its mask has as many ones as there are rows that count. Of
+    /// rows that come with axes it counts those along the last.
+    FirstRows {
+        /// Name of the input.
+        input: String,
+        /// The other input.
+        of: String,
+        /// Rows of the other input, the usual ones if they vary.
+        rows: usize,
     },
     /// Embedded tokens, learned positions added.
     Tokens {
@@ -135,6 +150,7 @@ impl Content {
             | Content::Linear { input, .. }
             | Content::Tokens { input, .. }
             | Content::SinCos { input, .. }
+            | Content::FirstRows { input, .. }
             | Content::Convolution { input, .. } => Some(input),
             Content::None | Content::Learned { .. } => None,
         }
@@ -145,6 +161,7 @@ impl Content {
     pub fn channels(&self) -> usize {
         match self {
             Content::None => 0,
+            Content::FirstRows { .. } => 1,
             Content::Given { channels, .. }
             | Content::SinCos { channels, .. }
             | Content::Tokens { channels, .. }
@@ -229,6 +246,7 @@ impl Modality {
             mask: None,
             varies: false,
             axes: Vec::new(),
+            skipped: None,
         }
     }
 
@@ -375,7 +393,7 @@ impl Modality {
                 *input = own_input;
                 complete(layer);
             }
-            Content::SinCos { input, .. } => *input = own_input,
+            Content::SinCos { input, .. } | Content::FirstRows { input, .. } => *input = own_input,
             Content::Tokens { input, table, positions, .. } => {
                 *input = own_input;
                 complete(table);
@@ -402,7 +420,9 @@ impl Modality {
     /// The array that says which rows count, if one does.
     pub(crate) fn mask_input(&self) -> Option<String> {
         match &self.content {
-            Content::SinCos { input, shared: false, .. } => Some(format!("{input} mask")),
+            Content::SinCos { input, shared: false, .. } | Content::FirstRows { input, .. } => {
+                Some(format!("{input} mask"))
+            }
             _ => self.mask.clone(),
         }
     }

@@ -14,7 +14,7 @@ impl Make {
             Make::Spread { by, .. } => vec![by],
             Make::Resized { of, .. } | Make::Norm { of, .. } | Make::Waves { of, .. } => vec![of],
             Make::Split { of, by } | Make::Unite { of, by } => vec![of, by],
-            Make::Sum(of) => of.iter().map(String::as_str).collect(),
+            Make::Sum(of) | Make::Product { of, .. } => of.iter().map(String::as_str).collect(),
             Make::Linear(step) => {
                 [&step.of].into_iter().chain(&step.residual).map(|s| &**s).collect()
             }

@@ -74,13 +74,21 @@ impl Blueprint {
                 fit(array);
             }
         }
-        let counts: Vec<(String, usize)> =
-            fitted.inputs.iter().map(|array| (array.name.clone(), array.count)).collect();
+        let counts: Vec<(String, usize, usize)> = fitted
+            .inputs
+            .iter()
+            .map(|a| (a.name.clone(), a.count, a.axes.last().copied().unwrap_or(a.count)))
+            .collect();
+        let counted = |of: &String| counts.iter().find(|(name, ..)| name == of);
         for array in &mut fitted.inputs {
-            if let Content::SinCos { of, .. } = &array.content
-                && let Some((_, count)) = counts.iter().find(|(name, _)| name == of)
-            {
-                array.count = *count;
+            match &mut array.content {
+                Content::SinCos { of, .. } => {
+                    array.count = counted(of).map_or(array.count, |&(_, count, _)| count);
+                }
+                Content::FirstRows { of, rows, .. } => {
+                    *rows = counted(of).map_or(*rows, |&(_, _, along)| along);
+                }
+                _ => {}
             }
         }
         let known = fitted.clone();

@@ -19,6 +19,7 @@ mod pool;
 mod pre_norm;
 mod qwen_vl;
 mod set_transformer;
+mod tabicl;
 mod vecset;
 mod xtts;
 
@@ -76,6 +77,7 @@ pub const FAMILIES: &[Family] = &[
     vecset::FAMILY,
     aurora::FAMILY,
     set_transformer::FAMILY,
+    tabicl::FAMILY,
     perceiver_pytorch::FAMILY,
     perceiver_pytorch::LATER,
     perceiver_pytorch::IO,
