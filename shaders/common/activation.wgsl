@@ -1,4 +1,4 @@
-// Activations, and the choice: 0 none, 1 erf GELU, 2 tanh GELU, 3 ReLU, 4 SiLU.
+// Activations, and the choice: 0 none, 1 erf GELU, 2 tanh GELU, 3 ReLU, 4 SiLU, 5 tanh.
 //
 // erf is the rational approximation of Eigen, good to 4e-7 absolute. tanh is written with exp of a clamped argument:
 // some drivers overflow in their own tanh.
@@ -42,6 +42,9 @@ fn activate(v: vec4<f32>, activation: u32) -> vec4<f32> {
         result = max(v, vec4<f32>(0.0));
     } else if (activation == 4u) {
         result = v / (1.0 + exp(clamp(-v, vec4<f32>(-80.0), vec4<f32>(80.0))));
+    } else if (activation == 5u) {
+        let e = exp(max(-2.0 * abs(v), vec4<f32>(-80.0)));
+        result = sign(v) * (1.0 - e) / (1.0 + e);
     }
     return result;
 }

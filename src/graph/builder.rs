@@ -162,16 +162,23 @@ impl Graph {
         let beyond = |p: &&LinearPart| match (p.fused, p.out.channels()) {
             (Some(f), n @ 1..) => {
                 // Heads lie one after the other or take turns; the last row is that of the last channel.
+                let width = if f.repeated { 1 } else { p.out.width };
                 let reach =
                     f.stride.checked_mul(p.out.heads - 1).and_then(|n| n.checked_add(f.first));
-                f.stride < p.out.width
-                    || reach.is_none_or(|at| at + p.out.width > f.rows)
+                f.stride < width
+                    || reach.is_none_or(|at| at + width > f.rows)
                     || p.stored_row(n - 1) >= f.rows
             }
             _ => false,
         };
         if let Some(part) = parts.iter().find(beyond) {
             let what = format!("`{}` has not the rows that it is to take", part.weight);
+            return Err(Error::graph(label, what));
+        }
+        if let Some(part) =
+            parts.iter().find(|p| p.vector && (input.channels() != 1 || p.transposed))
+        {
+            let what = format!("`{}` is a vector for {} channels", part.weight, input.channels());
             return Err(Error::graph(label, what));
         }
         let shape = [input.columns(), part_columns(&parts).1];
@@ -243,7 +250,7 @@ impl Graph {
     }
 
     /// Two arrays of as many columns, or columns of arrays, element by element; see [`Combine`]. The result has the batch of
-    /// the longer one, whose rows the other divides.
+    /// the longer one; of the other, which may be of one item, as many rows as divide its rows serve again and again.
     pub fn combine(
         &mut self,
         stage: Stage,
@@ -259,7 +266,8 @@ impl Graph {
         let fits = |(view, column): (View, usize)| {
             let e = view.extent;
             let repeats = e.all_rows() > 0 && total.is_multiple_of(e.all_rows());
-            repeats && (e.rows == most.rows || e.all_rows() == 1) && column + cols <= e.cols
+            let divide = e.batch == 1 && e.rows > 0 && most.rows.is_multiple_of(e.rows);
+            repeats && (e.rows == most.rows || divide) && column + cols <= e.cols
         };
         if total > 0 && !(fits(a) && fits(b)) {
             let what = format!("{} and {} do not fit", a.0.extent, b.0.extent);

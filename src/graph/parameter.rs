@@ -68,6 +68,8 @@ pub struct LinearPart {
     pub unit_window: bool,
     /// Whether the weight is stored as `[in, out]`.
     pub transposed: bool,
+    /// Whether the weight of one input channel is stored as a vector.
+    pub vector: bool,
     /// Where its rows are in tensors of several layers.
     pub fused: Option<Fused>,
 }
@@ -82,6 +84,9 @@ pub struct Fused {
     pub first: usize,
     /// Rows from one head to the next: their width where each layer's are together, more where layers take turns.
     pub stride: usize,
+    /// Whether a head has one row, which all its channels share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
 }
 
 impl LinearPart {
@@ -93,6 +98,7 @@ impl LinearPart {
             out: HeadLayout::plain(out),
             unit_window: false,
             transposed: false,
+            vector: false,
             fused: None,
         }
     }
@@ -108,7 +114,8 @@ impl LinearPart {
             None => channel,
             Some(f) => {
                 let width = self.out.width.max(1);
-                f.first + channel / width * f.stride + channel % width
+                let within = if f.repeated { 0 } else { channel % width };
+                f.first + channel / width * f.stride + within
             }
         }
     }
@@ -205,6 +212,16 @@ pub enum Recipe {
         count: usize,
         /// Whether they are in half turns.
         half_turns: bool,
+    },
+    /// Sines, cosines and position on every axis of a grid, axis by axis, for each of its cells, the last axis fastest.
+    /// Positions are from -1 to 1, and frequencies evenly from 1 to the highest, in half turns.
+    GridWaves {
+        /// Lengths of the axes.
+        axes: Vec<usize>,
+        /// Frequencies of an axis.
+        bands: usize,
+        /// The bits of the highest frequency.
+        highest: u32,
     },
     /// Zeros and ones that take padded heads to plain channels, `[columns, channels]`.
     Heads(HeadLayout),
@@ -325,6 +342,10 @@ impl Recipe {
             Recipe::Spread { shape, axes, .. } => {
                 Extent::new(1, axes.iter().product(), shape.last().copied().unwrap_or(1))
             }
+            Recipe::GridWaves { axes, bands, .. } => {
+                let cells = axes.iter().fold(1, |a: usize, &n| a.saturating_mul(n));
+                Extent::new(1, cells, axes.len() * (2 * bands + 1))
+            }
             Recipe::Heads(layout) => {
                 Extent::new(1, layout.columns().next_multiple_of(4), layout.channels())
             }
@@ -365,6 +386,9 @@ impl Recipe {
                     if p.transposed {
                         shape.reverse();
                     }
+                    if p.vector {
+                        shape.pop();
+                    }
                     if p.unit_window {
                         shape.extend([1, 1]);
                     }
@@ -378,6 +402,7 @@ impl Recipe {
             Recipe::WavesOf { name, count, .. } => vec![(name.clone(), vec![*count])],
             Recipe::Vector { name, layout } => vec![(name.clone(), vec![layout.channels()])],
             Recipe::FourierTables(_)
+            | Recipe::GridWaves { .. }
             | Recipe::Filled { .. }
             | Recipe::Waves(_)
             | Recipe::Count { .. }

@@ -60,6 +60,13 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp((-x).min(80.0)))
 }
 
+/// The hyperbolic tangent to 10⁻⁷ absolute.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
 /// The error function to 4·10⁻⁷ absolute: the rational approximation of Eigen.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {

@@ -16,6 +16,7 @@ use crate::graph::passes::{from_texels, map_of, to_texels, warp, wheel_of};
 use crate::graph::{Control, Executor, Graph, Plan, Waiting, blocking};
 use crate::kernels::to_texels::wheel;
 use crate::perceiver::batch::{Array, Batch};
+use crate::perceiver::blueprint::Skipped;
 use crate::perceiver::{Description, Request, build};
 use crate::tensor::{DType, Extent, NamedTensors, Tensor};
 
@@ -81,6 +82,8 @@ pub struct Prepared {
     session: Kind,
     /// Inputs as the host wrote them last, by the graph's names.
     arrays: Vec<Array>,
+    /// Sets of them that are left alone.
+    skipped: Option<Skipped>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
     bound_inputs: BTreeMap<String, GpuInput>,
@@ -147,6 +150,7 @@ impl Model {
             options,
             session,
             arrays,
+            skipped: None,
             inputs,
             outputs,
             bound_inputs: BTreeMap::new(),
@@ -297,6 +301,7 @@ impl Prepared {
             &filled
         };
         self.arrays = self.model.batch(given, self.options)?.arrays;
+        self.skipped = self.model.description.skipped(given);
         self.write_arrays()
     }
 
@@ -382,6 +387,7 @@ impl Prepared {
             self.inputs.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
         let mut rebuilt = model.prepare(&shapes, self.options)?;
         rebuilt.arrays.clone_from(&self.arrays);
+        rebuilt.skipped.clone_from(&self.skipped);
         rebuilt.write_arrays()?;
         Ok(rebuilt)
     }
@@ -516,6 +522,9 @@ impl Prepared {
             }
         }
         self.model.upsampled(&self.request.sizes, &mut outputs)?;
+        if let Some(skipped) = &self.skipped {
+            skipped.apply(&mut outputs)?;
+        }
         Ok(outputs)
     }
 

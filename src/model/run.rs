@@ -72,7 +72,11 @@ impl Model {
     ) -> Result<NamedTensors> {
         let batch = self.batch(inputs, options)?;
         let most = self.most_items(&batch, options)?;
-        self.run_items(batch, most, options, waiting, progress).await
+        let mut outputs = self.run_items(batch, most, options, waiting, progress).await?;
+        if let Some(skipped) = self.description.skipped(inputs) {
+            skipped.apply(&mut outputs)?;
+        }
+        Ok(outputs)
     }
 
     /// Makes what a run of these inputs needs, so that the first run takes no longer than later ones:

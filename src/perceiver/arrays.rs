@@ -161,6 +161,10 @@ impl Maker<'_> {
                 let [a, b] = [self.arrays.view(a)?, self.arrays.view(b)?];
                 self.sum(a, b)
             }
+            Make::Product { of: [a, b], activation } => {
+                let of = [(self.arrays.view(a)?, 0), (self.arrays.view(b)?, 0)];
+                self.combined("product", of, *activation, true)
+            }
             Make::Norm { of, norm } => {
                 let view = self.arrays.view(of)?;
                 Ok(self.norm("norm", view, norm))
@@ -212,12 +216,23 @@ impl Maker<'_> {
     }
 
     fn sum(&mut self, a: View, b: View) -> Result<View> {
-        if a.extent.cols != b.extent.cols {
-            return self.bad(format!("{} and {} do not fit", a.extent, b.extent));
+        self.combined("sum", [(a, 0), (b, 0)], Activation::None, false)
+    }
+
+    /// Two arrays as wide as each other, element by element.
+    fn combined(
+        &mut self,
+        leaf: &str,
+        of: [(View, usize); 2],
+        activation: Activation,
+        product: bool,
+    ) -> Result<View> {
+        let [a, b] = of.map(|(view, _)| view.extent);
+        if a.cols != b.cols {
+            return self.bad(format!("{a} and {b} do not fit"));
         }
-        let (label, cols) = (self.label("sum"), a.extent.cols);
-        let of = [(a, 0), (b, 0)];
-        let id = self.g.combine(self.step.stage, &label, of, cols, Activation::None, false)?;
+        let label = self.label(leaf);
+        let id = self.g.combine(self.step.stage, &label, of, a.cols, activation, product)?;
         Ok(self.g.view(id))
     }
 
@@ -274,12 +289,27 @@ impl Maker<'_> {
         if let Some(r) = residual {
             (x, residual) = self.with_batch_of(x, Some(r));
         }
-        let linear = Linear {
-            activation: step.activation,
-            residual,
-            ..plain(&step.layer, x.extent.cols, step.out)
-        };
-        self.product("linear", x, linear)
+        let heads = step.heads.max(1);
+        if !step.out.is_multiple_of(heads) || (heads > 1 && residual.is_some()) {
+            return self.bad(format!("{} channels are no {heads} heads", step.out));
+        }
+        let layout = HeadLayout::heads(heads, step.out / heads);
+        let linear = Linear::new(vec![part(&step.layer, layout)], HeadLayout::plain(x.extent.cols));
+        let linear = Linear { activation: step.activation, residual, ..linear };
+        let y = self.product("linear", x, linear)?;
+        let e = y.extent;
+        self.g.reshaped(y, Extent::new(e.batch, e.rows * heads, layout.width))
+    }
+
+    /// Rows that are heads of projected queries, as many for one row.
+    fn heads_of(&mut self, rows: View, layout: HeadLayout) -> Result<View> {
+        let e = rows.extent;
+        if layout.groups > 1 || e.cols != layout.width || !e.rows.is_multiple_of(layout.heads) {
+            let what = format!("{e} are no {} heads of {} channels", layout.heads, layout.width);
+            return self.bad(what);
+        }
+        let extent = Extent::new(e.batch, e.rows / layout.heads, layout.columns());
+        self.g.reshaped(rows, extent)
     }
 
     /// Rows with as many items as what is added to them has.
@@ -369,9 +399,14 @@ impl Maker<'_> {
         for set in &step.keys {
             sets.push(self.key_set(step, set, &layouts)?);
         }
-        let q = part(&step.q, layouts.q);
-        let q = Linear::new(vec![q], HeadLayout::plain(queries.extent.cols));
-        let q = self.product("query", queries, q)?;
+        let q = match &step.q {
+            None => self.heads_of(queries, layouts.q)?,
+            Some(q) => {
+                let q = part(q, layouts.q);
+                let q = Linear::new(vec![q], HeadLayout::plain(queries.extent.cols));
+                self.product("query", queries, q)?
+            }
+        };
         let q = self.head_norm("query head norm", q, layouts.q, step.q_norm.as_ref())?;
         let turned = step.rotary.as_ref().map(|rotary| &rotary.queries);
         let q = self.turned(step, q, layouts.q, turned, false)?;
@@ -447,6 +482,14 @@ impl Maker<'_> {
         let rows = self.normed("key norm", rows, set.norm.as_ref());
         let [k, v] = [part(&step.k, of.k), part(&step.value, of.kv)];
         let mask = self.arrays.mask(set.mask.as_ref())?;
+        // All items share the mask of a number.
+        let mask = mask.map(|mask| match rows.extent.batch {
+            items if items > mask.extent.batch && mask.extent.batch == 1 => {
+                let label = self.label("mask");
+                self.g.repeat(self.step.stage, &label, mask, items)
+            }
+            _ => mask,
+        });
         let causal = set.causal;
         if set.values.is_none() && step.k_norm.is_none() && step.rotary.is_none() {
             let both = Linear::new(vec![k, v], HeadLayout::plain(rows.extent.cols));
@@ -593,6 +636,7 @@ fn part(of: &Projection, out: HeadLayout) -> LinearPart {
         bias: of.bias.clone(),
         out,
         transposed: of.transposed,
+        vector: of.vector,
         fused: of.fused,
         ..LinearPart::plain("", 0)
     }

@@ -242,12 +242,14 @@ fn chunk_of(array: &Modality, rows: usize) -> Result<Modality> {
             chunk.content = Content::Given { input: CONTENT.to_owned(), channels: *channels };
         }
         Content::SinCos { .. } => return whole("are positions of a grid"),
+        Content::FirstRows { .. } => return whole("are a number of rows"),
         Content::Tokens { .. } => return whole("are tokens of one text"),
         Content::Convolution { .. } => return whole("are features of a whole picture"),
     }
     match chunk.positions {
         Positions::None => chunk.points = None,
         Positions::Fourier(_) => chunk.points = Some(POINTS.to_owned()),
+        Positions::Waves { .. } => return whole("are cells of a grid that is given whole"),
         Positions::Learned { .. } | Positions::Table { .. } => {
             return whole("have learned positions");
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::batch::Batch;
-use super::blueprint::{self, Blueprint, is_blueprint, read_text};
+use super::blueprint::{self, Blueprint, Skipped, is_blueprint, read_text};
 use super::{Architecture, PerceiverConfig, Sizes};
 use crate::error::{Error, Result};
 use crate::tensor::NamedTensors;
@@ -47,6 +47,14 @@ impl Description {
                 (config.architecture.class().inputs)(config, inputs, resize_positions)
             }
             Description::Blueprint(blueprint) => blueprint::inputs(blueprint, inputs),
+        }
+    }
+
+    /// The sets of rows that a run of these inputs leaves alone.
+    pub(crate) fn skipped(&self, inputs: &NamedTensors) -> Option<Skipped> {
+        match self {
+            Description::Config(_) => None,
+            Description::Blueprint(blueprint) => blueprint.skipped(inputs),
         }
     }
 

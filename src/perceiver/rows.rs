@@ -62,6 +62,7 @@ impl Rows {
                 let batch = if *shared { 1 } else { batch };
                 Source::Array(g.input(input, Extent::new(batch, count, *channels)))
             }
+            Content::FirstRows { input, .. } => Source::Array(g.input(input, Extent::new(1, 1, 1))),
             Content::Tokens { input, table, vocabulary, positions, most, channels } => {
                 let table = learned(g, table, *vocabulary, *channels);
                 let positions = match positions.is_empty() {
@@ -91,6 +92,10 @@ impl Rows {
         };
         let per_row = match &modality.positions {
             Positions::None | Positions::Fourier(_) => None,
+            Positions::Waves { bands, highest, .. } => {
+                let (axes, bands, highest) = (modality.axes.clone(), *bands, highest.to_bits());
+                Some(g.parameter(Recipe::GridWaves { axes, bands, highest }))
+            }
             Positions::Table { tensor, channels } => Some(learned(g, tensor, count, *channels)),
             Positions::Learned { tensor, stored, channels, resized, layer, out } => {
                 let table = match resized {
@@ -110,7 +115,11 @@ impl Rows {
         let points = modality.points.as_ref();
         let points = points.map(|name| g.input(name, Extent::new(1, count, 1)));
         let mask = modality.mask_input().map(|name| {
-            let mask = g.input(&name, Extent::new(batch, 1, count));
+            let extent = match modality.content {
+                Content::FirstRows { rows, .. } => Extent::new(1, 1, rows),
+                _ => Extent::new(batch, 1, count),
+            };
+            let mask = g.input(&name, extent);
             g.view(mask)
         });
         Ok(Rows { modality: modality.clone(), content, points, per_row, mask })
@@ -119,7 +128,10 @@ impl Rows {
     fn positions(&self) -> Option<&FourierPositions> {
         match &self.modality.positions {
             Positions::Fourier(positions) => Some(positions),
-            Positions::None | Positions::Table { .. } | Positions::Learned { .. } => None,
+            Positions::None
+            | Positions::Waves { .. }
+            | Positions::Table { .. }
+            | Positions::Learned { .. } => None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::parallel::*;
 
 use super::fold;
-use super::positions::{fourier_tables, resized_positions};
+use super::positions::{fourier_tables, grid_waves, resized_positions};
 use crate::error::{Error, Result};
 use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
 use crate::kernels::{Real, waves};
@@ -166,6 +166,10 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
                 dense.extend_from_slice(&table[place * extent.cols..][..extent.cols]);
             }
             Ok(pad(extent, &dense, T::from_f32))
+        }
+        Recipe::GridWaves { axes, bands, highest } => {
+            let dense = grid_waves(axes, *bands, f32::from_bits(*highest));
+            Ok(pad(extent, &dense, T::from_f64))
         }
         Recipe::Heads(layout) => {
             let mut array = vec![T::default(); extent.padded_len()];

@@ -55,6 +55,34 @@ pub fn fourier_tables(p: &FourierPositions) -> Vec<f32> {
     tables
 }
 
+/// Sines, cosines and position on every axis of a grid, cell by cell, in f64.
+pub fn grid_waves(axes: &[usize], bands: usize, highest: f32) -> Vec<f64> {
+    let even = |first: f64, last: f64, n: usize, i: usize| {
+        if n > 1 { first + (last - first) * i as f64 / (n - 1) as f64 } else { first }
+    };
+    let frequencies: Vec<f64> =
+        (0..bands).map(|i| even(1.0, f64::from(highest), bands, i)).collect();
+    let of_place = |position: f64| {
+        let angles = || frequencies.iter().map(move |f| std::f64::consts::PI * position * f);
+        angles().map(f64::sin).chain(angles().map(f64::cos)).chain([position])
+    };
+    let tables: Vec<Vec<f64>> = axes
+        .iter()
+        .map(|&n| (0..n).flat_map(|i| of_place(even(-1.0, 1.0, n, i))).collect())
+        .collect();
+    let columns = 2 * bands + 1;
+    let cells = axes.iter().product();
+    let mut features = Vec::with_capacity(cells * axes.len() * columns);
+    for cell in 0..cells {
+        let mut within: usize = cells;
+        for (&n, table) in axes.iter().zip(&tables) {
+            within /= n;
+            features.extend_from_slice(&table[cell / within % n * columns..][..columns]);
+        }
+    }
+    features
+}
+
 /// Resizes a table of `[⌊√positions⌋², channels]` to `[height·width, channels]`: bicubic with a = -0.75,
 /// half-pixel centres, border clamped, no antialiasing (PyTorch's `interpolate`), in f64.
 pub fn resized_positions(table: &[f32], channels: usize, [height, width]: [usize; 2]) -> Vec<f64> {

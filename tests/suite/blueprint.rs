@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
 use crate::common;
+mod arrays;
 mod presets;
 mod random;
 mod refusals;

@@ -13,8 +13,9 @@ pub(crate) fn rows() -> Vec<Row> {
         Activation::GeluTanh,
         Activation::Relu,
         Activation::Silu,
+        Activation::Tanh,
     ];
-    let shapes: [(usize, usize); 5] = [(1, 1), (0, 4), (5, 13), (37, 64), (3, 1283)];
+    let shapes: [(usize, usize); 6] = [(1, 1), (0, 4), (5, 13), (37, 64), (3, 1283), (11, 7)];
     for (i, (rows, cols)) in shapes.into_iter().enumerate() {
         let width = cols.next_multiple_of(4);
         let x = Element::F32;
@@ -33,7 +34,7 @@ pub(crate) fn rows() -> Vec<Row> {
         // Learned rows that all items share, and rows that are repeated.
         let few = Columns { rows: rows.div_ceil(3), first: 3, row: width, column: 0 };
         list.push(Combine { a: few, product: false, ..base });
-        list.push(Combine { a: few, b: None, activation: activations[4 - i], ..base });
+        list.push(Combine { a: few, b: None, activation: activations[5 - i], ..base });
     }
     // More than 65,535 workgroups.
     let long = Columns { rows: 1_048_583, first: 0, row: 16, column: 0 };

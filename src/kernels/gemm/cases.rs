@@ -60,9 +60,13 @@ pub(crate) fn rows() -> Vec<Row> {
     list.push(Gemm { bias: true, activation, residual_rows: 9, ..Gemm::new(9, 0, 10) });
     let mut rows: Vec<Row> = list.into_iter().map(Row::of).collect();
     // Arguments that the GELUs clamp.
-    for activation in
-        [Activation::GeluErf, Activation::GeluTanh, Activation::Relu, Activation::Silu]
-    {
+    for activation in [
+        Activation::GeluErf,
+        Activation::GeluTanh,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+    ] {
         let args = Gemm { activation, ..Gemm::new(33, 8, 40) };
         rows.push(Row { spread: 30.0, ..Row::of(args) });
     }

@@ -3,7 +3,7 @@
 use super::{Activation, Gemm};
 use crate::kernels::blocks::part;
 use crate::kernels::layer_norm::cpu::mean_and_scale;
-use crate::kernels::math::{gelu_erf, gelu_tanh, silu, vectorised};
+use crate::kernels::math::{gelu_erf, gelu_tanh, silu, tanh, vectorised};
 use crate::kernels::{Kernel, Real};
 
 /// Plain loops.
@@ -56,6 +56,7 @@ pub(crate) fn activate<T: Real>(activation: Activation, v: T) -> T {
         Activation::Relu if v > T::default() => v,
         Activation::Relu => T::default(),
         Activation::Silu => v / (T::from_f64(1.0) + (T::default() - v).exp()),
+        Activation::Tanh => v.tanh(),
     }
 }
 
@@ -90,6 +91,11 @@ pub(crate) fn epilogue(row: &mut [f32], bias: &[f32], activation: Activation, re
                 Activation::Silu => {
                     for y in row.iter_mut() {
                         *y = silu(*y);
+                    }
+                }
+                Activation::Tanh => {
+                    for y in row.iter_mut() {
+                        *y = tanh(*y);
                     }
                 }
             }

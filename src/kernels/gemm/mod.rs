@@ -54,6 +54,8 @@ pub enum Activation {
     Relu,
     /// x/(1 + exp(−x)), also called swish.
     Silu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
 impl Activation {
@@ -65,6 +67,7 @@ impl Activation {
             Activation::GeluTanh => 2,
             Activation::Relu => 3,
             Activation::Silu => 4,
+            Activation::Tanh => 5,
         }
     }
 
@@ -76,6 +79,7 @@ impl Activation {
             Activation::GeluTanh => "gelu-tanh",
             Activation::Relu => "relu",
             Activation::Silu => "silu",
+            Activation::Tanh => "tanh",
         }
     }
 }

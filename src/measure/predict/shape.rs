@@ -98,7 +98,7 @@ fn epilogue(op: &Gemm) -> f64 {
         Activation::GeluErf => 30.0,
         Activation::GeluTanh => 15.0,
         Activation::Relu => 1.0,
-        Activation::Silu => 10.0,
+        Activation::Silu | Activation::Tanh => 10.0,
     };
     activation + f64::from(u8::from(op.bias)) + f64::from(u8::from(op.residual_rows > 0)) + 1.0
 }

@@ -71,8 +71,17 @@ pub enum Make {
         /// The input.
         by: String,
     },
-    /// Two arrays, added row by row. One of a single item, or of a single row, serves all.
+    /// Two arrays, added row by row. One of a single item serves all, and as many rows as divide the other's serve again and
+    /// again.
     Sum([String; 2]),
+    /// Two arrays, multiplied element by element; rows as with [`Make::Sum`].
+    Product {
+        /// The arrays.
+        of: [String; 2],
+        /// Of the first.
+        #[serde(default)]
+        activation: Activation,
+    },
     /// LayerNorm or RMSNorm.
     Norm {
         /// The array.
@@ -195,6 +204,9 @@ pub struct Projection {
     /// Whether the weight is stored as `[in, out]`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transposed: bool,
+    /// Whether the weight of a single input channel is stored as a vector.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vector: bool,
 }
 
 impl Projection {
@@ -202,7 +214,7 @@ impl Projection {
     #[must_use]
     pub fn plain(name: &str) -> Self {
         let weight = format!("{name}.weight");
-        Projection { weight, bias: None, fused: None, transposed: false }
+        Projection { weight, bias: None, fused: None, transposed: false, vector: false }
     }
 
     /// Weight `NAME.weight` and bias `NAME.bias`.
@@ -214,7 +226,8 @@ impl Projection {
     /// Layer `index` of `of` layers of `rows` rows each, one after the other in one tensor.
     #[must_use]
     pub fn part(self, index: usize, of: usize, rows: usize, head: usize) -> Self {
-        let fused = Fused { rows: of * rows, first: index * rows, stride: head };
+        let (rows, first) = (of * rows, index * rows);
+        let fused = Fused { rows, first, stride: head, repeated: false };
         Projection { fused: Some(fused), ..self }
     }
 
@@ -222,9 +235,21 @@ impl Projection {
     #[must_use]
     pub fn turn(self, index: usize, of: usize, heads: usize, width: usize) -> Self {
         let stride = of * width;
-        let fused = Fused { rows: heads * stride, first: index * width, stride };
+        let (rows, first) = (heads * stride, index * width);
+        let fused = Fused { rows, first, stride, repeated: false };
         Projection { fused: Some(fused), ..self }
     }
+
+    /// One stored row for each of `heads` heads, shared by all channels of the head.
+    #[must_use]
+    pub fn of_heads(self, heads: usize) -> Self {
+        let fused = Fused { rows: heads, first: 0, stride: 1, repeated: true };
+        Projection { fused: Some(fused), ..self }
+    }
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// A linear layer of rows.
@@ -240,12 +265,31 @@ pub struct LinearStep {
     pub layer: Projection,
     /// Channels after.
     pub out: usize,
+    /// Heads that the result is seen as, each of which becomes a row of its own; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub heads: usize,
     /// Of its result.
     #[serde(default)]
     pub activation: Activation,
-    /// Rows that are added last.
+    /// Rows that are added last; none where there are heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<String>,
+}
+
+impl LinearStep {
+    /// A layer to `out` channels with nothing before or after.
+    #[must_use]
+    pub fn new(of: &str, layer: Projection, out: usize) -> Self {
+        LinearStep {
+            of: of.to_owned(),
+            norm: None,
+            layer,
+            out,
+            heads: 0,
+            activation: Activation::None,
+            residual: None,
+        }
+    }
 }
 
 impl AttentionStep {
@@ -267,7 +311,7 @@ impl AttentionStep {
             qk,
             v,
             scale: None,
-            q,
+            q: Some(q),
             k,
             value,
             q_norm: None,
@@ -357,8 +401,10 @@ pub struct AttentionStep {
     /// Factor of the scores; 1/√qk where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f32>,
-    /// Query projection.
-    pub q: Projection,
+    /// Query projection; without it the rows that ask are heads of projected queries, as many one after the other for a row
+    /// of the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<Projection>,
     /// Key projection.
     pub k: Projection,
     /// Value projection.

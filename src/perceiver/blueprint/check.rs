@@ -168,6 +168,17 @@ fn blueprint(top: &Key<'_>, b: &Blueprint) -> Result<()> {
         "read nothing that comes from outside",
         "give at least one of them a content of kind given, linear, tokens or convolution",
     )?;
+    let of_lists = |a: &&Modality| {
+        let number = matches!(a.content, Content::FirstRows { .. });
+        number || !a.axes.is_empty() || a.skipped.is_some()
+    };
+    let odd = b.arrays().find(of_lists);
+    let what = odd.map_or("", |array| array.name.as_str());
+    key.need(
+        odd.is_none(),
+        format!("have `{what}` with axes, skipped or first_rows"),
+        "these are for lists of arrays",
+    )?;
     steps(&top.at("steps"), b)?;
     let varying = b.arrays().filter(|a| a.varies).count();
     let hint = format!("at most {MOST_VARYING} are possible");
@@ -300,6 +311,14 @@ fn content(key: &Key<'_>, array: &Modality) -> Result<()> {
             key.at("channels").need(whole, format!("is {channels}"), "a multiple of four")?;
             key.at("base").size(*base as usize, MOST_ROWS)
         }
+        Content::FirstRows { rows, .. } => {
+            let key = key.at("first_rows");
+            key.at("rows").size(*rows, MOST_ROWS)?;
+            let alone = array.count == 1 && array.mask.is_none() && !array.varies;
+            let what =
+                format!("stands beside {} rows, another mask, or rows that vary", array.count);
+            key.need(alone, what, "the number is one row, with a mask of its own")
+        }
         Content::Tokens { table, vocabulary, positions, most, channels, .. } => {
             let key = key.at("tokens");
             key.at("vocabulary").size(*vocabulary, MOST_ROWS)?;
@@ -347,6 +366,15 @@ fn positions(key: &Key<'_>, array: &Modality) -> Result<()> {
     match &array.positions {
         Positions::None => Ok(()),
         Positions::Fourier(f) => fourier(&key.at("fourier"), f, array),
+        Positions::Waves { axes, bands, highest } => {
+            let key = key.at("waves");
+            let what = format!("is {axes} for rows with {} axes", array.axes.len());
+            let own = *axes == array.axes.len() && *axes > 0;
+            key.at("axes").need(own, what, "they are the axes that the rows come with")?;
+            key.at("bands").size(*bands, LARGEST)?;
+            let finite = highest.is_finite();
+            key.at("highest").need(finite, format!("is {highest}"), "give a finite number")
+        }
         Positions::Table { tensor, channels } => {
             key.at("table.tensor").name(tensor)?;
             key.at("table.channels").size(*channels, LARGEST)

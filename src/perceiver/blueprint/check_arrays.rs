@@ -33,6 +33,8 @@ pub(super) fn arrays(top: &Key<'_>, b: &Blueprint) -> Result<()> {
         array(&key.nth(i), modality, &mut inputs)?;
         key.nth(i).at("name").once(&modality.name, &mut names, "array")?;
         axes(&key.nth(i).at("axes"), modality)?;
+        let skipped = modality.skipped.is_none_or(f32::is_finite);
+        key.nth(i).at("skipped").need(skipped, "is no finite number", "give a finite number")?;
     }
     let varying = b.inputs.iter().filter(|a| a.varies).count();
     let hint = format!("at most {MOST_VARYING} are possible");
@@ -78,12 +80,12 @@ fn axes(key: &Key<'_>, modality: &Modality) -> Result<()> {
     key.need(
         given
             && modality.varies
-            && modality.positions == Positions::None
-            && modality.mask.is_none(),
-        "stand beside another content than given, positions, a mask, or rows that do not vary",
+            && matches!(modality.positions, Positions::None | Positions::Waves { .. }),
+        "stand beside another content than given, other positions, or rows that do not vary",
         "leave axes out",
     )?;
-    key.size(modality.axes.len(), 3)?;
+    let most = if modality.skipped.is_some() { 2 } else { 3 };
+    key.size(modality.axes.len(), most)?;
     let product = modality.axes.iter().fold(1, |a: usize, &n| a.saturating_mul(n));
     let what = format!("are {:?} for {} rows", modality.axes, modality.count);
     key.need(product == modality.count, what, "their product is the number of rows")
@@ -118,8 +120,15 @@ fn make(key: &Key<'_>, make: &Make) -> Result<()> {
             key.at("slice").size(first.saturating_add(*rows).saturating_add(1), MOST_ROWS)
         }
         Make::Count(_) | Make::Split { .. } | Make::Unite { .. } => Ok(()),
-        Make::Sum(_) | Make::Norm { .. } | Make::Mean { .. } => Ok(()),
-        Make::Linear(step) => key.at("linear.out").size(step.out, LARGEST),
+        Make::Sum(_) | Make::Product { .. } | Make::Norm { .. } | Make::Mean { .. } => Ok(()),
+        Make::Linear(step) => {
+            let key = key.at("linear");
+            key.at("out").size(step.out, LARGEST)?;
+            let what = format!("is {} for {} channels", step.heads, step.out);
+            let divide = step.out.is_multiple_of(step.heads.max(1));
+            key.at("heads").need(divide, what, "it must divide the channels")?;
+            fused(&key, "layer", &step.layer)
+        }
         Make::Mlp(step) => {
             key.at("mlp.hidden").size(step.hidden, LARGEST)?;
             key.at("mlp.out").size(step.out.max(1), LARGEST)
@@ -155,11 +164,15 @@ fn attention(key: &Key<'_>, step: &AttentionStep) -> Result<()> {
     }
     let scale = step.scale.unwrap_or(1.0);
     key.at("scale").need(scale.is_finite(), format!("is {scale}"), "give a finite number")?;
-    let fused = |leaf, p: &Projection| {
-        let f = p.fused.unwrap_or(crate::graph::Fused { rows: 1, first: 0, stride: 1 });
-        key.at(leaf).at("fused").size(f.rows, MOST_ROWS)
-    };
-    fused("q", &step.q)?;
-    fused("k", &step.k)?;
-    fused("value", &step.value)
+    for (leaf, layer) in
+        [("q", step.q.as_ref()), ("k", Some(&step.k)), ("value", Some(&step.value))]
+    {
+        layer.map_or(Ok(()), |layer| fused(key, leaf, layer))?;
+    }
+    Ok(())
+}
+
+fn fused(key: &Key<'_>, leaf: &str, layer: &Projection) -> Result<()> {
+    let rows = layer.fused.map_or(1, |f| f.rows);
+    key.at(leaf).at("fused").size(rows, MOST_ROWS)
 }

@@ -25,7 +25,7 @@ pub struct InputShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InputKind {
-    /// f32 `[batch, rows, channels]`.
+    /// f32 `[batch, rows, channels]`; rows that vary may come as `[rows, channels]`, which all items then share.
     Rows {
         /// Rows of one item.
         rows: usize,
@@ -64,6 +64,11 @@ pub enum InputKind {
         /// Whether all items share it.
         shared: bool,
     },
+    /// i64 `[1]`, which all items share: how many rows count, from the first on. Left out: all.
+    FirstRows {
+        /// Rows that there are.
+        rows: usize,
+    },
     /// i64 `[batch, rows]`: 1 keeps a row, 0 removes it. Left out: all are kept.
     Mask {
         /// Rows of one item.
@@ -82,6 +87,7 @@ impl InputKind {
             InputKind::Tokens { length: n, .. } | InputKind::Mask { rows: n } => (vec![n], false),
             InputKind::Points { rows, .. } => (vec![rows], true),
             InputKind::Grid { shared, .. } => (vec![2], shared),
+            InputKind::FirstRows { .. } => (vec![1], true),
         }
     }
 
@@ -91,7 +97,7 @@ impl InputKind {
             InputKind::Rows { .. } | InputKind::Picture { .. } => None,
             InputKind::Tokens { vocabulary: limit, .. }
             | InputKind::Points { cells: limit, .. } => Some(limit),
-            InputKind::Grid { rows, .. } => Some(rows + 1),
+            InputKind::Grid { rows, .. } | InputKind::FirstRows { rows } => Some(rows + 1),
             InputKind::Mask { .. } => Some(2),
         }
     }
@@ -116,22 +122,30 @@ impl InputKind {
 }
 
 impl InputShape {
-    /// Whether the shape of an item is this one; rows that vary may come with the axes of their grid.
+    /// Whether the shape of an item is this one; rows that vary, and their mask, may come with the axes of their grid.
     fn fits(&self, found: &[usize], wanted: &[usize]) -> bool {
         if found == wanted {
             return true;
         }
-        let InputKind::Rows { rows, channels } = self.kind else {
-            return false;
-        };
-        if channels == 1 && found == [rows] {
+        if let (InputKind::Rows { rows, channels: 1 }, [n]) = (self.kind, found)
+            && *n == rows
+        {
             return true;
         }
-        if !self.varies {
-            return false;
-        }
         let product = |axes: &[usize]| axes.iter().fold(1usize, |a, &n| a.saturating_mul(n));
-        matches!(found, [axes @ .., c] if *c == channels && product(axes) == rows)
+        match (self.kind, found) {
+            (InputKind::Rows { rows, channels }, [axes @ .., c]) if self.varies => {
+                *c == channels && product(axes) == rows
+            }
+            (InputKind::Mask { rows }, axes) if self.varies => product(axes) == rows,
+            _ => false,
+        }
+    }
+
+    /// Whether a tensor of this shape is rows that all items share.
+    fn shared(&self, found: &[usize]) -> bool {
+        let rows = matches!(self.kind, InputKind::Rows { .. });
+        rows && self.varies && *found == self.kind.shape().0
     }
 
     /// Numbers of this shape that a seed repeats: floats uniform in [-1, 1), whole numbers over all
@@ -152,6 +166,7 @@ impl InputShape {
             (InputKind::Points { cells, .. }, _) if cells == elements => {
                 Tensor::i64(shape, (0..elements as i64).collect())
             }
+            (InputKind::FirstRows { rows }, _) => Tensor::i64(shape, vec![rows as i64]),
             (InputKind::Grid { rows, .. }, _) => {
                 Tensor::i64(shape, [1, rows as i64].repeat(elements / 2))
             }
@@ -200,6 +215,9 @@ fn push(list: &mut Vec<InputShape>, array: &Modality) {
         Content::SinCos { input, channels, base, shared, .. } => {
             let (channels, base, shared) = (*channels, *base, *shared);
             add(input, InputKind::Grid { rows, channels, base, shared }, false);
+        }
+        Content::FirstRows { input, rows, .. } => {
+            add(input, InputKind::FirstRows { rows: *rows }, true);
         }
         Content::Tokens { input, vocabulary, .. } => {
             add(input, InputKind::Tokens { length: rows, vocabulary: *vocabulary }, false);
@@ -272,7 +290,7 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
             Err(Error::input(&shape.name, what, expected))
         };
         match tensor.shape() {
-            whole if shared && *whole == wanted => {}
+            whole if (shared && *whole == wanted) || shape.shared(whole) => {}
             [n, rest @ ..] if !shared && *n > 0 && shape.fits(rest, &wanted) => match items {
                 Some((first, items)) if items != *n => {
                     let as_many = format!("as many items as `{first}`, {items}");
@@ -288,21 +306,23 @@ fn checked(part: &Blueprint, whole: &Blueprint, given: &NamedTensors) -> Result<
     let items = items.map_or(1, |(_, n)| n);
     let mut arrays = Vec::with_capacity(shapes.len());
     for (shape, tensor) in found {
-        arrays.extend(elements(shape, tensor)?);
+        arrays.extend(elements(shape, tensor, items)?);
     }
-    for shape in &shapes {
-        if let InputKind::Mask { rows } = shape.kind
-            && !given.contains_key(&shape.name)
-        {
-            let ones = vec![1.0; items * rows];
-            arrays.push(Array::per_item(shape.name.clone(), rows, ones));
+    for shape in shapes.iter().filter(|shape| !given.contains_key(&shape.name)) {
+        match shape.kind {
+            InputKind::Mask { rows } => {
+                let ones = vec![1.0; items * rows];
+                arrays.push(Array::per_item(shape.name.clone(), rows, ones));
+            }
+            InputKind::FirstRows { rows } => arrays.extend(first_rows(&shape.name, rows, rows)),
+            _ => {}
         }
     }
     Ok(Batch { items, sizes: Sizes { rows, ..Sizes::default() }, arrays })
 }
 
 /// The elements of a tensor whose shape is right, as the arrays that graphs read.
-fn elements(shape: &InputShape, tensor: &Tensor) -> Result<Vec<Array>> {
+fn elements(shape: &InputShape, tensor: &Tensor, items: usize) -> Result<Vec<Array>> {
     let name = &shape.name;
     let expected = || shape.kind.expected();
     let (each, shared) = shape.kind.shape();
@@ -313,14 +333,27 @@ fn elements(shape: &InputShape, tensor: &Tensor) -> Result<Vec<Array>> {
             let sizes = whole_numbers(name, tensor, limit, &place, &expected)?;
             return grids(shape, &sizes, [rows, channels], base, shared);
         }
+        (InputKind::FirstRows { rows }, Some(limit)) => {
+            let number = whole_numbers(name, tensor, limit, &place, &expected)?;
+            return Ok(first_rows(name, number[0] as usize, rows).into());
+        }
         (_, Some(limit)) => whole_numbers(name, tensor, limit, &place, &expected)?,
         (InputKind::Picture { channels, size }, None) => {
             let planes = finite(name, tensor, &expected)?;
             planes_to_rows(planes, channels, size[0] * size[1])
         }
+        (_, None) if shape.shared(tensor.shape()) => finite(name, tensor, &expected)?.repeat(items),
         (_, None) => finite(name, tensor, &expected)?.to_vec(),
     };
     Ok(vec![Array { name: name.clone().into(), each: (!shared).then_some(each), data }])
+}
+
+/// The logarithm of a number of rows, and which rows those are.
+fn first_rows(name: &str, number: usize, rows: usize) -> [Array; 2] {
+    let logarithm = (number.max(1) as f64).ln() as f32;
+    let mask = (0..rows).map(|row| f32::from(u8::from(row < number))).collect();
+    let array = |name: String, data| Array { name: name.into(), each: None, data };
+    [array(name.to_owned(), vec![logarithm]), array(format!("{name} mask"), mask)]
 }
 
 /// Positions of grids of these heights and widths, and which rows they have.

@@ -13,6 +13,7 @@ mod modality;
 mod parts;
 pub mod presets;
 mod sizes;
+mod skipped;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ pub(crate) use inputs::{encoder_inputs, inputs};
 pub(super) use modality::convolution;
 pub use modality::{Content, Modality, Positions, feature_grid};
 pub use sizes::RowSizes;
+pub(crate) use skipped::Skipped;
 
 pub use super::layer::AttentionLayer;
 pub use crate::graph::{FourierPositions, Spacing, Stage};

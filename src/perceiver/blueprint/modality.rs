@@ -43,6 +43,10 @@ pub struct Modality {
     /// Axes that given rows come with, the usual ones, in a list of arrays: its steps may take them apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub axes: Vec<usize>,
+    /// Sets of given rows whose elements all are this number come out as that number, whatever is made of them: a set are the
+    /// rows along the last axis. Lists of arrays alone heed it, for inputs that the host writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<f32>,
 }
 
 /// What a row begins with.
@@ -88,6 +92,17 @@ pub enum Content {
         base: u32,
         /// Whether all items have the same grid.
         shared: bool,
+    },
+    /// How many rows of another input count, from the first on: i64 `[1]`, which all items share; left out, all. It is one row
+    /// of one channel, the natural logarithm of the number, and its mask has as many ones as there are rows that count. Of
+    /// rows that come with axes it counts those along the last.
+    FirstRows {
+        /// Name of the input.
+        input: String,
+        /// The other input.
+        of: String,
+        /// Rows of the other input, the usual ones if they vary.
+        rows: usize,
     },
     /// Embedded tokens, learned positions added.
     Tokens {
@@ -135,6 +150,7 @@ impl Content {
             | Content::Linear { input, .. }
             | Content::Tokens { input, .. }
             | Content::SinCos { input, .. }
+            | Content::FirstRows { input, .. }
             | Content::Convolution { input, .. } => Some(input),
             Content::None | Content::Learned { .. } => None,
         }
@@ -145,6 +161,7 @@ impl Content {
     pub fn channels(&self) -> usize {
         match self {
             Content::None => 0,
+            Content::FirstRows { .. } => 1,
             Content::Given { channels, .. }
             | Content::SinCos { channels, .. }
             | Content::Tokens { channels, .. }
@@ -164,6 +181,16 @@ pub enum Positions {
     None,
     /// Fourier features of the position on a grid (paper, appendix D).
     Fourier(FourierPositions),
+    /// Sines, cosines and position on every axis that given rows come with, axis by axis; positions are from -1 to 1, and
+    /// frequencies evenly from 1 to the highest, in half turns.
+    Waves {
+        /// How many axes.
+        axes: usize,
+        /// Frequencies of an axis.
+        bands: usize,
+        /// The highest frequency.
+        highest: f32,
+    },
     /// A learned vector per row, as it is.
     Table {
         /// Tensor name, a row for each row.
@@ -196,6 +223,9 @@ impl Positions {
         match self {
             Positions::None => 0,
             Positions::Fourier(positions) => positions.channels(),
+            Positions::Waves { axes, bands, .. } => {
+                bands.saturating_mul(2).saturating_add(1).saturating_mul(*axes)
+            }
             Positions::Table { channels, .. } => *channels,
             Positions::Learned { out, .. } => *out,
         }
@@ -216,6 +246,7 @@ impl Modality {
             mask: None,
             varies: false,
             axes: Vec::new(),
+            skipped: None,
         }
     }
 
@@ -362,7 +393,7 @@ impl Modality {
                 *input = own_input;
                 complete(layer);
             }
-            Content::SinCos { input, .. } => *input = own_input,
+            Content::SinCos { input, .. } | Content::FirstRows { input, .. } => *input = own_input,
             Content::Tokens { input, table, positions, .. } => {
                 *input = own_input;
                 complete(table);
@@ -375,7 +406,7 @@ impl Modality {
             Content::Learned { tensor, .. } => complete(tensor),
         }
         match &mut whole.positions {
-            Positions::None | Positions::Fourier(_) => {}
+            Positions::None | Positions::Fourier(_) | Positions::Waves { .. } => {}
             Positions::Table { tensor, .. } => complete(tensor),
             Positions::Learned { tensor, layer, .. } => {
                 complete(tensor);
@@ -389,7 +420,9 @@ impl Modality {
     /// The array that says which rows count, if one does.
     pub(crate) fn mask_input(&self) -> Option<String> {
         match &self.content {
-            Content::SinCos { input, shared: false, .. } => Some(format!("{input} mask")),
+            Content::SinCos { input, shared: false, .. } | Content::FirstRows { input, .. } => {
+                Some(format!("{input} mask"))
+            }
             _ => self.mask.clone(),
         }
     }
@@ -401,12 +434,12 @@ impl Modality {
         self.content.channels() + self.positions.channels() + constant
     }
 
-    /// What the rows are made of on the folded route. Rows with a learned vector each count as content.
+    /// What the rows are made of on the folded route. Rows with a vector each count as content.
     pub(crate) fn factored(&self) -> Factored {
         let positions = match &self.positions {
             Positions::None => None,
             Positions::Fourier(positions) => Some(positions.clone()),
-            Positions::Learned { .. } | Positions::Table { .. } => {
+            Positions::Learned { .. } | Positions::Table { .. } | Positions::Waves { .. } => {
                 let content = self.channels();
                 return Factored { content, positions: None, constant: Vec::new() };
             }

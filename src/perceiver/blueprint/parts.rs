@@ -16,7 +16,7 @@ impl Make {
             Make::Slice { of, .. } | Make::Count(of) => vec![of],
             Make::Resized { of, .. } | Make::Norm { of, .. } | Make::Waves { of, .. } => vec![of],
             Make::Split { of, by } | Make::Unite { of, by } => vec![of, by],
-            Make::Sum(of) => of.iter().map(String::as_str).collect(),
+            Make::Sum(of) | Make::Product { of, .. } => of.iter().map(String::as_str).collect(),
             Make::Linear(step) => {
                 [&step.of].into_iter().chain(&step.residual).map(|s| &**s).collect()
             }

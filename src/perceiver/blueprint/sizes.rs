@@ -74,13 +74,21 @@ impl Blueprint {
                 fit(array);
             }
         }
-        let counts: Vec<(String, usize)> =
-            fitted.inputs.iter().map(|array| (array.name.clone(), array.count)).collect();
+        let counts: Vec<(String, usize, usize)> = fitted
+            .inputs
+            .iter()
+            .map(|a| (a.name.clone(), a.count, a.axes.last().copied().unwrap_or(a.count)))
+            .collect();
+        let counted = |of: &String| counts.iter().find(|(name, ..)| name == of);
         for array in &mut fitted.inputs {
-            if let Content::SinCos { of, .. } = &array.content
-                && let Some((_, count)) = counts.iter().find(|(name, _)| name == of)
-            {
-                array.count = *count;
+            match &mut array.content {
+                Content::SinCos { of, .. } => {
+                    array.count = counted(of).map_or(array.count, |&(_, count, _)| count);
+                }
+                Content::FirstRows { of, rows, .. } => {
+                    *rows = counted(of).map_or(*rows, |&(_, _, along)| along);
+                }
+                _ => {}
             }
         }
         let known = fitted.clone();
@@ -136,19 +144,24 @@ fn axes_of(array: &Modality, inputs: &NamedTensors) -> Result<Option<[u32; 3]>> 
     let Some((name, tensor)) = input.and_then(|n| Some((n, inputs.get(n)?))) else {
         return Ok(None);
     };
-    let found: &[usize] = match (&array.content, tensor.shape()) {
-        (Content::Given { channels, .. } | Content::Linear { channels, .. }, [_, axes @ .., c])
-            if c == channels && (1..=3).contains(&axes.len()) =>
-        {
-            axes
-        }
-        // One channel need not be an axis.
-        (Content::Given { channels: 1, .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
-        (Content::Tokens { .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
-        (Content::Convolution { .. }, [_, _, axes @ ..]) if axes.len() == 2 => axes,
-        (Content::None, axes) if axes.len() == 1 => axes,
-        _ => return Ok(None),
-    };
+    let found: &[usize] =
+        match (&array.content, tensor.shape()) {
+            (
+                Content::Given { channels, .. } | Content::Linear { channels, .. },
+                [_, axes @ .., c],
+            ) if c == channels && (1..=3).contains(&axes.len()) => axes,
+            // One channel need not be an axis.
+            (Content::Given { channels: 1, .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
+            // Rows that all items share.
+            (
+                Content::Given { channels, .. } | Content::Linear { channels, .. },
+                [axes @ .., c],
+            ) if c == channels && axes.len() == 1 => axes,
+            (Content::Tokens { .. }, [_, axes @ ..]) if axes.len() == 1 => axes,
+            (Content::Convolution { .. }, [_, _, axes @ ..]) if axes.len() == 2 => axes,
+            (Content::None, axes) if axes.len() == 1 => axes,
+            _ => return Ok(None),
+        };
     if !array.axes.is_empty() {
         return Ok(of_axes(array, found));
     }

@@ -68,13 +68,17 @@ impl Draft {
     }
 
     pub(super) fn linear(&mut self, name: &str, of: &str, layer: Projection, out: usize) {
-        let of = of.to_owned();
-        let (norm, residual) = (None, None);
-        let activation = Activation::None;
-        self.make(
-            name,
-            Make::Linear(Box::new(LinearStep { of, norm, layer, out, activation, residual })),
-        );
+        self.layer(name, LinearStep::new(of, layer, out));
+    }
+
+    /// A linear layer with something before or after.
+    pub(super) fn layer(&mut self, name: &str, step: LinearStep) {
+        self.make(name, Make::Linear(Box::new(step)));
+    }
+
+    /// Two arrays multiplied, the first through an activation.
+    pub(super) fn product(&mut self, name: &str, of: [&str; 2], activation: Activation) {
+        self.make(name, Make::Product { of: of.map(str::to_owned), activation });
     }
 
     pub(super) fn mlp(&mut self, name: &str, step: MlpStep) {

@@ -15,10 +15,13 @@ mod minicpmv;
 mod nv_embed;
 mod part;
 mod perceiver_ar;
+mod perceiver_pytorch;
 mod pool;
 mod poyo;
+mod pre_norm;
 mod qwen_vl;
 mod set_transformer;
+mod tabicl;
 mod vecset;
 mod xtts;
 
@@ -78,6 +81,11 @@ pub const FAMILIES: &[Family] = &[
     set_transformer::FAMILY,
     poyo::FAMILY,
     perceiver_ar::FAMILY,
+    tabicl::FAMILY,
+    perceiver_pytorch::FAMILY,
+    perceiver_pytorch::LATER,
+    perceiver_pytorch::IO,
+    perceiver_pytorch::LATER_IO,
 ];
 
 /// `model_type` of a configuration that names a family and says what shapes do not.

@@ -97,6 +97,13 @@ impl<'a> Part<'a> {
         if self.has(&format!("{leaf}.bias")) { Projection::biased(&self.name(leaf)) } else { plain }
     }
 
+    /// Projection `index` of queries, keys and values of an `nn.MultiheadAttention`, whose one tensor has all three.
+    pub(super) fn packed(&self, leaf: &str, index: usize, width: usize, head: usize) -> Projection {
+        let weight = self.name(&format!("{leaf}.in_proj_weight"));
+        let bias = Some(self.name(&format!("{leaf}.in_proj_bias")));
+        Projection { weight, bias, ..Projection::plain("") }.part(index, 3, width, head)
+    }
+
     /// A LayerNorm.
     pub(super) fn norm(&self, leaf: &str, eps: f32) -> Norm {
         let mut norm = Norm::layer(&self.name(leaf), eps);

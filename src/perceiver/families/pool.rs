@@ -34,13 +34,7 @@ pub(super) fn attend(
         draft.sum("placed queries", ["queries", "query positions"]);
         queries = "placed queries";
     }
-    // One tensor has the projections of queries, keys and values.
-    let packed = |index| {
-        let mut layer = super::super::blueprint::Projection::plain("");
-        layer.weight = part.name(&leaf("attn.in_proj_weight"));
-        layer.bias = Some(part.name(&leaf("attn.in_proj_bias")));
-        layer.part(index, 3, width, head)
-    };
+    let packed = |index| part.packed(&leaf("attn"), index, width, head);
     let set = KeySet::new("keys", None);
     draft.attention(
         "layer.0",

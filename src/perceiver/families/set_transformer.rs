@@ -2,7 +2,7 @@
 //!
 //! What is added to a block's result are its projected queries, and scores are divided by the root of all channels.
 
-use super::super::blueprint::{AttentionStep, Blueprint, KeySet, LinearStep, Make, Stage};
+use super::super::blueprint::{AttentionStep, Blueprint, KeySet, LinearStep, Stage};
 use super::{Draft, Family, Part};
 use crate::error::Result;
 use crate::kernels::gemm::Activation;
@@ -89,16 +89,13 @@ impl Blocks<'_, '_> {
             last = name;
         }
         let mut name = format!("{block} rows");
-        draft.make(
+        draft.layer(
             &name,
-            Make::Linear(Box::new(LinearStep {
-                of: last.clone(),
-                norm: None,
-                layer: layer("fc_o"),
-                out: width,
+            LinearStep {
                 activation: Activation::Relu,
-                residual: Some(last),
-            })),
+                residual: Some(last.clone()),
+                ..LinearStep::new(&last, layer("fc_o"), width)
+            },
         );
         if let Some(norm) = part.norm_if(&format!("{block}.ln1"), 1e-5) {
             let normed = format!("{block} ln1");

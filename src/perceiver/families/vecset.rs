@@ -1,11 +1,9 @@
 //! The autoencoder of 3DShape2VecSet: sampled points ask all points, a tower, and points in space ask the latents.
 
-use super::super::blueprint::{
-    AttentionStep, Blueprint, KeySet, Make, MlpStep, Projection, Stage, WaveOrder,
-};
+use super::super::blueprint::{Blueprint, Make, Stage, WaveOrder};
+use super::pre_norm::{attend, mlp};
 use super::{Draft, Family, Part};
 use crate::error::Result;
-use crate::kernels::gemm::Activation;
 
 pub(super) const FAMILY: Family = Family {
     name: "vecset",
@@ -23,8 +21,6 @@ pub(super) const FAMILY: Family = Family {
     blueprint,
 };
 
-const EPS: f32 = 1e-5;
-
 fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     let width = part.dim("point_embed.mlp.weight", 0);
     let mut draft = Draft::new();
@@ -33,7 +29,15 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.input("sampled_pc", 3);
     embed(&mut draft, part, "points", "pc", width);
     embed(&mut draft, part, "sampled", "sampled_pc", width);
-    attend(&mut draft, part, "cross_attend_blocks.0", "read", ["sampled", "points"], (1, true));
+    attend(
+        &mut draft,
+        part,
+        "cross_attend_blocks.0",
+        "read",
+        ["sampled", "points"],
+        (1, true),
+        None,
+    );
     // What a diffusion model makes is named x.
     let encoder = if variational { "encoder" } else { "x" };
     mlp(&mut draft, part, "cross_attend_blocks.1", encoder, "read");
@@ -58,14 +62,22 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     for i in 0..count {
         let attended = format!("attention.{i}");
         let layer = format!("layers.{i}");
-        attend(&mut draft, part, &format!("{layer}.0"), &attended, [&last, &last], (heads, true));
+        attend(
+            &mut draft,
+            part,
+            &format!("{layer}.0"),
+            &attended,
+            [&last, &last],
+            (heads, true),
+            None,
+        );
         last = if i + 1 == count { "last_latents".to_owned() } else { format!("layer.{i}") };
         mlp(&mut draft, part, &format!("{layer}.1"), &last, &attended);
         draft.intermediate(&format!("layer.{i}"), &last);
     }
     draft.stage(Stage::Decode);
     embed(&mut draft, part, "asking", "queries", width);
-    attend(&mut draft, part, "decoder_cross_attn", "decoder", ["asking", &last], (1, false));
+    attend(&mut draft, part, "decoder_cross_attn", "decoder", ["asking", &last], (1, false), None);
     draft.intermediate("decoder", "decoder");
     let mut read = "decoder";
     if part.has("decoder_ff.norm.weight") {
@@ -89,51 +101,4 @@ fn embed(draft: &mut Draft, part: &Part<'_>, name: &str, of: &str, width: usize)
         Make::Waves { of: of.to_owned(), frequencies, half_turns: false, order, tensor: None };
     draft.make(&features, waves);
     draft.linear(name, &features, part.layer("point_embed.mlp"), width);
-}
-
-fn attend(
-    draft: &mut Draft,
-    part: &Part<'_>,
-    block: &str,
-    name: &str,
-    [queries, keys]: [&str; 2],
-    (heads, residual): (usize, bool),
-) {
-    let inner = part.dim(&format!("{block}.fn.to_q.weight"), 0);
-    let head = (inner / heads).max(1);
-    let leaf = |leaf: &str| format!("{block}.fn.{leaf}");
-    let norm = part.norm(&format!("{block}.norm"), EPS);
-    let of_keys = part.norm_if(&format!("{block}.norm_context"), EPS);
-    let kv = |index| Projection::plain(&part.name(&leaf("to_kv"))).part(index, 2, inner, head);
-    let out = part.dim(&leaf("to_out.weight"), 0);
-    draft.attention(
-        name,
-        AttentionStep {
-            query_norm: Some(norm.clone()),
-            keys: vec![KeySet::new(keys, Some(of_keys.unwrap_or(norm)))],
-            residual: residual.then(|| queries.to_owned()),
-            output: Some((part.layer(&leaf("to_out")), out)),
-            ..AttentionStep::new(
-                queries,
-                heads,
-                [head; 2],
-                [part.layer(&leaf("to_q")), kv(0), kv(1)],
-            )
-        },
-    );
-}
-
-fn mlp(draft: &mut Draft, part: &Part<'_>, block: &str, name: &str, of: &str) {
-    let leaf = |leaf: &str| format!("{block}.fn.net.{leaf}");
-    let hidden = part.dim(&leaf("2.weight"), 1);
-    let half = |index| part.layer(&leaf("0")).part(index, 2, hidden, hidden);
-    draft.mlp(
-        name,
-        MlpStep {
-            norm: Some(part.norm(&format!("{block}.norm"), EPS)),
-            gate: Some(half(1)),
-            residual: true,
-            ..MlpStep::new(of, hidden, [half(0), part.layer(&leaf("2"))], Activation::GeluErf)
-        },
-    );
 }

@@ -40,8 +40,8 @@ FIXTURES = [
          cross_heads=2, latent_heads=3, cross_dim=3, latent_dim=5, depth=2, tied=False, queries=[7], queries_dim=9,
          logits=6, decoder_ff=True, masked=True, batch=3),
     dict(kind="Perceiver", layout="0.11", part="encoder.", axes=[13], channels=5, bands=3, max_freq=10.0, latents=3,
-         dim=9, cross_heads=2, latent_heads=1, cross_dim=4, latent_dim=7, depth=3, selfs=1, tied=True, classes=None,
-         masked=False, batch=1),
+         dim=9, cross_heads=2, latent_heads=1, cross_dim=4, latent_dim=7, depth=3, selfs=1, tied=True, once=True,
+         classes=None, masked=False, batch=1),
     dict(kind="PerceiverIO", layout="0.11", part="", axes=[7], channels=8, latents=6, dim=11, cross_heads=1,
          latent_heads=2, cross_dim=7, latent_dim=3, depth=1, tied=False, queries=[2, 5], queries_dim=5, logits=None,
          decoder_ff=False, masked=False, batch=2),
@@ -49,7 +49,7 @@ FIXTURES = [
          dim=8, cross_heads=3, latent_heads=2, cross_dim=2, latent_dim=5, depth=1, selfs=1, tied=False, classes=5,
          masked=True, batch=1),
     dict(kind="PerceiverIO", layout="classic", part="", axes=[5], channels=7, latents=3, dim=9, cross_heads=1,
-         latent_heads=3, cross_dim=5, latent_dim=2, depth=2, tied=True, queries=None, queries_dim=6, logits=3,
+         latent_heads=3, cross_dim=5, latent_dim=2, depth=2, tied=True, once=True, queries=None, queries_dim=6, logits=3,
          decoder_ff=False, masked=False, batch=2),
 ]
 
@@ -121,6 +121,11 @@ def build(s, seed):
     weights = {k: v for k, v in weights_of(net).items()}
     if s["layout"] == "classic":
         weights = classic(weights, io)
+    if s.get("once"):
+        # What formats keep that store shared tensors once; the depth has to be told.
+        stored = 0 if io else 1
+        weights = {k: v for k, v in weights.items() if int((re.match(r"layers\.(\d+)", k) or [0, 0])[1]) <= stored}
+        config["depth"] = s["depth"]
     weights = {s["part"] + k: v for k, v in weights.items()}
     if s["part"]:
         weights |= strangers(seed, token_emb__weight=(6, 5), pos_emb__weight=(7, 5), decoder__weight=(3, 4))
