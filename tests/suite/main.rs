@@ -7,6 +7,7 @@ mod common;
 mod blueprint;
 mod checkpoint;
 mod embedding;
+mod families;
 mod front_door;
 mod hub;
 mod inputs;

@@ -71,7 +71,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         );
         last = format!("layer.{i}");
         let hidden = part.dim(&leaf("1.net.0.weight"), 0);
-        let layers = [part.layer(&leaf("1.net.0")), part.layer(&leaf("1.net.2"))];
+        let layers = [part.biased(&leaf("1.net.0")), part.biased(&leaf("1.net.2"))];
         draft.mlp(
             &last,
             MlpStep {

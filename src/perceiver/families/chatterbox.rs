@@ -29,14 +29,14 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.learned("query", part.name("pre_attention_query"), vec![1, rows, width]);
     let norm = || Some(part.norm("attn.norm", 1e-5));
     for (name, queries, keys) in [("layer.0", "query", "h"), ("layer.1", "layer.0", "layer.0")] {
-        let projections = ["attn.to_q", "attn.to_k", "attn.to_v"].map(|leaf| part.layer(leaf));
+        let projections = ["attn.to_q", "attn.to_k", "attn.to_v"].map(|leaf| part.biased(leaf));
         draft.attention(
             name,
             AttentionStep {
                 query_norm: norm(),
                 keys: vec![KeySet::new(keys, norm())],
                 residual: Some(queries.to_owned()),
-                output: Some((part.layer("attn.proj_out"), width)),
+                output: Some((part.biased("attn.proj_out"), width)),
                 ..AttentionStep::new(queries, heads, [head; 2], projections)
             },
         );

@@ -32,7 +32,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.push_given("latents", 3072, embedded);
     draft.input("queries", 3);
     draft.stage(Stage::Process);
-    draft.linear("hidden", "latents", part.layer("post_kl"), width);
+    draft.linear("hidden", "latents", part.biased("post_kl"), width);
     let mut last = "hidden".to_owned();
     let count = part.count(|i| format!("transformer.resblocks.{i}.attn.c_qkv.weight"));
     for i in 0..count {
@@ -53,13 +53,13 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 q_norm: head_norm("attn.attention.q_norm"),
                 k_norm: head_norm("attn.attention.k_norm"),
                 residual: Some(last.clone()),
-                output: Some((part.layer(&leaf("attn.c_proj")), width)),
+                output: Some((part.biased(&leaf("attn.c_proj")), width)),
                 ..AttentionStep::new(&last, heads, [head; 2], [turn(0), turn(1), turn(2)])
             },
         );
         last = if i + 1 == count { "last_latents".to_owned() } else { format!("layer.{i}") };
         let hidden = part.dim(&leaf("mlp.c_fc.weight"), 0);
-        let layers = [part.layer(&leaf("mlp.c_fc")), part.layer(&leaf("mlp.c_proj"))];
+        let layers = [part.biased(&leaf("mlp.c_fc")), part.biased(&leaf("mlp.c_proj"))];
         draft.mlp(
             &last,
             MlpStep {
@@ -87,10 +87,10 @@ fn decoder(draft: &mut Draft, part: &Part<'_>, of: &str, head: usize) -> Result<
         "features",
         Make::Waves { of: points, frequencies, half_turns: false, order, tensor: None },
     );
-    draft.linear("asking", "features", part.layer("geo_decoder.query_proj"), width);
+    draft.linear("asking", "features", part.biased("geo_decoder.query_proj"), width);
     let mut latents = of;
     if part.has("geo_decoder.latents_proj.weight") {
-        draft.linear("narrow", of, part.layer("geo_decoder.latents_proj"), width);
+        draft.linear("narrow", of, part.biased("geo_decoder.latents_proj"), width);
         latents = "narrow";
     }
     let heads = (width / head).max(1);
@@ -107,7 +107,7 @@ fn decoder(draft: &mut Draft, part: &Part<'_>, of: &str, head: usize) -> Result<
             q_norm: head_norm("attn.attention.q_norm"),
             k_norm: head_norm("attn.attention.k_norm"),
             residual: Some("asking".to_owned()),
-            output: Some((part.layer(&cross("attn.c_proj")), width)),
+            output: Some((part.biased(&cross("attn.c_proj")), width)),
             ..AttentionStep::new(
                 "asking",
                 heads,
@@ -116,7 +116,7 @@ fn decoder(draft: &mut Draft, part: &Part<'_>, of: &str, head: usize) -> Result<
             )
         },
     );
-    let layers = [part.layer(&cross("mlp.c_fc")), part.layer(&cross("mlp.c_proj"))];
+    let layers = [part.biased(&cross("mlp.c_fc")), part.biased(&cross("mlp.c_proj"))];
     draft.mlp(
         "decoder",
         MlpStep {
@@ -137,7 +137,7 @@ fn decoder(draft: &mut Draft, part: &Part<'_>, of: &str, head: usize) -> Result<
         last = "post";
     }
     let out = part.dim("geo_decoder.output_proj.weight", 0);
-    draft.linear("logits", last, part.layer("geo_decoder.output_proj"), out);
+    draft.linear("logits", last, part.biased("geo_decoder.output_proj"), out);
     draft.output("output", "logits");
     Ok(())
 }

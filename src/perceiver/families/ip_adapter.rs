@@ -36,7 +36,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     let [heads, head] = part.heads("heads", inner / 64, inner)?;
     let mut draft = Draft::new();
     draft.input("x", part.dim("proj_in.weight", 1));
-    draft.linear("context", "x", part.layer("proj_in"), width);
+    draft.linear("context", "x", part.biased("proj_in"), width);
     draft.learned("latents", part.name("latents"), vec![1, rows, width]);
     let mut last = "latents".to_owned();
     for i in 0..part.count(|i| format!("layers.{i}.{}.weight", names[2])) {
@@ -75,7 +75,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         draft.intermediate(&last, &last);
     }
     let out = part.dim("proj_out.weight", 0);
-    draft.linear("projected", &last, part.layer("proj_out"), out);
+    draft.linear("projected", &last, part.biased("proj_out"), out);
     draft.norm("normed", "projected", part.norm("norm_out", EPS));
     draft.output("output", "normed");
     Ok(draft.finish())

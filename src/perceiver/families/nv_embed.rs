@@ -54,7 +54,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     );
     let net = "cross_attend_blocks.1.fn.net.";
     let hidden = part.dim(&format!("{net}2.weight"), 1);
-    let half = |index| part.layer(&format!("{net}0")).part(index, 2, hidden, hidden);
+    let half = |index| part.biased(&format!("{net}0")).part(index, 2, hidden, hidden);
     draft.mlp(
         "layer.0",
         MlpStep {
@@ -64,7 +64,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
             ..MlpStep::new(
                 "attention",
                 hidden,
-                [half(0), part.layer(&format!("{net}2"))],
+                [half(0), part.biased(&format!("{net}2"))],
                 Activation::GeluErf,
             )
         },

@@ -91,6 +91,11 @@ impl<'a> Part<'a> {
         (0..).take_while(|&i| self.has(&leaf(i))).take(4096).count()
     }
 
+    /// A layer with a bias.
+    pub(super) fn biased(&self, leaf: &str) -> Projection {
+        Projection::biased(&self.name(leaf))
+    }
+
     /// A layer without a bias unless one is there.
     pub(super) fn layer(&self, leaf: &str) -> Projection {
         let plain = Projection::plain(&self.name(leaf));
@@ -106,7 +111,12 @@ impl<'a> Part<'a> {
 
     /// A LayerNorm.
     pub(super) fn norm(&self, leaf: &str, eps: f32) -> Norm {
-        let mut norm = Norm::layer(&self.name(leaf), eps);
+        Norm::layer(&self.name(leaf), eps)
+    }
+
+    /// A LayerNorm that may have no bias.
+    pub(super) fn norm_as_stored(&self, leaf: &str, eps: f32) -> Norm {
+        let mut norm = self.norm(leaf, eps);
         if !self.has(&format!("{leaf}.bias")) {
             norm.bias = None;
         }

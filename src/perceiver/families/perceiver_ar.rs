@@ -87,6 +87,8 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
             }
             false => [0, 1, 2].map(|index| fused("0.to_qkv", index, 3)),
         };
+        let output = leaf("0.to_out");
+        let output = if reads { part.biased(&output) } else { part.layer(&output) };
         draft.stage(if reads { Stage::Encode } else { Stage::Process });
         let attended = format!("attention.{i}");
         draft.attention(
@@ -100,7 +102,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                     values: false,
                 }),
                 residual: Some(last.clone()),
-                output: Some((part.layer(&leaf("0.to_out")), width)),
+                output: Some((output, width)),
                 ..AttentionStep::new(&last, heads, [head; 2], projections)
             },
         );

@@ -109,7 +109,7 @@ impl Blocks<'_, '_> {
         self.draft.make("mean", Make::Mean { of: last, mask: None });
         self.draft.norm("normed", "mean", part.norm("to_logits.1", EPS));
         let classes = part.dim("to_logits.2.weight", 0);
-        self.draft.linear("logits", "normed", part.layer("to_logits.2"), classes);
+        self.draft.linear("logits", "normed", part.biased("to_logits.2"), classes);
         Ok("logits".to_owned())
     }
 
@@ -147,7 +147,7 @@ impl Blocks<'_, '_> {
         }
         if part.has("to_logits.weight") {
             let out = part.dim("to_logits.weight", 0);
-            self.draft.linear("logits", &last, part.layer("to_logits"), out);
+            self.draft.linear("logits", &last, part.biased("to_logits"), out);
             "logits".clone_into(&mut last);
         }
         Ok(last)

@@ -44,7 +44,7 @@ pub(super) fn attend(
                 mask: mask.map(str::to_owned),
                 ..set
             }],
-            output: Some((part.layer(&leaf("attn.out_proj")), width)),
+            output: Some((part.biased(&leaf("attn.out_proj")), width)),
             ..AttentionStep::new(queries, heads, [head; 2], [packed(0), packed(1), packed(2)])
         },
     );

@@ -81,7 +81,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     let mut draft = blocks.draft;
     draft.intermediate("decoder", "decoder");
     let out = part.dim("readout.weight", 0);
-    draft.linear("read out", "decoder", part.layer("readout"), out);
+    draft.linear("read out", "decoder", part.biased("readout"), out);
     draft.output("output", "read out");
     Ok(draft.finish())
 }
@@ -122,7 +122,7 @@ impl Blocks<'_, '_> {
                     values: block == "enc_atn",
                 }),
                 residual: Some(queries.to_owned()),
-                output: Some((part.layer(&leaf("to_out")), out)),
+                output: Some((part.biased(&leaf("to_out")), out)),
                 ..AttentionStep::new(
                     queries,
                     heads,
@@ -150,7 +150,7 @@ impl Blocks<'_, '_> {
                 keys: vec![KeySet { angles: Some(angles.clone()), ..set }],
                 rotary: Some(Rotary { queries: angles, neighbours: true, values: true }),
                 residual: Some(of.to_owned()),
-                output: Some((part.layer(&leaf("to_out")), out)),
+                output: Some((part.biased(&leaf("to_out")), out)),
                 ..AttentionStep::new(of, heads, [head; 2], [third(0), third(1), third(2)])
             },
         );
@@ -160,14 +160,14 @@ impl Blocks<'_, '_> {
         let part = self.part;
         let leaf = |leaf: &str| format!("{block}.1.net.{leaf}");
         let hidden = part.dim(&leaf("3.weight"), 1);
-        let half = |index| part.layer(&leaf("0")).part(index, 2, hidden, hidden);
+        let half = |index| part.biased(&leaf("0")).part(index, 2, hidden, hidden);
         self.draft.mlp(
             name,
             MlpStep {
                 norm: Some(part.norm(&format!("{block}.0"), EPS)),
                 gate: Some(half(1)),
                 residual: true,
-                ..MlpStep::new(of, hidden, [half(0), part.layer(&leaf("3"))], Activation::GeluErf)
+                ..MlpStep::new(of, hidden, [half(0), part.biased(&leaf("3"))], Activation::GeluErf)
             },
         );
     }

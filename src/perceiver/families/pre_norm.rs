@@ -32,7 +32,7 @@ pub(super) fn attend(
             query_norm: Some(norm),
             keys: vec![KeySet { mask: mask.map(str::to_owned), ..set }],
             residual: residual.then(|| queries.to_owned()),
-            output: Some((part.layer(&leaf("to_out")), out)),
+            output: Some((part.biased(&leaf("to_out")), out)),
             ..AttentionStep::new(
                 queries,
                 heads,
@@ -47,14 +47,14 @@ pub(super) fn attend(
 pub(super) fn mlp(draft: &mut Draft, part: &Part<'_>, block: &str, name: &str, of: &str) {
     let leaf = |leaf: &str| format!("{block}.fn.net.{leaf}");
     let hidden = part.dim(&leaf("2.weight"), 1);
-    let half = |index| part.layer(&leaf("0")).part(index, 2, hidden, hidden);
+    let half = |index| part.biased(&leaf("0")).part(index, 2, hidden, hidden);
     draft.mlp(
         name,
         MlpStep {
             norm: Some(part.norm(&format!("{block}.norm"), EPS)),
             gate: Some(half(1)),
             residual: true,
-            ..MlpStep::new(of, hidden, [half(0), part.layer(&leaf("2"))], Activation::GeluErf)
+            ..MlpStep::new(of, hidden, [half(0), part.biased(&leaf("2"))], Activation::GeluErf)
         },
     );
 }

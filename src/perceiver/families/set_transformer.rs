@@ -53,7 +53,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         } else if part.has(&leaf("weight")) {
             let name = format!("dec.{i}");
             let out = part.dim(&leaf("weight"), 0);
-            blocks.draft.linear(&name, &last, part.layer(&name), out);
+            blocks.draft.linear(&name, &last, part.biased(&name), out);
             last = name;
         }
     }
@@ -65,7 +65,7 @@ impl Blocks<'_, '_> {
     /// One attention block; returns the array's name.
     fn attend(&mut self, block: &str, queries: &str, keys: &str) -> Result<String> {
         let part = self.part;
-        let layer = |leaf: &str| part.layer(&format!("{block}.{leaf}"));
+        let layer = |leaf: &str| part.biased(&format!("{block}.{leaf}"));
         let width = part.dim(&format!("{block}.fc_q.weight"), 0);
         let [heads, head] = part.heads("num_heads", 4, width)?;
         let draft = &mut self.draft;

@@ -85,7 +85,7 @@ impl Blocks<'_, '_> {
     fn attend(&mut self, block: &str, name: &str, [queries, keys]: [&str; 2], mask: Option<&str>) {
         let (part, width, head) = (self.part, self.width, self.head);
         let leaf = |leaf: &str| format!("{block}.{leaf}");
-        let norm = |name: &str| part.norm(&leaf(name), EPS);
+        let norm = |name: &str| part.norm_as_stored(&leaf(name), EPS);
         let before = |name: &str| self.norm_first.then(|| norm(name));
         let packed = |index| part.packed(&leaf("attn"), index, width, head);
         let set = KeySet::new(keys, before("norm1"));
@@ -93,7 +93,7 @@ impl Blocks<'_, '_> {
             query_norm: before("norm1"),
             keys: vec![KeySet { mask: mask.map(str::to_owned), ..set }],
             residual: Some(queries.to_owned()),
-            output: Some((part.layer(&leaf("attn.out_proj")), width)),
+            output: Some((part.biased(&leaf("attn.out_proj")), width)),
             ..AttentionStep::new(queries, self.heads, [head; 2], [packed(0), packed(1), packed(2)])
         };
         let mlp = MlpStep {
@@ -102,7 +102,7 @@ impl Blocks<'_, '_> {
             ..MlpStep::new(
                 "",
                 part.dim(&leaf("linear1.weight"), 0),
-                [part.layer(&leaf("linear1")), part.layer(&leaf("linear2"))],
+                [part.biased(&leaf("linear1")), part.biased(&leaf("linear2"))],
                 self.activation,
             )
         };
@@ -173,14 +173,14 @@ impl Blocks<'_, '_> {
     fn hidden(&mut self, mlp: &str, of: &str) -> String {
         let name = format!("{mlp} hidden");
         let out = self.part.dim(&format!("{mlp}.0.weight"), 0);
-        let layer = LinearStep::new(of, self.part.layer(&format!("{mlp}.0")), out);
+        let layer = LinearStep::new(of, self.part.biased(&format!("{mlp}.0")), out);
         self.draft.layer(&name, LinearStep { activation: Activation::GeluErf, ..layer });
         name
     }
 
     /// A layer to `out` channels that may have one for each head only.
     fn shared(&self, leaf: &str, out: usize, heads: usize) -> Projection {
-        let layer = self.part.layer(leaf);
+        let layer = self.part.biased(leaf);
         let rows = self.part.dim(&format!("{leaf}.weight"), 0);
         if rows < out { layer.of_heads(heads) } else { layer }
     }

@@ -44,8 +44,8 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.intermediate("encoder", encoder);
     if variational {
         let channels = part.dim("mean_fc.weight", 0);
-        draft.linear("x", "encoder", part.layer("mean_fc"), channels);
-        draft.linear("logvar", "encoder", part.layer("logvar_fc"), channels);
+        draft.linear("x", "encoder", part.biased("mean_fc"), channels);
+        draft.linear("logvar", "encoder", part.biased("logvar_fc"), channels);
         draft.intermediate("mean", "x");
         draft.intermediate("logvar", "logvar");
     }
@@ -53,7 +53,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.stage(Stage::Process);
     let mut last = "x".to_owned();
     if variational {
-        draft.linear("projected", "x", part.layer("proj"), width);
+        draft.linear("projected", "x", part.biased("proj"), width);
         "projected".clone_into(&mut last);
     }
     let inner = part.dim("layers.0.0.fn.to_q.weight", 0);
@@ -85,7 +85,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         read = "refined";
     }
     let out = part.dim("to_outputs.weight", 0);
-    draft.linear("logits", read, part.layer("to_outputs"), out);
+    draft.linear("logits", read, part.biased("to_outputs"), out);
     draft.output("output", "logits");
     Ok(draft.finish())
 }
@@ -100,5 +100,5 @@ fn embed(draft: &mut Draft, part: &Part<'_>, name: &str, of: &str, width: usize)
     let waves =
         Make::Waves { of: of.to_owned(), frequencies, half_turns: false, order, tensor: None };
     draft.make(&features, waves);
-    draft.linear(name, &features, part.layer("point_embed.mlp"), width);
+    draft.linear(name, &features, part.biased("point_embed.mlp"), width);
 }

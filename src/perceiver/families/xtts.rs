@@ -32,7 +32,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     own.mask = Some("latents_mask".to_owned());
     draft.push_input(own);
     if projected {
-        draft.linear("context", "x", part.layer("proj_context"), width);
+        draft.linear("context", "x", part.biased("proj_context"), width);
     }
     let context = if projected { "context" } else { "x" };
     draft.learned("latents", part.name("latents"), vec![rows, width]);
@@ -62,7 +62,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         );
         last = format!("layer.{i}");
         let hidden = part.dim(&leaf("1.2.weight"), 1);
-        let half = |index| part.layer(&leaf("1.0")).part(index, 2, hidden, hidden);
+        let half = |index| part.biased(&leaf("1.0")).part(index, 2, hidden, hidden);
         draft.mlp(
             &last,
             MlpStep {
@@ -71,7 +71,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 ..MlpStep::new(
                     &attended,
                     hidden,
-                    [half(0), part.layer(&leaf("1.2"))],
+                    [half(0), part.biased(&leaf("1.2"))],
                     Activation::GeluErf,
                 )
             },

@@ -32,6 +32,8 @@ mod sequences;
 #[path = "../../../tests/suite/hub/server.rs"]
 #[allow(dead_code, reason = "the tests of the library use the rest")]
 mod server;
+#[path = "command/shape.rs"]
+mod shape;
 #[path = "command/texts.rs"]
 mod texts;
 #[path = "../../../tests/suite/weights/writer.rs"]

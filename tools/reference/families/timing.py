@@ -84,8 +84,8 @@ def idefics2():
 def aurora():
     import aurora as family
 
-    resampler = family.lone("aurora.model.perceiver").PerceiverResampler if hasattr(family, "lone") else None
-    net = resampler(latent_dim=512, context_dim=512, depth=1, head_dim=32, num_heads=16)
+    module = family.lone("aurora.model.perceiver", model__util=dict(fp16_safe_scaled_dot_product_attention=None))
+    net = module.PerceiverResampler(latent_dim=512, context_dim=512, depth=1, head_dim=32, num_heads=16)
     x, z = normal(6480, 13, 512), normal(3, 512).expand(6480, 3, 512).contiguous()
     return net, {"x": x, "latents": z}, lambda: net(z, x), {"num_heads": 16}
 

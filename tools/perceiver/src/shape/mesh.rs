@@ -40,7 +40,7 @@ impl Mesher {
             let offset = lin_alg::f32::Vec3::new(0.0, 0.0, (z - 1) as f32);
             // The size is that of two whole layers, or there would be an error.
             if let Ok(cubes) = MarchingCubes::new((n, n, 2), one, one, offset, values, 0.0) {
-                let found = cubes.generate(MeshSide::OutsideOnly);
+                let found = cubes.generate(MeshSide::InsideOnly);
                 for corners in found.indices.chunks_exact(3) {
                     let corners = [0, 1, 2].map(|i| {
                         let at = found.vertices[corners[i]].posit;

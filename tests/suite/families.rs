@@ -1,0 +1,196 @@
+//! Models with a Perceiver inside: how they are found, what is refused and in which words, and their parts.
+
+use std::path::{Path, PathBuf};
+
+use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::tasks::{Grid, ShapeDecoder};
+use perceiver::{Engine, Error, Model, NamedTensors, Result, RunOptions, Tensor};
+
+use crate::common::fixtures;
+
+fn case(name: &str) -> PathBuf {
+    fixtures().join("families").join(name)
+}
+
+fn weights(name: &str) -> NamedTensors {
+    read_tensors(case(name).join("model.safetensors")).expect("weights")
+}
+
+/// A file of these tensors, and what their shapes do not tell.
+fn file(folder: &Path, tensors: &NamedTensors) -> PathBuf {
+    let path = folder.join("some.safetensors");
+    let config = r#"{"model_type": "perceiver-family", "heads": 3, "num_attn_heads": 3, "resampler_n_heads": 5}"#;
+    std::fs::write(folder.join("config.json"), config).expect("written");
+    write_tensors(&path, tensors).expect("written");
+    path
+}
+
+fn load(path: &Path, part: Option<&str>) -> Result<Model> {
+    Engine::cpu().load_part(path, part)
+}
+
+fn refusal(path: &Path, part: Option<&str>) -> String {
+    load(path, part).expect_err("refused").to_string()
+}
+
+#[test]
+fn a_file_alone_is_recognised_and_others_tensors_are_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut tensors = weights("chatterbox-1");
+    tensors.retain(|name, _| name.starts_with("cond_enc.perceiver."));
+    let nan = Tensor::f32(vec![2], vec![f32::NAN; 2]).expect("tensor");
+    tensors.insert("tfmr.wte.weight".to_owned(), nan);
+    let model = load(&file(folder.path(), &tensors), None).expect("recognised");
+    assert_eq!(model.description().name(), "Perceiver (blueprint)");
+}
+
+#[test]
+fn all_missing_tensors_are_one_error_with_the_family() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut tensors = weights("xtts-0");
+    let gone = ["layers.0.0.to_out.weight", "layers.1.1.2.bias", "layers.1.0.to_q.weight"];
+    let gone = gone.map(|leaf| format!("gpt.conditioning_perceiver.{leaf}"));
+    for name in &gone[..2] {
+        assert!(tensors.remove(name).is_some(), "{name}");
+    }
+    let message = refusal(&file(folder.path(), &tensors), Some("gpt.conditioning_perceiver"));
+    assert!(message.contains("`xtts`"), "{message}");
+    for name in &gone[..2] {
+        assert!(message.contains(name.as_str()), "{message}");
+    }
+    assert!(!message.contains(&gone[2]), "{message}");
+    // Of another shape: both shapes are told.
+    let mut tensors = weights("xtts-0");
+    let wrong = Tensor::f32(vec![2, 2], vec![0.0; 4]).expect("tensor");
+    tensors.insert(gone[2].clone(), wrong);
+    let error = load(&file(folder.path(), &tensors), None).expect_err("refused");
+    assert!(matches!(error, Error::Tensors { .. }), "{error}");
+    assert!(error.to_string().contains(&gone[2]), "{error}");
+}
+
+#[test]
+fn several_parts_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut tensors = weights("chatterbox-1");
+    tensors.retain(|name, _| name.starts_with("cond_enc."));
+    let again = |name: &String| name.replacen("cond_enc.perceiver", "second", 1);
+    let twice: Vec<_> = tensors.iter().map(|(n, t)| (again(n), t.clone())).collect();
+    tensors.extend(twice);
+    tensors.extend(weights("idefics-2"));
+    let path = file(folder.path(), &tensors);
+    let message = refusal(&path, None);
+    for word in ["3 parts", "chatterbox", "`second.`", "idefics", "--part"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    load(&path, Some("second")).expect("by its prefix");
+    load(&path, Some("perceiver_resampler")).expect("by a word");
+    let message = refusal(&path, Some("third"));
+    assert!(message.contains("`third`") && message.contains("xtts"), "{message}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |config: &str| {
+        std::fs::write(folder.path().join("config.json"), config).expect("written");
+    };
+    let tensors = weights("xtts-2");
+    std::fs::rename(file(folder.path(), &tensors), folder.path().join("model.safetensors"))
+        .expect("renamed");
+    for (setting, word) in [
+        (r#""heads": 4"#, "heads"),
+        (r#""heads": 0"#, "heads"),
+        (r#""heads": "many""#, "heads"),
+        (r#""heads": 1e30"#, "heads"),
+        (r#""family": "alexnet""#, "alexnet"),
+        (r#""part": "elsewhere""#, "elsewhere."),
+    ] {
+        let family = if setting.contains("family") { "" } else { r#""family": "xtts", "# };
+        write(&format!(r#"{{"model_type": "perceiver-family", {family}{setting}}}"#));
+        let message = refusal(folder.path(), None);
+        assert!(message.contains(word), "{setting}: {message}");
+    }
+}
+
+/// Shapes in a file's header may be anything; nothing of their size is allocated.
+#[test]
+fn hostile_shapes_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, shape) in [
+        ("latents", "[4294967296,4294967296]"),
+        ("latents", "[0,0]"),
+        ("latents", "[]"),
+        ("latents", "[9223372036854775807]"),
+        ("layers.0.0.to_kv.weight", "[1,9223372036854775807]"),
+    ] {
+        let names = ["latents", "norm.gamma", "layers.0.0.to_q.weight", "layers.0.0.to_kv.weight"];
+        let names = names.iter().chain(&["layers.0.1.0.weight", "layers.0.1.2.weight"]);
+        let entries = names.map(|n| {
+            let shape = if *n == name { shape } else { "[0]" };
+            format!(r#""{n}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,0]}}"#)
+        });
+        let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        let path = folder.path().join("hostile.safetensors");
+        std::fs::write(&path, bytes).expect("written");
+        assert!(load(&path, None).is_err(), "{name} {shape}");
+    }
+}
+
+fn shape_model() -> (Model, NamedTensors) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/shape-tiny");
+    let model = Engine::cpu().load(&folder).expect("a model");
+    (model, read_tensors(folder.join("example.safetensors")).expect("points"))
+}
+
+#[test]
+fn latents_that_are_kept_are_decoded_as_a_whole_run_does() {
+    let (model, mut inputs) = shape_model();
+    let options = RunOptions::default();
+    let points: Vec<f32> = (0..300).map(|i| (i as f32 * 0.37).sin()).collect();
+    let queries = Tensor::f32(vec![1, 100, 3], points.clone()).expect("tensor");
+    let (_, latents) = model.encode(&inputs, options, &mut |_, _| {}).expect("encoded");
+    inputs.insert("queries".to_owned(), queries);
+    let whole = model.run_with(&inputs, options, &mut |_, _| {}).expect("a run");
+    let mut shape = ShapeDecoder::new(&model, &latents[0]).expect("a decoder");
+    let (points, _) = points.as_chunks::<3>();
+    let values = shape.values(points, &mut |_, _| {}).expect("values");
+    let expected = whole["output"].as_f32().expect("floats");
+    for (found, expected) in values.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-3 * (1.0 + expected.abs()), "{found} {expected}");
+    }
+}
+
+/// What is read block by block has the same surface: the same signs and, beside it, the same numbers.
+#[test]
+fn coarse_to_fine_is_the_same_surface() {
+    let (model, inputs) = shape_model();
+    let (_, latents) =
+        model.encode(&inputs, RunOptions::default(), &mut |_, _| {}).expect("encoded");
+    let mut shape = ShapeDecoder::new(&model, &latents[0]).expect("a decoder");
+    let mut volume = |block: usize| {
+        let grid = Grid { cells: 48, bounds: [-1.0, 1.0], block };
+        let mut layers = Vec::new();
+        let mut layer = |_: usize, values: &[f32]| {
+            layers.push(values.to_vec());
+            Ok(())
+        };
+        shape.grid(&grid, &mut layer, &mut |_, _| {}).expect("a grid");
+        layers
+    };
+    let (whole, fine) = (volume(1), volume(6));
+    let n = 49;
+    for (z, (whole, fine)) in whole.iter().zip(&fine).enumerate() {
+        for at in 0..n * n {
+            assert_eq!(whole[at] > 0.0, fine[at] > 0.0, "{at} of layer {z}");
+            let crosses = at % n + 1 < n && (whole[at] > 0.0) != (whole[at + 1] > 0.0);
+            if crosses {
+                let off = (whole[at] - fine[at]).abs();
+                assert!(off < 1e-3 * (1.0 + whole[at].abs()), "{at} of layer {z}: {off}");
+            }
+        }
+    }
+    let refused = Grid { cells: 10, bounds: [1.0, -1.0], block: 1 };
+    assert!(shape.grid(&refused, &mut |_, _| Ok(()), &mut |_, _| {}).is_err());
+}
