@@ -33,11 +33,12 @@ struct Case {
     check: fn(&Model, &Held, &Value) -> Outcome,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case { model: "shapes-tiny", examples: "shapes-tiny", few: 16, check: drawings },
     Case { model: "shapes-conv-tiny", examples: "shapes-tiny", few: 16, check: drawings },
     Case { model: "multimodal-tiny", examples: "multimodal-tiny", few: 2, check: clips },
     Case { model: "text-tiny", examples: "text-tiny", few: 8, check: masked_bytes },
+    Case { model: "shape-tiny", examples: "shape-tiny", few: 2, check: solids },
     Case { model: "flow-tiny", examples: "flow-tiny", few: 1, check: flow },
 ];
 
@@ -188,6 +189,28 @@ fn masked_bytes(model: &Model, held: &Held, card: &Value) -> Outcome {
         }
     }
     hold("bytes", right, count, &card["accuracy_single_bytes"])
+}
+
+/// Places inside of solids, by points of their surface: intersection over union.
+fn solids(model: &Model, held: &Held, card: &Value) -> Outcome {
+    let floats = |name: &str| {
+        let all = held.tensors[name].as_f32().expect("floats");
+        Tensor::f32(held.shape(name), all[..held.count * held.each(name)].to_vec())
+    };
+    let names = ["pc", "sampled_pc", "queries"];
+    let inputs = names.map(|name| Ok::<_, Failed>((name, floats(name)?)));
+    let found = run(model, inputs.into_iter().collect::<Result<_, _>>()?)?;
+    let scores = found["output"].as_f32().ok_or("no scores")?;
+    let (mut both, mut either) = (0, 0);
+    for (&score, &inside) in scores.iter().zip(held.bytes("inside")) {
+        both += usize::from(score > 0.0 && inside == 1);
+        either += usize::from(score > 0.0 || inside == 1);
+    }
+    hold("solids", both, either, &card["heldout"]["iou_worst"])?;
+    if 10 * both < 9 * either {
+        return Err(format!("solids: {both} of {either} places, at least nine tenths").into());
+    }
+    Ok(())
 }
 
 /// Mean end-point error as a part of that of "nothing moves".

@@ -17,6 +17,7 @@ from pathlib import Path
 HELD_OUT = {
     "flow-tiny": "held-out error / error of predicting no motion",
     "multimodal-tiny": "held-out video, PSNR in dB",
+    "shape-tiny": "held-out solids, intersection over union",
     "shapes-tiny": "held-out drawings right",
     "shapes-conv-tiny": "held-out drawings right",
     "text-tiny": "held-out masked bytes right",

@@ -10,7 +10,8 @@ pub(crate) fn reference<T: Real>(a: &Waves, inputs: &[&[T]], outputs: &mut [&mut
     y.fill(T::default());
     for row in 0..a.rows {
         for c in 0..a.cols {
-            let [axis, first, second, third, kind] = [0, 1, 2, 3, 4].map(|i| inputs[1][i * ys + c].to_f64());
+            let [axis, first, second, third, kind] =
+                [0, 1, 2, 3, 4].map(|i| inputs[1][i * ys + c].to_f64());
             let x = inputs[0][row * xs + (axis as usize).min(a.axes - 1)].to_f64();
             let angle = x * (first + second + third) * std::f64::consts::PI;
             let [sine, cosine] = [SINE, COSINE].map(f64::from);
