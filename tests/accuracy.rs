@@ -38,7 +38,7 @@ const CASES: [Case; 6] = [
     Case { model: "shapes-conv-tiny", examples: "shapes-tiny", few: 16, check: drawings },
     Case { model: "multimodal-tiny", examples: "multimodal-tiny", few: 2, check: clips },
     Case { model: "text-tiny", examples: "text-tiny", few: 8, check: masked_bytes },
-    Case { model: "shape-tiny", examples: "shape-tiny", few: 2, check: solids },
+    Case { model: "shape-tiny", examples: "shape-tiny", few: 4, check: solids },
     Case { model: "flow-tiny", examples: "flow-tiny", few: 1, check: flow },
 ];
 
