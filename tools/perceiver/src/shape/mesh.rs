@@ -13,16 +13,17 @@ pub(crate) struct Mesh {
     pub(crate) triangles: Vec<[u32; 3]>,
 }
 
-/// Steps of an edge by which corners are told apart.
-const STEPS: f32 = 4096.0;
+/// How near to a point of the grid, in cells, a corner is taken to lie on it: more than two cells that share an edge differ in
+/// what they make of it.
+const NEAR: f32 = 4e-4;
 
 /// Makes the mesh of a grid of so many points along a side; positive numbers are inside.
 pub(crate) struct Mesher {
     points: usize,
     bounds: [f32; 2],
     before: Vec<f32>,
-    /// Corners by place, in steps of an edge.
-    known: HashMap<[i64; 3], u32>,
+    /// Corners by the edge of the grid that they lie on: where it begins and its axis, 3 for a point of the grid.
+    known: HashMap<[i32; 4], u32>,
     mesh: Mesh,
 }
 
@@ -51,9 +52,8 @@ impl Mesher {
                         self.mesh.triangles.push(corners);
                     }
                 }
-                // Corners between layers that are done are not met again.
-                let last = (z as f32 * STEPS) as i64;
-                self.known.retain(|key, _| key[2] >= last);
+                // Corners before this layer are not met again.
+                self.known.retain(|key, _| key[2] >= z as i32);
             }
         }
         self.before.clear();
@@ -62,14 +62,26 @@ impl Mesher {
 
     /// The number of a corner at a place counted in cells.
     fn corner(&mut self, place: [f32; 3]) -> u32 {
-        let key = place.map(|x| (x * STEPS).round() as i64);
-        let positions = &mut self.mesh.positions;
+        let off = place.map(|x| (x - x.round()).abs());
+        let axis = (0..3).fold(0, |a, b| if off[b] > off[a] { b } else { a });
+        let [x, y, z] = place.map(|x| x.round() as i32);
+        let point = [x, y, z, 3];
+        let mut edge = [x, y, z, axis as i32];
+        edge[axis] = place[axis].floor() as i32;
+        let near = off[axis] < NEAR;
+        let known = self.known.get(&point).filter(|_| near).or_else(|| self.known.get(&edge));
+        if let Some(&known) = known {
+            return known;
+        }
         let [from, to] = self.bounds;
         let cell = (to - from) / (self.points - 1) as f32;
-        *self.known.entry(key).or_insert_with(|| {
-            positions.push(place.map(|x| from + x * cell));
-            (positions.len() - 1) as u32
-        })
+        self.mesh.positions.push(place.map(|x| from + x * cell));
+        let new = (self.mesh.positions.len() - 1) as u32;
+        self.known.insert(edge, new);
+        if near {
+            self.known.insert(point, new);
+        }
+        new
     }
 
     /// The mesh, with normals that are the means of those of the triangles around.
