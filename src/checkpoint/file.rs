@@ -91,7 +91,16 @@ impl TensorFile {
     /// [`Error::Io`], or [`Error::Checkpoint`] for a file that is truncated, hostile, or has types that
     /// are not supported.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::opened(path.as_ref(), false)
+    }
+
+    /// As [`TensorFile::open`], of a file that may hold other things beside weights, as checkpoints of a training do: tensors
+    /// of mappings within mappings have names with dots, and everything else is passed over.
+    pub(super) fn open_among(path: &Path) -> Result<Self> {
+        Self::opened(path, true)
+    }
+
+    fn opened(path: &Path, among: bool) -> Result<Self> {
         let io = |e| Error::io("read", path, e);
         let wrong = |what: &str, hint: &str| Err(Error::checkpoint(path, what, hint));
         // Before it is opened: a pipe would be waited for.
@@ -104,7 +113,7 @@ impl TensorFile {
             return wrong("has 0 bytes", "the download broke off; download it again");
         }
         let map = map(&file).map_err(|e| Error::io("map", path, e))?;
-        Self::of(path, map)
+        Self::parsed(path, map, among)
     }
 
     /// As [`TensorFile::open`], of bytes that are in memory. Messages name them by `path`.
@@ -112,6 +121,14 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Checkpoint`] as [`TensorFile::open`].
     pub(crate) fn of(path: &Path, content: Content) -> Result<Self> {
+        Self::parsed(path, content, false)
+    }
+
+    #[cfg_attr(
+        not(feature = "torch"),
+        allow(unused_variables, reason = "other files hold weights alone")
+    )]
+    fn parsed(path: &Path, content: Content, among: bool) -> Result<Self> {
         let wrong = |what: &str, hint: &str| Err(Error::checkpoint(path, what, hint));
         let map = (*content).as_ref();
         if map.starts_with(b"version https://git-lfs") {
@@ -124,7 +141,7 @@ impl TensorFile {
         let entries = match format {
             WeightFormat::Safetensors => safetensors_file::parse(path, map)?,
             #[cfg(feature = "torch")]
-            WeightFormat::Torch => torch_zip::parse(path, map)?,
+            WeightFormat::Torch => torch_zip::parse(path, map, among)?,
             #[cfg(feature = "torch")]
             WeightFormat::TorchLegacy => torch_legacy::parse(path, map)?,
             #[cfg(feature = "torch")]

@@ -70,7 +70,7 @@ impl Checkpoint {
             return Ok(Checkpoint { folder: folder.to_path_buf(), description, weights, family });
         }
         let weights = match file {
-            Some(file) => Weights::of(TensorFile::open(file)?, None)?,
+            Some(file) => Weights::of(TensorFile::open_among(file)?, None)?,
             None => Weights::open(folder, None)?,
         };
         Self::of_part(path.to_path_buf(), &config, part, weights)

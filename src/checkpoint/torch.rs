@@ -48,6 +48,25 @@ pub(super) fn entries(
     Ok(entries)
 }
 
+/// The tensors of mappings within mappings. What is no tensor that can be read is passed over: weights that are asked for
+/// are then missing by name.
+pub(super) fn nested(
+    path: &Path,
+    pickle: &Pickle<'_>,
+    big_endian: bool,
+    place: &dyn Fn(usize) -> Result<Range>,
+) -> Result<BTreeMap<String, Entry>> {
+    let found = pickle.nested().map_err(|refusal| refusal.error(path))?;
+    let mut entries = BTreeMap::new();
+    for (name, tensor) in found.into_iter().take(MOST_TENSORS) {
+        let tensor = &pickle.heap.tensors[tensor];
+        if let Ok(entry) = entry(pickle, tensor, place(tensor.storage)?, big_endian) {
+            entries.insert(name, entry);
+        }
+    }
+    Ok(entries)
+}
+
 /// A tensor whose elements all lie in its storage. The error is what is wrong with it.
 fn entry(
     pickle: &Pickle<'_>,

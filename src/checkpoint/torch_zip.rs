@@ -13,14 +13,14 @@ use zip::read::{ArchiveOffset, Config, ZipArchive};
 use super::entry::Entry;
 use super::entry::shown;
 use super::pickle::{Pickle, Value};
-use super::torch::{Range, entries};
+use super::torch::{Range, entries, nested};
 use crate::error::{Error, Result};
 
 /// The pickle, below a folder of any name.
 const PICKLE: &str = "data.pkl";
 
-/// The tensors of an archive.
-pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>> {
+/// The tensors of an archive; `among` passes over what it holds beside them.
+pub(super) fn parse(path: &Path, file: &[u8], among: bool) -> Result<BTreeMap<String, Entry>> {
     let wrong = |what: String| {
         let hint = "the file is damaged or was not made by torch.save; download or save it again";
         Error::checkpoint(path, what, hint)
@@ -51,7 +51,8 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     };
     let (start, end) = places[pickle];
     // Positions in the pickle are positions in the file.
-    let read = Pickle::read(&file[..end], start).map_err(|refusal| refusal.error(path))?;
+    let read = if among { Pickle::read_among } else { Pickle::read };
+    let read = read(&file[..end], start).map_err(|refusal| refusal.error(path))?;
     let place = |storage: usize| -> Result<Range> {
         let key = read.name(Value::Text(read.heap.storages[storage].key));
         let key = key.ok_or_else(|| wrong("has a storage without a proper name".to_owned()))?;
@@ -61,6 +62,9 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
             wrong(format!("refers to `{}`, which is not in the archive", shown(&name)))
         })
     };
+    if among {
+        return nested(path, &read, big_endian, &place);
+    }
     entries(path, &read, big_endian, &place)
 }
 

@@ -194,3 +194,44 @@ fn coarse_to_fine_is_the_same_surface() {
     let refused = Grid { cells: 10, bounds: [1.0, -1.0], block: 1 };
     assert!(shape.grid(&refused, &mut |_, _| Ok(()), &mut |_, _| {}).is_err());
 }
+
+/// What a training saved: weights within a mapping, beside a configuration of an unknown type, arguments, an optimiser.
+#[test]
+fn checkpoints_of_a_training_are_read_and_nothing_of_them_is_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("training.pth");
+    std::fs::copy(fixtures().join("weights/training.pth"), &path).expect("copied");
+    let config = std::fs::read(case("chatterbox-2").join("config.json")).expect("config");
+    std::fs::write(folder.path().join("config.json"), config).expect("written");
+    let model = load(&path, Some("cond_enc.perceiver")).expect("a model");
+    let inputs = read_tensors(case("chatterbox-2").join("inputs.safetensors")).expect("inputs");
+    let expected = read_tensors(case("chatterbox-2").join("outputs.safetensors")).expect("outputs");
+    let found = model.run(&inputs, &mut |_, _| {}).expect("a run");
+    let pairs = found["output"].as_f32().into_iter().flatten();
+    for (found, expected) in pairs.zip(expected["output"].as_f32().into_iter().flatten()) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    // As weights alone it is refused by name.
+    std::fs::rename(&path, folder.path().join("pytorch_model.bin")).expect("renamed");
+    let message = refusal(folder.path(), Some("cond_enc.perceiver"));
+    assert!(message.contains("not allowed"), "{message}");
+}
+
+#[test]
+fn changed_checkpoints_of_a_training_never_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("training.pth");
+    let whole = std::fs::read(fixtures().join("weights/training.pth")).expect("a file");
+    let mut random = perceiver::internals::random::Random::new(16);
+    for at in 0..600 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + at % 3 {
+            let place = random.below(bytes.len());
+            bytes[place] = random.below(256) as u8;
+        }
+        bytes.truncate(if at % 5 == 0 { random.below(whole.len()) } else { whole.len() });
+        std::fs::write(&path, bytes).expect("written");
+        // What comes of it is of no matter.
+        let _ = load(&path, Some("perceiver")).map(|model| model.device_name().len());
+    }
+}

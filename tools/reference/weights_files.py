@@ -11,6 +11,7 @@ OUT/ gets
                         big-endian, 16, 32 and 64 bits, a scalar, an empty array, under params and state
   haiku.safetensors     the same values under module/name
   refused-<name>.bin    pickles that call something: a reader must not
+  training.pth          a recorded family's weights as a training saves them, beside other objects
 
 Nothing is downloaded.  The files are the same on every run but for what zip and torch note about themselves.
 """
@@ -21,11 +22,14 @@ import argparse
 import collections
 import os
 import pickle
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
 
 
@@ -79,6 +83,20 @@ class Calls:
         return self.call
 
 
+def training(weights: dict) -> dict:
+    """What a training saves: weights within a mapping, beside a configuration of a type that nobody else has."""
+    module = types.ModuleType("voice_configs")
+    module.VoiceConfig = type("VoiceConfig", (), {"__module__": "voice_configs"})
+    sys.modules["voice_configs"] = module
+    config = module.VoiceConfig()
+    config.rate, config.names = 24000, {"a", "b"}
+    config.inner = collections.OrderedDict(x=[1, 2.5, None])
+    return {"model": {"cond_enc.perceiver." + name: tensor for name, tensor in weights.items()}, "config": config,
+            "args": argparse.Namespace(steps=3), "epoch": 7,
+            "optimizer": {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(2)}},
+                          "param_groups": [{"lr": 1e-3, "params": [0]}]}}
+
+
 def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--out", type=Path, required=True)
@@ -98,6 +116,8 @@ def main() -> None:
     torch.save({"a": Calls(os.system, "true")}, out / "refused-system.bin")
     torch.save({"a": Calls(eval, "1")}, out / "refused-eval-legacy.bin", _use_new_zipfile_serialization=False)
     torch.save(torch.nn.Linear(2, 2), out / "refused-module.bin")
+    family = Path(__file__).parents[2] / "tests/fixtures/families/chatterbox-2/model.safetensors"
+    torch.save(training(load_file(family)), out / "training.pth")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ use crate::checkpoint::entry::shown;
 /// What was read, or why it is not.
 type Read<T> = Result<T, Refusal>;
 
-/// Reads one pickle; returns what it describes and the first byte after it.
-pub(super) fn run(bytes: &[u8], from: usize) -> Read<(Value, Heap, usize)> {
+/// Reads one pickle; returns what it describes and the first byte after it. `among` passes over what weights do not need.
+pub(super) fn run(bytes: &[u8], from: usize, among: bool) -> Read<(Value, Heap, usize)> {
     let mut machine = Machine {
         bytes,
+        among,
         stream: Stream { bytes, at: from },
         stack: Vec::new(),
         memo: HashMap::new(),
@@ -37,6 +38,8 @@ pub(super) fn run(bytes: &[u8], from: usize) -> Read<(Value, Heap, usize)> {
 
 struct Machine<'a> {
     bytes: &'a [u8],
+    /// Whether types that are not known make objects that are passed over.
+    among: bool,
     stream: Stream<'a>,
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
@@ -148,13 +151,30 @@ impl Machine<'_> {
             b'R' | 0x81 => {
                 let arguments = self.pop()?;
                 let called = self.pop()?;
-                let made = calls::call(self.bytes, &mut self.heap, called, arguments)?;
+                let made = calls::call(self.bytes, &mut self.heap, called, arguments);
+                let made = if self.among { made.unwrap_or(Value::Other) } else { made? };
                 self.push(made);
             }
             b'b' => {
                 let state = self.pop()?;
                 let target = *self.stack.last().ok_or_else(empty)?;
-                calls::build(self.bytes, &mut self.heap, target, state)?;
+                let built = calls::build(self.bytes, &mut self.heap, target, state);
+                if !self.among {
+                    built?;
+                }
+            }
+            // Sets, and objects made with names for their arguments.
+            0x8f if self.among => self.push(Value::Other),
+            0x90 if self.among => _ = self.after_mark()?,
+            0x91 if self.among => {
+                self.after_mark()?;
+                self.push(Value::Other);
+            }
+            0x92 if self.among => {
+                for _ in 0..3 {
+                    self.pop()?;
+                }
+                self.push(Value::Other);
             }
             other => {
                 return Err(Refusal::Forbidden(format!(
@@ -212,6 +232,10 @@ impl Machine<'_> {
                 self.push(Value::Global(known));
                 Ok(())
             }
+            None if self.among => {
+                self.push(Value::Other);
+                Ok(())
+            }
             None => Err(Refusal::Forbidden(format!(
                 "its pickle asks for `{}.{}`, which is not allowed",
                 shown(module),
@@ -247,6 +271,9 @@ impl Machine<'_> {
 
     fn append(&mut self, items: &[Value]) -> Read<()> {
         let Some(&Value::List(list)) = self.stack.last() else {
+            if self.among && !self.stack.is_empty() {
+                return Ok(());
+            }
             return Err(Refusal::Damaged("its pickle appends to what is no list".to_owned()));
         };
         self.heap.lists[list].extend_from_slice(items);
@@ -256,6 +283,9 @@ impl Machine<'_> {
     fn insert(&mut self, items: &[Value]) -> Read<()> {
         let wrong = |what: &str| Err(Refusal::Damaged(format!("its pickle {what}")));
         let Some(&Value::Dict(dict)) = self.stack.last() else {
+            if self.among && !self.stack.is_empty() {
+                return Ok(());
+            }
             return wrong("sets an item of what is no mapping");
         };
         let (pairs, rest) = items.as_chunks::<2>();

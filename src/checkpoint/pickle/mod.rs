@@ -65,8 +65,44 @@ pub(crate) struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Reads a pickle that begins at `from`; spans are positions in `bytes`.
     pub(crate) fn read(bytes: &'a [u8], from: usize) -> Result<Self, Refusal> {
-        let (root, heap, end) = machine::run(bytes, from)?;
+        let (root, heap, end) = machine::run(bytes, from, false)?;
         Ok(Pickle { bytes, root, heap, end })
+    }
+
+    /// As [`Pickle::read`], of a file that may hold other things beside weights: what a name that is not known would have
+    /// made is passed over.
+    pub(crate) fn read_among(bytes: &'a [u8], from: usize) -> Result<Self, Refusal> {
+        let (root, heap, end) = machine::run(bytes, from, true)?;
+        Ok(Pickle { bytes, root, heap, end })
+    }
+
+    /// Tensors of mappings within mappings, names joined by dots; everything else is passed over.
+    pub(crate) fn nested(&self) -> Result<Vec<(String, usize)>, Refusal> {
+        const DEEPEST: usize = 8;
+        let mut found = Vec::new();
+        let mut waiting = vec![(String::new(), self.root, 0)];
+        // Mappings may hold each other many times.
+        let mut left = MOST_INSTRUCTIONS;
+        while let Some((name, value, depth)) = waiting.pop() {
+            left = left.checked_sub(1).ok_or_else(|| {
+                Refusal::Forbidden("has more names than any weights have".to_owned())
+            })?;
+            match value {
+                Value::Tensor(tensor) => found.push((name, tensor)),
+                Value::Dict(dict) if depth < DEEPEST => {
+                    for &(key, value) in &self.heap.dicts[dict] {
+                        let holds = matches!(value, Value::Tensor(_) | Value::Dict(_));
+                        let Some(key) = self.name(key).filter(|_| holds) else { continue };
+                        let dot = if name.is_empty() { "" } else { "." };
+                        if waiting.len() < MOST_INSTRUCTIONS && name.len() < LONGEST_NAME {
+                            waiting.push((format!("{name}{dot}{key}"), value, depth + 1));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
     }
 
     /// The text of a name; `None` for what is none.

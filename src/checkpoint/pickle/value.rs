@@ -22,6 +22,8 @@ pub(crate) enum Value {
     Array(usize),
     Storage(usize),
     Tensor(usize),
+    /// What is passed over: an object of a type that weights do not need.
+    Other,
     /// A position on the stack.
     Mark,
 }
@@ -44,6 +46,7 @@ impl Value {
             Value::Array(_) => "a numpy array",
             Value::Storage(_) => "a storage",
             Value::Tensor(_) => "a torch tensor",
+            Value::Other => "an object",
             Value::Mark => "a mark",
         }
     }
