@@ -162,7 +162,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
         return Ok(true);
     }
     stages(&report, &plain)?;
-    windows(&report)?;
+    if !report.windows.is_empty() {
+        windows(&report)?;
+    }
     if options.nodes {
         nodes(&report)?;
     }
@@ -182,12 +184,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
             report.layers, report.dispatches_per_layer
         ))?;
     }
-    show::text(&format!(
-        "the paper's [M + O + LN]·N·F, twice for multiply and add: {}; by the plain route {}, by this one {}",
-        show::flops(formula * options.batch as u64),
-        show::flops(plain.total_flops),
-        show::flops(report.total_flops),
-    ))?;
+    if formula > 0 {
+        show::text(&format!(
+            "the paper's [M + O + LN]·N·F, twice for multiply and add: {}; by the plain route {}, by this one {}",
+            show::flops(formula * options.batch as u64),
+            show::flops(plain.total_flops),
+            show::flops(report.total_flops),
+        ))?;
+    }
     if let Some((predictor, kinds)) = &predicted {
         predictor.print(kinds)?;
     }
