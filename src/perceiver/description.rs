@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::batch::Batch;
 use super::blueprint::{self, Blueprint, Skipped, is_blueprint, read_text};
-use super::{Architecture, PerceiverConfig, Sizes};
+use super::{Architecture, PerceiverConfig, Sizes, families};
 use crate::error::{Error, Result};
 use crate::tensor::NamedTensors;
 
@@ -36,6 +36,13 @@ impl Description {
     pub fn from_json(text: &str, origin: &str) -> Result<Self> {
         if is_blueprint(text) {
             return Blueprint::from_json(text, origin).map(Description::Blueprint);
+        }
+        let config = serde_json::from_str(text).unwrap_or_default();
+        if families::may_be(&config) {
+            let what = "names a model with a Perceiver inside, which its tensors describe";
+            let hint =
+                "open it with its weights: the folder, or the file with `Checkpoint::open_part`";
+            return Err(Error::config(origin, "model_type", what, hint));
         }
         PerceiverConfig::from_json(text, origin).map(Description::Config)
     }
