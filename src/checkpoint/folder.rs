@@ -71,6 +71,10 @@ impl Checkpoint {
         }
         let weights = match file {
             Some(file) => Weights::of(TensorFile::open_among(file)?, None)?,
+            None if !Weights::any(folder) => {
+                let hint = "name the file of weights itself, or the folder of a whole model";
+                return Err(Error::checkpoint(folder, "has no weights of a usual name", hint));
+            }
             None => Weights::open(folder, None)?,
         };
         Self::of_part(path.to_path_buf(), &config, part, weights)

@@ -211,6 +211,9 @@ fn checkpoints_of_a_training_are_read_and_nothing_of_them_is_run() {
     for (found, expected) in pairs.zip(expected["output"].as_f32().into_iter().flatten()) {
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
+    // In its folder it has to be named.
+    let message = refusal(folder.path(), Some("cond_enc.perceiver"));
+    assert!(message.contains("name the file"), "{message}");
     // As weights alone it is refused by name.
     std::fs::rename(&path, folder.path().join("pytorch_model.bin")).expect("renamed");
     let message = refusal(folder.path(), Some("cond_enc.perceiver"));
