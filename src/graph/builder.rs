@@ -331,12 +331,7 @@ impl Graph {
     /// The items of an array so many times, one after the other.
     pub fn repeat(&mut self, stage: Stage, label: &str, of: View, times: usize) -> View {
         let e = of.extent;
-        let [rows, all] = [e.all_rows(), times * e.all_rows()];
-        let a = Columns { rows, first: 0, row: e.stride(), column: 0 };
-        let (x, y) = (Element::F32, Element::F32);
-        let (activation, product) = (Activation::None, false);
-        let op = Combine { rows: all, cols: e.cols, a, b: None, activation, product, x, y };
-        let id = self.push_node(stage, label, op, vec![of])[0];
+        let id = self.copied(stage, label, of, [0, times * e.all_rows()]);
         self.values[id.index()].extent = Extent::new(times * e.batch, e.rows, e.cols);
         self.view(id)
     }
@@ -347,12 +342,18 @@ impl Graph {
         if e.batch != 1 || rows == 0 || first.saturating_add(rows) > e.rows {
             return Err(Error::graph(label, format!("{e} has no {rows} rows from {first} on")));
         }
-        let a = Columns { rows, first, row: e.stride(), column: 0 };
+        let id = self.copied(stage, label, of, [first, rows]);
+        Ok(self.view(id))
+    }
+
+    /// So many rows from the first of these on, which begin again after the last.
+    fn copied(&mut self, stage: Stage, label: &str, of: View, rows: [usize; 2]) -> ValueId {
+        let (e, [first, rows]) = (of.extent, rows);
+        let a = Columns { rows: e.all_rows() - first, first, row: e.stride(), column: 0 };
         let (x, y) = (Element::F32, Element::F32);
         let (activation, product) = (Activation::None, false);
         let op = Combine { rows, cols: e.cols, a, b: None, activation, product, x, y };
-        let id = self.push_node(stage, label, op, vec![of])[0];
-        Ok(self.view(id))
+        self.push_node(stage, label, op, vec![of])[0]
     }
 
     /// The same elements as an array of another shape, padding included.

@@ -70,7 +70,7 @@ impl Latents {
     /// # Errors
     /// Those of reading a file; [`Error::Input`] when it holds no latents.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        Self::of(&read_tensors(path.as_ref())?)
+        Self::from_tensors(&read_tensors(path.as_ref())?)
     }
 
     /// Reads what [`Latents::to_bytes`] gave.
@@ -78,10 +78,14 @@ impl Latents {
     /// # Errors
     /// As [`Latents::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::of(&tensors_from_bytes(bytes)?)
+        Self::from_tensors(&tensors_from_bytes(bytes)?)
     }
 
-    fn of(tensors: &NamedTensors) -> Result<Self> {
+    /// Latents among what was read of a file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it holds no latents.
+    pub fn from_tensors(tensors: &NamedTensors) -> Result<Self> {
         let tensor = tensors.get(LATENTS);
         match tensor.and_then(|t| Some((t.shape(), t.as_f32()?))) {
             Some((&[1, rows, channels], data)) => Latents::new(rows, channels, data.to_vec()),

@@ -1,5 +1,6 @@
 //! Runs of a model: inputs are checked, items go through in turns, sessions are made and kept.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::sessions::Lease;
@@ -153,7 +154,7 @@ impl Model {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<(Sizes, Vec<Latents>)> {
         if let Description::Blueprint(blueprint) = &*self.description
-            && let (false, Some(array)) = (blueprint.arrays.is_empty(), blueprint.latents_array())
+            && let Some(array) = blueprint.latents_array()
         {
             return self.encode_arrays(array, inputs, waiting, progress).await;
         }
@@ -200,8 +201,13 @@ impl Model {
         let part = self.ending_at(array)?;
         let (of_part, of_whole) = (part.input_names(), self.input_names());
         let wanted = |name: &String| of_part.contains(name) || !of_whole.contains(name);
-        let own = inputs.iter().filter(|(name, _)| wanted(name));
-        let own: NamedTensors = own.map(|(n, t)| (n.clone(), t.clone())).collect();
+        let own = match inputs.keys().all(wanted) {
+            true => Cow::Borrowed(inputs),
+            false => {
+                let own = inputs.iter().filter(|(name, _)| wanted(name));
+                Cow::Owned(own.map(|(n, t)| (n.clone(), t.clone())).collect())
+            }
+        };
         let outputs = part.run_as(&own, RunOptions::default(), waiting, progress).await?;
         let found = outputs.get(array).and_then(|t| Some((t.shape(), t.as_f32()?)));
         let Some((&[items, .., channels], data)) = found else {

@@ -13,7 +13,7 @@ use super::request::{Request, Sizes};
 use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::graph::{
-    AttentionSource, Graph, HeadLayout, Heads, Linear, LinearPart, Recipe, Stage, View,
+    AttentionSource, Graph, HeadLayout, Heads, Linear, LinearPart, Recipe, Source, Stage, View,
 };
 use crate::kernels::gemm::Activation;
 use crate::kernels::layer_norm::LayerNorm;
@@ -29,10 +29,16 @@ pub(super) fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
             continue;
         }
         let view = arrays.view(&output.array)?;
-        // Nothing that is given or learned is a result.
         let e = view.extent;
         let repeats = if e.batch == 1 { request.batch } else { 1 };
-        let view = g.repeat(Stage::Postprocess, &output.name, view, repeats);
+        // What is given or learned, of another shape than it was made with, or a result already, is copied.
+        let made = g.value(view.value);
+        let taken = g.outputs.iter().any(|o| o.pieces.contains(&view.value));
+        let whole = made.source == Source::Node && made.extent == e && view.first_row == 0;
+        let view = match whole && !taken && repeats == 1 {
+            true => view,
+            false => g.repeat(Stage::Postprocess, &output.name, view, repeats),
+        };
         let items = [request.batch, e.batch.div_ceil(request.batch)];
         // Items that are parts of items are an axis.
         let shape = match items[1] {
@@ -139,30 +145,22 @@ impl Maker<'_> {
                 let id = self.g.parameter(Recipe::Spread { name, shape, axes, axis });
                 Ok(self.g.view(id))
             }
-            Make::Split { of, by } => {
+            Make::Split { of, by } | Make::Unite { of, by } => {
                 let view = self.arrays.view(of)?;
                 let parts = self.arrays.axes(by)?.first().copied().unwrap_or(1).max(1);
-                let e = view.extent;
-                if !e.rows.is_multiple_of(parts) {
-                    return self.bad(format!("{} rows are no {parts} parts", e.rows));
-                }
-                self.g.reshaped(view, Extent::new(e.batch * parts, e.rows / parts, e.cols))
-            }
-            Make::Unite { of, by } => {
-                let view = self.arrays.view(of)?;
-                let parts = self.arrays.axes(by)?.first().copied().unwrap_or(1).max(1);
-                let e = view.extent;
-                if !e.batch.is_multiple_of(parts) {
-                    return self.bad(format!("{} items are no {parts} parts", e.batch));
-                }
-                self.g.reshaped(view, Extent::new(e.batch / parts, e.rows * parts, e.cols))
+                let Extent { batch, rows, cols } = view.extent;
+                let extent = match &self.step.make {
+                    Make::Split { .. } => Extent::new(batch * parts, rows / parts, cols),
+                    _ => Extent::new(batch / parts, rows * parts, cols),
+                };
+                self.g.reshaped(view, extent)
             }
             Make::Sum([a, b]) => {
                 let [a, b] = [self.arrays.view(a)?, self.arrays.view(b)?];
                 self.sum(a, b)
             }
             Make::Product { of: [a, b], activation } => {
-                let of = [(self.arrays.view(a)?, 0), (self.arrays.view(b)?, 0)];
+                let of = [self.arrays.view(a)?, self.arrays.view(b)?];
                 self.combined("product", of, *activation, true)
             }
             Make::Norm { of, norm } => {
@@ -184,23 +182,19 @@ impl Maker<'_> {
                 let id = self.g.parameter(Recipe::Count { rows });
                 Ok(self.g.view(id))
             }
-            Make::Waves { of, tensor: Some((name, count)), half_turns, .. } => {
-                let view = self.arrays.view(of)?;
-                if view.extent.cols != 1 {
-                    return self.bad(format!("{} has several axes", view.extent));
-                }
-                let (name, count, half_turns) = (name.clone(), *count, *half_turns);
-                let table = Recipe::WavesOf { name, count, half_turns };
+            Make::Waves { of, tensor, frequencies, half_turns, order } => {
+                let (view, half_turns) = (self.arrays.view(of)?, *half_turns);
+                let axes = view.extent.cols;
+                let table = match tensor {
+                    Some(_) if axes != 1 => {
+                        return self.bad(format!("{} has several axes", view.extent));
+                    }
+                    Some((name, count)) => {
+                        Recipe::WavesOf { name: name.clone(), count: *count, half_turns }
+                    }
+                    None => Recipe::Waves(wave_columns(axes, frequencies, half_turns, *order)),
+                };
                 let label = self.label("waves");
-                let id = self.g.waves(self.step.stage, &label, view, table);
-                Ok(self.g.view(id))
-            }
-            Make::Waves { of, frequencies, half_turns, order, .. } => {
-                let view = self.arrays.view(of)?;
-                let label = self.label("waves");
-                let columns = wave_columns(view.extent.cols, frequencies, *half_turns, *order);
-                let columns = columns.iter().map(|c| c.map(f32::to_bits)).collect();
-                let table = Recipe::Waves(columns);
                 let id = self.g.waves(self.step.stage, &label, view, table);
                 Ok(self.g.view(id))
             }
@@ -216,22 +210,23 @@ impl Maker<'_> {
     }
 
     fn sum(&mut self, a: View, b: View) -> Result<View> {
-        self.combined("sum", [(a, 0), (b, 0)], Activation::None, false)
+        self.combined("sum", [a, b], Activation::None, false)
     }
 
     /// Two arrays as wide as each other, element by element.
     fn combined(
         &mut self,
         leaf: &str,
-        of: [(View, usize); 2],
+        of: [View; 2],
         activation: Activation,
         product: bool,
     ) -> Result<View> {
-        let [a, b] = of.map(|(view, _)| view.extent);
+        let [a, b] = of.map(|view| view.extent);
         if a.cols != b.cols {
             return self.bad(format!("{a} and {b} do not fit"));
         }
         let label = self.label(leaf);
+        let of = of.map(|view| (view, 0));
         let id = self.g.combine(self.step.stage, &label, of, a.cols, activation, product)?;
         Ok(self.g.view(id))
     }
@@ -285,9 +280,9 @@ impl Maker<'_> {
     fn linear(&mut self, step: &LinearStep) -> Result<View> {
         let x = self.arrays.view(&step.of)?;
         let mut x = self.normed("norm", x, step.norm.as_ref());
-        let mut residual = step.residual.as_ref().map(|r| self.arrays.view(r)).transpose()?;
-        if let Some(r) = residual {
-            (x, residual) = self.with_batch_of(x, Some(r));
+        let residual = step.residual.as_ref().map(|r| self.arrays.view(r)).transpose()?;
+        if let Some(residual) = residual {
+            x = self.shared(x, residual.extent.batch);
         }
         let heads = step.heads.max(1);
         if !step.out.is_multiple_of(heads) || (heads > 1 && residual.is_some()) {
@@ -312,15 +307,13 @@ impl Maker<'_> {
         self.g.reshaped(rows, extent)
     }
 
-    /// Rows with as many items as what is added to them has.
-    fn with_batch_of(&mut self, x: View, residual: Option<View>) -> (View, Option<View>) {
-        match residual {
-            Some(r) if r.extent.batch > x.extent.batch => {
-                let label = self.label("repeat");
-                (self.g.repeat(self.step.stage, &label, x, r.extent.batch), residual)
-            }
-            _ => (x, residual),
+    /// What all of so many items share, once for each of them; what is of one item of several already, as it is.
+    fn shared(&mut self, x: View, items: usize) -> View {
+        if x.extent.batch > 1 || items <= 1 {
+            return x;
         }
+        let label = self.label("repeat");
+        self.g.repeat(self.step.stage, &label, x, items)
     }
 
     fn mlp(&mut self, step: &MlpStep) -> Result<View> {
@@ -363,7 +356,7 @@ impl Maker<'_> {
         residual: Option<View>,
     ) -> Result<View> {
         let Some(norm) = norm else {
-            let (x, residual) = self.with_batch_of(x, residual);
+            let x = residual.map_or(x, |residual| self.shared(x, residual.extent.batch));
             linear.residual = residual;
             return self.product(leaf, x, linear);
         };
@@ -397,7 +390,16 @@ impl Maker<'_> {
         let queries = self.normed("query norm", rows, step.query_norm.as_ref());
         let mut sets = Vec::with_capacity(step.keys.len());
         for set in &step.keys {
-            sets.push(self.key_set(step, set, &layouts)?);
+            // What attends to itself has one norm.
+            let own = set.rows == step.queries && set.norm == step.query_norm;
+            let rows = match own {
+                true => queries,
+                false => {
+                    let rows = self.arrays.view(&set.rows)?;
+                    self.normed("key norm", rows, set.norm.as_ref())
+                }
+            };
+            sets.push(self.key_set(step, set, rows, &layouts)?);
         }
         let q = match &step.q {
             None => self.heads_of(queries, layouts.q)?,
@@ -428,9 +430,11 @@ impl Maker<'_> {
         let mut state = Vec::new();
         for (i, set) in sets.iter().enumerate() {
             let mut source = [set.keys, set.values];
-            if set.keys.view.extent.batch < batch {
-                source = self.repeated(source, batch);
-            }
+            source[0].view = self.shared(set.keys.view, batch);
+            source[1].view = match set.values.view == set.keys.view {
+                true => source[0].view,
+                false => self.shared(set.values.view, batch),
+            };
             let asking = AttentionSource { view: asking, column: 0 };
             let label = self.label("attention");
             let last = i + 1 == sets.len();
@@ -464,32 +468,17 @@ impl Maker<'_> {
         residual.map_or(Ok(result), |residual| self.sum(result, residual))
     }
 
-    /// Keys and values of each item where they are the same for all.
-    fn repeated(&mut self, of: [AttentionSource; 2], batch: usize) -> [AttentionSource; 2] {
-        let label = self.label("repeat");
-        let stage = self.step.stage;
-        let first = self.g.repeat(stage, &label, of[0].view, batch);
-        let second = match of[1].view == of[0].view {
-            true => first,
-            false => self.g.repeat(stage, &label, of[1].view, batch),
-        };
-        let at = |view, source: AttentionSource| AttentionSource { view, ..source };
-        [at(first, of[0]), at(second, of[1])]
-    }
-
-    fn key_set(&mut self, step: &AttentionStep, set: &KeySet, of: &Layouts) -> Result<Set> {
-        let rows = self.arrays.view(&set.rows)?;
-        let rows = self.normed("key norm", rows, set.norm.as_ref());
+    /// Keys and values of rows after their norm.
+    fn key_set(
+        &mut self,
+        step: &AttentionStep,
+        set: &KeySet,
+        rows: View,
+        of: &Layouts,
+    ) -> Result<Set> {
         let [k, v] = [part(&step.k, of.k), part(&step.value, of.kv)];
         let mask = self.arrays.mask(set.mask.as_ref())?;
-        // All items share the mask of a number.
-        let mask = mask.map(|mask| match rows.extent.batch {
-            items if items > mask.extent.batch && mask.extent.batch == 1 => {
-                let label = self.label("mask");
-                self.g.repeat(self.step.stage, &label, mask, items)
-            }
-            _ => mask,
-        });
+        let mask = mask.map(|mask| self.shared(mask, rows.extent.batch));
         let causal = set.causal;
         if set.values.is_none() && step.k_norm.is_none() && step.rotary.is_none() {
             let both = Linear::new(vec![k, v], HeadLayout::plain(rows.extent.cols));
@@ -512,14 +501,9 @@ impl Maker<'_> {
         if step.rotary.as_ref().is_some_and(|rotary| rotary.values) {
             values = self.turned(step, values, of.kv, set.angles.as_ref(), false)?;
         }
-        let mut keys = keys;
-        let [k, v] = [keys.extent.batch, values.extent.batch];
-        if k < v {
-            keys = self.g.repeat(self.step.stage, &self.step.name, keys, v);
-        } else if v < k {
-            values = self.g.repeat(self.step.stage, &self.step.name, values, k);
-        }
-        Ok(Set { keys: whole(keys), values: whole(values), mask, causal })
+        let keys = whole(self.shared(keys, values.extent.batch));
+        let values = whole(self.shared(values, keys.view.extent.batch));
+        Ok(Set { keys, values, mask, causal })
     }
 
     /// Rows of heads, turned by these angles, or back.
@@ -537,10 +521,7 @@ impl Maker<'_> {
         };
         let angles = self.arrays.view(angles)?;
         let label = self.label("rotary");
-        let x = match angles.extent.batch > x.extent.batch {
-            true => self.g.repeat(self.step.stage, &label, x, angles.extent.batch),
-            false => x,
-        };
+        let x = self.shared(x, angles.extent.batch);
         let heads = (layout.heads, layout.width);
         let stage = self.step.stage;
         let id = self.g.rotate(stage, &label, [x, angles], heads, rotary.neighbours, back)?;
@@ -570,13 +551,13 @@ impl Maker<'_> {
     }
 }
 
-/// The table of `waves`, column by column.
+/// The table of `waves`, column by column, as bits.
 fn wave_columns(
     axes: usize,
     frequencies: &[f32],
     half_turns: bool,
     order: WaveOrder,
-) -> Vec<[f32; 5]> {
+) -> Vec<[u32; 5]> {
     let unit = if half_turns { 1.0 } else { std::f64::consts::FRAC_1_PI };
     let of = |kind: f32| {
         let axes = (0..axes).map(|axis| axis as f32);
@@ -589,10 +570,11 @@ fn wave_columns(
     };
     let both = of(waves::SINE).chain(of(waves::COSINE));
     let coordinates = (0..axes).map(|axis| [axis as f32, 1.0, 0.0, 0.0, waves::COORDINATE]);
+    let bits = |column: [f32; 5]| column.map(f32::to_bits);
     match order {
-        WaveOrder::CoordinatesFirst => coordinates.chain(both).collect(),
-        WaveOrder::CoordinatesLast => both.chain(coordinates).collect(),
-        WaveOrder::WavesAlone => both.collect(),
+        WaveOrder::CoordinatesFirst => coordinates.chain(both).map(bits).collect(),
+        WaveOrder::CoordinatesLast => both.chain(coordinates).map(bits).collect(),
+        WaveOrder::WavesAlone => both.map(bits).collect(),
     }
 }
 

@@ -32,9 +32,10 @@ const MOST_CELLS: usize = 4096;
 #[derive(Debug)]
 pub struct ShapeDecoder {
     model: Model,
-    /// Names of the inputs: latents and points.
-    names: [String; 2],
-    latents: Tensor,
+    /// The latents, and points while they are read.
+    inputs: NamedTensors,
+    /// Names of the points and of the output.
+    points: String,
     output: String,
 }
 
@@ -106,10 +107,10 @@ impl ShapeDecoder {
             return Err(bad(format!("has {} outputs", results.len())));
         };
         let [rows, channels] = latents.shape();
-        let names = [array.to_owned(), points.name.clone()];
-        let output = output.name.clone();
         let latents = Tensor::f32(vec![1, rows, channels], latents.as_slice().to_vec())?;
-        Ok(ShapeDecoder { names, latents, output, model: part })
+        let inputs = NamedTensors::from([(array.to_owned(), latents)]);
+        let (points, output) = (points.name.clone(), output.name.clone());
+        Ok(ShapeDecoder { inputs, points, output, model: part })
     }
 
     /// The model's number at each of these points.
@@ -127,12 +128,9 @@ impl ShapeDecoder {
             let size = chunk.len().next_power_of_two().max(64);
             let mut rows = chunk.as_flattened().to_vec();
             rows.resize(3 * size, 0.0);
-            let [latents, points_name] = self.names.clone();
-            let inputs = NamedTensors::from([
-                (latents, self.latents.clone()),
-                (points_name, Tensor::f32(vec![1, size, 3], rows)?),
-            ]);
-            let outputs = self.model.run_with(&inputs, RunOptions::default(), &mut |_, _| {})?;
+            self.inputs.insert(self.points.clone(), Tensor::f32(vec![1, size, 3], rows)?);
+            let options = RunOptions::default();
+            let outputs = self.model.run_with(&self.inputs, options, &mut |_, _| {})?;
             let found = outputs.get(&self.output).and_then(|t| t.as_f32()).unwrap_or(&[]);
             if found.len() != size {
                 let what = format!("makes {} numbers of {size} points", found.len());

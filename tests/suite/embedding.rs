@@ -856,27 +856,17 @@ fn runs_are_awaited_while_the_app_polls() {
     let (done, total) = control.progress();
     assert!(done == total && total > 0);
     // An executor in one thread, polls in another.
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                drop(app.device.poll(wgpu::PollType::Poll));
-                std::thread::yield_now();
-            }
-        });
-        let found = pollster::block_on(run.run_async(&Control::new()));
-        assert!(found.expect("run") == expected);
-        // A future that is dropped in the midst of its run leaves a session that goes on.
-        {
-            let control = Control::new();
-            let mut awaited = Box::pin(run.run_async(&control));
-            let mut context = Context::from_waker(Waker::noop());
-            assert!(awaited.as_mut().poll(&mut context).is_pending());
-        }
-        let found = pollster::block_on(run.run_async(&Control::new()));
-        over.store(true, Ordering::Relaxed);
-        assert!(found.expect("run") == expected);
-    });
+    let found = polled(&app, run.run_async(&Control::new()));
+    assert!(found.expect("run") == expected);
+    // A future that is dropped in the midst of its run leaves a session that goes on.
+    {
+        let control = Control::new();
+        let mut awaited = Box::pin(run.run_async(&control));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(awaited.as_mut().poll(&mut context).is_pending());
+    }
+    let found = polled(&app, run.run_async(&Control::new()));
+    assert!(found.expect("run") == expected);
 }
 
 /// Awaits on this thread while another polls the device, as a server does.

@@ -223,12 +223,14 @@ impl Projection {
         Projection { bias: Some(format!("{name}.bias")), ..Self::plain(name) }
     }
 
-    /// Layer `index` of `of` layers of `rows` rows each, one after the other in one tensor.
+    /// The layers, of `rows` rows each, that lie one after the other in this one's tensor, with heads of `head` channels.
     #[must_use]
-    pub fn part(self, index: usize, of: usize, rows: usize, head: usize) -> Self {
-        let (rows, first) = (of * rows, index * rows);
-        let fused = Fused { rows, first, stride: head, repeated: false };
-        Projection { fused: Some(fused), ..self }
+    pub fn split<const N: usize>(&self, rows: usize, head: usize) -> [Self; N] {
+        std::array::from_fn(|index| {
+            let first = index * rows;
+            let fused = Fused { rows: N * rows, first, stride: head, repeated: false };
+            Projection { fused: Some(fused), ..self.clone() }
+        })
     }
 
     /// Layer `index` of `of` layers that take turns in one tensor, head by head, with heads of `width` channels.

@@ -76,7 +76,8 @@ impl Blueprint {
         Ok(part)
     }
 
-    /// The array that holds the latents: the one named `last_latents`, or the first result.
+    /// The array that holds the latents: the one named `last_latents`, or the first result; none where the blueprint is no
+    /// list of arrays.
     #[doc(hidden)]
     #[must_use]
     pub fn latents_array(&self) -> Option<&str> {

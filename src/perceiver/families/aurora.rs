@@ -2,9 +2,7 @@
 //!
 //! Patches are items of a batch. The norm comes after the branch and before it is added.
 
-use super::super::blueprint::{
-    AttentionStep, Blueprint, HeadNorm, KeySet, MlpStep, Norm, Projection,
-};
+use super::super::blueprint::{AttentionStep, Blueprint, HeadNorm, KeySet, MlpStep, Norm};
 use super::{Draft, Family, Part};
 use crate::error::Result;
 use crate::kernels::gemm::Activation;
@@ -44,8 +42,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     let mut last = "latents".to_owned();
     for i in 0..part.count(|i| format!("layers.{i}.0.to_q.weight")) {
         let leaf = |leaf: &str| format!("layers.{i}.{leaf}");
-        let kv =
-            |index| Projection::plain(&part.name(&leaf("0.to_kv"))).part(index, 2, inner, head);
+        let [k, v] = part.plain(&leaf("0.to_kv")).split(inner, head);
         let head_norm = |name: &str| {
             let norm = part.norm_if(&leaf(name), 1e-5)?;
             Some(HeadNorm { norm, per_head: false })
@@ -61,12 +58,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 post_norm: norm("2"),
                 residual: residual.then(|| last.clone()),
                 output: Some((part.layer(&leaf("0.to_out")), width)),
-                ..AttentionStep::new(
-                    &last,
-                    heads,
-                    [head; 2],
-                    [part.layer(&leaf("0.to_q")), kv(0), kv(1)],
-                )
+                ..AttentionStep::new(&last, heads, [head; 2], [part.layer(&leaf("0.to_q")), k, v])
             },
         );
         last = format!("layer.{i}");

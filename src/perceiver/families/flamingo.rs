@@ -2,7 +2,7 @@
 //!
 //! Latents attend to the features and to themselves (one softmax); LayerNorms before, exact GELU, no biases but the norms'.
 
-use super::super::blueprint::{AttentionStep, Blueprint, KeySet, Make, MlpStep, Projection};
+use super::super::blueprint::{AttentionStep, Blueprint, KeySet, Make, MlpStep};
 use super::draft::USUAL_ROWS;
 use super::{Draft, Family, Part};
 use crate::error::Result;
@@ -38,8 +38,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     for i in 0..part.count(|i| format!("layers.{i}.0.to_q.weight")) {
         let leaf = |leaf: &str| format!("layers.{i}.{leaf}");
         let norm = |name: &str| Some(part.norm(&leaf(name), EPS));
-        let kv =
-            |index| Projection::plain(&part.name(&leaf("0.to_kv"))).part(index, 2, inner, head);
+        let [k, v] = part.plain(&leaf("0.to_kv")).split(inner, head);
         let attended = format!("attention.{i}");
         draft.attention(
             &attended,
@@ -51,12 +50,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 ],
                 residual: Some(last.clone()),
                 output: Some((part.layer(&leaf("0.to_out")), width)),
-                ..AttentionStep::new(
-                    &last,
-                    heads,
-                    [head; 2],
-                    [part.layer(&leaf("0.to_q")), kv(0), kv(1)],
-                )
+                ..AttentionStep::new(&last, heads, [head; 2], [part.layer(&leaf("0.to_q")), k, v])
             },
         );
         last = format!("layer.{i}");

@@ -52,7 +52,8 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     let context = match part.found(&format!("{projection}.gate_proj.weight")) {
         None => draft.input("context", width),
         Some(shape) => {
-            draft.input("image_hidden_states", shape.get(1).copied().unwrap_or(1));
+            let [hidden, channels] = [0, 1].map(|axis| shape.get(axis).copied().unwrap_or(1));
+            draft.input("image_hidden_states", channels);
             let layer = |leaf: &str| {
                 super::super::blueprint::Projection::plain(&format!("{projection}.{leaf}"))
             };
@@ -64,7 +65,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                     out: width,
                     ..MlpStep::new(
                         "image_hidden_states",
-                        shape[0],
+                        hidden,
                         [layer("up_proj"), layer("down_proj")],
                         activation,
                     )

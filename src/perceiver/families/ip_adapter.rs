@@ -2,7 +2,7 @@
 //!
 //! As Flamingo's resampler, with a linear layer before, and one and a LayerNorm after.
 
-use super::super::blueprint::{AttentionStep, Blueprint, KeySet, MlpStep, Projection};
+use super::super::blueprint::{AttentionStep, Blueprint, KeySet, MlpStep};
 use super::{Draft, Family, Part};
 use crate::error::Result;
 use crate::kernels::gemm::Activation;
@@ -42,10 +42,10 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     for i in 0..part.count(|i| format!("layers.{i}.{}.weight", names[2])) {
         let [ln0, ln1, to_q, to_out, ln, widen, narrow] =
             names.map(|leaf| format!("layers.{i}.{leaf}"));
-        let plain = |leaf: &str| Projection::plain(&part.name(&format!("layers.{i}.{leaf}")));
+        let plain = |leaf: &str| part.plain(&format!("layers.{i}.{leaf}"));
         let [k, v] = match diffusers {
             true => [plain("attn.to_k"), plain("attn.to_v")],
-            false => [0, 1].map(|index| plain("0.to_kv").part(index, 2, inner, head)),
+            false => plain("0.to_kv").split(inner, head),
         };
         let attended = format!("attention.{i}");
         draft.attention(

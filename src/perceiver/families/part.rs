@@ -98,15 +98,19 @@ impl<'a> Part<'a> {
 
     /// A layer without a bias unless one is there.
     pub(super) fn layer(&self, leaf: &str) -> Projection {
-        let plain = Projection::plain(&self.name(leaf));
-        if self.has(&format!("{leaf}.bias")) { Projection::biased(&self.name(leaf)) } else { plain }
+        if self.has(&format!("{leaf}.bias")) { self.biased(leaf) } else { self.plain(leaf) }
     }
 
-    /// Projection `index` of queries, keys and values of an `nn.MultiheadAttention`, whose one tensor has all three.
-    pub(super) fn packed(&self, leaf: &str, index: usize, width: usize, head: usize) -> Projection {
+    /// A layer without a bias.
+    pub(super) fn plain(&self, leaf: &str) -> Projection {
+        Projection::plain(&self.name(leaf))
+    }
+
+    /// Projections of queries, keys and values of an `nn.MultiheadAttention`, whose one tensor has all three.
+    pub(super) fn packed(&self, leaf: &str, width: usize, head: usize) -> [Projection; 3] {
         let weight = self.name(&format!("{leaf}.in_proj_weight"));
         let bias = Some(self.name(&format!("{leaf}.in_proj_bias")));
-        Projection { weight, bias, ..Projection::plain("") }.part(index, 3, width, head)
+        Projection { weight, bias, ..Projection::plain("") }.split(width, head)
     }
 
     /// A LayerNorm.

@@ -2,8 +2,7 @@
 //! place.
 
 use super::super::blueprint::{
-    AttentionStep, Blueprint, Content, KeySet, Make, MlpStep, Modality, Projection, Rotary, Stage,
-    WaveOrder,
+    AttentionStep, Blueprint, Content, KeySet, Make, MlpStep, Modality, Rotary, Stage, WaveOrder,
 };
 use super::{Draft, Family, Part};
 use crate::error::Result;
@@ -69,9 +68,6 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         let set = KeySet::new(&last, norm("0.norm"));
         let own = KeySet { angles: Some("own angles".to_owned()), causal: true, ..set };
         let mut keys = vec![own];
-        let fused = |name: &str, index, of| {
-            Projection::plain(&part.name(&leaf(name))).part(index, of, inner, head)
-        };
         let projections = match reads {
             true => {
                 let set = KeySet::new("prefix", norm("0.context_norm"));
@@ -83,9 +79,10 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                         ..set
                     },
                 );
-                [part.layer(&leaf("0.to_q")), fused("0.to_kv", 0, 2), fused("0.to_kv", 1, 2)]
+                let [k, v] = part.plain(&leaf("0.to_kv")).split(inner, head);
+                [part.layer(&leaf("0.to_q")), k, v]
             }
-            false => [0, 1, 2].map(|index| fused("0.to_qkv", index, 3)),
+            false => part.plain(&leaf("0.to_qkv")).split(inner, head),
         };
         let output = leaf("0.to_out");
         let output = if reads { part.biased(&output) } else { part.layer(&output) };

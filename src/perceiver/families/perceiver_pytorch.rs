@@ -171,15 +171,16 @@ impl Blocks<'_, '_> {
         let inner = part.dim(&format!("{block}.fn.to_q.weight"), 0);
         let (path, usual) = if queries == keys { ("latent_heads", 8) } else { ("cross_heads", 1) };
         let [heads, _] = part.heads(path, usual, inner)?;
-        let mask = (keys == "data").then_some("data");
-        let of = [queries, keys];
-        pre_norm::attend(&mut self.draft, part, block, name, of, (heads, residual), mask);
+        let mut step = pre_norm::attention(part, block, [queries, keys], heads);
+        step.keys[0].mask = (keys == "data").then(|| keys.to_owned());
+        step.residual = step.residual.filter(|_| residual);
+        self.draft.attention(name, step);
         Ok(name.to_owned())
     }
 
     /// The MLP, rows added; returns the array's name.
     fn mlp(&mut self, block: &str, name: &str, of: &str) -> String {
-        pre_norm::mlp(&mut self.draft, self.part, block, name, of);
+        self.draft.mlp(name, pre_norm::mlp(self.part, block, of));
         name.to_owned()
     }
 }

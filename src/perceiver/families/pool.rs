@@ -34,7 +34,7 @@ pub(super) fn attend(
         draft.sum("placed queries", ["queries", "query positions"]);
         queries = "placed queries";
     }
-    let packed = |index| part.packed(&leaf("attn"), index, width, head);
+    let projections = part.packed(&leaf("attn"), width, head);
     let set = KeySet::new("keys", None);
     draft.attention(
         "layer.0",
@@ -45,7 +45,7 @@ pub(super) fn attend(
                 ..set
             }],
             output: Some((part.biased(&leaf("attn.out_proj")), width)),
-            ..AttentionStep::new(queries, heads, [head; 2], [packed(0), packed(1), packed(2)])
+            ..AttentionStep::new(queries, heads, [head; 2], projections)
         },
     );
     draft.intermediate("layer.0", "layer.0");
@@ -55,7 +55,7 @@ pub(super) fn attend(
 /// LayerNorm and a product with a matrix that is not transposed.
 pub(super) fn project(draft: &mut Draft, part: &Part<'_>, width: usize) {
     draft.norm("post", "layer.0", part.norm("ln_post", EPS));
-    let mut layer = super::super::blueprint::Projection::plain("");
+    let mut layer = part.plain("");
     layer.weight = part.name("proj");
     layer.transposed = true;
     draft.linear("pooled", "post", layer, width);

@@ -1,12 +1,11 @@
 //! POYO: events of neurons, latents and queries, each with a time by which its heads are turned, values too.
 
 use super::super::blueprint::{
-    AttentionStep, Blueprint, Content, KeySet, Make, MlpStep, Modality, Projection, Rotary, Stage,
-    WaveOrder,
+    AttentionStep, Blueprint, Content, KeySet, Make, Modality, Rotary, Stage, WaveOrder,
 };
+use super::pre_norm::geglu;
 use super::{Draft, Family, Part};
 use crate::error::Result;
-use crate::kernels::gemm::Activation;
 
 pub(super) const FAMILY: Family = Family {
     name: "poyo",
@@ -103,8 +102,7 @@ impl Blocks<'_, '_> {
     ) {
         let part = self.part;
         let leaf = |leaf: &str| format!("{block}.{leaf}");
-        let inner = heads * head;
-        let kv = |index| Projection::plain(&part.name(&leaf("to_kv"))).part(index, 2, inner, head);
+        let [k, v] = part.plain(&leaf("to_kv")).split(heads * head, head);
         let out = part.dim(&leaf("to_out.weight"), 0);
         let set = KeySet::new(keys, Some(part.norm(&leaf("norm_context"), EPS)));
         self.draft.attention(
@@ -123,12 +121,7 @@ impl Blocks<'_, '_> {
                 }),
                 residual: Some(queries.to_owned()),
                 output: Some((part.biased(&leaf("to_out")), out)),
-                ..AttentionStep::new(
-                    queries,
-                    heads,
-                    [head; 2],
-                    [part.layer(&leaf("to_q")), kv(0), kv(1)],
-                )
+                ..AttentionStep::new(queries, heads, [head; 2], [part.layer(&leaf("to_q")), k, v])
             },
         );
     }
@@ -137,9 +130,7 @@ impl Blocks<'_, '_> {
         let part = self.part;
         let leaf = |leaf: &str| format!("{block}.{leaf}");
         let norm = || Some(part.norm(&leaf("norm"), EPS));
-        let third = |index| {
-            Projection::plain(&part.name(&leaf("to_qkv"))).part(index, 3, heads * head, head)
-        };
+        let projections = part.plain(&leaf("to_qkv")).split(heads * head, head);
         let angles = "latent_timestamps angles".to_owned();
         let out = part.dim(&leaf("to_out.weight"), 0);
         let set = KeySet::new(of, norm());
@@ -151,24 +142,14 @@ impl Blocks<'_, '_> {
                 rotary: Some(Rotary { queries: angles, neighbours: true, values: true }),
                 residual: Some(of.to_owned()),
                 output: Some((part.biased(&leaf("to_out")), out)),
-                ..AttentionStep::new(of, heads, [head; 2], [third(0), third(1), third(2)])
+                ..AttentionStep::new(of, heads, [head; 2], projections)
             },
         );
     }
 
     fn mlp(&mut self, block: &str, name: &str, of: &str) {
-        let part = self.part;
-        let leaf = |leaf: &str| format!("{block}.1.net.{leaf}");
-        let hidden = part.dim(&leaf("3.weight"), 1);
-        let half = |index| part.biased(&leaf("0")).part(index, 2, hidden, hidden);
-        self.draft.mlp(
-            name,
-            MlpStep {
-                norm: Some(part.norm(&format!("{block}.0"), EPS)),
-                gate: Some(half(1)),
-                residual: true,
-                ..MlpStep::new(of, hidden, [half(0), part.biased(&leaf("3"))], Activation::GeluErf)
-            },
-        );
+        let norm = Some(self.part.norm(&format!("{block}.0"), EPS));
+        let net = format!("{block}.1.net");
+        self.draft.mlp(name, geglu(self.part, norm, &net, ["0", "3"], of));
     }
 }

@@ -87,14 +87,14 @@ impl Blocks<'_, '_> {
         let leaf = |leaf: &str| format!("{block}.{leaf}");
         let norm = |name: &str| part.norm_as_stored(&leaf(name), EPS);
         let before = |name: &str| self.norm_first.then(|| norm(name));
-        let packed = |index| part.packed(&leaf("attn"), index, width, head);
+        let projections = part.packed(&leaf("attn"), width, head);
         let set = KeySet::new(keys, before("norm1"));
         let mut step = AttentionStep {
             query_norm: before("norm1"),
             keys: vec![KeySet { mask: mask.map(str::to_owned), ..set }],
             residual: Some(queries.to_owned()),
             output: Some((part.biased(&leaf("attn.out_proj")), width)),
-            ..AttentionStep::new(queries, self.heads, [head; 2], [packed(0), packed(1), packed(2)])
+            ..AttentionStep::new(queries, self.heads, [head; 2], projections)
         };
         let mlp = MlpStep {
             norm: before("norm2"),
@@ -107,12 +107,13 @@ impl Blocks<'_, '_> {
             )
         };
         let after = [norm("norm1"), norm("norm2")];
-        if let Some(base) = self.base(&leaf("attn.ssmax_layer")) {
+        if let Some(base) = self.base(&leaf("attn.ssmax_layer"))
+            && let Some(q) = step.q.take()
+        {
             let projected = leaf("query");
-            let layer = LinearStep::new(queries, packed(0), width);
+            let layer = LinearStep::new(queries, q, width);
             let norm = step.query_norm.take();
             self.draft.layer(&projected, LinearStep { norm, heads: self.heads, ..layer });
-            step.q = None;
             step.queries = self.scaled(&leaf("attn.ssmax_layer"), &projected, &base);
         }
         let attended = leaf("attention");

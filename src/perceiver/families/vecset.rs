@@ -1,7 +1,7 @@
 //! The autoencoder of 3DShape2VecSet: sampled points ask all points, a tower, and points in space ask the latents.
 
-use super::super::blueprint::{Blueprint, Make, Stage, WaveOrder};
-use super::pre_norm::{attend, mlp};
+use super::super::blueprint::{AttentionStep, Blueprint, Make, Stage, WaveOrder};
+use super::pre_norm::{attention, mlp};
 use super::{Draft, Family, Part};
 use crate::error::Result;
 
@@ -29,18 +29,10 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     draft.input("sampled_pc", 3);
     embed(&mut draft, part, "points", "pc", width);
     embed(&mut draft, part, "sampled", "sampled_pc", width);
-    attend(
-        &mut draft,
-        part,
-        "cross_attend_blocks.0",
-        "read",
-        ["sampled", "points"],
-        (1, true),
-        None,
-    );
+    draft.attention("read", attention(part, "cross_attend_blocks.0", ["sampled", "points"], 1));
     // What a diffusion model makes is named x.
     let encoder = if variational { "encoder" } else { "x" };
-    mlp(&mut draft, part, "cross_attend_blocks.1", encoder, "read");
+    draft.mlp(encoder, mlp(part, "cross_attend_blocks.1", "read"));
     draft.intermediate("encoder", encoder);
     if variational {
         let channels = part.dim("mean_fc.weight", 0);
@@ -62,26 +54,20 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     for i in 0..count {
         let attended = format!("attention.{i}");
         let layer = format!("layers.{i}");
-        attend(
-            &mut draft,
-            part,
-            &format!("{layer}.0"),
-            &attended,
-            [&last, &last],
-            (heads, true),
-            None,
-        );
+        let step = attention(part, &format!("{layer}.0"), [&last, &last], heads);
+        draft.attention(&attended, step);
         last = if i + 1 == count { "last_latents".to_owned() } else { format!("layer.{i}") };
-        mlp(&mut draft, part, &format!("{layer}.1"), &last, &attended);
+        draft.mlp(&last, mlp(part, &format!("{layer}.1"), &attended));
         draft.intermediate(&format!("layer.{i}"), &last);
     }
     draft.stage(Stage::Decode);
     embed(&mut draft, part, "asking", "queries", width);
-    attend(&mut draft, part, "decoder_cross_attn", "decoder", ["asking", &last], (1, false), None);
+    let step = attention(part, "decoder_cross_attn", ["asking", &last], 1);
+    draft.attention("decoder", AttentionStep { residual: None, ..step });
     draft.intermediate("decoder", "decoder");
     let mut read = "decoder";
     if part.has("decoder_ff.norm.weight") {
-        mlp(&mut draft, part, "decoder_ff", "refined", "decoder");
+        draft.mlp("refined", mlp(part, "decoder_ff", "decoder"));
         read = "refined";
     }
     let out = part.dim("to_outputs.weight", 0);

@@ -1,11 +1,9 @@
 //! The conditioning Perceiver of XTTS: latents attend to themselves and to the prompt's frames; GEGLU, RMSNorm at the end.
 
-use super::super::blueprint::{
-    AttentionStep, Blueprint, KeySet, MlpStep, Modality, Norm, NormKind, Projection,
-};
+use super::super::blueprint::{AttentionStep, Blueprint, KeySet, Modality, Norm, NormKind};
+use super::pre_norm::geglu;
 use super::{Draft, Family, Part};
 use crate::error::Result;
-use crate::kernels::gemm::Activation;
 
 pub(super) const FAMILY: Family = Family {
     name: "xtts",
@@ -39,8 +37,7 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
     let mut last = "latents".to_owned();
     for i in 0..part.count(|i| format!("layers.{i}.0.to_q.weight")) {
         let leaf = |leaf: &str| format!("layers.{i}.{leaf}");
-        let kv =
-            |index| Projection::plain(&part.name(&leaf("0.to_kv"))).part(index, 2, inner, head);
+        let [k, v] = part.plain(&leaf("0.to_kv")).split(inner, head);
         let attended = format!("attention.{i}");
         let masked = |rows: &str, mask: &str| KeySet {
             mask: Some(mask.to_owned()),
@@ -52,30 +49,11 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
                 keys: vec![masked(context, "x"), masked(&last, "latents_mask")],
                 residual: Some(last.clone()),
                 output: Some((part.layer(&leaf("0.to_out")), width)),
-                ..AttentionStep::new(
-                    &last,
-                    heads,
-                    [head; 2],
-                    [part.layer(&leaf("0.to_q")), kv(0), kv(1)],
-                )
+                ..AttentionStep::new(&last, heads, [head; 2], [part.layer(&leaf("0.to_q")), k, v])
             },
         );
         last = format!("layer.{i}");
-        let hidden = part.dim(&leaf("1.2.weight"), 1);
-        let half = |index| part.biased(&leaf("1.0")).part(index, 2, hidden, hidden);
-        draft.mlp(
-            &last,
-            MlpStep {
-                gate: Some(half(1)),
-                residual: true,
-                ..MlpStep::new(
-                    &attended,
-                    hidden,
-                    [half(0), part.biased(&leaf("1.2"))],
-                    Activation::GeluErf,
-                )
-            },
-        );
+        draft.mlp(&last, geglu(part, None, &leaf("1"), ["0", "2"], &attended));
         draft.intermediate(&last, &last);
     }
     let gamma = Some(part.name("norm.gamma"));

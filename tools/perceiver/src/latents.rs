@@ -133,8 +133,7 @@ fn encode(options: &Encode) -> Outcome {
         let shape = vec![sizes.rows.0.len(), 3];
         tensors.insert(VARYING.to_owned(), Tensor::i64(shape, rows)?);
     }
-    let arrays = matches!(model.description(), Description::Blueprint(b) if !b.arrays.is_empty());
-    if arrays {
+    if latents_array(&model).is_some() {
         // They say nothing of queries: what is made of the latents takes its own inputs.
         tensors.remove(SIZES);
     } else if model.decoder(&sizes, latents)?.outputs().iter().any(|o| o.2 > 0) {
@@ -186,17 +185,15 @@ fn decode(options: &Decode) -> Outcome {
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let tensors = read_tensors(&options.latents)?;
-    if let Description::Blueprint(blueprint) = model.description()
-        && !blueprint.arrays.is_empty()
-    {
-        return decode_arrays(options, &model, blueprint.latents_array());
+    if let Some(array) = latents_array(&model) {
+        return decode_arrays(options, &model, array, &Latents::from_tensors(&tensors)?);
     }
     let own = match &options.content {
         Some(path) => Some(own_content(path)?),
         None => None,
     };
     let sizes = sizes(&model, &tensors)?;
-    let latents = Latents::read(&options.latents)?;
+    let latents = Latents::from_tensors(&tensors)?;
     let mut decoder = model.decoder(&sizes, &latents)?;
     let outputs: Vec<String> = decoder.outputs().iter().map(|o| o.0.to_owned()).collect();
     let output = match (&options.output, outputs.as_slice()) {
@@ -259,10 +256,16 @@ fn decode(options: &Decode) -> Outcome {
     tell(options.json, &report, &format!("{text} on {device} -> {}", file.display()))
 }
 
+/// Where a model of arrays has its latents.
+fn latents_array(model: &Model) -> Option<&str> {
+    match model.description() {
+        Description::Blueprint(blueprint) => blueprint.latents_array(),
+        _ => None,
+    }
+}
+
 /// What a model of arrays makes of kept latents and of a file with its other inputs.
-fn decode_arrays(options: &Decode, model: &Model, array: Option<&str>) -> Outcome {
-    let array = array.unwrap_or_default();
-    let latents = Latents::read(&options.latents)?;
+fn decode_arrays(options: &Decode, model: &Model, array: &str, latents: &Latents) -> Outcome {
     let [n, d] = latents.shape();
     let mut inputs = match &options.content {
         Some(path) => read_tensors(path)?,

@@ -81,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let start = Instant::now();
     let tensors = read_tensors(&options.input)?;
     let latents = if tensors.contains_key("last_latents") {
-        Latents::read(&options.input)?
+        Latents::from_tensors(&tensors)?
     } else {
         let bar = show::Bar::new("encoding");
         let how = RunOptions::default();
