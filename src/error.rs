@@ -160,6 +160,17 @@ pub enum Error {
         hint: String,
     },
 
+    /// A model's output has infinities or what is no number.
+    #[error(
+        "output `{output}` has {found}; are the weights damaged, or the inputs far from those of the training? In f16 numbers end at 65504"
+    )]
+    NotFinite {
+        /// The output.
+        output: String,
+        /// The first such number, and where it is.
+        found: String,
+    },
+
     /// A model could not be found or downloaded by its name.
     #[error("model `{model}`: {what}; {hint}")]
     Hub {

@@ -10,7 +10,9 @@ pub mod hub;
 mod kernels;
 mod measure;
 pub mod media;
+mod memory;
 mod model;
+mod open;
 mod output;
 mod parallel;
 mod perceiver;
@@ -24,9 +26,10 @@ pub use error::{Error, Result, TensorReport};
 pub use gpu::{CachePlace, SubmissionBudget};
 pub use graph::{Control, NodeReport, PlanReport, StageReport, WindowReport};
 pub use measure::{profile, tune};
+pub use memory::{MemorySize, memory_limit, set_memory_limit};
 pub use model::{
-    BufferElement, BufferRows, Cursor, DeviceChoice, Engine, GpuInput, GpuOutput, MemorySize,
-    Model, PixelMap, Precision, Prepared, RunOptions, Step, TensorInfo, TextureRegion,
+    BufferElement, BufferRows, Cursor, DeviceChoice, Engine, GpuInput, GpuOutput, Model, PixelMap,
+    Precision, Prepared, RunOptions, Step, TensorInfo, TextureRegion,
 };
 pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
 pub use perceiver::{blueprint, families};
@@ -72,11 +75,19 @@ pub mod internals {
             pub use crate::media::y4m::*;
         }
     }
+    pub mod memory {
+        pub use crate::memory::allow;
+    }
     pub mod model {
         pub use crate::model::*;
     }
+    pub mod open {
+        pub use crate::open::regular;
+    }
     pub mod output {
-        pub use crate::output::{whole_file, whole_folder, write_whole};
+        #[cfg(feature = "files")]
+        pub use crate::output::{check_place, discard_unfinished};
+        pub use crate::output::{whole_file, whole_folder, write_bytes, write_whole};
     }
     pub mod perceiver {
         pub use crate::perceiver::*;

@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use crate::parallel::*;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, View};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::entry::Entry;
 use super::{Checkpoint, WeightFormat, serialize};
 use crate::checkpoint::COMPANIONS;
 use crate::error::{Error, Result};
+use crate::open;
 use crate::output::whole_folder;
 use crate::tensor::{DType, Data};
 use crate::weights::TensorSource;
@@ -75,7 +76,13 @@ pub struct Converted {
     /// Elements in it.
     pub elements: u64,
     /// All files that were written.
+    #[serde(serialize_with = "as_text")]
     pub files: Vec<PathBuf>,
+}
+
+/// Paths as text, where one that is not UTF-8 has its odd bytes replaced: a document would else be refused whole.
+fn as_text<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.display().to_string()))
 }
 
 /// Writes a checkpoint folder of any format as `config.json` and `model.safetensors`, with the files of
@@ -160,14 +167,12 @@ fn companions(
         if name != CONFIG && !path.is_file() {
             continue;
         }
-        let io = |e| Error::io("read", &path, e);
-        let size = fs::metadata(&path).map_err(io)?.len();
-        if size > LARGEST_COMPANION {
-            let what = format!("has {size} bytes, at most {LARGEST_COMPANION} are copied");
+        let long = || {
+            let what = format!("has more than the {LARGEST_COMPANION} bytes that are copied");
             let hint = "take it out of the folder if the model does not need it";
-            return Err(Error::checkpoint(&path, what, hint));
-        }
-        let content = fs::read(&path).map_err(io)?;
+            Error::checkpoint(&path, what, hint)
+        };
+        let content = open::bytes(&path, LARGEST_COMPANION)?.ok_or_else(long)?;
         let new = match dtype {
             Some(dtype) if name == CONFIG => stated(&content, dtype),
             _ => None,

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use crate::parallel::*;
 use half::{bf16, f16};
 
+use crate::error::Error;
+use crate::memory::room;
 use crate::tensor::{DType, Data};
 
 /// Elements that one thread converts at least.
@@ -24,12 +26,12 @@ pub struct Entry {
 }
 
 /// Why elements are not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Unread {
     /// They are integers, floats are wanted.
     Whole,
-    /// There is no memory for so many bytes.
-    NoMemory(usize),
+    /// There is no memory for them, or not within the limit.
+    NoMemory(Error),
 }
 
 /// Axes of a tensor; models have fewer.
@@ -191,9 +193,7 @@ impl Entry {
             return Ok(Vec::new());
         }
         // A sparse file may be longer than the memory there is: that is an error, not the end.
-        let mut all = Vec::new();
-        all.try_reserve_exact(elements)
-            .map_err(|_| Unread::NoMemory(elements.saturating_mul(size_of::<T>())))?;
+        let mut all = room("a tensor", elements).map_err(Unread::NoMemory)?;
         if self.layout.strides == row_major(&self.shape) {
             let stored = &stored[self.layout.offset..self.layout.offset + elements];
             let each = stored.par_iter().with_min_len(LEAST);

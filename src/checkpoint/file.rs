@@ -12,6 +12,8 @@ use super::safetensors_file;
 #[cfg(feature = "torch")]
 use super::{haiku, torch_legacy, torch_zip};
 use crate::error::{Error, Result};
+use crate::memory;
+use crate::open;
 use crate::tensor::{NamedTensors, Tensor};
 
 /// All tensors together may take this many times the bytes of the file: some share a storage, but
@@ -101,16 +103,11 @@ impl TensorFile {
     }
 
     fn opened(path: &Path, among: bool) -> Result<Self> {
-        let io = |e| Error::io("read", path, e);
-        let wrong = |what: &str, hint: &str| Err(Error::checkpoint(path, what, hint));
-        // Before it is opened: a pipe would be waited for.
-        if !std::fs::metadata(path).map_err(io)?.is_file() {
-            return wrong("is not a file", "give a file of weights");
-        }
-        let file = File::open(path).map_err(io)?;
-        let meta = file.metadata().map_err(io)?;
+        let file = open::regular(path)?;
+        let meta = file.metadata().map_err(|e| Error::io("read", path, e))?;
         if meta.len() == 0 {
-            return wrong("has 0 bytes", "the download broke off; download it again");
+            let hint = "the download broke off; download it again";
+            return Err(Error::checkpoint(path, "has 0 bytes", hint));
         }
         let map = map(&file).map_err(|e| Error::io("map", path, e))?;
         Self::parsed(path, map, among)
@@ -217,16 +214,17 @@ impl TensorFile {
 
     fn unread(&self, name: &str, entry: &Entry, unread: Unread) -> Error {
         let (name, shape) = (shown(name), &entry.shape);
-        let (what, hint) = match unread {
+        match unread {
             Unread::Whole => {
-                (format!("holds {}", entry.dtype), "weights must be F32, F16, BF16 or F64")
+                let what = format!("tensor `{name}` holds {}", entry.dtype);
+                Error::checkpoint(&self.path, what, "weights must be F32, F16, BF16 or F64")
             }
-            Unread::NoMemory(bytes) => (
-                format!("of shape {shape:?} takes {bytes} bytes, for which there is no memory"),
-                "is this the right file? If it is, use a machine with more memory",
-            ),
-        };
-        Error::checkpoint(&self.path, format!("tensor `{name}` {what}"), hint)
+            Unread::NoMemory(Error::Limit { needed, limit, hint, .. }) => {
+                let what = format!("{}: tensor `{name}` of shape {shape:?}", self.path.display());
+                Error::Limit { what, needed, limit, hint }
+            }
+            Unread::NoMemory(other) => other,
+        }
     }
 
     /// A tensor with its own element type, smaller and wider ones converted to those that
@@ -240,6 +238,8 @@ impl TensorFile {
 
     /// All tensors.
     fn all(&self) -> Result<NamedTensors> {
+        let bytes = self.entries.values().fold(0usize, |sum, e| sum.saturating_add(e.bytes()));
+        memory::allow(format_args!("{}", self.path.display()), bytes as u64)?;
         self.entries.keys().map(|name| Ok((name.clone(), self.read(name)?))).collect()
     }
 

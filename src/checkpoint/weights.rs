@@ -177,7 +177,7 @@ fn renamed(
 
 fn read_index(index: &Path, wrong: &dyn Fn(String) -> Error) -> Result<Index> {
     let long = || wrong(format!("is longer than {LONGEST_INDEX} bytes"));
-    let text = crate::output::read_text(index, LONGEST_INDEX)?.ok_or_else(long)?;
+    let text = crate::open::text(index, LONGEST_INDEX)?.ok_or_else(long)?;
     serde_json::from_str(&text).map_err(|e| wrong(format!("makes no sense: {e}")).caused_by(e))
 }
 

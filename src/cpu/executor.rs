@@ -12,6 +12,7 @@ use crate::graph::{
     output, repeat_to, sealed,
 };
 use crate::kernels::{Op, Real, unpad};
+use crate::memory::{room, zeroed};
 use crate::tensor::Tensor;
 use crate::weights::ParameterStore;
 
@@ -68,11 +69,12 @@ impl<T: Execute> CpuExecutor<T> {
                 _ => None,
             });
             own.push(match place {
-                Placement::Own => vec![T::default(); value.extent.padded_len()],
+                Placement::Own => zeroed("an array of the plan", value.extent.padded_len())?,
                 _ => Vec::new(),
             });
         }
-        let slots = plan.slots().iter().map(|&n| vec![T::default(); n]).collect();
+        let slots = plan.slots().iter().map(|&n| zeroed("an array of the plan", n));
+        let slots = slots.collect::<Result<_>>()?;
         let ops = plan.graph().nodes.iter().map(|n| n.op).collect();
         let mut session = CpuExecutor { plan, parameters, own, slots, seconds: Vec::new(), ops };
         session.prepare()?;
@@ -186,7 +188,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
 
     fn read(&self, name: &str) -> Result<Tensor> {
         let output = output(&self.plan, name)?;
-        let mut data = Vec::new();
+        let mut data = room(name, output.shape.iter().product())?;
         for &piece in &output.pieces {
             let extent = self.plan.graph().extent(piece);
             unpad(extent, self.slice(self.plan.graph().view(piece)), &mut data);

@@ -185,6 +185,11 @@ impl Device {
         }
     }
 
+    /// True for an adapter that is a program on the host: its memory is the host's.
+    pub(crate) fn is_software(&self) -> bool {
+        self.inner.kind == AdapterKind::Software
+    }
+
     /// The same device, if nothing else holds it yet, with the tiled variants that software adapters are spared: for
     /// tests of them without a GPU.
     #[doc(hidden)]

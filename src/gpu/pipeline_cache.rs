@@ -6,7 +6,6 @@
 //! driver look at the header of the data once more and fall back to an empty cache. A cache that cannot
 //! be read or written costs time, never a result.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -89,10 +88,11 @@ fn create(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
 
 /// The data of a file; `None` if there is none or it is not whole.
 fn read(file: &Path) -> Option<Vec<u8>> {
-    let opened = std::fs::File::open(file).ok()?;
-    let mut bytes = Vec::new();
-    let within = opened.take(MOST_BYTES).read_to_end(&mut bytes);
-    let data = within.ok().and_then(|_| unpack(bytes));
+    if !file.exists() {
+        return None;
+    }
+    let bytes = crate::open::bytes(file, MOST_BYTES).ok().flatten();
+    let data = bytes.and_then(unpack);
     if data.is_none() {
         tracing::warn!(file = %file.display(), "compiled pipelines are damaged: they are made again");
     }

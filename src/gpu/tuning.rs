@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::shader;
 use crate::error::{Error, Result};
 use crate::kernels::{DeviceTraits, Op, Role, Variant};
-use crate::output::write_whole;
+use crate::output::write_bytes;
 use crate::tensor::Element;
 
 /// The form of the file.
@@ -100,12 +100,9 @@ impl Tuning {
     /// [`Error::Io`], or [`Error::Input`] when it is none of these.
     pub fn load(file: impl AsRef<Path>) -> Result<Self> {
         let file = file.as_ref();
-        let failed = |e| Error::io("read", file, e);
-        let bytes = std::fs::metadata(file).map_err(failed)?.len();
-        if bytes > MOST_BYTES {
-            return Err(senseless(file.display(), format!("has {bytes} bytes")));
-        }
-        Self::read(&std::fs::read(file).map_err(failed)?, file.display())
+        let long = || senseless(file.display(), format!("has more than {MOST_BYTES} bytes"));
+        let bytes = crate::open::bytes(file, MOST_BYTES)?.ok_or_else(long)?;
+        Self::read(&bytes, file.display())
     }
 
     /// Reads what [`Tuning::to_bytes`] gave.
@@ -137,11 +134,10 @@ impl Tuning {
     /// [`Error::Io`].
     pub fn save(&self, file: impl AsRef<Path>) -> Result<()> {
         let file = file.as_ref();
-        let failed = |e| Error::io("write", file, e);
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
+            std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         }
-        write_whole(file, |to| to.write_all(&self.to_bytes()).map_err(failed))
+        write_bytes(file, &self.to_bytes())
     }
 
     /// Why this does not hold for another adapter, driver or set of shaders, if it does not.

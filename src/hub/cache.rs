@@ -15,9 +15,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::listing::{CONFIG, is_complete};
-use super::name::{ModelName, is_commit};
+use super::name::{ModelName, is_commit, is_file_name};
 use crate::error::{Error, Result};
-use crate::output::{whole_file, write_whole};
+use crate::open;
+use crate::output::{whole_file, write_bytes};
 
 /// A commit has 40 bytes; a reference of more is none.
 const LONGEST_REFERENCE: u64 = 256;
@@ -73,10 +74,7 @@ impl Store {
             return Some(self.model.revision.clone());
         }
         let file = self.reference();
-        if fs::metadata(&file).ok()?.len() > LONGEST_REFERENCE {
-            return None;
-        }
-        let commit = fs::read_to_string(&file).ok()?.trim().to_owned();
+        let commit = open::text(&file, LONGEST_REFERENCE).ok()??.trim().to_owned();
         is_commit(&commit).then_some(commit)
     }
 
@@ -100,15 +98,33 @@ impl Store {
         Some(Cached { commit, folder, bytes })
     }
 
+    /// Files of a snapshot that are links to blobs, with their etags.
+    pub(super) fn linked(&self, commit: &str) -> Vec<(String, String)> {
+        let entries = fs::read_dir(self.snapshot(commit)).into_iter().flatten().flatten();
+        let linked = entries.filter_map(|entry| {
+            let blob = fs::read_link(entry.path()).ok()?;
+            let etag = blob.file_name()?.to_str()?.to_owned();
+            Some((entry.file_name().into_string().ok()?, etag))
+        });
+        linked.filter(|(_, etag)| is_file_name(etag)).collect()
+    }
+
+    /// Deletes a blob whose content is wrong, so that it is downloaded again.
+    pub(super) fn delete(&self, etag: &str) -> Result<()> {
+        let blob = self.blob(etag);
+        fs::remove_file(&blob).map_err(|e| Error::io("delete", &blob, e))
+    }
+
     /// Puts a blob into a snapshot under the name of its file.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<()> {
         let folder = self.snapshot(commit);
         create_folder(&folder)?;
         let place = folder.join(file);
-        if place.is_file() {
+        let leads = fs::read_link(&place).is_ok_and(|to| to.file_name() == Some(etag.as_ref()));
+        if leads && place.is_file() {
             return Ok(());
         }
-        // A link that leads nowhere: its blob was deleted.
+        // A copy that is damaged, or a link that leads nowhere: its blob was deleted.
         if place.symlink_metadata().is_ok() {
             fs::remove_file(&place).map_err(|e| Error::io("replace", &place, e))?;
         }
@@ -130,9 +146,7 @@ impl Store {
         if let Some(folder) = file.parent() {
             create_folder(folder)?;
         }
-        write_whole(&file, |out| {
-            out.write_all(commit.as_bytes()).map_err(|e| Error::io("write", &file, e))
-        })
+        write_bytes(&file, commit.as_bytes())
     }
 
     /// Keeps others, Python's included, from writing the same blob. Given back when dropped.
@@ -166,8 +180,7 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     whole_file(to, |file| {
-        File::open(from)
-            .and_then(|mut source| io::copy(&mut source, file.as_file_mut()))
+        io::copy(&mut open::regular(from)?, file.as_file_mut())
             .and_then(|_| file.flush())
             .map_err(|e| Error::io("copy", from, e))
     })

@@ -3,7 +3,6 @@
 //! Invariants: the token goes to the endpoint's own scheme, host and port only; redirects, headers and
 //! documents are bounded; nothing leaves https once it was there.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use ureq::{Agent, Body};
 use super::failure::Failure;
 use super::options::{HubOptions, Token};
 use crate::error::{Error, Result};
+use crate::open;
 
 /// Hub, its alias of a renamed model, a cache, a store: more hops are a loop.
 const MOST_REDIRECTS: usize = 6;
@@ -23,9 +23,8 @@ const MOST_REDIRECTS: usize = 6;
 const LONGEST_DOCUMENT: u64 = 8 << 20;
 /// All certificates that browsers trust have a fifth of a megabyte.
 const LARGEST_CERTIFICATES: u64 = 16 << 20;
-/// How long to wait for a connection, and for the next bytes of an answer.
+/// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(30);
 /// How long a document may take in all.
 const DOCUMENT: Duration = Duration::from_secs(60);
 
@@ -37,6 +36,7 @@ pub(super) struct Client {
     /// The endpoint without a slash at its end.
     base: String,
     token: Option<Token>,
+    patience: Duration,
 }
 
 /// An answer: neither a redirect nor an error.
@@ -76,8 +76,8 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
+            .timeout_recv_response(Some(options.patience))
+            .timeout_per_read(Some(options.patience))
             .user_agent(concat!("perceiver/", env!("CARGO_PKG_VERSION")));
         // A hub on this machine is not reached through a proxy, whatever the variables say.
         if matches!(endpoint.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
@@ -88,12 +88,17 @@ impl Client {
             config = config.tls_config(roots);
         }
         let (agent, token) = (config.build().new_agent(), options.token.clone());
-        Ok(Client { agent, endpoint, base, token })
+        Ok(Client { agent, endpoint, base, token, patience: options.patience })
     }
 
     /// The endpoint as the user gave it.
     pub(super) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// How long nothing, or next to nothing, may come.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// A JSON document of bounded length.
@@ -191,10 +196,13 @@ impl Client {
 
 /// The certificates of a PEM file.
 fn certificates(file: &Path) -> Result<RootCerts> {
-    let mut text = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(LARGEST_CERTIFICATES).read_to_end(&mut text))
-        .map_err(|e| Error::io("read the certificates of SSL_CERT_FILE,", file, e))?;
+    let text = open::bytes(file, LARGEST_CERTIFICATES).map_err(|e| match e {
+        Error::Io { path, source, .. } => {
+            Error::io("read the certificates of SSL_CERT_FILE,", path, source)
+        }
+        other => other,
+    })?;
+    let text = text.unwrap_or_default();
     let certificates = parse_pem(&text).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,

@@ -1,13 +1,14 @@
 //! One file from the hub to the cache: resumed where it broke off, checked, then given its name.
 //!
 //! Invariants: never more bytes than were stated are written; a blob that does not fit its size or its
-//! SHA-256 is deleted; what broke off stays as `ETAG.incomplete` for the next try.
+//! digest is deleted; what broke off stays as `ETAG.incomplete` for the next try.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, StatusCode};
 
@@ -16,11 +17,14 @@ use super::client::{Client, number};
 use super::failure::Failure;
 use super::name::{ModelName, is_hexadecimal};
 use crate::error::{Error, Result};
+use crate::open;
 
 /// Tries in a row that may bring nothing, and how long to wait after the first.
 const MOST_BARREN: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 const BLOCK: usize = 256 << 10;
+/// Bytes that a download must bring within the time that a client is patient: a server that sends less keeps it for ever.
+const TRICKLE: u64 = 32 << 10;
 
 /// A file to download.
 #[derive(Debug, Clone)]
@@ -70,7 +74,7 @@ pub(super) fn blob(
             Turn::Whole => break,
             Turn::Broke(failure) => {
                 let there = size(&part);
-                barren = if there > before { 0 } else { barren + 1 };
+                barren = if there > before + TRICKLE { 0 } else { barren + 1 };
                 before = there;
                 if barren >= MOST_BARREN || !failure.is_outage() {
                     return Err(failure.error(model, client.base()));
@@ -133,7 +137,15 @@ fn turn(
     }
     let mut body = answer.body.as_reader();
     let mut block = vec![0; BLOCK];
+    let (mut since, mut from) = (Instant::now(), there);
     loop {
+        if since.elapsed() > client.patience() {
+            if there - from < TRICKLE {
+                let why = format!("it sent {} bytes in {:.0?}", there - from, since.elapsed());
+                return Ok(Turn::Broke(Failure::unreachable(&wanted.address, &why)));
+            }
+            (since, from) = (Instant::now(), there);
+        }
         match body.read(&mut block) {
             Ok(0) if there == wanted.size => break,
             Ok(0) => {
@@ -168,30 +180,44 @@ fn continues(status: StatusCode, headers: &HeaderMap, start: u64) -> bool {
         && range.is_none_or(|range| range.starts_with(&format!("bytes {start}-")))
 }
 
-/// Compares size and, where the etag is one, SHA-256.
+/// Compares content and etag, where that is a digest.
 fn check(model: &ModelName, wanted: &Wanted, part: &Path) -> Result<()> {
-    if !is_hexadecimal(&wanted.etag, 64) {
+    let Some((kind, found)) = digest(&wanted.etag, part)? else {
         return Ok(());
-    }
-    let mut hash = Sha256::new();
-    let mut file = File::open(part).map_err(|e| Error::io("read", part, e))?;
-    let mut block = vec![0; BLOCK];
-    loop {
-        let n = file.read(&mut block).map_err(|e| Error::io("read", part, e))?;
-        if n == 0 {
-            break;
-        }
-        hash.update(&block[..n]);
-    }
-    let found = hexadecimal(&hash.finalize());
+    };
     if found == wanted.etag {
         return Ok(());
     }
     fs::remove_file(part).map_err(|e| Error::io("delete", part, e))?;
     let Wanted { file, etag, .. } = wanted;
-    let what = format!("{file} arrived damaged: its SHA-256 is {found}, the hub states {etag}");
+    let what = format!("{file} arrived damaged: its {kind} is {found}, the hub states {etag}");
     let again = "try again, and check HF_ENDPOINT and proxies if it happens again";
     Err(Error::hub(model.to_string(), what, format!("nothing was installed; {again}")))
+}
+
+/// The digest of a file of the kind that an etag is: SHA-256 of large files, git's name of small ones. With it comes what it is
+/// called; `None` for an etag that is neither.
+pub(super) fn digest(etag: &str, file: &Path) -> Result<Option<(&'static str, String)>> {
+    Ok(if is_hexadecimal(etag, 64) {
+        Some(("SHA-256", hashed(Sha256::new(), file)?))
+    } else if is_hexadecimal(etag, 40) {
+        let length = fs::metadata(file).map_err(|e| Error::io("read", file, e))?.len();
+        let blob = Sha1::new().chain_update(format!("blob {length}\0"));
+        Some(("SHA-1", hashed(blob, file)?))
+    } else {
+        None
+    })
+}
+
+fn hashed(mut hash: impl Digest, path: &Path) -> Result<String> {
+    let mut file = open::regular(path)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        match file.read(&mut block).map_err(|e| Error::io("read", path, e))? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            n => hash.update(&block[..n]),
+        }
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

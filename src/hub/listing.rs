@@ -1,8 +1,6 @@
 //! What a repository holds, and which of its files a model needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -10,6 +8,7 @@ use serde::Deserialize;
 use super::name::{is_commit, is_file_name, stays_inside};
 use crate::checkpoint::COMPANIONS;
 use crate::error::{Error, Result};
+use crate::open;
 
 /// The description of a model.
 pub(super) const CONFIG: &str = "config.json";
@@ -109,13 +108,8 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
         let hint = "the index is damaged or hostile; ask whoever published the model";
         Error::checkpoint(index, what, hint)
     };
-    let mut text = Vec::new();
-    File::open(index)
-        .and_then(|file| file.take(LARGEST_SMALL + 1).read_to_end(&mut text))
-        .map_err(|e| Error::io("read", index, e))?;
-    if text.len() as u64 > LARGEST_SMALL {
-        return Err(refused(format!("has more than {LARGEST_SMALL} bytes")));
-    }
+    let long = || refused(format!("has more than {LARGEST_SMALL} bytes"));
+    let text = open::bytes(index, LARGEST_SMALL)?.ok_or_else(long)?;
     let read: Index = serde_json::from_slice(&text)
         .map_err(|e| refused(format!("is no index of weights: {e}")))?;
     let files: BTreeSet<String> = read.weight_map.into_values().collect();

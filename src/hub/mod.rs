@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants: a folder that [`Hub::snapshot`] returns holds configuration and weights, each of the
-//! stated size and, where the hub states one, of the stated SHA-256; nothing that a server says becomes
+//! stated size and of the SHA-256, or git's SHA-1, that their etags are; nothing that a server says becomes
 //! a path before it is checked; an interrupted download is resumed by the next call.
 
 mod cache;
@@ -20,12 +20,14 @@ mod listing;
 mod name;
 mod options;
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 pub use cache::Cached;
 use name::ModelName;
 pub use options::{HubOptions, Token};
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::perceiver::Description;
 use cache::Store;
@@ -144,14 +146,73 @@ impl Hub {
         self.folder(model, Part::Description, progress)
     }
 
+    /// Files of a cached model that are not what the hub sent: their content does not have the digest that is their name in the
+    /// cache. Reads all of them and never uses the network; files of other names cannot be told. Names of damaged ones are returned.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] when the name is none or the cache has no such model, [`Error::Io`] when a file cannot be read.
+    pub fn verify(
+        &self,
+        model: &str,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<String>> {
+        let (model, store) = self.here(model)?;
+        let commit = store.commit().ok_or_else(|| absent(&model, &store, NOT_HERE, DOWNLOAD))?;
+        let files = store.linked(&commit);
+        let size = |etag: &str| std::fs::metadata(store.blob(etag)).map_or(0, |m| m.len());
+        let total = files.iter().map(|(_, etag)| size(etag)).sum();
+        let (mut done, mut damaged) = (0, Vec::new());
+        for (file, etag) in &files {
+            let blob = store.blob(etag);
+            if !blob.is_file()
+                || download::digest(etag, &blob)?.is_some_and(|(_, found)| found != *etag)
+            {
+                damaged.push(file.clone());
+            }
+            done += size(etag);
+            progress(Progress { file, done, total });
+        }
+        Ok(damaged)
+    }
+
+    /// Downloads the files that [`Hub::verify`] found damaged again.
+    ///
+    /// # Errors
+    /// As [`Hub::snapshot`]; [`Error::Hub`] where the network is not used, with nothing deleted.
+    pub fn repair(
+        &self,
+        model: &str,
+        damaged: &[String],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        let (name, store) = self.here(model)?;
+        if self.offline {
+            let what = format!("{} damaged: {}", damaged.len(), damaged.join(", "));
+            let hint = "unset HF_HUB_OFFLINE to download them again";
+            return Err(Error::hub(name.to_string(), what, hint));
+        }
+        let commit = store.commit().unwrap_or_default();
+        for (_, etag) in store.linked(&commit).iter().filter(|(file, _)| damaged.contains(file)) {
+            if store.blob(etag).is_file() {
+                store.delete(etag)?;
+            }
+        }
+        self.snapshot(model, progress)
+    }
+
+    fn here(&self, model: &str) -> Result<(ModelName, Store)> {
+        let model: ModelName = model.parse()?;
+        let store = Store::new(&self.cache, &model);
+        Ok((model, store))
+    }
+
     fn folder(
         &self,
         model: &str,
         part: Part,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<PathBuf> {
-        let model: ModelName = model.parse()?;
-        let store = Store::new(&self.cache, &model);
+        let (model, store) = self.here(model)?;
         let cached = match part {
             Part::All => store.complete().map(|cached| cached.folder),
             Part::Description => store.described(),
@@ -160,8 +221,10 @@ impl Hub {
             let (why, remedy) = ("HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE to download it");
             return cached.ok_or_else(|| absent(&model, &store, why, remedy));
         }
+        // Weights that do not even open are downloaded again.
         if let Some(folder) = &cached
             && model.is_commit()
+            && (part == Part::Description || Checkpoint::open(folder).is_ok())
         {
             return Ok(folder.clone());
         }
@@ -246,7 +309,10 @@ impl Hub {
         let folder = store.snapshot(&listing.commit);
         let mut wanted = Vec::new();
         for (file, largest) in files {
-            if !folder.join(file).is_file() {
+            // A blob of another size than the hub says is damaged, whoever made it.
+            let found = std::fs::metadata(folder.join(file)).ok().filter(|m| m.is_file());
+            let right = |m: &Metadata| listing.size(file).is_none_or(|size| size == m.len());
+            if !found.as_ref().is_some_and(right) {
                 wanted.push(self.wanted(model, listing, file, *largest)?);
             }
         }
@@ -290,6 +356,10 @@ impl Hub {
         Ok(Wanted { file: file.to_owned(), etag: stated.etag, size, address })
     }
 }
+
+/// Why a model is not verified, and what to do.
+const NOT_HERE: &str = "there is nothing to verify";
+const DOWNLOAD: &str = "run it once to download it";
 
 /// The error for a model that is not here and cannot be had.
 fn absent(model: &ModelName, store: &Store, why: &str, remedy: &str) -> Error {

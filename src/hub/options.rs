@@ -3,8 +3,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+
+/// See [`HubOptions::patience`].
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A longer file holds no token.
+const LONGEST_TOKEN_FILE: u64 = 64 << 10;
 
 /// The hub itself.
 pub(super) const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -53,6 +59,9 @@ pub struct HubOptions {
     /// A PEM file of the certificates to trust instead of the usual ones, for networks whose proxy
     /// decrypts.
     pub certificates: Option<PathBuf>,
+    /// How long to wait for the next bytes of an answer, and for 32 KiB of a file, before another try; half a minute unless it is
+    /// set.
+    pub patience: Duration,
 }
 
 impl HubOptions {
@@ -65,6 +74,7 @@ impl HubOptions {
             token: None,
             offline: false,
             certificates: None,
+            patience: PATIENCE,
         }
     }
 
@@ -114,7 +124,7 @@ impl HubOptions {
         });
         let certificates = path("SSL_CERT_FILE");
         let endpoint = text("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
-        Ok(HubOptions { cache, endpoint, token, offline, certificates })
+        Ok(HubOptions { cache, endpoint, token, offline, certificates, patience: PATIENCE })
     }
 }
 
@@ -128,11 +138,12 @@ fn at_home(value: OsString, home: Option<&Path>) -> PathBuf {
 }
 
 fn token_in(file: &Path) -> Result<Option<Token>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) if text.trim().is_empty() => Ok(None),
-        Ok(text) => Token::new(&text).map(Some),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read the access token in", file, e)),
+    match crate::open::text(file, LONGEST_TOKEN_FILE) {
+        Ok(Some(text)) if !text.trim().is_empty() => Token::new(&text).map(Some),
+        Ok(_) => Ok(None),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(Error::Io { source, .. }) => Err(Error::io("read the access token in", file, source)),
+        Err(other) => Err(other),
     }
 }
 

@@ -126,15 +126,6 @@ pub(super) fn room(width: usize, height: usize) -> Result<Vec<u8>> {
     if width == 0 || height == 0 {
         return Frame::new(width, height, Vec::new()).map(|frame| frame.rgb);
     }
-    let mut rgb = Vec::new();
     let bytes = width.saturating_mul(height).saturating_mul(3);
-    match rgb.try_reserve_exact(bytes) {
-        Ok(()) => Ok(rgb),
-        Err(e) => Err(Error::Limit {
-            what: format!("a frame of {width}×{height} pixels"),
-            needed: format!("{bytes} bytes"),
-            limit: format!("what the system has ({e})"),
-            hint: "use a smaller picture".to_owned(),
-        }),
-    }
+    crate::memory::room(format_args!("a frame of {width}×{height} pixels"), bytes)
 }

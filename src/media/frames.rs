@@ -5,7 +5,6 @@
 //! an error there are no more frames.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use super::frame::Frame;
 use super::{gif, picture, y4m};
 use crate::error::{Error, Result};
+use crate::open;
 
 /// Endings of pictures in a folder.
 const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
@@ -53,7 +53,7 @@ impl Frames {
         }
         let io = |e| Error::io("read", path, e);
         let mut start = Vec::new();
-        let file = File::open(path).map_err(io)?;
+        let file = open::regular(path)?;
         file.take(y4m::MAGIC.len() as u64).read_to_end(&mut start).map_err(io)?;
         if start == y4m::MAGIC {
             let (reader, length) = y4m::Reader::open(path)?;

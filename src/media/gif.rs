@@ -4,7 +4,6 @@
 //! transparent. Invariants: sizes are checked before anything is allocated; a damaged frame is an
 //! error that names it.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,8 +12,10 @@ use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder, ImageDecoder, ImageError};
 
 use super::frame::Frame;
-use super::picture::{MAX_BYTES, MAX_SIDE, limits};
+use super::picture::{MAX_SIDE, limits, most_bytes};
 use crate::error::{Error, Result};
+use crate::memory::MemorySize;
+use crate::open;
 
 fn media(path: &Path, what: impl Into<String>) -> Error {
     let hint = "a whole GIF file is expected; was it copied or downloaded completely?";
@@ -37,7 +38,7 @@ impl Reader {
     /// [`Error::Io`] when it cannot be read, [`Error::Media`] when it is no GIF or too large.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+        let file = open::regular(path)?;
         let wrong = |e: ImageError| match e {
             ImageError::Limits(_) => {
                 media(path, format!("it is larger than {MAX_SIDE} pixels a side"))
@@ -49,9 +50,10 @@ impl Reader {
         let (width, height) = decoder.dimensions();
         // Canvas, frame and result are held at the same time.
         let bytes = u64::from(width) * u64::from(height) * 4 * 3;
-        if bytes > MAX_BYTES {
-            let (needed, most) = (bytes >> 20, MAX_BYTES >> 20);
-            let what = format!("need {needed} MiB, where {most} MiB are the limit");
+        let most = most_bytes();
+        if bytes > most {
+            let (needed, most) = (MemorySize(bytes), MemorySize(most));
+            let what = format!("need {needed}, where {most} are the limit");
             return Err(media(path, format!("its {width}×{height} pixels {what}")));
         }
         let (path, frames) = (path.to_path_buf(), decoder.into_frames());

@@ -1,18 +1,21 @@
 //! Reading and writing pictures.
 //!
 //! PNG, JPEG and WebP are read, PNG is written. Invariants: a hostile file cannot make the reader allocate
-//! more than `MAX_BYTES`; a truncated one is an error, never a half-grey picture; a failed write
+//! more than `MAX_BYTES` and the memory limit; a truncated one is an error, never a half-grey picture; a failed write
 //! leaves no partial file.
 
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage};
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, Rgb, RgbImage,
+};
 
 use super::frame::Frame;
 use crate::error::{Error, Result};
-use crate::output::write_whole;
+use crate::memory::{MemorySize, memory_limit};
+use crate::open;
+use crate::output::write_bytes;
 
 /// The longest side that is read, in pixels.
 #[doc(hidden)]
@@ -85,9 +88,11 @@ const WITH_GIF: Kinds = Kinds {
 };
 
 fn read_with(path: &Path, kinds: &Kinds, rgb: fn(&DynamicImage) -> RgbImage) -> Result<Frame> {
-    let io = |e| Error::io("read", path, e);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    let too_long = || {
+        let what = format!("the file has more than {} MiB", MAX_BYTES >> 20);
+        Error::media(path, what, SMALLER)
+    };
+    let bytes = open::bytes(path, MAX_BYTES)?.ok_or_else(too_long)?;
     decode(&bytes, kinds, rgb).map_err(|(what, hint)| Error::media(path, what, hint))
 }
 
@@ -106,7 +111,12 @@ pub fn write_png(path: impl AsRef<Path>, frame: &Frame) -> Result<()> {
     image::codecs::png::PngEncoder::new(&mut bytes)
         .write_image(frame.rgb(), width, height, kind)
         .map_err(|e| Error::media(path, e.to_string(), "crop the picture"))?;
-    write_whole(path, |out| out.write_all(&bytes).map_err(|e| Error::io("write", path, e)))
+    write_bytes(path, &bytes)
+}
+
+/// The most memory that decoding may take.
+pub(super) fn most_bytes() -> u64 {
+    MAX_BYTES.min(memory_limit().0)
 }
 
 /// What a decoder may take.
@@ -114,9 +124,12 @@ pub(super) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
+    limits.max_alloc = Some(most_bytes());
     limits
 }
+
+/// What to do about a picture that is too large.
+const SMALLER: &str = "scale the picture down";
 
 /// The picture in a file's bytes, or what is wrong and what to do.
 fn decode(
@@ -125,18 +138,14 @@ fn decode(
     convert: fn(&DynamicImage) -> RgbImage,
 ) -> std::result::Result<Frame, (String, &'static str)> {
     const WHOLE: &str = "was it copied or downloaded completely? Save it again as PNG";
-    const SMALLER: &str = "scale the picture down";
     if bytes.is_empty() {
         return Err(("the file is empty".to_owned(), kinds.hint));
-    }
-    if bytes.len() as u64 > MAX_BYTES {
-        let what = format!("the file has more than {} MiB", MAX_BYTES >> 20);
-        return Err((what, SMALLER));
     }
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| (e.to_string(), kinds.hint))?;
-    match reader.format() {
+    let format = reader.format();
+    match format {
         Some(ImageFormat::Jpeg) if jpeg_is_whole(bytes) => {}
         // The decoder would fill the missing part with grey.
         Some(ImageFormat::Jpeg) => {
@@ -145,14 +154,35 @@ fn decode(
         Some(format) if kinds.formats.contains(&format) => {}
         _ => return Err((kinds.none.to_owned(), kinds.hint)),
     }
+    let most = most_bytes();
     reader.limits(limits());
-    let picture = reader.decode().map_err(|e| match e {
+    let failed = |e| match e {
         image::ImageError::Limits(_) => {
-            let memory = format!("needs more than {} MiB", MAX_BYTES >> 20);
+            let memory = format!("needs more than {}", MemorySize(most));
             (format!("it is larger than {MAX_SIDE} pixels a side or {memory}"), SMALLER)
         }
         other => (other.to_string(), WHOLE),
-    })?;
+    };
+    let decoder = reader.into_decoder().map_err(failed)?;
+    // What the decoder keeps beside the pixels: planes of brightness and colour, coefficients of a progressive JPEG.
+    let beside = match format {
+        Some(ImageFormat::Jpeg) => 6,
+        Some(ImageFormat::WebP) => 4,
+        _ => 0,
+    };
+    let as_rgb = match decoder.color_type() {
+        image::ColorType::Rgb8 => 0,
+        _ => 3,
+    };
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    let needed = decoder.total_bytes().saturating_add(pixels * (beside + as_rgb));
+    if needed > most {
+        let (needed, most) = (MemorySize(needed), MemorySize(most));
+        let what = format!("its {width}×{height} pixels need {needed}, where {most} are the limit");
+        return Err((what, SMALLER));
+    }
+    let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
     let rgb = match picture {
         DynamicImage::ImageRgb8(rgb) => rgb,
         other => convert(&other),

@@ -4,7 +4,6 @@
 //! integer of b bits is divided by 2^(b − 1), so that 16-bit files come back unchanged. Invariant: a
 //! damaged file cannot take more memory than its own length allows.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
@@ -111,7 +110,7 @@ fn media(path: &Path, what: impl Into<String>) -> Error {
 /// kind, [`Error::Limit`] when it has more than `MAX_SAMPLES`.
 pub fn read(path: impl AsRef<Path>) -> Result<Sound> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+    let file = crate::open::regular(path)?;
     let damaged = |e: hound::Error| match e {
         // Of the first kind are hound's own errors about a missing rest.
         hound::Error::IoError(e)

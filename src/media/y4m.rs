@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::frame::Frame;
 use super::ycbcr::{self, Chroma, Range};
 use crate::error::{Error, Result};
+use crate::{memory, open};
 
 /// What every stream begins with.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";
@@ -148,7 +149,7 @@ impl Reader<BufReader<File>> {
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Option<usize>)> {
         let path = path.as_ref();
         let io = |e| Error::io("read", path, e);
-        let file = File::open(path).map_err(io)?;
+        let file = open::regular(path)?;
         let length = file.metadata().map_err(io)?.len();
         let mut input = BufReader::new(file);
         let header = header(&mut input, path)?;
@@ -192,6 +193,8 @@ impl<R: BufRead> Reader<R> {
         }
         let Header { width, height, chroma, range, .. } = self.header;
         let bytes = chroma.bytes(width, height);
+        let all = (bytes + 3 * width * height) as u64;
+        memory::allow(format_args!("a frame of {}", self.name.display()), all)?;
         let mut planes = Vec::new();
         let read = (&mut self.input).take(bytes as u64).read_to_end(&mut planes);
         read.map_err(|e| Error::io("read", &self.name, e))?;

@@ -45,6 +45,11 @@ impl Store {
         }
     }
 
+    /// True where the memory of sessions is the host's: on the CPU executors, and on adapters that are software.
+    pub(crate) fn is_on_host(&self) -> bool {
+        self.device().is_none_or(gpu::Device::is_software)
+    }
+
     /// Bytes that an executor of a plan allocates: arrays, and those of transfers.
     pub(super) fn bytes(&self, plan: &Plan) -> Result<[u64; 2]> {
         let arrays = plan.array_bytes();

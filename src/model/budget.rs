@@ -7,7 +7,8 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, PlanReport};
-use crate::model::{MemorySize, Model};
+use crate::memory::MemorySize;
+use crate::model::Model;
 
 /// Windows are not made smaller than this: rows do not go below 64 anyway.
 const LEAST_WINDOW: usize = 1 << 16;

@@ -408,12 +408,13 @@ pub fn chosen_adapter(choice: &DeviceChoice) -> Result<Option<Adapter>> {
 /// The request, or for `Auto` what the variable asks for, and whether that decided.
 fn obeyed(choice: &DeviceChoice) -> (DeviceChoice, bool) {
     let variable = match choice {
-        DeviceChoice::Auto => std::env::var(DEVICE_VARIABLE).ok(),
+        // One that is no text names no adapter, and the error shows it.
+        DeviceChoice::Auto => std::env::var_os(DEVICE_VARIABLE),
         _ => None,
     };
     match variable {
         Some(text) => {
-            let Ok(choice) = text.parse();
+            let Ok(choice) = text.to_string_lossy().parse();
             (choice, true)
         }
         None => (choice.clone(), false),

@@ -8,7 +8,6 @@ mod binding;
 mod budget;
 mod engine;
 mod latents;
-mod memory;
 mod planning;
 mod precision;
 mod prepared;
@@ -24,7 +23,6 @@ pub(crate) use backend::{Backend, Session, Store};
 pub use binding::{BufferElement, BufferRows, GpuInput, GpuOutput, PixelMap, TextureRegion};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic, chosen_adapter};
 pub use latents::Latents;
-pub use memory::MemorySize;
 use planning::route;
 pub use planning::{graph, plan, plan_of, planned, splits, window_bytes};
 pub use precision::Precision;
@@ -35,8 +33,11 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, Device};
 use crate::graph::{Control, Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
+use crate::memory::MemorySize;
+use crate::perceiver::batch::not_finite;
 use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::{Architecture, Description, PerceiverConfig, Request, Sizes, build};
+use crate::tensor::Tensor;
 use crate::weights::{ParameterStore, TensorSource};
 
 /// What a run returns beside the model's outputs.
@@ -68,6 +69,8 @@ pub struct Model {
     /// Whether cross-attention is folded where that pays.
     pub(crate) folded: bool,
     precision: Precision,
+    /// Whether outputs may have numbers that are not finite.
+    non_finite: bool,
     pub(crate) control: Control,
 }
 
@@ -104,6 +107,7 @@ impl Model {
             known: Arc::default(),
             folded: true,
             precision: Precision::F32,
+            non_finite: false,
             control: Control::new(),
         }
     }
@@ -153,6 +157,24 @@ impl Model {
     pub fn set_memory_budget(&mut self, budget: Option<MemorySize>) {
         self.budget = budget;
         self.forget();
+    }
+
+    /// Whether runs give outputs that have infinities or what is no number, which is otherwise an [`Error::NotFinite`]. Arrays
+    /// that are bound to an app's buffers and textures are never looked at.
+    pub fn set_non_finite_allowed(&mut self, allowed: bool) {
+        self.non_finite = allowed;
+    }
+
+    /// An error where an output has numbers that are not finite, unless they are allowed.
+    pub(crate) fn check_finite(&self, name: &str, output: &Tensor) -> Result<()> {
+        let numbers = output.as_f32().unwrap_or(&[]);
+        match not_finite(numbers) {
+            Some(at) if !self.non_finite => Err(Error::NotFinite {
+                output: name.to_owned(),
+                found: format!("{} at element {at}", numbers[at]),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Has later runs make their sessions anew.

@@ -15,6 +15,7 @@ use crate::gpu::{Bound, Device, GpuExecutor, Sliced, SubmissionBudget, try_trans
 use crate::graph::passes::{from_texels, map_of, to_texels, warp, wheel_of};
 use crate::graph::{Control, Executor, Graph, Plan, Waiting, blocking};
 use crate::kernels::to_texels::wheel;
+use crate::memory::zeroed;
 use crate::perceiver::batch::{Array, Batch};
 use crate::perceiver::blueprint::Skipped;
 use crate::perceiver::{Description, Request, build};
@@ -218,20 +219,12 @@ pub(super) fn zero_inputs(
         };
         let elements = elements.filter(|n| *n < isize::MAX as usize / 8).ok_or_else(too_many)?;
         let tensor = match whole.iter().any(|known| known == name) {
-            true => Tensor::i64(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
-            false => Tensor::f32(shape.to_vec(), zeros(elements).ok_or_else(too_many)?)?,
+            true => Tensor::i64(shape.to_vec(), zeroed(name, elements)?)?,
+            false => Tensor::f32(shape.to_vec(), zeroed(name, elements)?)?,
         };
         given.insert((*name).to_owned(), tensor);
     }
     Ok(given)
-}
-
-/// Zeros, if there is memory for them.
-fn zeros<T: Copy + Default>(elements: usize) -> Option<Vec<T>> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(elements).ok()?;
-    zeros.resize(elements, T::default());
-    Some(zeros)
 }
 
 impl Kind {
@@ -518,7 +511,9 @@ impl Prepared {
         let mut outputs = NamedTensors::new();
         for info in &self.outputs {
             if !self.bound_outputs.contains_key(&info.name) {
-                outputs.insert(info.name.clone(), self.session.executor().read(&info.name)?);
+                let tensor = self.session.executor().read(&info.name)?;
+                self.model.check_finite(&info.name, &tensor)?;
+                outputs.insert(info.name.clone(), tensor);
             }
         }
         self.model.upsampled(&self.request.sizes, &mut outputs)?;

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::sessions::Lease;
-use super::{Latents, MemorySize, Model, RunOptions, Session, lock};
+use super::{Latents, Model, RunOptions, Session, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, Source, Value, Waiting, blocking};
+use crate::memory::{self, MemorySize};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::chunks::LATENTS;
@@ -78,6 +79,21 @@ impl Model {
             skipped.apply(&mut outputs)?;
         }
         Ok(outputs)
+    }
+
+    /// Refuses sizes of an item that a run on this machine could not have memory for, before anything is made of them.
+    pub(crate) fn allow_item(&self, sizes: Sizes) -> Result<()> {
+        let request = self.request(1, sizes, RunOptions::default())?;
+        self.allow(&self.plan(&request)?)
+    }
+
+    /// Refuses a plan that is beyond the limit of the host's memory.
+    fn allow(&self, plan: &Plan) -> Result<()> {
+        if !self.store.is_on_host() {
+            return Ok(());
+        }
+        let what = format_args!("{} on {}", self.description.name(), self.device_name());
+        memory::allow(what, self.session_bytes(plan)?)
     }
 
     /// Makes what a run of these inputs needs, so that the first run takes no longer than later ones:
@@ -333,7 +349,11 @@ impl Model {
                 }
                 session.run_as(waiting, &self.control, [turn, turns], &mut progress).await?;
                 let outputs = session.plan().graph().outputs.iter();
-                let read = outputs.map(|o| Ok((o.name.clone(), session.read(&o.name)?)));
+                let read = outputs.map(|o| {
+                    let tensor = session.read(&o.name)?;
+                    self.check_finite(&o.name, &tensor)?;
+                    Ok((o.name.clone(), tensor))
+                });
                 read.collect::<Result<Vec<_>>>()
             };
             let ended = ended.await;
@@ -409,6 +429,7 @@ impl Model {
             // What sessions before this one needed is not in its plan.
             self.store.release();
         }
+        self.allow(&plan)?;
         self.store.prepare(plan, waiting, progress).await
     }
 }

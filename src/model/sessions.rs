@@ -9,9 +9,10 @@ use std::thread::{self, ThreadId};
 
 use futures_channel::oneshot;
 
-use super::{MemorySize, Session, lock};
+use super::{Session, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Executor, Waiting};
+use crate::memory::MemorySize;
 use crate::perceiver::Request;
 
 /// Idle sessions kept without a budget: a caller who alternates between two shapes makes each once.

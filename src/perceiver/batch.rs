@@ -110,13 +110,23 @@ pub(crate) fn finite<'a>(
 ) -> Result<&'a [f32]> {
     let data =
         tensor.as_f32().ok_or_else(|| Error::input(name, "holds no 32-bit floats", expected()))?;
+    match not_finite(data) {
+        None => Ok(data),
+        Some(at) => {
+            let what = format!("has {} at element {at}", data[at]);
+            Err(Error::input(name, what, "finite numbers"))
+        }
+    }
+}
+
+/// The first of some numbers that is not finite.
+pub(crate) fn not_finite(data: &[f32]) -> Option<usize> {
     // Chunks without an early end, which compilers turn into vectors; the first odd one is looked at again.
     let odd = |chunk: &[f32]| chunk.iter().filter(|x| !x.is_finite()).count() > 0;
-    if !data.par_chunks(1 << 16).any(odd) {
-        return Ok(data);
+    match data.par_chunks(1 << 16).any(odd) {
+        true => data.iter().position(|x| !x.is_finite()),
+        false => None,
     }
-    let at = data.iter().position(|x| !x.is_finite()).unwrap_or(0);
-    Err(Error::input(name, format!("has {} at element {at}", data[at]), "finite numbers"))
 }
 
 /// Reorders planes `[items, channels, pixels]` to rows `[items, pixels, channels]`.

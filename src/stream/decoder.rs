@@ -8,6 +8,7 @@ use super::Latents;
 use super::encoder::given;
 use crate::error::{Error, Result};
 use crate::graph::{WORD_BYTES, Waiting, blocking};
+use crate::memory::room;
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, DecoderBlueprint, Head, Positions};
 use crate::perceiver::chunks::{
@@ -144,11 +145,11 @@ impl Decoder {
         queries: &Queries,
         content: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut data = Vec::new();
-        let mut columns = 0;
+        let found = self.outputs().into_iter().find(|o| o.0 == output);
+        let columns = found.map_or(0, |o| o.3);
+        let mut data = room(output, queries.len().saturating_mul(columns))?;
         for chunk in self.stream(output, queries.clone(), content)? {
             let chunk = chunk?;
-            columns = chunk.rows.shape()[1];
             data.extend_from_slice(chunk.rows.as_f32().unwrap_or(&[]));
         }
         Tensor::f32(vec![queries.len(), columns], data)
@@ -351,7 +352,7 @@ impl Decoding<'_> {
         let asked = |i: usize| queries.get(first + i.min(rows - 1));
         let (d, h) = self.decoder.layer(self.head)?;
         let array = self.decoder.blueprint.queries(h).clone();
-        let columns = d.columns(h);
+        let (columns, output) = (d.columns(h), h.output.clone());
         if let Content::Learned { tensor, channels } = &array.content {
             if !self.decoder.tables.contains_key(tensor) {
                 let table = self.decoder.model.read_tensor(tensor)?;
@@ -392,6 +393,7 @@ impl Decoding<'_> {
         let control = &self.decoder.model.control;
         session.run_as(waiting, control, [0, 1], |_, _| {}).await?;
         let tensor = session.read(ROWS)?;
+        self.decoder.model.check_finite(&output, &tensor)?;
         let data = tensor.as_f32().unwrap_or(&[])[..rows * columns].to_vec();
         self.decoder.sessions.insert((self.head, size), session);
         Ok(Decoded { queries: first..first + rows, rows: Tensor::f32(vec![rows, columns], data)? })

@@ -20,9 +20,10 @@ use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
 use crate::graph::{Waiting, blocking};
 use crate::media::Frame;
+use crate::memory::room;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::official::Item;
-use crate::perceiver::{Architecture, PerceiverConfig};
+use crate::perceiver::{Architecture, PerceiverConfig, Sizes};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// The pipeline: an image classifier that takes pictures of any size.
@@ -53,6 +54,7 @@ impl ImageClassifier {
                 let hint = format!("the model takes {expected}");
                 return Err(Error::config("preprocessor_config.json", "size", what, hint));
             }
+            model.allow_item(Sizes { image: [height, width], ..Sizes::default() })?;
         }
         Ok(ImageClassifier {
             model: model.clone(),
@@ -161,8 +163,9 @@ impl ImageClassifier {
             RunOptions { resize_positions: self.resize_positions, ..RunOptions::default() };
         let mut found = Vec::with_capacity(pixels.len());
         for batch in pixels.chunk_by(|a, b| a.shape() == b.shape()) {
-            let values: Vec<f32> =
-                batch.iter().flat_map(|t| t.as_f32().unwrap_or_default()).copied().collect();
+            let numbers = batch.iter().map(|t| t.as_f32().unwrap_or_default());
+            let mut values = room("pictures as numbers", numbers.clone().map(<[f32]>::len).sum())?;
+            numbers.for_each(|numbers| values.extend_from_slice(numbers));
             let mut shape = vec![batch.len()];
             shape.extend(batch[0].shape());
             let inputs =

@@ -4,13 +4,13 @@
 //! A file is the number 202021.25 as `f32`, width and height as `i32`, then two `f32` (right, down)
 //! for every pixel, row by row, all little endian. A reader never allocates more than the file has.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::flow::FlowField;
 use crate::error::{Error, Result};
-use crate::output::write_whole;
+use crate::open;
+use crate::output::write_bytes;
 
 /// The bytes "PIEH", as a float 202021.25.
 const MAGIC: [u8; 4] = *b"PIEH";
@@ -47,8 +47,7 @@ impl FlowField {
     /// [`Error::Io`] when the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let io = |e| Error::io("write", path, e);
-        write_whole(path, |out| out.write_all(&encode(self)).map_err(io))
+        write_bytes(path, &encode(self))
     }
 
     /// Reads a `.flo` file.
@@ -61,7 +60,7 @@ impl FlowField {
         let io = |e| Error::io("read", path, e);
         let hint = "a .flo file (Middlebury) is expected; was it copied or downloaded completely?";
         let media = |what| Error::media(path, what, hint);
-        let file = File::open(path).map_err(io)?;
+        let file = open::regular(path)?;
         let length = file.metadata().map_err(io)?.len();
         let mut bytes = Vec::new();
         (&file).take(HEADER as u64).read_to_end(&mut bytes).map_err(io)?;

@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::media::Frame;
 use crate::media::resample::{Resampling, resize};
+use crate::memory::{self, room};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::official::Item;
 use crate::tensor::Tensor;
@@ -134,7 +135,7 @@ impl PerceiverImageProcessor {
     /// As [`PerceiverImageProcessor::crop_and_resize`].
     pub fn process(&self, frame: &Frame) -> Result<Tensor> {
         let frame = self.crop_and_resize(frame)?;
-        let mut values = Vec::new();
+        let mut values = room("the picture as numbers", frame.rgb().len())?;
         self.append(&frame, &mut values);
         Tensor::f32(vec![3, frame.height(), frame.width()], values)
     }
@@ -157,6 +158,7 @@ impl PerceiverImageProcessor {
                 let expected = format!("{}×{}, as the first one has", wanted.0, wanted.1);
                 return Err(Error::input(format!("pictures[{index}]"), what, expected));
             }
+            memory::allow("pictures as numbers", 4 * (values.len() + frame.rgb().len()) as u64)?;
             self.append(&frame, &mut values);
         }
         let Some((width, height)) = all else {

@@ -51,7 +51,7 @@ impl PerceiverImageProcessor {
         };
         let origin = path.display().to_string();
         let long = || no_object(&origin, format!("has more than {MOST_BYTES} bytes"));
-        let text = crate::output::read_text(&path, MOST_BYTES)?.ok_or_else(long)?;
+        let text = crate::open::text(&path, MOST_BYTES)?.ok_or_else(long)?;
         Self::from_json(&text, &origin)
     }
 

@@ -13,6 +13,7 @@ use super::positions::{fourier_tables, grid_waves, resized_positions};
 use crate::error::{Error, Result};
 use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
 use crate::kernels::{Real, waves};
+use crate::memory::room;
 use crate::tensor::{Extent, NamedTensors};
 
 /// Where weights come from: a checkpoint on disk, or tensors made in memory.
@@ -106,8 +107,11 @@ impl<T: Real> ParameterStore<T> {
 
 /// Evaluates a recipe: rows padded to four elements, padding zero.
 pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+    let wanted = recipe.extent().padded_len();
+    // What it is made of takes as much again in f32, and where it is folded in f64 too: is there room?
+    drop(room::<[f32; 4]>("a parameter", wanted)?);
     let array = evaluated(recipe, source)?;
-    let (found, wanted) = (array.len(), recipe.extent().padded_len());
+    let found = array.len();
     if found != wanted {
         let message = format!("its recipe makes {found} elements, not {wanted}");
         return Err(Error::graph("parameter", message));

@@ -4,6 +4,7 @@
 mod cache;
 mod download;
 mod refusals;
+mod repair;
 mod server;
 
 use std::path::Path;

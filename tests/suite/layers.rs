@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const GROUND: &[&str] = &["tensor", "error", "output", "parallel", "random"];
+const GROUND: &[&str] = &["tensor", "error", "memory", "open", "output", "parallel", "random"];
 
 /// Each folder with the folders that it may use beside the ground, which may use itself.
 const LAYERS: &[(&str, &[&str])] = &[

@@ -10,6 +10,7 @@ use super::GpuExecutor;
 use crate::error::Result;
 use crate::graph::{ValueId, output, repeat_to};
 use crate::kernels::unpad;
+use crate::memory::room;
 use crate::tensor::{Element, Extent, Tensor};
 
 impl GpuExecutor {
@@ -59,7 +60,7 @@ impl GpuExecutor {
     /// The result `name` of the last run, dense.
     pub(super) fn read_output(&self, name: &str) -> Result<Tensor> {
         let output = output(&self.plan, name)?;
-        let mut data: Vec<f32> = Vec::new();
+        let mut data = room(name, output.shape.iter().product())?;
         for &piece in &output.pieces {
             let Some((buffer, offset, bytes)) = self.download.part(piece) else {
                 continue;

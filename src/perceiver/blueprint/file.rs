@@ -41,7 +41,7 @@ pub(crate) fn is_blueprint(text: &str) -> bool {
 /// The text of a `config.json`, or of that file in a folder, and its path.
 pub(crate) fn read_text(given: &Path) -> Result<(String, String)> {
     let path = if given.is_dir() { given.join("config.json") } else { given.to_path_buf() };
-    let text = crate::output::read_text(&path, MOST_BYTES)?.ok_or_else(|| {
+    let text = crate::open::text(&path, MOST_BYTES)?.ok_or_else(|| {
         let hint = "give the config.json of a Perceiver checkpoint";
         Error::checkpoint(&path, format!("is longer than {MOST_BYTES} bytes"), hint)
     })?;

@@ -6,8 +6,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use perceiver::hub::{Hub, HubOptions, Token};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 pub(crate) const MODEL: &str = "tiny/model";
@@ -47,15 +49,24 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Bytes after which the connection is dropped.
+    /// Bytes after which the connection is dropped, or only trickles.
     pub(crate) cut: Option<usize>,
+    /// The time between one byte and the next after that.
+    pub(crate) trickle: Option<Duration>,
     /// Whether the length is stated.
     pub(crate) states_length: bool,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Reply { status, headers: Vec::new(), body: body.into(), cut: None, states_length: true }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            cut: None,
+            trickle: None,
+            states_length: true,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -75,6 +86,10 @@ impl Reply {
         if request.method != "HEAD" {
             let end = self.cut.unwrap_or(self.body.len()).min(self.body.len());
             stream.write_all(&self.body[..end])?;
+            for byte in self.body[end..].iter().take_while(|_| self.trickle.is_some()) {
+                std::thread::sleep(self.trickle.unwrap_or_default());
+                stream.write_all(&[*byte])?;
+            }
         }
         stream.flush()
     }
@@ -164,8 +179,11 @@ impl Repository {
     }
 
     pub(crate) fn listing(&self) -> String {
-        let names = self.files.keys();
-        let siblings: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
+        let siblings = self
+            .files
+            .iter()
+            .map(|(name, content)| serde_json::json!({ "rfilename": name, "size": content.len() }));
+        let siblings: Vec<_> = siblings.collect();
         serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string()
     }
 
@@ -216,10 +234,14 @@ fn is_large(file: &str) -> bool {
     file.ends_with(".safetensors") || file.ends_with(".bin")
 }
 
-/// What a file's content is called: the SHA-256 of large ones, something shorter of others.
+/// What a file's content is called: the SHA-256 of large ones, git's name of others.
 pub(crate) fn etag(file: &str, content: &[u8]) -> String {
-    let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-    if is_large(file) { hash } else { hash[..40].to_owned() }
+    let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if is_large(file) {
+        return hexadecimal(&Sha256::digest(content));
+    }
+    let head = format!("blob {}\0", content.len());
+    hexadecimal(&Sha1::new().chain_update(head).chain_update(content).finalize())
 }
 
 /// A recorded model with inputs and outputs.

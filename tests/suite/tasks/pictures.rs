@@ -139,7 +139,7 @@ fn pictures_that_are_too_large_are_refused() {
         assert_eq!(
             message(picture::read(&path)),
             format!(
-                "{}: it is larger than 16384 pixels a side or needs more than 1024 MiB; scale \
+                "{}: it is larger than 16384 pixels a side or needs more than 1.0GiB; scale \
                  the picture down",
                 path.display()
             )

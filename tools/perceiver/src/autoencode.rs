@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use perceiver::internals::output::whole_folder;
+use perceiver::internals::output::{check_place, whole_folder};
 use perceiver::media::wav::{self, Sound};
 use perceiver::media::{Frames, NamedFrame, picture};
 use perceiver::tasks::SAMPLE_RATE;
@@ -15,14 +15,14 @@ use serde_json::json;
 use crate::classes::at_least_one;
 use crate::flow_output::{rate, time};
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, classes, files, show};
+use crate::{Outcome, classes, show};
 
 /// Autoencodes a clip.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
-    model: String,
+    model: PathBuf,
     /// The frames: a folder of pictures, a YUV4MPEG2 (.y4m) video, `-` for one from standard input,
     /// or a GIF. Each is cut to its middle square and resized
     #[arg(value_name = "CLIP")]
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         .out
         .iter()
         .map(|path| {
-            files::check_place(path)?;
+            check_place(path)?;
             Ok((path, Target::of(path)?))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let (frames, side) = (pipeline.frames(), pipeline.side());
     if options.json {
         show::json(&json!({
-            "files": options.out,
+            "files": options.out.iter().map(|file| show::path(file)).collect::<Vec<_>>(),
             "frames": frames,
             "width": side,
             "height": side,

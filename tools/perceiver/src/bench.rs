@@ -1,6 +1,6 @@
 //! `perceiver bench`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Checkpoint folders or names of models; a folder with only config.json gets random
     /// weights
     #[arg(default_values = ["text-tiny", "flow-tiny"])]
-    models: Vec<String>,
+    models: Vec<PathBuf>,
     /// Devices to compare, in this order: the first is what ratios are against
     #[arg(long, default_values = ["cpu"], value_delimiter = ',')]
     device: Vec<String>,
@@ -265,7 +265,7 @@ fn fresh(device: &str, cache: &Path) -> Result<Engine> {
 }
 
 /// A model, with random weights if its folder has none.
-pub(crate) fn open(engine: &Engine, name: &str, part: Option<&str>) -> Result<Model> {
+pub(crate) fn open(engine: &Engine, name: &Path, part: Option<&str>) -> Result<Model> {
     let folder = models::folder(name)?;
     if folder.is_file() || part.is_some() || Checkpoint::has_weights(&folder) {
         return engine.load_part(&folder, part);
@@ -285,7 +285,7 @@ pub(crate) fn start(model: &Model, inputs: &NamedTensors) -> Result<f64> {
 
 fn time(
     device: &str,
-    name: &str,
+    name: &Path,
     (route, precision): (Route, Precision),
     options: &Options,
     cache: &Path,
@@ -296,7 +296,7 @@ fn time(
         let mut model = open(engine, name, options.part.part.as_deref())?;
         model.set_folded(route == Route::Folded);
         model.set_precision(precision)?;
-        model.set_memory_budget(options.memory.memory);
+        model.set_memory_budget(options.memory.budget());
         Ok::<_, perceiver::Error>(model)
     };
     let mut model = prepared(engine)?;
@@ -348,7 +348,7 @@ fn time(
         }
     }
     Ok(Row {
-        model: name.to_owned(),
+        model: show::path(name),
         device: engine.device_name().to_owned(),
         route,
         precision,

@@ -16,6 +16,10 @@ use crate::{Outcome, models, show};
 /// What models there are.
 #[derive(Args)]
 pub(crate) struct Options {
+    /// Read the models of the hub that are here, compare them with the digests that the hub gave, and download damaged files
+    /// again
+    #[arg(long)]
+    verify: bool,
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
@@ -37,7 +41,7 @@ struct Row {
 /// Where a model is on this machine.
 #[derive(Serialize)]
 struct Here {
-    folder: PathBuf,
+    folder: String,
     /// Only models of the hub have one.
     commit: Option<String>,
     /// Bytes of all its files.
@@ -46,6 +50,9 @@ struct Here {
 
 pub(crate) fn run(options: &Options) -> Outcome {
     let hub = Hub::from_env()?;
+    if options.verify {
+        return verify(&hub, options.json);
+    }
     let mut rows = Vec::new();
     for (name, folder) in models::shipped() {
         match listed(name, "shipped", folder, None) {
@@ -56,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     for known in KNOWN {
         let here = hub.cached(known.name)?.map(|cached| Here {
-            folder: cached.folder,
+            folder: show::path(&cached.folder),
             commit: Some(cached.commit),
             bytes: cached.bytes,
         });
@@ -81,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     if options.json {
         show::json(&json!({
-            "cache": hub.cache(),
+            "cache": show::path(hub.cache()),
             "offline": hub.is_offline(),
             "models": rows,
             "families": families(),
@@ -98,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 show::bytes(row.bytes),
                 row.here.as_ref().map_or_else(
                     || "not downloaded".to_owned(),
-                    |here| format!("{}, {}", show::bytes(here.bytes), here.folder.display()),
+                    |here| format!("{}, {}", show::bytes(here.bytes), here.folder),
                 ),
             ]
         })
@@ -124,6 +131,40 @@ pub(crate) fn run(options: &Options) -> Outcome {
         hub.cache().display()
     ))?;
     Ok(true)
+}
+
+/// Compares what is cached with its digests, and repairs what can be. False where something damaged is left.
+fn verify(hub: &Hub, json: bool) -> Outcome {
+    let mut all_well = true;
+    let mut found = Vec::new();
+    for (name, _) in hub.cached_models() {
+        let damaged = hub.verify(&name, &mut show::Download::new().progress())?;
+        let mut state = "as the hub sent it".to_owned();
+        if !damaged.is_empty() {
+            let repaired = hub.repair(&name, &damaged, &mut show::Download::new().progress());
+            state = match repaired {
+                Ok(_) => format!("damaged, downloaded again: {}", damaged.join(", ")),
+                Err(error) => {
+                    all_well = false;
+                    show::error(&error);
+                    format!("damaged: {}", damaged.join(", "))
+                }
+            };
+        }
+        found.push((name, state, damaged));
+    }
+    if json {
+        let models = found.iter().map(
+            |(name, state, damaged)| json!({ "name": name, "state": state, "damaged": damaged }),
+        );
+        show::json(
+            &json!({ "cache": show::path(hub.cache()), "models": models.collect::<Vec<_>>() }),
+        )?;
+    } else {
+        let rows = found.into_iter().map(|(name, state, _)| vec![name, state]);
+        show::table(&["model", "state"], rows.collect())?;
+    }
+    Ok(all_well)
 }
 
 /// The families, each once.
@@ -153,7 +194,7 @@ fn listed(
         task: task.to_owned(),
         parameters: checkpoint.tensors().map(|(_, e)| elements(&e.shape)).sum(),
         bytes: checkpoint.tensors().map(|(_, e)| elements(&e.shape) * e.dtype.size() as u64).sum(),
-        here: Some(Here { bytes: size(&folder), commit, folder }),
+        here: Some(Here { bytes: size(&folder), commit, folder: show::path(&folder) }),
         name,
     })
 }

@@ -19,7 +19,7 @@ use crate::{Outcome, classes, show};
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
-    model: String,
+    model: PathBuf,
     /// PNG, JPEG, WebP or GIF pictures (of an animation the first frame), and folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -165,8 +165,8 @@ fn print(options: &Options, files: &[PathBuf], all: &[Found]) -> Result<()> {
     if options.json {
         let document: Vec<_> = pairs
             .map(|(file, found)| match found {
-                Ok(classes) => json!({ "file": file, "classes": classes }),
-                Err(error) => json!({ "file": file, "error": error.to_string() }),
+                Ok(classes) => json!({ "file": show::path(file), "classes": classes }),
+                Err(error) => json!({ "file": show::path(file), "error": error.to_string() }),
             })
             .collect();
         return show::json(&document);

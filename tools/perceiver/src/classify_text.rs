@@ -1,5 +1,7 @@
 //! `perceiver classify-text`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use perceiver::tasks::TextClassifier;
 use serde_json::json;
@@ -16,7 +18,7 @@ const SHOWN: usize = 40;
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
-    model: String,
+    model: PathBuf,
     #[command(flatten)]
     texts: texts::Given,
     /// Classes to print for each text

@@ -15,7 +15,7 @@ use crate::{Outcome, models, show};
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them): model.safetensors,
     /// pytorch_model.bin, or DeepMind's .pickle or .pystate beside a config.json
-    model: String,
+    model: PathBuf,
     /// The folder to write: config.json, model.safetensors, and the files of tokenizer and image
     /// processor if there are any
     #[arg(short, long)]
@@ -53,8 +53,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     drop(bar);
     if options.json {
         show::json(&json!({
-            "source": folder,
-            "output": options.output,
+            "source": show::path(&folder),
+            "output": show::path(&options.output),
             "dtype": how.dtype,
             "converted": written,
         }))?;

@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             "zero_flow_error": zero,
             "seconds": seconds,
             "device": engine.device_name(),
-            "files": files,
+            "files": files.iter().map(|file| show::path(file)).collect::<Vec<_>>(),
             "filled_text": filled,
             "masked_text": SENTENCE,
             "seed": seed,

@@ -1,5 +1,7 @@
 //! `perceiver fill-mask`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use perceiver::Result;
 use perceiver::tasks::{FillMask, FillOptions, Filled, Filling};
@@ -14,7 +16,7 @@ use crate::{Outcome, show, texts};
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long, default_value = "text-tiny")]
-    model: String,
+    model: PathBuf,
     #[command(flatten)]
     texts: texts::Given,
     /// Candidates to print for each byte

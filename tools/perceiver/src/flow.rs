@@ -4,7 +4,7 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 
 use clap::Args;
-use perceiver::internals::output::whole_folder;
+use perceiver::internals::output::{check_place, whole_folder};
 use perceiver::media::Pairs;
 use perceiver::media::{Frames, NamedFrame, picture};
 use perceiver::tasks::{FlowField, FlowOptions, OpticalFlow};
@@ -15,14 +15,14 @@ use serde_json::json;
 
 use crate::flow_output::{Format, Look, Style, Target, rate, time};
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, files, show};
+use crate::{Outcome, show};
 
 /// Flow between two pictures, or within a sequence.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long, default_value = "flow-tiny")]
-    model: String,
+    model: PathBuf,
     /// Two pictures of one size (PNG, JPEG or WebP), or one sequence: a folder of pictures, a
     /// YUV4MPEG2 (.y4m) video, `-` for one from standard input, or a GIF
     #[arg(required = true, num_args = 1..=2, value_name = "FRAMES")]
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     // Decided before anything runs, so that a wrong name costs nothing.
     let target = Target::of(&options.out, options.format)?;
     let look = Look::of(options.style, options.scale, &target)?;
-    files::check_place(&options.out)?;
+    check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let pipeline = OpticalFlow::new(&model)?;
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let (width, height) = size;
     if options.json {
         show::json(&json!({
-            "file": options.out,
+            "file": show::path(&options.out),
             "width": width,
             "height": height,
             "mean_length": mean,

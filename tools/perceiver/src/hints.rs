@@ -13,6 +13,10 @@ pub(crate) fn of(error: &Error) -> Option<&'static str> {
         Error::OutOfMemory { .. } => {
             Some("--memory bounds what a run takes, --device cpu takes the CPU executor")
         }
+        Error::Limit { hint, .. } if hint.contains("raise the memory limit") => Some(
+            "--memory bounds what a run takes by smaller parts, --memory-limit raises the limit",
+        ),
+        Error::NotFinite { .. } => Some("--allow-non-finite lets it pass"),
         Error::Limit { hint, .. } if hint.contains("plain route") => {
             Some("--no-fold takes the plain route, --device cpu the CPU executor")
         }

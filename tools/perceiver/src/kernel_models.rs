@@ -1,7 +1,7 @@
 //! Which variants of the kernels models run, told from their plans: no weight is read, and no device opened.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use perceiver::blueprint::presets::{Size, Sound, audio_set, convolution_flow, entity_set, glue};
 use perceiver::checkpoint::Checkpoint;
@@ -60,7 +60,7 @@ pub(crate) struct Dispatches {
 
 /// Those of a model, or of all models that have names.
 pub(crate) fn dispatches(
-    names: &[String],
+    names: &[PathBuf],
     target: &Target,
     precision: Precision,
 ) -> Result<Vec<Dispatches>> {
@@ -68,7 +68,8 @@ pub(crate) fn dispatches(
         let all = all()?.into_iter();
         return all.map(|(name, d)| of(name, &d, target, precision)).collect();
     }
-    let named = |name: &String| of(name.clone(), &described(name, None)?, target, precision);
+    let named =
+        |name: &PathBuf| of(name.display().to_string(), &described(name, None)?, target, precision);
     names.iter().map(named).collect()
 }
 
@@ -96,13 +97,14 @@ fn of(
 }
 
 /// A model by a short name of [`all`], or as other commands take it.
-pub(crate) fn described(name: &str, part: Option<&str>) -> Result<Description> {
+pub(crate) fn described(model: &Path, part: Option<&str>) -> Result<Description> {
+    let name = model.to_str().unwrap_or_default();
     let named = published().into_iter().chain(presets()?).find(|(short, _)| short == name);
     let by_hub = || KNOWN.iter().find(|known| known.name == name).map(|k| k.config());
     match (named, by_hub()) {
         (Some((_, description)), _) => Ok(description),
         (None, Some(config)) => Ok(Description::Config(config)),
-        (None, None) => read(&models::description(name)?, part),
+        (None, None) => read(&models::description(model)?, part),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     kernels: Vec<String>,
     /// Those variants only that this model runs: a short name of the table, or any model as elsewhere
     #[arg(long = "model", value_name = "MODEL")]
-    models: Vec<String>,
+    models: Vec<PathBuf>,
     /// The GPU whose choice of variants counts: auto, gpu, an adapter's number, or a part of its name; without a
     /// GPU the default limits of WebGPU count
     #[arg(long, default_value = "auto")]
@@ -251,7 +251,7 @@ impl Emitted {
     fn json(&self) -> Value {
         json!({
             "language": self.language.name(),
-            "folder": self.folder,
+            "folder": show::path(&self.folder),
             "written": self.written,
             "left_out": self.left_out,
         })

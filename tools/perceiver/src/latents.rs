@@ -7,6 +7,8 @@ use crate::runner;
 use clap::{Args, Subcommand};
 use perceiver::blueprint::RowSizes;
 use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::internals::memory::allow;
+use perceiver::internals::output::check_place;
 use perceiver::stream::{Latents, Queries};
 use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{
@@ -15,7 +17,7 @@ use perceiver::{
 use serde_json::json;
 
 use crate::models::{DeviceOption, folder, load};
-use crate::{Outcome, files, show};
+use crate::{Outcome, show};
 
 /// Encodes inputs to latents, or decodes queries from latents.
 #[derive(Args)]
@@ -36,7 +38,7 @@ enum What {
 struct Encode {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
-    model: String,
+    model: PathBuf,
     /// Input tensors as `perceiver run` takes them (points are not needed)
     #[arg(long)]
     inputs: PathBuf,
@@ -57,7 +59,7 @@ struct Encode {
 struct Decode {
     /// Checkpoint folder or name of the model that the latents are of
     #[arg(long)]
-    model: String,
+    model: PathBuf,
     /// What `latents encode` wrote
     latents: PathBuf,
     /// Output to decode: `logits`, `logits.image`, …; may be left out where there is one
@@ -99,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 fn encode(options: &Encode) -> Outcome {
-    files::check_place(&options.out)?;
+    check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let mut inputs = NamedTensors::new();
@@ -144,7 +146,7 @@ fn encode(options: &Encode) -> Outcome {
     write_tensors(&options.out, &tensors)?;
     let device = engine.device_name();
     let (file, text) = (&options.out, format!("{n} latents of {d} channels"));
-    let report = json!({ "latents": [n, d], "device": device, "file": file });
+    let report = json!({ "latents": [n, d], "device": device, "file": show::path(file) });
     tell(options.json, &report, &format!("{text} on {device} -> {}", file.display()))
 }
 
@@ -181,7 +183,7 @@ fn one(name: &str, tensor: &Tensor, item: Option<usize>) -> Result<Tensor> {
 }
 
 fn decode(options: &Decode) -> Outcome {
-    files::check_place(&options.out)?;
+    check_place(&options.out)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let tensors = read_tensors(&options.latents)?;
@@ -204,13 +206,17 @@ fn decode(options: &Decode) -> Outcome {
         }
     };
     let found = decoder.outputs().into_iter().find(|o| o.0 == output);
-    let Some((_, count, channels, _)) = found else {
+    let Some((_, count, channels, columns)) = found else {
         let what = format!("`{output}` is not there");
         return Err(bad("--output", &what, &format!("one of {outputs:?}")));
     };
     if channels > 0 && own.is_none() {
         // There must be rows to choose from, before any are counted.
         content(&tensors, &[], channels)?;
+    }
+    if options.queries.is_none() && options.region.is_none() && own.is_none() {
+        // Their numbers, twice, and their rows.
+        allow(&output, (count as u64).saturating_mul(3 * 8 + 4 * columns as u64))?;
     }
     let points = match (&options.queries, &options.region) {
         (None, None) if own.is_some() => (0..own.as_ref().map_or(0, |t| t.shape()[0])).collect(),
@@ -226,12 +232,10 @@ fn decode(options: &Decode) -> Outcome {
     let bar = show::Bar::new("decoding");
     let mut data = Vec::new();
     let queries = Queries::Points(points.clone());
-    let mut columns = 0;
     {
         let mut progress = bar.progress();
         for chunk in decoder.stream(&output, queries, content.as_ref())? {
             let chunk = chunk?;
-            columns = chunk.rows.shape()[1];
             data.extend_from_slice(chunk.rows.as_f32().unwrap_or(&[]));
             progress(chunk.queries.end as u64, points.len() as u64);
         }
@@ -251,7 +255,7 @@ fn decode(options: &Decode) -> Outcome {
         "queries": rows,
         "columns": columns,
         "device": device,
-        "file": file,
+        "file": show::path(file),
     });
     tell(options.json, &report, &format!("{text} on {device} -> {}", file.display()))
 }
@@ -280,7 +284,7 @@ fn decode_arrays(options: &Decode, model: &Model, array: &str, latents: &Latents
     write_tensors(&options.out, &outputs)?;
     let shapes: serde_json::Map<_, _> =
         outputs.iter().map(|(name, t)| (name.clone(), json!(t.shape()))).collect();
-    let report = json!({ "outputs": shapes, "file": options.out });
+    let report = json!({ "outputs": shapes, "file": show::path(&options.out) });
     tell(options.json, &report, &format!("{} written", options.out.display()))
 }
 

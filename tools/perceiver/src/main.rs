@@ -2,7 +2,7 @@
 //!
 //! Results go to standard output, bars and messages to standard error. With `--json` every result is
 //! one JSON document. Exit code 0: done; 1: failed, or a check found something wrong; 2: the command
-//! line makes no sense.
+//! line makes no sense; 130: interrupted, with nothing half written left behind.
 
 mod autoencode;
 mod bench;
@@ -14,7 +14,6 @@ mod classify_text;
 mod convert;
 mod demo;
 mod devices;
-mod files;
 mod fill_mask;
 mod flow;
 mod flow_output;
@@ -42,6 +41,11 @@ mod tune;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use perceiver::internals::output::discard_unfinished;
+use perceiver::{MemorySize, set_memory_limit};
+
+/// What shells expect of a command that was interrupted.
+const INTERRUPTED: i32 = 130;
 
 /// What a command ends with: true when all is well, false when a check found something wrong.
 type Outcome = perceiver::Result<bool>;
@@ -53,6 +57,9 @@ type Outcome = perceiver::Result<bool>;
     about = "Runs Perceiver IO models on any GPU, or on the CPU"
 )]
 struct Arguments {
+    /// The most memory that one file, one input or one run may take [default: half of the machine's]
+    #[arg(long, global = true, value_name = "SIZE")]
+    memory_limit: Option<MemorySize>,
     #[command(subcommand)]
     command: Command,
 }
@@ -107,6 +114,17 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Some(limit) = arguments.memory_limit {
+        set_memory_limit(limit);
+    }
+    // What is half written is not left behind. Where no handler can be set, the system's own ends the command.
+    let handled = ctrlc::set_handler(|| {
+        discard_unfinished();
+        std::process::exit(INTERRUPTED);
+    });
+    if let Err(error) = handled {
+        tracing::debug!(%error, "signals are not handled");
+    }
     let outcome = match arguments.command {
         Command::Demo(options) => demo::run(&options),
         Command::Devices(options) => devices::run(&options),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use perceiver::hub::Hub;
 use perceiver::internals::gpu::SubmissionBudget;
-use perceiver::{Engine, Error, MemorySize, Model, Precision, Result};
+use perceiver::{
+    Engine, Error, MemorySize, Model, Precision, Result, memory_limit, set_memory_limit,
+};
 
 use crate::known::KNOWN;
 use crate::show;
@@ -27,6 +29,9 @@ pub(crate) struct DeviceOption {
     /// that are right to 5e-3 rather than 1e-5
     #[arg(long, default_value_t)]
     pub(crate) precision: Precision,
+    /// Let outputs pass that have infinities or what is no number, instead of an error
+    #[arg(long)]
+    pub(crate) allow_non_finite: bool,
     #[command(flatten)]
     pub(crate) memory: MemoryOption,
     #[command(flatten)]
@@ -51,6 +56,16 @@ pub(crate) struct MemoryOption {
     pub(crate) memory: Option<MemorySize>,
 }
 
+impl MemoryOption {
+    /// The budget. Who asks for more than the limit wants it raised.
+    pub(crate) fn budget(&self) -> Option<MemorySize> {
+        if let Some(memory) = self.memory {
+            set_memory_limit(memory_limit().max(memory));
+        }
+        self.memory
+    }
+}
+
 impl DeviceOption {
     pub(crate) fn engine(&self) -> Result<Engine> {
         let engine = Engine::named(&self.device)?;
@@ -61,29 +76,30 @@ impl DeviceOption {
 
 /// The folder of a model: a path, the name of one that ships with the command, or one on the hub,
 /// which is downloaded when it is not here yet.
-pub(crate) fn folder(model: &str) -> Result<PathBuf> {
-    find(model, |hub, bar| hub.snapshot(model, &mut bar.progress()))
+pub(crate) fn folder(model: impl AsRef<Path>) -> Result<PathBuf> {
+    find(model.as_ref(), |hub, name, bar| hub.snapshot(name, &mut bar.progress()))
 }
 
 /// As [`folder`], for those who need the configuration alone.
-pub(crate) fn description(model: &str) -> Result<PathBuf> {
-    find(model, |hub, bar| hub.description(model, &mut bar.progress()))
+pub(crate) fn description(model: impl AsRef<Path>) -> Result<PathBuf> {
+    find(model.as_ref(), |hub, name, bar| hub.description(name, &mut bar.progress()))
 }
 
 fn find(
-    model: &str,
-    download: impl FnOnce(&Hub, &show::Download) -> Result<PathBuf>,
+    model: &Path,
+    download: impl FnOnce(&Hub, &str, &show::Download) -> Result<PathBuf>,
 ) -> Result<PathBuf> {
-    let path = PathBuf::from(model);
-    if path.exists() {
-        return Ok(path);
+    if model.exists() {
+        return Ok(model.to_path_buf());
     }
     let shipped = shipped();
-    if let Some(folder) = shipped.get(model) {
+    // A path that is not UTF-8 is no name.
+    let name = model.to_str().unwrap_or_default();
+    if let Some(folder) = shipped.get(name) {
         return Ok(folder.clone());
     }
-    if is_hub_name(model) {
-        let found = download(&Hub::from_env()?, &show::Download::new());
+    if is_hub_name(name) {
+        let found = download(&Hub::from_env()?, name, &show::Download::new());
         return found.map_err(|error| match error {
             // It may have been meant as a path.
             Error::Hub { model, what, hint } => {
@@ -95,7 +111,7 @@ fn find(
     }
     let names: Vec<&String> = shipped.keys().collect();
     Err(Error::checkpoint(
-        path,
+        model,
         "is neither a folder nor a shipped model nor a name on the hub",
         format!(
             "give a folder with config.json and model.safetensors, one of {names:?}, or a name such as \
@@ -140,10 +156,15 @@ fn places() -> Vec<PathBuf> {
 }
 
 /// Opens a model.
-pub(crate) fn load(engine: &Engine, device: &DeviceOption, model: &str) -> Result<Model> {
+pub(crate) fn load(
+    engine: &Engine,
+    device: &DeviceOption,
+    model: impl AsRef<Path>,
+) -> Result<Model> {
     let mut model = engine.load_part(folder(model)?, device.part.part.as_deref())?;
     model.set_folded(!device.no_fold);
-    model.set_memory_budget(device.memory.memory);
+    model.set_memory_budget(device.memory.budget());
+    model.set_non_finite_allowed(device.allow_non_finite);
     model.set_precision(device.precision)?;
     Ok(model)
 }

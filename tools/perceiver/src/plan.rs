@@ -1,5 +1,6 @@
 //! `perceiver plan`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -20,7 +21,7 @@ use crate::{Outcome, models, show};
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder (config.json is enough), or a model's name (`perceiver models` and `kernels` list them)
-    model: String,
+    model: PathBuf,
     /// Items per run
     #[arg(long, default_value_t = 1)]
     batch: usize,

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use perceiver::internals::output::write_bytes;
 use perceiver::profile::{Launch, Profile, Timer};
 use perceiver::{Result, RunOptions};
 use serde_json::json;
 
 use crate::models::DeviceOption;
-use crate::{Outcome, bench, files, show};
+use crate::{Outcome, bench, show};
 
 /// Where the time of a run goes.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder or a model's name; a folder with only config.json gets random weights
-    model: String,
+    model: PathBuf,
     #[command(flatten)]
     device: DeviceOption,
     /// Items of the run
@@ -41,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let start = bench::start(&model, &inputs)?;
     let profile = model.profile(&inputs, RunOptions::default())?;
     if let Some(file) = &options.trace {
-        files::write(file, profile.trace().to_string().as_bytes())?;
+        write_bytes(file, profile.trace().to_string().as_bytes())?;
     }
     if options.json {
         let mut value = serde_json::to_value(&profile).unwrap_or_default();

@@ -6,18 +6,19 @@ use crate::runner::{self, RunnerOptions};
 use clap::Args;
 use perceiver::Architecture;
 use perceiver::checkpoint::{read_tensors, write_tensors};
+use perceiver::internals::output::check_place;
 use perceiver::tasks::{FlowOptions, PerceiverImageProcessor};
 use serde_json::json;
 
 use crate::models::{DeviceOption, folder, load};
-use crate::{Outcome, files, show};
+use crate::{Outcome, show};
 
 /// Runs a checkpoint on tensors.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Checkpoint folder, or a model's name (`perceiver models` lists them)
     #[arg(long)]
-    model: String,
+    model: PathBuf,
     /// Input tensors
     #[arg(long)]
     inputs: PathBuf,
@@ -42,7 +43,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Outcome {
-    files::check_place(&options.outputs)?;
+    check_place(&options.outputs)?;
     let engine = options.device.engine()?;
     let model = load(&engine, &options.device, &options.model)?;
     let inputs = read_tensors(&options.inputs)?;
@@ -66,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             outputs.iter().map(|(name, t)| (name.clone(), json!(t.shape()))).collect();
         show::json(&json!({
             "outputs": tensors,
-            "file": options.outputs,
+            "file": show::path(&options.outputs),
             "device": engine.device_name(),
             "allocated_bytes": model.allocated_bytes(),
         }))?;

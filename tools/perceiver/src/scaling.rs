@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use clap::Args;
 use perceiver::internals::graph::{PlanReport, Stage, StageReport};
+use perceiver::internals::output::write_bytes;
 use perceiver::internals::weights::RandomTensors;
 use perceiver::profile::Ceiling;
 use perceiver::{Engine, Error, Result, RunOptions, Sizes, Tensor};
 use perceiver_cli::study::{Place, Series, Trial, Widths, exponent, streamed_encode};
 use serde::Serialize;
 
-use crate::{Outcome, files, scaling_plot, show};
+use crate::{Outcome, scaling_plot, show};
 
 /// Points at the far end that a slope is fitted to: what does not grow weighs on the others.
 const FITTED: usize = 3;
@@ -175,8 +176,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     std::fs::create_dir_all(&options.out).map_err(|e| Error::io("create", &options.out, e))?;
     let (table, plot) = (options.out.join("scaling.csv"), options.out.join("scaling.svg"));
-    files::write(&table, csv(&points)?.as_bytes())?;
-    files::write(&plot, scaling_plot::draw(&points, &lines)?.as_bytes())?;
+    write_bytes(&table, csv(&points)?.as_bytes())?;
+    write_bytes(&plot, scaling_plot::draw(&points, &lines)?.as_bytes())?;
     if options.json {
         show::json(&serde_json::json!({
             "widths": {
@@ -188,7 +189,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
             "ceilings": roofs,
             "lines": lines,
             "points": points,
-            "files": [table, plot],
+            "files": [show::path(&table), show::path(&plot)],
         }))?;
         return Ok(true);
     }

@@ -33,6 +33,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     text(&document)
 }
 
+/// A path in a JSON document, where one that is not UTF-8 has its odd bytes replaced.
+pub(crate) fn path(path: &std::path::Path) -> String {
+    path.display().to_string()
+}
+
 /// Writes rows as comma-separated values.
 pub(crate) fn csv<R: IntoIterator<Item = String>>(rows: impl IntoIterator<Item = R>) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());

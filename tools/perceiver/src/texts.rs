@@ -1,10 +1,10 @@
 //! Texts from the command line, from files and from standard input.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use perceiver::internals::open::regular;
 use perceiver::{Error, Result};
 
 /// Texts as commands take them.
@@ -63,8 +63,7 @@ fn read(path: &Path) -> Result<String> {
     let (name, input): (&Path, Box<dyn Read>) = if path == Path::new("-") {
         (Path::new("standard input"), Box::new(std::io::stdin().lock()))
     } else {
-        let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
-        (path, Box::new(file))
+        (path, Box::new(regular(path)?))
     };
     let mut bytes = Vec::new();
     input.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", name, e))?;

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Checkpoint folders or names of models, on whose shapes to tune; a folder with only config.json
     /// is enough
     #[arg(default_values = ["text-tiny", "flow-tiny"])]
-    models: Vec<String>,
+    models: Vec<PathBuf>,
     #[command(flatten)]
     device: DeviceOption,
     /// Seconds to look, for each model
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         let mut model = bench::open(&engine, name, None)?;
         model.set_folded(!options.device.no_fold);
         model.set_precision(options.device.precision)?;
-        model.set_memory_budget(options.device.memory.memory);
+        model.set_memory_budget(options.device.memory.budget());
         let inputs = bench::inputs(&model, options.batch.max(1))?;
         let bar = show::Bar::new("tuning");
         reports.push(model.tune(
@@ -68,7 +68,8 @@ pub(crate) fn run(options: &Options) -> Outcome {
             n => format!("; no time for {n} more, which keep their heuristics"),
         };
         show::text(&format!(
-            "{name} on {}: {} ranges of shapes{left}",
+            "{} on {}: {} ranges of shapes{left}",
+            name.display(),
             report.device,
             report.shapes.len()
         ))?;

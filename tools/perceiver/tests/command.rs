@@ -23,6 +23,8 @@ mod hub;
 mod kernels;
 #[path = "command/latents.rs"]
 mod latents;
+#[path = "command/limits.rs"]
+mod limits;
 #[path = "command/scaling.rs"]
 mod scaling;
 #[path = "command/scenes.rs"]

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::Args;
 use perceiver::checkpoint::read_tensors;
+use perceiver::internals::output::{check_place, write_bytes};
 use perceiver::stream::Latents;
 use perceiver::tasks::{Grid, ShapeDecoder};
 use perceiver::{Error, RunOptions};
@@ -17,7 +18,7 @@ use serde_json::json;
 use self::mesh::Mesher;
 use self::write::Format;
 use crate::models::{DeviceOption, load};
-use crate::{Outcome, files, show};
+use crate::{Outcome, show};
 
 /// Makes a mesh of a shape's latents, or of points of its surface.
 #[derive(Args)]
@@ -27,7 +28,7 @@ pub(crate) struct Options {
     input: PathBuf,
     /// Checkpoint folder or file, or a model's name
     #[arg(long, default_value = "shape-tiny")]
-    model: String,
+    model: PathBuf,
     /// Where the mesh goes: .glb, .obj or .ply
     #[arg(short, long)]
     out: PathBuf,
@@ -62,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         let what = format!("is {}", options.out.display());
         return bad("--out", what, "a name that ends in .glb, .obj or .ply");
     };
-    files::check_place(&options.out)?;
+    check_place(&options.out)?;
     if let Some(picture) = &options.picture {
         if picture.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
             return bad(
@@ -71,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 "a name that ends in .png",
             );
         }
-        files::check_place(picture)?;
+        check_place(picture)?;
     }
     let &[from, to] = options.bounds.as_slice() else {
         return bad("--bounds", format!("are {:?}", options.bounds), "two numbers");
@@ -104,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     shape.grid(&grid, &mut layer, &mut bar.progress())?;
     drop(bar);
     let mesh = mesher.finish();
-    files::write(&options.out, &format.bytes(&mesh))?;
+    write_bytes(&options.out, &format.bytes(&mesh))?;
     if let Some(path) = &options.picture {
         let mut png = std::io::Cursor::new(Vec::new());
         let written = picture::draw(&mesh, grid.bounds).write_to(&mut png, image::ImageFormat::Png);
@@ -115,13 +116,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 "a place for a picture",
             );
         }
-        files::write(path, png.get_ref())?;
+        write_bytes(path, png.get_ref())?;
     }
     let seconds = start.elapsed().as_secs_f64();
     let [corners, triangles] = [mesh.positions.len(), mesh.triangles.len()];
     if options.json {
         show::json(&json!({
-            "file": options.out,
+            "file": show::path(&options.out),
             "picture": options.picture,
             "vertices": corners,
             "triangles": triangles,
