@@ -76,7 +76,7 @@ pub mod internals {
         }
     }
     pub mod memory {
-        pub use crate::memory::allow;
+        pub use crate::memory::{allow, room};
     }
     pub mod model {
         pub use crate::model::*;

@@ -57,9 +57,15 @@ pub fn allow(what: impl fmt::Display, bytes: u64) -> Result<()> {
 }
 
 /// An empty vector with room for so many elements, unless that is more than the limit, or than the system has.
-pub(crate) fn room<T>(what: impl fmt::Display, elements: usize) -> Result<Vec<T>> {
+pub fn room<T>(what: impl fmt::Display, elements: usize) -> Result<Vec<T>> {
     let bytes = (elements as u64).saturating_mul(size_of::<T>() as u64);
     allow(&what, bytes)?;
+    reserve(what, elements)
+}
+
+/// As [`room`], whatever the limit.
+pub(crate) fn reserve<T>(what: impl fmt::Display, elements: usize) -> Result<Vec<T>> {
+    let bytes = (elements as u64).saturating_mul(size_of::<T>() as u64);
     let mut room = Vec::new();
     room.try_reserve_exact(elements).map_err(|_| Error::Limit {
         what: what.to_string(),

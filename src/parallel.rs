@@ -6,6 +6,47 @@ pub(crate) use rayon::prelude::*;
 #[cfg(not(feature = "cpu"))]
 pub(crate) use sequential::*;
 
+/// Has every thread take what `faer` keeps for its products, which would else end the process where there is no room for it
+/// (`ulimit -v`).
+#[cfg(feature = "cpu")]
+pub(crate) fn threads_ready() -> crate::error::Result<()> {
+    use std::sync::OnceLock;
+    /// What `faer` takes for a thread, its stack, and what its first allocations reserve.
+    const OF_A_THREAD: usize = (64 + 8 + 32) << 20;
+    static READY: OnceLock<()> = OnceLock::new();
+    if READY.get().is_some() {
+        return Ok(());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    // The caller's thread takes part.
+    crate::memory::reserve::<u8>(
+        format_args!("products of matrices on {threads} threads"),
+        (threads + 1) * OF_A_THREAD,
+    )?;
+    let product = || {
+        let (one, mut product) = (faer::Mat::<f32>::identity(16, 16), faer::Mat::zeros(16, 16));
+        let sequential = faer::Par::Seq;
+        faer::linalg::matmul::matmul(
+            &mut product,
+            faer::Accum::Replace,
+            &one,
+            &one,
+            1.0,
+            sequential,
+        );
+    };
+    product();
+    rayon::broadcast(|_| product());
+    READY.get_or_init(|| ());
+    Ok(())
+}
+
+/// Plain loops take nothing.
+#[cfg(not(feature = "cpu"))]
+pub(crate) fn threads_ready() -> crate::error::Result<()> {
+    Ok(())
+}
+
 #[cfg(not(feature = "cpu"))]
 mod sequential {
     use std::slice::{Chunks, ChunksExact, ChunksExactMut, ChunksMut, Iter, IterMut};

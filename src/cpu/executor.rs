@@ -13,6 +13,7 @@ use crate::graph::{
 };
 use crate::kernels::{Op, Real, unpad};
 use crate::memory::{room, zeroed};
+use crate::parallel::threads_ready;
 use crate::tensor::Tensor;
 use crate::weights::ParameterStore;
 
@@ -61,6 +62,7 @@ impl<T: Execute> CpuExecutor<T> {
     /// # Errors
     /// Whatever reading a parameter from the checkpoint gives.
     pub fn new(plan: Plan, store: &ParameterStore<T>) -> Result<Self> {
+        threads_ready()?;
         let mut parameters = Vec::with_capacity(plan.graph().values.len());
         let mut own = Vec::with_capacity(plan.graph().values.len());
         for (value, place) in plan.graph().values.iter().zip(plan.placements()) {

@@ -20,7 +20,7 @@ use crate::output::write_bytes;
 /// The longest side that is read, in pixels.
 #[doc(hidden)]
 pub const MAX_SIDE: u32 = 16384;
-/// The largest file that is read, and the most memory that decoding may take.
+/// The largest file that is read, and the most memory that decoding and cutting a picture may take.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// Reads a PNG, JPEG or WebP picture, whichever the content says it is.
@@ -176,7 +176,8 @@ fn decode(
     };
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    let needed = decoder.total_bytes().saturating_add(pixels * (beside + as_rgb));
+    // And once more what is cut out of it.
+    let needed = decoder.total_bytes().saturating_add(pixels * (beside + as_rgb + 3));
     if needed > most {
         let (needed, most) = (MemorySize(needed), MemorySize(most));
         let what = format!("its {width}×{height} pixels need {needed}, where {most} are the limit");

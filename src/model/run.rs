@@ -81,19 +81,18 @@ impl Model {
         Ok(outputs)
     }
 
-    /// Refuses sizes of an item that a run on this machine could not have memory for, before anything is made of them.
-    pub(crate) fn allow_item(&self, sizes: Sizes) -> Result<()> {
+    /// Refuses sizes of an item that a run on this machine could not have memory for, before anything is made of them. `beside`
+    /// are bytes of what a pipeline holds meanwhile.
+    pub(crate) fn allow_item(&self, sizes: Sizes, beside: u64) -> Result<()> {
         let request = self.request(1, sizes, RunOptions::default())?;
-        self.allow(&self.plan(&request)?)
+        self.allow(&self.plan(&request)?, beside)
     }
 
     /// Refuses a plan that is beyond the limit of the host's memory.
-    fn allow(&self, plan: &Plan) -> Result<()> {
-        if !self.store.is_on_host() {
-            return Ok(());
-        }
+    fn allow(&self, plan: &Plan, beside: u64) -> Result<()> {
+        let own = if self.store.is_on_host() { self.session_bytes(plan)? } else { 0 };
         let what = format_args!("{} on {}", self.description.name(), self.device_name());
-        memory::allow(what, self.session_bytes(plan)?)
+        memory::allow(what, own.saturating_add(beside))
     }
 
     /// Makes what a run of these inputs needs, so that the first run takes no longer than later ones:
@@ -429,7 +428,7 @@ impl Model {
             // What sessions before this one needed is not in its plan.
             self.store.release();
         }
-        self.allow(&plan)?;
+        self.allow(&plan, 0)?;
         self.store.prepare(plan, waiting, progress).await
     }
 }

@@ -18,7 +18,7 @@ use super::Network;
 use super::classes::{ClassScore, classes_of};
 use super::image_processor::PerceiverImageProcessor;
 use crate::error::{Error, Result};
-use crate::graph::{Waiting, blocking};
+use crate::graph::{WORD_BYTES, Waiting, blocking};
 use crate::media::Frame;
 use crate::memory::room;
 use crate::model::{Model, RunOptions};
@@ -54,7 +54,9 @@ impl ImageClassifier {
                 let hint = format!("the model takes {expected}");
                 return Err(Error::config("preprocessor_config.json", "size", what, hint));
             }
-            model.allow_item(Sizes { image: [height, width], ..Sizes::default() })?;
+            // The picture, its numbers, and those of a batch before and after their order is that of rows.
+            let beside = (height * width) as u64 * 3 * (1 + 3 * WORD_BYTES);
+            model.allow_item(Sizes { image: [height, width], ..Sizes::default() }, beside)?;
         }
         Ok(ImageClassifier {
             model: model.clone(),

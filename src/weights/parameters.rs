@@ -107,6 +107,7 @@ impl<T: Real> ParameterStore<T> {
 
 /// Evaluates a recipe: rows padded to four elements, padding zero.
 pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+    threads_ready()?;
     let wanted = recipe.extent().padded_len();
     // What it is made of takes as much again in f32, and where it is folded in f64 too: is there room?
     drop(room::<[f32; 4]>("a parameter", wanted)?);

@@ -160,7 +160,10 @@ fn endless_answers_are_cut() {
     let said = refused(MODEL, |r| {
         let reply = Reply::new(200, "").with("ETag", "abc");
         let reply = Reply { states_length: false, ..reply };
-        (r.path.ends_with("config.json") && r.method == "HEAD").then_some(reply)
+        let files = r#"[{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]"#;
+        let listing = format!(r#"{{"sha": "{COMMIT}", "siblings": {files}}}"#);
+        let silent = (r.path.ends_with("config.json") && r.method == "HEAD").then_some(reply);
+        silent.or_else(|| is_listing(r).then(|| Reply::new(200, listing)))
     });
     says(&said, &["does not say how long the file is"]);
     let said = refused(MODEL, |r| {

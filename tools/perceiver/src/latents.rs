@@ -7,7 +7,7 @@ use crate::runner;
 use clap::{Args, Subcommand};
 use perceiver::blueprint::RowSizes;
 use perceiver::checkpoint::{read_tensors, write_tensors};
-use perceiver::internals::memory::allow;
+use perceiver::internals::memory::{allow, room};
 use perceiver::internals::output::check_place;
 use perceiver::stream::{Latents, Queries};
 use perceiver::tasks::PerceiverImageProcessor;
@@ -216,7 +216,7 @@ fn decode(options: &Decode) -> Outcome {
     }
     if options.queries.is_none() && options.region.is_none() && own.is_none() {
         // Their numbers, twice, and their rows.
-        allow(&output, (count as u64).saturating_mul(3 * 8 + 4 * columns as u64))?;
+        allow(&output, (count as u64).saturating_mul(3 * 8 + 4 * (columns + channels) as u64))?;
     }
     let points = match (&options.queries, &options.region) {
         (None, None) if own.is_some() => (0..own.as_ref().map_or(0, |t| t.shape()[0])).collect(),
@@ -365,7 +365,7 @@ fn content(tensors: &NamedTensors, points: &[usize], channels: usize) -> Result<
         )
     };
     let rows = rows.ok_or_else(missing)?;
-    let mut data = Vec::with_capacity(points.len() * channels);
+    let mut data = room("content", points.len().saturating_mul(channels))?;
     for &p in points {
         let at = p * channels;
         data.extend_from_slice(rows.get(at..at + channels).ok_or_else(missing)?);
