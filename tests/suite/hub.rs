@@ -3,6 +3,7 @@
 
 mod cache;
 mod download;
+mod faults;
 mod refusals;
 mod repair;
 mod server;

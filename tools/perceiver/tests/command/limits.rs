@@ -332,3 +332,68 @@ fn paths_need_not_be_utf_8() {
     assert_eq!(output.status.code(), Some(1));
     says(&text(&output.stderr), &["no device matches `g\u{fffd}u`"]);
 }
+
+/// What a small run writes.
+fn run_of(case: &str, out: &Path) -> Vec<String> {
+    let inputs = format!("{case}/inputs.safetensors");
+    let line =
+        ["run", "--device", "cpu", "--model", case, "--inputs", &inputs, "--outputs", string(out)];
+    line.map(str::to_owned).to_vec()
+}
+
+/// The disk is full at every block that a run writes, one after the other: nothing is left, and the next run is right.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let case = case("mlm-v1-s0");
+    let whole = folder();
+    let whole = whole.path().join("outputs.safetensors");
+    let output = perceiver(&run_of(&case, &whole).iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let expected = std::fs::read(&whole).expect("outputs");
+    let folder = folder();
+    let out = folder.path().join("outputs.safetensors");
+    let blocks = expected.len().div_ceil(512);
+    // A limit of the size of files, whose signal is not taken, fails as a full disk does.
+    for block in (0..blocks).step_by(blocks.div_ceil(24)).chain([blocks]) {
+        let line = format!("trap '' XFSZ; ulimit -f {block}; exec \"$0\" \"$@\"");
+        let output = Command::new("sh")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_perceiver")])
+            .args(run_of(&case, &out))
+            .current_dir(project())
+            .output()
+            .expect("a shell");
+        let said = text(&output.stderr);
+        if block == blocks {
+            assert!(output.status.success(), "{said}");
+            assert_eq!(std::fs::read(&out).expect("outputs"), expected);
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{block} of {blocks}: {said}");
+            says(&said, &["error: cannot write"]);
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "{block}");
+        }
+    }
+}
+
+/// Whatever the limit, a run gives the right result or says what it needs.
+#[test]
+fn any_limit_is_an_error_or_enough() {
+    let case = case("mlm-v1-s0");
+    let folder = folder();
+    let mut results: Vec<Vec<u8>> = Vec::new();
+    for power in 8..32 {
+        let out = folder.path().join(format!("{power}.safetensors"));
+        let mut line = run_of(&case, &out);
+        line.push(format!("--memory-limit={}", 1u64 << power));
+        let output = perceiver(&line.iter().map(String::as_str).collect::<Vec<_>>());
+        let said = text(&output.stderr);
+        if output.status.success() {
+            results.push(std::fs::read(&out).expect("outputs"));
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            says(&said, &["needs", "the limit is", "the memory limit"]);
+            assert!(!out.exists() && results.is_empty(), "2^{power}: {said}");
+        }
+    }
+    assert!(results.len() > 4 && results.iter().all(|r| *r == results[0]));
+}
