@@ -109,7 +109,7 @@ fn device() -> Option<&'static Device> {
             },
         };
         let device = match &opened {
-            Ok(engine) => engine.device().cloned(),
+            Ok(engine) => engine.device(),
             Err(e) => {
                 eprintln!("{e}");
                 None

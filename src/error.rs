@@ -105,7 +105,7 @@ pub enum Error {
 
     /// The device was lost (driver reset, unplugged, destroyed by its owner).
     #[error(
-        "device `{device}` was lost: {reason}; build a new Engine and load the model again, or use the CPU executor"
+        "device `{device}` was lost: {reason}; if the engine opened it, `Engine::reopen` does so again and models go on; otherwise build an Engine on a new device, or use the CPU executor"
     )]
     DeviceLost {
         /// The adapter's name.

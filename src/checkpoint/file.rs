@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::entry::shown;
 use super::entry::{Entry, Unread};
@@ -74,6 +75,31 @@ pub struct TensorFile {
     content: Content,
     format: WeightFormat,
     entries: BTreeMap<String, Entry>,
+    /// `None` for bytes that are in memory.
+    identity: Option<Identity>,
+}
+
+/// What tells a file from others, and from itself before it was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    length: u64,
+    modified: SystemTime,
+    /// Device, inode, and when that changed.
+    #[cfg(unix)]
+    node: (u64, u64, i64, i64),
+}
+
+impl Identity {
+    fn of(meta: &Metadata) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Some(Identity {
+            length: meta.len(),
+            modified: meta.modified().ok()?,
+            #[cfg(unix)]
+            node: (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()),
+        })
+    }
 }
 
 impl fmt::Debug for TensorFile {
@@ -110,7 +136,8 @@ impl TensorFile {
             return Err(Error::checkpoint(path, "has 0 bytes", hint));
         }
         let map = map(&file).map_err(|e| Error::io("map", path, e))?;
-        Self::parsed(path, map, among)
+        let parsed = Self::parsed(path, map, among)?;
+        Ok(TensorFile { identity: Identity::of(&meta), ..parsed })
     }
 
     /// As [`TensorFile::open`], of bytes that are in memory. Messages name them by `path`.
@@ -160,7 +187,8 @@ impl TensorFile {
                 "its tensors share their elements as no weights do; save each by itself",
             ));
         }
-        Ok(TensorFile { path: path.to_path_buf(), content, format, entries })
+        let path = path.to_path_buf();
+        Ok(TensorFile { path, content, format, entries, identity: None })
     }
 
     fn content(&self) -> &[u8] {
@@ -170,6 +198,10 @@ impl TensorFile {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity.clone()
     }
 
     /// How it keeps its tensors.

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::entry::Entry;
-use super::file::{IN_MEMORY, TensorFile, WeightFormat};
+use super::file::{IN_MEMORY, Identity, TensorFile, WeightFormat};
 use super::weights::Weights;
 use crate::error::{Error, Result, TensorReport};
-use crate::perceiver::Description;
 use crate::perceiver::families::{self, Family};
+use crate::perceiver::{Architecture, Description};
 use crate::tensor::Tensor;
 use crate::weights::TensorSource;
 
@@ -24,6 +24,17 @@ pub struct Checkpoint {
     description: Description,
     weights: Weights,
     family: Option<&'static Family>,
+}
+
+/// Which files a checkpoint is, and how they are read: two of which this is the same have the same tensors under the
+/// same names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    path: PathBuf,
+    files: Vec<Identity>,
+    architecture: Option<Architecture>,
+    /// Whether it was recognised by its tensors.
+    part: bool,
 }
 
 impl Checkpoint {
@@ -92,6 +103,17 @@ impl Checkpoint {
         let (family, blueprint) = families::recognise(&shapes.collect(), config, part, &origin)?;
         let description = Description::Blueprint(blueprint);
         Ok(Checkpoint { folder, description, weights, family: Some(family) })
+    }
+
+    /// Which files it is, and how they are read; `None` where one of them is in memory.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let files = self.weights.files.iter().map(TensorFile::identity);
+        Some(Origin {
+            path: std::fs::canonicalize(&self.folder).ok()?,
+            files: files.collect::<Option<_>>()?,
+            architecture: self.description.architecture(),
+            part: self.family.is_some(),
+        })
     }
 
     /// The family of a model with a Perceiver inside.

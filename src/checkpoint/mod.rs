@@ -40,6 +40,7 @@ pub use convert::{ConvertOptions, Converted, FloatType, convert};
 pub(crate) use file::tensors_from_bytes;
 pub use file::{WeightFormat, read_tensors};
 pub use folder::Checkpoint;
+pub(crate) use folder::Origin;
 pub use ranges::RangeSource;
 pub(crate) use write::serialize;
 pub(crate) use write::tensors_to_bytes;

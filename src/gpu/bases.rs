@@ -58,11 +58,12 @@ impl Bases {
         let buffer = device.buffer("first groups", size, usage, false)?;
         let zeros = vec![0; size as usize];
         device.write("first groups", &buffer, 0, &zeros)?;
+        let layout = device.bases_layout()?;
         let bind_group = device.scoped("first groups", 0, || {
             let wgpu_device = device.wgpu_device();
             wgpu_device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("first groups"),
-                layout: &device.inner.bases_layout,
+                layout,
                 entries: &[wgpu::BindGroupEntry {
                     binding: 0,
                     resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {

@@ -9,13 +9,14 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::device::{Device, lock};
-use super::trial::try_variant_as;
+use super::trial::{found, outcome};
 use super::tuning::{Denied, Tuning};
 use crate::error::{Error, Result};
 use crate::graph::{Waiting, blocking};
 use crate::kernels::{DeviceTraits, Op, Outcome, Problem, Row, Variant};
 
 /// What decides the choice on one device.
+#[derive(Clone)]
 pub(super) struct Choices {
     tuning: Tuning,
     /// Where the tuning is kept.
@@ -55,7 +56,7 @@ impl Device {
                 accelerated && !choices.checked.contains(&variant)
             };
             // Not under the lock: the check makes a session.
-            if !doubtful || self.self_check(op, variant, waiting).await {
+            if !doubtful || self.self_check(op, variant, waiting).await? {
                 return Ok(variant);
             }
         }
@@ -71,32 +72,42 @@ impl Device {
     }
 
     /// Whether a variant is right in a small case of an op. One that is not is denied from now on.
-    async fn self_check(&self, op: &Op, variant: Variant, waiting: Waiting) -> bool {
-        let Some(failure) = self.failure(op, variant, waiting).await else {
+    async fn self_check(&self, op: &Op, variant: Variant, waiting: Waiting) -> Result<bool> {
+        let Some(failure) = self.failure(op, variant, waiting).await? else {
             lock(&self.inner.choices).checked.insert(variant);
-            return true;
+            return Ok(true);
         };
         self.deny(variant, failure);
-        false
+        Ok(false)
     }
 
     /// What is wrong with a variant in a small case of an op, if anything is.
+    ///
+    /// # Errors
+    /// What says nothing about the variant: a device that is lost, out of memory or too small.
     pub(crate) async fn failure(
         &self,
         op: &Op,
         variant: Variant,
         waiting: Waiting,
-    ) -> Option<String> {
+    ) -> Result<Option<String>> {
         let row = Row::of(op.small());
         // What the op alone decides, such as whole tiles, may be otherwise in the small case.
         let known = op.candidates(self.traits()).contains(&variant);
         let same = |v: &Variant| known && v.name == variant.name && v.f16 == variant.f16;
         let small = row.op.candidates(self.traits()).into_iter().find(same);
         let problem = Problem::new(&row, 0x5e1f);
+        let variant = small.unwrap_or(variant);
+        let found = match found(&problem, self, variant, waiting).await {
+            Err(
+                e @ (Error::DeviceLost { .. } | Error::OutOfMemory { .. } | Error::Limit { .. }),
+            ) => return Err(e),
+            found => found,
+        };
         let Outcome { passed, failure, shape, error, tolerance, .. } =
-            try_variant_as(&problem, self, small.unwrap_or(variant), waiting).await;
+            outcome(&problem, variant, found);
         let off = || format!("{shape}: relative error {error:.1e}, allowed {tolerance:.1e}");
-        (!passed).then(|| failure.unwrap_or_else(off))
+        Ok((!passed).then(|| failure.unwrap_or_else(off)))
     }
 
     /// Puts a variant on the deny list.

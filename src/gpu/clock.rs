@@ -93,19 +93,22 @@ impl Clock {
         }
         let (sender, result) = oneshot::channel();
         let range = ..16 * u64::from(passes);
-        self.readable.map_async(wgpu::MapMode::Read, range, move |mapped| {
-            // Nobody listens only if waiting has failed already.
-            let _ = sender.send(mapped);
-        });
-        let failed =
-            |cause: Cause| Error::device(device.name(), "cannot read timestamps", cause, REBUILD);
+        device.scoped("timestamps", 0, || {
+            self.readable.map_async(wgpu::MapMode::Read, range, move |mapped| {
+                // Nobody listens only if waiting has failed already.
+                let _ = sender.send(mapped);
+            });
+        })?;
+        let failed = |cause: Cause| {
+            device.judged(Error::device(device.name(), "cannot read timestamps", cause, REBUILD))
+        };
         let mapped = blocking(device.called_back(result, Waiting::Block))?;
         mapped.map_err(|e| failed(e.into()))?;
         let ticks: Vec<u64> = {
             let bytes = self.readable.get_mapped_range(range).map_err(|e| failed(e.into()))?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
-        self.readable.unmap();
+        device.unmap("timestamps", &self.readable)?;
         let seconds = |ticks: u64| ticks as f64 * self.period * 1e-9;
         let pairs = ticks.chunks_exact(2);
         Ok(pairs.map(|p| [seconds(p[0]), seconds(p[1])]).collect())

@@ -51,8 +51,7 @@ impl Device {
         let clock = Clock::new(self)?;
         let mut best = f64::INFINITY;
         for _ in 0..=TIMES {
-            let mut commands =
-                device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut commands = self.encoder("copy")?;
             {
                 let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: None,
@@ -66,7 +65,7 @@ impl Device {
                 clock.resolve(1, &mut commands);
             }
             let start = Instant::now();
-            self.submit(commands).wait(self)?;
+            self.scoped("copy", 0, || self.submit(commands))?.wait(self)?;
             let host = start.elapsed().as_secs_f64();
             let seconds = match &clock {
                 Some(clock) => clock.read(1, self)?.first().map_or(host, |t| t[1] - t[0]),

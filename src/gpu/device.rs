@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_channel::oneshot;
 use web_time::Instant;
 
-use super::adapter::{Adapter, AdapterKind, name_of};
+use super::adapter::{Adapter, AdapterKind, adapters_async, name_of};
 use super::bases;
 use super::cache_place::CachePlace;
 use super::choice::Choices;
@@ -39,6 +40,15 @@ pub(crate) const USEFUL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACH
 /// Says how many seconds a submission took.
 pub(super) type Stopwatch = dyn Fn(&[Ran]) -> f64 + Send + Sync;
 
+/// Says what wgpu is to have reported of what is labelled so.
+type Faults = dyn Fn(&str) -> Option<wgpu::Error> + Send + Sync;
+
+/// What a device that is not a host app's was opened with.
+struct Opened {
+    adapter: wgpu::AdapterInfo,
+    checks: ShaderChecks,
+}
+
 /// A device with the pipelines compiled on it so far. Clones share everything.
 #[derive(Clone)]
 pub struct Device {
@@ -57,20 +67,24 @@ pub(super) struct Inner {
     pub(super) pipelines: Mutex<Pipelines>,
     /// What decides which variants are used.
     pub(super) choices: Mutex<Choices>,
+    /// Where compiled pipelines and tuned choices are kept.
+    place: Mutex<CachePlace>,
     /// Compiled pipelines on disk, if they are kept there.
     cache: Mutex<Option<Arc<PipelineCache>>>,
-    /// Layout of bind group 1, which all pipelines have in common.
-    pub(super) bases_layout: wgpu::BindGroupLayout,
+    /// Layout of bind group 1, which all pipelines have in common; made with the first of them.
+    bases_layout: OnceLock<wgpu::BindGroupLayout>,
     budget: Mutex<SubmissionBudget>,
     stopwatch: Mutex<Option<Arc<Stopwatch>>>,
     /// Measured over cautious time of each variant, from sessions before.
     pub(super) factors: Mutex<HashMap<Variant, f64>>,
-    /// Whether it is a host app's.
-    adopted: bool,
+    /// How it was opened, unless it is a host app's.
+    opened: Option<Opened>,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
     /// Error scopes of a browser, which answers later.
     unsettled: Mutex<VecDeque<Unsettled>>,
+    /// What tests have wgpu report.
+    faults: Mutex<Option<Arc<Faults>>>,
 }
 
 impl Device {
@@ -135,33 +149,36 @@ impl Device {
         let lost = Arc::new(Mutex::new(None));
         let seen = lost.clone();
         device.set_device_lost_callback(move |reason, message| {
-            *lock(&seen) = Some(format!("{reason:?}: {message}"));
+            let message = match message.is_empty() {
+                true => format!("{reason:?}"),
+                false => format!("{reason:?}: {message}"),
+            };
+            *lock(&seen) = Some(message.to_lowercase());
         });
         // Whatever no error scope caught is logged rather than a panic, wgpu's default.
         device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
             tracing::error!(error = %e, "uncaptured GPU error");
         }));
-        Ok(Self::new(device, queue, checks, lost, cooperative, false))
+        let opened = Opened { adapter: adapter.handle.get_info(), checks };
+        Ok(Self::new(device, queue, Some(opened), lost, cooperative))
     }
 
     /// Takes the device and queue of a host app. Its limits are what the app asked for; its
     /// callbacks stay its own.
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         // Which cooperative matrices it multiplies only its adapter could say.
-        Self::new(device, queue, ShaderChecks::Trusted, Arc::default(), None, true)
+        Self::new(device, queue, None, Arc::default(), None)
     }
 
     fn new(
         device: wgpu::Device,
         queue: wgpu::Queue,
-        checks: ShaderChecks,
+        opened: Option<Opened>,
         lost: Arc<Mutex<Option<String>>>,
         cooperative: Option<u32>,
-        adopted: bool,
     ) -> Self {
         let (info, limits) = (device.adapter_info(), device.limits());
         let traits = traits(&info, &limits, device.features(), cooperative);
-        let bases_layout = bases::layout(&device);
         Device {
             inner: Arc::new(Inner {
                 device,
@@ -170,17 +187,19 @@ impl Device {
                 kind: AdapterKind::of(info.device_type),
                 limits,
                 traits,
-                checks,
+                checks: opened.as_ref().map_or_else(ShaderChecks::default, |o| o.checks),
                 pipelines: Mutex::new(HashMap::new()),
                 choices: Mutex::new(Choices::new(&info)),
+                place: Mutex::default(),
                 cache: Mutex::default(),
-                bases_layout,
+                bases_layout: OnceLock::new(),
                 budget: Mutex::default(),
                 stopwatch: Mutex::default(),
                 factors: Mutex::default(),
-                adopted,
+                opened,
                 lost,
                 unsettled: Mutex::default(),
+                faults: Mutex::default(),
             }),
         }
     }
@@ -258,9 +277,14 @@ impl Device {
     /// this is called (an [`Engine`](crate::Engine) that opens its own device does). Pipelines are kept
     /// where the back end has a cache for them; what was tuned earlier on this adapter is read now.
     pub fn set_cache(&self, place: &CachePlace) {
+        lock(&self.inner.place).clone_from(place);
         let folder = place.folder();
-        let open = |folder| PipelineCache::open(&self.inner.device, folder).map(Arc::new);
-        *lock(&self.inner.cache) = folder.as_deref().and_then(open);
+        let open = |folder| {
+            // What goes wrong costs time, never a result.
+            self.scoped("pipeline cache", 0, || PipelineCache::open(&self.inner.device, folder))
+                .ok()?
+        };
+        *lock(&self.inner.cache) = folder.as_deref().and_then(open).map(Arc::new);
         self.read_tuning(folder);
     }
 
@@ -281,6 +305,99 @@ impl Device {
     /// Has the device be lost, as its owner says.
     pub(crate) fn set_lost(&self, reason: &str) {
         lock(&self.inner.lost).get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Whether the device is gone, which is asked of the driver where nobody has said so.
+    pub(crate) fn is_lost(&self) -> bool {
+        // Callbacks come with a poll, which does not fail where nothing is waited for.
+        let _ = self.poll_wgpu(wgpu::PollType::Poll);
+        if self.alive().is_ok() && !self.answers() {
+            self.set_lost(SILENT);
+        }
+        self.alive().is_err()
+    }
+
+    /// An error as it is, or that the device is lost where it came of that.
+    pub(super) fn judged(&self, error: Error) -> Error {
+        if matches!(error, Error::Device { .. }) {
+            self.is_lost();
+        }
+        self.alive().err().unwrap_or(error)
+    }
+
+    /// Whether the device still makes objects. wgpu tells of a loss by a callback alone, which on a host's device is
+    /// the host's: all other calls fail without a word, and what they make is invalid.
+    fn answers(&self) -> bool {
+        let device = &self.inner.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("lost?"),
+            size: wgpu::MAP_ALIGNMENT,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        // A browser's buffer is mapped whatever became of the device; the page hears of that.
+        let mapped = BROWSER || buffer.get_mapped_range(..).is_ok();
+        let [validation, memory] = [validation, memory].map(|scope| scope.pop());
+        let mut reported = Box::pin(async { validation.await.or(memory.await) });
+        let reported = reported.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        mapped || matches!(reported, Poll::Ready(Some(_)))
+    }
+
+    /// Opens the same adapter once more, with this device's settings and what was found out about it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a host app's device, [`Error::NoDevice`] where the adapter is gone, or as
+    /// [`Device::open`].
+    pub(super) async fn opened_again(&self) -> Result<Device> {
+        let Some(opened) = &self.inner.opened else {
+            let what = "is on a device of the app's, which it cannot open";
+            let expected = "`Engine::from_wgpu` with a new device, and models loaded there";
+            return Err(Error::input("engine", what, expected));
+        };
+        let all = adapters_async().await;
+        let gone = || Error::NoDevice {
+            wanted: self.inner.name.clone(),
+            why: "the adapter that was lost has not come back".to_owned(),
+            found: all.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", "),
+            hint: "wait and try again, or build an Engine on another device".to_owned(),
+        };
+        let same = all.iter().find(|a| a.handle.get_info() == opened.adapter);
+        let adapter = same.ok_or_else(gone)?;
+        let limits = self.inner.limits.clone();
+        let mut device = Self::open_async(adapter, limits, opened.checks).await?;
+        device.set_cache(&lock(&self.inner.place).clone());
+        if let Some(inner) = Arc::get_mut(&mut device.inner) {
+            let old = &self.inner;
+            inner.traits = old.traits;
+            inner.choices = Mutex::new(lock(&old.choices).clone());
+            inner.budget = Mutex::new(*lock(&old.budget));
+            inner.stopwatch = Mutex::new(lock(&old.stopwatch).clone());
+            inner.factors = Mutex::new(lock(&old.factors).clone());
+        }
+        Ok(device)
+    }
+
+    /// Whether two are one device.
+    pub(super) fn is(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// From now on what wgpu is asked for fails as `faults` says of its label, called before it is asked: for tests of
+    /// what follows.
+    #[doc(hidden)]
+    pub fn set_faults(&self, faults: impl Fn(&str) -> Option<wgpu::Error> + Send + Sync + 'static) {
+        *lock(&self.inner.faults) = Some(Arc::new(faults));
+    }
+
+    /// The layout of bind group 1, which all pipelines have in common.
+    pub(super) fn bases_layout(&self) -> Result<&wgpu::BindGroupLayout> {
+        if let Some(layout) = self.inner.bases_layout.get() {
+            return Ok(layout);
+        }
+        let layout = self.scoped("first group", 0, || bases::layout(&self.inner.device))?;
+        Ok(self.inner.bases_layout.get_or_init(|| layout))
     }
 
     /// A buffer, or why there is none.
@@ -319,6 +436,8 @@ impl Device {
 
     /// Runs `make` and turns what wgpu reports meanwhile into an error about `label`.
     pub(super) fn scoped<T>(&self, label: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
+        let faults = lock(&self.inner.faults).clone();
+        let fault = faults.and_then(|fault| fault(label));
         let device = &self.inner.device;
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -327,7 +446,7 @@ impl Device {
         let [internal, validation, memory] =
             [internal, validation, memory].map(|scope| scope.pop());
         let label = label.to_owned();
-        let scopes = async { internal.await.or(validation.await).or(memory.await) };
+        let scopes = async { fault.or(internal.await).or(validation.await).or(memory.await) };
         let mut unsettled = Unsettled { label, bytes, scopes: Box::pin(scopes) };
         match unsettled.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(error) => self.settled(&unsettled, error)?,
@@ -345,12 +464,12 @@ impl Device {
             wgpu::Error::OutOfMemory { .. } => {
                 Error::OutOfMemory { device, bytes: scope.bytes, what }
             }
-            other => Error::device(
+            other => self.judged(Error::device(
                 &self.inner.name,
                 format!("refused `{what}`"),
                 other,
                 "report this with the name and driver of the device; the CPU executor is a way round",
-            ),
+            )),
         })
     }
 
@@ -380,6 +499,17 @@ impl Device {
         })
     }
 
+    /// Gives mapped memory back to the device.
+    pub(super) fn unmap(&self, label: &str, buffer: &wgpu::Buffer) -> Result<()> {
+        self.scoped(label, 0, || buffer.unmap())
+    }
+
+    /// What commands are recorded into.
+    pub(super) fn encoder(&self, label: &str) -> Result<wgpu::CommandEncoder> {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
+        self.scoped(label, 0, || self.inner.device.create_command_encoder(&descriptor))
+    }
+
     /// Submits commands.
     pub(super) fn submit(&self, commands: wgpu::CommandEncoder) -> Completion {
         self.submitted([commands.finish()])
@@ -406,7 +536,8 @@ impl Device {
         mut result: oneshot::Receiver<T>,
         waiting: Waiting,
     ) -> Result<T> {
-        let gone = |e| Error::device(&self.inner.name, "dropped a callback", e, REBUILD);
+        let gone =
+            |e| self.judged(Error::device(&self.inner.name, "dropped a callback", e, REBUILD));
         let sent = match waiting {
             Waiting::Block if !BROWSER => self.polled(&mut result)?,
             _ => result.await,
@@ -449,10 +580,27 @@ impl Device {
     }
 
     fn poll(&self, until: wgpu::PollType) -> Result<()> {
-        let polled = self.inner.device.poll(until);
+        let polled = self.poll_wgpu(until);
         self.alive()?;
-        let failed = |e| Error::device(&self.inner.name, "does not answer", e, REBUILD);
-        polled.map(|_| ()).map_err(failed)
+        polled.map_err(|e| {
+            self.judged(Error::device(&self.inner.name, "does not answer", e, REBUILD))
+        })
+    }
+
+    /// Polls, and notes that the device is lost where wgpu panics because its driver says so (wgpu 30).
+    fn poll_wgpu(&self, until: wgpu::PollType) -> Result<(), wgpu::PollError> {
+        let poll = AssertUnwindSafe(|| self.inner.device.poll(until));
+        match catch_unwind(poll) {
+            Ok(polled) => polled.map(|_| ()),
+            Err(panic) => match panic.downcast_ref::<String>() {
+                Some(message) if message.starts_with("Error in Device::poll") => {
+                    self.set_lost(message);
+                    Ok(())
+                }
+                // A callback of the app's, say.
+                _ => resume_unwind(panic),
+            },
+        }
     }
 }
 
@@ -491,7 +639,8 @@ impl Breaks {
     /// Waits for the device if it is time for that, which lets the page, or the executor, do other things.
     pub(super) async fn pause(&mut self, device: &Device) -> Result<()> {
         if self.waiting == Waiting::Await && self.last.elapsed() > Self::MOST {
-            device.submit_nothing().done(device, self.waiting).await?;
+            let nothing = device.scoped("break", 0, || device.submit_nothing())?;
+            nothing.done(device, self.waiting).await?;
             self.last = Instant::now();
         }
         Ok(())
@@ -510,7 +659,7 @@ impl Completion {
         if BROWSER {
             return blocking(device.called_back(self.called, Waiting::Await));
         }
-        if device.inner.adopted {
+        if device.inner.opened.is_none() {
             // Where a callback is dropped, the device is gone, which the next call will say.
             return device.polled(&mut self.called).map(|_| ());
         }
@@ -559,6 +708,9 @@ pub(super) fn traits(
         },
     }
 }
+
+/// Why a device is lost that says nothing itself.
+const SILENT: &str = "it makes no objects any more: destroyed, reset or unplugged";
 
 /// What to try when a device no longer does what it did.
 pub(super) const REBUILD: &str = "build a new Engine, or use the CPU executor";

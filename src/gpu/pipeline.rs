@@ -100,6 +100,8 @@ impl Device {
 
     fn compile(&self, variant: &Variant, bindings: Bindings) -> Result<Pipeline> {
         let label = format!("{}/{}", variant.kernel, variant.title());
+        self.within_limits(&label, bindings)?;
+        let bases_layout = self.bases_layout()?;
         let source = shader::source(variant, self.traits())?;
         let cache = self.pipeline_cache();
         let checked = self.inner.checks == ShaderChecks::Checked || !variant.is_own();
@@ -120,7 +122,7 @@ impl Device {
             });
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(&label),
-                bind_group_layouts: &[Some(&layout), Some(&self.inner.bases_layout)],
+                bind_group_layouts: &[Some(&layout), Some(bases_layout)],
                 immediate_size: 0,
             });
             let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -144,6 +146,44 @@ impl Device {
             Error::Device { what, .. } => Error::Shader { label, message: what },
             other => other,
         })
+    }
+}
+
+impl Device {
+    /// An error that names the limit which a kernel with these bindings is beyond. There is one kernel or another that
+    /// takes as many in every model, so no variant is a way round.
+    fn within_limits(&self, label: &str, bindings: Bindings) -> Result<()> {
+        let (limits, storage) = (self.limits(), (bindings.reads + bindings.writes) as u32);
+        // The arguments and, in a bind group of their own and at an offset, the first workgroups are uniforms.
+        let needs = [
+            ("max_bind_groups", 2, limits.max_bind_groups),
+            ("max_bindings_per_bind_group", storage + 1, limits.max_bindings_per_bind_group),
+            (
+                "max_storage_buffers_per_shader_stage",
+                storage,
+                limits.max_storage_buffers_per_shader_stage,
+            ),
+            (
+                "max_uniform_buffers_per_shader_stage",
+                2,
+                limits.max_uniform_buffers_per_shader_stage,
+            ),
+            (
+                "max_dynamic_uniform_buffers_per_pipeline_layout",
+                1,
+                limits.max_dynamic_uniform_buffers_per_pipeline_layout,
+            ),
+        ];
+        match needs.into_iter().find(|(_, needed, limit)| needed > limit) {
+            None => Ok(()),
+            Some((name, needed, limit)) => Err(Error::Limit {
+                what: format!("kernel `{label}` on `{}`", self.name()),
+                needed: format!("{needed} of `{name}`"),
+                limit: limit.to_string(),
+                hint: "open the device with what its adapter has, or use another one or the CPU executor"
+                    .to_owned(),
+            }),
+        }
     }
 }
 

@@ -63,12 +63,12 @@ impl Staging {
         (part.bytes > 0).then(|| (&self.buffers[part.buffer], part.offset, part.bytes))
     }
 
-    pub(super) fn unmap(&mut self) {
-        if self.mapped {
+    pub(super) fn unmap(&mut self, device: &Device) -> Result<()> {
+        if std::mem::take(&mut self.mapped) {
             for buffer in &self.buffers {
-                buffer.unmap();
+                device.unmap("staging", buffer)?;
             }
-            self.mapped = false;
         }
+        Ok(())
     }
 }

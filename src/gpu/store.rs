@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use half::slice::HalfFloatSliceExt;
 
 use super::device::{Device, REBUILD, lock};
+use super::slot::Slot;
 use crate::error::{Cause, Error, Result};
 use crate::graph::Recipe;
 use crate::tensor::Element;
@@ -13,52 +14,88 @@ use crate::weights::{TensorSource, evaluate, window};
 
 /// The parameters of a model on a device.
 pub struct Parameters {
-    device: Device,
+    slot: Slot,
     source: Arc<dyn TensorSource>,
-    known: Mutex<HashMap<(Recipe, Element), Arc<wgpu::Buffer>>>,
+    known: Mutex<Known>,
     /// The array that windows were last cut from: they come one after the other.
     cut: Mutex<Option<(Recipe, Vec<f32>)>>,
+}
+
+/// What has been uploaded to a device.
+struct Known {
+    device: Device,
+    arrays: HashMap<(Recipe, Element), Arc<wgpu::Buffer>>,
 }
 
 impl Parameters {
     /// Parameters from this source, none uploaded yet.
     pub fn new(device: Device, source: Arc<dyn TensorSource>) -> Self {
-        Parameters { device, source, known: Mutex::new(HashMap::new()), cut: Mutex::new(None) }
+        Self::at(Slot::new(device), source)
     }
 
-    /// The device.
-    pub fn device(&self) -> &Device {
-        &self.device
+    /// Parameters on the device that an engine has.
+    pub(crate) fn at(slot: Slot, source: Arc<dyn TensorSource>) -> Self {
+        let known = Known { device: slot.device(), arrays: HashMap::new() };
+        Parameters { slot, source, known: Mutex::new(known), cut: Mutex::new(None) }
+    }
+
+    /// The device; what was uploaded to one before it is forgotten.
+    pub fn device(&self) -> Device {
+        let device = self.slot.device();
+        let mut known = lock(&self.known);
+        if !known.device.is(&device) {
+            *known = Known { device: device.clone(), arrays: HashMap::new() };
+        }
+        device
+    }
+
+    /// The adapter's name.
+    pub(crate) fn device_name(&self) -> &str {
+        self.slot.device_name()
+    }
+
+    /// Where the weights come from.
+    pub(crate) fn source(&self) -> &dyn TensorSource {
+        &*self.source
     }
 
     /// Bytes uploaded so far.
     pub fn allocated_bytes(&self) -> u64 {
-        lock(&self.known).values().map(|buffer| buffer.size()).sum()
+        lock(&self.known).arrays.values().map(|buffer| buffer.size()).sum()
     }
 
     /// The array of a recipe, evaluated on the CPU and written straight into mapped memory.
     pub(super) fn get(
         &self,
+        device: &Device,
         label: &str,
         recipe: &Recipe,
         element: Element,
     ) -> Result<Arc<wgpu::Buffer>> {
         let key = (recipe.clone(), element);
-        if let Some(buffer) = lock(&self.known).get(&key) {
-            return Ok(buffer.clone());
+        {
+            let known = lock(&self.known);
+            if let Some(buffer) = known.arrays.get(&key).filter(|_| known.device.is(device)) {
+                return Ok(buffer.clone());
+            }
         }
         // Not under the lock: the source may be an app's, which may call anything.
         let array = self.evaluated(recipe)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let buffer = with_bytes(label, &array, element, |bytes| {
-            let buffer = self.device.buffer(label, bytes.len() as u64, usage, true)?;
+            let buffer = device.buffer(label, bytes.len() as u64, usage, true)?;
             if !bytes.is_empty() {
-                write_mapped(&self.device, label, &buffer, bytes)?;
+                write_mapped(device, label, &buffer, bytes)?;
             }
-            buffer.unmap();
+            device.unmap(label, &buffer)?;
             Ok(buffer)
         })?;
-        Ok(lock(&self.known).entry(key).or_insert(Arc::new(buffer)).clone())
+        let (buffer, mut known) = (Arc::new(buffer), lock(&self.known));
+        Ok(match known.device.is(device) {
+            true => known.arrays.entry(key).or_insert(buffer).clone(),
+            // Another has been opened meanwhile.
+            false => buffer,
+        })
     }
 
     fn evaluated(&self, recipe: &Recipe) -> Result<Vec<f32>> {
@@ -83,7 +120,7 @@ impl Parameters {
 
     /// Drops arrays that no session holds; they are uploaded again when they are asked for.
     pub(crate) fn release(&self) {
-        lock(&self.known).retain(|_, buffer| Arc::strong_count(buffer) > 1);
+        lock(&self.known).arrays.retain(|_, buffer| Arc::strong_count(buffer) > 1);
     }
 }
 
@@ -119,7 +156,7 @@ pub(super) fn with_bytes<R>(
 /// The error for memory that cannot be mapped.
 pub(super) fn unmappable(device: &Device, label: &str, cause: impl Into<Cause>) -> Error {
     let what = format!("cannot map `{label}`");
-    Error::device(device.name(), what, cause, REBUILD)
+    device.judged(Error::device(device.name(), what, cause, REBUILD))
 }
 
 /// Copies bytes into a buffer that is mapped for writing.

@@ -23,7 +23,11 @@ pub async fn try_variant_as(
     outcome(problem, variant, found(problem, device, variant, waiting).await)
 }
 
-fn outcome(problem: &Problem, variant: Variant, found: Result<Vec<Vec<f32>>>) -> Outcome {
+pub(super) fn outcome(
+    problem: &Problem,
+    variant: Variant,
+    found: Result<Vec<Vec<f32>>>,
+) -> Outcome {
     match found {
         Ok(found) => problem.compare(Some(&variant), &found),
         Err(e) => problem.failed(Some(&variant), e.to_string()),
@@ -47,7 +51,7 @@ pub(crate) async fn session_of(
     Ok(session)
 }
 
-async fn found(
+pub(super) async fn found(
     problem: &Problem,
     device: &Device,
     variant: Variant,
@@ -55,7 +59,7 @@ async fn found(
 ) -> Result<Vec<Vec<f32>>> {
     let operands = problem.dense_operands();
     let mut session = session_of(device, problem.op(), variant, &operands, waiting).await?;
-    session.poison();
+    session.poison()?;
     let executor: &mut dyn Executor = &mut session;
     executor.run_as(waiting, &Control::new(), [0, 1], |_, _| {}).await?;
     let results = 0..session.plan().graph().outputs.len();

@@ -79,6 +79,11 @@ pub trait Executor: sealed::Sealed + Send + Sync {
     /// [`Error::Graph`](crate::Error::Graph) when keys would lie beyond the grid.
     fn set_first_key(&mut self, first: usize) -> Result<()>;
 
+    /// Whether it is of a device that is known to be lost, so that it will never run again.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Bytes allocated: parameters, arrays, and on a GPU transfers and uniforms.
     fn allocated_bytes(&self) -> u64;
 

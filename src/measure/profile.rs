@@ -152,7 +152,7 @@ impl Model {
             let start = Instant::now();
             session.run(&mut |_, _| {})?;
             let run_seconds = start.elapsed().as_secs_f64();
-            measure(session, self.store.device(), run_seconds)
+            measure(session, self.store.device().as_ref(), run_seconds)
         });
         let mut measured = lease.end(measured)?;
         measured.device = self.device_name().to_owned();

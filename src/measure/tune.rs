@@ -133,7 +133,7 @@ impl Model {
         let items = self.most_items(&batch, options)?.clamp(1, batch.items.max(1));
         let plan = self.plan(&self.request(items, batch.sizes, options)?)?;
         let ops = plan.graph().nodes[plan.once()..].iter().map(|n| n.op);
-        let report = tune(parameters.device(), ops, tuning, progress)?;
+        let report = tune(&parameters.device(), ops, tuning, progress)?;
         // Sessions made before have the variants of before.
         self.drop_sessions();
         Ok(report)
@@ -266,7 +266,11 @@ fn tune_group(
         }
         let name = variant.name.to_owned();
         let failure = device.failure(&group.op, variant, Waiting::Block);
-        if let Some(why) = blocking(async { Ok(failure.await) })? {
+        let failure = match blocking(failure) {
+            Err(e @ Error::Limit { .. }) => Some(e.to_string()),
+            failure => failure?,
+        };
+        if let Some(why) = failure {
             device.deny(variant, why.clone());
             tried.push(Tried { variant: name, seconds: None, failure: Some(why) });
             continue;

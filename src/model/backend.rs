@@ -1,20 +1,33 @@
 //! Where a model runs: the executor of its plans and the store of its parameters.
 
+use std::sync::Arc;
+
 use crate::cpu::CpuExecutor;
 use crate::error::Result;
 use crate::gpu::{self, Bound, GpuExecutor, transfer_bytes};
 use crate::graph::{Executor, Plan, Waiting};
-use crate::weights::ParameterStore;
+use crate::weights::{ParameterStore, TensorSource};
 
 /// What executes plans.
 #[derive(Clone)]
-pub(crate) enum Backend {
+pub(super) enum Backend {
     /// f32 on all threads.
     Cpu,
     /// f64 by plain loops.
     Reference,
     /// A GPU.
-    Gpu(gpu::Device),
+    Gpu(gpu::Slot),
+}
+
+impl Backend {
+    /// A store of parameters from this source.
+    pub(super) fn store(&self, source: Arc<dyn TensorSource>) -> Store {
+        match self {
+            Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
+            Backend::Reference => Store::Reference(ParameterStore::new(source)),
+            Backend::Gpu(slot) => Store::Gpu(gpu::Parameters::at(slot.clone(), source)),
+        }
+    }
 }
 
 /// Parameters where the engine wants them.
@@ -37,8 +50,17 @@ impl Store {
         }
     }
 
+    /// Where the weights come from.
+    pub(super) fn source(&self) -> &dyn TensorSource {
+        match self {
+            Store::Cpu(store) => store.source(),
+            Store::Reference(store) => store.source(),
+            Store::Gpu(parameters) => parameters.source(),
+        }
+    }
+
     /// The device, if it is a GPU.
-    pub(crate) fn device(&self) -> Option<&gpu::Device> {
+    pub(crate) fn device(&self) -> Option<gpu::Device> {
         match self {
             Store::Gpu(parameters) => Some(parameters.device()),
             Store::Cpu(_) | Store::Reference(_) => None,
@@ -47,7 +69,7 @@ impl Store {
 
     /// True where the memory of sessions is the host's: on the CPU executors, and on adapters that are software.
     pub(crate) fn is_on_host(&self) -> bool {
-        self.device().is_none_or(gpu::Device::is_software)
+        self.device().is_none_or(|device| device.is_software())
     }
 
     /// Bytes that an executor of a plan allocates: arrays, and those of transfers.
@@ -57,7 +79,7 @@ impl Store {
             Store::Cpu(_) => [arrays, 0],
             // In float64.
             Store::Reference(_) => [2 * arrays, 0],
-            Store::Gpu(parameters) => [arrays, transfer_bytes(plan, parameters.device())?],
+            Store::Gpu(parameters) => [arrays, transfer_bytes(plan, &parameters.device())?],
         })
     }
 

@@ -3,18 +3,19 @@
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::checkpoint::{Checkpoint, RangeSource, ranges};
+use crate::checkpoint::{Checkpoint, Origin, RangeSource, ranges};
 use crate::error::{Error, Result};
 use crate::gpu::{
-    Adapter, CachePlace, Device, ShaderChecks, SubmissionBudget, Tuning, USEFUL_FEATURES,
+    Adapter, CachePlace, Device, ShaderChecks, Slot, SubmissionBudget, Tuning, USEFUL_FEATURES,
     adapters_async,
 };
 use crate::graph::{Value, WORD_BYTES, blocking};
 use crate::kernels::DeviceTraits;
+use crate::model::backend::Backend;
 use crate::model::prepared::zero_inputs;
-use crate::model::{Backend, Model, Precision, RunOptions, plan_of, window_bytes};
+use crate::model::{Model, Precision, RunOptions, Store, plan_of, window_bytes};
 use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::{Description, PerceiverConfig, Request};
 use crate::weights::TensorSource;
@@ -82,6 +83,8 @@ pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
 #[derive(Clone)]
 pub struct Engine {
     backend: Backend,
+    /// The stores of weights that models were loaded with, by their files.
+    loaded: Arc<Mutex<Vec<(Origin, Weak<Store>)>>>,
 }
 
 impl Engine {
@@ -133,19 +136,23 @@ impl Engine {
     /// The CPU executor.
     #[must_use]
     pub fn cpu() -> Self {
-        Engine { backend: Backend::Cpu }
+        Self::with(Backend::Cpu)
     }
 
     /// The CPU executor in float64, by plain loops that share no code with anything they check.
     #[must_use]
     pub fn reference() -> Self {
-        Engine { backend: Backend::Reference }
+        Self::with(Backend::Reference)
     }
 
     /// An open device.
     #[doc(hidden)]
     pub fn on(device: Device) -> Self {
-        Engine { backend: Backend::Gpu(device) }
+        Self::with(Backend::Gpu(Slot::new(device)))
+    }
+
+    fn with(backend: Backend) -> Self {
+        Engine { backend, loaded: Arc::default() }
     }
 
     /// The host app's own device and queue. The engine keeps to the limits that the app asked for
@@ -225,7 +232,7 @@ impl Engine {
         match &self.backend {
             Backend::Cpu => "cpu",
             Backend::Reference => "reference",
-            Backend::Gpu(device) => device.name(),
+            Backend::Gpu(slot) => slot.device_name(),
         }
     }
 
@@ -258,24 +265,63 @@ impl Engine {
 
     /// Tells the engine that its device is gone, of which wgpu tells the app alone where the device is the app's:
     /// from then on its models' runs fail with [`Error::DeviceLost`], as they do by themselves on a device that the
-    /// engine has opened. Call it in the app's `set_device_lost_callback`.
+    /// engine has opened. Call it in the app's `set_device_lost_callback`. A run that comes upon a lost device by itself,
+    /// because what it asks for is neither made nor refused, finds out too.
     pub fn device_lost(&self, reason: &str) {
         if let Some(device) = self.device() {
             device.set_lost(reason);
         }
     }
 
+    /// Opens the device again that this engine opened and that was lost ([`Error::DeviceLost`]). Models, pipelines,
+    /// encoders and decoders of the engine and its clones then go on: with the same settings, with what tuning found
+    /// out, and with the weights that they have mapped or hold; results have the same bits. Calls in the meantime fail;
+    /// a [`Prepared`](crate::Prepared) is [rebuilt](crate::Prepared::rebuild). Does nothing where the device is not
+    /// lost, and on the CPU.
+    ///
+    /// ```
+    /// # use perceiver::{Engine, Error, Model, NamedTensors, Result};
+    /// fn run(engine: &Engine, model: &Model, inputs: &NamedTensors) -> Result<NamedTensors> {
+    ///     match model.run(inputs, &mut |_, _| {}) {
+    ///         Err(Error::DeviceLost { .. }) => {
+    ///             engine.reopen()?;
+    ///             model.run(inputs, &mut |_, _| {})
+    ///         }
+    ///         result => result,
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] while the adapter is away, [`Error::Device`] when it cannot be opened, [`Error::Input`] for
+    /// an app's own device, which the app opens.
+    pub fn reopen(&self) -> Result<()> {
+        blocking(self.reopen_async())
+    }
+
+    /// As [`Engine::reopen`], awaited, as it has to be in a browser.
+    ///
+    /// # Errors
+    /// As [`Engine::reopen`].
+    pub async fn reopen_async(&self) -> Result<()> {
+        match &self.backend {
+            Backend::Gpu(slot) => slot.reopen().await,
+            Backend::Cpu | Backend::Reference => Ok(()),
+        }
+    }
+
     /// The device, if it is a GPU.
     #[doc(hidden)]
-    pub fn device(&self) -> Option<&Device> {
+    pub fn device(&self) -> Option<Device> {
         match &self.backend {
-            Backend::Gpu(device) => Some(device),
+            Backend::Gpu(slot) => Some(slot.device()),
             _ => None,
         }
     }
 
     /// Opens a checkpoint folder and checks that its tensors are those that its configuration asks
-    /// for. Weights are read when a session first needs them.
+    /// for. Weights are read when a session first needs them. Models that an engine and its clones load from the same
+    /// files share their weights, as clones of one model do.
     ///
     /// # Errors
     /// Those of [`Checkpoint::open`] and [`Checkpoint::check`].
@@ -339,8 +385,16 @@ impl Engine {
     fn checked(&self, checkpoint: Checkpoint) -> Result<Model> {
         let description = checkpoint.description().clone();
         checkpoint.check(&description.tensors()?, description.unused_tensors())?;
-        let source = Arc::new(checkpoint);
-        Ok(Model::new(self.backend.clone(), description, source))
+        let origin = checkpoint.origin();
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|(_, store)| store.strong_count() > 0);
+        let known = loaded.iter().find(|(known, _)| origin.as_ref() == Some(known));
+        let store = known.and_then(|(_, store)| store.upgrade()).unwrap_or_else(|| {
+            let store = Arc::new(self.backend.store(Arc::new(checkpoint)));
+            loaded.extend(origin.map(|origin| (origin, Arc::downgrade(&store))));
+            store
+        });
+        Ok(Model::new(description, store))
     }
 
     /// A model from tensors of any origin, under Hugging Face's names.
@@ -355,7 +409,7 @@ impl Engine {
     ) -> Result<Model> {
         config.validate("configuration")?;
         let description = Description::Config(config);
-        Ok(Model::new(self.backend.clone(), description, source))
+        Ok(Model::new(description, Arc::new(self.backend.store(source))))
     }
 
     /// Any other Perceiver, from tensors of any origin under the names that the blueprint gives.
@@ -370,7 +424,7 @@ impl Engine {
     ) -> Result<Model> {
         blueprint.validate("blueprint")?;
         let description = Description::Blueprint(blueprint);
-        Ok(Model::new(self.backend.clone(), description, source))
+        Ok(Model::new(description, Arc::new(self.backend.store(source))))
     }
 
     /// A model from what [`Description::read`] found.

@@ -19,7 +19,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use backend::{Backend, Session, Store};
+pub(crate) use backend::{Session, Store};
 pub use binding::{BufferElement, BufferRows, GpuInput, GpuOutput, PixelMap, TextureRegion};
 pub use engine::{DEVICE_VARIABLE, DeviceChoice, Engine, automatic, chosen_adapter};
 pub use latents::Latents;
@@ -30,7 +30,7 @@ pub use prepared::{Cursor, Prepared, Step, TensorInfo};
 use sessions::Sessions;
 
 use crate::error::{Error, Result};
-use crate::gpu::{self, Device};
+use crate::gpu::Device;
 use crate::graph::{Control, Graph, Plan, PlanReport};
 use crate::kernels::DeviceTraits;
 use crate::memory::MemorySize;
@@ -38,7 +38,6 @@ use crate::perceiver::batch::not_finite;
 use crate::perceiver::blueprint::Blueprint;
 use crate::perceiver::{Architecture, Description, PerceiverConfig, Request, Sizes, build};
 use crate::tensor::Tensor;
-use crate::weights::{ParameterStore, TensorSource};
 
 /// What a run returns beside the model's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -60,7 +59,6 @@ pub struct RunOptions {
 #[derive(Clone)]
 pub struct Model {
     pub(crate) description: Arc<Description>,
-    source: Arc<dyn TensorSource>,
     pub(crate) store: Arc<Store>,
     sessions: Arc<Sessions>,
     pub(crate) window_bytes: usize,
@@ -84,24 +82,11 @@ struct Known {
 }
 
 impl Model {
-    pub(crate) fn new(
-        backend: Backend,
-        description: Description,
-        source: Arc<dyn TensorSource>,
-    ) -> Self {
-        let traits = match &backend {
-            Backend::Gpu(device) => Some(device.traits()),
-            _ => None,
-        };
+    pub(crate) fn new(description: Description, store: Arc<Store>) -> Self {
         Model {
             description: Arc::new(description),
-            window_bytes: window_bytes(traits),
-            source: Arc::clone(&source),
-            store: Arc::new(match backend {
-                Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
-                Backend::Reference => Store::Reference(ParameterStore::new(source)),
-                Backend::Gpu(device) => Store::Gpu(gpu::Parameters::new(device, source)),
-            }),
+            window_bytes: window_bytes(store.device().as_ref().map(Device::traits)),
+            store,
             sessions: Arc::default(),
             budget: None,
             known: Arc::default(),
@@ -138,7 +123,7 @@ impl Model {
         match &*self.store {
             Store::Cpu(_) => "cpu",
             Store::Reference(_) => "reference",
-            Store::Gpu(parameters) => parameters.device().name(),
+            Store::Gpu(parameters) => parameters.device_name(),
         }
     }
 
@@ -332,27 +317,27 @@ impl Model {
 
     pub(crate) fn plan(&self, request: &Request) -> Result<Plan> {
         let blueprint = self.description.blueprint(&request.sizes);
-        plan_of(&blueprint, request, self.traits(), self.precision)
+        plan_of(&blueprint, request, self.traits().as_ref(), self.precision)
     }
 
     /// The plan of a graph that is made by one route or the other, and whether it is the folded one.
     pub(crate) fn route(&self, make: &dyn Fn(bool) -> Result<Graph>) -> Result<(bool, Plan)> {
-        route(self.folded, make, self.traits(), self.precision)
+        route(self.folded, make, self.traits().as_ref(), self.precision)
     }
 
     /// The plan of a graph on this model's device.
     pub(crate) fn planned(&self, graph: Graph) -> Result<Plan> {
-        planned(graph, self.traits(), self.precision)
+        planned(graph, self.traits().as_ref(), self.precision)
     }
 
     /// What plans are made for; `None` on the CPU.
-    fn traits(&self) -> Option<&DeviceTraits> {
-        self.store.device().map(Device::traits)
+    fn traits(&self) -> Option<DeviceTraits> {
+        self.store.device().map(|device| *device.traits())
     }
 
     /// A tensor of the weights.
     pub(crate) fn read_tensor(&self, name: &str) -> Result<Vec<f32>> {
-        self.source.read_f32(name)
+        self.store.source().read_f32(name)
     }
 }
 

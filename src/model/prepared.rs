@@ -321,7 +321,7 @@ impl Prepared {
         let bound = BoundInput::new(name, info.rows, info.channels, &input)?;
         if let Kind::Gpu(_) = &self.session {
             for transfer in &bound.transfers {
-                try_transfer(self.device()?, transfer, bound.bytes(), false)?;
+                try_transfer(&self.device()?, transfer, bound.bytes(), false)?;
             }
         }
         let before = self.bound_inputs.insert(name.to_owned(), input);
@@ -361,7 +361,7 @@ impl Prepared {
         let op = bound.op(0, whole);
         let array = Extent::new(1, op.lines(), op.line);
         let bytes = (array.padded_len() * op.texels.bytes()) as u64;
-        try_transfer(self.device()?, &bound.transfer, bytes, true)?;
+        try_transfer(&self.device()?, &bound.transfer, bytes, true)?;
         let before = self.bound_outputs.insert(name.to_owned(), output);
         let made = self.bind_session(waiting).await;
         if made.is_err() {
@@ -532,7 +532,7 @@ impl Prepared {
         found.cloned().ok_or_else(unknown)
     }
 
-    fn device(&self) -> Result<&Device> {
+    fn device(&self) -> Result<Device> {
         self.model.store.device().ok_or_else(no_gpu)
     }
 

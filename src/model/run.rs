@@ -388,13 +388,16 @@ impl Model {
         waiting: Waiting,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Lease<'_>> {
-        if let Some(lease) = self.sessions.lend(request) {
+        if let Some(lease) = self.sessions.lend(request, waiting) {
             return Ok(lease);
         }
         loop {
             let plan = self.plan(request)?;
             let bytes = self.session_bytes(&plan)?;
-            let mut lease = self.sessions.room(request, bytes, self.budget, waiting).await?;
+            let mut lease = self.sessions.room(request, &plan, bytes, self.budget, waiting).await?;
+            if lease.session.is_some() {
+                return Ok(lease);
+            }
             tracing::debug!(?request, nodes = plan.graph().nodes.len(), "new session");
             match self.prepared(plan, waiting, &mut progress).await {
                 Ok(session) => {

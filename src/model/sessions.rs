@@ -11,11 +11,12 @@ use futures_channel::oneshot;
 
 use super::{Session, lock};
 use crate::error::{Error, Result};
-use crate::graph::{Executor, Waiting};
+use crate::graph::{Executor, Plan, WORD_BYTES, Waiting};
 use crate::memory::MemorySize;
 use crate::perceiver::Request;
 
-/// Idle sessions kept without a budget: a caller who alternates between two shapes makes each once.
+/// Idle sessions kept without a budget: a caller who alternates between two shapes makes each once. While runs go side
+/// by side, as many as there are of those.
 const KEPT: usize = 2;
 
 /// Sessions that are idle, and what those that are lent take.
@@ -31,9 +32,35 @@ struct State {
     lent: Vec<Lent>,
     /// Those who wait for the next one to be back.
     waiters: Vec<oneshot::Sender<()>>,
+    /// Numbers of those who wait for room, in the order that they came in, and how many have come.
+    queue: VecDeque<u64>,
+    came: u64,
 }
 
 impl State {
+    /// Takes the idle session for a request, if there is one. Those of lost devices go.
+    fn take(&mut self, request: &Request) -> Option<Session> {
+        self.idle.retain(|(_, session)| !session.is_lost());
+        let at = self.idle.iter().position(|(r, _)| r == request)?;
+        Some(self.idle.remove(at)?.1)
+    }
+
+    /// Whether this thread is in a run that has a session on loan.
+    fn is_within(&self, waiting: Waiting) -> bool {
+        let to = thread::current().id();
+        waiting == Waiting::Block && self.lent.iter().any(|l| l.to == to)
+    }
+
+    /// Bytes that sessions on loan have together with one more. Those of one request share their parameters.
+    fn bytes_with(&self, more: Lent) -> u64 {
+        let all: Vec<Lent> = self.lent.iter().copied().chain([more]).collect();
+        let bytes = all.iter().enumerate().map(|(i, l)| {
+            let shares = all[..i].iter().any(|before| before.request == l.request);
+            if shares { l.bytes.saturating_sub(l.shared) } else { l.bytes }
+        });
+        bytes.sum()
+    }
+
     fn next_return(&mut self) -> oneshot::Receiver<()> {
         let (sender, returned) = oneshot::channel();
         self.waiters.push(sender);
@@ -45,54 +72,89 @@ impl State {
 #[derive(Clone, Copy, PartialEq)]
 struct Lent {
     to: ThreadId,
+    request: Request,
     bytes: u64,
+    /// Of them, those of parameters.
+    shared: u64,
+}
+
+impl Lent {
+    fn new(request: &Request, plan: &Plan, bytes: u64) -> Self {
+        let shared = WORD_BYTES * plan.parameter_words() as u64;
+        Lent { to: thread::current().id(), request: *request, bytes, shared }
+    }
+}
+
+/// A place in the queue for room, left with this.
+struct Queued<'s> {
+    sessions: &'s Sessions,
+    number: u64,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.sessions.state);
+        state.queue.retain(|number| *number != self.number);
+        // There may be room for the next one too.
+        state.waiters.clear();
+    }
 }
 
 /// A session on loan. It goes back, or is dropped, with this.
 pub(crate) struct Lease<'s> {
     sessions: &'s Sessions,
-    request: Request,
     lent: Lent,
     pub(super) session: Option<Session>,
 }
 
 impl Sessions {
-    /// The idle session for a request, if there is one.
-    pub(super) fn lend(&self, request: &Request) -> Option<Lease<'_>> {
+    /// The idle session for a request, if there is one and nobody has waited longer.
+    pub(super) fn lend(&self, request: &Request, waiting: Waiting) -> Option<Lease<'_>> {
         let mut state = lock(&self.state);
-        let at = state.idle.iter().position(|(r, _)| r == request)?;
-        let (request, session) = state.idle.remove(at)?;
-        let lent = Lent { to: thread::current().id(), bytes: session.allocated_bytes() };
+        if !state.queue.is_empty() && !state.is_within(waiting) {
+            return None;
+        }
+        let session = state.take(request)?;
+        let lent = Lent::new(request, session.plan(), session.allocated_bytes());
         state.lent.push(lent);
-        Some(Lease { sessions: self, request, lent, session: Some(session) })
+        Some(Lease { sessions: self, lent, session: Some(session) })
     }
 
-    /// A place for a new session of so many bytes. Idle ones make room first; with a budget that those on
-    /// loan fill, this waits until one of them is back.
+    /// The idle session for a request, or a place for a new one of this plan and so many bytes. Idle ones make room
+    /// first; with a budget that those on loan fill, this waits until one of them is back and its turn has come.
     ///
     /// # Errors
     /// [`Error::Limit`] where the caller blocks and is itself in a run that would have to end first.
     pub(super) async fn room(
         &self,
         request: &Request,
+        plan: &Plan,
         bytes: u64,
         budget: Option<MemorySize>,
         waiting: Waiting,
     ) -> Result<Lease<'_>> {
-        let to = thread::current().id();
-        // Make room before allocating, not after.
-        lock(&self.state).idle.truncate(if budget.is_some() { 0 } else { KEPT - 1 });
+        let lent = Lent::new(request, plan, bytes);
+        let mut queued: Option<Queued<'_>> = None;
         loop {
             let returned = {
                 let mut state = lock(&self.state);
-                let others: u64 = state.lent.iter().map(|l| l.bytes).sum();
-                let fits = |MemorySize(budget)| state.lent.is_empty() || others + bytes <= budget;
-                if budget.is_none_or(fits) {
-                    let lent = Lent { to, bytes };
-                    state.lent.push(lent);
-                    return Ok(Lease { sessions: self, request: *request, lent, session: None });
+                let within = state.is_within(waiting);
+                let number = queued.as_ref().map(|q| q.number);
+                if within || state.queue.is_empty() || state.queue.front().copied() == number {
+                    let session = state.take(request);
+                    if session.is_none() {
+                        // Make room before allocating, not after.
+                        let kept = KEPT.max(state.lent.len() + 1) - 1;
+                        state.idle.truncate(if budget.is_some() { 0 } else { kept });
+                    }
+                    let together = state.bytes_with(lent);
+                    let fits = |MemorySize(budget)| state.lent.is_empty() || together <= budget;
+                    if session.is_some() || budget.is_none_or(fits) {
+                        state.lent.push(lent);
+                        return Ok(Lease { sessions: self, lent, session });
+                    }
                 }
-                if waiting == Waiting::Block && state.lent.iter().any(|l| l.to == to) {
+                if within {
                     let shown = budget.unwrap_or(MemorySize(0));
                     return Err(Error::Limit {
                         what: "a run within a run of the same model".to_owned(),
@@ -101,11 +163,16 @@ impl Sessions {
                         hint: "wait until the outer run is over, or give more memory".to_owned(),
                     });
                 }
+                if queued.is_none() {
+                    state.came += 1;
+                    let number = state.came;
+                    state.queue.push_back(number);
+                    queued = Some(Queued { sessions: self, number });
+                }
                 state.next_return()
             };
             // Whoever returns a session drops the sender, which is as good as a message.
             let _ = returned.await;
-            lock(&self.state).idle.clear();
         }
     }
 
@@ -155,8 +222,9 @@ impl Lease<'_> {
         let fine = matches!(result, Ok(_) | Err(Error::Cancelled));
         if let Some(session) = self.session.take_if(|_| fine) {
             let mut state = lock(&self.sessions.state);
-            state.idle.push_front((self.request, session));
-            state.idle.truncate(KEPT);
+            state.idle.push_front((self.lent.request, session));
+            let running = state.lent.len();
+            state.idle.truncate(KEPT.max(running));
         }
         result
     }

@@ -262,7 +262,7 @@ impl Decoder {
 
     /// A session for so many queries of a head, told about the latents.
     async fn session(&mut self, head: usize, rows: usize, waiting: Waiting) -> Result<Session> {
-        if let Some(session) = self.sessions.remove(&(head, rows)) {
+        if let Some(session) = self.sessions.remove(&(head, rows)).filter(|s| !s.is_lost()) {
             return Ok(session);
         }
         if self.model.budget.is_some() {

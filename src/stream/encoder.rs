@@ -76,7 +76,7 @@ impl Encoder {
     }
 
     /// Reads rows `first ..` of a modality, `[rows, channels]` (f32). Every row should come once; one
-    /// that never comes counts as masked.
+    /// that never comes counts as masked. After an error none of the rows count as read.
     ///
     /// # Errors
     /// [`Error::Input`] for unknown modalities, rows beyond the end, wrong shapes and values; otherwise
@@ -100,11 +100,15 @@ impl Encoder {
         let index = self.inputs().iter().position(|a| a.name == modality);
         let index = index.unwrap_or_default();
         let most = self.most(index);
+        let before = self.state.clone();
         let mut done = 0;
         while done < n {
             let rows = most.min(n - done);
             let part = &data[done * channels..(done + rows) * channels];
-            self.attend(index, first + done, rows, part)?;
+            if let Err(error) = self.attend(index, first + done, rows, part) {
+                self.state = before;
+                return Err(error);
+            }
             done += rows;
         }
         Ok(())
@@ -136,7 +140,7 @@ impl Encoder {
         let start = self.parts.chunk_start(modality, first, size);
         let held = first - start..first - start + rows;
         let key = (modality, size);
-        let mut session = match self.sessions.remove(&key) {
+        let mut session = match self.sessions.remove(&key).filter(|s| !s.is_lost()) {
             Some(session) => session,
             None => {
                 if self.model.budget.is_some() {
@@ -167,8 +171,7 @@ impl Encoder {
             let tensor = session.read(name)?;
             Ok::<_, Error>(tensor.as_f32().unwrap_or(&[]).to_vec())
         };
-        self.state.sums = read(SUMS)?;
-        self.state.statistics = read(STATISTICS)?;
+        (self.state.sums, self.state.statistics) = (read(SUMS)?, read(STATISTICS)?);
         self.sessions.insert(key, session);
         Ok(())
     }
@@ -195,11 +198,19 @@ impl Encoder {
         sessions + self.state.bytes() as u64
     }
 
-    /// Runs the rest of encode and process.
+    /// Runs the rest of encode and process, on the rows so far: more may come, and after an error of the device it can
+    /// be called again.
     ///
     /// # Errors
     /// [`Error::Input`] when no row was read; otherwise what the device gives.
-    pub fn finish(mut self) -> Result<Latents> {
+    pub fn finish(&mut self) -> Result<Latents> {
+        let read = self.state.clone();
+        let latents = self.finished();
+        self.state = read;
+        latents
+    }
+
+    fn finished(&mut self) -> Result<Latents> {
         let nothing = || Error::input("encoder", "has read no rows", "`push` before `finish`");
         if self.state.normalised().is_none() {
             return Err(nothing());

@@ -82,6 +82,11 @@ impl<T: Real> ParameterStore<T> {
         ParameterStore { source, known: Mutex::new(HashMap::new()) }
     }
 
+    /// Where the weights come from.
+    pub(crate) fn source(&self) -> &dyn TensorSource {
+        &*self.source
+    }
+
     /// The array of a recipe, rows padded to four elements.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod common;
 
 mod blueprint;
 mod checkpoint;
+mod device_loss;
 mod embedding;
 mod families;
 mod front_door;

@@ -51,7 +51,7 @@ impl GpuExecutor {
     /// As [`GpuExecutor::new`].
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
         let choice = |op: &Op| choice(op).ok_or_else(|| parameters.device().no_variant(op));
-        let launches = launches(&plan, parameters.device(), &choice)?;
+        let launches = launches(&plan, &parameters.device(), &choice)?;
         let (bound, waiting) = (Bound::default(), Waiting::Block);
         blocking(Self::make(plan, parameters, launches, bound, waiting, |_, _| {}))
     }
@@ -63,7 +63,7 @@ impl GpuExecutor {
         variant: Variant,
         waiting: Waiting,
     ) -> Result<Self> {
-        let launches = launches(&plan, parameters.device(), &|_| Ok(variant))?;
+        let launches = launches(&plan, &parameters.device(), &|_| Ok(variant))?;
         Self::make(plan, parameters, launches, Bound::default(), waiting, |_, _| {}).await
     }
 
@@ -75,7 +75,7 @@ impl GpuExecutor {
         waiting: Waiting,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        let device = parameters.device().clone();
+        let device = parameters.device();
         device.alive()?;
         let mut variants: Vec<(Variant, Bindings)> = Vec::new();
         for launch in &launches {
@@ -108,7 +108,7 @@ impl GpuExecutor {
                     Some(buffer)
                 }
                 (Placement::Parameter, Source::Parameter(recipe)) => {
-                    let buffer = parameters.get(&value.label, recipe, value.element)?;
+                    let buffer = parameters.get(&device, &value.label, recipe, value.element)?;
                     breaks.pause(&device).await?;
                     parameter_bytes += buffer.size();
                     held.push(buffer.clone());
@@ -185,7 +185,7 @@ impl GpuExecutor {
             if !bytes.is_empty() {
                 write_mapped(&self.device, "uniforms", &buffer, bytes)?;
             }
-            buffer.unmap();
+            self.device.unmap("uniforms", &buffer)?;
             self.own_bytes += buffer.size();
             uniforms.push(buffer);
         }

@@ -81,15 +81,16 @@ impl GpuExecutor {
     }
 
     /// Fills all shared memory with a pattern that no kernel may leave behind.
-    pub(crate) fn poison(&self) {
+    pub(crate) fn poison(&self) -> Result<()> {
         // A quiet NaN with a payload: it survives any arithmetic and is easy to recognise.
         let pattern = 0x7fc0_dead_u32.to_le_bytes();
         for (place, buffer) in self.plan.placements().iter().zip(&self.buffers) {
             if let (Placement::Slot(_), Some(buffer)) = (place, buffer) {
                 let bytes = pattern.repeat(buffer.size() as usize / 4);
-                self.device.wgpu_queue().write_buffer(buffer, 0, &bytes);
+                self.device.write("poison", buffer, 0, &bytes)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -151,6 +152,10 @@ impl Executor for GpuExecutor {
             }
         }
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        self.device.alive().is_err()
     }
 
     fn allocated_bytes(&self) -> u64 {

@@ -32,15 +32,18 @@ impl GpuExecutor {
             let most = clock.as_ref().map_or(1, |_| PASSES as usize);
             for parts in parts.chunks(most) {
                 let start = now();
-                let mut commands = self.encoder("profile");
-                for (i, part) in parts.iter().enumerate() {
-                    let descriptor = wgpu::ComputePassDescriptor {
-                        label: None,
-                        timestamp_writes: clock.as_ref().map(|c| c.writes(i as u32)),
-                    };
-                    let mut pass = commands.begin_compute_pass(&descriptor);
-                    self.record_part(part, &mut pass);
-                }
+                let device = self.device.clone();
+                let mut commands = device.encoder("profile")?;
+                device.scoped("profile", 0, || {
+                    for (i, part) in parts.iter().enumerate() {
+                        let descriptor = wgpu::ComputePassDescriptor {
+                            label: None,
+                            timestamp_writes: clock.as_ref().map(|c| c.writes(i as u32)),
+                        };
+                        let mut pass = commands.begin_compute_pass(&descriptor);
+                        self.record_part(part, &mut pass);
+                    }
+                })?;
                 let passes = parts.len() as u32;
                 if let Some(clock) = &clock {
                     clock.resolve(passes, &mut commands);

@@ -288,8 +288,8 @@ impl GpuExecutor {
     /// As a run.
     pub async fn fetch(&mut self, waiting: Waiting) -> Result<()> {
         self.device.alive()?;
-        self.upload.unmap();
-        self.download.unmap();
+        self.upload.unmap(&self.device)?;
+        self.download.unmap(&self.device)?;
         let encoder = self.copy_outputs(waiting).await?;
         let last = self.submit(encoder)?;
         self.map_staging(last, waiting).await

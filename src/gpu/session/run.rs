@@ -32,7 +32,7 @@ impl GpuExecutor {
                 self.record_outputs(&mut encoder)?;
                 self.submit(encoder)?
             }
-            Err(Error::Cancelled) => self.submit(self.encoder("cancelled"))?,
+            Err(Error::Cancelled) => self.submit(self.device.encoder("cancelled")?)?,
             Err(error) => return Err(error),
         };
         self.map_staging(last, waiting).await?;
@@ -56,8 +56,8 @@ impl GpuExecutor {
         progress: impl FnMut(u64, u64),
     ) -> Result<()> {
         self.device.alive()?;
-        self.upload.unmap();
-        self.download.unmap();
+        self.upload.unmap(&self.device)?;
+        self.download.unmap(&self.device)?;
         control.check()?;
         let mut encoder = self.copy_inputs(waiting).await?;
         self.record_inputs(&mut encoder)?;
@@ -93,12 +93,12 @@ impl GpuExecutor {
         waiting: Waiting,
     ) -> Result<wgpu::CommandEncoder> {
         let most = copy_bytes(self.device.submission_budget());
-        let (mut encoder, mut recorded) = (self.encoder(label), 0);
+        let (mut encoder, mut recorded) = (self.device.encoder(label)?, 0);
         for copy in copies {
             let mut at = 0;
             while at < copy.bytes {
                 if recorded == most {
-                    let full = std::mem::replace(&mut encoder, self.encoder(label));
+                    let full = std::mem::replace(&mut encoder, self.device.encoder(label)?);
                     self.submit(full)?.done(&self.device, waiting).await?;
                     recorded = 0;
                 }
@@ -110,7 +110,7 @@ impl GpuExecutor {
             }
         }
         if recorded > most / 8 {
-            let many = std::mem::replace(&mut encoder, self.encoder(label));
+            let many = std::mem::replace(&mut encoder, self.device.encoder(label)?);
             self.submit(many)?.done(&self.device, waiting).await?;
         }
         Ok(encoder)
@@ -170,7 +170,10 @@ impl GpuExecutor {
             if parts.is_empty() && encoder.is_none() {
                 break;
             }
-            let mut commands = encoder.take().unwrap_or_else(|| self.encoder("steps"));
+            let mut commands = match encoder.take() {
+                Some(begun) => begun,
+                None => self.device.encoder("steps")?,
+            };
             self.record_parts(&parts, &mut commands)?;
             let submitted = Instant::now();
             let completion = self.submit(commands)?;
@@ -206,11 +209,6 @@ impl GpuExecutor {
                 known.insert(*variant, factor);
             }
         }
-    }
-
-    pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
-        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
-        self.device.wgpu_device().create_command_encoder(&descriptor)
     }
 
     /// A compute pass with these parts, if there are any.

@@ -54,7 +54,7 @@ fn device() -> Option<gpu::Device> {
         None => return None,
     };
     let engine = Engine::choose(&choice).unwrap_or_else(|e| panic!("{e}"));
-    engine.device().cloned()
+    engine.device()
 }
 
 fn encodes(criterion: &mut Criterion) {

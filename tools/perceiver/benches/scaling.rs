@@ -31,14 +31,14 @@ fn device() -> Option<gpu::Device> {
     };
     let device = match asked {
         DeviceChoice::Auto => match Engine::choose(&DeviceChoice::Gpu) {
-            Ok(engine) => engine.device().cloned(),
+            Ok(engine) => engine.device(),
             Err(e) => {
                 eprintln!("{e}");
                 None
             }
         },
         // Someone who names an adapter does not want figures of another.
-        named => Engine::choose(&named).unwrap_or_else(|e| panic!("{e}")).device().cloned(),
+        named => Engine::choose(&named).unwrap_or_else(|e| panic!("{e}")).device(),
     };
     match &device {
         Some(d) => eprintln!("adapter: {} ({})", d.name(), d.kind().name()),

@@ -38,8 +38,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Outcome {
     let engine = options.device.engine()?;
     let device = match engine.device() {
-        Some(device) if options.checked => Some(reopen(device)?),
-        other => other.cloned(),
+        Some(device) if options.checked => Some(reopen(&device)?),
+        other => other,
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
     let seed = options.seed.unwrap_or_else(|| clock.map_or(1, |t| t.as_nanos() as u64));
@@ -134,6 +134,6 @@ fn reopen(device: &Device) -> perceiver::Result<Device> {
     let adapter = all.iter().find(|a| a.name == device.name());
     match adapter {
         Some(adapter) => Device::open(adapter, ShaderChecks::Checked),
-        None => Engine::named(device.name()).map(|e| e.device().cloned().unwrap_or(device.clone())),
+        None => Engine::named(device.name()).map(|e| e.device().unwrap_or(device.clone())),
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn row(engine: &Engine, index: usize, seed: u64) -> Result<Vec<
     };
     let mut outcomes = Vec::new();
     for variant in row.op.candidates(device.traits()) {
-        outcomes.push(try_variant_as(&problem, device, variant, Waiting::Await).await);
+        outcomes.push(try_variant_as(&problem, &device, variant, Waiting::Await).await);
     }
     Ok(outcomes)
 }

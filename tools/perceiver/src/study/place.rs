@@ -26,7 +26,7 @@ impl Place {
     /// The device of an engine, or the CPU.
     #[must_use]
     pub fn of(engine: &Engine) -> Self {
-        engine.device().cloned().map_or(Place::Cpu, Place::Gpu)
+        engine.device().map_or(Place::Cpu, Place::Gpu)
     }
 
     /// The adapter's name, or "cpu".
