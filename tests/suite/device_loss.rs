@@ -101,13 +101,13 @@ fn limits_that_no_kernel_can_keep_to_are_named() {
     limit(|l| l.max_bindings_per_bind_group = 3, "max_bindings_per_bind_group");
 }
 
-/// Calls `during` with what destroys the device in the `n`-th call of a callback, `n` being all there are; after each
-/// the engine has its device again.
+/// Calls `during` with what destroys the device in the `n`-th call of a callback, for the first few `n` and some after
+/// them (every device compiles anew); after each the engine has its device again.
 fn destroyed_in_callbacks(
     engine: &Engine,
     mut during: impl FnMut(&mut dyn FnMut(u64, u64)) -> Result<()>,
 ) {
-    for n in 0.. {
+    for n in (0..3).chain((3..).step_by(13)) {
         let mut calls = 0;
         let ended = during(&mut |_, _| {
             if calls == n {
@@ -154,7 +154,7 @@ fn models_go_on_when_their_engine_has_a_device_again() {
         assert!(outputs == expected, "other bits");
         Ok(())
     });
-    for _ in 0..6 {
+    for _ in 0..3 {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -280,8 +280,8 @@ fn fail_at(
 }
 
 /// Every call of wgpu that a first run or a later one makes fails once: buffers for want of memory, submissions and
-/// the rest because the driver refuses, any because the device is gone. Each time there is an error, and the next run
-/// is right.
+/// the rest because the driver refuses, every fifth because the device is gone (the next one compiles anew). Each time
+/// there is an error, and the next run is right.
 #[test]
 fn whatever_fails_is_an_error_and_the_next_run_is_right() {
     let (engine, _) = engine(true);
@@ -295,7 +295,7 @@ fn whatever_fails_is_an_error_and_the_next_run_is_right() {
     for later in [false, true] {
         for kind in 0..3 {
             let mut failures = 0;
-            for n in 0.. {
+            for n in (0..).step_by(if kind < 2 { 1 } else { 5 }) {
                 let model = small(&engine);
                 if later {
                     run(&model, &inputs).expect("run");
@@ -330,7 +330,7 @@ fn whatever_fails_is_an_error_and_the_next_run_is_right() {
                 }
                 assert!(run(&model, &inputs).expect("run") == expected, "other bits");
             }
-            assert!(failures > if later { 5 } else { 50 }, "{failures}");
+            assert!(failures > if later { 1 } else { 10 }, "{failures}");
         }
     }
 }

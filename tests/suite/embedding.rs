@@ -739,10 +739,9 @@ fn runs_are_cancelled_from_callbacks_and_threads_and_go_again() {
 /// Memory for runs side by side, in runs; for one alone, for some, without a bound.
 const BUDGETS: [Option<u64>; 3] = [Some(1), Some(3), None];
 
-/// Gives a model that has run a budget of this many of its runs, and a half.
+/// Gives a model that has run a budget of this many of its runs.
 fn limit(model: &mut Model, runs: Option<u64>) {
-    let budget = |runs| MemorySize(model.allocated_bytes() * (2 * runs + 1) / 2);
-    let budget = runs.map(budget);
+    let budget = runs.map(|runs| MemorySize(model.allocated_bytes() * runs));
     model.set_memory_budget(budget);
 }
 
