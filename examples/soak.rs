@@ -112,7 +112,7 @@ fn main() -> Result<()> {
         let again = engine.load("models/text-tiny")?;
         // Shapes that come once and go.
         for i in 0..6 {
-            run(&again, &ids(1 + (round as usize * 37 + i * 101) % 512, i)?)?;
+            run(&again, &ids(1 + (round as usize * 37 + i * 101) % 256, i)?)?;
         }
         std::thread::scope(|scope| {
             let threads = (0..4).map(|i| {

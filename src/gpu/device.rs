@@ -149,11 +149,11 @@ impl Device {
         let lost = Arc::new(Mutex::new(None));
         let seen = lost.clone();
         device.set_device_lost_callback(move |reason, message| {
-            let message = match message.is_empty() {
-                true => format!("{reason:?}"),
-                false => format!("{reason:?}: {message}"),
-            };
-            *lock(&seen) = Some(message.to_lowercase());
+            let reason = format!("{reason:?}").to_lowercase();
+            *lock(&seen) = Some(match message.is_empty() {
+                true => reason,
+                false => format!("{reason}: {message}"),
+            });
         });
         // Whatever no error scope caught is logged rather than a panic, wgpu's default.
         device.on_uncaptured_error(Arc::new(|e: wgpu::Error| {
@@ -309,8 +309,10 @@ impl Device {
 
     /// Whether the device is gone, which is asked of the driver where nobody has said so.
     pub(crate) fn is_lost(&self) -> bool {
-        // Callbacks come with a poll, which does not fail where nothing is waited for.
-        let _ = self.poll_wgpu(wgpu::PollType::Poll);
+        if self.alive().is_ok() {
+            // Callbacks come with a poll, which does not fail where nothing is waited for.
+            let _ = self.poll_wgpu(wgpu::PollType::Poll);
+        }
         if self.alive().is_ok() && !self.answers() {
             self.set_lost(SILENT);
         }
@@ -594,7 +596,7 @@ impl Device {
             Ok(polled) => polled.map(|_| ()),
             Err(panic) => match panic.downcast_ref::<String>() {
                 Some(message) if message.starts_with("Error in Device::poll") => {
-                    self.set_lost(message);
+                    self.set_lost("its driver says so");
                     Ok(())
                 }
                 // A callback of the app's, say.

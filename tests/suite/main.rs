@@ -14,6 +14,7 @@ mod hub;
 mod inputs;
 mod layers;
 mod limits;
+mod load;
 mod pacing;
 mod plan;
 mod runtime;
