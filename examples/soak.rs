@@ -45,9 +45,8 @@ impl Held {
                 &hal.pipeline_layouts,
                 &hal.compute_pipelines,
                 &hal.shader_modules,
-                &hal.command_encoders,
-                &hal.fences,
             ];
+            // Not encoders of commands, of which wgpu keeps as many as were in flight at once.
             counters.into_iter().map(|counter| counter.read()).sum()
         });
         Held {
