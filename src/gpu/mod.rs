@@ -28,6 +28,7 @@ pub(crate) use device::USEFUL_FEATURES;
 pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Ran, Submission, SubmissionBudget};
+pub use pipeline_cache::unpack;
 pub use session::{Bound, Choice, GpuExecutor, Place, Slice, Sliced, Transfer, try_transfer};
 pub use store::Parameters;
 pub(crate) use trial::session_of;

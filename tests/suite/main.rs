@@ -9,6 +9,7 @@ mod checkpoint;
 mod embedding;
 mod families;
 mod front_door;
+mod fuzzed;
 mod hub;
 mod inputs;
 mod layers;
