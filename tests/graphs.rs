@@ -4,6 +4,7 @@
 //! `PERCEIVER_SEED` repeats the cases from that seed on, `PERCEIVER_CASES` says how many there are (200), and
 //! `PERCEIVER_DEVICE_EVERY` which of them run on the adapter too: every tenth, or as it says.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,8 +30,11 @@ struct Tally {
     runs: [usize; 2],
     /// Plans whose difference is what neighbouring weights make too.
     sensitive: usize,
-    /// Graphs that cannot be divided as far as they were to be.
+    /// Graphs that cannot be divided as far as they were to be, and that were.
     undivided: usize,
+    divided: usize,
+    /// Ops of all graphs before any pass.
+    ops: BTreeMap<&'static str, usize>,
 }
 
 impl Tally {
@@ -39,6 +43,10 @@ impl Tally {
         self.runs[1] += other.runs[1];
         self.sensitive += other.sensitive;
         self.undivided += other.undivided;
+        self.divided += other.divided;
+        for (op, count) in &other.ops {
+            *self.ops.entry(op).or_default() += count;
+        }
     }
 }
 
@@ -81,11 +89,13 @@ fn run(kind: Kind, seed: u64, cases: u64) -> Result<String, String> {
             Err(_) => return Err(format!("case {case} panicked\n{repeat}")),
         }
     }
-    let Tally { runs: [cpu, adapter], sensitive, undivided } = tally;
+    let Tally { runs: [cpu, adapter], sensitive, undivided, divided, ops } = tally;
+    let ops: Vec<String> = ops.iter().map(|(op, count)| format!("{op} {count}")).collect();
     let name = device.as_ref().map_or("no adapter", |d| d.name());
     Ok(format!(
         "{cases} cases, {on_device} of them on {name} too: {cpu} plans on the CPU, {adapter} there; \
-         {sensitive} too sensitive to compare, {undivided} not to be divided so far"
+         {sensitive} too sensitive to compare, {divided} divided, {undivided} not to be divided so far; {}",
+        ops.join(", ")
     ))
 }
 

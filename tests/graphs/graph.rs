@@ -20,7 +20,7 @@ use super::passes::Problem;
 
 const STAGE: Stage = Stage::Process;
 /// Few sizes, so that shaders are compiled once; some on either side of what tiles and vectors have.
-const ROWS: [usize; 8] = [1, 3, 4, 16, 20, 64, 65, 130];
+const ROWS: [usize; 9] = [1, 3, 4, 16, 20, 64, 65, 130, 230];
 const COLS: [usize; 7] = [1, 3, 4, 8, 12, 16, 33];
 
 pub(crate) fn case(seed: u64, device: Option<&Device>) -> std::result::Result<Tally, String> {
@@ -37,12 +37,15 @@ struct Maker<'r> {
     pool: Vec<View>,
     inputs: Vec<(String, Vec<f32>)>,
     names: usize,
+    /// One item, and ops alone that can be divided.
+    divisible: bool,
 }
 
 impl<'r> Maker<'r> {
     fn new(random: &'r mut Random) -> Self {
         let (graph, pool, inputs) = (Graph::default(), Vec::new(), Vec::new());
-        Maker { random, graph, pool, inputs, names: 0 }
+        let divisible = random.below(2) == 0;
+        Maker { random, graph, pool, inputs, names: 0, divisible }
     }
 
     fn one<T: Copy>(&mut self, of: &[T]) -> T {
@@ -80,7 +83,8 @@ impl<'r> Maker<'r> {
 
     fn problem(mut self) -> Result<Problem> {
         for _ in 0..1 + self.random.below(3) {
-            let extent = Extent::new(self.one(&[1, 1, 1, 2, 3]), self.one(&ROWS), self.one(&COLS));
+            let batch = if self.divisible { 1 } else { self.one(&[1, 2, 3]) };
+            let extent = Extent::new(batch, self.one(&ROWS), self.one(&COLS));
             let (id, view) = self.input("x", extent, Random::signed);
             if self.chance(6) {
                 self.graph.kept.push(id);
@@ -131,11 +135,11 @@ impl<'r> Maker<'r> {
     /// A result of one op, or of a few that belong together.
     fn op(&mut self, x: View) -> Result<Option<View>> {
         let e = x.extent;
-        // What has become wide is made narrow, and so is what has become long.
         if e.padded_len() > 40_000 {
             return Ok(None);
         }
-        let id = match self.random.below(14) {
+        let ops = if self.divisible { 9 } else { 15 };
+        let id = match self.random.below(ops) {
             0 | 1 => self.linear(x)?,
             2 => {
                 let name = self.name("norm");
@@ -155,17 +159,20 @@ impl<'r> Maker<'r> {
                 let operands = [(x, 0), (other, 0)];
                 self.graph.combine(STAGE, "combine", operands, cols, activation, product)?
             }
-            5 => self.rotated(x)?,
-            6 => {
-                let times = 2 + self.random.below(2);
-                return Ok(Some(self.graph.repeat(STAGE, "repeat", x, times)));
-            }
-            7 => {
+            5 => self.attention(x)?,
+            6 => self.embedded()?,
+            7 => self.assembled(x)?,
+            8 => {
                 let first = self.random.below(e.rows);
                 let rows = 1 + self.random.below(e.rows - first);
                 return self.graph.slice(STAGE, "slice", x, [first, rows]).map(Some);
             }
-            8 => {
+            9 => self.rotated(x)?,
+            10 => {
+                let times = 2 + self.random.below(2);
+                return Ok(Some(self.graph.repeat(STAGE, "repeat", x, times)));
+            }
+            11 => {
                 let extents = [
                     Extent::new(1, e.all_rows(), e.cols),
                     Extent::new(e.all_rows(), 1, e.cols),
@@ -176,10 +183,7 @@ impl<'r> Maker<'r> {
                 let seen = self.graph.reshaped(x, extent)?;
                 return Ok((!padding).then_some(seen));
             }
-            9 => self.graph.transpose(STAGE, "transpose", x),
-            10 => self.attention(x)?,
-            11 => self.embedded()?,
-            12 => self.assembled(x)?,
+            12 => self.graph.transpose(STAGE, "transpose", x),
             _ => self.pictures(x)?,
         };
         Ok(Some(self.graph.view(id)))
@@ -291,7 +295,8 @@ impl<'r> Maker<'r> {
     }
 
     fn embedded(&mut self) -> Result<ValueId> {
-        let (batch, length, cols) = (self.one(&[1, 2]), self.one(&ROWS), self.one(&COLS));
+        let batch = if self.divisible { 1 } else { self.one(&[1, 2]) };
+        let (length, cols) = (self.one(&ROWS), self.one(&COLS));
         let ids = |r: &mut Random| r.below(11) as f32;
         let (_, ids) = self.input("ids", Extent::new(batch, 1, length), ids);
         let table = self.parameter(&[11, cols]);

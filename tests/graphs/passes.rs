@@ -140,9 +140,9 @@ impl Problem {
             let narrow = bound == F16;
             let sensitivity = self.sensitivity(expected, if narrow { 5e-4 } else { 1.2e-7 });
             let sensitivity = sensitivity.map_err(|e| e.to_string())?;
-            if sensitivity > bound / 10.0
-                || narrow && self.largest().map_err(|e| e.to_string())? > 3e4
-            {
+            // Float64 has room for whatever a model has.
+            let excused = if bound == F64 { 1e-2 } else { bound / 10.0 };
+            if sensitivity > excused || narrow && self.largest().map_err(|e| e.to_string())? > 3e4 {
                 tally.sensitive += 1;
                 return Ok(());
             }
@@ -188,9 +188,17 @@ impl Problem {
         self.compare(&what, in_f64(whole.clone()), &expected, F64, &mut tally)?;
         self.compare("norms fused, parts, f32", in_f32(whole), &expected, F32, &mut tally)?;
         tally.runs[0] += 5;
-        let limit = 600 + random.below(60_000) as u64;
+        for node in &self.graph.nodes {
+            *tally.ops.entry(node.op.kernel()).or_default() += 1;
+        }
+        // From 32 rows of the widest array, which must fit, to the largest one.
+        let extents = || self.graph.values.iter().map(|v| v.extent);
+        let widest = extents().map(|e| e.stride()).max().unwrap_or(4);
+        let most = extents().map(|e| e.padded_len()).max().unwrap_or(0).max(32 * widest + 1);
+        let limit = 4 * (32 * widest + random.below(most - 32 * widest)) as u64;
         match limit_arrays(graph(), limit) {
             Ok(divided) => {
+                tally.divided += usize::from(divided != self.graph);
                 within(&divided, limit)?;
                 let what = format!("arrays of {limit} bytes, f64");
                 self.compare(&what, in_f64(divided.clone()), &expected, F64, &mut tally)?;
