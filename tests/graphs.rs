@@ -104,10 +104,14 @@ fn main() -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64);
     let seed = number("PERCEIVER_SEED").unwrap_or(now);
     let cases = number("PERCEIVER_CASES").unwrap_or(200);
-    let kinds: [(&str, Kind); 2] = [("graphs", graph::case), ("blueprints", blueprints::case)];
-    let trial = |(name, kind): (&'static str, Kind)| {
+    let kinds: [(&str, Kind, u64); 3] = [
+        ("graphs", graph::case, cases / 2),
+        ("blueprints", blueprints::case, cases / 2),
+        ("graphs that were wrong once", graph::found_before, 20),
+    ];
+    let trial = |(name, kind, cases): (&'static str, Kind, u64)| {
         Trial::test(format!("random {name}, seed {seed}"), move || {
-            let said = run(kind, seed, cases / 2)?;
+            let said = run(kind, seed, cases)?;
             eprintln!("random {name}, seed {seed}: {said}");
             Ok(())
         })

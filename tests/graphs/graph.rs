@@ -29,6 +29,19 @@ pub(crate) fn case(seed: u64, device: Option<&Device>) -> std::result::Result<Ta
     problem.check(&mut random, device)
 }
 
+/// What was wrong once, by all ways.
+pub(crate) fn found_before(
+    seed: u64,
+    device: Option<&Device>,
+) -> std::result::Result<Tally, String> {
+    let mut random = Random::new(seed);
+    let problem = match random.below(2) {
+        0 => Maker::new(&mut random).some_columns(),
+        _ => Maker::new(&mut random).causal_keys_of_several_arrays(),
+    };
+    problem.map_err(|e| e.to_string())?.check(&mut random, device)
+}
+
 /// A graph that grows.
 struct Maker<'r> {
     random: &'r mut Random,
@@ -107,6 +120,33 @@ impl<'r> Maker<'r> {
                 Err(e) => return Err(e),
             }
         }
+        self.done()
+    }
+
+    /// Fewer columns than operands have, so that the result is padded where those are not.
+    fn some_columns(mut self) -> Result<Problem> {
+        let (_, one) = self.input("x", Extent::new(1, 36, 3), Random::signed);
+        let (_, other) = self.input("x", Extent::new(1, 12, 65), Random::signed);
+        let sum = [(one, 0), (other, 0)];
+        let sum = self.graph.combine(STAGE, "sum", sum, 3, Activation::GeluTanh, false)?;
+        let view = self.graph.view(sum);
+        self.graph.layer_norm(STAGE, "norm", view, "norm");
+        self.done()
+    }
+
+    /// Causal attention over more keys than one array may hold.
+    fn causal_keys_of_several_arrays(mut self) -> Result<Problem> {
+        let (queries, keys) = (1 + self.random.below(230), 1 + self.random.below(230));
+        let (_, q) = self.input("x", Extent::new(1, queries, 8), Random::signed);
+        let (_, k) = self.input("x", Extent::new(1, keys, 8), Random::signed);
+        let source = |view| AttentionSource { view, column: 0 };
+        let sources = [source(q), source(k), source(k)];
+        let (heads, sees) = (Heads::new(2, 4, 3), (None, true));
+        self.graph.attention(STAGE, "attention", heads, sources, sees, None, true)?;
+        self.done()
+    }
+
+    fn done(mut self) -> Result<Problem> {
         self.outputs();
         let tensors = self.graph.parameters().flat_map(|(_, recipe)| recipe.tensors());
         let weights = Arc::new(RandomTensors::new(tensors.collect::<Vec<_>>(), self.random.bits()));

@@ -1,11 +1,13 @@
 //! A graph through the passes, and its plans run.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use perceiver::blueprint::{Activation, Stage};
 use perceiver::internals::cpu::CpuExecutor;
 use perceiver::internals::gpu::{Device, GpuExecutor, Parameters};
 use perceiver::internals::graph::passes::{fuse_norms, limit_arrays, split, store_f16};
-use perceiver::internals::graph::{Executor, Graph, Placement, Plan};
+use perceiver::internals::graph::{Executor, Graph, Placement, Plan, ValueId};
 use perceiver::internals::kernels::{DeviceTraits, Op};
 use perceiver::internals::model::{Precision, planned, splits};
 use perceiver::internals::random::Random;
@@ -49,12 +51,8 @@ fn moved(data: &mut [f32], seed: u64, by: f32) {
 }
 
 /// All outputs of a session.
-fn outputs(
-    session: &mut dyn Executor,
-    problem: &Problem,
-    inputs: &[(String, Vec<f32>)],
-) -> Result<Vec<(String, Vec<f32>)>> {
-    for (name, data) in inputs {
+fn outputs(session: &mut dyn Executor, problem: &Problem) -> Result<Vec<(String, Vec<f32>)>> {
+    for (name, data) in &problem.inputs {
         session.write(name, data)?;
     }
     if !problem.graph.kept.is_empty() {
@@ -73,33 +71,54 @@ fn outputs(
 impl Problem {
     /// In float64, with no pass.
     pub(crate) fn exact(&self) -> Result<Vec<(String, Vec<f32>)>> {
-        self.exact_of(self.weights.clone(), &self.inputs)
-    }
-
-    fn exact_of(
-        &self,
-        weights: Weights,
-        inputs: &[(String, Vec<f32>)],
-    ) -> Result<Vec<(String, Vec<f32>)>> {
-        let store = ParameterStore::<f64>::new(weights);
+        let store = ParameterStore::<f64>::new(self.weights.clone());
         let mut session = CpuExecutor::new(Plan::new(self.graph.clone())?, &store)?;
-        outputs(&mut session, self, inputs)
+        outputs(&mut session, self)
     }
 
-    /// How far exact results move when weights and inputs do by so many parts, at the most of eight ways. Where that is
-    /// much, as behind a LayerNorm of nearly equal channels, no arithmetic of that precision can meet a bound.
+    /// The same where weights, inputs and the result of every op are moved by up to so many parts.
+    fn moved(&self, seed: u64, by: f32) -> Result<Problem> {
+        let weights = Arc::new(Moved { weights: self.weights.clone(), seed, by });
+        let (mut graph, mut inputs) = (self.graph.clone(), self.inputs.clone());
+        for (name, data) in &mut inputs {
+            // Ids and masks are whole numbers.
+            if name.starts_with('x') {
+                moved(data, seed, by);
+            }
+        }
+        let mut now: HashMap<ValueId, ValueId> = HashMap::new();
+        for mut node in std::mem::take(&mut graph.nodes) {
+            for view in &mut node.inputs {
+                view.value = *now.get(&view.value).unwrap_or(&view.value);
+            }
+            let outputs = node.outputs.clone();
+            graph.nodes.push(node);
+            // The two arrays of a state belong together.
+            if let [result] = outputs[..] {
+                let extent = graph.extent(result);
+                let name = format!("noise {}", result.index());
+                let mut noise = vec![1.0; extent.len()];
+                moved(&mut noise, seed ^ result.index() as u64, by);
+                let factors = graph.input(&name, extent);
+                inputs.push((name, noise));
+                let operands = [(graph.view(result), 0), (graph.view(factors), 0)];
+                let (none, cols) = (Activation::None, extent.cols);
+                let id = graph.combine(Stage::Process, "noise", operands, cols, none, true)?;
+                now.insert(result, id);
+            }
+        }
+        for piece in graph.outputs.iter_mut().flat_map(|o| &mut o.pieces) {
+            *piece = *now.get(piece).unwrap_or(piece);
+        }
+        Ok(Problem { graph, inputs, weights })
+    }
+
+    /// How far exact results move when everything does by so many parts, at the most of eight ways. Where that is much, as
+    /// behind a LayerNorm of nearly equal channels, no arithmetic of that precision can meet a bound.
     fn sensitivity(&self, expected: &[(String, Vec<f32>)], by: f32) -> Result<f64> {
         let mut most = 0.0f64;
         for seed in 0..8 {
-            let weights = Arc::new(Moved { weights: self.weights.clone(), seed, by });
-            let mut inputs = self.inputs.clone();
-            for (name, data) in &mut inputs {
-                // Ids, masks and angles that are whole numbers stay so.
-                if name.starts_with("x") {
-                    moved(data, seed, by);
-                }
-            }
-            let found = self.exact_of(weights, &inputs)?;
+            let found = self.moved(seed, by)?.exact()?;
             let each = found.iter().zip(expected).map(|((_, f), (_, e))| difference(f, e));
             most = each.fold(most, f64::max);
         }
@@ -170,12 +189,12 @@ impl Problem {
         let in_f32 = |graph: Graph| {
             let store = ParameterStore::<f32>::new(self.weights.clone());
             let mut session = CpuExecutor::new(Plan::new(graph)?, &store)?;
-            outputs(&mut session, self, &self.inputs)
+            outputs(&mut session, self)
         };
         let in_f64 = |graph: Graph| {
             let store = ParameterStore::<f64>::new(self.weights.clone());
             let mut session = CpuExecutor::new(Plan::new(graph)?, &store)?;
-            outputs(&mut session, self, &self.inputs)
+            outputs(&mut session, self)
         };
         let graph = || self.graph.clone();
         self.compare("f32", in_f32(graph()), &expected, F32, &mut tally)?;
@@ -228,7 +247,7 @@ impl Problem {
             };
             let parameters = Parameters::new(device.clone(), self.weights.clone());
             let found = GpuExecutor::new(plan, &parameters)
-                .and_then(|mut session| outputs(&mut session, self, &self.inputs));
+                .and_then(|mut session| outputs(&mut session, self));
             self.compare(&what, found, &expected, bound, &mut tally)?;
             tally.runs[1] += 1;
         }
