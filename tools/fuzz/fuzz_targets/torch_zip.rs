@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| perceiver_fuzz::readers::torch_zip(bytes));
+perceiver_fuzz::target!(torch_zip);
