@@ -28,6 +28,7 @@ struct Params {
     b_rows: u32,
     b_row: u32,
     b_column: u32,
+    cols: u32,
 }
 
 alias a4 = vec4<f32>;
@@ -60,5 +61,7 @@ fn vectors(@builtin(global_invocation_id) invocation: vec3<u32>) {
             result += other;
         }
     }
-    y[at] = to_y(result);
+    // Operands may have other columns where the result is padded.
+    let column = 4u * vector + vec4<u32>(0u, 1u, 2u, 3u);
+    y[at] = to_y(select(vec4<f32>(0.0), result, column < vec4<u32>(params.cols)));
 }

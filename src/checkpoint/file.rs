@@ -152,7 +152,11 @@ impl TensorFile {
         not(feature = "torch"),
         allow(unused_variables, reason = "other files hold weights alone")
     )]
-    fn parsed(path: &Path, content: Content, among: bool) -> Result<Self> {
+    /// As [`TensorFile::open`], of these bytes; `among` as in `open_among`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] as there.
+    pub fn parsed(path: &Path, content: Content, among: bool) -> Result<Self> {
         let wrong = |what: &str, hint: &str| Err(Error::checkpoint(path, what, hint));
         let map = (*content).as_ref();
         if map.starts_with(b"version https://git-lfs") {

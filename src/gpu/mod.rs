@@ -29,6 +29,7 @@ pub(crate) use device::USEFUL_FEATURES;
 pub use device::{Device, ShaderChecks};
 pub(crate) use footprint::transfer_bytes;
 pub use pacing::{Ran, Submission, SubmissionBudget};
+pub use pipeline_cache::unpack;
 pub use session::{Bound, Choice, GpuExecutor, Place, Slice, Sliced, Transfer, try_transfer};
 pub(crate) use slot::Slot;
 pub use store::Parameters;

@@ -115,7 +115,8 @@ fn header(data: &[u8]) -> [u8; HEADER] {
     header
 }
 
-fn unpack(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+/// The data in a file's bytes; `None` if it is not whole.
+pub fn unpack(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let found: [u8; HEADER] = bytes.get(..HEADER)?.try_into().ok()?;
     let data = bytes.split_off(HEADER);
     (found == header(&data)).then_some(data)

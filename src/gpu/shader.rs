@@ -198,7 +198,10 @@ fn defect(label: &str, message: String) -> Error {
 }
 
 /// Constants, conditional blocks, unrolled loops.
-fn preprocess(label: &str, text: &str, constants: &[(&str, u32)]) -> Result<String> {
+///
+/// # Errors
+/// [`Error::Shader`] when a directive does not make sense.
+pub fn preprocess(label: &str, text: &str, constants: &[(&str, u32)]) -> Result<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut values: BTreeMap<String, u32> = BTreeMap::new();
     // Whether the lines of each open block are wanted.

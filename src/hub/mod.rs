@@ -55,6 +55,13 @@ enum Part {
     All,
 }
 
+/// How many files a hub's answer lists, or what is wrong with it.
+#[doc(hidden)]
+pub fn listed(answer: &[u8]) -> std::result::Result<usize, String> {
+    let listing = Listing::read(answer)?;
+    Ok(listing.small().count() + usize::from(listing.weights().is_some()))
+}
+
 /// A hub or a mirror, and the local cache of its models.
 #[derive(Debug)]
 pub struct Hub {

@@ -10,6 +10,7 @@ mod device_loss;
 mod embedding;
 mod families;
 mod front_door;
+mod fuzzed;
 mod hub;
 mod inputs;
 mod layers;

@@ -135,6 +135,7 @@ impl Kernel for Combine {
                 word(b.rows),
                 word(b.row / 4),
                 word((b.first * b.row + b.column) / 4),
+                word(args.cols),
             ]
         })
     }

@@ -1,5 +1,6 @@
 //! Ops over arrays that are held as pieces: each op as several, and how their results go together.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::Pass;
@@ -325,11 +326,15 @@ impl Pass {
             flat: &node.inputs[3..3 + usize::from(args.masked)],
             carry: &node.inputs[3 + usize::from(args.masked)..],
         };
-        let make = |queries: usize, keys: &Range<usize>, carry, finish| {
-            let op = Attention { queries, keys: keys.len(), carry, finish, ..args };
+        let make = |queries: &Range<usize>, keys: &Range<usize>, carry, finish| {
+            // Earlier keys are seen by all these queries.
+            let causal = args.causal && queries.start == keys.start;
+            let (queries, keys) = (queries.len(), keys.len());
+            let op = Attention { queries, keys, causal, carry, finish, ..args };
             (Op::Attention(op), op.signature().result_extents())
         };
-        self.over_keys(node, &operands, [args.queries, args.keys], args.finish, &make)
+        let sizes = [args.queries, args.keys];
+        self.over_keys(node, &operands, sizes, args.causal, args.finish, &make)
     }
 
     fn factored_attention(&mut self, node: &Node, args: FactoredAttention) -> Result<()> {
@@ -342,9 +347,9 @@ impl Pass {
             flat: &node.inputs[content + 1..flat],
             carry: &node.inputs[flat..],
         };
-        let make = |queries: usize, keys: &Range<usize>, carry, finish| {
+        let make = |queries: &Range<usize>, keys: &Range<usize>, carry, finish| {
             let op = FactoredAttention {
-                queries,
+                queries: queries.len(),
                 keys: keys.len(),
                 first_key: args.first_key + keys.start,
                 carry,
@@ -353,26 +358,38 @@ impl Pass {
             };
             (Op::FactoredAttention(op), op.signature().result_extents())
         };
-        self.over_keys(node, &operands, [args.queries, args.keys], args.finish, &make)
+        self.over_keys(node, &operands, [args.queries, args.keys], false, args.finish, &make)
     }
 
-    /// Attention of some queries at a time over some keys at a time, the state carried along.
+    /// Attention of some queries at a time over some keys at a time, the state carried along. A causal one is cut at the same
+    /// places on both sides, so that queries and keys that begin together are numbered alike; later keys are left out.
     fn over_keys(
         &mut self,
         node: &Node,
         operands: &Operands<'_>,
         [queries, keys]: [usize; 2],
+        causal: bool,
         finish: bool,
         make: &MakeAttention<'_>,
     ) -> Result<()> {
         let by_key = [operands.before, operands.after].concat();
-        let key_ranges = self.ranges(&node.label, keys, &by_key, &[], operands.flat)?;
+        let mut key_ranges = self.ranges(&node.label, keys, &by_key, &[], operands.flat)?;
         let mut by_query = vec![operands.queries];
         by_query.extend(operands.carry);
         // Rows of the result and of the state on the way.
-        let (_, state) = make(queries, &(0..keys), false, false);
+        let (_, state) = make(&(0..queries), &(0..keys), false, false);
         let strides: Vec<usize> = state.iter().map(Extent::stride).collect();
-        let query_ranges = self.ranges(&node.label, queries, &by_query, &strides, &[])?;
+        let mut query_ranges = self.ranges(&node.label, queries, &by_query, &strides, &[])?;
+        if causal && query_ranges.len().max(key_ranges.len()) > 1 {
+            // A query none of whose keys is left is the mean of all, those that are left out among them.
+            if let [mask, ..] = operands.flat {
+                return Err(self.too_large(&node.label, mask.extent));
+            }
+            let starts = query_ranges.iter().chain(&key_ranges).map(|r| r.start);
+            let starts: BTreeSet<usize> = starts.collect();
+            query_ranges = cut(queries, &starts);
+            key_ranges = cut(keys, &starts);
+        }
         let mut parts: Vec<Vec<(Range<usize>, ValueId)>> = vec![Vec::new(); node.outputs.len()];
         for range in query_ranges {
             let q = self.operand(operands.queries, &range, queries)?;
@@ -380,8 +397,9 @@ impl Pass {
             for &view in operands.carry {
                 carry.push(self.operand(view, &range, queries)?);
             }
-            for (i, of) in key_ranges.iter().enumerate() {
-                let last = i + 1 == key_ranges.len();
+            let seen = key_ranges.iter().filter(|of| !causal || of.start < range.end).count();
+            for (i, of) in key_ranges[..seen].iter().enumerate() {
+                let last = i + 1 == seen;
                 let mut inputs = Vec::new();
                 for &view in operands.before {
                     inputs.push(self.operand(view, of, keys)?);
@@ -393,7 +411,7 @@ impl Pass {
                 for &view in operands.flat {
                     inputs.push(self.flat(view, of, keys)?);
                 }
-                let (op, extents) = make(range.len(), of, !carry.is_empty(), last && finish);
+                let (op, extents) = make(&range, of, !carry.is_empty(), last && finish);
                 inputs.append(&mut carry);
                 let mut on_the_way = |extent| self.value(&node.label, extent, Source::Node);
                 let outputs: Vec<ValueId> = if last {
@@ -426,9 +444,16 @@ enum Fit {
     Whole,
 }
 
-/// An attention of so many queries over these keys, with a carried state or not, finished or not, and
-/// the shapes of its results.
-type MakeAttention<'a> = dyn Fn(usize, &Range<usize>, bool, bool) -> (Op, Vec<Extent>) + 'a;
+/// An attention of these queries over these keys, with a carried state or not, finished or not, and the
+/// shapes of its results.
+type MakeAttention<'a> = dyn Fn(&Range<usize>, &Range<usize>, bool, bool) -> (Op, Vec<Extent>) + 'a;
+
+/// Ranges of so many rows that begin at those of `starts` that are among them.
+fn cut(rows: usize, starts: &BTreeSet<usize>) -> Vec<Range<usize>> {
+    let inside: Vec<usize> = starts.iter().copied().filter(|&s| s < rows).collect();
+    let ends = inside.iter().skip(1).copied().chain([rows]);
+    inside.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+}
 
 /// The operands of an attention in their order.
 struct Operands<'a> {
