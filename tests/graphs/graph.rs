@@ -141,7 +141,8 @@ impl<'r> Maker<'r> {
         let (_, k) = self.input("x", Extent::new(1, keys, 8), Random::signed);
         let source = |view| AttentionSource { view, column: 0 };
         let sources = [source(q), source(k), source(k)];
-        let (heads, sees) = (Heads::new(2, 4, 3), (None, true));
+        // One array is keys and values: other widths would find numbers in the padding between heads.
+        let (heads, sees) = (Heads::new(2, 4, 4), (None, true));
         self.graph.attention(STAGE, "attention", heads, sources, sees, None, true)?;
         self.done()
     }
