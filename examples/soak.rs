@@ -15,7 +15,7 @@ use perceiver::{
 /// Rounds between lines of the report.
 const ROUNDS: u64 = 20;
 /// Lines before memory counts as settled: allocators and drivers keep what they have had.
-const SETTLING: usize = 5;
+const SETTLING: usize = 10;
 /// How much more may be resident at the end than when it had settled.
 const GROWTH: f64 = 1.1;
 
