@@ -114,8 +114,14 @@ impl Entry {
         self.shape.iter().product()
     }
 
+    /// First byte in the file, and the one after the last.
+    #[cfg(feature = "hub")]
+    pub(crate) fn range(&self) -> (usize, usize) {
+        self.layout.range
+    }
+
     /// Bytes as a dense array.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.len() * self.dtype.size()
     }
 

@@ -70,7 +70,9 @@ impl Checkpoint {
         }
         let configured = folder.join("config.json").exists();
         let config = if configured { families::read(folder) } else { Value::Null };
-        if part.is_none() && configured && !families::may_be(&config) {
+        // A file may lie beside the configuration of another model, whose Perceiver it has.
+        let described = file.is_none() || families::is_perceiver(&config);
+        if part.is_none() && configured && described && !families::may_be(&config) {
             let description = Description::read(folder)?;
             let architecture = description.architecture();
             let weights = match file {

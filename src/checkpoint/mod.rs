@@ -42,6 +42,8 @@ pub use file::{WeightFormat, read_tensors};
 pub use folder::Checkpoint;
 pub(crate) use folder::Origin;
 pub use ranges::RangeSource;
+#[cfg(feature = "hub")]
+pub(crate) use safetensors_file::{parse_start, stated_header};
 pub(crate) use write::serialize;
 pub(crate) use write::tensors_to_bytes;
 pub use write::write_tensors;

@@ -18,6 +18,22 @@ const LONGEST_HEADER: u64 = 16 << 20;
 
 /// Entries whose ranges lie inside the file.
 pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>> {
+    parse_start(path, file, file.len())
+}
+
+/// Bytes of the header and of what is before it, as the first bytes of a file state them.
+#[cfg(feature = "hub")]
+pub(crate) fn stated_header(file: &[u8]) -> Option<u64> {
+    let (length, _) = file.split_first_chunk::<LENGTH>()?;
+    u64::from_le_bytes(*length).checked_add(LENGTH as u64).filter(|&n| n <= LONGEST_HEADER)
+}
+
+/// The same of a file of `bytes`, of which `file` has the beginning.
+pub(crate) fn parse_start(
+    path: &Path,
+    file: &[u8],
+    bytes: usize,
+) -> Result<BTreeMap<String, Entry>> {
     let damaged = |what: String| {
         let hint = "the file is damaged or no safetensors file; download or save it again";
         Error::checkpoint(path, what, hint)
@@ -26,7 +42,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         return Err(damaged(format!("has {} bytes, a header alone takes more", file.len())));
     };
     let length = u64::from_le_bytes(*length);
-    let left = rest.len() as u64;
+    let left = bytes.saturating_sub(LENGTH) as u64;
     if length > LONGEST_HEADER {
         return Err(damaged(format!("states a header of {length} bytes")));
     }
@@ -34,12 +50,14 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
         let what = format!("is truncated: its header has {length} bytes, {left} are there");
         return Err(damaged(what));
     }
-    // Not longer than the file, which is in memory.
+    // Not longer than the file, whose length is a `usize`.
     let data = LENGTH + length as usize;
-    let header = &file[LENGTH..data];
+    let Some(header) = rest.get(..length as usize) else {
+        return Err(damaged(format!("has a header of {length} bytes, {} are here", rest.len())));
+    };
     let metadata: Metadata = serde_json::from_slice(header)
         .map_err(|e| damaged(format!("has a header that makes no sense: {e}")).caused_by(e))?;
-    let available = file.len() - data;
+    let available = bytes - data;
     let mut entries = BTreeMap::new();
     let mut end = 0;
     for (name, info) in metadata.tensors() {

@@ -4,6 +4,7 @@
 //! models--ORG--NAME/refs/REVISION              a commit
 //! models--ORG--NAME/blobs/ETAG                 a file's content, once
 //! models--ORG--NAME/snapshots/COMMIT/FILE  ->  ../../blobs/ETAG
+//! models--ORG--NAME/parts/COMMIT/KEY/          of a larger model, the tensors of its Perceiver (not Python's)
 //! .locks/models--ORG--NAME/ETAG.lock           locked while that blob is written
 //! ```
 //!
@@ -64,6 +65,11 @@ impl Store {
         self.root.join("blobs").join(etag)
     }
 
+    /// The folder of a part of a model, by what was asked for.
+    pub(super) fn part(&self, commit: &str, key: &str) -> PathBuf {
+        self.root.join("parts").join(commit).join(key)
+    }
+
     pub(super) fn incomplete(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(format!("{etag}.incomplete"))
     }
@@ -117,9 +123,9 @@ impl Store {
 
     /// Puts a blob into a snapshot under the name of its file.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<()> {
-        let folder = self.snapshot(commit);
-        create_folder(&folder)?;
-        let place = folder.join(file);
+        let place = self.snapshot(commit).join(file);
+        // A file may lie in a folder of the repository.
+        create_folder(place.parent().unwrap_or(&place))?;
         let leads = fs::read_link(&place).is_ok_and(|to| to.file_name() == Some(etag.as_ref()));
         if leads && place.is_file() {
             return Ok(());
@@ -128,7 +134,8 @@ impl Store {
         if place.symlink_metadata().is_ok() {
             fs::remove_file(&place).map_err(|e| Error::io("replace", &place, e))?;
         }
-        let blob = Path::new("..").join("..").join("blobs").join(etag);
+        let up = "../".repeat(2 + file.matches('/').count());
+        let blob = Path::new(&up).join("blobs").join(etag);
         match symlink(&blob, &place) {
             Err(_) if place.is_file() => Ok(()),
             // Windows without the right to make links, or a disk that has none.
@@ -178,7 +185,7 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     whole_file(to, |file| {
         io::copy(&mut open::regular(from)?, file.as_file_mut())
             .and_then(|_| file.flush())

@@ -4,6 +4,7 @@
 //! documents are bounded; nothing leaves https once it was there.
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ureq::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
+use super::download::continues;
 use super::failure::Failure;
 use super::options::{HubOptions, Token};
 use crate::error::{Error, Result};
@@ -27,6 +29,8 @@ const LARGEST_CERTIFICATES: u64 = 16 << 20;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a document may take in all.
 const DOCUMENT: Duration = Duration::from_secs(60);
+/// How long a range of some megabytes may take: a server that sends a trickle must not keep its client for ever.
+const RANGE: Duration = Duration::from_secs(240);
 
 /// Talks to one endpoint.
 #[derive(Debug)]
@@ -137,6 +141,32 @@ impl Client {
     pub(super) fn file(&self, address: &str, start: u64) -> Result<Answer, Failure> {
         let range = (start > 0).then(|| format!("bytes={start}-"));
         self.send(&Method::GET, address, range.as_deref(), None, |_| false)
+    }
+
+    /// These bytes of a file; `None` from a server that has no ranges.
+    pub(super) fn range(
+        &self,
+        address: &str,
+        range: &Range<u64>,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let asked = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let mut answer = self.send(&Method::GET, address, Some(&asked), Some(RANGE), |_| false)?;
+        if answer.status != StatusCode::PARTIAL_CONTENT {
+            return Ok(None);
+        }
+        let length = range.end - range.start;
+        if !continues(answer.status, &answer.headers, range.start) {
+            let what = "sent another part of the file than was asked for";
+            return Err(Failure::unreachable(address, &what));
+        }
+        let mut bytes = Vec::new();
+        let read = answer.body.as_reader().take(length + 1).read_to_end(&mut bytes);
+        read.map_err(|e| Failure::unreachable(address, &e))?;
+        if bytes.len() as u64 != length {
+            let why = format!("it sent {} bytes for a range of {length}", bytes.len());
+            return Err(Failure::unreachable(address, &why));
+        }
+        Ok(Some(bytes))
     }
 
     /// Sends a request and follows redirects, until an answer or until `enough` is known from the

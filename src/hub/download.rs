@@ -21,7 +21,7 @@ use crate::open;
 
 /// Tries in a row that may bring nothing, and how long to wait after the first.
 const MOST_BARREN: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 const BLOCK: usize = 256 << 10;
 /// Bytes that a download must bring within the time that a client is patient: a server that sends less keeps it for ever.
 const TRICKLE: u64 = 32 << 10;
@@ -173,8 +173,8 @@ fn turn(
     Ok(Turn::Whole)
 }
 
-/// True when an answer is the rest of the file from `start` on.
-fn continues(status: StatusCode, headers: &HeaderMap, start: u64) -> bool {
+/// True when an answer is the file from `start` on.
+pub(super) fn continues(status: StatusCode, headers: &HeaderMap, start: u64) -> bool {
     let range = headers.get("content-range").and_then(|r| r.to_str().ok());
     status == StatusCode::PARTIAL_CONTENT
         && range.is_none_or(|range| range.starts_with(&format!("bytes {start}-")))
@@ -220,7 +220,7 @@ fn hashed(mut hash: impl Digest, path: &Path) -> Result<String> {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

@@ -19,6 +19,8 @@ const WEIGHTS: [Weights; 4] = [
     Weights::Whole("pytorch_model.bin"),
     Weights::Shards("pytorch_model.bin.index.json"),
 ];
+/// Endings of files of weights that a user may name.
+const ENDINGS: [&str; 6] = [".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"];
 /// An index larger than this is none, and neither is a configuration.
 pub(super) const LARGEST_SMALL: u64 = 64 << 20;
 /// The hub itself takes no file that is larger.
@@ -91,6 +93,17 @@ impl Listing {
     /// Small files to take, the configuration first.
     pub(super) fn small(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(CONFIG).chain(COMPANIONS).filter(|file| self.has(file))
+    }
+
+    /// Files that may be of weights, to be told to who named none.
+    pub(super) fn candidates(&self) -> String {
+        let known = |name: &&String| ENDINGS.iter().any(|ending| name.ends_with(ending));
+        let found: Vec<&String> = self.files.keys().filter(known).collect();
+        let mut text: Vec<String> = found.iter().take(8).map(|name| format!("`{name}`")).collect();
+        if found.len() > text.len() {
+            text.push(format!("{} more", found.len() - text.len()));
+        }
+        if text.is_empty() { "none of weights".to_owned() } else { text.join(", ") }
     }
 
     /// Where the weights are, if there are any.

@@ -19,6 +19,7 @@ mod failure;
 mod listing;
 mod name;
 mod options;
+mod part;
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -29,12 +30,14 @@ pub use options::{HubOptions, Token};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::perceiver::Description;
-use cache::Store;
+use crate::perceiver::{Description, families};
+use cache::{Store, copy, create_folder};
 use client::Client;
-use download::Wanted;
+use download::{Wanted, hexadecimal};
 use failure::Failure;
 use listing::{LARGEST_SMALL, LARGEST_WEIGHTS, Listing, Weights};
+use part::Tensors;
+use sha2::{Digest, Sha256};
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +216,32 @@ impl Hub {
         Ok((model, store))
     }
 
+    /// A model that has a Perceiver inside, or a file of it: `ORGANISATION/NAME[/FILE][@REVISION]`, to be opened with
+    /// [`Engine::load_part`](crate::Engine::load_part) and the same `part`. Of safetensors, whole or in shards, only the
+    /// headers and the tensors of the part are downloaded, where the server has ranges and they are less than half; other
+    /// files whole. Of a name without a file whose `config.json` is that of a Perceiver, and where no part is named, this is
+    /// [`snapshot`](Self::snapshot).
+    ///
+    /// # Errors
+    /// As there; [`Error::Hub`] with the files of the repository where the named one, or weights of a usual name, are
+    /// missing; those of [`Checkpoint::open_part`](crate::checkpoint::Checkpoint::open_part) where no part is recognised.
+    pub fn part(
+        &self,
+        model: &str,
+        part: Option<&str>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        let (model, file) = name::with_file(model)?;
+        let store = Store::new(&self.cache, &model);
+        let asked = Asked { file, part };
+        let cached = store.commit().and_then(|commit| asked.cached(&store, &commit));
+        let sound = |path: &Path| Checkpoint::open_part(path, part).is_ok();
+        match self.found(&model, &store, cached, &sound)? {
+            Found::Here(path) => Ok(path),
+            Found::Listed(listing) => self.fetch_part(&model, &store, &listing, &asked, progress),
+        }
+    }
+
     fn folder(
         &self,
         model: &str,
@@ -224,27 +253,43 @@ impl Hub {
             Part::All => store.complete().map(|cached| cached.folder),
             Part::Description => store.described(),
         };
+        // Weights that do not even open are downloaded again.
+        let sound = |folder: &Path| part == Part::Description || Checkpoint::open(folder).is_ok();
+        match self.found(&model, &store, cached, &sound)? {
+            Found::Here(folder) => Ok(folder),
+            Found::Listed(listing) => self.fetch(&model, &store, &listing, part, progress),
+        }
+    }
+
+    /// What the cache has, where the hub need not or cannot be asked, else the hub's list of files.
+    fn found(
+        &self,
+        model: &ModelName,
+        store: &Store,
+        cached: Option<PathBuf>,
+        sound: &dyn Fn(&Path) -> bool,
+    ) -> Result<Found> {
         if self.offline {
             let (why, remedy) = ("HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE to download it");
-            return cached.ok_or_else(|| absent(&model, &store, why, remedy));
+            let here = cached.map(Found::Here);
+            return here.ok_or_else(|| absent(model, store, why, remedy));
         }
-        // Weights that do not even open are downloaded again.
         if let Some(folder) = &cached
             && model.is_commit()
-            && (part == Part::Description || Checkpoint::open(folder).is_ok())
+            && sound(folder)
         {
-            return Ok(folder.clone());
+            return Ok(Found::Here(folder.clone()));
         }
-        match (self.listing(&model), cached) {
-            (Ok(listing), _) => self.fetch(&model, &store, &listing, part, progress),
+        match (self.listing(model), cached) {
+            (Ok(listing), _) => Ok(Found::Listed(listing)),
             (Err(failure), Some(folder)) if failure.is_outage() => {
                 tracing::warn!(%model, %failure, "the hub cannot be asked: the cached model is taken");
-                Ok(folder)
+                Ok(Found::Here(folder))
             }
             (Err(failure), None) if failure.is_unreachable() => {
-                Err(absent(&model, &store, &failure.to_string(), failure.remedy()))
+                Err(absent(model, store, &failure.to_string(), failure.remedy()))
             }
-            (Err(failure), _) => Err(self.error(failure, &model)),
+            (Err(failure), _) => Err(self.error(failure, model)),
         }
     }
 
@@ -273,35 +318,117 @@ impl Hub {
             return Err(Error::hub(
                 model.to_string(),
                 "holds no model: it needs config.json, and model.safetensors or pytorch_model.bin",
-                "is this the right name?",
+                format!(
+                    "is this the right name? A file of a larger model, such as {}, is {model}/FILE",
+                    listing.candidates()
+                ),
             ));
         };
-        let mut small: Vec<String> = listing.small().map(str::to_owned).collect();
-        let mut large = Vec::new();
-        match weights {
-            _ if part == Part::Description => {}
-            Weights::Whole(file) => large.push(file.to_owned()),
-            // What is in the index says what else to take, so it comes first, by itself.
-            Weights::Shards(index) => {
-                small.push(index.to_owned());
-                let first = [(index.to_owned(), LARGEST_SMALL)];
-                self.fetch_files(model, store, listing, &first, progress)?;
-                for shard in listing::shards(&folder.join(index))? {
-                    if !listing.has(&shard) {
-                        let what = format!("{index} names {shard}, which the repository lacks");
-                        let hint = "ask whoever published the model";
-                        return Err(Error::hub(model.to_string(), what, hint));
-                    }
-                    large.push(shard);
-                }
-            }
-        }
-        let small = small.into_iter().map(|file| (file, LARGEST_SMALL));
+        let large = match part {
+            Part::Description => Vec::new(),
+            Part::All => self.weight_files(model, store, listing, weights, progress)?,
+        };
+        let small = listing.small().map(|file| (file.to_owned(), LARGEST_SMALL));
         let large = large.into_iter().map(|file| (file, LARGEST_WEIGHTS));
         let files: Vec<(String, u64)> = small.chain(large).collect();
         self.fetch_files(model, store, listing, &files, progress)?;
         store.set_reference(&listing.commit)?;
         Ok(folder)
+    }
+
+    /// The files of the weights. What is in an index says what to take, so it is fetched by itself.
+    fn weight_files(
+        &self,
+        model: &ModelName,
+        store: &Store,
+        listing: &Listing,
+        weights: Weights,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Vec<String>> {
+        let index = match weights {
+            Weights::Whole(file) => return Ok(vec![file.to_owned()]),
+            Weights::Shards(index) => index,
+        };
+        let first = [(index.to_owned(), LARGEST_SMALL)];
+        self.fetch_files(model, store, listing, &first, progress)?;
+        let files = listing::shards(&store.snapshot(&listing.commit).join(index))?;
+        if let Some(lost) = files.iter().find(|file| !listing.has(file)) {
+            let what = format!("{index} names {lost}, which the repository lacks");
+            let hint = "ask whoever published the model";
+            return Err(Error::hub(model.to_string(), what, hint));
+        }
+        Ok(files.into_iter().collect())
+    }
+
+    fn fetch_part(
+        &self,
+        model: &ModelName,
+        store: &Store,
+        listing: &Listing,
+        asked: &Asked<'_>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<PathBuf> {
+        let missing = |what: String| {
+            let hint = format!(
+                "the repository has {}: name one, {}/FILE",
+                listing.candidates(),
+                model.repository()
+            );
+            Error::hub(model.to_string(), what, hint)
+        };
+        if let Some(file) = &asked.file
+            && !listing.has(file)
+        {
+            return Err(missing(format!("has no file `{file}`")));
+        }
+        if let Some(here) = asked.cached(store, &listing.commit) {
+            store.set_reference(&listing.commit)?;
+            return Ok(here);
+        }
+        let snapshot = store.snapshot(&listing.commit);
+        // What shapes do not tell is beside the file.
+        let folder = asked.file.as_deref().and_then(|file| file.rsplit_once('/'));
+        let config =
+            folder.map_or(listing::CONFIG.to_owned(), |(f, _)| format!("{f}/{}", listing::CONFIG));
+        if listing.has(&config) {
+            let first = [(config.clone(), LARGEST_SMALL)];
+            self.fetch_files(model, store, listing, &first, progress)?;
+        }
+        let config = snapshot.join(config);
+        let settings = config.parent().map(families::read).unwrap_or_default();
+        let files = match (&asked.file, listing.weights()) {
+            (Some(file), _) => vec![file.clone()],
+            (None, Some(_)) if asked.part.is_none() && !families::may_be(&settings) => {
+                return self.fetch(model, store, listing, Part::All, progress);
+            }
+            (None, Some(weights)) => self.weight_files(model, store, listing, weights, progress)?,
+            (None, None) => return Err(missing("has no weights of a usual name".to_owned())),
+        };
+        if files.iter().all(|file| file.ends_with(".safetensors")) {
+            let wanted =
+                files.iter().map(|file| self.wanted(model, listing, file, LARGEST_WEIGHTS));
+            let wanted: Vec<Wanted> = wanted.collect::<Result<_>>()?;
+            let found = Tensors::find(&self.client, model, &wanted, &settings, asked.part)?;
+            if let Some(tensors) = found {
+                let to = asked.place(store, &listing.commit);
+                create_folder(&to)?;
+                if config.is_file() {
+                    copy(&config, &to.join(listing::CONFIG))?;
+                }
+                let mut advance =
+                    |file: &str, done, total| progress(Progress { file, done, total });
+                tensors.fetch(&self.client, model, &to.join(PART), &mut advance)?;
+                store.set_reference(&listing.commit)?;
+                return Ok(asked.opened(to));
+            }
+        }
+        let Some(file) = &asked.file else {
+            return self.fetch(model, store, listing, Part::All, progress);
+        };
+        let file = [(file.clone(), LARGEST_WEIGHTS)];
+        self.fetch_files(model, store, listing, &file, progress)?;
+        store.set_reference(&listing.commit)?;
+        Ok(snapshot.join(&file[0].0))
     }
 
     /// Downloads and links the files that the snapshot lacks.
@@ -367,6 +494,49 @@ impl Hub {
 /// Why a model is not verified, and what to do.
 const NOT_HERE: &str = "there is nothing to verify";
 const DOWNLOAD: &str = "run it once to download it";
+
+/// What the cache has, or the hub.
+enum Found {
+    Here(PathBuf),
+    Listed(Listing),
+}
+
+/// The tensors of a part, in a folder of their own.
+const PART: &str = "model.safetensors";
+
+/// What of a larger model is asked for.
+struct Asked<'a> {
+    file: Option<String>,
+    part: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// The folder of the part's tensors alone. What is read may differ from one version to the next.
+    fn place(&self, store: &Store, commit: &str) -> PathBuf {
+        let key = [
+            env!("CARGO_PKG_VERSION"),
+            self.file.as_deref().unwrap_or_default(),
+            self.part.unwrap_or_default(),
+        ];
+        store.part(commit, &hexadecimal(&Sha256::digest(key.join("\n")))[..32])
+    }
+
+    /// What is opened of that folder: the file, where one was named.
+    fn opened(&self, place: PathBuf) -> PathBuf {
+        if self.file.is_some() { place.join(PART) } else { place }
+    }
+
+    /// The whole file or model where it is here, else its part.
+    fn cached(&self, store: &Store, commit: &str) -> Option<PathBuf> {
+        let snapshot = store.snapshot(commit);
+        let whole = match &self.file {
+            Some(file) => Some(snapshot.join(file)).filter(|path| path.is_file()),
+            None => listing::is_complete(&snapshot).then_some(snapshot),
+        };
+        let place = self.place(store, commit);
+        whole.or_else(|| place.join(PART).is_file().then(|| self.opened(place)))
+    }
+}
 
 /// The error for a model that is not here and cannot be had.
 fn absent(model: &ModelName, store: &Store, why: &str, remedy: &str) -> Error {

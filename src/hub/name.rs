@@ -89,6 +89,22 @@ impl FromStr for ModelName {
     }
 }
 
+/// A name that may have a file of the repository: `organisation/name/path/of/file`, the revision at the end.
+pub(super) fn with_file(text: &str) -> Result<(ModelName, Option<String>)> {
+    let (path, revision) = text.split_once('@').map_or((text, None), |(p, r)| (p, Some(r)));
+    let Some((at, _)) = path.match_indices('/').nth(1) else {
+        return Ok((text.parse()?, None));
+    };
+    let (repository, file) = (&path[..at], &path[at + 1..]);
+    let name = revision.map_or(repository.to_owned(), |r| format!("{repository}@{r}"));
+    let model: ModelName = name.parse()?;
+    if !stays_inside(file) || file.len() > LONGEST_FILE {
+        let hint = "give ORGANISATION/NAME/FILE, or ORGANISATION/NAME/FOLDER/FILE@REVISION";
+        return Err(Error::hub(model.to_string(), "has no file of that name", hint));
+    }
+    Ok((model, Some(file.to_owned())))
+}
+
 /// True for a name of one file without any folder.
 pub(super) fn is_file_name(name: &str) -> bool {
     is_plain(name, LONGEST_FILE)

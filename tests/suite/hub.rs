@@ -4,6 +4,7 @@
 mod cache;
 mod download;
 mod faults;
+mod parts;
 mod refusals;
 mod repair;
 mod server;

@@ -206,7 +206,48 @@ impl DecoderBlueprint {
 }
 
 impl Blueprint {
-    /// A model of arrays.
+    /// A model of arrays. This one is a resampler: 8 latents see 64 channels of a context of any length, and themselves, in one
+    /// softmax, with grouped queries and a gated MLP.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use perceiver::blueprint::*;
+    /// use perceiver::{Engine, RandomTensors};
+    ///
+    /// let stage = Stage::Encode;
+    /// let learned = Make::Learned { tensor: "latents".into(), shape: vec![8, 64] };
+    /// let [q, k, v, o] = ["q", "k", "v", "o"].map(|name| Projection::plain(name));
+    /// let norm = |name| Some(Norm::rms(name, 1e-6));
+    /// let read = Make::Attention(AttentionStep {
+    ///     key_heads: 2,
+    ///     query_norm: norm("latents_norm.weight"),
+    ///     keys: vec![
+    ///         KeySet::new("context", norm("context_norm.weight")),
+    ///         KeySet::new("latents", norm("latents_norm.weight")),
+    ///     ],
+    ///     output: Some((o, 64)),
+    ///     residual: Some("latents".into()),
+    ///     ..AttentionStep::new("latents", 4, [16; 2], [q, k, v])
+    /// });
+    /// let [up, gate, down] = ["up", "gate", "down"].map(|name| Projection::plain(name));
+    /// let mlp = Make::Mlp(MlpStep {
+    ///     norm: norm("mlp_norm.weight"),
+    ///     gate: Some(gate),
+    ///     residual: true,
+    ///     ..MlpStep::new("read", 256, [up, down], Activation::Silu)
+    /// });
+    /// let arrays = [("latents", learned), ("read", read), ("tokens", mlp)];
+    /// let blueprint = Blueprint::of_arrays(
+    ///     vec![Modality::given("context", 100, 64).varies().mask()],
+    ///     arrays.map(|(name, make)| ArrayStep { name: name.into(), stage, make }).into(),
+    ///     vec![ArrayOutput { name: "tokens".into(), array: "tokens".into(), intermediate: false }],
+    /// );
+    /// let weights = RandomTensors::new(blueprint.tensors()?, 1);
+    /// let model = Engine::cpu().load_blueprint(blueprint.clone(), Arc::new(weights))?;
+    /// let tokens = &model.run(&blueprint.sample_inputs(2, 1)?, &mut |_, _| {})?["tokens"];
+    /// assert_eq!(tokens.shape(), [2, 8, 64]);
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
     #[must_use]
     pub fn of_arrays(
         inputs: Vec<Modality>,

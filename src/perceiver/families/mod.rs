@@ -104,6 +104,15 @@ pub(crate) fn may_be(config: &Value) -> bool {
     kind.is_some_and(|kind| kind == MODEL_TYPE || known(kind))
 }
 
+/// Whether a configuration is that of a whole Perceiver.
+pub(crate) fn is_perceiver(config: &Value) -> bool {
+    let kind = config.get("model_type").and_then(Value::as_str);
+    let classes = config.get("architectures").and_then(Value::as_array);
+    let is_class = |class: &Value| class.as_str().is_some_and(|c| c.starts_with("Perceiver"));
+    kind.is_some_and(|kind| kind.starts_with("perceiver"))
+        || classes.is_some_and(|classes| classes.iter().any(is_class))
+}
+
 /// The family and blueprint of the tensors of a checkpoint. `part` is the prefix of their names, or a word of it; none looks
 /// for all. `origin` names the checkpoint in errors.
 pub(crate) fn recognise(

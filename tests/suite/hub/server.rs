@@ -31,11 +31,12 @@ impl Request {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The first byte that is asked for.
-    fn start(&self) -> usize {
-        let range = self.header("range").and_then(|r| r.strip_prefix("bytes="));
-        let start = range.and_then(|r| r.strip_suffix('-'));
-        start.map_or(0, |s| s.parse().expect("a number"))
+    /// The first byte that is asked for, and the one after the last, which may be beyond the file.
+    pub(crate) fn asked(&self) -> Option<(usize, usize)> {
+        let range = self.header("range").and_then(|r| r.strip_prefix("bytes="))?;
+        let (start, last) = range.split_once('-').expect("a range");
+        let end = last.parse().map_or(usize::MAX, |last: usize| last + 1);
+        Some((start.parse().expect("a number"), end))
     }
 
     pub(crate) fn is_bytes_of(&self, file: &str) -> bool {
@@ -193,7 +194,7 @@ impl Repository {
             return self.api(path);
         }
         if let Some(file) = path.strip_prefix("/store/") {
-            return part(&self.files[file], request.start());
+            return part(&self.files[file], request.asked());
         }
         let file = path.strip_prefix(&format!("/{MODEL}/resolve/{COMMIT}/"));
         let Some((file, content)) = file.and_then(|f| self.files.get_key_value(f)) else {
@@ -201,7 +202,7 @@ impl Repository {
         };
         if !is_large(file) {
             let etag = format!("W/\"{}\"", etag(file, content));
-            let reply = part(content, request.start()).with("ETag", etag);
+            let reply = part(content, request.asked()).with("ETag", etag);
             return reply.with("X-Repo-Commit", COMMIT);
         }
         Reply::new(302, "Found")
@@ -222,12 +223,11 @@ impl Repository {
     }
 }
 
-fn part(content: &[u8], start: usize) -> Reply {
-    if start == 0 {
-        return Reply::new(200, content);
-    }
-    let (last, all) = (content.len() - 1, content.len());
-    Reply::new(206, &content[start..]).with("Content-Range", format!("bytes {start}-{last}/{all}"))
+fn part(content: &[u8], asked: Option<(usize, usize)>) -> Reply {
+    let Some((start, end)) = asked else { return Reply::new(200, content) };
+    let (end, all) = (end.min(content.len()), content.len());
+    let range = format!("bytes {start}-{}/{all}", end - 1);
+    Reply::new(206, &content[start..end]).with("Content-Range", range)
 }
 
 fn is_large(file: &str) -> bool {

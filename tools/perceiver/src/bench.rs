@@ -266,7 +266,7 @@ fn fresh(device: &str, cache: &Path) -> Result<Engine> {
 
 /// A model, with random weights if its folder has none.
 pub(crate) fn open(engine: &Engine, name: &Path, part: Option<&str>) -> Result<Model> {
-    let folder = models::folder(name)?;
+    let folder = models::part(name, part)?;
     if folder.is_file() || part.is_some() || Checkpoint::has_weights(&folder) {
         return engine.load_part(&folder, part);
     }

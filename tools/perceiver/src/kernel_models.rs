@@ -104,6 +104,9 @@ pub(crate) fn described(model: &Path, part: Option<&str>) -> Result<Description>
     match (named, by_hub()) {
         (Some((_, description)), _) => Ok(description),
         (None, Some(config)) => Ok(Description::Config(config)),
+        (None, None) if part.is_some() || models::names_file(model) => {
+            read(&models::part(model, part)?, part)
+        }
         (None, None) => read(&models::description(model)?, part),
     }
 }

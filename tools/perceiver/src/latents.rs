@@ -36,7 +36,7 @@ enum What {
 
 #[derive(Args)]
 struct Encode {
-    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
+    /// Checkpoint folder, or a name (`perceiver models` lists them; ORGANISATION/NAME/FILE is a file of the hub)
     #[arg(long)]
     model: PathBuf,
     /// Input tensors as `perceiver run` takes them (points are not needed)

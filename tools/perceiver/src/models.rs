@@ -80,6 +80,12 @@ pub(crate) fn folder(model: impl AsRef<Path>) -> Result<PathBuf> {
     find(model.as_ref(), |hub, name, bar| hub.snapshot(name, &mut bar.progress()))
 }
 
+/// As [`folder`], of a model that may have a Perceiver inside, or a file of it (`ORGANISATION/NAME/FILE`): only what `part`
+/// needs is downloaded where that can be.
+pub(crate) fn part(model: impl AsRef<Path>, part: Option<&str>) -> Result<PathBuf> {
+    find(model.as_ref(), |hub, name, bar| hub.part(name, part, &mut bar.progress()))
+}
+
 /// As [`folder`], for those who need the configuration alone.
 pub(crate) fn description(model: impl AsRef<Path>) -> Result<PathBuf> {
     find(model.as_ref(), |hub, name, bar| hub.description(name, &mut bar.progress()))
@@ -121,10 +127,18 @@ fn find(
     ))
 }
 
-/// True for `ORGANISATION/NAME[@REVISION]`; a path that starts at a folder is none.
+/// True for `ORGANISATION/NAME[/FILE][@REVISION]`; a path that starts at a folder is none, nor one into a folder that is here.
 fn is_hub_name(model: &str) -> bool {
-    let repository = model.split('@').next().unwrap_or_default();
-    !model.starts_with(['.', '/', '~']) && repository.matches('/').count() == 1
+    let path = model.split('@').next().unwrap_or_default();
+    let slashes = path.matches('/').count();
+    let is_here = || path.split('/').next().is_some_and(|first| Path::new(first).is_dir());
+    !model.starts_with(['.', '/', '~']) && slashes > 0 && (slashes == 1 || !is_here())
+}
+
+/// True where a file of a model on the hub is named.
+pub(crate) fn names_file(model: &Path) -> bool {
+    let name = model.to_str().filter(|name| !model.exists() && is_hub_name(name));
+    name.and_then(|name| name.split('@').next()).is_some_and(|p| p.matches('/').count() > 1)
 }
 
 /// The models that ship with the command, by name.
@@ -161,7 +175,8 @@ pub(crate) fn load(
     device: &DeviceOption,
     model: impl AsRef<Path>,
 ) -> Result<Model> {
-    let mut model = engine.load_part(folder(model)?, device.part.part.as_deref())?;
+    let named = device.part.part.as_deref();
+    let mut model = engine.load_part(part(model, named)?, named)?;
     model.set_folded(!device.no_fold);
     model.set_memory_budget(device.memory.budget());
     model.set_non_finite_allowed(device.allow_non_finite);

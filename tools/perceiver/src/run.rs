@@ -16,7 +16,7 @@ use crate::{Outcome, show};
 /// Runs a checkpoint on tensors.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Checkpoint folder, or a model's name (`perceiver models` lists them)
+    /// Checkpoint folder, or a name (`perceiver models` lists them; ORGANISATION/NAME/FILE is a file of the hub)
     #[arg(long)]
     model: PathBuf,
     /// Input tensors

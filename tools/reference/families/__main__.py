@@ -33,7 +33,7 @@ def main() -> int:
     ap.add_argument("--cases", type=int, default=3)
     ap.add_argument("--fixtures", action="store_true", help="the committed cases instead of random ones")
     args = ap.parse_args()
-    known = sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("common", "__main__")
+    known = sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("common", "timing", "__main__")
                    and not p.stem.startswith("_"))
     failed = 0
     for name in args.families or known:

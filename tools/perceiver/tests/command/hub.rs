@@ -154,6 +154,45 @@ fn a_model_is_run_by_its_name() {
     assert!(server.requests().is_empty());
 }
 
+/// The Perceiver inside a larger model, by the file of a repository.
+#[test]
+fn a_file_of_the_hub_and_its_part() {
+    let case = project().join("tests/fixtures/families/xtts-0");
+    let mut repository = Repository::tiny();
+    for (name, of) in [("gpt/config.json", "config.json"), ("gpt/t3.safetensors", WEIGHTS)] {
+        let content = std::fs::read(case.join(of)).expect("a recorded case");
+        repository.files.insert(name.to_owned(), content);
+    }
+    let server = Server::start(move |r| repository.answer(r));
+    let cache = folder();
+    let file = format!("{MODEL}/gpt/t3.safetensors");
+    let part = ["--part", "conditioning_perceiver"];
+    let planned = known(&perceiver(
+        &[&["plan", &file, "--json"][..], &part].concat(),
+        cache.path(),
+        &server.address,
+        "0",
+    ));
+    assert!(planned["parameters"].as_u64() > Some(0), "{planned}");
+    let inputs = perceiver::checkpoint::read_tensors(case.join("inputs.safetensors"));
+    let mut inputs = inputs.expect("inputs");
+    inputs.retain(|name, _| name == "x");
+    let place = |name: &str| cache.path().join(name).to_str().expect("UTF-8").to_owned();
+    perceiver::checkpoint::write_tensors(place("in"), &inputs).expect("written");
+    let names = [place("in"), place("out")];
+    let run = ["run", "--model", &file, "--inputs", &names[0], "--outputs", &names[1], "--json"];
+    let run = [&run[..], &["--device", "cpu"], &part].concat();
+    let report = known(&perceiver(&run, cache.path(), &server.address, "1"));
+    assert!(report["outputs"]["output"].is_array(), "{report}");
+    let missing = perceiver(
+        &["plan", &format!("{MODEL}/gpt/t4.safetensors")],
+        cache.path(),
+        &server.address,
+        "0",
+    );
+    says(&text(&missing.stderr), &["no file `gpt/t4.safetensors`", "`gpt/t3.safetensors`"]);
+}
+
 #[test]
 fn a_name_that_is_neither_path_nor_model() {
     let repository = Repository::tiny();
