@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use perceiver::checkpoint::read_tensors;
-use perceiver::internals::gpu::ShaderChecks;
+use perceiver::internals::gpu::{Denied, ShaderChecks};
+use perceiver::internals::kernels;
 use perceiver::{Engine, NamedTensors, Precision};
 
 mod common;
@@ -88,22 +89,45 @@ fn compare(engine: &Engine, case: &Path, folded: bool, precision: Precision) -> 
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
+/// The adapter with cooperative matrices for all products that f16 lets it have them for: a software one would choose
+/// others. Nothing where it has none.
+fn cooperative() -> Option<Result<Engine, String>> {
+    let device = common::device(ShaderChecks::Trusted).ok()?;
+    device.traits().cooperative?;
+    let mut tuning = device.tuning();
+    let others = kernels::variants().into_iter().filter(|v| {
+        let multiplied = ["weight", "q"].iter().any(|name| v.f16.contains(name));
+        v.cooperative.is_none() && multiplied && ["gemm", "attention"].contains(&v.kernel)
+    });
+    tuning.denied.extend(others.map(|v| Denied {
+        kernel: v.kernel.to_owned(),
+        variant: v.title(),
+        why: "not what is tried".to_owned(),
+    }));
+    Some(device.apply_tuning(&tuning).map(|()| Engine::on(device)).map_err(|e| e.to_string()))
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     let adapter = common::device(ShaderChecks::Trusted).map(Engine::on);
-    let engines: Vec<(&str, Result<Engine, String>)> = vec![
+    let mut engines: Vec<(&str, Result<Engine, String>)> = vec![
         ("cpu", Ok(Engine::cpu())),
         ("reference", Ok(Engine::reference())),
         ("adapter", adapter),
     ];
+    engines.extend(cooperative().map(|engine| ("cooperative", engine)));
     let mut trials = Vec::new();
     for case in cases() {
         let name = case.file_name().unwrap_or_default().to_string_lossy();
         for (label, engine) in &engines {
             for (route, folded) in [("plain", false), ("folded", true)] {
                 for precision in [Precision::F32, Precision::F16] {
-                    // The CPU refuses other precisions than its own.
-                    if precision == Precision::F16 && *label != "adapter" {
+                    // The CPU refuses other precisions than its own, and cooperative matrices multiply f16.
+                    let able = match precision {
+                        Precision::F16 => ["adapter", "cooperative"].contains(label),
+                        _ => *label != "cooperative",
+                    };
+                    if !able {
                         continue;
                     }
                     let (case, engine) = (case.clone(), engine.clone());

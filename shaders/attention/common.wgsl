@@ -87,6 +87,12 @@ const FACTORED: u32 = 0u;
 
 const LOWEST: f32 = -3.0e38;
 const MASKED: f32 = -1.0e30;
+// Where exponentials are powers of two, scores are in units of their own until a state is stored: a product of a query and a
+// key is not scaled, one of factored queries is. Masked ones and none are powers of two there: multiplied with anything
+// they stay what they are, so that a difference of equal ones is zero.
+const MASKED_RAW: f32 = -0x1p100;
+const LOWEST_RAW: f32 = -0x1p120;
+const LOG2_E: f32 = 1.4426950408889634;
 
 // The work of one workgroup: a tile of queries and a group of value columns of one head of one item, and a
 // part of the keys.
@@ -128,6 +134,20 @@ fn share_of(group: u32) -> Share {
         (params.flags & 4u) != 0u && split == 0u,
         (params.flags & 8u) != 0u,
     );
+}
+
+// The unit of scores that are not scaled.
+fn unit_of_scores() -> f32 {
+    return select(params.scale, 1.0, FACTORED == 1u);
+}
+
+// A score in this unit, and one in it as states have it.
+fn raw_score(score: f32, unit: f32) -> f32 {
+    return select(max(score / unit, LOWEST_RAW), MASKED_RAW, score == MASKED);
+}
+
+fn score_of_raw(raw: f32, unit: f32) -> f32 {
+    return select(select(raw * unit, LOWEST, raw == LOWEST_RAW), MASKED, raw == MASKED_RAW);
 }
 
 // Maximum and sum of a row and head, and with the first head the padding of the row.

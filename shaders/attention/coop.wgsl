@@ -4,11 +4,11 @@
 // columns of one head of one item, 64 keys at a time:
 //   1. scores: 64 channels of queries and keys at a time pass through workgroup memory as f16; each subgroup multiplies
 //      FRAGMENT_ROWS fragments of queries with its share of the keys and stores the scores as f32;
-//   2. softmax: LANES_EACH lanes of one subgroup a query; probabilities become f16, and it is those that are summed up,
-//      so that their rounding cancels in the quotient;
+//   2. softmax: LANES_EACH lanes of one subgroup a query; probabilities, powers of two, become f16, and it is those that
+//      are summed up, so that their rounding cancels in the quotient;
 //   3. context: a chunk of value columns at a time, transposed on its way into workgroup memory, so that both operands
 //      are rows of memory. Accumulators stay fragments. Their elements cannot be touched, so they are rescaled through
-//      workgroup memory, and only when a maximum has risen by more than SLACK: exponentials are at most e^SLACK.
+//      workgroup memory, and only when a maximum has risen by more than SLACK: powers are at most 2^SLACK.
 // The carried state joins at the end, as another part of the keys.
 //
 // Bindings: see `attention/common`; arrays of f16 are native ones here.
@@ -46,8 +46,8 @@ const VECTORS_EACH: u32 = 16u / LANES_EACH;
 // Vectors of f16 from one row to the next, and scores.
 const ROW: u32 = 18u;
 const SCORES_ROW: u32 = 68u;
-// What a maximum may rise by before accumulators are rescaled.
-const SLACK: f32 = 8.0;
+// What a maximum may rise by before accumulators are rescaled, as a power of two.
+const SLACK: f32 = 12.0;
 
 // What passes through workgroup memory as f16: queries; from SLICE_AT on 64 keys, or the columns of a chunk; from
 // PROBABILITIES_AT on those of all queries.
@@ -84,8 +84,7 @@ fn stage_q(v: q4) -> vec4<f16> { return to_f16(v); }
 fn stage_k(v: k4) -> vec4<f16> { return to_f16(v); }
 fn stage_v(v: v4) -> vec4<f16> { return to_f16(v); }
 
-fn score_vector(row: u32, vector: u32) -> vec4<f32> {
-    let at = row * SCORES_ROW + 4u * vector;
+fn score_vector(at: u32) -> vec4<f32> {
     return vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
 }
 
@@ -144,19 +143,23 @@ fn coop(
     let own_row = local / LANES_EACH;
     let own_part = local % LANES_EACH;
     let own_query = min(first_query + own_row, last_query);
+    let own_scores = own_row * SCORES_ROW + 4u * own_part;
     // Where fragments of this subgroup are: queries, keys, columns of a chunk.
     let left_row = subgroup / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT);
     let left_key = subgroup % SUBGROUP_COLS * (KEYS_EACH * FRAGMENT);
     let left_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT);
 
     var tables = vec3<u32>(0u);
-    var scale = params.scale;
+    var scale = 1.0;
     if (FACTORED == 1u) {
         tables = table_rows(own_query);
         scale = scale_of_row(share.q_item, own_query);
     }
-    // The maximum so far, and what exponentials are relative to, which lags behind it by SLACK at most.
-    var highest = LOWEST;
+    // Powers of two are scores times this.
+    let unit = unit_of_scores();
+    let power = unit * LOG2_E;
+    // The maximum so far, and the power that exponentials are relative to, which lags behind it by SLACK at most.
+    var highest = LOWEST_RAW;
     var shift = LOWEST;
     var sum = 0.0;
     var acc: array<Sums, FRAGMENT_ROWS * FRAGMENT_COLS * CHUNKS>;
@@ -165,7 +168,8 @@ fn coop(
         acc[f] = Sums();
     }
 
-    let slices = (params.qk_vectors + SLICE - 1u) / SLICE;
+    // With one chunk, channels of queries and keys are one slice: the driver needs no loop, and no zeros to begin with.
+    let slices = select((params.qk_vectors + SLICE - 1u) / SLICE, 1u, CHUNKS == 1u);
     let tiles = (share.end_key - min(share.first_key, share.end_key) + 63u) / 64u;
     for (var tile = 0u; tile < tiles; tile++) {
         let key = share.first_key + 64u * tile;
@@ -237,7 +241,7 @@ fn coop(
         var maxima = vec4<f32>(LOWEST);
         // #unroll
         for (var e = 0u; e < VECTORS_EACH; e++) {
-            s[e] = score_vector(own_row, LANES_EACH * e + own_part) * scale;
+            s[e] = score_vector(own_scores + 4u * LANES_EACH * e);
         }
         if (FACTORED == 1u || share.masked || share.causal || key + 64u > share.end_key) {
             // #unroll
@@ -247,16 +251,16 @@ fn coop(
                     let wanted = key + 4u * (LANES_EACH * e + own_part) + i;
                     let real_key = min(wanted, last_key);
                     if (FACTORED == 1u) {
-                        s[e][i] += table_score(share.item, tables, real_key) * scale
+                        s[e][i] = (s[e][i] + table_score(share.item, tables, real_key)) * scale
                             + table(share.item, params.constant_row + 1u, real_key);
                     }
                     if (share.masked) {
-                        s[e][i] = select(s[e][i], MASKED, mask[share.item * params.mask_row + real_key] == 0.0);
+                        s[e][i] = select(s[e][i], MASKED_RAW, mask[share.item * params.mask_row + real_key] == 0.0);
                     }
                     if (share.causal) {
-                        s[e][i] = select(MASKED, s[e][i], real_key <= own_query);
+                        s[e][i] = select(MASKED_RAW, s[e][i], real_key <= own_query);
                     }
-                    s[e][i] = select(LOWEST, s[e][i], wanted < share.end_key);
+                    s[e][i] = select(LOWEST_RAW, s[e][i], wanted < share.end_key);
                 }
             }
         }
@@ -272,10 +276,11 @@ fn coop(
             }
         }
         highest = max(highest, maximum);
+        let top = maximum * power;
         var factor = 1.0;
-        if (maximum > shift + SLACK) {
-            factor = exp(shift - maximum);
-            shift = maximum;
+        if (top > shift + SLACK) {
+            factor = exp2(shift - top);
+            shift = top;
             // Before the first keys there is nothing to rescale.
             if (tile > 0u) {
                 atomicStore(&risen, 1u);
@@ -287,7 +292,7 @@ fn coop(
         var partial = vec4<f32>(0.0);
         // #unroll
         for (var e = 0u; e < VECTORS_EACH; e++) {
-            let rounded = vec4<f16>(exp(s[e] - shift));
+            let rounded = vec4<f16>(exp2(fma(s[e], vec4<f32>(power), vec4<f32>(-shift))));
             partial += vec4<f32>(rounded);
             put(PROBABILITIES_AT + own_row * ROW + LANES_EACH * e + own_part, rounded);
         }
@@ -367,14 +372,16 @@ fn coop(
         let at = (out_item + own_query) * params.stats_row + 2u * share.head;
         carried = vec2<f32>(carry_stats[at], carry_stats[at + 1u]);
     }
-    let most = max(highest, carried.x);
-    let total = sum * exp(shift - most) + carried.y * exp(carried.x - most);
+    let own = score_of_raw(highest, unit);
+    let most = max(own, carried.x);
+    let of_own = exp2(shift - highest * power + (own - most) * LOG2_E);
+    let total = sum * of_own + carried.y * exp(carried.x - most);
     var inverse = 1.0;
     if (share.store_result) {
         inverse = select(0.0, 1.0 / total, total > 0.0);
     }
     if (own_part == 0u) {
-        factors[own_row] = exp(shift - most) * inverse;
+        factors[own_row] = of_own * inverse;
         carried_factors[own_row] = exp(carried.x - most) * inverse;
         if (!share.store_result && share.column_group == 0u && first_query + own_row < params.queries) {
             store_statistics(out_item + own_query, share.head, most, total);
@@ -399,7 +406,7 @@ fn coop(
             let vector = first_vector + COLS * c + u % COLS;
             if (first_query + row < params.queries && vector < params.v_vectors) {
                 let at = (out_item + first_query + row) * params.y_row + share.head * params.v_vectors + vector;
-                var value = score_vector(row, u % COLS) * factors[row];
+                var value = score_vector(row * SCORES_ROW + u % COLS * 4u) * factors[row];
                 if (share.carried) {
                     value += carry[at] * carried_factors[row];
                 }

@@ -5,7 +5,7 @@
 //   1. scores: 16 channels of queries and keys at a time are in workgroup memory, the next 16 (at the end, the first
 //      16 of the next tile of keys) on their way in registers; 16·GROUPS·KEYS_EACH multiply-adds for every
 //      4·GROUPS + KEYS_EACH loads;
-//   2. softmax: the row maxima are exchanged where the weights then go;
+//   2. softmax: the row maxima are exchanged where the weights then go, which are powers of two;
 //   3. context: VALUE_TILE rows of a chunk of values at a time, the next ones on their way in registers;
 //      16·GROUPS·COLUMNS_EACH multiply-adds for every GROUPS + COLUMNS_EACH loads.
 //
@@ -30,9 +30,17 @@ fn load_k(first: u32, key: u32, vector: u32) -> vec4<f32> {
     return from_k(k[select(0u, at, params.qk_vectors > 0u)]);
 }
 
-fn load_v(first: u32, key: u32, vector: u32) -> vec4<f32> {
-    let at = first + min(key, params.keys - 1u) * params.v_row + min(vector, params.v_vectors - 1u);
-    return from_v(v[select(0u, at, params.v_vectors > 0u)]);
+// Rows key + TY·r, vectors + TX·n.
+fn load_values(first: u32, key: u32, vector: u32, next_v: ptr<function, array<vec4<f32>, V_LOADS>>) {
+    // #unroll
+    for (var r = 0u; r < VALUE_ROWS; r++) {
+        let row = first + min(key + TY * r, params.keys - 1u) * params.v_row;
+        // #unroll
+        for (var n = 0u; n < COLUMNS_EACH; n++) {
+            let at = row + min(vector + TX * n, params.v_vectors - 1u);
+            (*next_v)[COLUMNS_EACH * r + n] = from_v(v[select(0u, at, params.v_vectors > 0u)]);
+        }
+    }
 }
 
 @compute @workgroup_size(THREADS)
@@ -47,8 +55,6 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // As a loader of slices.
     let load_row = local / 4u;
     let load_vector = local % 4u;
-    let value_row = local / CHUNK;
-    let value_vector = local % CHUNK;
     let first_query = QUERY_TILE * share.query_tile;
     let last_query = params.queries - 1u;
 
@@ -59,6 +65,9 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // Chunks that there are.
     let chunks = (params.v_vectors - first_vector + CHUNK - 1u) / CHUNK;
 
+    // Powers of two are scores times this.
+    let unit = unit_of_scores();
+    let power = unit * LOG2_E;
     // State of the queries. The sums are partial: each tx has its own keys.
     var maximum: array<vec4<f32>, GROUPS>;
     var sum: array<vec4<f32>, GROUPS>;
@@ -68,9 +77,9 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     var scales: array<vec4<f32>, GROUPS>;
     // #unroll
     for (var g = 0u; g < GROUPS; g++) {
-        maximum[g] = vec4<f32>(LOWEST);
+        maximum[g] = vec4<f32>(LOWEST_RAW);
         sum[g] = vec4<f32>(0.0);
-        scales[g] = vec4<f32>(params.scale);
+        scales[g] = vec4<f32>(1.0);
     }
     // #unroll
     for (var a = 0u; a < SUMS; a++) {
@@ -81,7 +90,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         for (var r = 0u; r < ROWS; r++) {
             let row = share.item * params.queries + min(first_query + ty + TY * r, last_query);
             let at = row * params.stats_row + 2u * share.head;
-            maximum[r / 4u][r % 4u] = carry_stats[at];
+            maximum[r / 4u][r % 4u] = raw_score(carry_stats[at], unit);
             sum[r / 4u][r % 4u] = select(0.0, carry_stats[at + 1u], tx == 0u);
             // #unroll
             for (var c = 0u; c < COLUMNS; c++) {
@@ -143,57 +152,54 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             workgroupBarrier();
         }
         // 2. softmax
-        // #unroll
-        for (var j = 0u; j < KEYS_EACH; j++) {
-            let in_tile = tx + TX * j;
-            let real_key = min(key + in_tile, params.keys - 1u);
+        if (FACTORED == 1u || share.masked || share.causal || keys < KEY_TILE) {
             // #unroll
-            for (var g = 0u; g < GROUPS; g++) {
-                var s = score[GROUPS * j + g];
-                // #if FACTORED == 1
-                s += vec4<f32>(
-                    table_score(share.item, tables[4u * g], real_key),
-                    table_score(share.item, tables[4u * g + 1u], real_key),
-                    table_score(share.item, tables[4u * g + 2u], real_key),
-                    table_score(share.item, tables[4u * g + 3u], real_key),
-                );
-                s = s * scales[g] + table(share.item, params.constant_row + 1u, real_key);
-                // #else
-                s *= scales[g];
-                // #endif
-                if (share.masked) {
-                    s = select(vec4<f32>(MASKED), s, mask[share.item * params.mask_row + real_key] != 0.0);
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                let in_tile = tx + TX * j;
+                let real_key = min(key + in_tile, params.keys - 1u);
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    var s = score[GROUPS * j + g];
+                    // #if FACTORED == 1
+                    s += vec4<f32>(
+                        table_score(share.item, tables[4u * g], real_key),
+                        table_score(share.item, tables[4u * g + 1u], real_key),
+                        table_score(share.item, tables[4u * g + 2u], real_key),
+                        table_score(share.item, tables[4u * g + 3u], real_key),
+                    );
+                    s = s * scales[g] + table(share.item, params.constant_row + 1u, real_key);
+                    // #endif
+                    if (share.masked) {
+                        s = select(vec4<f32>(MASKED_RAW), s, mask[share.item * params.mask_row + real_key] != 0.0);
+                    }
+                    if (share.causal) {
+                        let query = first_query + ty + TY * (4u * g + vec4<u32>(0u, 1u, 2u, 3u));
+                        s = select(vec4<f32>(MASKED_RAW), s, vec4<u32>(real_key) <= query);
+                    }
+                    score[GROUPS * j + g] = select(vec4<f32>(LOWEST_RAW), s, in_tile < keys);
                 }
-                if (share.causal) {
-                    let query = first_query + ty + TY * (4u * g + vec4<u32>(0u, 1u, 2u, 3u));
-                    s = select(vec4<f32>(MASKED), s, vec4<u32>(real_key) <= query);
-                }
-                score[GROUPS * j + g] = select(vec4<f32>(LOWEST), s, in_tile < keys);
             }
         }
         store_maxima(tx, ty, &score);
-        // #unroll
-        for (var i = 0u; i < V_LOADS; i++) {
-            next_v[i] = load_v(v_from, key + value_row + VALUE_STEP * i, first_vector + value_vector);
-        }
+        load_values(v_from, key + ty, first_vector + tx, &next_v);
         workgroupBarrier();
         var factor: array<vec4<f32>, GROUPS>;
         // #unroll
         for (var g = 0u; g < GROUPS; g++) {
             let most = row_maximum(TY * g + ty, maximum[g]);
-            factor[g] = exp(maximum[g] - most);
+            factor[g] = exp2((maximum[g] - most) * power);
             maximum[g] = most;
         }
         workgroupBarrier();
         // #unroll
         for (var g = 0u; g < GROUPS; g++) {
             var total = sum[g] * factor[g];
+            let shift = -power * maximum[g];
             // #unroll
             for (var j = 0u; j < KEYS_EACH; j++) {
-                let inside = tx + TX * j < keys;
-                let p = select(vec4<f32>(0.0), exp(score[GROUPS * j + g] - maximum[g]), inside);
+                let p = exp2(fma(score[GROUPS * j + g], vec4<f32>(power), shift));
                 total += p;
-                weight[(TY * g + ty) * KEY_TILE + tx + TX * j] = p;
+                weight[(TY * g + ty) * WEIGHT_ROW + tx + TX * j] = p;
             }
             sum[g] = total;
         }
@@ -212,18 +218,11 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         for (var c = 0u; c < CHUNKS; c++) {
             if (c < chunks) {
                 for (var part = 0u; part < PARTS; part++) {
-                    // #unroll
-                    for (var i = 0u; i < V_LOADS; i++) {
-                        slice[local + THREADS * i] = next_v[i];
-                    }
+                    stage_values(tx, ty, &next_v);
                     workgroupBarrier();
                     let ends = part + 1u == PARTS;
-                    let row = key + select(part + 1u, 0u, ends) * VALUE_TILE + value_row;
-                    let vector = first_vector + select(c, c + 1u, ends) * CHUNK + value_vector;
-                    // #unroll
-                    for (var i = 0u; i < V_LOADS; i++) {
-                        next_v[i] = load_v(v_from, row + VALUE_STEP * i, vector);
-                    }
+                    let row = key + select(part + 1u, 0u, ends) * VALUE_TILE + ty;
+                    load_values(v_from, row, first_vector + select(c, c + 1u, ends) * CHUNK + tx, &next_v);
                     add_context(tx, ty, part, c, &acc);
                     workgroupBarrier();
                 }
@@ -234,7 +233,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // The sums of all tx, in a fixed order.
     // #unroll
     for (var g = 0u; g < GROUPS; g++) {
-        weight[(TY * g + ty) * KEY_TILE + tx] = sum[g];
+        weight[(TY * g + ty) * WEIGHT_ROW + tx] = sum[g];
     }
     workgroupBarrier();
     let out_item = (share.split * params.batch + share.item) * params.queries;
@@ -242,7 +241,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     for (var g = 0u; g < GROUPS; g++) {
         var total = vec4<f32>(0.0);
         for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-            total += weight[(TY * g + ty) * KEY_TILE + j];
+            total += weight[(TY * g + ty) * WEIGHT_ROW + j];
         }
         var inverse = vec4<f32>(1.0);
         if (share.store_result) {
@@ -261,7 +260,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     }
                 }
                 if (!share.store_result && tx == 0u && share.column_group == 0u) {
-                    store_statistics(out_item + query, share.head, maximum[g][i], total[i]);
+                    store_statistics(out_item + query, share.head, score_of_raw(maximum[g][i], unit), total[i]);
                 }
             }
         }

@@ -21,6 +21,8 @@ const KEY_TILE: u32 = TX * KEYS_EACH;
 const CHUNK: u32 = TX * COLUMNS_EACH;
 const COLUMNS: u32 = COLUMNS_EACH * CHUNKS;
 const PARTS: u32 = KEY_TILE / VALUE_TILE;
+// Rows of values that an invocation loads of its columns: ty + TY·r of each part.
+const VALUE_ROWS: u32 = VALUE_TILE / TY;
 const SCORES: u32 = GROUPS * KEYS_EACH;
 const SUMS: u32 = ROWS * COLUMNS;
 // Vectors from one channel of the slices to the next, and where keys begin.
@@ -31,15 +33,15 @@ const SLICE_VECTORS = max(KEYS_AT + 4u * KEY_ROW, VALUE_TILE * CHUNK);
 // Loads of an invocation for each slice, and rows between them.
 const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS;
 const K_LOADS: u32 = 4u * KEY_TILE / THREADS;
-const V_LOADS: u32 = VALUE_TILE * CHUNK / THREADS;
+const V_LOADS: u32 = VALUE_ROWS * COLUMNS_EACH;
 const LOAD_STEP: u32 = THREADS / 4u;
-const VALUE_STEP: u32 = THREADS / CHUNK;
 
 // Four vectors of queries and of keys, channel by channel in rows that are padded by two vectors, so that neither the
 // stores nor the loads of eight neighbouring invocations meet in a bank; or VALUE_TILE rows of a chunk of values.
 var<workgroup> slice: array<vec4<f32>, SLICE_VECTORS>;
 // Weights (before: maxima) of the queries of a ty, by key.
-var<workgroup> weight: array<vec4<f32>, GROUPS * TY * KEY_TILE>;
+const WEIGHT_ROW: u32 = TX * KEYS_EACH;
+var<workgroup> weight: array<vec4<f32>, GROUPS * TY * WEIGHT_ROW>;
 
 // Puts what an invocation has loaded of queries and keys into the slice.
 fn stage_rows(
@@ -53,9 +55,26 @@ fn stage_rows(
     for (var i = 0u; i < Q_LOADS; i++) {
         slice[vector * QUERY_ROW + row + LOAD_STEP * i] = (*next_q)[i];
     }
+    stage_keys(local, next_k);
+}
+
+fn stage_keys(local: u32, next_k: ptr<function, array<vec4<f32>, K_LOADS>>) {
+    let row = local / 4u;
+    let vector = local % 4u;
     // #unroll
     for (var i = 0u; i < K_LOADS; i++) {
         slice[KEYS_AT + vector * KEY_ROW + row + LOAD_STEP * i] = (*next_k)[i];
+    }
+}
+
+// Puts what an invocation has loaded of values into the slice.
+fn stage_values(tx: u32, ty: u32, next_v: ptr<function, array<vec4<f32>, V_LOADS>>) {
+    // #unroll
+    for (var r = 0u; r < VALUE_ROWS; r++) {
+        // #unroll
+        for (var n = 0u; n < COLUMNS_EACH; n++) {
+            slice[(ty + TY * r) * CHUNK + tx + TX * n] = (*next_v)[COLUMNS_EACH * r + n];
+        }
     }
 }
 
@@ -91,7 +110,7 @@ fn store_maxima(tx: u32, ty: u32, score: ptr<function, array<vec4<f32>, SCORES>>
         for (var j = 0u; j < KEYS_EACH; j++) {
             most = max(most, (*score)[GROUPS * j + g]);
         }
-        weight[(TY * g + ty) * KEY_TILE + tx] = most;
+        weight[(TY * g + ty) * WEIGHT_ROW + tx] = most;
     }
 }
 
@@ -99,7 +118,7 @@ fn store_maxima(tx: u32, ty: u32, score: ptr<function, array<vec4<f32>, SCORES>>
 fn row_maximum(row: u32, before: vec4<f32>) -> vec4<f32> {
     var most = before;
     for (var j = 0u; j < TX; j++) {
-        most = max(most, weight[row * KEY_TILE + j]);
+        most = max(most, weight[row * WEIGHT_ROW + j]);
     }
     return most;
 }
@@ -116,7 +135,7 @@ fn add_context(tx: u32, ty: u32, part: u32, c: u32, sums: ptr<function, array<ve
             }
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
-                let w = weight[(TY * g + ty) * KEY_TILE + part * VALUE_TILE + j + u];
+                let w = weight[(TY * g + ty) * WEIGHT_ROW + part * VALUE_TILE + j + u];
                 // #unroll
                 for (var n = 0u; n < COLUMNS_EACH; n++) {
                     let at = ROWS * (COLUMNS_EACH * c + n) + 4u * g;

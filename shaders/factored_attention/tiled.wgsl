@@ -10,18 +10,24 @@
 //   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum passes it by SLACK,
 //      since moving it means rescaling all sums of the query;
 //   3. sums of weights times content, VALUE_TILE rows of a chunk at a time; the sum of the weights, which is the tile's
-//      part of the slow marginals, is added up by the invocation that owns their column.
+//      part of the slow marginals, is added up by the invocation that owns their column. With OWN, invocations keep the
+//      weights of their keys to themselves and sum up the content of those, which lies in the slice anyway; their sums are
+//      added up at the end.
 // Every element of y has one invocation that reads and writes it; there are no atomics and no storage barriers, and
 // results are deterministic.
 //
 // Bindings: see `factored_attention/common`.
-// Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·(KEY_TILE + TX)): slices, weights (before: maxima), sums of weights.
+// Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·(WEIGHT_ROW + TX)): slices, weights (before: maxima), sums of weights.
 // Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
 
 // #import common/tiles
 // #import factored_attention/common
 
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
+
+// Whether invocations sum up the content of their own keys, all of it, and their sums are added up at the end: content of
+// few channels, CHUNKS vectors, would leave most column vectors of a chunk without work.
+const OWN: u32 = 0u;
 
 // Sums of the weights of each tx.
 var<workgroup> weights: array<vec4<f32>, GROUPS * TY * TX>;
@@ -35,6 +41,17 @@ fn load_query(row: u32, vector: u32) -> vec4<f32> {
 fn load_content(row: u32, vector: u32) -> vec4<f32> {
     let at = row * params.content + min(vector, params.content - 1u);
     return from_content(content[select(0u, at, params.content > 0u)]);
+}
+
+// Scores are exponents of two here, those of states of e; masked ones and none are the same in both.
+const LOG2_E: f32 = 1.4426950408889634;
+
+fn to_power(score: f32) -> f32 {
+    return select(score * LOG2_E, score, score <= MASKED);
+}
+
+fn from_power(power: f32) -> f32 {
+    return select(power / LOG2_E, power, power <= MASKED);
 }
 
 // The keys of a tile: positions first ..= last of it, by the key that its first position would be, which may wrap
@@ -52,6 +69,24 @@ fn tile_of(lines: Lines, line: u32, fast: u32) -> Tile {
     return Tile(position - params.first_key, begin - position, end - position - 1u);
 }
 
+// Rows row + TY·r of a tile, vectors + TX·n.
+fn load_values(
+    first_item_key: u32,
+    tile: Tile,
+    row: u32,
+    vector: u32,
+    next_v: ptr<function, array<vec4<f32>, V_LOADS>>,
+) {
+    // #unroll
+    for (var r = 0u; r < VALUE_ROWS; r++) {
+        let key = first_item_key + (tile.key + clamp(row + TY * r, tile.first, tile.last));
+        // #unroll
+        for (var n = 0u; n < COLUMNS_EACH; n++) {
+            (*next_v)[COLUMNS_EACH * r + n] = load_content(key, vector + TX * n);
+        }
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = first_group + workgroup.y * params.groups_x + workgroup.x;
@@ -64,8 +99,6 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // As a loader of slices.
     let load_row = local / 4u;
     let load_vector = local % 4u;
-    let value_row = local / CHUNK;
-    let value_vector = local % CHUNK;
     let first_query = QUERY_TILE * share.query_tile;
     let last_query = params.queries - 1u;
     let first_item_key = share.item * params.keys;
@@ -96,16 +129,17 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         sum[r / 4u][r % 4u] = 0.0;
         total[r / 4u][r % 4u] = 0.0;
         if (share.carried) {
-            maximum[r / 4u][r % 4u] = carry_stats[in_row].x;
+            maximum[r / 4u][r % 4u] = to_power(carry_stats[in_row].x);
             sum[r / 4u][r % 4u] = select(0.0, carry_stats[in_row].y, tx == 0u);
             total[r / 4u][r % 4u] = select(0.0, carry_element(in_at + params.constant_column), tx == 0u);
         }
         // #unroll
         for (var c = 0u; c < COLUMNS; c++) {
             acc[ROWS * c + r] = vec4<f32>(0.0);
-            let at = in_at + params.first_column + 4u * (TX * c + tx);
-            if (share.carried && TX * c + tx < params.content) {
-                acc[ROWS * c + r] = from_carry(carry[at / 4u]);
+            let vector = select(TX * c + tx, c, OWN == 1u);
+            let mine = vector < params.content && (OWN == 0u || tx == 0u);
+            if (share.carried && mine) {
+                acc[ROWS * c + r] = from_carry(carry[(in_at + params.first_column) / 4u + vector]);
             }
         }
         if (first_query + ty + TY * r <= last_query) {
@@ -126,6 +160,14 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     var next_q: array<vec4<f32>, Q_LOADS>;
     var next_k: array<vec4<f32>, K_LOADS>;
     var next_v: array<vec4<f32>, V_LOADS>;
+    // #if OWN == 1
+    // All channels of the queries are one slice, which stays.
+    // #unroll
+    for (var i = 0u; i < Q_LOADS; i++) {
+        next_q[i] = load_query(min(first_query + load_row + LOAD_STEP * i, last_query), load_vector);
+        slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i];
+    }
+    // #endif
     for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = KEY_TILE * segment;
         // Entries and marginals of the fastest axis.
@@ -156,20 +198,42 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             let slow_at = slow_of(line);
 
             // 1. scores
+            // #if OWN == 0
             // #unroll
             for (var i = 0u; i < Q_LOADS; i++) {
                 next_q[i] = load_query(min(first_query + load_row + LOAD_STEP * i, last_query), load_vector);
             }
+            // #endif
             // #unroll
             for (var i = 0u; i < K_LOADS; i++) {
                 let row = tile.key + clamp(load_row + LOAD_STEP * i, tile.first, tile.last);
                 next_k[i] = load_content(first_item_key + row, load_vector);
             }
+            var slow: array<vec4<f32>, GROUPS>;
+            // #unroll
+            for (var r = 0u; r < ROWS; r++) {
+                var value = 0.0;
+                if (params.dimensions > 1u) {
+                    value = query_element(query_row[r], params.column_a + slow_at.x);
+                }
+                if (params.dimensions > 2u) {
+                    value += query_element(query_row[r], params.column_b + slow_at.y);
+                }
+                slow[r / 4u][r % 4u] = value;
+            }
             var score: array<vec4<f32>, SCORES>;
             // #unroll
-            for (var i = 0u; i < SCORES; i++) {
-                score[i] = vec4<f32>(0.0);
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    score[GROUPS * j + g] = entry[GROUPS * j + g] + slow[g];
+                }
             }
+            // #if OWN == 1
+            stage_keys(local, &next_k);
+            workgroupBarrier();
+            add_scores(tx, ty, params.content, &score);
+            // #else
             for (var s = 0u; s < slices; s++) {
                 stage_rows(local, &next_q, &next_k);
                 workgroupBarrier();
@@ -187,37 +251,32 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 workgroupBarrier();
             }
             // The first values are on their way from here on.
-            // #unroll
-            for (var i = 0u; i < V_LOADS; i++) {
-                let row = tile.key + clamp(value_row + VALUE_STEP * i, tile.first, tile.last);
-                next_v[i] = load_content(first_item_key + row, value_vector);
-            }
-            var slow: array<vec4<f32>, GROUPS>;
-            // #unroll
-            for (var r = 0u; r < ROWS; r++) {
-                var value = 0.0;
-                if (params.dimensions > 1u) {
-                    value = query_element(query_row[r], params.column_a + slow_at.x);
-                }
-                if (params.dimensions > 2u) {
-                    value += query_element(query_row[r], params.column_b + slow_at.y);
-                }
-                slow[r / 4u][r % 4u] = value;
-            }
+            load_values(first_item_key, tile, ty, tx, &next_v);
+            // #endif
             var scales: array<f32, KEYS_EACH>;
             // #unroll
             for (var j = 0u; j < KEYS_EACH; j++) {
-                let in_tile = tx + TX * j;
-                let key = share.item * params.mask_row + tile.key + clamp(in_tile, tile.first, tile.last);
-                scales[j] = scale[key];
-                let inside = in_tile >= tile.first && in_tile <= tile.last;
+                let key = tile.key + clamp(tx + TX * j, tile.first, tile.last);
+                scales[j] = scale[share.item * params.mask_row + key];
                 // #unroll
                 for (var g = 0u; g < GROUPS; g++) {
-                    var s = (score[GROUPS * j + g] + (entry[GROUPS * j + g] + slow[g])) * scales[j];
-                    if (share.masked) {
-                        s = select(vec4<f32>(MASKED), s, mask[key] != 0.0);
+                    score[GROUPS * j + g] *= scales[j] * LOG2_E;
+                }
+            }
+            if (share.masked || tile.last - tile.first + 1u < KEY_TILE) {
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    let in_tile = tx + TX * j;
+                    let key = share.item * params.mask_row + tile.key + clamp(in_tile, tile.first, tile.last);
+                    let inside = in_tile >= tile.first && in_tile <= tile.last;
+                    // #unroll
+                    for (var g = 0u; g < GROUPS; g++) {
+                        var s = score[GROUPS * j + g];
+                        if (share.masked) {
+                            s = select(vec4<f32>(MASKED), s, mask[key] != 0.0);
+                        }
+                        score[GROUPS * j + g] = select(vec4<f32>(LOWEST), s, inside);
                     }
-                    score[GROUPS * j + g] = select(vec4<f32>(LOWEST), s, inside);
                 }
             }
 
@@ -231,7 +290,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 let moved = most > shift[g] + SLACK;
                 if (any(moved)) {
                     let reference = select(shift[g], most, moved);
-                    let factor = exp(shift[g] - reference);
+                    let factor = exp2(shift[g] - reference);
                     // Before the first key there is nothing to rescale.
                     let filled = moved & (shift[g] > vec4<f32>(LOWEST));
                     shift[g] = reference;
@@ -253,42 +312,56 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     }
                 }
             }
+            // #if OWN == 0
             workgroupBarrier();
+            // #endif
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
                 var of_tile = vec4<f32>(0.0);
                 // #unroll
                 for (var j = 0u; j < KEYS_EACH; j++) {
-                    let inside = tx + TX * j >= tile.first && tx + TX * j <= tile.last;
-                    let p = select(vec4<f32>(0.0), exp(score[GROUPS * j + g] - shift[g]), inside);
+                    let p = exp2(score[GROUPS * j + g] - shift[g]);
                     let w = p * scales[j];
                     sum[g] += p;
                     marginal[GROUPS * j + g] += w;
                     of_tile += w;
-                    weight[(TY * g + ty) * KEY_TILE + tx + TX * j] = w;
+                    // #if OWN == 1
+                    score[GROUPS * j + g] = w;
+                    // #else
+                    weight[(TY * g + ty) * WEIGHT_ROW + tx + TX * j] = w;
+                    // #endif
                 }
                 total[g] += of_tile;
                 weights[(TY * g + ty) * TX + tx] = of_tile;
             }
 
             // 3. content
+            // #if OWN == 1
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (c < params.content) {
+                    // #unroll
+                    for (var j = 0u; j < KEYS_EACH; j++) {
+                        let value = slice[KEYS_AT + c * KEY_ROW + tx + TX * j];
+                        // #unroll
+                        for (var r = 0u; r < ROWS; r++) {
+                            let w = vec4<f32>(score[GROUPS * j + r / 4u][r % 4u]);
+                            acc[ROWS * c + r] = fma(w, value, acc[ROWS * c + r]);
+                        }
+                    }
+                }
+            }
+            workgroupBarrier();
+            // #else
             // #unroll
             for (var c = 0u; c < CHUNKS; c++) {
                 if (c < chunks) {
                     for (var part = 0u; part < PARTS; part++) {
-                        // #unroll
-                        for (var i = 0u; i < V_LOADS; i++) {
-                            slice[local + THREADS * i] = next_v[i];
-                        }
+                        stage_values(tx, ty, &next_v);
                         workgroupBarrier();
                         let ends = part + 1u == PARTS;
-                        let next_row = select(part + 1u, 0u, ends) * VALUE_TILE + value_row;
-                        let vector = select(c, c + 1u, ends) * CHUNK + value_vector;
-                        // #unroll
-                        for (var i = 0u; i < V_LOADS; i++) {
-                            let row = tile.key + clamp(next_row + VALUE_STEP * i, tile.first, tile.last);
-                            next_v[i] = load_content(first_item_key + row, vector);
-                        }
+                        let next_row = select(part + 1u, 0u, ends) * VALUE_TILE + ty;
+                        load_values(first_item_key, tile, next_row, select(c, c + 1u, ends) * CHUNK + tx, &next_v);
                         add_context(tx, ty, part, c, &acc);
                         workgroupBarrier();
                     }
@@ -298,6 +371,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             if (chunks == 0u) {
                 workgroupBarrier();
             }
+            // #endif
             // Distances wrap around, which leaves them what they are modulo TX.
             let column_a = params.column_a + slow_at.x;
             let column_b = params.column_b + slow_at.y;
@@ -345,10 +419,27 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         }
     }
 
+    // #if OWN == 1
+    // Sums of the content of all tx, in a fixed order, by the first of them.
+    // #unroll
+    for (var c = 0u; c < CHUNKS; c++) {
+        // #unroll
+        for (var r = 0u; r < ROWS; r++) {
+            workgroupBarrier();
+            weights[ty * TX + tx] = acc[ROWS * c + r];
+            workgroupBarrier();
+            acc[ROWS * c + r] = vec4<f32>(0.0);
+            for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+                acc[ROWS * c + r] += weights[ty * TX + j];
+            }
+        }
+    }
+    workgroupBarrier();
+    // #endif
     // The sums of all tx, in a fixed order.
     // #unroll
     for (var g = 0u; g < GROUPS; g++) {
-        weight[(TY * g + ty) * KEY_TILE + tx] = sum[g];
+        weight[(TY * g + ty) * WEIGHT_ROW + tx] = sum[g];
         weights[(TY * g + ty) * TX + tx] = total[g];
     }
     workgroupBarrier();
@@ -357,15 +448,15 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         var all = vec4<f32>(0.0);
         var all_weights = vec4<f32>(0.0);
         for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-            all += weight[(TY * g + ty) * KEY_TILE + j];
+            all += weight[(TY * g + ty) * WEIGHT_ROW + j];
             all_weights += weights[(TY * g + ty) * TX + j];
         }
-        var factor = exp(clamp(shift[g] - maximum[g], vec4<f32>(-80.0), vec4<f32>(80.0)));
+        var factor = exp2(clamp(shift[g] - maximum[g], vec4<f32>(-120.0), vec4<f32>(120.0)));
         if (share.store_result) {
             factor = select(vec4<f32>(1.0), 1.0 / all, all > vec4<f32>(0.0));
         }
         // What has been carried in other columns is relative to the maximum then.
-        let others = exp(first_maximum[g] - shift[g]) * factor;
+        let others = exp2(first_maximum[g] - shift[g]) * factor;
         // #unroll
         for (var i = 0u; i < 4u; i++) {
             let query = query_row[4u * g + i];
@@ -374,8 +465,9 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 scale_sums(out + table_column, own_column, table_columns, factor[i]);
                 // #unroll
                 for (var c = 0u; c < COLUMNS; c++) {
-                    if (TX * c + tx < params.content) {
-                        let at = out + params.first_column + 4u * (TX * c + tx);
+                    let vector = select(TX * c + tx, c, OWN == 1u);
+                    if (vector < params.content && (OWN == 0u || tx == c % TX)) {
+                        let at = out + params.first_column + 4u * vector;
                         let value = acc[ROWS * c + 4u * g + i] * factor[i];
                         y[at] = value.x;
                         y[at + 1u] = value.y;
@@ -397,7 +489,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 }
                 if (!share.store_result && tx == 0u) {
                     let row = (share.split * params.batch + share.item) * params.queries + query;
-                    y_stats[row] = vec4<f32>(maximum[g][i], all[i] * factor[i], 0.0, 0.0);
+                    y_stats[row] = vec4<f32>(from_power(maximum[g][i]), all[i] * factor[i], 0.0, 0.0);
                 }
             }
         }

@@ -45,12 +45,15 @@ const WEIGHT_LOADS: u32 = 4u * SLICE * TILE_VECTORS / WORKGROUP;
 const STEPS: u32 = 4u * SLICE / FRAGMENT;
 // Vectors from one row of a slice to the next.
 const X_ROW: u32 = SLICE + 2u;
+// Column vectors of the loads of W.
 // #if LANES == 32
 const WEIGHT_ROW: u32 = TILE_VECTORS + 2u;
 const WEIGHT_ROWS: u32 = 4u * SLICE;
+const WEIGHT_COLUMNS: u32 = 1u;
 // #else
 const WEIGHT_ROW: u32 = SLICE + 2u;
 const WEIGHT_ROWS: u32 = TILE_COLS;
+const WEIGHT_COLUMNS: u32 = WEIGHT_LOADS / 4u;
 // #endif
 
 // Slices of x, and from WEIGHT_AT on of W.
@@ -86,39 +89,60 @@ fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
 fn stage_x(v: x4) -> vec4<f16> { return to_f16(v); }
 fn stage_weight(v: weight4) -> vec4<f16> { return to_f16(v); }
 
-// Indices beyond the end are clamped: rows and columns beyond it are not stored, and the inner dimension is cut in x.
-fn load_x(row: u32, k: u32) -> x4 {
-    if (ALIGNED == 1u) {
-        return x[row * params.inner_vectors + k];
-    }
-    return x[min(row, params.rows - 1u) * params.inner_vectors + min(k, max(params.inner_vectors, 1u) - 1u)];
+// Whether any load may lie beyond an end: indices are clamped then, and the last slice of x is cut. What belongs to no row
+// or column is not stored.
+fn clamped(at: u32, count: u32) -> u32 {
+    return select(min(at, max(count, 1u) - 1u), at, ALIGNED == 1u);
 }
 
-// Vector `k` of x, or zeros from `end` on.
-fn cut(v: vec4<f16>, k: u32, end: u32) -> vec4<f16> {
+// Zeros for what a slice has beyond the end of x. A branch for the last slice would make AMD's compiler wait in it.
+fn cut(v: vec4<f16>, inside: bool) -> vec4<f16> {
     if (ALIGNED == 1u) {
         return v;
     }
-    return v * select(f16(0.0), f16(1.0), k < end);
+    return v * select(f16(0.0), f16(1.0), inside);
 }
 
-fn load_weight(k: u32, column: u32) -> weight4 {
-    if (ALIGNED == 1u) {
-        return weight[k * params.col_vectors + column];
+// Puts what an invocation has loaded of a slice, of x the vector `k` of rows, into workgroup memory.
+fn stage(
+    local: u32,
+    k: u32,
+    end: u32,
+    next_x: ptr<function, array<x4, X_LOADS>>,
+    next_weight: ptr<function, array<weight4, WEIGHT_LOADS>>,
+    pivot: ptr<function, array<f32, X_LOADS>>,
+    moments: ptr<function, array<vec2<f32>, X_LOADS>>,
+) {
+    // #unroll
+    for (var i = 0u; i < X_LOADS; i++) {
+        let at = (local / SLICE + WORKGROUP / SLICE * i) * X_ROW + local % SLICE;
+        // #if NORM == 1
+        let v = around(from_x((*next_x)[i]), k, (*pivot)[i]);
+        (*moments)[i] += vec2<f32>(sum4(v), dot(v, v));
+        put(at, to_f16(v));
+        // #else
+        put(at, cut(stage_x((*next_x)[i]), k < end));
+        // #endif
     }
-    // Of an empty array the first element.
-    let clamped = min(column, params.col_vectors - 1u) * min(params.inner_vectors, 1u);
-    return weight[min(k, max(4u * params.inner_vectors, 1u) - 1u) * params.col_vectors + clamped];
-}
-
-// The row of a slice and the column vector that is load `i` of an invocation.
-fn weight_at(local: u32, i: u32) -> vec2<u32> {
     // #if LANES == 32
-    return vec2<u32>(local / TILE_VECTORS + WORKGROUP / TILE_VECTORS * i, local % TILE_VECTORS);
+    // #unroll
+    for (var j = 0u; j < WEIGHT_LOADS; j++) {
+        let row = local / TILE_VECTORS + WORKGROUP / TILE_VECTORS * j;
+        put(WEIGHT_AT + row * WEIGHT_ROW + local % TILE_VECTORS, stage_weight((*next_weight)[j]));
+    }
     // #else
-    // Four rows of a column, neighbours below each other, so that what they store lies side by side.
-    let unit = local + WORKGROUP * (i / 4u);
-    return vec2<u32>(4u * (unit % SLICE) + i % 4u, unit / SLICE);
+    // #unroll
+    for (var j = 0u; j < WEIGHT_COLUMNS; j++) {
+        let column = local / SLICE + WORKGROUP / SLICE * j;
+        let k0 = stage_weight((*next_weight)[4u * j]);
+        let k1 = stage_weight((*next_weight)[4u * j + 1u]);
+        let k2 = stage_weight((*next_weight)[4u * j + 2u]);
+        let k3 = stage_weight((*next_weight)[4u * j + 3u]);
+        // #unroll
+        for (var c = 0u; c < 4u; c++) {
+            put(WEIGHT_AT + (4u * column + c) * WEIGHT_ROW + local % SLICE, vec4<f16>(k0[c], k1[c], k2[c], k3[c]));
+        }
+    }
     // #endif
 }
 
@@ -145,6 +169,21 @@ fn coop(
     // What this invocation loads of a slice.
     let x_row = local / SLICE;
     let x_vector = local % SLICE;
+    // #if LANES == 32
+    let weight_row = local / TILE_VECTORS;
+    let weight_column = local % TILE_VECTORS;
+    // #else
+    // Four rows of a column, neighbours below each other, so that what they store lies side by side.
+    let weight_column = local / SLICE;
+    // #endif
+    // Of an empty array the first element.
+    let weight_step = params.col_vectors * min(params.inner_vectors, 1u);
+    var columns: array<u32, WEIGHT_COLUMNS>;
+    // #unroll
+    for (var j = 0u; j < WEIGHT_COLUMNS; j++) {
+        let column = clamped(first_column + weight_column + WORKGROUP / SLICE * j, params.col_vectors);
+        columns[j] = select(0u, column, params.inner_vectors > 0u);
+    }
     // Where this subgroup's fragments are read from.
     let left_row = subgroup / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT);
     let right_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT);
@@ -158,9 +197,12 @@ fn coop(
     var next_weight: array<weight4, WEIGHT_LOADS>;
     var pivot: array<f32, X_LOADS>;
     var moments: array<vec2<f32>, X_LOADS>;
+    var x_rows: array<u32, X_LOADS>;
+    let k = clamped(first_k + x_vector, params.inner_vectors);
     // #unroll
     for (var i = 0u; i < X_LOADS; i++) {
-        next_x[i] = load_x(first_row + x_row + WORKGROUP / SLICE * i, first_k + x_vector);
+        x_rows[i] = clamped(first_row + x_row + WORKGROUP / SLICE * i, params.rows) * params.inner_vectors;
+        next_x[i] = x[x_rows[i] + k];
         if (NORM == 1u) {
             pivot[i] = pivot_of(first_row + x_row + WORKGROUP / SLICE * i);
             moments[i] = vec2<f32>(0.0);
@@ -168,54 +210,35 @@ fn coop(
     }
     // #unroll
     for (var j = 0u; j < WEIGHT_LOADS; j++) {
-        let at = weight_at(local, j);
-        next_weight[j] = load_weight(4u * first_k + at.x, first_column + at.y);
+        // #if LANES == 32
+        let row = 4u * first_k + weight_row + WORKGROUP / TILE_VECTORS * j;
+        next_weight[j] = weight[clamped(row, 4u * params.inner_vectors) * weight_step + columns[0]];
+        // #else
+        next_weight[j] = weight[4u * k * weight_step + columns[j / 4u] + j % 4u * weight_step];
+        // #endif
     }
 
     let slices = (end_k - min(first_k, end_k) + SLICE - 1u) / SLICE;
+    if (slices > 0u) {
+        stage(local, first_k + x_vector, end_k, &next_x, &next_weight, &pivot, &moments);
+    }
+    workgroupBarrier();
     for (var s = 0u; s < slices; s++) {
+        // After the last slice it is loaded once more rather than checked.
+        let next_k = first_k + min(s + 1u, slices - 1u) * SLICE;
+        let k = clamped(next_k + x_vector, params.inner_vectors);
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
-            let at = (x_row + WORKGROUP / SLICE * i) * X_ROW + x_vector;
-            // #if NORM == 1
-            let v = around(from_x(next_x[i]), s * SLICE + x_vector, pivot[i]);
-            moments[i] += vec2<f32>(sum4(v), dot(v, v));
-            put(at, to_f16(v));
+            next_x[i] = x[x_rows[i] + k];
+        }
+        // #unroll
+        for (var j = 0u; j < WEIGHT_LOADS; j++) {
+            // #if LANES == 32
+            let row = 4u * next_k + weight_row + WORKGROUP / TILE_VECTORS * j;
+            next_weight[j] = weight[clamped(row, 4u * params.inner_vectors) * weight_step + columns[0]];
             // #else
-            put(at, cut(stage_x(next_x[i]), first_k + s * SLICE + x_vector, end_k));
+            next_weight[j] = weight[4u * k * weight_step + columns[j / 4u] + j % 4u * weight_step];
             // #endif
-        }
-        // #if LANES == 32
-        // #unroll
-        for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let at = weight_at(local, j);
-            put(WEIGHT_AT + at.x * WEIGHT_ROW + at.y, stage_weight(next_weight[j]));
-        }
-        // #else
-        // #unroll
-        for (var j = 0u; j < WEIGHT_LOADS / 4u; j++) {
-            let at = weight_at(local, 4u * j);
-            let k0 = stage_weight(next_weight[4u * j]);
-            let k1 = stage_weight(next_weight[4u * j + 1u]);
-            let k2 = stage_weight(next_weight[4u * j + 2u]);
-            let k3 = stage_weight(next_weight[4u * j + 3u]);
-            // #unroll
-            for (var c = 0u; c < 4u; c++) {
-                put(WEIGHT_AT + (4u * at.y + c) * WEIGHT_ROW + at.x / 4u, vec4<f16>(k0[c], k1[c], k2[c], k3[c]));
-            }
-        }
-        // #endif
-        workgroupBarrier();
-        // The last slice is loaded twice rather than checked.
-        let next = min(s + 1u, slices - 1u);
-        // #unroll
-        for (var i = 0u; i < X_LOADS; i++) {
-            next_x[i] = load_x(first_row + x_row + WORKGROUP / SLICE * i, first_k + next * SLICE + x_vector);
-        }
-        // #unroll
-        for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            let at = weight_at(local, j);
-            next_weight[j] = load_weight(4u * (first_k + next * SLICE) + at.x, first_column + at.y);
         }
         // #unroll
         for (var k = 0u; k < STEPS; k++) {
@@ -240,6 +263,9 @@ fn coop(
                 }
             }
         }
+        workgroupBarrier();
+        // What has been loaded goes into workgroup memory in the same turn, so that no register need be handed on.
+        stage(local, first_k + (s + 1u) * SLICE + x_vector, end_k, &next_x, &next_weight, &pivot, &moments);
         workgroupBarrier();
     }
 

@@ -44,6 +44,32 @@ fn load_weight(at: u32) -> vec4<f32> {
     return from_weight(weight[min(at, max(4u * params.inner_vectors * params.col_vectors, 1u) - 1u)]);
 }
 
+// Puts what an invocation has loaded of a slice, of x the vector `k` of rows, into workgroup memory.
+fn stage(
+    local: u32,
+    k: u32,
+    next_x: ptr<function, array<vec4<f32>, X_LOADS>>,
+    next_weight: ptr<function, array<vec4<f32>, WEIGHT_LOADS>>,
+    pivot: ptr<function, array<f32, X_LOADS>>,
+    moments: ptr<function, array<vec2<f32>, X_LOADS>>,
+) {
+    // #unroll
+    for (var i = 0u; i < X_LOADS; i++) {
+        var v = (*next_x)[i];
+        if (NORM == 1u) {
+            v = around(v, k, (*pivot)[i]);
+            (*moments)[i] += vec2<f32>(sum4(v), dot(v, v));
+        } else {
+            v = select(vec4<f32>(0.0), v, k < params.inner_vectors);
+        }
+        x_slice[local + THREADS * i] = v;
+    }
+    // #unroll
+    for (var j = 0u; j < WEIGHT_LOADS; j++) {
+        weight_slice[local + THREADS * j] = (*next_weight)[j];
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let tile = first_group + group.y * params.groups_x + group.x;
@@ -87,24 +113,12 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     }
 
     let slices = (end_vector - min(first_vector, end_vector) + SLICE - 1u) / SLICE;
+    if (slices > 0u) {
+        stage(local, first_vector + x_vector, &next_x, &next_weight, &pivot, &moments);
+    }
+    workgroupBarrier();
     for (var s = 0u; s < slices; s++) {
-        // #unroll
-        for (var i = 0u; i < X_LOADS; i++) {
-            var v = next_x[i];
-            if (NORM == 1u) {
-                v = around(v, s * SLICE + x_vector, pivot[i]);
-                moments[i] += vec2<f32>(sum4(v), dot(v, v));
-            } else {
-                v = select(vec4<f32>(0.0), v, first_vector + s * SLICE + x_vector < params.inner_vectors);
-            }
-            x_slice[local + THREADS * i] = v;
-        }
-        // #unroll
-        for (var j = 0u; j < WEIGHT_LOADS; j++) {
-            weight_slice[local + THREADS * j] = next_weight[j];
-        }
-        workgroupBarrier();
-        // The last slice is loaded twice rather than checked.
+        // The last slice is loaded and stored twice rather than checked.
         let next = min(s + 1u, slices - 1u);
         // #unroll
         for (var i = 0u; i < X_LOADS; i++) {
@@ -140,6 +154,9 @@ fn tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
                 }
             }
         }
+        workgroupBarrier();
+        // What has been loaded goes into workgroup memory in the same turn, so that no register need be handed on.
+        stage(local, first_vector + (s + 1u) * SLICE + x_vector, &next_x, &next_weight, &pivot, &moments);
         workgroupBarrier();
     }
     if (NORM == 1u) {

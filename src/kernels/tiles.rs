@@ -41,14 +41,19 @@ pub(super) fn all(space: Space, sizes: impl Fn(&[u32; 6]) -> Option<[u32; 2]>) -
 
 /// The space of the attentions.
 pub(super) fn space() -> Vec<[u32; 6]> {
-    const SPACE: Space =
-        [&[4, 8, 16, 32], &[4, 8, 16, 32], &[1, 2], &[1, 2, 4, 8], &[1, 2, 4], &[1, 2, 3, 4, 6, 8]];
+    const SPACE: Space = [
+        &[4, 8, 16, 32],
+        &[4, 8, 16, 32],
+        &[1, 2],
+        &[1, 2, 4, 8],
+        &[1, 2, 3, 4, 5],
+        &[1, 2, 3, 4, 6, 8],
+    ];
     all(SPACE, |&[tx, ty, groups, keys, columns, chunks]| {
         // Loads are shared out evenly, and a tile has whole parts of 32 keys.
         let even = (16 * groups).is_multiple_of(tx)
             && (4 * keys).is_multiple_of(ty)
-            && (32 * columns).is_multiple_of(ty)
-            && ty.is_multiple_of(columns)
+            && 32u32.is_multiple_of(ty)
             && (tx * ty).is_multiple_of(4)
             && (tx * keys).is_multiple_of(32);
         let sums = 16 * groups * columns * chunks + 4 * groups * keys;
@@ -139,12 +144,22 @@ pub(super) const fn variants<const N: usize>(
 
 /// Workgroup memory of a tile: slices, of queries and keys or of 32 values, weights, and where `lane_sums` a sum of each
 /// lane.
-const fn bytes([tx, ty, groups, keys, columns, _]: [u32; 6], lane_sums: bool) -> u32 {
+const fn bytes(sizes: [u32; 6], lane_sums: bool) -> u32 {
+    let [tx, ty, groups, keys, ..] = sizes;
+    let of_row = tx * keys + if lane_sums { tx } else { 0 };
+    slice_bytes(sizes) + 16 * groups * ty * of_row
+}
+
+/// The same where invocations sum up the values of their own keys: maxima and sums of each lane beside the slices.
+pub(super) const fn own_bytes(sizes: [u32; 6]) -> u32 {
+    let [tx, ty, groups, ..] = sizes;
+    slice_bytes(sizes) + 32 * groups * ty * tx
+}
+
+const fn slice_bytes([tx, ty, groups, keys, columns, _]: [u32; 6]) -> u32 {
     let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
     let values = 32 * tx * columns;
-    let slices = if rows > values { rows } else { values };
-    let of_row = tx * keys + if lane_sums { tx } else { 0 };
-    16 * (slices + groups * ty * of_row)
+    16 * if rows > values { rows } else { values }
 }
 
 /// Queries and keys of a tile.
@@ -153,9 +168,10 @@ pub(super) fn rows(variant: &Variant) -> (usize, usize) {
     (4 * groups * ty, tx * keys)
 }
 
-/// Value columns of a tile.
+/// Value columns of a tile: those of all lanes side by side, or of each where each sums up its own keys.
 pub(super) fn width(variant: &Variant) -> usize {
-    4 * variant.size("TX") * variant.size("COLUMNS_EACH") * variant.size("CHUNKS")
+    let lanes = if variant.constant("OWN") == Some(1) { 1 } else { variant.size("TX") };
+    4 * lanes * variant.size("COLUMNS_EACH") * variant.size("CHUNKS")
 }
 
 /// Multiply-adds of a query and a key with this many channels, padding of the values included, weighted with what a

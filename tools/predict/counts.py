@@ -17,7 +17,8 @@ Numbers of a part, of one lane and one pass: multiply-adds; other vector instruc
 cycle; other vector instructions; instructions at a quarter of the rate; products of cooperative matrices; bytes to and from
 workgroup memory; bytes to and from memory; cycles that a subgroup waits which has a SIMD to itself. Of several chunks the mean.
 A branch that all lanes of a subgroup take or leave together, around text without loops and products, is an option that is
-not asked for (a mask, a carried state): it is left out. Others are counted as if some lane went each way."""
+not asked for (a mask, a carried state): it is left out. A branch of lanes around exponentials rescales sums when a maximum
+has passed their reference, which is rare: left out, too. Others are counted as if some lane went each way."""
 import collections
 import json
 import re
@@ -76,10 +77,14 @@ def parsed(path):
             if to and starts.get(to.group(1), i + 1) <= i:
                 first = starts[to.group(1)]
                 spans[first] = max(spans.get(first, 0), i)
-            elif to and re.match("s_cbranch_(scc|vcc)", op):
+            elif to and re.match("s_cbranch_(scc|vcc|execz)", op):
                 jumps.append((i, starts[to.group(1)]))
     options = set()
     for a, b in jumps:
+        rare = any(op.startswith("v_exp") for op, _ in code[a:b]) and not any(op.startswith("s_barrier") for op, _ in code[a:b])
+        if code[a][0] == "s_cbranch_execz":
+            options.update(range(a + 1, b) if rare else [])
+            continue
         looping = any(a < first < b or a < last < b for first, last in spans.items())
         if not looping and sum(numbers(op)["products"] + 64 * numbers(op)["matrix"] for op, _ in code[a:b]) < 16:
             options.update(range(a + 1, b))

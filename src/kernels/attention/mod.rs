@@ -15,11 +15,18 @@
 //!
 //! For GPUs, `tiled` keeps a part of the scores and of the result in registers, in shapes that were chosen from some
 //! hundred on an H200: what decides is loads from workgroup memory per multiply-add, then whether the device is full.
-//! Tried there and dropped: exponentials of base two with the scale folded in (1.00), values that are not fetched
-//! ahead (0.95 to 0.98), 64 values at a time rather than 32 (1.00). Figures are in `benches/results`.
+//! Tried there and dropped: values that are not fetched ahead (0.95 to 0.98), 64 values at a time rather than 32 (1.00).
+//! Figures are in `benches/results`.
+//!
+//! AMD's compiler made 11 instructions of each score's way through the softmax. A branch for what few tiles of keys need
+//! (masks, keys beyond the end), exponentials of base two with the scale folded in, and no scale before leave five.
+//! Rows of 96, 160 and 288 values have tiles of their own, so that fewer lanes are idle. They have been compiled for AMD,
+//! and timed nowhere. Tried and dropped: 704 values in one tile of 64×64, which is 0.93 multiply-adds rather than 0.61
+//! for the two of 384, but 1.1 times their time by prediction, since it reads workgroup memory twice as often; a loop over
+//! chunks that Mesa writes out, 80 KiB of instructions.
 //!
 //! With cooperative matrices, accumulators stay fragments, since passing them through workgroup memory for every tile of
-//! keys left 6 matrix products in 1380 instructions of AMD's compiler; now 32 in 481. Dropped there: a branch for each
+//! keys left 6 matrix products in 1380 instructions of AMD's compiler; now 32 in 434. Dropped there: a branch for each
 //! step of channels, for heads of less than 64 (the compiler does not overlap loads across it).
 
 pub(super) mod cases;
@@ -191,9 +198,9 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("attention", source, entry)
 }
 
-/// Tiled variants by queries × keys × value columns. Sixteen KiB of workgroup memory hold the first seven, 32 KiB four
+/// Tiled variants by queries × keys × value columns. Sixteen KiB of workgroup memory hold the first seven, 32 KiB seven
 /// more.
-const TILES: [(&str, [u32; 6]); 17] = [
+const TILES: [(&str, [u32; 6]); 20] = [
     ("tiled-32x32x32", [8, 4, 2, 4, 1, 1]),
     ("tiled-64x32x64", [8, 8, 2, 4, 2, 1]),
     ("tiled-32x64x64", [16, 8, 1, 4, 1, 1]),
@@ -201,6 +208,9 @@ const TILES: [(&str, [u32; 6]); 17] = [
     ("tiled-32x64x192", [16, 4, 2, 4, 1, 3]),
     ("tiled-32x64x384", [16, 8, 1, 4, 1, 6]),
     ("tiled-16x64x512", [16, 4, 1, 4, 1, 8]),
+    ("tiled-64x64x96", [8, 16, 1, 8, 3, 1]),
+    ("tiled-64x32x160", [8, 16, 1, 4, 5, 1]),
+    ("tiled-64x32x288", [8, 16, 1, 4, 3, 3]),
     ("tiled-32x128x128", [16, 8, 1, 8, 2, 1]),
     ("tiled-64x64x128", [16, 8, 2, 4, 2, 1]),
     ("tiled-64x64x384", [16, 16, 1, 4, 2, 3]),
@@ -225,7 +235,7 @@ const COOP_TILE: [&str; 8] = {
 };
 
 /// Tiles with cooperative matrices by queries × value columns, which are several chunks: of NVIDIA, AMD, Metal, llvmpipe.
-const COOP_TILES: [(&str, [u32; 8]); 16] = [
+const COOP_TILES: [(&str, [u32; 8]); 17] = [
     ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1]),
     ("coop-64x64", [32, 16, 2, 2, 2, 2, 16, 1]),
     ("coop-64x128", [32, 16, 2, 2, 2, 2, 16, 2]),
@@ -241,6 +251,7 @@ const COOP_TILES: [(&str, [u32; 8]); 16] = [
     ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1]),
     ("coop-32x128x8", [32, 8, 2, 2, 2, 4, 16, 2]),
     ("coop-32x384x8", [32, 8, 2, 4, 2, 2, 16, 6]),
+    ("coop-8x64x8-lanes8", [8, 8, 1, 8, 1, 1, 16, 1]),
     ("coop-8x128x8-lanes8", [8, 8, 1, 8, 1, 1, 8, 2]),
 ];
 
@@ -504,10 +515,12 @@ impl Kernel for Attention {
             let groups = self.d_v.div_ceil(width);
             (groups, groups * width)
         };
+        // With one chunk of values, channels of queries and keys are one slice.
+        let fits = |v: &Variant| v.size("CHUNKS") > 1 || self.d_qk <= 4 * v.size("SLICE");
         // Cooperative matrices multiply f16.
         let mut coop = COOP.to_vec();
         coop.sort_by_key(waste);
-        coop.retain(|_| self.rows.is_f16());
+        coop.retain(|v| self.rows.is_f16() && fits(v));
         let Some(f16) = self.f16_set(&F16) else {
             return Vec::new();
         };

@@ -15,6 +15,11 @@
 //! The state is that of `attention` (max, Σp, accumulators), so `attention_merge` merges it, and
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
+//! Content of few channels leaves most lanes of a tile's second product idle (16 and 4 of 32 column vectors), so there are
+//! tiles whose invocations sum up the content of their own keys: 0.11 → 0.33 multiply-adds and exponentials among the vector
+//! instructions of AMD's compiler for 3 channels, 0.42 → 0.68 for 16. With 3, the rest of the softmax is as much as the
+//! products: sums of exponentials and marginals, entries, scales. No GPU has run them.
+//!
 //! What `attention` says of software adapters and `direct` is true here. Two queries a lane rather than four take 0.64
 //! of the compiler's instructions and give 0.85 to 0.9 of the rate. Tried and dropped: eight keys a tile (0.5 to 0.7 of
 //! the rate), entries of the fastest axis in workgroup memory (1.1 times the instructions, 0.63 to 0.9 of the rate).
@@ -186,6 +191,28 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("factored_attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, true);
 
+/// Tiled variants in which invocations sum up the content of their own keys, by queries × keys × content channels: their
+/// constants, with those that make them so.
+const OWN_TILES: [(&str, [u32; 8]); 2] =
+    [("tiled-64x64x4", [8, 16, 1, 8, 1, 1, 1, 8]), ("tiled-64x32x16", [8, 16, 1, 4, 1, 4, 1, 8])];
+
+static OWN_CONSTANTS: [[(&str, u32); 8]; OWN_TILES.len()] = {
+    let [tx, ty, groups, keys, columns, chunks] = tiles::CONSTANTS;
+    named([tx, ty, groups, keys, columns, chunks, "OWN", "WEIGHT_ROW"], OWN_TILES)
+};
+
+const OWN: [Variant; OWN_TILES.len()] = {
+    let mut all = [technique("factored_attention/tiled", "tiled"); OWN_TILES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        let (name, [tx, ty, groups, keys, columns, chunks, ..]) = OWN_TILES[i];
+        let bytes = tiles::own_bytes([tx, ty, groups, keys, columns, chunks]);
+        all[i] = all[i].sized(name, &OWN_CONSTANTS[i], tx * ty, bytes);
+        i += 1;
+    }
+    all
+};
+
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     let subgroups = constant(constants, "LANES", 8) > 1;
     technique("factored_attention/direct", "direct").direct(name, constants, subgroups)
@@ -329,13 +356,13 @@ impl Kernel for FactoredAttention {
     }
 
     fn variants() -> Vec<Variant> {
-        let all = [&TILED[..], &DIRECT].concat();
+        let all = [&TILED[..], &OWN, &DIRECT].concat();
         F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16))).collect()
     }
 
     /// Variants that hold the content, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let mut list = TILED.to_vec();
+        let mut list = [&TILED[..], &OWN].concat();
         list.retain(|v| self.factors.content <= tiles::width(v));
         list.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let at = if device.software { 0 } else { list.len() };

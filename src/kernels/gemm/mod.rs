@@ -22,9 +22,14 @@
 //! Indices of tiled shaders are clamped, not checked, for AMD's compiler alone, which waited for each checked load by itself
 //! (`benches/results/2026-11-26-amd-compiler.md`); addresses of a slice are one sum and one minimum.
 //!
+//! What a turn of the loop over slices loads goes into workgroup memory at its end, after the product, rather than at the
+//! beginning of the next: registers that are handed on from turn to turn became copies with AMD's compiler (20 to 40 of each
+//! turn's instructions with cooperative matrices), and it waited for their loads before the product's end.
+//!
 //! For AMD, tiles of cooperative matrices were written by what its compiler makes of them (`benches/results`), which no
-//! device has timed: a transposed slice of W, clamped indices rather than checked ones (17.9 matrix products in 120
-//! instructions; 14.5 with checks).
+//! device has timed: a transposed slice of W, clamped indices rather than checked ones, one sum for each address. Tried and
+//! dropped there: zeros beyond the end in a branch for the last slice (the compiler waits for all loads in it: 580 cycles
+//! rather than 213), clamping an address as a whole (more instructions than clamping row and column).
 
 pub(super) mod cases;
 pub(super) mod cpu;
@@ -185,8 +190,9 @@ const fn tile_bytes([tx, ty, rows, vectors, slice, _]: [u32; 6]) -> u32 {
 const SPACE: tiles::Space =
     [&[4, 8, 16, 32], &[4, 8, 16, 32], &[2, 4, 8, 16], &[1, 2, 4], &[4, 8], &[1, 2, 4]];
 
-/// Tiles with cooperative matrices by rows × columns: of NVIDIA, AMD, Metal and llvmpipe.
-const COOP_TILES: [(&str, [u32; 7]); 13] = [
+/// Tiles with cooperative matrices by rows × columns: of NVIDIA, AMD, Metal and llvmpipe. Small ones of AMD are one or two
+/// subgroups' work, with fewer loads for each product, or shared among four, for a device that is not full.
+const COOP_TILES: [(&str, [u32; 7]); 15] = [
     ("coop-128x256", [32, 16, 2, 4, 4, 4, 8]),
     ("coop-128x128", [32, 16, 2, 2, 4, 4, 8]),
     ("coop-64x128", [32, 16, 2, 4, 2, 2, 8]),
@@ -194,9 +200,11 @@ const COOP_TILES: [(&str, [u32; 7]); 13] = [
     ("coop-32x64", [32, 16, 2, 2, 1, 2, 16]),
     ("coop-128x256-lanes64", [64, 16, 2, 4, 4, 4, 8]),
     ("coop-128x128-lanes64", [64, 16, 2, 2, 4, 4, 8]),
-    ("coop-64x128-lanes64", [64, 16, 2, 2, 2, 4, 8]),
-    ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16]),
-    ("coop-32x64-lanes64", [64, 16, 2, 2, 1, 2, 16]),
+    ("coop-64x128-lanes64", [64, 16, 2, 2, 2, 4, 16]),
+    ("coop-64x64-lanes64", [64, 16, 2, 1, 2, 4, 16]),
+    ("coop-32x64-lanes64", [64, 16, 1, 1, 2, 4, 16]),
+    ("coop-64x64-lanes64-shared", [64, 16, 2, 2, 2, 2, 16]),
+    ("coop-32x64-lanes64-shared", [64, 16, 2, 2, 1, 2, 16]),
     ("coop-128x128x8", [32, 8, 4, 2, 4, 8, 8]),
     ("coop-64x64x8", [32, 8, 2, 2, 4, 4, 8]),
     ("coop-16x32x8-lanes8", [8, 8, 1, 4, 2, 1, 8]),

@@ -183,6 +183,7 @@ struct Tile {
     columns: f64,
     chunks: f64,
     tx: f64,
+    of_lanes: f64,
     rows: f64,
     values: f64,
 }
@@ -194,16 +195,19 @@ impl Tile {
         let (groups, keys, tx) = (size("GROUPS"), size("KEYS_EACH"), size("TX"));
         let columns = size("COLUMNS_EACH");
         let all = size("CHUNKS");
-        let there = (vectors(channels) as f64 / (tx * columns)).ceil();
+        // Lanes whose keys an invocation multiplies with values.
+        let of_lanes = if variant.constant("OWN") == Some(1) { 1.0 } else { tx };
+        let there = (vectors(channels) as f64 / (of_lanes * columns)).ceil();
         // Groups of columns that are less than whole are what workgroups of their own have.
         let chunks = if whole { there.min(all) } else { there / (there / all).ceil().max(1.0) };
         let rows = 4.0 * (4.0 * groups * size("TY") + tx * keys) / invocations;
-        Tile { groups, keys, columns, chunks, tx, rows, values: 32.0 * tx * columns / invocations }
+        let values = 32.0 * tx * columns / invocations;
+        Tile { groups, keys, columns, chunks, tx, of_lanes, rows, values }
     }
 
     /// The parts within a tile of keys.
     fn parts(&self, tiles: f64, of_keys: usize, tile: Counts, bytes: [f64; 2]) -> Vec<Part> {
-        let Tile { groups, keys, columns, chunks, tx, rows, values } = *self;
+        let Tile { groups, keys, columns, chunks, tx, of_lanes, rows, values } = *self;
         let slices = (of_keys as f64 / 4.0).ceil();
         let scores = 16.0 * groups * keys;
         let context = 16.0 * groups * columns;
@@ -229,12 +233,17 @@ impl Tile {
                 0.0,
                 Counts { paired: 4.0 * groups, shared: 16.0 * groups, waits: 4.0, ..NOTHING },
             ),
-            part(Kind::Part, tiles * chunks * tx * keys / 32.0, 0.0, staged(values, bytes[1])),
+            part(
+                Kind::Part,
+                tiles * chunks * of_lanes * keys / 32.0,
+                0.0,
+                staged(values, bytes[1]),
+            ),
             // A key.
             part(
                 Kind::Context,
                 0.0,
-                tiles * chunks * tx * keys * context,
+                tiles * chunks * of_lanes * keys * context,
                 Counts {
                     products: context,
                     other: 0.5,
