@@ -106,13 +106,25 @@ impl Store {
 
     /// Files of a snapshot that are links to blobs, with their etags.
     pub(super) fn linked(&self, commit: &str) -> Vec<(String, String)> {
-        let entries = fs::read_dir(self.snapshot(commit)).into_iter().flatten().flatten();
-        let linked = entries.filter_map(|entry| {
-            let blob = fs::read_link(entry.path()).ok()?;
-            let etag = blob.file_name()?.to_str()?.to_owned();
-            Some((entry.file_name().into_string().ok()?, etag))
-        });
-        linked.filter(|(_, etag)| is_file_name(etag)).collect()
+        let snapshot = self.snapshot(commit);
+        let (mut linked, mut open) = (Vec::new(), vec![snapshot.clone()]);
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    open.push(path);
+                    continue;
+                }
+                let blob = fs::read_link(&path).ok();
+                let etag = blob.as_ref().and_then(|b| b.file_name()?.to_str());
+                let file = path.strip_prefix(&snapshot).ok().and_then(Path::to_str);
+                if let Some((file, etag)) = file.zip(etag.filter(|etag| is_file_name(etag))) {
+                    linked.push((file.to_owned(), etag.to_owned()));
+                }
+            }
+        }
+        linked.sort();
+        linked
     }
 
     /// Deletes a blob whose content is wrong, so that it is downloaded again.
