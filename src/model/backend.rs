@@ -25,7 +25,7 @@ impl Backend {
         match self {
             Backend::Cpu => Store::Cpu(ParameterStore::new(source)),
             Backend::Reference => Store::Reference(ParameterStore::new(source)),
-            Backend::Gpu(slot) => Store::Gpu(gpu::Parameters::at(slot.clone(), source)),
+            Backend::Gpu(slot) => Store::Gpu(Box::new(gpu::Parameters::at(slot.clone(), source))),
         }
     }
 }
@@ -34,7 +34,7 @@ impl Backend {
 pub(crate) enum Store {
     Cpu(ParameterStore<f32>),
     Reference(ParameterStore<f64>),
-    Gpu(gpu::Parameters),
+    Gpu(Box<gpu::Parameters>),
 }
 
 /// A plan that is ready to run.

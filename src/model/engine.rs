@@ -84,8 +84,11 @@ pub fn automatic(adapters: &[Adapter]) -> (Option<&Adapter>, String) {
 pub struct Engine {
     backend: Backend,
     /// The stores of weights that models were loaded with, by their files.
-    loaded: Arc<Mutex<Vec<(Origin, Weak<Store>)>>>,
+    loaded: Arc<Mutex<Vec<Loaded>>>,
 }
+
+/// The files of weights, and their store while a model has it.
+type Loaded = (Origin, Weak<Store>);
 
 impl Engine {
     /// What `PERCEIVER_DEVICE` asks for, else the best GPU, else the CPU executor.
