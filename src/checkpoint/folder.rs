@@ -119,6 +119,7 @@ impl Checkpoint {
     }
 
     /// The family of a model with a Perceiver inside.
+    #[doc(hidden)]
     #[must_use]
     pub fn family(&self) -> Option<&'static Family> {
         self.family

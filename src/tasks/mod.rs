@@ -79,6 +79,7 @@ fn among<P: FnMut(u64, u64)>(
 }
 
 /// Frames of bytes, `[height, width, 3]` each, as planes in [0, 1].
+#[doc(hidden)]
 pub fn planes<'b>(frames: impl Iterator<Item = &'b [u8]>) -> Vec<f32> {
     let colours = |frame: &'b [u8]| (0..3).flat_map(|c| frame.iter().skip(c).step_by(3));
     frames.flat_map(colours).map(|&b| (f64::from(b) / 255.0) as f32).collect()
