@@ -13,6 +13,10 @@ use crate::tensor::{NamedTensors, Tensor};
 
 /// Points of a chunk.
 const CHUNK: usize = 1 << 14;
+/// Points that are gathered from layers before they are read: the last chunk is then a small part of them.
+const TOGETHER: usize = 4 * CHUNK;
+/// Numbers of the layers that are gathered at most.
+const LAYERS: usize = 1 << 22;
 /// Most cells along a side of a grid.
 const MOST_CELLS: usize = 4096;
 
@@ -156,27 +160,31 @@ impl ShapeDecoder {
         grid.check()?;
         let blocks = if grid.block > 1 { Some(self.blocks(grid)?) } else { None };
         let n = grid.points();
-        for z in 0..n {
-            let mut values = vec![0.0; n * n];
-            let mut wanted = Vec::new();
-            let mut points = Vec::new();
-            for y in 0..n {
-                for x in 0..n {
-                    match blocks.as_ref().and_then(|blocks| blocks.corner([x, y, z])) {
-                        Some(corner) => values[y * n + x] = corner,
-                        None => {
-                            wanted.push(y * n + x);
-                            points.push([x, y, z].map(|i| grid.place(i)));
-                        }
+        let most = (LAYERS / (n * n)).max(1);
+        let mut next = 0;
+        while next < n {
+            // Layers with few points to read go together, since the last chunk of a reading is filled up.
+            let first = next;
+            let (mut values, mut wanted, mut points) = (Vec::new(), Vec::new(), Vec::new());
+            while next < n && next - first < most && points.len() < TOGETHER {
+                for (y, x) in (0..n).flat_map(|y| (0..n).map(move |x| (y, x))) {
+                    let corner = blocks.as_ref().and_then(|blocks| blocks.corner([x, y, next]));
+                    if corner.is_none() {
+                        wanted.push(values.len());
+                        points.push([x, y, next].map(|i| grid.place(i)));
                     }
+                    values.push(corner.unwrap_or(0.0));
                 }
+                next += 1;
             }
             let found = self.values(&points, &mut |_, _| {})?;
             for (at, value) in wanted.into_iter().zip(found) {
                 values[at] = value;
             }
-            layer(z, &values)?;
-            progress(z as u64 + 1, n as u64);
+            for (z, values) in (first..next).zip(values.chunks_exact(n * n)) {
+                layer(z, values)?;
+                progress(z as u64 + 1, n as u64);
+            }
         }
         Ok(())
     }
@@ -185,6 +193,8 @@ impl ShapeDecoder {
     fn blocks(&mut self, grid: &Grid) -> Result<Blocks> {
         let side = grid.cells / grid.block;
         let n = side + 1;
+        // Corners, where they are, and which blocks are read.
+        crate::memory::allow("the corners of blocks", (n * n * n) as u64 * (4 + 12 + 1))?;
         let at = |i: usize| [i % n, i / n % n, i / (n * n)];
         let points: Vec<[f32; 3]> =
             (0..n * n * n).map(|i| at(i).map(|i| grid.place(i * grid.block))).collect();
