@@ -218,7 +218,7 @@ impl Blueprint {
     /// let learned = Make::Learned { tensor: "latents".into(), shape: vec![8, 64] };
     /// let [q, k, v, o] = ["q", "k", "v", "o"].map(|name| Projection::plain(name));
     /// let norm = |name| Some(Norm::rms(name, 1e-6));
-    /// let read = Make::Attention(AttentionStep {
+    /// let read = Make::Attention(Box::new(AttentionStep {
     ///     key_heads: 2,
     ///     query_norm: norm("latents_norm.weight"),
     ///     keys: vec![
@@ -228,14 +228,14 @@ impl Blueprint {
     ///     output: Some((o, 64)),
     ///     residual: Some("latents".into()),
     ///     ..AttentionStep::new("latents", 4, [16; 2], [q, k, v])
-    /// });
+    /// }));
     /// let [up, gate, down] = ["up", "gate", "down"].map(|name| Projection::plain(name));
-    /// let mlp = Make::Mlp(MlpStep {
+    /// let mlp = Make::Mlp(Box::new(MlpStep {
     ///     norm: norm("mlp_norm.weight"),
     ///     gate: Some(gate),
     ///     residual: true,
     ///     ..MlpStep::new("read", 256, [up, down], Activation::Silu)
-    /// });
+    /// }));
     /// let arrays = [("latents", learned), ("read", read), ("tokens", mlp)];
     /// let blueprint = Blueprint::of_arrays(
     ///     vec![Modality::given("context", 100, 64).varies().mask()],
@@ -250,10 +250,18 @@ impl Blueprint {
     /// ```
     #[must_use]
     pub fn of_arrays(
-        inputs: Vec<Modality>,
+        mut inputs: Vec<Modality>,
         arrays: Vec<ArrayStep>,
         outputs: Vec<ArrayOutput>,
     ) -> Self {
+        // Rows that a user gives are called as their array is, unless they have a name of their own.
+        for rows in &mut inputs {
+            if let Content::Given { input, .. } = &mut rows.content
+                && input.is_empty()
+            {
+                input.clone_from(&rows.name);
+            }
+        }
         let (steps, decoders) = (Vec::new(), Vec::new());
         let latents = LatentArray::default();
         Blueprint { latents, channels: 0, inputs, steps, decoders, arrays, outputs }
