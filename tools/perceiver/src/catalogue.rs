@@ -1,5 +1,6 @@
 //! `perceiver models`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -137,7 +138,15 @@ pub(crate) fn run(options: &Options) -> Outcome {
 fn verify(hub: &Hub, json: bool) -> Outcome {
     let mut all_well = true;
     let mut found = Vec::new();
-    for (name, _) in hub.cached_models() {
+    let mut names: BTreeSet<String> =
+        hub.cached_models().into_iter().map(|(name, _)| name).collect();
+    // One whose configuration is damaged is not told from models of another kind, but by its name.
+    for known in KNOWN {
+        if hub.cached(known.name)?.is_some() {
+            names.insert(known.name.to_owned());
+        }
+    }
+    for name in names {
         let damaged = hub.verify(&name, &mut show::Download::new().progress())?;
         let mut state = "as the hub sent it".to_owned();
         if !damaged.is_empty() {

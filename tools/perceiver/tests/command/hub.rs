@@ -215,3 +215,24 @@ fn a_name_that_is_neither_path_nor_model() {
     );
     assert_eq!(server.requests().len(), 1);
 }
+
+/// A model that is damaged down to its configuration is still known by its name.
+#[cfg(unix)]
+#[test]
+fn damaged_models_of_the_cache_are_told() {
+    let cache = folder();
+    let root = cache.path().join("models--deepmind--optical-flow-perceiver");
+    let snapshot = root.join("snapshots").join(COMMIT);
+    for folder in [&snapshot, &root.join("refs"), &root.join("blobs")] {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
+    std::fs::write(root.join("refs/main"), COMMIT).expect("written");
+    for (file, etag) in [("config.json", "0".repeat(40)), (WEIGHTS, "0".repeat(64))] {
+        std::fs::write(root.join("blobs").join(&etag), "{damaged").expect("written");
+        let blob = Path::new("../../blobs").join(etag);
+        std::os::unix::fs::symlink(blob, snapshot.join(file)).expect("a link");
+    }
+    let output = perceiver(&["models", "--verify"], cache.path(), "http://127.0.0.1:9", "1");
+    assert_eq!(output.status.code(), Some(1));
+    says(&text(&output.stdout), &["damaged: config.json, model.safetensors"]);
+}
