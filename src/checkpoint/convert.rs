@@ -287,7 +287,7 @@ impl Lazy<'_> {
                 Data::U8(v) => v.clone(),
                 Data::I16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
                 Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Data::F32(_) => Vec::new(),
+                Data::F32(_) | Data::Lent(_) => Vec::new(),
             });
         };
         let values = self.work.checkpoint.read_f32(self.name)?;

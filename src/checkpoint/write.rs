@@ -17,7 +17,7 @@ use crate::tensor::{Data, NamedTensors, Tensor};
 impl View for &Tensor {
     fn dtype(&self) -> Dtype {
         match Tensor::data(self) {
-            Data::F32(_) => Dtype::F32,
+            Data::F32(_) | Data::Lent(_) => Dtype::F32,
             Data::I64(_) => Dtype::I64,
             Data::U8(_) => Dtype::U8,
             Data::I16(_) => Dtype::I16,
@@ -41,6 +41,7 @@ impl View for &Tensor {
         }
         match Tensor::data(self) {
             Data::F32(v) => bytes(v, |x| x.to_le_bytes()),
+            Data::Lent(v) => bytes(v.as_slice(), |x| x.to_le_bytes()),
             Data::I64(v) => bytes(v, |x| x.to_le_bytes()),
             Data::I16(v) => bytes(v, |x| x.to_le_bytes()),
             Data::U8(v) => Cow::Borrowed(v),
