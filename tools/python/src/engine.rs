@@ -15,6 +15,14 @@ use crate::model::Model;
 use crate::running;
 
 /// Where models run, and how they store numbers.
+///
+/// `device` is "auto" (the best GPU, else the CPU; `PERCEIVER_DEVICE` decides if it is set), "cpu", "gpu",
+/// "reference" (float64 on the CPU, slow), the number of an adapter or a part of its name. `precision` "f16" needs a
+/// GPU. `memory_budget` bounds what a session of a model allocates: inputs and outputs are cut until it fits.
+/// `memory_limit` is what no file, input or run of this process may exceed, half of the machine's memory unless it is
+/// set. Both are bytes or a text such as "512MiB".
+///
+/// Raises NoDeviceError, DeviceError, InputError.
 #[pyclass(frozen, module = "perceiver")]
 pub(crate) struct Engine {
     pub(crate) engine: perceiver::Engine,
@@ -76,7 +84,7 @@ impl Engine {
         self.precision.to_string()
     }
 
-    /// The adapters of this machine: dictionaries with `index`, `name`, `backend`, `kind` and `driver`.
+    /// The adapters of this machine.
     #[getter]
     fn devices<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyList>> {
         let list = PyList::empty(py);
@@ -93,13 +101,13 @@ impl Engine {
         Ok(list)
     }
 
-    /// Opens the device again where it was lost.
+    /// Opens the device again after a DeviceLostError; models go on.
     fn reopen(&self, py: Python<'_>) -> Result<()> {
         let engine = self.engine.clone();
         running::run(py, &Control::new(), None, move |_| engine.reopen())
     }
 
-    /// Loads a model: a folder or file, a name on the hub, or bytes of weights with their `config`.
+    /// As `Model.load`.
     #[pyo3(signature = (model, *, config = None, processor = None, part = None, progress = None))]
     pub(crate) fn load(
         &self,
@@ -143,7 +151,7 @@ impl Engine {
         self.finished(model, folder, processor)
     }
 
-    /// A model from a configuration and arrays by name.
+    /// As `Model.from_arrays`.
     #[pyo3(signature = (config, arrays, *, processor = None))]
     pub(crate) fn from_arrays(
         &self,

@@ -68,10 +68,8 @@ pub(crate) fn samples(name: &str, sound: &Bound<'_, PyAny>) -> Result<Vec<f32>> 
     }
 }
 
-/// A picture of flow [height, width, 2] in colours: hue is direction, saturation length up to `longest` pixels (by
-/// default the longest there is).
-///
-/// Returns uint8 [height, width, 3].
+/// A picture uint8 `[height, width, 3]` of flow `[height, width, 2]`: hue is direction, saturation length up to
+/// `longest` pixels (by default the longest there is).
 #[pyfunction]
 #[pyo3(signature = (flow, *, longest = None))]
 pub(crate) fn flow_picture<'py>(

@@ -19,7 +19,7 @@ use crate::running::{self, Progress};
 use crate::stream::{Decoding, Encoder, Latents};
 use crate::tasks;
 
-/// A configuration and weights on an engine.
+/// A configuration and weights on an engine. Threads may share it: their runs go side by side.
 #[pyclass(frozen, module = "perceiver")]
 pub(crate) struct Model {
     pub(crate) model: perceiver::Model,
@@ -29,7 +29,7 @@ pub(crate) struct Model {
     pub(crate) processor: Option<String>,
 }
 
-/// An input or output: its name, its shape with `None` for what a run decides, its type.
+/// An input or an output: its name, its shape with None for what a run decides, its type.
 #[pyclass(frozen, get_all, module = "perceiver")]
 #[derive(Clone)]
 pub(crate) struct TensorInfo {
@@ -65,7 +65,15 @@ type Keywords<'a, 'py> = &'a Bound<'py, PyDict>;
 
 #[pymethods]
 impl Model {
-    /// Loads a model on an engine, by default the best device of this machine.
+    /// Loads a model: a folder as Hugging Face saves it, a file of weights, a name on the hub
+    /// (`ORGANISATION/NAME[@REVISION]`, fetched into Hugging Face's cache), or the bytes of a file of weights with
+    /// their `config`.
+    ///
+    /// `engine` is the best device of this machine unless it is given. `part` names the Perceiver inside another
+    /// model where there are several. `processor` is a `preprocessor_config.json` in place of the folder's.
+    /// `progress` hears bytes of a download.
+    ///
+    /// Raises CheckpointError, ConfigError, FileError, HubError, InputError.
     #[staticmethod]
     #[pyo3(signature = (model, *, engine = None, config = None, processor = None, part = None, progress = None))]
     fn load(
@@ -81,7 +89,7 @@ impl Model {
         engine.get().load(py, model, config, processor, part, progress)
     }
 
-    /// A model from a configuration and arrays by name.
+    /// A model from what its `config.json` says (a blueprint's too) and weights by name, which are copied.
     #[staticmethod]
     #[pyo3(signature = (config, arrays, *, engine = None, processor = None))]
     fn from_arrays(
@@ -119,7 +127,7 @@ impl Model {
         self.model.config().map(|config| config.labels.clone()).unwrap_or_default()
     }
 
-    /// Bytes that the sessions that are kept have allocated.
+    /// Bytes that the sessions that are kept have allocated, weights included.
     #[getter]
     fn allocated_bytes(&self) -> u64 {
         self.model.allocated_bytes()
@@ -137,7 +145,21 @@ impl Model {
         outputs(self.model.description())
     }
 
-    /// Runs the model on arrays by name.
+    /// Runs the model on arrays by name; `inputs` and `outputs` list names, shapes and types.
+    ///
+    /// Texts: `input_ids` `[batch, length]`, `attention_mask` of the same shape. Pictures: `pixel_values` `[batch, 3,
+    /// height, width]`. Flow: `patches` `[batch, 2, 27, height, width]`. Clips: `image` `[batch, frames, 3, height,
+    /// width]`, `audio` `[batch, samples, 1]`, `points.image` and `points.audio` `[points]`, all unless they are
+    /// given. Hugging Face's names are known too: `inputs`, `subsampled_output_points`. An input that is None is left
+    /// out.
+    ///
+    /// Arrays are whatever numpy, the buffer protocol or DLPack can read in the machine's memory. Dense float32 is
+    /// read where it lies, at the beginning of the run, and must not be written to by another thread meanwhile; other
+    /// types and layouts are converted. Results own their memory.
+    ///
+    /// `intermediates` adds the arrays on the way. `resize_positions` is Hugging Face's `interpolate_pos_encoding`.
+    ///
+    /// Raises InputError, DTypeError, NotFiniteError, LimitError, DeviceError.
     #[pyo3(signature = (
         arrays = None, /, *, intermediates = false, resize_positions = false, progress = None, **more
     ))]
@@ -158,7 +180,7 @@ impl Model {
         Ok(dictionary(py, self.work(py, progress, run)?)?)
     }
 
-    /// Makes what a run of such arrays needs, so that the first run takes no longer than later ones.
+    /// Compiles, allocates and reads what a run of such arrays needs. Only their shapes matter.
     #[pyo3(signature = (
         arrays = None, /, *, intermediates = false, resize_positions = false, progress = None, **more
     ))]
@@ -176,7 +198,7 @@ impl Model {
         self.work(py, progress, move |model, progress| model.warmup(&inputs, options, progress))
     }
 
-    /// Encode and process alone.
+    /// Encode and process alone: the latents of every item. Takes what `run` takes; points are not needed.
     #[pyo3(signature = (arrays = None, /, *, resize_positions = false, progress = None, **more))]
     fn encode<'py>(
         &self,
@@ -195,7 +217,8 @@ impl Model {
         Ok(Latents { sizes, items: latents })
     }
 
-    /// The inputs of one item as rows, by modality.
+    /// The inputs of one item as rows `[rows, channels]` by modality: what an encoder takes, and the content of
+    /// queries that are made of inputs.
     #[pyo3(signature = (arrays = None, /, *, resize_positions = false, **more))]
     fn input_rows<'py>(
         &self,
@@ -211,7 +234,10 @@ impl Model {
         Ok(dictionary(py, rows)?)
     }
 
-    /// An encoder of rows that come in chunks.
+    /// An encoder of rows that come in chunks, for a text of `length` tokens or an `image` of (height, width); by
+    /// default what the model is usually run with.
+    ///
+    /// Raises InputError for models that read their inputs more than once.
     #[pyo3(signature = (*, length = None, image = None, resize_positions = false))]
     fn encoder(
         &self,
@@ -230,7 +256,11 @@ impl Model {
         Encoder::new(py, &self.model, sizes)
     }
 
-    /// Decodes queries of an output from latents, chunk by chunk.
+    /// Decodes queries of an output from the latents of one item, as an iterator of (slice of the queries, rows).
+    ///
+    /// `queries` are numbers, places on the output's grid `[queries, axes]`, a range or slice; all unless given.
+    /// `content` `[queries, channels]` are rows that the queries bring along. `chunk` is how many rows come at a
+    /// time.
     #[pyo3(signature = (latents, output = None, *, queries = None, content = None, chunk = None))]
     fn decode(
         &self,
@@ -244,17 +274,22 @@ impl Model {
         Decoding::new(py, &self.model, latents, output, queries, content, chunk)
     }
 
-    /// The part of a model of arrays that is made of one of them.
+    /// The part of a model of arrays that is made of one of them, which becomes an input. Weights are shared.
     fn starting_at(&self, array: &str) -> Result<Model> {
         Ok(Model::new(self.model.starting_at(array)?, None, None))
     }
 
-    /// The part of a model of arrays that one of them is made of.
+    /// The part of a model of arrays that one of them is made of, which becomes the output. Weights are shared.
     fn ending_at(&self, array: &str) -> Result<Model> {
         Ok(Model::new(self.model.ending_at(array)?, None, None))
     }
 
-    /// Texts with their masked bytes filled.
+    /// Texts with their masked bytes filled: `[MASK]` is one byte, `[MASK:7]` seven. `top` candidates are listed for
+    /// each. `most_certain_first` fills one byte a run, which the next run sees.
+    ///
+    /// Returns, for each text, a dictionary: `text`, and `spans` of masks beside each other, each with `start` (its first
+    /// token, where [CLS] is number 0), `text` and `bytes`: of every byte `position`, `byte`, `probability` among all 256
+    /// and `top`, the candidates. Of one text alone, that dictionary; of a list, a list. Raises InputError.
     #[pyo3(signature = (texts, *, top = 5, most_certain_first = false, progress = None))]
     fn fill_mask<'py>(
         &self,
@@ -267,7 +302,12 @@ impl Model {
         tasks::fill_mask(self, py, texts, top, most_certain_first, progress)
     }
 
-    /// Classes of texts or pictures, best first.
+    /// The `top` classes of a text or a picture, best first, as a list of `Class`; of several, a list of such lists.
+    ///
+    /// Pictures are PIL's, or uint8 `[height, width, 3]`; several may be one array `[pictures, height, width, 3]`.
+    ///
+    /// A class is a dictionary: `index`, `label`, `logit`, `probability` (None where the model gives a quantity).
+    /// `resize_positions` takes pictures of any size into a model with learned positions. Raises InputError.
     #[pyo3(signature = (what, *, top = 5, resize_positions = false, progress = None))]
     fn classify<'py>(
         &self,
@@ -280,7 +320,10 @@ impl Model {
         tasks::classify(self, py, what, top, resize_positions, progress)
     }
 
-    /// Optical flow from one picture to the next.
+    /// Optical flow from one picture to the next, of any size: float32 `[height, width, 2]`, pixels to the right and
+    /// down.
+    ///
+    /// Pictures larger than the model's are run in tiles that share `overlap` pixels, or in `one_pass`.
     #[pyo3(signature = (first, second, *, overlap = None, tiles_per_batch = 1, one_pass = false, progress = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn flow<'py>(
@@ -297,7 +340,11 @@ impl Model {
         tasks::flow(self, py, [first, second], options, progress)
     }
 
-    /// A clip of frames and sound through the latents and back.
+    /// A clip through the latents and back, with its classes. As many frames as the model takes, and samples of one
+    /// channel at 48 000 a second: floats with 1 as full scale, or int16; None is silence.
+    ///
+    /// Returns a dictionary: `frames` uint8 `[frames, height, width, 3]`, `audio` float32 `[samples]`, `classes` as those of
+    /// `classify`, `video_psnr` and `audio_snr` in decibels (None where nothing differs, or of silence). Raises InputError.
     #[pyo3(signature = (frames, audio = None, *, top = 5, progress = None))]
     fn autoencode<'py>(
         &self,
@@ -310,7 +357,8 @@ impl Model {
         tasks::autoencode(self, py, frames, audio, top, progress)
     }
 
-    /// The numbers of a shape on a grid.
+    /// The numbers of a decoder of shapes on a grid over a cube: float32 `[cells + 1] * 3`, by z, y and x, above 0
+    /// inside. With `block` above 1, points of blocks of so many cells that the surface does not pass are not read.
     #[pyo3(signature = (latents, *, cells = 64, bounds = (-1.0, 1.0), block = 1, progress = None))]
     fn shape<'py>(
         &self,
@@ -357,7 +405,11 @@ impl Model {
 
     /// The inputs of a run. What Hugging Face's classes call otherwise is known by those names too: `inputs`, a mapping of
     /// modalities where there are several, and `subsampled_output_points`.
-    fn tensors(&self, arrays: Object<'_, '_>, more: Option<Keywords<'_, '_>>) -> Result<NamedTensors> {
+    fn tensors(
+        &self,
+        arrays: Object<'_, '_>,
+        more: Option<Keywords<'_, '_>>,
+    ) -> Result<NamedTensors> {
         let mut given = match arrays {
             Some(arrays) => items("arrays", arrays)?,
             None => Vec::new(),

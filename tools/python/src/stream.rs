@@ -25,7 +25,7 @@ const LATENTS: &str = "last_latents";
 const SIZES: &str = "sizes";
 const ROWS: &str = "sizes.rows";
 
-/// What a model knows about items after encode and process.
+/// What a model knows about items after encode and process. They pickle; `numpy.asarray` reads them.
 #[pyclass(frozen, module = "perceiver")]
 pub(crate) struct Latents {
     pub(crate) sizes: Sizes,
@@ -82,7 +82,7 @@ impl Latents {
         Ok(Latents { sizes: self.sizes, items: vec![found.clone()] })
     }
 
-    /// The bytes of a safetensors file, which `perceiver latents decode` takes too where it is of one item.
+    /// A safetensors file, which `perceiver latents decode` takes too where it is of one item.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let Sizes { length, image: [height, width], resize_positions, rows, .. } = self.sizes;
         let sizes = [length, height, width, usize::from(resize_positions)];
@@ -108,7 +108,7 @@ impl Latents {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// Latents of what `to_bytes` gave.
+    /// Latents of what `to_bytes` gave. Raises InputError.
     #[staticmethod]
     fn from_bytes(bytes: &[u8]) -> Result<Latents> {
         let expected = "what `Latents.to_bytes` gave";
@@ -215,7 +215,9 @@ fn elements<T, const N: usize>(bytes: &[u8], of: fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks().0.iter().map(|&element| of(element)).collect()
 }
 
-/// What an encoder knows of the rows so far.
+/// What an encoder knows of the rows so far. Its size depends on the model alone; it pickles.
+///
+/// States of disjoint rows merge in any order and grouping into that of all rows, but for rounding.
 #[pyclass(frozen, module = "perceiver")]
 pub(crate) struct EncoderState {
     state: stream::EncoderState,
@@ -223,18 +225,18 @@ pub(crate) struct EncoderState {
 
 #[pymethods]
 impl EncoderState {
-    /// The state after the rows of both; which is first does not matter.
+    /// The state after the rows of both. Raises InputError for a state of another model, weights or sizes.
     fn merge(&self, other: &Bound<'_, PyAny>) -> Result<EncoderState> {
         let other = state("other", other)?;
         Ok(EncoderState { state: self.state.merge(&other.get().state)? })
     }
 
-    /// The bytes of a safetensors file.
+    /// A safetensors file.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &self.state.to_bytes()?))
     }
 
-    /// A state of what `to_bytes` gave.
+    /// A state of what `to_bytes` gave. Raises InputError or CheckpointError.
     #[staticmethod]
     fn from_bytes(bytes: &[u8]) -> Result<EncoderState> {
         Ok(EncoderState { state: stream::EncoderState::from_bytes(bytes)? })
@@ -272,7 +274,7 @@ fn state<'a, 'py>(
     })
 }
 
-/// Reads input rows in chunks of any size and order.
+/// Reads input rows in chunks of any size and order, in memory that does not grow; made by `Model.encoder`.
 #[pyclass(frozen, module = "perceiver")]
 pub(crate) struct Encoder {
     shared: Arc<Shared>,
@@ -289,7 +291,7 @@ struct Shared {
 
 #[pymethods]
 impl Encoder {
-    /// What rows are pushed to: name of the modality to rows in all and channels of a row.
+    /// What rows are pushed to: rows in all, and channels of a row.
     #[getter]
     fn modalities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let modalities = PyDict::new(py);
@@ -299,12 +301,13 @@ impl Encoder {
         Ok(modalities)
     }
 
-    /// Rows of a modality that go through at once; pushing multiples of it wastes nothing.
+    /// Rows that go through at once; pushing multiples of it wastes nothing.
     fn chunk_rows(&self, py: Python<'_>, modality: &str) -> Option<usize> {
         self.free(py).chunk_rows(modality)
     }
 
-    /// Reads rows `first ..` of a modality.
+    /// Reads rows `first ..` of a modality, `[rows, channels]`. Each row should come once. After an error or Ctrl-C
+    /// none of these rows count as read. Raises InputError.
     fn push(
         &self,
         py: Python<'_>,
@@ -316,7 +319,7 @@ impl Encoder {
         self.work(py, move |encoder, _| encoder.push(&modality, first, &rows))
     }
 
-    /// Adds the rows that another encoder of the same model has read.
+    /// Adds the rows that another encoder of the same model has read. Raises InputError.
     fn merge(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> Result<()> {
         let other = state("other", other)?.get().state.clone();
         self.work(py, move |encoder, _| encoder.merge(&other))
@@ -328,7 +331,7 @@ impl Encoder {
         EncoderState { state: self.free(py).state().clone() }
     }
 
-    /// The latents of the rows so far; more may come.
+    /// The latents of the rows so far; more may come. Raises InputError where there are none.
     fn finish(&self, py: Python<'_>) -> Result<Latents> {
         let latents = self.work(py, |encoder, _| encoder.finish())?;
         Ok(Latents { sizes: self.shared.sizes, items: vec![latents] })
@@ -385,7 +388,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Chunks of decoded rows: (slice of the queries, float32 `[queries, columns]`).
+/// Chunks of decoded rows, made by `Model.decode`: (slice of the queries, float32 `[queries, columns]`).
 #[pyclass(module = "perceiver")]
 pub(crate) struct Decoding {
     decoder: Arc<Mutex<stream::Decoder>>,

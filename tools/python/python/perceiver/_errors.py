@@ -59,3 +59,9 @@ class CancelledError(Error):
 
 class DefectError(Error, RuntimeError):
     """A defect of the engine or of a driver; please report it."""
+
+
+for _class in [*globals().values()]:
+    if isinstance(_class, type) and issubclass(_class, Error):
+        # As users write them.
+        _class.__module__ = "perceiver"

@@ -14,7 +14,7 @@ class Bar:
     def __call__(self, done: int, total: int) -> None:
         if self._bar is None:
             try:
-                from tqdm.auto import tqdm
+                from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
             except ImportError:
                 return
             self._bar = tqdm(total=total, unit="op", unit_scale=True, leave=False)
