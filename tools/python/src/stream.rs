@@ -430,7 +430,7 @@ impl Decoding {
             lock(&decoder).decode(&output, &among(&queries, asked), content.as_ref())
         })?;
         self.done = range.end;
-        let slice = PySlice::new(py, range.start as isize, range.end as isize, 1);
+        let slice = py.get_type::<PySlice>().call1((range.start, range.end))?;
         Ok(Some((slice, array_of(py, rows)?).into_pyobject(py)?))
     }
 

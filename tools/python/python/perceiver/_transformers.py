@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._errors import DTypeError
 from ._native import Engine, Model
 
 
@@ -17,6 +18,10 @@ def from_transformers(module: Any, *, engine: Engine | None = None) -> Model:
 
     Raises ConfigError where the class or its configuration is another, CheckpointError where the tensors do not fit.
     """
+    if not (hasattr(module, "config") and hasattr(module, "state_dict")):
+        raise DTypeError(
+            f"input `module`: is of type {type(module).__name__}; expected a module of transformers, with a configuration"
+        )
     classes = [c.__name__ for c in type(module).__mro__ if c.__module__.startswith("transformers.")]
     config = {**module.config.to_dict(), "architectures": classes[:1] or [type(module).__name__]}
     config.pop("dtype", None)
