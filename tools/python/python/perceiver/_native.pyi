@@ -1,68 +1,26 @@
 """The native part of the package."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final, overload
+from typing import Any, Literal, final, overload
 
-import numpy as np
 import numpy.typing as npt
 
+from .types import Adapter, Array, Bytes, Clip, Filled, Floats, Json, Picture, Progress
+
+__all__ = [
+    "Decoding",
+    "Encoder",
+    "EncoderState",
+    "Engine",
+    "Latents",
+    "Model",
+    "TensorInfo",
+    "__version__",
+    "flow_picture",
+]
+
 __version__: str
-
-class SupportsDLPack(Protocol):
-    def __dlpack__(self) -> Any: ...
-    def __dlpack_device__(self) -> tuple[Any, int]: ...
-
-class SupportsPicture(Protocol):
-    def getbands(self) -> tuple[str, ...]: ...
-    def convert(self, mode: str) -> Any: ...
-
-Array: TypeAlias = npt.ArrayLike | SupportsDLPack
-Picture: TypeAlias = Array | SupportsPicture
-Progress: TypeAlias = Callable[[int, int], object] | bool
-Floats: TypeAlias = npt.NDArray[np.float32]
-Bytes: TypeAlias = npt.NDArray[np.uint8]
-Json: TypeAlias = str | Mapping[str, Any]
-
-class Adapter(TypedDict):
-    index: int
-    name: str
-    backend: str
-    kind: str
-    driver: str
-
-class Class(TypedDict):
-    index: int
-    label: str
-    logit: float
-    probability: float | None
-
-class Candidate(TypedDict):
-    byte: int
-    name: str
-    probability: float
-
-class BytePrediction(TypedDict):
-    position: int
-    byte: int
-    probability: float
-    top: list[Candidate]
-
-class Span(TypedDict):
-    start: int
-    text: str
-    bytes: list[BytePrediction]
-
-class Filled(TypedDict):
-    text: str
-    spans: list[Span]
-
-class Clip(TypedDict):
-    frames: Bytes
-    audio: Floats
-    classes: list[Class]
-    video_psnr: float | None
-    audio_snr: float | None
 
 @final
 class TensorInfo:
@@ -245,7 +203,7 @@ class Model:
         latents: Latents,
         *,
         cells: int = 64,
-        bounds: tuple[float, float] = (-1.0, 1.0),
+        bounds: tuple[float, float] = ...,
         block: int = 1,
         progress: Progress | None = None,
     ) -> Floats: ...
@@ -257,7 +215,7 @@ class Latents:
     def numpy(self) -> Floats: ...
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, item: int) -> Latents: ...
+    def __getitem__(self, item: int, /) -> Latents: ...
     def to_bytes(self) -> bytes: ...
     @staticmethod
     def from_bytes(bytes: bytes) -> Latents: ...
