@@ -7,6 +7,7 @@ from pathlib import Path
 
 import perceiver
 import pytest
+from perceiver import types
 
 FOLDER = Path(__file__).parent
 
@@ -29,6 +30,4 @@ def test_stubs_are_those_of_the_module(tmp_path):
 def test_the_package_is_typed():
     assert (Path(inspect.getfile(perceiver)).parent / "py.typed").exists()
     assert all(hasattr(perceiver, name) for name in perceiver.__all__)
-    import perceiver.types
-
-    assert perceiver.types.Filled.__required_keys__ == {"text", "spans"}
+    assert types.Filled.__required_keys__ == {"text", "spans"}
