@@ -80,6 +80,10 @@ pub(crate) fn numbers<'py>(
     name: &str,
     value: &Bound<'py, PyAny>,
 ) -> Result<Bound<'py, PyUntypedArray>> {
+    const EXPECTED: &str = "an array of booleans, whole numbers or floats";
+    if value.is_none() {
+        return Err(wrong_type(name, "is None", EXPECTED));
+    }
     let array = untyped(name, value)?;
     let dtype = array.dtype();
     if matches!(dtype.kind(), b'b' | b'i' | b'u' | b'f') {
@@ -91,7 +95,7 @@ pub(crate) fn numbers<'py>(
         return Ok(required::<f32>(&array, "float32")?.as_untyped().clone());
     }
     let what = format!("has elements of type {called}");
-    Err(wrong_type(name, what, "an array of booleans, whole numbers or floats"))
+    Err(wrong_type(name, what, EXPECTED))
 }
 
 fn untyped<'py>(name: &str, value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyUntypedArray>> {
@@ -214,6 +218,7 @@ impl Weight {
     pub(crate) fn new(name: &str, array: &Bound<'_, PyUntypedArray>) -> Result<Self> {
         use safetensors::Dtype;
         let (kind, size) = (array.dtype().kind(), array.dtype().itemsize());
+        let shape = array.shape().to_vec();
         let (dtype, stored) = match (kind, size) {
             (b'f', 2) => (Dtype::F16, "<f2"),
             (b'f', 4) => (Dtype::F32, "<f4"),
@@ -228,9 +233,12 @@ impl Weight {
                 ));
             }
         };
-        let bytes = array.call_method1("astype", (stored,))?.call_method0("tobytes")?;
+        let options = PyDict::new(array.py());
+        options.set_item("copy", false)?;
+        let array = array.call_method("astype", (stored,), Some(&options))?;
+        let bytes = array.call_method0("tobytes")?;
         let bytes = bytes.cast_into::<PyBytes>().map_err(PyErr::from)?;
-        Ok(Weight { dtype, shape: array.shape().to_vec(), bytes: PyBackedBytes::from(bytes) })
+        Ok(Weight { dtype, shape, bytes: PyBackedBytes::from(bytes) })
     }
 }
 

@@ -151,6 +151,11 @@ def test_unknown_and_missing_names(text):
         text.run({3: [[1]]})
 
 
+def test_nothing_is_refused_by_name(shapes):
+    with pytest.raises(perceiver.DTypeError, match="input `pixel`: is None"):
+        shapes.encoder(image=(32, 32)).push("pixel", 0, None)
+
+
 def test_results_own_their_memory_and_can_be_written(shapes, pixels):
     first = shapes.run(pixel_values=pixels)["logits"]
     kept = first.copy()

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import perceiver
 import pytest
-from conftest import MODELS
+from conftest import MODELS, ROOT, read
 
 CONFIG = (MODELS / "text-tiny" / "config.json").read_text()
 WEIGHTS = MODELS / "text-tiny" / "model.safetensors"
@@ -93,21 +93,8 @@ def test_damaged_weights_say_what_is_wrong(cpu):
         cpu.load(weights, config=other)
 
 
-def weights_of(folder):
-    """A file of safetensors, read by hand."""
-    data = (folder / "model.safetensors").read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    kinds = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}
-    found = {}
-    for name, entry in json.loads(data[8 : 8 + size]).items():
-        if name != "__metadata__":
-            first, last = (8 + size + n for n in entry["data_offsets"])
-            found[name] = np.frombuffer(data[first:last], kinds[entry["dtype"]]).reshape(entry["shape"])
-    return found
-
-
 def test_arrays_as_weights(cpu, text):
-    arrays = weights_of(MODELS / "text-tiny")
+    arrays = read(MODELS / "text-tiny" / "model.safetensors")
     wanted = text.run(input_ids=IDS)["logits"]
     for change in [lambda x: x, lambda x: x.astype(">f8"), np.asfortranarray]:
         model = perceiver.Model.from_arrays(CONFIG, {n: change(x.astype("f4")) for n, x in arrays.items()}, engine=cpu)
@@ -154,6 +141,23 @@ def test_parts_of_a_model_of_arrays(cpu):
     np.testing.assert_allclose(rest.run(given)["output"], model.run(arrays)["output"], atol=1e-5)
     with pytest.raises(perceiver.InputError, match="has no array"):
         model.starting_at("no such array")
+
+
+FAMILIES = ROOT / "tests" / "fixtures" / "families"
+
+
+@pytest.mark.parametrize("family", ["flamingo-0", "hunyuan3d-0", "idefics-0", "ip_adapter-0", "poyo-0", "qwen_vl-0"])
+def test_perceivers_inside_other_models(engine, family):
+    """Recorded runs of the families' own code."""
+    inputs = read(FAMILIES / family / "inputs.safetensors")
+    wanted = read(FAMILIES / family / "outputs.safetensors")["output"]
+    for path in [FAMILIES / family, FAMILIES / family / "model.safetensors"]:
+        model = engine.load(path)
+        assert {i.name for i in model.inputs if not i.optional} <= inputs.keys() <= {i.name for i in model.inputs}
+        found = model.run(inputs)["output"]
+        assert np.linalg.norm(found.ravel() - wanted.ravel()) <= 1e-5 * np.linalg.norm(wanted)
+    with pytest.raises(perceiver.CheckpointError, match="no such part"):
+        engine.load(FAMILIES / family, part="no such part")
 
 
 def test_inputs_and_outputs_are_listed(cpu):
