@@ -319,6 +319,15 @@ impl Device {
         self.alive().is_err()
     }
 
+    /// As [`Device::look`], and an error where a host's device is gone, which only asking it tells.
+    pub(super) fn look_again(&self) -> Result<()> {
+        self.look()?;
+        if self.inner.opened.is_none() && !self.answers() {
+            self.set_lost(SILENT);
+        }
+        self.alive()
+    }
+
     /// An error as it is, or that the device is lost where it came of that.
     pub(super) fn judged(&self, error: Error) -> Error {
         if matches!(error, Error::Device { .. }) {
