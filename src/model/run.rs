@@ -1,6 +1,6 @@
 //! Runs of a model: inputs are checked, items go through in turns, sessions are made and kept.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 
 use super::sessions::Lease;
@@ -64,18 +64,21 @@ impl Model {
         self.run_as(inputs, options, Waiting::Await, |_, _| {}).await
     }
 
-    /// A run in one way or the other; only one that blocks tells `progress`.
+    /// A run in one way or the other; only one that blocks tells `progress`. Inputs that it is given to own are gone before
+    /// there is a session.
     pub(crate) async fn run_as(
         &self,
-        inputs: &NamedTensors,
+        inputs: impl Borrow<NamedTensors>,
         options: RunOptions,
         waiting: Waiting,
         progress: impl FnMut(u64, u64),
     ) -> Result<NamedTensors> {
-        let batch = self.batch(inputs, options)?;
+        let batch = self.batch(inputs.borrow(), options)?;
+        let skipped = self.description.skipped(inputs.borrow());
+        drop(inputs);
         let most = self.most_items(&batch, options)?;
         let mut outputs = self.run_items(batch, most, options, waiting, progress).await?;
-        if let Some(skipped) = self.description.skipped(inputs) {
+        if let Some(skipped) = skipped {
             skipped.apply(&mut outputs)?;
         }
         Ok(outputs)
@@ -223,7 +226,7 @@ impl Model {
                 Cow::Owned(own.map(|(n, t)| (n.clone(), t.clone())).collect())
             }
         };
-        let outputs = part.run_as(&own, RunOptions::default(), waiting, progress).await?;
+        let outputs = part.run_as(own, RunOptions::default(), waiting, progress).await?;
         let found = outputs.get(array).and_then(|t| Some((t.shape(), t.as_f32()?)));
         let Some((&[items, .., channels], data)) = found else {
             return Err(Error::input(array, "is no array of items", "rows of channels"));
