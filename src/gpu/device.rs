@@ -319,10 +319,11 @@ impl Device {
         self.alive().is_err()
     }
 
-    /// As [`Device::look`], and an error where a host's device is gone, which only asking it tells.
+    /// As [`Device::look`], and an error where a host's device is gone, which only asking it tells. In a browser the page
+    /// hears of it.
     pub(super) fn look_again(&self) -> Result<()> {
         self.look()?;
-        if self.inner.opened.is_none() && !self.answers() {
+        if self.inner.opened.is_none() && !BROWSER && !self.answers() {
             self.set_lost(SILENT);
         }
         self.alive()

@@ -388,7 +388,8 @@ impl Prepared {
     /// Runs and waits; the outputs that are not bound.
     ///
     /// # Errors
-    /// As [`Model::run_with`].
+    /// As [`Model::run_with`]; [`Error::NotFinite`] for what is bound too, unless
+    /// [allowed](Model::set_non_finite_allowed).
     pub fn run(&mut self) -> Result<NamedTensors> {
         let control = self.model.control.clone();
         self.run += 1;
@@ -488,7 +489,7 @@ impl Prepared {
     /// The outputs of the last run that was recorded and submitted, but for those that are bound; waits for it.
     ///
     /// # Errors
-    /// As [`Prepared::run`].
+    /// As [`Prepared::run`]: here [`Error::NotFinite`] tells of what is bound too, which is written by then.
     pub fn read(&mut self) -> Result<NamedTensors> {
         if let Kind::Gpu(session) = &mut self.session {
             blocking(session.fetch(Waiting::Block))?;
