@@ -2,17 +2,18 @@
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::sessions::Lease;
 use super::{Latents, Model, RunOptions, Session, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, Source, Value, Waiting, blocking};
-use crate::memory::{self, MemorySize};
+use crate::memory::{self, MemorySize, more};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::chunks::LATENTS;
 use crate::perceiver::{Architecture, Description, Request, Sizes, build};
-use crate::tensor::{NamedTensors, Tensor};
+use crate::tensor::{Data, NamedTensors, Tensor};
 
 /// Most items in one run; more are run in turns, so that memory does not grow with the batch.
 const ITEMS: usize = 8;
@@ -360,12 +361,16 @@ impl Model {
             };
             let ended = ended.await;
             for (name, tensor) in lease.end(ended)? {
-                let (shape, all) =
-                    results.entry(name).or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
-                if turn > 0 {
-                    shape[0] += tensor.shape()[0];
+                let (shape, Data::F32(data)) = tensor.into_parts() else { continue };
+                match results.entry(name) {
+                    Entry::Vacant(first) => _ = first.insert((shape, data)),
+                    Entry::Occupied(mut before) => {
+                        let (all_shape, all) = before.get_mut();
+                        all_shape[0] += shape[0];
+                        more(all, data.len())?;
+                        all.extend(data);
+                    }
                 }
-                all.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
             }
         }
         let mut outputs = NamedTensors::new();
