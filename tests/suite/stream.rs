@@ -160,8 +160,8 @@ fn one_input(modality: Modality) -> Model {
         .input(modality)
         .cross("read", 2)
         .tower("think", 1, 2, 1)
-        .output(Output::new("class", Modality::learned("class", 1, 8)).linear(2))
         .decoder(1, false)
+        .output(Output::new("class", Modality::learned("class", 1, 8)).linear(2))
         .build()
         .expect("a blueprint");
     let weights = RandomTensors::new(blueprint.tensors().expect("tensors"), 3);

@@ -37,8 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .input(Modality::given("events", 1000, CHANNELS).varies())
         .cross("read", 1)
         .tower("think", 2, 4, 2)
-        .output(Output::new("class", Modality::learned("class", 1, 128)).linear(10))
         .decoder(1, false)
+        .output(Output::new("class", Modality::learned("class", 1, 128)).linear(10))
         .build()?;
     let weights = RandomTensors::new(blueprint.tensors()?, 1);
     let model = Engine::auto()?.load_blueprint(blueprint, Arc::new(weights))?;
@@ -106,7 +106,8 @@ async fn rates(ctx: &SessionContext, model: &Model, rows: usize) -> Result<(), B
         let memory = rows as f64 / start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        let query = "SELECT perceiver_encode(v0, v1, v2, v3, v4, v5, v6, v7) AS latents FROM events";
+        let query =
+            "SELECT perceiver_encode(v0, v1, v2, v3, v4, v5, v6, v7) AS latents FROM events";
         let found = ctx.sql(query).await?.collect().await?;
         let file = rows as f64 / start.elapsed().as_secs_f64();
         // The first turn reads weights and compiles.
@@ -118,7 +119,10 @@ async fn rates(ctx: &SessionContext, model: &Model, rows: usize) -> Result<(), B
         let found = found.child_data()[0].child_data()[0].buffers()[0].typed_data::<f32>();
         let differences = found.iter().zip(expected.as_slice()).map(|(a, b)| (a - b).abs());
         let largest = expected.as_slice().iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        println!("  largest difference {:.1e} of the largest number", differences.fold(0.0, f32::max) / largest);
+        println!(
+            "  largest difference {:.1e} of the largest number",
+            differences.fold(0.0, f32::max) / largest
+        );
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2} on {}", ratios[ratios.len() / 2], model.device_name());

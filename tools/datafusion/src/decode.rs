@@ -76,11 +76,15 @@ impl Scalar for Decode {
                 let inner = outer.as_ref().and_then(|(_, of)| size(of.data_type()));
                 let other = |found: Option<usize>, own| found.is_some_and(|found| found != own);
                 if other(outer.and_then(|o| o.0), n) || other(inner.and_then(|i| i.0), d) {
-                    return plan_err!("{function}: latents are {n} lists of {d} numbers, not {found}");
+                    return plan_err!(
+                        "{function}: latents are {n} lists of {d} numbers, not {found}"
+                    );
                 }
             }
             Some(found) => {
-                return plan_err!("{function} {USAGE}; the latents ({n} lists of {d} numbers) are {found}");
+                return plan_err!(
+                    "{function} {USAGE}; the latents ({n} lists of {d} numbers) are {found}"
+                );
             }
             None => return plan_err!("{function} {USAGE}; found no arguments"),
         }
@@ -97,7 +101,12 @@ impl Scalar for Decode {
         Ok(types)
     }
 
-    fn returns(&self, function: &str, shared: &Shared, args: &ReturnFieldArgs<'_>) -> Result<DataType> {
+    fn returns(
+        &self,
+        function: &str,
+        shared: &Shared,
+        args: &ReturnFieldArgs<'_>,
+    ) -> Result<DataType> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let places = places(function, &types)?;
         let name = places.output.map(|at| match args.scalar_arguments.get(at) {
@@ -111,10 +120,16 @@ impl Scalar for Decode {
         let n = output.channels;
         match (places.content, places.points) {
             (None, _) if n > 0 => {
-                return plan_err!("{function}: each query of '{}' brings {n} numbers along: {USAGE}", output.name);
+                return plan_err!(
+                    "{function}: each query of '{}' brings {n} numbers along: {USAGE}",
+                    output.name
+                );
             }
             (Some(_), _) if n == 0 => {
-                return plan_err!("{function}: queries of '{}' bring no numbers along: {USAGE}", output.name);
+                return plan_err!(
+                    "{function}: queries of '{}' bring no numbers along: {USAGE}",
+                    output.name
+                );
             }
             _ => {}
         }
@@ -125,7 +140,12 @@ impl Scalar for Decode {
         })
     }
 
-    fn invoke(&self, function: &str, shared: &Shared, args: ScalarFunctionArgs) -> Result<ArrayRef> {
+    fn invoke(
+        &self,
+        function: &str,
+        shared: &Shared,
+        args: ScalarFunctionArgs,
+    ) -> Result<ArrayRef> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let places = places(function, &types)?;
         let name = match places.output.map(|at| &args.args[at]) {
@@ -173,11 +193,15 @@ impl<'a> Batch<'a> {
         let column = |at: usize| {
             let value = &args.args[at];
             let once = matches!(value, ColumnarValue::Scalar(_));
-            Ok::<_, datafusion::error::DataFusionError>((value.to_array(if once { 1 } else { args.number_rows })?, once))
+            Ok::<_, datafusion::error::DataFusionError>((
+                value.to_array(if once { 1 } else { args.number_rows })?,
+                once,
+            ))
         };
         let (latents, once) = column(0)?;
         let found = latents.as_fixed_size_list_opt().cloned();
-        let wrong = |what: &str| exec_datafusion_err!("{function} {USAGE}; {what} are of another type");
+        let wrong =
+            |what: &str| exec_datafusion_err!("{function} {USAGE}; {what} are of another type");
         let latents = (found.ok_or_else(|| wrong("the latents"))?, once);
         let content = match places.content.map(column).transpose()? {
             Some((lists, once)) => {
@@ -306,7 +330,12 @@ impl<'a> Batch<'a> {
         Ok(Arc::new(ListArray::try_new(item.into(), offsets, rows, Some(valid.into()))?))
     }
 
-    fn rows_of(&self, latents: &[f32], points: Vec<usize>, content: Vec<f32>) -> perceiver::Result<Tensor> {
+    fn rows_of(
+        &self,
+        latents: &[f32],
+        points: Vec<usize>,
+        content: Vec<f32>,
+    ) -> perceiver::Result<Tensor> {
         let shape = &self.shared.blueprint.latents;
         let latents = Latents::new(shape.rows, shape.channels, latents.to_vec())?;
         let content = match self.output.channels {

@@ -160,7 +160,8 @@ impl Function {
             return Ok(Arc::new(row));
         };
         let valid = Some(NullBuffer::from(valid)).filter(|v| v.null_count() > 0);
-        let all = FixedSizeListArray::try_new_with_length(field, size, Arc::new(row), valid, count)?;
+        let all =
+            FixedSizeListArray::try_new_with_length(field, size, Arc::new(row), valid, count)?;
         Ok(Arc::new(all))
     }
 }

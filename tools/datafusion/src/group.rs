@@ -7,8 +7,8 @@
 use std::mem::size_of;
 
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
-use perceiver::stream::EncoderState;
 use perceiver::Tensor;
+use perceiver::stream::EncoderState;
 
 use crate::rows::Rows;
 use crate::shared::{Reader, external};
@@ -65,7 +65,12 @@ impl Group {
     }
 
     /// Takes a row of a batch, and reads those that are held back where they are enough for a chunk.
-    pub(crate) fn push(&mut self, reader: &mut Reader<'_>, rows: &Rows<'_>, row: usize) -> Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        reader: &mut Reader<'_>,
+        rows: &Rows<'_>,
+        row: usize,
+    ) -> Result<()> {
         let kind = rows.kind(row)?;
         let held = self.of_kind(kind);
         rows.append(row, kind, &mut held.cells, &mut held.values)?;
@@ -150,7 +155,8 @@ impl Group {
         bytes: &[u8],
     ) -> Result<()> {
         let (shared, encode) = (reader.shared, reader.encode()?);
-        let damaged = || exec_datafusion_err!("{function}: a state is damaged, or none of this function");
+        let damaged =
+            || exec_datafusion_err!("{function}: a state is damaged, or none of this function");
         let body = bytes.strip_prefix(&MAGIC).ok_or_else(damaged)?;
         let (model, body) = body.split_first_chunk().ok_or_else(damaged)?;
         let model = u64::from_le_bytes(*model);
@@ -183,7 +189,8 @@ impl Group {
                 }
             }
             let (values, after) = rest.split_at(4 * rows * kind.channels);
-            let values = values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            let values =
+                values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             held.values.extend(values);
             held.rows += rows;
             rest = after;

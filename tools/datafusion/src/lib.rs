@@ -52,8 +52,8 @@
 //! # let blueprint = PerceiverBuilder::new(4, 8)
 //! #     .input(Modality::given("points", 100, 2).varies())
 //! #     .cross("read", 1)
-//! #     .output(Output::new("class", Modality::learned("class", 1, 8)).linear(3))
 //! #     .decoder(1, false)
+//! #     .output(Output::new("class", Modality::learned("class", 1, 8)).linear(3))
 //! #     .build()
 //! #     .expect("a blueprint");
 //! # let weights = RandomTensors::new(blueprint.tensors().expect("tensors"), 1);

@@ -116,7 +116,11 @@ impl Encode {
     }
 
     /// The columns of a batch, of the types that [`Encode::coerce`] gave.
-    pub(crate) fn read<'a>(&'a self, function: &'a str, columns: &'a [ArrayRef]) -> Result<Rows<'a>> {
+    pub(crate) fn read<'a>(
+        &'a self,
+        function: &'a str,
+        columns: &'a [ArrayRef],
+    ) -> Result<Rows<'a>> {
         let wrong = |what: &str, found: Option<&ArrayRef>| {
             let found = found.map_or("nothing".to_owned(), |array| array.data_type().to_string());
             exec_datafusion_err!("{}; {what} is {found}", self.usage(function))

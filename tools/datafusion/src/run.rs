@@ -91,7 +91,9 @@ fn inputs(function: &str, shared: &Shared) -> Result<Vec<Input>> {
             let shapes = shared.blueprint.input_shapes();
             let known = shapes.iter().map(|shape| {
                 let input = match shape.kind {
-                    InputKind::Rows { rows, channels } => Input::new(&shape.name, &[rows, channels]),
+                    InputKind::Rows { rows, channels } => {
+                        Input::new(&shape.name, &[rows, channels])
+                    }
                     InputKind::Picture { channels, size: [height, width] } => {
                         Input::new(&shape.name, &[channels, height, width])
                     }
@@ -109,7 +111,9 @@ fn inputs(function: &str, shared: &Shared) -> Result<Vec<Input>> {
                     }
                     other => {
                         let name = &shape.name;
-                        return plan_err!("{function}: input '{name}' is no list of numbers, but {other:?}");
+                        return plan_err!(
+                            "{function}: input '{name}' is no list of numbers, but {other:?}"
+                        );
                     }
                 };
                 let varies = shape.varies && !matches!(shape.kind, InputKind::Picture { .. });
@@ -172,7 +176,12 @@ impl Scalar for Run {
         types.collect()
     }
 
-    fn returns(&self, function: &str, shared: &Shared, _: &ReturnFieldArgs<'_>) -> Result<DataType> {
+    fn returns(
+        &self,
+        function: &str,
+        shared: &Shared,
+        _: &ReturnFieldArgs<'_>,
+    ) -> Result<DataType> {
         let names = outputs(shared);
         let list = list_type(DataType::Float32);
         match names.len() {
@@ -185,17 +194,24 @@ impl Scalar for Run {
         }
     }
 
-    fn invoke(&self, function: &str, shared: &Shared, args: ScalarFunctionArgs) -> Result<ArrayRef> {
+    fn invoke(
+        &self,
+        function: &str,
+        shared: &Shared,
+        args: ScalarFunctionArgs,
+    ) -> Result<ArrayRef> {
         let inputs = inputs(function, shared)?;
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let alone = inputs.iter().zip(&columns).any(|(input, _)| input.shared);
-        let lists: Option<Vec<&ListArray>> = columns.iter().map(|c| c.as_list_opt::<i32>()).collect();
+        let lists: Option<Vec<&ListArray>> =
+            columns.iter().map(|c| c.as_list_opt::<i32>()).collect();
         let lists = lists.ok_or_else(|| exec_datafusion_err!("{function}: an input is no list"))?;
         let names = outputs(shared);
         let mut results: Vec<(Vec<f32>, Vec<usize>)> = vec![Default::default(); names.len()];
         let mut valid = Vec::with_capacity(args.number_rows);
         let counts = |row: usize| -> Option<Vec<usize>> {
-            let count = |list: &&ListArray| list.is_valid(row).then(|| list.value_length(row) as usize);
+            let count =
+                |list: &&ListArray| list.is_valid(row).then(|| list.value_length(row) as usize);
             lists.iter().map(count).collect()
         };
         let mut row = 0;
@@ -222,14 +238,17 @@ impl Scalar for Run {
                 }
                 let tensor = match input.whole_numbers {
                     true => Tensor::i64(shape, part.as_primitive::<Int64Type>().values().to_vec()),
-                    false => Tensor::f32(shape, part.as_primitive::<Float32Type>().values().to_vec()),
+                    false => {
+                        Tensor::f32(shape, part.as_primitive::<Float32Type>().values().to_vec())
+                    }
                 };
                 tensors.insert(input.name.clone(), tensor.map_err(external)?);
             }
             let outputs = shared.model.run(&tensors, &mut |_, _| {}).map_err(external)?;
             for (name, (data, lengths)) in names.iter().zip(&mut results) {
                 let found = outputs.get(name).and_then(Tensor::as_f32);
-                let found = found.ok_or_else(|| exec_datafusion_err!("{function}: no output '{name}'"))?;
+                let found =
+                    found.ok_or_else(|| exec_datafusion_err!("{function}: no output '{name}'"))?;
                 data.extend_from_slice(found);
                 lengths.extend(std::iter::repeat_n(found.len() / items, items));
             }
@@ -248,7 +267,8 @@ impl Scalar for Run {
         if single {
             return Ok(arrays.remove(0));
         }
-        let fields = names.iter().zip(&arrays).map(|(n, a)| Field::new(n, a.data_type().clone(), true));
+        let fields =
+            names.iter().zip(&arrays).map(|(n, a)| Field::new(n, a.data_type().clone(), true));
         let fields = Fields::from_iter(fields);
         Ok(Arc::new(StructArray::try_new(fields, arrays, Some(valid.into()))?))
     }

@@ -19,10 +19,16 @@ pub(crate) trait Scalar: Send + Sync + 'static {
     fn coerce(&self, function: &str, shared: &Shared, given: &[DataType]) -> Result<Vec<DataType>>;
 
     /// The type of the result.
-    fn returns(&self, function: &str, shared: &Shared, args: &ReturnFieldArgs<'_>) -> Result<DataType>;
+    fn returns(
+        &self,
+        function: &str,
+        shared: &Shared,
+        args: &ReturnFieldArgs<'_>,
+    ) -> Result<DataType>;
 
     /// The results for a batch.
-    fn invoke(&self, function: &str, shared: &Shared, args: ScalarFunctionArgs) -> Result<ArrayRef>;
+    fn invoke(&self, function: &str, shared: &Shared, args: ScalarFunctionArgs)
+    -> Result<ArrayRef>;
 }
 
 /// A function of a model under its name.

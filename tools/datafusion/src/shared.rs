@@ -135,8 +135,11 @@ fn outputs(model: &Model, sizes: &Sizes, blueprint: &Blueprint) -> perceiver::Re
     let [rows, channels] = [blueprint.latents.rows, blueprint.latents.channels];
     let latents = Latents::new(rows, channels, vec![0.0; rows * channels])?;
     let decoder = model.decoder(sizes, &latents)?;
-    let outputs = decoder.outputs().into_iter().map(|(name, queries, channels, columns)| {
-        Output { name: name.to_owned(), queries, channels, columns }
+    let outputs = decoder.outputs().into_iter().map(|(name, queries, channels, columns)| Output {
+        name: name.to_owned(),
+        queries,
+        channels,
+        columns,
     });
     Ok(outputs.collect())
 }

@@ -24,7 +24,10 @@ impl Options {
         Self::of(usage, std::env::args().skip(1))
     }
 
-    fn of(usage: &'static str, arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+    fn of(
+        usage: &'static str,
+        arguments: impl Iterator<Item = String>,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut options = Options { usage, given: Vec::new(), rest: Vec::new() };
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
@@ -52,9 +55,9 @@ impl Options {
     /// For a value that cannot be read.
     pub fn get<T: FromStr>(&self, name: &str, otherwise: T) -> Result<T, Box<dyn Error>> {
         match self.all(name).last() {
-            Some(value) => {
-                value.parse().map_err(|_| format!("--{name} {value}: no such value\n\n{}", self.usage).into())
-            }
+            Some(value) => value
+                .parse()
+                .map_err(|_| format!("--{name} {value}: no such value\n\n{}", self.usage).into()),
             None => Ok(otherwise),
         }
     }

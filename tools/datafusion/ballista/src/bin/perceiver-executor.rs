@@ -44,7 +44,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..known
     };
     let device = engine.device_name();
-    eprintln!("executor at {}:{own} on {device}, model {:016x}", config.bind_host, functions.fingerprint());
+    eprintln!(
+        "executor at {}:{own} on {device}, model {:016x}",
+        config.bind_host,
+        functions.fingerprint()
+    );
     start_executor_process(Arc::new(executor(&functions, config))).await?;
     Ok(())
 }

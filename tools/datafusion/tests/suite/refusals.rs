@@ -1,10 +1,8 @@
 //! What does not fit is refused by name: arguments when a query is planned, rows when it runs, states of other models.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{case, cells, collect, context, grid, model, refusal, set, table};
+use crate::common::{case, cells, collect, context, grid, model, refusal, set, table};
 use datafusion::arrow::array::{ArrayRef, BinaryArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::Result;
@@ -33,7 +31,6 @@ async fn arguments_are_checked_when_a_query_is_planned() {
             "perceiver_encode(position, arrow_cast([x, y], 'FixedSizeList(2, Float32)'))",
             ["the list of values", "FixedSizeList(2"],
         ),
-        ("perceiver_encode(DISTINCT position, x, y, z)", ["perceiver_encode", "DISTINCT"]),
         ("perceiver_decode(x)", ["latents (6 lists of 24 numbers)", "Float32"]),
         ("perceiver_decode([[x]], 'nothing')", ["no output 'nothing'", "'class'"]),
         ("perceiver_decode([[x]], 0, [1.0])", ["'class'", "bring no numbers along"]),
@@ -49,6 +46,19 @@ async fn arguments_are_checked_when_a_query_is_planned() {
         for part in parts {
             assert!(found.contains(part), "{call}: {found}");
         }
+    }
+}
+
+/// The engine makes a plain aggregate of distinct rows where it can; elsewhere there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn distinct_rows_are_refused_beside_other_aggregates() {
+    let case = case(grid(), 204, 3);
+    let ctx = context(&case.model, 2);
+    ctx.register_table("t", Arc::new(table(&[&case], 2, 3))).unwrap();
+    for group in ["", "GROUP BY clip"] {
+        let call = "perceiver_encode(DISTINCT position, x, y, z), sum(x)";
+        let found = refusal(&ctx, &format!("SELECT {call} FROM t {group}")).await;
+        assert!(found.contains("perceiver_encode: DISTINCT is not supported"), "{found}");
     }
 }
 
@@ -95,8 +105,8 @@ async fn models_that_cannot_encode_in_pieces_say_why() {
         .input(Modality::given("points", 50, 3).varies())
         .cross("first", 1)
         .cross("second", 1)
-        .output(Output::new("class", Modality::learned("class", 1, 16)).linear(5))
         .decoder(1, false)
+        .output(Output::new("class", Modality::learned("class", 1, 16)).linear(5))
         .build()
         .unwrap();
     let ctx = context(&model(twice, 1), 1);
@@ -159,7 +169,10 @@ fn states_of_other_models_and_damaged_ones_are_refused() {
         let state = from.state().unwrap().remove(0).to_array().unwrap();
         accumulator(&own).merge_batch(&[state.clone()]).unwrap();
         let found = accumulator(&other).merge_batch(&[state.clone()]).unwrap_err().to_string();
-        assert!(found.contains("perceiver_encode: a state is of the model with fingerprint"), "{found}");
+        assert!(
+            found.contains("perceiver_encode: a state is of the model with fingerprint"),
+            "{found}"
+        );
         let found = groups(&other).merge_batch(&[state.clone()], &[0], 1).unwrap_err().to_string();
         assert!(found.contains("and not of the one here"), "{found}");
 
@@ -170,7 +183,7 @@ fn states_of_other_models_and_damaged_ones_are_refused() {
             refused += usize::from(accumulator(&own).merge_batch(&[damaged]).is_err());
         }
         assert!(refused > 0);
-        let mut numbers = common::Numbers(rows as u64);
+        let mut numbers = crate::common::Numbers(rows as u64);
         for _ in 0..500 {
             let mut bytes = bytes.clone();
             for _ in 0..3 {

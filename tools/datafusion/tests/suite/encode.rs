@@ -1,10 +1,8 @@
 //! Encoding is an aggregate: the latents are those of a whole run, whatever the partitions and their order.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Case, case, cells, collect, context, error, grid, lists, set, table};
+use crate::common::{Case, case, cells, collect, context, error, grid, lists, set, table};
 use datafusion::prelude::SessionContext;
 
 fn cases() -> Vec<(&'static str, Vec<Case>)> {
@@ -125,7 +123,8 @@ async fn many_groups_of_few_rows() {
             options.skip_partial_aggregation_probe_ratio_threshold = 0.1;
         }
         ctx.register_table("t", Arc::new(table(&all, 3, 5))).unwrap();
-        let sql = "SELECT clip, perceiver_encode(x, y, z) AS latents FROM t GROUP BY clip ORDER BY clip";
+        let sql =
+            "SELECT clip, perceiver_encode(x, y, z) AS latents FROM t GROUP BY clip ORDER BY clip";
         let found = lists(&collect(&ctx, sql).await.unwrap(), "latents");
         assert_eq!(found.len(), cases.len());
         for (found, case) in found.iter().zip(&cases) {

@@ -1,10 +1,8 @@
 //! Decoding from latents and whole runs, against the model itself.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{case, collect, context, error, grid, lists, model, refusal, set, table};
+use crate::common::{case, collect, context, error, grid, lists, model, refusal, set, table};
 use perceiver::blueprint::{Blueprint, Modality, Output, PerceiverBuilder};
 use perceiver::{Engine, NamedTensors, Tensor};
 
@@ -15,10 +13,10 @@ fn several() -> Blueprint {
         .input(Modality::given("sound", 40, 1).fourier(&[40], 4))
         .cross("read", 1)
         .tower("think", 1, 4, 1)
+        .decoder(1, false)
         .output(Output::new("picture", Modality::bare("cells", 30).fourier(&[5, 6], 8)).linear(3))
         .decoder(1, false)
         .output(Output::new("asked", Modality::given("asked", 10, 4).varies()).linear(2))
-        .decoder(1, false)
         .build()
         .expect("a blueprint")
 }
@@ -27,11 +25,10 @@ fn several() -> Blueprint {
 async fn several_modalities_make_one_state_and_outputs_are_named() {
     let model = model(several(), 3);
     let ctx = context(&model, 3);
-    let mut numbers = common::Numbers(4);
+    let mut numbers = crate::common::Numbers(4);
     let mut floats = |n: usize| -> Vec<f32> { (0..n).map(|_| numbers.number()).collect() };
     let (picture, sound, asked) = (floats(90), floats(40), floats(12));
-    let names: Vec<String> =
-        several().input_shapes().into_iter().map(|shape| shape.name).collect();
+    let names: Vec<String> = several().input_shapes().into_iter().map(|shape| shape.name).collect();
     let asked_name = names.iter().find(|n| n.contains("asked")).expect("queries").clone();
     let inputs = NamedTensors::from([
         ("picture".to_owned(), Tensor::f32(vec![1, 30, 3], picture.clone()).unwrap()),
@@ -41,10 +38,17 @@ async fn several_modalities_make_one_state_and_outputs_are_named() {
     let expected = model.run(&inputs, &mut |_, _| {}).unwrap();
 
     let mut rows: Vec<String> = (0..30)
-        .map(|i| format!("('picture', {i}, {}, {}, {})", picture[3 * i], picture[3 * i + 1], picture[3 * i + 2]))
+        .map(|i| {
+            format!(
+                "('picture', {i}, {}, {}, {})",
+                picture[3 * i],
+                picture[3 * i + 1],
+                picture[3 * i + 2]
+            )
+        })
         .chain((0..40).map(|i| format!("('sound', {i}, {}, NULL, NULL)", sound[i])))
         .collect();
-    common::Numbers(5).shuffle(&mut rows);
+    crate::common::Numbers(5).shuffle(&mut rows);
     let encoded = format!(
         "SELECT perceiver_encode(kind, place, a, b, c) AS latents FROM (VALUES {}) AS t(kind, place, a, b, c)",
         rows.join(", ")
@@ -58,7 +62,8 @@ async fn several_modalities_make_one_state_and_outputs_are_named() {
         (format!("perceiver_decode(latents, 'asked', [{asked}])"), "asked", 0..6),
         (format!("perceiver_decode(latents, 'asked', [0, 1, 2], [{asked}])"), "asked", 0..6),
     ] {
-        let found = collect(&ctx, &format!("SELECT {call} AS rows FROM ({encoded})")).await.unwrap();
+        let found =
+            collect(&ctx, &format!("SELECT {call} AS rows FROM ({encoded})")).await.unwrap();
         let found = lists(&found, "rows").remove(0).expect("rows");
         let error = error(&found, &expected[output].as_f32().unwrap()[pick]);
         assert!(error < 1e-5, "{call}: {error:e}");
@@ -78,7 +83,10 @@ async fn several_modalities_make_one_state_and_outputs_are_named() {
     assert!(found.contains("no modality 'smell', but 'picture', 'sound'"), "{found}");
     let sql = "SELECT perceiver_encode('sound', 0, 1.0, 2.0, 3.0)";
     let found = refusal(&ctx, sql).await;
-    assert!(found.contains("a row of 'sound' has 1 values; those that follow must be NULL"), "{found}");
+    assert!(
+        found.contains("a row of 'sound' has 1 values; those that follow must be NULL"),
+        "{found}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +140,8 @@ async fn published_classes_run() {
     let model = Engine::cpu().load("../../models/text-tiny").unwrap();
     let ctx = context(&model, 1);
     let ids: Vec<i64> = (0..16).map(|i| 40 + i).collect();
-    let inputs = NamedTensors::from([("input_ids".to_owned(), Tensor::i64(vec![1, 16], ids).unwrap())]);
+    let inputs =
+        NamedTensors::from([("input_ids".to_owned(), Tensor::i64(vec![1, 16], ids).unwrap())]);
     let expected = model.run(&inputs, &mut |_, _| {}).unwrap();
     let sql = "SELECT perceiver_run(array_agg(value + 39 ORDER BY value)) AS logits FROM generate_series(1, 16)";
     let found = lists(&collect(&ctx, sql).await.unwrap(), "logits").remove(0).expect("logits");

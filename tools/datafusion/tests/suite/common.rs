@@ -1,7 +1,5 @@
 //! Models, rows and tables for the tests.
 
-#![allow(dead_code, reason = "each test uses some of it")]
-
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int64Array, RecordBatch};
@@ -13,26 +11,26 @@ use perceiver::blueprint::{Blueprint, Modality, Output, PerceiverBuilder};
 use perceiver::{Engine, Model, NamedTensors, RandomTensors, RunOptions, Tensor};
 
 /// Numbers that look random, between -1 and 1.
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    pub fn word(&mut self) -> u64 {
+    pub(crate) fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         self.0 >> 33
     }
 
-    pub fn number(&mut self) -> f32 {
+    pub(crate) fn number(&mut self) -> f32 {
         (self.word() % 20011) as f32 / 10005.0 - 1.0
     }
 
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.word() as usize % (i + 1));
         }
     }
 }
 
-pub fn model(blueprint: Blueprint, seed: u64) -> Model {
+pub(crate) fn model(blueprint: Blueprint, seed: u64) -> Model {
     let weights = RandomTensors::new(blueprint.tensors().expect("tensors"), seed);
     Engine::cpu().load_blueprint(blueprint, Arc::new(weights)).expect("a model")
 }
@@ -42,45 +40,45 @@ fn finished(builder: PerceiverBuilder) -> Blueprint {
     builder
         .cross("read", 2)
         .tower("think", 2, 4, 2)
-        .output(Output::new("class", query).linear(5))
         .decoder(1, false)
+        .output(Output::new("class", query).linear(5))
         .build()
         .expect("a blueprint")
 }
 
 /// A set of rows of three numbers.
-pub fn set() -> Blueprint {
+pub(crate) fn set() -> Blueprint {
     finished(PerceiverBuilder::new(6, 24).input(Modality::given("points", 50, 3).varies()))
 }
 
 /// A grid of 12 × 17 cells of three numbers.
-pub fn grid() -> Blueprint {
+pub(crate) fn grid() -> Blueprint {
     finished(
         PerceiverBuilder::new(6, 24).input(Modality::given("pixels", 204, 3).fourier(&[12, 17], 8)),
     )
 }
 
 /// Events in some cells of a grid of 12 × 17.
-pub fn cells() -> Blueprint {
+pub(crate) fn cells() -> Blueprint {
     let events = Modality::given("events", 60, 3).fourier(&[12, 17], 4).points().varies();
     finished(PerceiverBuilder::new(6, 24).input(events))
 }
 
 /// Rows of some model, and the latents of all of them, by a run that knows nothing of streams.
-pub struct Case {
-    pub model: Model,
-    pub cells: Vec<i64>,
+pub(crate) struct Case {
+    pub(crate) model: Model,
+    pub(crate) cells: Vec<i64>,
     /// Three to a row.
-    pub values: Vec<f32>,
-    pub latents: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+    pub(crate) latents: Vec<f32>,
 }
 
 impl Case {
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.cells.len()
     }
 
-    pub fn call(&self) -> &'static str {
+    pub(crate) fn call(&self) -> &'static str {
         match self.takes_position() {
             true => "perceiver_encode(position, x, y, z)",
             false => "perceiver_encode(x, y, z)",
@@ -93,7 +91,7 @@ impl Case {
     }
 }
 
-pub fn case(blueprint: Blueprint, rows: usize, seed: u64) -> Case {
+pub(crate) fn case(blueprint: Blueprint, rows: usize, seed: u64) -> Case {
     let input = blueprint.inputs[0].clone();
     let model = model(blueprint, 7);
     let mut numbers = Numbers(seed);
@@ -119,7 +117,7 @@ pub fn case(blueprint: Blueprint, rows: usize, seed: u64) -> Case {
 }
 
 /// The rows of several cases as one table with the column `clip`, in partitions; every fourth is empty.
-pub fn table(cases: &[&Case], partitions: usize, seed: u64) -> MemTable {
+pub(crate) fn table(cases: &[&Case], partitions: usize, seed: u64) -> MemTable {
     let rows = cases.iter().enumerate().flat_map(|(c, case)| (0..case.rows()).map(move |r| (c, r)));
     let mut rows: Vec<(usize, usize)> = rows.collect();
     Numbers(seed).shuffle(&mut rows);
@@ -151,19 +149,19 @@ pub fn table(cases: &[&Case], partitions: usize, seed: u64) -> MemTable {
     MemTable::try_new(schema, parts).expect("a table")
 }
 
-pub fn context(model: &Model, partitions: usize) -> SessionContext {
+pub(crate) fn context(model: &Model, partitions: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(128);
     let ctx = SessionContext::new_with_config(config);
     perceiver_datafusion::register(&ctx, model).expect("functions");
     ctx
 }
 
-pub async fn collect(ctx: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
+pub(crate) async fn collect(ctx: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>> {
     ctx.sql(sql).await?.collect().await
 }
 
 /// The message of a query that is refused.
-pub async fn refusal(ctx: &SessionContext, sql: &str) -> String {
+pub(crate) async fn refusal(ctx: &SessionContext, sql: &str) -> String {
     match collect(ctx, sql).await {
         Ok(found) => panic!("{sql} gave {found:?}"),
         Err(error) => error.to_string(),
@@ -171,7 +169,7 @@ pub async fn refusal(ctx: &SessionContext, sql: &str) -> String {
 }
 
 /// Numbers in a column of lists, or of lists of lists; `None` for NULL.
-pub fn lists(batches: &[RecordBatch], column: &str) -> Vec<Option<Vec<f32>>> {
+pub(crate) fn lists(batches: &[RecordBatch], column: &str) -> Vec<Option<Vec<f32>>> {
     fn flat(array: &ArrayRef) -> Vec<f32> {
         if let Some(lists) = array.as_fixed_size_list_opt() {
             let n = lists.value_length() as usize;
@@ -193,7 +191,7 @@ pub fn lists(batches: &[RecordBatch], column: &str) -> Vec<Option<Vec<f32>>> {
 }
 
 /// Largest difference, relative to the largest number.
-pub fn error(found: &[f32], expected: &[f32]) -> f32 {
+pub(crate) fn error(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let size = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     found.iter().zip(expected).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / size
