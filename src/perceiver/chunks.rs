@@ -81,19 +81,21 @@ impl StreamEncoder {
                 ));
             }
         };
-        if let Some(array) = blueprint.inputs.iter().find(|a| a.points.is_some()) {
-            let what = "has rows at points of their own";
-            return Err(Error::input(&array.name, what, "rows in the order of a grid"));
-        }
         for array in &blueprint.inputs {
             chunk_of(array, SMALLEST)?;
-            if array.count > MOST_POINTS {
-                let what = format!("has {} rows", array.count);
+            let cells = match &array.positions {
+                Positions::Fourier(grid) => grid.axes.iter().product(),
+                _ => array.count,
+            };
+            if cells > MOST_POINTS {
+                let what = format!("has {cells} rows");
                 let expected = format!("at most {MOST_POINTS} rows of one modality");
                 return Err(Error::input(&array.name, what, expected));
             }
         }
         let modalities: Vec<_> = blueprint.inputs.iter().collect();
+        // Factors of a grid belong to rows in its order.
+        let folded = folded && modalities.iter().all(|a| a.points.is_none());
         let folded = folded && encoder_pays(&layer, blueprint.latents.rows, &modalities);
         Ok(StreamEncoder { blueprint, layer, folded })
     }
@@ -140,13 +142,17 @@ impl StreamEncoder {
         (bytes / (4 * columns) / SMALLEST * SMALLEST).max(SMALLEST)
     }
 
-    /// Where the rows of a modality end: on the folded route rows lie on their grid, beyond which there is
+    /// Whether the rows of a chunk lie on their grid one after the other, as they do on the folded route.
+    pub(crate) fn in_order(&self, modality: usize) -> bool {
+        self.folded && matches!(self.blueprint.inputs[modality].positions, Positions::Fourier(_))
+    }
+
+    /// Where the rows of a modality end: those in order end with their grid, beyond which there is
     /// nothing to fill with.
     fn end(&self, modality: usize) -> usize {
-        let array = &self.blueprint.inputs[modality];
-        match array.positions {
-            Positions::Fourier(_) if self.folded => array.count,
-            _ => usize::MAX,
+        match self.in_order(modality) {
+            true => self.blueprint.inputs[modality].count,
+            false => usize::MAX,
         }
     }
 

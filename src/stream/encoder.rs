@@ -76,42 +76,109 @@ impl Encoder {
     }
 
     /// Reads rows `first ..` of a modality, `[rows, channels]` (f32). Every row should come once; one
-    /// that never comes counts as masked. After an error none of the rows count as read.
+    /// that never comes counts as masked. Rows that vary and have no positions are a set: there may be any number of
+    /// them, and `first` says nothing. After an error none of the rows count as read.
     ///
     /// # Errors
     /// [`Error::Input`] for unknown modalities, rows beyond the end, wrong shapes and values; otherwise
     /// what the device gives.
     pub fn push(&mut self, modality: &str, first: usize, rows: &Tensor) -> Result<()> {
-        let known = self.modalities();
-        let Some(&(_, count, channels)) = known.iter().find(|m| m.0 == modality) else {
-            let names: Vec<&str> = known.iter().map(|m| m.0).collect();
-            let what = format!("has no modality `{modality}`");
-            return Err(Error::input("model", what, format!("one of {names:?}")));
-        };
-        let expected = || format!("f32 [rows, {channels}], rows {first} to at most {count}");
+        let index = self.index(modality)?;
+        let array = &self.inputs()[index];
+        if array.points.is_some() {
+            let what = "has rows at cells of their own";
+            return Err(Error::input(modality, what, "`push_at`, which is told the cells"));
+        }
+        let (end, channels) = (places(array), given(array));
+        let expected = || format!("f32 [rows, {channels}], rows {first} to at most {end}");
         let n = match rows.shape() {
-            &[n, c] if c == channels && first.checked_add(n).is_some_and(|end| end <= count) => n,
+            &[n, c] if c == channels && first.checked_add(n).is_some_and(|last| last <= end) => n,
             shape => {
                 let what = format!("has shape {shape:?}");
                 return Err(Error::input(modality, what, expected()));
             }
         };
         let data = crate::perceiver::batch::finite(modality, rows, &expected)?;
-        let index = self.inputs().iter().position(|a| a.name == modality);
-        let index = index.unwrap_or_default();
         let most = self.most(index);
-        let before = self.state.clone();
-        let mut done = 0;
-        while done < n {
-            let rows = most.min(n - done);
-            let part = &data[done * channels..(done + rows) * channels];
-            if let Err(error) = self.attend(index, first + done, rows, part) {
-                self.state = before;
-                return Err(error);
+        self.whole_or_not(|encoder| {
+            for start in (0..n).step_by(most) {
+                let rows = most.min(n - start);
+                let part = &data[start * channels..(start + rows) * channels];
+                encoder.attend(index, rows, &|i| first + start + i, part)?;
             }
-            done += rows;
+            Ok(())
+        })
+    }
+
+    /// As [`Encoder::push`], for rows in any order: row i is the one at `cells[i]`, which on a grid is the number of a cell,
+    /// the last axis fastest. Rows that lie close together go through together, so many at a time cost less.
+    ///
+    /// # Errors
+    /// As [`Encoder::push`], and where there is not one cell for each row.
+    pub fn push_at(&mut self, modality: &str, cells: &[usize], rows: &Tensor) -> Result<()> {
+        let index = self.index(modality)?;
+        let array = &self.inputs()[index];
+        let (end, channels) = (places(array), given(array));
+        let n = cells.len();
+        let expected = || format!("f32 [{n}, {channels}], a row for each cell");
+        if rows.shape() != [n, channels] {
+            let what = format!("has shape {:?}", rows.shape());
+            return Err(Error::input(modality, what, expected()));
         }
-        Ok(())
+        if let Some(cell) = cells.iter().find(|&&cell| cell >= end) {
+            let what = format!("has a row at cell {cell}");
+            return Err(Error::input(modality, what, format!("cells 0 to {}", end - 1)));
+        }
+        let data = crate::perceiver::batch::finite(modality, rows, &expected)?;
+        let most = self.most(index);
+        if !self.parts.in_order(index) {
+            return self.whole_or_not(|encoder| {
+                for start in (0..n).step_by(most) {
+                    let rows = most.min(n - start);
+                    let part = &data[start * channels..(start + rows) * channels];
+                    encoder.attend(index, rows, &|i| cells[start + i], part)?;
+                }
+                Ok(())
+            });
+        }
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_unstable_by_key(|&i| cells[i]);
+        // Rows between which less is missing than the smallest chunk holds share one, with a mask.
+        let near = |run: &[usize], last: usize, next: usize| {
+            (1..=SMALLEST).contains(&(next - last)) && next - cells[run[0]] < most
+        };
+        self.whole_or_not(|encoder| {
+            let mut rest = order.as_slice();
+            while !rest.is_empty() {
+                let next = rest.windows(2).position(|w| !near(rest, cells[w[0]], cells[w[1]]));
+                let (run, after) = rest.split_at(next.map_or(rest.len(), |last| last + 1));
+                let rows = run.iter().flat_map(|&i| &data[i * channels..(i + 1) * channels]);
+                let part: Vec<f32> = rows.copied().collect();
+                encoder.attend(index, run.len(), &|i| cells[run[i]], &part)?;
+                rest = after;
+            }
+            Ok(())
+        })
+    }
+
+    /// Which of the inputs a modality is.
+    fn index(&self, modality: &str) -> Result<usize> {
+        let pushed = |a: &Modality| is_pushed(a) && a.name == modality;
+        self.inputs().iter().position(pushed).ok_or_else(|| {
+            let names: Vec<&str> = self.modalities().iter().map(|m| m.0).collect();
+            let what = format!("has no modality `{modality}`");
+            Error::input("model", what, format!("one of {names:?}"))
+        })
+    }
+
+    /// Leaves the state as it was where not all of the rows went through.
+    fn whole_or_not(&mut self, read: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let before = self.state.clone();
+        let done = read(self);
+        if done.is_err() {
+            self.state = before;
+        }
+        done
     }
 
     /// Rows of a modality that go through at once: what is pushed is cut into chunks of at most so many,
@@ -127,18 +194,22 @@ impl Encoder {
         self.parts.chunk_rows(modality, self.window)
     }
 
-    /// One chunk, in a session that is as large or a little larger.
+    /// One chunk, in a session that is as large or a little larger: `rows` rows, of which `cell` tells the places. Where the
+    /// session's rows are in order, they ascend and span no more than a chunk.
     fn attend(
         &mut self,
         modality: usize,
-        first: usize,
         rows: usize,
+        cell: &dyn Fn(usize) -> usize,
         content: &[f32],
     ) -> Result<()> {
-        let most = self.most(modality).max(rows);
-        let size = self.parts.chunk_size(modality, rows, most);
-        let start = self.parts.chunk_start(modality, first, size);
-        let held = first - start..first - start + rows;
+        let in_order = self.parts.in_order(modality);
+        let (first, last) = (cell(0), cell(rows.saturating_sub(1)));
+        let span = if in_order { last - first + 1 } else { rows };
+        let most = self.most(modality).max(span);
+        let size = self.parts.chunk_size(modality, span, most);
+        let start = if in_order { self.parts.chunk_start(modality, first, size) } else { 0 };
+        let slot = |i: usize| if in_order { cell(i) - start } else { i };
         let key = (modality, size);
         let mut session = match self.sessions.remove(&key).filter(|s| !s.is_lost()) {
             Some(session) => session,
@@ -153,15 +224,29 @@ impl Encoder {
         if array.content != Content::None {
             let channels = given(array);
             let mut padded = vec![0.0; size * channels];
-            padded[held.start * channels..][..content.len()].copy_from_slice(content);
+            if span == rows {
+                padded[slot(0) * channels..][..content.len()].copy_from_slice(content);
+            } else {
+                for (i, row) in content.chunks_exact(channels.max(1)).enumerate() {
+                    padded[slot(i) * channels..][..channels].copy_from_slice(row);
+                }
+            }
             session.write(CONTENT, &padded)?;
         }
-        if matches!(array.positions, Positions::Fourier(_)) {
-            let last = array.count.saturating_sub(1);
-            let points: Vec<f32> = (0..size).map(|i| (start + i).min(last) as f32).collect();
+        if let Positions::Fourier(grid) = &array.positions {
+            let cells: usize = grid.axes.iter().product();
+            let end = cells.saturating_sub(1);
+            let point = |i: usize| match in_order {
+                true => (start + i).min(end),
+                false => cell(i.min(rows.saturating_sub(1))),
+            };
+            let points: Vec<f32> = (0..size).map(|i| point(i) as f32).collect();
             session.write(POINTS, &points)?;
         }
-        let mask: Vec<f32> = (0..size).map(|i| f32::from(u8::from(held.contains(&i)))).collect();
+        let mut mask = vec![0.0; size];
+        for i in 0..rows {
+            mask[slot(i)] = 1.0;
+        }
         session.write(MASK, &mask)?;
         session.write(SUMS, &self.state.sums)?;
         session.write(STATISTICS, &self.state.statistics)?;
@@ -189,6 +274,16 @@ impl Encoder {
     pub fn merge(&mut self, other: &EncoderState) -> Result<()> {
         self.state = self.state.merge(other)?;
         Ok(())
+    }
+
+    /// Goes on from another state, and gives back the one before: so one encoder, whose sessions take memory and time to make,
+    /// reads the rows of many inputs in turns. A clone of a new encoder's state is the one before any row.
+    ///
+    /// # Errors
+    /// As [`Encoder::merge`].
+    pub fn replace(&mut self, state: EncoderState) -> Result<EncoderState> {
+        self.state.check(&state)?;
+        Ok(std::mem::replace(&mut self.state, state))
     }
 
     /// Bytes that sessions and state take, parameters included.
@@ -219,7 +314,7 @@ impl Encoder {
         // twice.
         for i in 0..self.inputs().len() {
             if !is_pushed(&self.inputs()[i]) {
-                self.attend(i, 0, self.inputs()[i].count, &[])?;
+                self.attend(i, self.inputs()[i].count, &|row| row, &[])?;
             }
         }
         // The chunks' memory is not needed beside that of the rest.
@@ -241,6 +336,15 @@ impl Encoder {
 /// Whether a caller gives the rows of a modality, if only by saying that they are there.
 fn is_pushed(array: &Modality) -> bool {
     array.content != Content::None || array.positions != Positions::None
+}
+
+/// Places that the rows of a modality may have.
+fn places(array: &Modality) -> usize {
+    match &array.positions {
+        Positions::Fourier(grid) if array.points.is_some() => grid.axes.iter().product(),
+        Positions::None if array.varies => usize::MAX,
+        _ => array.count,
+    }
 }
 
 /// Channels of the rows that a caller gives.

@@ -94,7 +94,7 @@ impl EncoderState {
         self.sums.chunks_mut(width).zip(self.statistics.chunks_mut(2))
     }
 
-    fn check(&self, other: &EncoderState) -> Result<()> {
+    pub(super) fn check(&self, other: &EncoderState) -> Result<()> {
         if self.shape == other.shape && self.model == other.model {
             return Ok(());
         }

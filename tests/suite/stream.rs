@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
 use perceiver::checkpoint::read_tensors;
 use perceiver::internals::gpu::ShaderChecks;
 use perceiver::internals::perceiver::official::optical_flow::patch_rows;
@@ -112,6 +113,155 @@ fn chunks_of_any_size_and_order_give_the_latents_of_all_at_once() {
                 }
             }
         }
+    }
+}
+
+/// Some rows of a case, in some order.
+fn push_at(encoder: &mut Encoder, name: &str, rows: &Tensor, cells: &[usize]) {
+    let channels = rows.shape()[1];
+    let data = rows.as_f32().expect("floats");
+    let data = cells.iter().flat_map(|&i| &data[i * channels..(i + 1) * channels]).copied();
+    let part = Tensor::f32(vec![cells.len(), channels], data.collect()).expect("rows");
+    encoder.push_at(name, cells, &part).expect("rows anywhere");
+}
+
+/// The numbers up to `n`, in an order that has neighbours far apart.
+fn scattered(n: usize) -> Vec<usize> {
+    let step = (n / 3..).find(|s| (2..=*s).all(|d| s % d != 0 || n % d != 0)).expect("a step");
+    (0..n).map(|i| i * step % n).collect()
+}
+
+#[test]
+fn rows_anywhere_give_the_latents_of_all_at_once() {
+    for (device, engine) in engines() {
+        for name in CASES {
+            for folded in [true, false] {
+                let case = case(&engine, name, folded);
+                let expected = whole(&case);
+                for pieces in [1, 5] {
+                    let mut encoder = case.model.encoder(&case.sizes).expect("an encoder");
+                    for (name, rows) in &case.rows {
+                        let cells = scattered(rows.shape()[0]);
+                        for part in cells.chunks(cells.len().div_ceil(pieces)) {
+                            push_at(&mut encoder, name, rows, part);
+                        }
+                    }
+                    let latents = encoder.finish().expect("latents");
+                    let error = error(latents.as_slice(), expected.as_slice());
+                    assert!(error < 2e-6, "{device} {name} folded {folded}: {error:e}");
+                }
+            }
+        }
+    }
+}
+
+fn one_input(modality: Modality) -> Model {
+    let blueprint = PerceiverBuilder::new(5, 16)
+        .input(modality)
+        .cross("read", 2)
+        .tower("think", 1, 2, 1)
+        .decoder(1, false)
+        .output(Output::new("class", Modality::learned("class", 1, 8)).linear(2))
+        .build()
+        .expect("a blueprint");
+    let weights = RandomTensors::new(blueprint.tensors().expect("tensors"), 3);
+    Engine::cpu().load_blueprint(blueprint, Arc::new(weights)).expect("a model")
+}
+
+fn floats(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect()
+}
+
+/// Rows that lie in some cells of a grid, and sets of more rows than usual.
+#[test]
+fn cells_of_their_own_and_large_sets_are_read() {
+    let cells: Vec<usize> = scattered(221).into_iter().take(90).collect();
+    let events = Modality::given("events", 50, 3).fourier(&[13, 17], 4).points().varies();
+    let model = one_input(events);
+    let rows = Tensor::f32(vec![1, 90, 3], floats(270)).expect("rows");
+    let points = cells.iter().map(|&cell| cell as i64).collect();
+    let points = Tensor::i64(vec![90], points).expect("points");
+    let names = model.description().blueprint(&Sizes::default()).input_shapes();
+    let values = [rows.clone(), points];
+    let inputs = names.into_iter().map(|shape| shape.name).zip(values).collect();
+    let (_, expected) =
+        model.encode(&inputs, RunOptions::default(), &mut |_, _| {}).expect("latents");
+    let rows = rows.reshape(vec![90, 3]).expect("rows");
+    let mut encoder = model.encoder(&Sizes::default()).expect("an encoder");
+    encoder.push_at("events", &cells, &rows).expect("rows");
+    let error_of = |latents: &Latents| error(latents.as_slice(), expected[0].as_slice());
+    assert!(error_of(&encoder.finish().expect("latents")) < 2e-6);
+    let text = encoder.push("events", 0, &rows).expect_err("a refusal").to_string();
+    assert!(text.contains("`push_at`"), "{text}");
+    let text = encoder.push_at("events", &[221; 90], &rows).expect_err("a refusal").to_string();
+    assert!(text.contains("cell 221") && text.contains("0 to 220"), "{text}");
+    let text = encoder.push_at("events", &[1], &rows).expect_err("a refusal").to_string();
+    assert!(text.contains("a row for each cell"), "{text}");
+    // What was refused was not read.
+    assert!(error_of(&encoder.finish().expect("latents")) < 2e-6);
+
+    let model = one_input(Modality::given("points", 50, 3).varies());
+    let rows = Tensor::f32(vec![1, 5000, 3], floats(15000)).expect("rows");
+    let inputs = NamedTensors::from([("points".to_owned(), rows.clone())]);
+    let (_, expected) =
+        model.encode(&inputs, RunOptions::default(), &mut |_, _| {}).expect("latents");
+    let mut encoder = model.encoder(&Sizes::default()).expect("an encoder");
+    encoder.push("points", 0, &rows.reshape(vec![5000, 3]).expect("rows")).expect("rows");
+    let latents = encoder.finish().expect("latents");
+    assert!(error(latents.as_slice(), expected[0].as_slice()) < 2e-6);
+}
+
+/// One encoder for several inputs in turns gives the bits of an encoder for each.
+#[test]
+fn an_encoder_goes_on_from_other_states() {
+    for name in CASES {
+        let case = case(&Engine::cpu(), name, true);
+        let mut shared = case.model.encoder(&case.sizes).expect("an encoder");
+        let mut states = vec![shared.state().clone(); 2];
+        let mut own: Vec<Encoder> =
+            (0..2).map(|_| case.model.encoder(&case.sizes).expect("an encoder")).collect();
+        for (name, rows) in &case.rows {
+            let count = rows.shape()[0];
+            for (i, (first, last)) in [(0, count / 2), (count / 2, count)].into_iter().enumerate() {
+                push(&mut own[i], name, rows, first, last);
+                let before = shared.replace(states[i].clone()).expect("a state of its own");
+                push(&mut shared, name, rows, first, last);
+                states[i] = shared.replace(before).expect("a state of its own");
+            }
+        }
+        for (state, own) in states.into_iter().zip(&mut own) {
+            assert_eq!(state, *own.state());
+            shared.replace(state).expect("a state of its own");
+            assert_eq!(shared.finish().expect("latents"), own.finish().expect("latents"));
+        }
+    }
+    let other = one_input(Modality::given("points", 50, 3).varies());
+    let other = other.encoder(&Sizes::default()).expect("an encoder");
+    let case = case(&Engine::cpu(), CASES[0], true);
+    let mut encoder = case.model.encoder(&case.sizes).expect("an encoder");
+    let text = encoder.replace(other.state().clone()).expect_err("a refusal").to_string();
+    assert!(text.contains("the same model"), "{text}");
+}
+
+#[test]
+fn fingerprints_tell_models_apart_whatever_the_device() {
+    let config = |latents| {
+        let mut config = PerceiverConfig::new(Architecture::ImageFourier);
+        (config.num_latents, config.d_latents, config.num_self_attends_per_block) =
+            (latents, 16, 1);
+        config.num_cross_attention_heads = 1;
+        config
+    };
+    let fingerprint = |engine: &Engine, latents, seed| {
+        let weights = RandomTensors::new(config(latents).tensors().expect("tensors"), seed);
+        let model = engine.load_from(config(latents), Arc::new(weights)).expect("a model");
+        model.fingerprint().expect("weights")
+    };
+    let own = fingerprint(&Engine::cpu(), 4, 1);
+    for (device, engine) in engines() {
+        assert_eq!(fingerprint(&engine, 4, 1), own, "{device}");
+        assert_ne!(fingerprint(&engine, 4, 2), own, "{device}");
+        assert_ne!(fingerprint(&engine, 5, 1), own, "{device}");
     }
 }
 

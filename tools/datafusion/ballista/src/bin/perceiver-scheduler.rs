@@ -1,0 +1,42 @@
+//! A Ballista scheduler with the functions of a model.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
+use ballista_scheduler::scheduler_process::start_server;
+use perceiver::Engine;
+use perceiver_ballista::options::Options;
+use perceiver_ballista::scheduler;
+
+const USAGE: &str = "perceiver-scheduler --model FOLDER [options]
+
+  --model FOLDER               the model; it only plans with it
+  --host HOST                  address to listen at (127.0.0.1)
+  --port PORT                  port to listen at (50050)
+  --executor-timeout SECONDS   an executor that is silent for so long is lost (180)";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::read(USAGE)?;
+    let functions = options.functions(&Engine::cpu())?;
+    let timeout = options.get("executor-timeout", 180)?;
+    let config = SchedulerConfig {
+        bind_host: options.get("host", "127.0.0.1".to_owned())?,
+        external_host: options.get("host", "127.0.0.1".to_owned())?,
+        bind_port: options.get("port", 50050)?,
+        executor_timeout_seconds: timeout,
+        expire_dead_executor_interval_seconds: timeout.min(15),
+        no_executors_grace_period_seconds: timeout,
+        // One task after the other to each executor, so that all devices are used.
+        task_distribution: TaskDistributionPolicy::RoundRobin,
+        ..SchedulerConfig::default()
+    };
+    let config = scheduler(&functions, config);
+    let address = format!("{}:{}", config.bind_host, config.bind_port);
+    eprintln!("scheduler at {address}, model {:016x}", functions.fingerprint());
+    let cluster = BallistaCluster::new_from_config(&config).await?;
+    start_server(cluster, address.parse()?, Arc::new(config)).await?;
+    Ok(())
+}
