@@ -261,6 +261,14 @@ enum PerceiverStatus perceiver_encoder_push(const struct PerceiverEncoder *encod
                                             size_t first,
                                             const struct PerceiverTensor *rows);
 
+// As perceiver_encoder_push, for rows in any order: row i is the one at `cells[i]`, which on a grid is the number of a cell, the last
+// axis fastest. Many rows at a time cost less than few.
+enum PerceiverStatus perceiver_encoder_push_at(const struct PerceiverEncoder *encoder,
+                                               const char *modality,
+                                               const size_t *cells,
+                                               size_t count,
+                                               const struct PerceiverTensor *rows);
+
 // Makes a copy of what the encoder knows so far.
 enum PerceiverStatus perceiver_encoder_state(const struct PerceiverEncoder *encoder,
                                              struct PerceiverState **state);

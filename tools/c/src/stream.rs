@@ -120,6 +120,27 @@ pub unsafe extern "C" fn perceiver_encoder_push(
     })
 }
 
+/// As perceiver_encoder_push, for rows in any order: row i is the one at `cells[i]`, which on a grid is the number of a cell, the last
+/// axis fastest. Many rows at a time cost less than few.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn perceiver_encoder_push_at(
+    encoder: *const PerceiverEncoder,
+    modality: *const c_char,
+    cells: *const usize,
+    count: usize,
+    rows: *const PerceiverTensor,
+) -> PerceiverStatus {
+    guarded(|| {
+        // SAFETY: the caller's.
+        let (encoder, modality, cells, rows) = unsafe {
+            let (modality, cells) = (text(modality, "modality")?, array(cells, count, "cells")?);
+            let rows = of_caller(modality, shared(rows, "rows")?)?;
+            (shared(encoder, "encoder")?, modality, cells, rows)
+        };
+        lock(&encoder.encoder).push_at(modality, cells, &rows)
+    })
+}
+
 /// Makes a copy of what the encoder knows so far.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn perceiver_encoder_state(

@@ -228,7 +228,6 @@ static void streams(PerceiverEngine *engine, const char *folder) {
   PerceiverTensor first = tensor(NULL, PERCEIVER_TYPE_F32, half, 2, rows,
                                  HALF * CHANNELS * sizeof(float));
   PerceiverTensor second = first;
-  second.data += first.bytes;
 
   PerceiverEncoder *one, *two;
   PerceiverSizes sizes = {.height = SIDE, .width = SIDE};
@@ -236,7 +235,16 @@ static void streams(PerceiverEngine *engine, const char *folder) {
   OK(perceiver_encoder_new(model, &sizes, &two));
   PerceiverLatents *merged, *whole;
   REFUSED(INPUT, "no rows", perceiver_encoder_finish(one, &merged));
-  OK(perceiver_encoder_push(two, "pixel", HALF, &second));
+  /* The second half from its end to its beginning. */
+  size_t *cells = malloc(HALF * sizeof *cells);
+  float *backwards = malloc(second.bytes);
+  for (int i = 0; i < HALF; i++) {
+    cells[i] = PIXELS - 1 - i;
+    memcpy(backwards + i * CHANNELS, rows + cells[i] * CHANNELS, CHANNELS * sizeof(float));
+  }
+  second.data = (const uint8_t *)backwards;
+  REFUSED(INPUT, "cell", perceiver_encoder_push_at(two, "pixel", cells, HALF - 1, &second));
+  OK(perceiver_encoder_push_at(two, "pixel", cells, HALF, &second));
   REFUSED(INPUT, "pixel", perceiver_encoder_push(one, "pixel", HALF + 1, &first));
   REFUSED(INPUT, "voxel", perceiver_encoder_push(one, "voxel", 0, &first));
   REFUSED(INPUT, "NULL", perceiver_encoder_push(one, "pixel", 0, NULL));
@@ -289,7 +297,7 @@ static void streams(PerceiverEngine *engine, const char *folder) {
   REFUSED(INPUT, "quer", perceiver_decoder_decode(decoder, "logits", &query, 1, NULL, row, output.columns));
   REFUSED(INPUT, "hits", perceiver_decoder_decode(decoder, "hits", &query, 1, NULL, row, output.columns));
 
-  free(row), free(planes), free(rows);
+  free(row), free(planes), free(rows), free(cells), free(backwards);
   perceiver_decoder_free(decoder), perceiver_tensors_free(outputs), perceiver_latents_free(whole);
   perceiver_latents_free(merged), perceiver_bytes_free(bytes), perceiver_encoder_free(one);
   perceiver_state_free(state), perceiver_state_free(read), perceiver_state_free(of_one), perceiver_state_free(both);
