@@ -107,7 +107,7 @@ impl Engine {
         running::run(py, &Control::new(), None, move |_| engine.reopen())
     }
 
-    /// As `Model.load`.
+    /// As `Model.load`, on this engine.
     #[pyo3(signature = (model, *, config = None, processor = None, part = None, progress = None))]
     pub(crate) fn load(
         &self,
@@ -131,7 +131,7 @@ impl Engine {
                 let expected = "a folder, a file or a name, of which there are parts";
                 return Err(wrong("part", "comes with bytes", expected));
             }
-            return self.from_bytes(py, json("config", config)?, weights, processor, progress);
+            return self.load_bytes(py, json("config", config)?, weights, processor, progress);
         }
         if config.is_some() {
             return Err(wrong("config", "comes with a folder or name", "bytes of weights"));
@@ -151,9 +151,9 @@ impl Engine {
         self.finished(model, folder, processor)
     }
 
-    /// As `Model.from_arrays`.
+    /// As `Model.from_arrays`, on this engine.
     #[pyo3(signature = (config, arrays, *, processor = None))]
-    pub(crate) fn from_arrays(
+    pub(crate) fn load_arrays(
         &self,
         py: Python<'_>,
         config: &Bound<'_, PyAny>,
@@ -169,7 +169,7 @@ impl Engine {
         }
         let file = safetensors::serialize(held, None)
             .map_err(|error| wrong("arrays", error.to_string(), "weights that fit one file"))?;
-        self.from_bytes(py, config, file, processor, None)
+        self.load_bytes(py, config, file, processor, None)
     }
 
     fn __repr__(&self) -> String {
@@ -180,7 +180,7 @@ impl Engine {
 }
 
 impl Engine {
-    fn from_bytes(
+    fn load_bytes(
         &self,
         py: Python<'_>,
         config: String,

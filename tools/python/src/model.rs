@@ -100,7 +100,7 @@ impl Model {
         processor: Object<'_, '_>,
     ) -> Result<Model> {
         let engine = engine.map_or_else(|| usual(py), Ok)?;
-        engine.get().from_arrays(py, config, arrays, processor)
+        engine.get().load_arrays(py, config, arrays, processor)
     }
 
     /// The class, under its name in `config.json`.

@@ -2,10 +2,14 @@
 
 import array
 import ctypes
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import perceiver
 import pytest
+from conftest import MODELS
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +167,24 @@ def test_results_own_their_memory_and_can_be_written(shapes, pixels):
     np.testing.assert_array_equal(first, kept)
     first[:] = 0
     assert first.flags.c_contiguous and first.flags.writeable and first.dtype == np.float32
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux alone")
+@pytest.mark.parametrize("dtype, copied", [("float32", False), ("float64", True)])
+def test_dense_floats_are_not_copied(dtype, copied):
+    text = f"""
+    import resource, numpy, perceiver
+    encoder = perceiver.Engine("cpu").load({str(MODELS / "shapes-tiny")!r}).encoder(image=(32, 32))
+    rows = numpy.ones((50_000_000, 1), {dtype!r})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        encoder.push("pixel", 0, rows)
+    except perceiver.InputError:
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE, text=True, timeout=120)
+    # 50 million floats are 190 MiB.
+    assert (int(done.stdout) > 150) == copied, done.stdout
 
 
 class Exporter:

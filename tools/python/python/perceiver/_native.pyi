@@ -61,7 +61,7 @@ class Engine:
         part: str | None = None,
         progress: Progress | None = None,
     ) -> Model: ...
-    def from_arrays(
+    def load_arrays(
         self, config: Json, arrays: Mapping[str, Array], *, processor: Json | None = None
     ) -> Model: ...
 
