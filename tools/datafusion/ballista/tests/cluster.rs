@@ -11,13 +11,14 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int32Arra
 use datafusion::arrow::datatypes::Float32Type;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
-use perceiver::{Engine, Model, NamedTensors, RunOptions, Tensor};
+use perceiver::{Engine, Model, NamedTensors, RunOptions, Sizes, Tensor};
 use perceiver_ballista::client;
 use perceiver_datafusion::Functions;
 
 /// The pictures of this model are clips here: a row a pixel.
 const MODEL: &str = "../../../models/shapes-tiny";
 const SIDE: usize = 56;
+const IMAGE: &str = "56x56";
 const CLIPS: usize = 24;
 const FILES: usize = 8;
 const SQL: &str = "SELECT clip, perceiver_encode(place, r, g, b) AS latents FROM pixels GROUP BY clip ORDER BY clip";
@@ -68,7 +69,8 @@ impl Cluster {
     fn start(models: &[&str]) -> Self {
         let scheduler = port();
         let text = scheduler.to_string();
-        let options = ["--model", MODEL, "--port", &text, "--executor-timeout", "4"];
+        let options =
+            ["--model", MODEL, "--image", IMAGE, "--port", &text, "--executor-timeout", "4"];
         let process = start(env!("CARGO_BIN_EXE_perceiver-scheduler"), &options);
         wait_for(scheduler);
         let work = tempfile::tempdir().unwrap();
@@ -81,6 +83,8 @@ impl Cluster {
                 &[
                     "--model",
                     model,
+                    "--image",
+                    IMAGE,
                     "--device",
                     "cpu",
                     "--scheduler",
@@ -105,7 +109,7 @@ impl Cluster {
     }
 
     async fn client(&self, pixels: &Path, model: &Model) -> SessionContext {
-        let sizes = model.description().usual_sizes();
+        let sizes = Sizes { image: [SIDE; 2], ..Sizes::default() };
         let functions = Functions::new(model, &sizes, "perceiver").unwrap();
         let url = format!("http://127.0.0.1:{}", self.scheduler);
         let config = SessionConfig::new().with_target_partitions(4);
@@ -294,8 +298,19 @@ fn the_client_is_one_command() {
     let url = format!("http://127.0.0.1:{}", cluster.scheduler);
     let table = format!("pixels={}", pixels.display());
     let sql = "SELECT clip, perceiver_decode(perceiver_encode(place, r, g, b), 0) AS class FROM pixels WHERE clip < 3 GROUP BY clip";
-    let (done, [out, error]) =
-        run(&["--model", MODEL, "--scheduler", &url, "--table", &table, "--partitions", "2", sql]);
+    let (done, [out, error]) = run(&[
+        "--model",
+        MODEL,
+        "--image",
+        IMAGE,
+        "--scheduler",
+        &url,
+        "--table",
+        &table,
+        "--partitions",
+        "2",
+        sql,
+    ]);
     assert!(done && out.contains("class"), "{out}{error}");
     let (done, [_, error]) = run(&["--nothing", "1"]);
     assert!(!done && error.contains("perceiver-client --model FOLDER"), "{error}");

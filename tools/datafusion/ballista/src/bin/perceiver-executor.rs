@@ -11,6 +11,7 @@ use perceiver_ballista::options::Options;
 const USAGE: &str = "perceiver-executor --model FOLDER [options]
 
   --model FOLDER         the model: the same as everywhere
+  --image HxW            height and width of pictures, where they are not the usual ones
   --device NAME          auto, gpu, cpu, or part of an adapter's name (auto)
   --scheduler HOST:PORT  the scheduler (127.0.0.1:50050)
   --host HOST            address to listen at, where other executors reach it (127.0.0.1)

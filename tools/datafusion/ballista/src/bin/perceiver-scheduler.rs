@@ -13,6 +13,7 @@ use perceiver_ballista::scheduler;
 const USAGE: &str = "perceiver-scheduler --model FOLDER [options]
 
   --model FOLDER               the model; it only plans with it
+  --image HxW                  height and width of pictures, where they are not the usual ones
   --host HOST                  address to listen at (127.0.0.1)
   --port PORT                  port to listen at (50050)
   --executor-timeout SECONDS   an executor that is silent for so long is lost (180)";
