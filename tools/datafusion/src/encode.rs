@@ -200,9 +200,7 @@ impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let rows = self.of.rows(values)?;
         let mut reader = Reader::new(&self.of.shared);
-        for row in 0..values.first().map_or(0, |v| v.len()) {
-            self.group.push(&mut reader, &rows, row)?;
-        }
+        self.group.push_all(&mut reader, &rows, values.first().map_or(0, |v| v.len()))?;
         drop(reader);
         self.measure();
         Ok(())
