@@ -2,7 +2,8 @@
 //!
 //! `cargo run --example parquet [ROWS]` makes a file of so many rows (a million unless said otherwise) in a folder that it removes, registers a
 //! model of random weights, and prints the classes of eight clips. With `--rate` it encodes all rows as one group instead, from the
-//! file and then from memory by `perceiver::stream::Encoder`, and prints rows per second of both.
+//! file and then from memory by `perceiver::stream::Encoder`, and prints rows per second of both, and what a
+//! state takes.
 
 use std::error::Error;
 use std::path::Path;
@@ -14,6 +15,7 @@ use datafusion::arrow::util::pretty::print_batches;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use perceiver::blueprint::{Modality, Output, PerceiverBuilder};
+use perceiver::stream::EncoderState;
 use perceiver::{Engine, Model, RandomTensors, Sizes, Tensor};
 
 /// Numbers of an event.
@@ -95,6 +97,7 @@ async fn rates(ctx: &SessionContext, model: &Model, rows: usize) -> Result<(), B
             Tensor::f32(vec![n, CHANNELS], numbers(first, n))
         })
         .collect::<Result<_, _>>()?;
+    constants(model, &held[0])?;
     let mut ratios = Vec::new();
     for turn in 0..4 {
         let start = Instant::now();
@@ -127,4 +130,33 @@ async fn rates(ctx: &SessionContext, model: &Model, rows: usize) -> Result<(), B
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2} on {}", ratios[ratios.len() / 2], model.device_name());
     Ok(())
+}
+
+/// What a state takes, and what is done with one: constants of docs/distributed.md.
+fn constants(model: &Model, rows: &Tensor) -> Result<(), Box<dyn Error>> {
+    let mut encoder = model.encoder(&Sizes::default())?;
+    encoder.push("events", 0, rows)?;
+    encoder.finish()?;
+    let state = encoder.state().clone();
+    let bytes = state.to_bytes()?;
+    let merge = milliseconds(200, || state.merge(&state).map(drop))?;
+    let wire = milliseconds(200, || EncoderState::from_bytes(&state.to_bytes()?).map(drop))?;
+    let finish = milliseconds(50, || encoder.finish().map(drop))?;
+    println!(
+        "a state: {} bytes; to merge two: {merge:.3} ms; to bytes and back: {wire:.3} ms; to finish: {finish:.2} ms",
+        bytes.len()
+    );
+    Ok(())
+}
+
+/// How long something takes, the mean of several turns.
+fn milliseconds(
+    turns: u32,
+    mut work: impl FnMut() -> perceiver::Result<()>,
+) -> perceiver::Result<f64> {
+    let start = Instant::now();
+    for _ in 0..turns {
+        work()?;
+    }
+    Ok(1e3 * start.elapsed().as_secs_f64() / f64::from(turns))
 }

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 use crate::group::Group;
 use crate::rows::Rows;
 use crate::shared::{Reader, Shared};
+use crate::token::Token;
 
 /// Bytes of rows that all groups of one partition hold back together.
 const MOST_HELD: usize = 32 << 20;
@@ -28,11 +29,13 @@ pub(crate) struct Encode {
     name: String,
     shared: Arc<Shared>,
     signature: Signature,
+    plan: Option<Token>,
 }
 
 impl Encode {
-    pub(crate) fn new(name: String, shared: Arc<Shared>) -> Self {
-        Encode { name, shared, signature: Signature::user_defined(Volatility::Immutable) }
+    /// The function; with a token, that of a plan for another model, which is not run.
+    pub(crate) fn new(name: String, shared: Arc<Shared>, plan: Option<Token>) -> Self {
+        Encode { name, shared, signature: Signature::user_defined(Volatility::Immutable), plan }
     }
 }
 
@@ -44,7 +47,8 @@ impl fmt::Debug for Encode {
 
 impl PartialEq for Encode {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.shared.fingerprint == other.shared.fingerprint
+        let own = (&self.name, self.shared.fingerprint, self.plan);
+        own == (&other.name, other.shared.fingerprint, other.plan)
     }
 }
 
@@ -52,7 +56,7 @@ impl Eq for Encode {}
 
 impl Hash for Encode {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.name, self.shared.fingerprint).hash(state);
+        (&self.name, self.shared.fingerprint, self.plan).hash(state);
     }
 }
 
@@ -70,8 +74,10 @@ impl AggregateUDFImpl for Encode {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        self.shared.encode(&self.name)?;
-        Ok(self.shared.latents_type())
+        match self.plan {
+            Some(token) => Ok(token.latents_type()),
+            None => self.shared.encode(&self.name).map(|_| self.shared.latents_type()),
+        }
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -80,8 +86,8 @@ impl AggregateUDFImpl for Encode {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.refuse_distinct(&args)?;
-        Ok(Box::new(One { of: self.own(), group: Group::default() }))
+        self.allow(&args)?;
+        Ok(Box::new(One { of: self.own(), group: Group::default(), most: 0 }))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
@@ -92,7 +98,7 @@ impl AggregateUDFImpl for Encode {
         &self,
         args: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        self.refuse_distinct(&args)?;
+        self.allow(&args)?;
         Ok(Box::new(Many { of: self.own(), groups: Vec::new(), bytes: 0, held: 0 }))
     }
 
@@ -106,7 +112,10 @@ impl Encode {
         Function { name: self.name.clone(), shared: self.shared.clone() }
     }
 
-    fn refuse_distinct(&self, args: &AccumulatorArgs<'_>) -> Result<()> {
+    fn allow(&self, args: &AccumulatorArgs<'_>) -> Result<()> {
+        if let Some(token) = self.plan {
+            return token.refuse(&self.name, self.shared.fingerprint);
+        }
         match args.is_distinct {
             true => plan_err!("{}: DISTINCT is not supported: every row counts", self.name),
             false => Ok(()),
@@ -170,6 +179,15 @@ impl Function {
 struct One {
     of: Function,
     group: Group,
+    /// Most bytes that the group has taken after a batch. The engine's stream without groups adds up what an accumulator grows by
+    /// and never takes off what it shrinks by, so a size that goes up and down would fill any pool.
+    most: usize,
+}
+
+impl One {
+    fn measure(&mut self) {
+        self.most = self.most.max(self.group.bytes());
+    }
 }
 
 impl fmt::Debug for One {
@@ -182,9 +200,9 @@ impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let rows = self.of.rows(values)?;
         let mut reader = Reader::new(&self.of.shared);
-        for row in 0..values.first().map_or(0, |v| v.len()) {
-            self.group.push(&mut reader, &rows, row)?;
-        }
+        self.group.push_all(&mut reader, &rows, values.first().map_or(0, |v| v.len()))?;
+        drop(reader);
+        self.measure();
         Ok(())
     }
 
@@ -194,7 +212,7 @@ impl Accumulator for One {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.group.bytes()
+        size_of_val(self) + self.most
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -207,6 +225,8 @@ impl Accumulator for One {
         for state in self.of.states(states)?.iter().flatten() {
             self.group.merge(&mut reader, &self.of.name, state)?;
         }
+        drop(reader);
+        self.measure();
         Ok(())
     }
 }

@@ -81,6 +81,31 @@ impl Group {
         Ok(())
     }
 
+    /// Takes all rows of a batch, see [`Group::push`].
+    pub(crate) fn push_all(
+        &mut self,
+        reader: &mut Reader<'_>,
+        rows: &Rows<'_>,
+        count: usize,
+    ) -> Result<()> {
+        if !rows.are_plain() {
+            return (0..count).try_for_each(|row| self.push(reader, rows, row));
+        }
+        let chunk = reader.encode()?.rows[0].chunk;
+        let mut first = 0;
+        while first < count {
+            let held = self.of_kind(0);
+            let n = (chunk - held.rows).min(count - first);
+            rows.append_all(first..first + n, &mut held.cells, &mut held.values)?;
+            held.rows += n;
+            first += n;
+            if held.rows >= chunk {
+                self.read(reader)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads all rows that are held back.
     pub(crate) fn read(&mut self, reader: &mut Reader<'_>) -> Result<()> {
         for (kind, held) in reader.encode()?.rows.iter().zip(std::mem::take(&mut self.held)) {
@@ -90,9 +115,11 @@ impl Group {
             let channels = kind.channels;
             let (_, state) = reader.with(self.state.take(), |encoder| {
                 let mut first = 0;
+                let mut values = held.values;
                 while first < held.rows {
                     let n = piece(held.rows - first, kind.chunk);
-                    let part = held.values[first * channels..(first + n) * channels].to_vec();
+                    let rest = values.split_off(n * channels);
+                    let part = std::mem::replace(&mut values, rest);
                     let part = Tensor::f32(vec![n, channels], part)?;
                     if kind.cells.is_some() {
                         let cells = held.cells[first..first + n].iter();

@@ -75,12 +75,13 @@ mod rows;
 mod run;
 mod scalar;
 mod shared;
+mod token;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use perceiver::{Model, Sizes};
@@ -90,6 +91,7 @@ use encode::Encode;
 use run::Run;
 use scalar::Named;
 use shared::{Shared, external};
+use token::Token;
 
 /// Registers `perceiver_encode`, `perceiver_decode` and `perceiver_run` of this model, with inputs of the usual sizes.
 /// [`Functions`] has other sizes and names. A model of which a function is not there (one that reads its inputs several times cannot
@@ -107,15 +109,15 @@ pub fn register(ctx: &SessionContext, model: impl Borrow<Model>) -> Result<()> {
 /// The functions of a model.
 #[derive(Clone)]
 pub struct Functions {
+    prefix: String,
+    shared: Arc<Shared>,
     aggregate: Arc<AggregateUDF>,
     scalars: [Arc<ScalarUDF>; 2],
-    fingerprint: u64,
 }
 
 impl fmt::Debug for Functions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.aggregate.name();
-        f.debug_struct("Functions").field("aggregate", &name).finish_non_exhaustive()
+        f.debug_struct("Functions").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
@@ -127,15 +129,20 @@ impl Functions {
     /// As [`register`].
     pub fn new(model: &Model, sizes: &Sizes, prefix: &str) -> Result<Self> {
         let shared = Arc::new(Shared::new(model, sizes).map_err(external)?);
+        Ok(Self::of(prefix, shared, None))
+    }
+
+    fn of(prefix: &str, shared: Arc<Shared>, plan: Option<Token>) -> Self {
         let name = |function: &str| format!("{prefix}_{function}");
-        let encode = Encode::new(name("encode"), shared.clone());
-        let decode = Named::new(name("decode"), shared.clone(), Decode);
-        let run = Named::new(name("run"), shared.clone(), Run);
-        Ok(Functions {
+        let encode = Encode::new(name("encode"), shared.clone(), plan);
+        let decode = Named::new(name("decode"), shared.clone(), Decode, plan);
+        let run = Named::new(name("run"), shared.clone(), Run, plan);
+        Functions {
+            prefix: prefix.to_owned(),
+            shared,
             aggregate: Arc::new(AggregateUDF::from(encode)),
             scalars: [Arc::new(ScalarUDF::from(decode)), Arc::new(ScalarUDF::from(run))],
-            fingerprint: shared.fingerprint,
-        })
+        }
     }
 
     /// Gives them to a session.
@@ -161,6 +168,31 @@ impl Functions {
     /// Fingerprint of the model and the sizes: machines that work together must have the same.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
+        self.shared.fingerprint
+    }
+
+    /// What a plan that goes to another machine says about its model, 16 bytes.
+    #[must_use]
+    pub fn token(&self) -> Vec<u8> {
+        let latents = &self.shared.blueprint.latents;
+        let latents =
+            [latents.rows, latents.channels].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        Token { fingerprint: self.shared.fingerprint, latents }.to_bytes()
+    }
+
+    /// The functions for a plan with this token: these, or, where it is for another model, ones that can be planned
+    /// with and refuse to run by name.
+    ///
+    /// # Errors
+    /// [`Execution`](datafusion::common::DataFusionError::Execution) where the bytes are no token.
+    pub fn of_plan(&self, token: &[u8]) -> Result<Self> {
+        match Token::from_bytes(token) {
+            Some(found) if found.fingerprint == self.shared.fingerprint => Ok(self.clone()),
+            Some(found) => Ok(Self::of(&self.prefix, self.shared.clone(), Some(found))),
+            None => {
+                let prefix = &self.prefix;
+                Err(exec_datafusion_err!("{prefix}_encode: a plan does not tell its model"))
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The arguments of `perceiver_encode`: checked when a query is planned, read when it runs.
 
+use std::ops::Range;
+
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int64Array,
     ListArray, StringArray,
@@ -257,12 +259,48 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Whether rows can be added many at a time: all of one modality, and none with a NULL.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.modality.is_none() && !self.nulls
+    }
+
+    /// As [`Rows::append`], for rows one after the other that are plain.
+    pub(crate) fn append_all(
+        &self,
+        rows: Range<usize>,
+        cells: &mut Vec<u32>,
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        let kind = &self.kinds[0];
+        match &self.values {
+            Values::Columns(columns) => {
+                if let Some(count) = kind.cells {
+                    for row in rows.clone() {
+                        cells.push(self.cell(row, kind, count)?);
+                    }
+                }
+                let (first, n) = (values.len(), columns.len());
+                values.resize(first + rows.len() * n, 0.0);
+                for (c, column) in columns.iter().enumerate() {
+                    let places = values[first + c..].iter_mut().step_by(n);
+                    for (place, value) in places.zip(&column.values()[rows.clone()]) {
+                        *place = *value;
+                    }
+                }
+                Ok(())
+            }
+            Values::Fixed(..) | Values::Lists(..) => {
+                rows.into_iter().try_for_each(|row| self.append(row, 0, cells, values))
+            }
+        }
+    }
+
     fn list(
         &self,
         row: usize,
         null: bool,
         kind: &Kind,
-        within: std::ops::Range<usize>,
+        within: Range<usize>,
         inner: &Float32Array,
         values: &mut Vec<f32>,
     ) -> Result<()> {

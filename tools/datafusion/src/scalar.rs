@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::shared::Shared;
+use crate::token::Token;
 
 /// What a function does.
 pub(crate) trait Scalar: Send + Sync + 'static {
@@ -37,11 +38,14 @@ pub(crate) struct Named<S> {
     shared: Arc<Shared>,
     signature: Signature,
     function: S,
+    plan: Option<Token>,
 }
 
 impl<S> Named<S> {
-    pub(crate) fn new(name: String, shared: Arc<Shared>, function: S) -> Self {
-        Named { name, shared, signature: Signature::user_defined(Volatility::Immutable), function }
+    /// The function; with a token, that of a plan for another model, which is not run.
+    pub(crate) fn new(name: String, shared: Arc<Shared>, function: S, plan: Option<Token>) -> Self {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Named { name, shared, signature, function, plan }
     }
 }
 
@@ -53,7 +57,8 @@ impl<S> fmt::Debug for Named<S> {
 
 impl<S> PartialEq for Named<S> {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.shared.fingerprint == other.shared.fingerprint
+        let own = (&self.name, self.shared.fingerprint, self.plan);
+        own == (&other.name, other.shared.fingerprint, other.plan)
     }
 }
 
@@ -61,7 +66,7 @@ impl<S> Eq for Named<S> {}
 
 impl<S> Hash for Named<S> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.name, self.shared.fingerprint).hash(state);
+        (&self.name, self.shared.fingerprint, self.plan).hash(state);
     }
 }
 
@@ -88,6 +93,9 @@ impl<S: Scalar> ScalarUDFImpl for Named<S> {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if let Some(token) = self.plan {
+            token.refuse(&self.name, self.shared.fingerprint)?;
+        }
         self.function.invoke(&self.name, &self.shared, args).map(ColumnarValue::Array)
     }
 }

@@ -70,16 +70,23 @@ async fn files_larger_than_the_memory_are_encoded_within_it() {
     perceiver_datafusion::register(&ctx, &model).unwrap();
     let options = ParquetReadOptions::default();
     ctx.register_parquet("events", path.to_str().unwrap(), options).await.unwrap();
-    for (group, groups) in [("", 1), ("GROUP BY clip", 40)] {
-        let sql = format!(
-            "SELECT perceiver_encode(v0, v1, v2, v3, v4, v5, v6, v7) AS latents FROM events {group}"
-        );
+    let mut peaks = Vec::new();
+    // What the engine takes to read the file is its own: asked of a query that keeps eight numbers.
+    for (call, groups) in [
+        ("max(v0 + v1 + v2 + v3 + v4 + v5 + v6 + v7) AS most FROM events", 1),
+        ("perceiver_encode(v0, v1, v2, v3, v4, v5, v6, v7) AS latents FROM events", 1),
+        (
+            "perceiver_encode(v0, v1, v2, v3, v4, v5, v6, v7) AS latents FROM events GROUP BY clip",
+            40,
+        ),
+    ] {
         let before = ALLOCATED.current_usage();
         ALLOCATED.reset_peak_usage();
-        let found = ctx.sql(&sql).await.unwrap().collect().await.unwrap();
+        let found = ctx.sql(&format!("SELECT {call}")).await.unwrap().collect().await.unwrap();
         assert_eq!(found.iter().map(|b| b.num_rows()).sum::<usize>(), groups);
-        let peak = ALLOCATED.peak_usage() - before;
-        // The pool, the sessions of up to four encoders, and what is read ahead of the file.
-        assert!(peak < POOL + (64 << 20), "{group}: {peak} of {bytes} bytes");
+        peaks.push(ALLOCATED.peak_usage() - before);
     }
+    println!("{peaks:?} of {bytes} bytes");
+    // The pool, and the sessions of up to four encoders.
+    assert!(peaks[1..].iter().all(|&peak| peak < peaks[0] + POOL + (64 << 20)), "{peaks:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, TableReference, exec_err};
+use datafusion::common::{Result, TableReference};
 use datafusion::datasource::file_format::FileFormatFactory;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{AggregateUDF, Extension, LogicalPlan, ScalarUDF, WindowUDF};
@@ -34,36 +34,31 @@ impl Codec<BallistaPhysicalExtensionCodec> {
 }
 
 impl<C> Codec<C> {
-    fn aggregate(&self, name: &str) -> Option<&Arc<AggregateUDF>> {
-        Some(self.functions.aggregate()).filter(|f| f.name() == name)
+    fn has_aggregate(&self, name: &str) -> bool {
+        self.functions.aggregate().name() == name
     }
 
-    fn scalar(&self, name: &str) -> Option<&Arc<ScalarUDF>> {
-        self.functions.scalars().iter().find(|f| f.name() == name)
+    fn has_scalar(&self, name: &str) -> bool {
+        self.functions.scalars().iter().any(|f| f.name() == name)
     }
 
-    fn encode(&self, buf: &mut Vec<u8>) {
-        buf.extend(self.functions.fingerprint().to_le_bytes());
-    }
-
-    /// Refuses a function of another model than the one here.
-    fn check(&self, name: &str, buf: &[u8]) -> Result<()> {
-        let own = self.functions.fingerprint();
-        match <[u8; 8]>::try_from(buf).map(u64::from_le_bytes) {
-            Ok(found) if found == own => Ok(()),
-            Ok(found) => exec_err!(
-                "{name}: the plan is for the model with fingerprint {found:016x}, and this machine has {own:016x}: scheduler, executors and clients must have the same description, weights and sizes"
-            ),
-            Err(_) => exec_err!("{name}: the plan has no fingerprint of a model"),
+    /// The functions for a plan; one that names a function alone comes from a process without a model.
+    fn of_plan(&self, buf: &[u8]) -> Result<Functions> {
+        match buf.is_empty() {
+            true => Ok(self.functions.clone()),
+            false => self.functions.of_plan(buf),
         }
     }
 
-    fn decode<F: Clone>(&self, name: &str, buf: &[u8], function: &F) -> Result<F> {
-        // A plan that names a function alone comes from a process that has no model.
-        if !buf.is_empty() {
-            self.check(name, buf)?;
-        }
-        Ok(function.clone())
+    /// A function of the model; `None` for all others.
+    fn scalar(&self, name: &str, buf: &[u8]) -> Option<Result<Arc<ScalarUDF>>> {
+        let at = self.functions.scalars().iter().position(|f| f.name() == name)?;
+        Some(self.of_plan(buf).map(|functions| functions.scalars()[at].clone()))
+    }
+
+    fn aggregate(&self, name: &str, buf: &[u8]) -> Option<Result<Arc<AggregateUDF>>> {
+        let own = self.has_aggregate(name);
+        own.then(|| self.of_plan(buf).map(|functions| functions.aggregate().clone()))
     }
 }
 
@@ -117,31 +112,25 @@ impl LogicalExtensionCodec for Codec<BallistaLogicalExtensionCodec> {
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
-        match self.scalar(name) {
-            Some(function) => self.decode(name, buf, function),
-            None => self.inner.try_decode_udf(name, buf),
-        }
+        self.scalar(name, buf).unwrap_or_else(|| self.inner.try_decode_udf(name, buf))
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.scalar(node.name()) {
-            Some(_) => self.encode(buf),
-            None => self.inner.try_encode_udf(node, buf)?,
+        match self.has_scalar(node.name()) {
+            true => buf.extend(self.functions.token()),
+            false => self.inner.try_encode_udf(node, buf)?,
         }
         Ok(())
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
-        match self.aggregate(name) {
-            Some(function) => self.decode(name, buf, function),
-            None => self.inner.try_decode_udaf(name, buf),
-        }
+        self.aggregate(name, buf).unwrap_or_else(|| self.inner.try_decode_udaf(name, buf))
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.aggregate(node.name()) {
-            Some(_) => self.encode(buf),
-            None => self.inner.try_encode_udaf(node, buf)?,
+        match self.has_aggregate(node.name()) {
+            true => buf.extend(self.functions.token()),
+            false => self.inner.try_encode_udaf(node, buf)?,
         }
         Ok(())
     }
@@ -176,31 +165,25 @@ impl PhysicalExtensionCodec for Codec<BallistaPhysicalExtensionCodec> {
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
-        match self.scalar(name) {
-            Some(function) => self.decode(name, buf, function),
-            None => self.inner.try_decode_udf(name, buf),
-        }
+        self.scalar(name, buf).unwrap_or_else(|| self.inner.try_decode_udf(name, buf))
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.scalar(node.name()) {
-            Some(_) => self.encode(buf),
-            None => self.inner.try_encode_udf(node, buf)?,
+        match self.has_scalar(node.name()) {
+            true => buf.extend(self.functions.token()),
+            false => self.inner.try_encode_udf(node, buf)?,
         }
         Ok(())
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
-        match self.aggregate(name) {
-            Some(function) => self.decode(name, buf, function),
-            None => self.inner.try_decode_udaf(name, buf),
-        }
+        self.aggregate(name, buf).unwrap_or_else(|| self.inner.try_decode_udaf(name, buf))
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.aggregate(node.name()) {
-            Some(_) => self.encode(buf),
-            None => self.inner.try_encode_udaf(node, buf)?,
+        match self.has_aggregate(node.name()) {
+            true => buf.extend(self.functions.token()),
+            false => self.inner.try_encode_udaf(node, buf)?,
         }
         Ok(())
     }

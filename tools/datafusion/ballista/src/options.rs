@@ -16,7 +16,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments of the process; `known` are the names of options with what they are when they are left out.
+    /// Reads the arguments of the process; options are those that the usage names.
     ///
     /// # Errors
     /// The usage, for an option that is not known or has no value, and for `--help`.
@@ -62,7 +62,7 @@ impl Options {
         }
     }
 
-    /// The functions of the model in the folder `--model`, on a device.
+    /// The functions of the model in the folder `--model`, on a device, for pictures of `--image` where that is given.
     ///
     /// # Errors
     /// Those of opening the device and the model.
@@ -72,7 +72,14 @@ impl Options {
             return Err(format!("--model is missing\n\n{}", self.usage).into());
         }
         let model = engine.load(folder)?;
-        let sizes = model.description().usual_sizes();
+        let mut sizes = model.description().usual_sizes();
+        let image: String = self.get("image", String::new())?;
+        if !image.is_empty() {
+            let sides =
+                image.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+            sizes.image = sides
+                .ok_or_else(|| format!("--image {image}: no height and width\n\n{}", self.usage))?;
+        }
         Ok(Functions::new(&model, &sizes, "perceiver")?)
     }
 }

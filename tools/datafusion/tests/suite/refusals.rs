@@ -221,6 +221,21 @@ fn what_groups_take_is_bounded_and_told() {
     assert!(to.size() < before + 64 * 256, "{} after {before}", to.size());
 }
 
+/// An accumulator of its own never tells less than before, since the engine adds up what it grows by.
+#[test]
+fn what_one_group_takes_does_not_go_up_and_down() {
+    let mut to = accumulator(&model(set(), 7));
+    let columns = columns(5000);
+    let (mut last, mut grown) = (to.size(), 0);
+    for _ in 0..50 {
+        to.update_batch(&columns).unwrap();
+        assert!(to.size() >= last);
+        grown += to.size() - last;
+        last = to.size();
+    }
+    assert!(grown < 2 * 16384 * 12 + 8192, "{grown}");
+}
+
 async fn limited(pool: Arc<dyn MemoryPool>, groups: usize) -> Result<usize> {
     let model = model(set(), 7);
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();

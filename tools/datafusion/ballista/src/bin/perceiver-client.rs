@@ -11,6 +11,7 @@ use perceiver_ballista::options::Options;
 const USAGE: &str = "perceiver-client --model FOLDER [options] SQL...
 
   --model FOLDER      the model: the same as everywhere; it only plans with it
+  --image HxW         height and width of pictures, where they are not the usual ones
   --scheduler URL     the scheduler (http://127.0.0.1:50050)
   --table NAME=PATH   a Parquet file or folder, where executors find it too; may be repeated
   --partitions COUNT  partitions of a query's stages (16)";

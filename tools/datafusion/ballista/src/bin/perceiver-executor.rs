@@ -11,6 +11,7 @@ use perceiver_ballista::options::Options;
 const USAGE: &str = "perceiver-executor --model FOLDER [options]
 
   --model FOLDER         the model: the same as everywhere
+  --image HxW            height and width of pictures, where they are not the usual ones
   --device NAME          auto, gpu, cpu, or part of an adapter's name (auto)
   --scheduler HOST:PORT  the scheduler (127.0.0.1:50050)
   --host HOST            address to listen at, where other executors reach it (127.0.0.1)
@@ -22,6 +23,7 @@ const USAGE: &str = "perceiver-executor --model FOLDER [options]
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
     let options = Options::read(USAGE)?;
     let engine = Engine::named(&options.get("device", "auto".to_owned())?)?;
     let functions = options.functions(&engine)?;

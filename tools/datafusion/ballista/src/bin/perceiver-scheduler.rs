@@ -13,12 +13,14 @@ use perceiver_ballista::scheduler;
 const USAGE: &str = "perceiver-scheduler --model FOLDER [options]
 
   --model FOLDER               the model; it only plans with it
+  --image HxW                  height and width of pictures, where they are not the usual ones
   --host HOST                  address to listen at (127.0.0.1)
   --port PORT                  port to listen at (50050)
   --executor-timeout SECONDS   an executor that is silent for so long is lost (180)";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
     let options = Options::read(USAGE)?;
     let functions = options.functions(&Engine::cpu())?;
     let timeout = options.get("executor-timeout", 180)?;
