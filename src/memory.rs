@@ -56,6 +56,13 @@ pub fn allow(what: impl fmt::Display, bytes: u64) -> Result<()> {
     })
 }
 
+/// Room for so many elements more, unless all are more than the limit, or than the system has.
+pub(crate) fn more<T>(all: &mut Vec<T>, elements: usize) -> Result<()> {
+    let bytes = (all.len().saturating_add(elements) as u64).saturating_mul(size_of::<T>() as u64);
+    allow("results of all items", bytes)?;
+    all.try_reserve(elements).map_err(|_| none_left("results of all items", bytes))
+}
+
 /// An empty vector with room for so many elements, unless that is more than the limit, or than the system has.
 pub fn room<T>(what: impl fmt::Display, elements: usize) -> Result<Vec<T>> {
     let bytes = (elements as u64).saturating_mul(size_of::<T>() as u64);
@@ -67,13 +74,28 @@ pub fn room<T>(what: impl fmt::Display, elements: usize) -> Result<Vec<T>> {
 pub(crate) fn reserve<T>(what: impl fmt::Display, elements: usize) -> Result<Vec<T>> {
     let bytes = (elements as u64).saturating_mul(size_of::<T>() as u64);
     let mut room = Vec::new();
-    room.try_reserve_exact(elements).map_err(|_| Error::Limit {
+    room.try_reserve_exact(elements).map_err(|_| none_left(what, bytes))?;
+    Ok(room)
+}
+
+/// The error for what the system does not have.
+fn none_left(what: impl fmt::Display, bytes: u64) -> Error {
+    Error::Limit {
         what: what.to_string(),
         needed: format!("{} of memory", MemorySize(bytes)),
         limit: "what the system has".to_owned(),
         hint: "give something smaller, or use a machine with more memory".to_owned(),
-    })?;
-    Ok(room)
+    }
+}
+
+/// As [`room`], with what an iterator gives that knows how much that is.
+pub(crate) fn collected<T>(
+    what: impl fmt::Display,
+    items: impl Iterator<Item = T>,
+) -> Result<Vec<T>> {
+    let mut all = room(what, items.size_hint().0)?;
+    all.extend(items);
+    Ok(all)
 }
 
 /// As [`room`], filled with zeros.

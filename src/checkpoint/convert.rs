@@ -19,6 +19,7 @@ use super::entry::Entry;
 use super::{Checkpoint, WeightFormat, serialize};
 use crate::checkpoint::COMPANIONS;
 use crate::error::{Error, Result};
+use crate::memory::zeroed;
 use crate::open;
 use crate::output::whole_folder;
 use crate::tensor::{DType, Data};
@@ -131,8 +132,8 @@ pub fn convert(
             views.iter().map(|(name, planned)| (*name, Lazy { work: &work, name, planned }));
         // Other readers want to know that names and layouts are those of torch.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let path = staging.join(WEIGHTS);
-        let written = serialize(&path, tensors, Some(metadata));
+        let written = fs::File::create(staging.join(WEIGHTS))
+            .and_then(|mut file| serialize(&mut file, tensors, Some(metadata)));
         // What went wrong in between says more than what the writer made of it.
         if let Some(failure) = work.failure.take() {
             return Err(failure);
@@ -287,7 +288,7 @@ impl Lazy<'_> {
                 Data::U8(v) => v.clone(),
                 Data::I16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
                 Data::I64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Data::F32(_) => Vec::new(),
+                Data::F32(_) | Data::Lent(_) => Vec::new(),
             });
         };
         let values = self.work.checkpoint.read_f32(self.name)?;
@@ -302,21 +303,24 @@ impl Lazy<'_> {
             let what = format!("tensor `{name}` has the value {x}, {limit}");
             return Err(Error::checkpoint(path, what, hint));
         }
-        Ok(match float {
+        match float {
             FloatType::F32 => bytes(&values, f32::to_le_bytes),
             FloatType::F16 => bytes(&values, |x| f16::from_f32(x).to_le_bytes()),
             FloatType::BF16 => bytes(&values, |x| bf16::from_f32(x).to_le_bytes()),
-        })
+        }
     }
 }
 
-fn bytes<const N: usize>(values: &[f32], convert: impl Fn(f32) -> [u8; N] + Sync) -> Vec<u8> {
-    let mut all = vec![0; values.len() * N];
+fn bytes<const N: usize>(
+    values: &[f32],
+    convert: impl Fn(f32) -> [u8; N] + Sync,
+) -> Result<Vec<u8>> {
+    let mut all = zeroed("a tensor", values.len() * N)?;
     all.par_chunks_exact_mut(N)
         .zip(values)
         .with_min_len(1 << 16)
         .for_each(|(to, &x)| to.copy_from_slice(&convert(x)));
-    all
+    Ok(all)
 }
 
 impl View for Lazy<'_> {

@@ -83,9 +83,12 @@ impl<T: Execute> CpuExecutor<T> {
         Ok(session)
     }
 
-    fn run_node(&mut self, i: usize) {
+    fn run_node(&mut self, i: usize) -> Result<()> {
         let outputs = self.plan.graph().nodes[i].outputs.clone();
-        let mut taken: Vec<Vec<T>> = outputs.iter().map(|&o| self.take(o)).collect();
+        // What may fail comes before anything is taken.
+        let spare = outputs.iter().map(|&o| self.spare(o)).collect::<Result<Vec<_>>>()?;
+        let taken = outputs.iter().zip(spare).map(|(&o, spare)| self.take(o).unwrap_or(spare));
+        let mut taken: Vec<Vec<T>> = taken.collect();
         {
             let node = &self.plan.graph().nodes[i];
             let inputs: Vec<&[T]> = node.inputs.iter().map(|&v| self.slice(v)).collect();
@@ -99,17 +102,25 @@ impl<T: Execute> CpuExecutor<T> {
         for (o, memory) in outputs.into_iter().zip(taken) {
             self.put_back(o, memory);
         }
+        Ok(())
     }
 
     /// Memory of a value that a node is about to write. Results never share memory with operands,
     /// so the rest stays readable.
-    fn take(&mut self, id: ValueId) -> Vec<T> {
+    fn take(&mut self, id: ValueId) -> Option<Vec<T>> {
         match self.plan.placements()[id.index()] {
-            Placement::Slot(slot) => std::mem::take(&mut self.slots[slot.0]),
-            Placement::Own => std::mem::take(&mut self.own[id.index()]),
-            // Nothing reads it, but the op writes it.
+            Placement::Slot(slot) => Some(std::mem::take(&mut self.slots[slot.0])),
+            Placement::Own => Some(std::mem::take(&mut self.own[id.index()])),
+            Placement::Parameter | Placement::Unused => None,
+        }
+    }
+
+    /// Memory of a value that nothing reads, but the op writes.
+    fn spare(&self, id: ValueId) -> Result<Vec<T>> {
+        match self.plan.placements()[id.index()] {
+            Placement::Slot(_) | Placement::Own => Ok(Vec::new()),
             Placement::Parameter | Placement::Unused => {
-                vec![T::default(); self.plan.graph().extent(id).padded_len()]
+                zeroed("an array of the plan", self.plan.graph().extent(id).padded_len())
             }
         }
     }
@@ -168,7 +179,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
         for i in steps {
             control.check()?;
             let start = Instant::now();
-            self.run_node(i);
+            self.run_node(i)?;
             self.seconds[i] = start.elapsed().as_secs_f64();
             done += self.plan.graph().nodes[i].op.cost().flops;
             progress(done, total);
@@ -201,7 +212,7 @@ impl<T: Execute> Executor for CpuExecutor<T> {
 
     fn prepare(&mut self) -> Result<()> {
         for i in 0..self.plan.once() {
-            self.run_node(i);
+            self.run_node(i)?;
         }
         Ok(())
     }

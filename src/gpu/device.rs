@@ -319,6 +319,16 @@ impl Device {
         self.alive().is_err()
     }
 
+    /// As [`Device::look`], and an error where a host's device is gone, which only asking it tells. In a browser the page
+    /// hears of it.
+    pub(super) fn look_again(&self) -> Result<()> {
+        self.look()?;
+        if self.inner.opened.is_none() && !BROWSER && !self.answers() {
+            self.set_lost(SILENT);
+        }
+        self.alive()
+    }
+
     /// An error as it is, or that the device is lost where it came of that.
     pub(super) fn judged(&self, error: Error) -> Error {
         if matches!(error, Error::Device { .. }) {

@@ -9,6 +9,7 @@ use super::device::{Device, REBUILD, lock};
 use super::slot::Slot;
 use crate::error::{Cause, Error, Result};
 use crate::graph::Recipe;
+use crate::memory::{collected, zeroed};
 use crate::tensor::Element;
 use crate::weights::{TensorSource, evaluate, window};
 
@@ -108,7 +109,7 @@ impl Parameters {
             Some((known, whole)) if known == **of => whole,
             _ => evaluate(of, &*self.source)?,
         };
-        let array = window(&whole, of.extent(), rows, columns);
+        let array = window(&whole, of.extent(), rows, columns)?;
         *lock(&self.cut) = Some(((**of).clone(), whole));
         Ok(array)
     }
@@ -137,7 +138,7 @@ pub(super) fn with_bytes<R>(
     match element {
         Element::F32 => return write(bytemuck::cast_slice(numbers)),
         Element::U8 => {
-            let bytes: Vec<u8> = numbers.iter().map(|&x| x.round() as u8).collect();
+            let bytes = collected(name, numbers.iter().map(|&x| x.round() as u8))?;
             return write(&bytes);
         }
         Element::F16 => {}
@@ -148,7 +149,7 @@ pub(super) fn with_bytes<R>(
         let what = format!("has {x}, which f16 cannot hold");
         return Err(Error::input(name, what, format!("numbers within ±{most}, or precision f32")));
     }
-    let mut f16 = vec![half::f16::ZERO; numbers.len()];
+    let mut f16 = zeroed::<half::f16>(name, numbers.len())?;
     f16.convert_from_f32_slice(numbers);
     write(bytemuck::cast_slice(&f16))
 }

@@ -4,7 +4,7 @@
 //! models--ORG--NAME/refs/REVISION              a commit
 //! models--ORG--NAME/blobs/ETAG                 a file's content, once
 //! models--ORG--NAME/snapshots/COMMIT/FILE  ->  ../../blobs/ETAG
-//! models--ORG--NAME/parts/COMMIT/KEY/          of a larger model, the tensors of its Perceiver (not Python's)
+//! models--ORG--NAME/parts/COMMIT/KEY/          of a larger model, the tensors of its Perceiver (not Python's), and their digest
 //! .locks/models--ORG--NAME/ETAG.lock           locked while that blob is written
 //! ```
 //!
@@ -68,6 +68,24 @@ impl Store {
     /// The folder of a part of a model, by what was asked for.
     pub(super) fn part(&self, commit: &str, key: &str) -> PathBuf {
         self.root.join("parts").join(commit).join(key)
+    }
+
+    /// The folders of all parts of a commit.
+    pub(super) fn parts(&self, commit: &str) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.root.join("parts").join(commit)).into_iter().flatten();
+        let mut folders: Vec<_> = folders.flatten().map(|entry| entry.path()).collect();
+        folders.sort();
+        folders
+    }
+
+    /// What a folder below the model's is called in reports.
+    pub(super) fn name(&self, folder: &Path) -> String {
+        folder.strip_prefix(&self.root).unwrap_or(folder).display().to_string()
+    }
+
+    /// Deletes the folder of a part whose content is wrong.
+    pub(super) fn discard(&self, folder: &Path) -> Result<()> {
+        fs::remove_dir_all(folder).map_err(|e| Error::io("delete", folder, e))
     }
 
     pub(super) fn incomplete(&self, etag: &str) -> PathBuf {

@@ -199,7 +199,7 @@ fn check(model: &ModelName, wanted: &Wanted, part: &Path) -> Result<()> {
 /// called; `None` for an etag that is neither.
 pub(super) fn digest(etag: &str, file: &Path) -> Result<Option<(&'static str, String)>> {
     Ok(if is_hexadecimal(etag, 64) {
-        Some(("SHA-256", hashed(Sha256::new(), file)?))
+        Some(("SHA-256", sha256(file)?))
     } else if is_hexadecimal(etag, 40) {
         let length = fs::metadata(file).map_err(|e| Error::io("read", file, e))?.len();
         let blob = Sha1::new().chain_update(format!("blob {length}\0"));
@@ -207,6 +207,10 @@ pub(super) fn digest(etag: &str, file: &Path) -> Result<Option<(&'static str, St
     } else {
         None
     })
+}
+
+pub(super) fn sha256(file: &Path) -> Result<String> {
+    hashed(Sha256::new(), file)
 }
 
 fn hashed(mut hash: impl Digest, path: &Path) -> Result<String> {

@@ -21,6 +21,7 @@ mod name;
 mod options;
 mod part;
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ pub use options::{HubOptions, Token};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::output::write_bytes;
 use crate::perceiver::{Description, families};
 use cache::{Store, copy, create_folder};
 use client::Client;
@@ -37,6 +39,7 @@ use download::{Wanted, hexadecimal};
 use failure::Failure;
 use listing::{LARGEST_SMALL, LARGEST_WEIGHTS, Listing, Weights};
 use part::Tensors;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How far a download is.
@@ -113,23 +116,35 @@ impl Hub {
     /// All Perceiver models that the cache holds whole, by name. Never uses the network.
     #[must_use]
     pub fn cached_models(&self) -> Vec<(String, Cached)> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.cache).into_iter().flatten().flatten() {
-            let folder = entry.file_name();
-            let name = folder.to_str().and_then(|f| f.strip_prefix("models--"));
-            let Some((organisation, name)) = name.and_then(|n| n.split_once("--")) else {
-                continue;
-            };
-            let name = format!("{organisation}/{name}");
-            // A name that is none, or a model of another kind: others use the cache too.
-            if let Ok(Some(cached)) = self.cached(&name)
-                && Description::read(&cached.folder).is_ok()
-            {
-                found.push((name, cached));
-            }
-        }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        found
+        // A name that is none, or a model of another kind: others use the cache too.
+        let perceiver = |name: String| {
+            let cached = self.cached(&name).ok()??;
+            Description::read(&cached.folder).ok()?;
+            Some((name, cached))
+        };
+        self.names().filter_map(perceiver).collect()
+    }
+
+    /// The names of models of which the cache has parts that were fetched by themselves. Never uses the network.
+    #[doc(hidden)]
+    pub fn models_in_part(&self) -> impl Iterator<Item = String> {
+        self.names().filter(|name| {
+            let parts = |(_, store): (_, Store)| Some(!store.parts(&store.commit()?).is_empty());
+            self.here(name).ok().and_then(parts).unwrap_or(false)
+        })
+    }
+
+    /// The names of all folders of models.
+    fn names(&self) -> impl Iterator<Item = String> {
+        let entries = std::fs::read_dir(&self.cache).into_iter().flatten().flatten();
+        let name = |entry: std::fs::DirEntry| {
+            let folder = entry.file_name().into_string().ok()?;
+            let (organisation, name) = folder.strip_prefix("models--")?.split_once("--")?;
+            Some(format!("{organisation}/{name}"))
+        };
+        let mut names: Vec<String> = entries.filter_map(name).collect();
+        names.sort();
+        names.into_iter()
     }
 
     /// The folder of `ORGANISATION/NAME[@REVISION]`, downloaded when the cache lacks it. A branch or tag
@@ -157,7 +172,8 @@ impl Hub {
     }
 
     /// Files of a cached model that are not what the hub sent: their content does not have the digest that is their name in the
-    /// cache. Reads all of them and never uses the network; files of other names cannot be told. Names of damaged ones are returned.
+    /// cache. Of parts that were fetched by ranges, the digest that was made of what came. Reads all of them and never uses the
+    /// network; files of other names cannot be told. Names of damaged ones are returned.
     ///
     /// # Errors
     /// [`Error::Hub`] when the name is none or the cache has no such model, [`Error::Io`] when a file cannot be read.
@@ -168,20 +184,36 @@ impl Hub {
     ) -> Result<Vec<String>> {
         let (model, store) = self.here(model)?;
         let commit = store.commit().ok_or_else(|| absent(&model, &store, NOT_HERE, DOWNLOAD))?;
-        let files = store.linked(&commit);
-        let size = |etag: &str| std::fs::metadata(store.blob(etag)).map_or(0, |m| m.len());
-        let total = files.iter().map(|(_, etag)| size(etag)).sum();
+        let linked = store.linked(&commit).into_iter();
+        let mut files: Vec<_> =
+            linked.map(|(file, etag)| (file, store.blob(&etag), Some(etag))).collect();
+        for folder in store.parts(&commit) {
+            let digests = Origin::of(&folder).map(|origin| origin.sha256);
+            for file in [PART, listing::CONFIG] {
+                // What is there without a digest was not brought to its end.
+                let digest = digests.as_ref().and_then(|digests| digests.get(file).cloned());
+                if digest.is_some() || folder.join(file).exists() {
+                    files.push((store.name(&folder), folder.join(file), digest));
+                }
+            }
+        }
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        let total = files.iter().map(|(_, path, _)| size(path)).sum();
         let (mut done, mut damaged) = (0, Vec::new());
-        for (file, etag) in &files {
-            let blob = store.blob(etag);
-            if !blob.is_file()
-                || download::digest(etag, &blob)?.is_some_and(|(_, found)| found != *etag)
-            {
+        for (file, path, digest) in &files {
+            let right = match digest {
+                Some(digest) if path.is_file() => {
+                    download::digest(digest, path)?.is_none_or(|(_, found)| found == *digest)
+                }
+                _ => false,
+            };
+            if !right {
                 damaged.push(file.clone());
             }
-            done += size(etag);
+            done += size(path);
             progress(Progress { file, done, total });
         }
+        damaged.dedup();
         Ok(damaged)
     }
 
@@ -194,7 +226,7 @@ impl Hub {
         model: &str,
         damaged: &[String],
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<PathBuf> {
+    ) -> Result<()> {
         let (name, store) = self.here(model)?;
         if self.offline {
             let what = format!("{} damaged: {}", damaged.len(), damaged.join(", "));
@@ -202,12 +234,29 @@ impl Hub {
             return Err(Error::hub(name.to_string(), what, hint));
         }
         let commit = store.commit().unwrap_or_default();
-        for (_, etag) in store.linked(&commit).iter().filter(|(file, _)| damaged.contains(file)) {
+        let whole = store.complete().is_some();
+        let linked = store.linked(&commit).into_iter().filter(|(file, _)| damaged.contains(file));
+        let linked: Vec<_> = linked.collect();
+        for (_, etag) in &linked {
             if store.blob(etag).is_file() {
                 store.delete(etag)?;
             }
         }
-        self.snapshot(model, progress)
+        // Parts have copies of a configuration, and only what is asked for them.
+        let wrong = |folder: &PathBuf| !linked.is_empty() || damaged.contains(&store.name(folder));
+        for folder in store.parts(&commit).into_iter().filter(wrong) {
+            let origin = Origin::of(&folder);
+            store.discard(&folder)?;
+            if let Some(Origin { file, part, .. }) = origin {
+                let file = file.map_or_else(String::new, |file| format!("/{file}"));
+                let asked = format!("{}{file}@{}", name.repository(), name.revision);
+                self.part(&asked, part.as_deref(), progress)?;
+            }
+        }
+        match whole && !linked.is_empty() {
+            true => self.snapshot(model, progress).map(|_| ()),
+            false => Ok(()),
+        }
     }
 
     fn here(&self, model: &str) -> Result<(ModelName, Store)> {
@@ -418,6 +467,7 @@ impl Hub {
                 let mut advance =
                     |file: &str, done, total| progress(Progress { file, done, total });
                 tensors.fetch(&self.client, model, &to.join(PART), &mut advance)?;
+                Origin::write(&to, asked)?;
                 store.set_reference(&listing.commit)?;
                 return Ok(asked.opened(to));
             }
@@ -503,6 +553,33 @@ enum Found {
 
 /// The tensors of a part, in a folder of their own.
 const PART: &str = "model.safetensors";
+
+/// What the folder of a part was asked for, and the digests of its files, in a file beside them.
+#[derive(Serialize, Deserialize)]
+struct Origin {
+    file: Option<String>,
+    part: Option<String>,
+    sha256: BTreeMap<String, String>,
+}
+
+impl Origin {
+    const FILE: &str = "origin.json";
+
+    fn of(folder: &Path) -> Option<Self> {
+        let text = crate::open::text(&folder.join(Self::FILE), LARGEST_SMALL).ok()??;
+        serde_json::from_str(&text).ok()
+    }
+
+    fn write(folder: &Path, asked: &Asked<'_>) -> Result<()> {
+        let mut sha256 = BTreeMap::new();
+        for file in [PART, listing::CONFIG].into_iter().filter(|file| folder.join(file).exists()) {
+            sha256.insert(file.to_owned(), download::sha256(&folder.join(file))?);
+        }
+        let part = asked.part.map(str::to_owned);
+        let origin = serde_json::json!(Origin { file: asked.file.clone(), part, sha256 });
+        write_bytes(&folder.join(Self::FILE), origin.to_string().as_bytes())
+    }
+}
 
 /// What of a larger model is asked for.
 struct Asked<'a> {

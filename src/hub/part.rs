@@ -2,7 +2,7 @@
 //!
 //! Invariants: a file of a part takes its name only when it is whole; it holds exactly the tensors that the family reads, and
 //! with them alone the same blueprint is recognised. Ranges cannot be compared with the hub's SHA-256, which is of whole
-//! files: their lengths and places are checked.
+//! files: their lengths and places are checked, and what came has a digest of its own from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -304,4 +304,6 @@ pub enum Fill {
     Waves(usize),
     /// Pairs of the sum and the sum of squares of this many numbers.
     Moments(usize),
+    /// As `Numbers`, but a few: infinities, NaN, the largest and the smallest that there are.
+    Odd,
 }

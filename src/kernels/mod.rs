@@ -185,6 +185,7 @@ register! {
     combine: Combine,
     waves: Waves,
     rotary: Rotary,
+    finite: Finite,
 }
 
 impl Variant {

@@ -335,6 +335,11 @@ fn draw(extent: Extent, fill: Fill, spread: f32, random: &mut Random) -> Vec<f32
                 Fill::Waves(_) if r == 2 => (2000.0 * random.signed()).round() / 1_048_576.0,
                 Fill::Waves(_) if r == 3 => random.signed() / (1 << 20) as f32,
                 Fill::Waves(_) => random.below(3) as f32,
+                Fill::Odd if random.below(128) > 0 => spread * random.signed(),
+                Fill::Odd => {
+                    let odd = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, 1e-45, -0.0];
+                    odd[random.below(odd.len())]
+                }
                 Fill::Moments(n) if c % 2 == 0 => random.signed() * (n as f32).sqrt(),
                 Fill::Moments(n) => n as f32 * (1.0 + random.unit()),
             };

@@ -144,8 +144,10 @@ impl Model {
         self.forget();
     }
 
-    /// Whether runs give outputs that have infinities or what is no number, which is otherwise an [`Error::NotFinite`]. Arrays
-    /// that are bound to an app's buffers and textures are never looked at.
+    /// Whether runs give outputs that have infinities or what is no number, which is otherwise an [`Error::NotFinite`]. The
+    /// device looks at what is bound to an app's buffers and textures, before it is scaled and rounded to their format:
+    /// [`Prepared::run`] tells of it, and of what was recorded [`Prepared::read`]. Runs that are prepared already stay as
+    /// they are.
     pub fn set_non_finite_allowed(&mut self, allowed: bool) {
         self.non_finite = allowed;
     }

@@ -12,7 +12,7 @@ use super::binding::{BoundInput, BoundOutput};
 use super::{GpuInput, GpuOutput, Model, RunOptions, Session, Store};
 use crate::error::{Error, Result};
 use crate::gpu::{Bound, Device, GpuExecutor, Sliced, SubmissionBudget, try_transfer};
-use crate::graph::passes::{from_texels, map_of, to_texels, warp, wheel_of};
+use crate::graph::passes::{finite, finite_of, from_texels, map_of, to_texels, warp, wheel_of};
 use crate::graph::{Control, Executor, Graph, Plan, Waiting, blocking};
 use crate::kernels::to_texels::wheel;
 use crate::memory::zeroed;
@@ -388,7 +388,8 @@ impl Prepared {
     /// Runs and waits; the outputs that are not bound.
     ///
     /// # Errors
-    /// As [`Model::run_with`].
+    /// As [`Model::run_with`]; [`Error::NotFinite`] for what is bound too, unless
+    /// [allowed](Model::set_non_finite_allowed).
     pub fn run(&mut self) -> Result<NamedTensors> {
         let control = self.model.control.clone();
         self.run += 1;
@@ -488,7 +489,7 @@ impl Prepared {
     /// The outputs of the last run that was recorded and submitted, but for those that are bound; waits for it.
     ///
     /// # Errors
-    /// As [`Prepared::run`].
+    /// As [`Prepared::run`]: here [`Error::NotFinite`] tells of what is bound too, which is written by then.
     pub fn read(&mut self) -> Result<NamedTensors> {
         if let Kind::Gpu(session) = &mut self.session {
             blocking(session.fetch(Waiting::Block))?;
@@ -509,11 +510,18 @@ impl Prepared {
 
     fn results(&self) -> Result<NamedTensors> {
         let mut outputs = NamedTensors::new();
-        for info in &self.outputs {
-            if !self.bound_outputs.contains_key(&info.name) {
-                let tensor = self.session.executor().read(&info.name)?;
-                self.model.check_finite(&info.name, &tensor)?;
-                outputs.insert(info.name.clone(), tensor);
+        for TensorInfo { name, .. } in &self.outputs {
+            if !self.bound_outputs.contains_key(name) {
+                let tensor = self.session.executor().read(name)?;
+                self.model.check_finite(name, &tensor)?;
+                outputs.insert(name.clone(), tensor);
+            } else if !self.model.non_finite {
+                // What became of it the device alone has seen.
+                let flags = self.session.executor().read(&finite_of(name))?;
+                if flags.as_f32().is_some_and(|flags| flags.iter().any(|&flag| flag != 0.0)) {
+                    let found = "infinities, or what is no number".to_owned();
+                    return Err(Error::NotFinite { output: name.clone(), found });
+                }
             }
         }
         self.model.upsampled(&self.request.sizes, &mut outputs)?;
@@ -561,6 +569,9 @@ impl Prepared {
                 graph = from_texels(graph, name, bound.op)?;
             }
             for (name, bound) in &outputs {
+                if !self.model.non_finite {
+                    graph = finite(graph, name)?;
+                }
                 graph = if bound.warped {
                     let (input, op) = bound.warp(name, &inputs)?;
                     warp(graph, name, input, &op)?

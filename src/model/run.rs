@@ -1,18 +1,19 @@
 //! Runs of a model: inputs are checked, items go through in turns, sessions are made and kept.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::sessions::Lease;
 use super::{Latents, Model, RunOptions, Session, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Plan, Source, Value, Waiting, blocking};
-use crate::memory::{self, MemorySize};
+use crate::memory::{self, MemorySize, more};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::chunks::LATENTS;
 use crate::perceiver::{Architecture, Description, Request, Sizes, build};
-use crate::tensor::{NamedTensors, Tensor};
+use crate::tensor::{Data, NamedTensors, Tensor};
 
 /// Most items in one run; more are run in turns, so that memory does not grow with the batch.
 const ITEMS: usize = 8;
@@ -64,18 +65,21 @@ impl Model {
         self.run_as(inputs, options, Waiting::Await, |_, _| {}).await
     }
 
-    /// A run in one way or the other; only one that blocks tells `progress`.
+    /// A run in one way or the other; only one that blocks tells `progress`. Inputs that it is given to own are gone before
+    /// there is a session.
     pub(crate) async fn run_as(
         &self,
-        inputs: &NamedTensors,
+        inputs: impl Borrow<NamedTensors>,
         options: RunOptions,
         waiting: Waiting,
         progress: impl FnMut(u64, u64),
     ) -> Result<NamedTensors> {
-        let batch = self.batch(inputs, options)?;
+        let batch = self.batch(inputs.borrow(), options)?;
+        let skipped = self.description.skipped(inputs.borrow());
+        drop(inputs);
         let most = self.most_items(&batch, options)?;
         let mut outputs = self.run_items(batch, most, options, waiting, progress).await?;
-        if let Some(skipped) = self.description.skipped(inputs) {
+        if let Some(skipped) = skipped {
             skipped.apply(&mut outputs)?;
         }
         Ok(outputs)
@@ -223,7 +227,7 @@ impl Model {
                 Cow::Owned(own.map(|(n, t)| (n.clone(), t.clone())).collect())
             }
         };
-        let outputs = part.run_as(&own, RunOptions::default(), waiting, progress).await?;
+        let outputs = part.run_as(own, RunOptions::default(), waiting, progress).await?;
         let found = outputs.get(array).and_then(|t| Some((t.shape(), t.as_f32()?)));
         let Some((&[items, .., channels], data)) = found else {
             return Err(Error::input(array, "is no array of items", "rows of channels"));
@@ -357,12 +361,16 @@ impl Model {
             };
             let ended = ended.await;
             for (name, tensor) in lease.end(ended)? {
-                let (shape, all) =
-                    results.entry(name).or_insert_with(|| (tensor.shape().to_vec(), Vec::new()));
-                if turn > 0 {
-                    shape[0] += tensor.shape()[0];
+                let (shape, Data::F32(data)) = tensor.into_parts() else { continue };
+                match results.entry(name) {
+                    Entry::Vacant(first) => _ = first.insert((shape, data)),
+                    Entry::Occupied(mut before) => {
+                        let (all_shape, all) = before.get_mut();
+                        all_shape[0] += shape[0];
+                        more(all, data.len())?;
+                        all.extend(data);
+                    }
                 }
-                all.extend_from_slice(tensor.as_f32().unwrap_or(&[]));
             }
         }
         let mut outputs = NamedTensors::new();

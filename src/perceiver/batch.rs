@@ -6,6 +6,7 @@ use crate::parallel::*;
 
 use super::request::Sizes;
 use crate::error::{Error, Result};
+use crate::memory::{collected, zeroed};
 use crate::tensor::{NamedTensors, Tensor};
 
 /// One input array.
@@ -99,7 +100,7 @@ pub(crate) fn whole_numbers(
         let what = format!("has {} at {}", numbers[at], place(at));
         return Err(Error::input(name, what, expected()));
     }
-    Ok(numbers.iter().map(|&n| n as f32).collect())
+    collected(name, numbers.iter().map(|&n| n as f32))
 }
 
 /// The floats of a tensor, all finite.
@@ -132,12 +133,12 @@ pub(crate) fn not_finite(data: &[f32]) -> Option<usize> {
 /// Reorders planes `[items, channels, pixels]` to rows `[items, pixels, channels]`.
 ///
 /// `planes.len()` must be a multiple of `channels · pixels`.
-pub(crate) fn planes_to_rows(planes: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+pub(crate) fn planes_to_rows(planes: &[f32], channels: usize, pixels: usize) -> Result<Vec<f32>> {
     const BLOCK: usize = 1024;
-    let mut rows = vec![0.0; planes.len()];
+    let mut rows = zeroed("rows of pixels", planes.len())?;
     let each = channels * pixels;
     if each == 0 {
-        return rows;
+        return Ok(rows);
     }
     for (item, rows) in rows.chunks_exact_mut(each).enumerate() {
         let planes = &planes[item * each..][..each];
@@ -150,5 +151,5 @@ pub(crate) fn planes_to_rows(planes: &[f32], channels: usize, pixels: usize) -> 
             }
         });
     }
-    rows
+    Ok(rows)
 }

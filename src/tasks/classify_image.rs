@@ -54,8 +54,8 @@ impl ImageClassifier {
                 let hint = format!("the model takes {expected}");
                 return Err(Error::config("preprocessor_config.json", "size", what, hint));
             }
-            // The picture, its numbers, and those of a batch before and after their order is that of rows.
-            let beside = (height * width) as u64 * 3 * (1 + 3 * WORD_BYTES);
+            // Its numbers before and after their order is that of rows.
+            let beside = (height * width) as u64 * 3 * 2 * WORD_BYTES;
             model.allow_item(Sizes { image: [height, width], ..Sizes::default() }, beside)?;
         }
         Ok(ImageClassifier {
@@ -113,8 +113,8 @@ impl ImageClassifier {
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
-        let pixels = frames.iter().map(|frame| self.prepare(frame)).collect::<Result<Vec<_>>>()?;
-        self.classify_prepared(&pixels.iter().collect::<Vec<_>>(), top, progress)
+        let pixels = frames.iter().map(|frame| self.prepare(frame)).collect::<Result<_>>()?;
+        self.classify_prepared(pixels, top, progress)
     }
 
     /// As [`ImageClassifier::classify`], of pictures that [`ImageClassifier::prepare`] made. Those of
@@ -125,7 +125,7 @@ impl ImageClassifier {
     /// [`Model::run`] reports.
     pub fn classify_prepared(
         &self,
-        pixels: &[&Tensor],
+        pixels: Vec<Tensor>,
         top: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<Vec<ClassScore>>> {
@@ -144,7 +144,7 @@ impl ImageClassifier {
     /// As [`ImageClassifier::classify_prepared`] and [`Model::run_async`].
     pub async fn classify_async(
         &self,
-        pixels: &[&Tensor],
+        pixels: Vec<Tensor>,
         top: usize,
     ) -> Result<Vec<Vec<ClassScore>>> {
         let network = Network::Model(&self.model, Waiting::Await);
@@ -153,7 +153,7 @@ impl ImageClassifier {
 
     async fn classify_by(
         &self,
-        pixels: &[&Tensor],
+        pixels: Vec<Tensor>,
         top: usize,
         mut progress: impl FnMut(u64, u64),
         mut network: Network<'_>,
@@ -163,21 +163,33 @@ impl ImageClassifier {
         }
         let options =
             RunOptions { resize_positions: self.resize_positions, ..RunOptions::default() };
-        let mut found = Vec::with_capacity(pixels.len());
-        for batch in pixels.chunk_by(|a, b| a.shape() == b.shape()) {
-            let numbers = batch.iter().map(|t| t.as_f32().unwrap_or_default());
-            let mut values = room("pictures as numbers", numbers.clone().map(<[f32]>::len).sum())?;
-            numbers.for_each(|numbers| values.extend_from_slice(numbers));
-            let mut shape = vec![batch.len()];
-            shape.extend(batch[0].shape());
-            let inputs =
-                NamedTensors::from([("pixel_values".to_owned(), Tensor::f32(shape, values)?)]);
-            let part = super::among(&mut progress, [found.len(), batch.len(), pixels.len()]);
-            let outputs = network.run(&inputs, options, part).await?;
-            found.extend(classes_of(&self.config, &outputs, batch.len(), top)?);
+        let all = pixels.len();
+        let mut found = Vec::with_capacity(all);
+        let mut pixels = pixels.into_iter().peekable();
+        while let Some(first) = pixels.next() {
+            let each = first.shape().to_vec();
+            let mut batch = vec![first];
+            batch.extend(std::iter::from_fn(|| pixels.next_if(|next| next.shape() == each)));
+            let items = batch.len();
+            let batch = joined(batch)?.reshape([&[items], &each[..]].concat())?;
+            let inputs = NamedTensors::from([("pixel_values".to_owned(), batch)]);
+            let part = super::among(&mut progress, [found.len(), items, all]);
+            let outputs = network.run(inputs, options, part).await?;
+            found.extend(classes_of(&self.config, &outputs, items, top)?);
         }
         Ok(found)
     }
+}
+
+/// Tensors one after the other; one alone, which may be large, as it is.
+fn joined(mut tensors: Vec<Tensor>) -> Result<Tensor> {
+    if tensors.len() == 1 {
+        return Ok(tensors.remove(0));
+    }
+    let numbers = tensors.iter().map(|t| t.as_f32().unwrap_or_default());
+    let mut values = room("pictures as numbers", numbers.clone().map(<[f32]>::len).sum())?;
+    numbers.for_each(|numbers| values.extend_from_slice(numbers));
+    Tensor::f32(vec![values.len()], values)
 }
 
 /// Whether a model takes pictures of this size, or what it takes.

@@ -92,7 +92,7 @@ impl TextClassifier {
         for batch in rows.chunks(BATCH) {
             let inputs = text::batch(batch, longest)?;
             let part = super::among(&mut progress, [found.len(), batch.len(), rows.len()]);
-            let outputs = network.run(&inputs, RunOptions::default(), part).await?;
+            let outputs = network.run(inputs, RunOptions::default(), part).await?;
             found.extend(classes_of(&self.config, &outputs, batch.len(), top)?);
         }
         Ok(found)

@@ -201,7 +201,7 @@ async fn fill_by(
             let inputs = text::batch(&parts, positions)?;
             let before = round * all + turn * BATCH;
             let part = super::among(&mut progress, [before, batch.len(), rounds * all]);
-            let outputs = network.run(&inputs, RunOptions::default(), part).await?;
+            let outputs = network.run(inputs, RunOptions::default(), part).await?;
             let shape = [batch.len(), positions, text::VOCABULARY];
             let logits = super::output_f32(&outputs, "logits", &shape)?;
             let logits = logits.chunks_exact(positions * text::VOCABULARY);

@@ -293,7 +293,7 @@ async fn flow_of_tiles(
             let all = before.saturating_add(total).saturating_add(later);
             progress(before.saturating_add(done), all);
         };
-        let outputs = network.run(&inputs, RunOptions::default(), of_batch).await?;
+        let outputs = network.run(inputs, RunOptions::default(), of_batch).await?;
         before = before.saturating_add(spent);
         let shape = [batch.len(), height, width, 2];
         let flows = super::output_f32(&outputs, "logits", &shape)?;

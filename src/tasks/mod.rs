@@ -52,7 +52,7 @@ impl Network<'_> {
     /// A run; only one that blocks tells `progress`.
     async fn run(
         &mut self,
-        inputs: &NamedTensors,
+        inputs: NamedTensors,
         options: RunOptions,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<NamedTensors> {
@@ -60,7 +60,7 @@ impl Network<'_> {
             Network::Model(model, waiting) => {
                 model.run_as(inputs, options, *waiting, progress).await
             }
-            Network::Other(run) => run(inputs, &mut progress),
+            Network::Other(run) => run(&inputs, &mut progress),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A dense tensor in host memory.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
@@ -19,6 +21,31 @@ pub enum Data {
     U8(Vec<u8>),
     /// 16-bit integers (sound).
     I16(Vec<i16>),
+    /// 32-bit floats of the app's own, see [`Tensor::lent`].
+    Lent(Lent),
+}
+
+/// Floats that an app lends.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Lent(Arc<dyn AsRef<[f32]> + Send + Sync>);
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+impl PartialEq for Lent {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Lent {
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        (*self.0).as_ref()
+    }
 }
 
 impl Data {
@@ -28,6 +55,7 @@ impl Data {
             Data::I64(v) => v.len(),
             Data::U8(v) => v.len(),
             Data::I16(v) => v.len(),
+            Data::Lent(v) => v.as_slice().len(),
         }
     }
 }
@@ -69,6 +97,26 @@ impl Tensor {
         Tensor::new(shape, Data::F32(data))
     }
 
+    /// As [`Tensor::f32`], of floats that stay where they are: a foreign array, memory that is shared or mapped. They must
+    /// not change while the tensor is in use.
+    ///
+    /// ```
+    /// # use perceiver::Tensor;
+    /// let samples: std::sync::Arc<[f32]> = vec![0.5; 6].into();
+    /// let tensor = Tensor::lent(vec![2, 3], samples.clone())?;
+    /// assert_eq!(tensor.as_f32().map(<[f32]>::as_ptr), Some(samples.as_ptr()));
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn lent(
+        shape: Vec<usize>,
+        floats: impl AsRef<[f32]> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Tensor::new(shape, Data::Lent(Lent(Arc::new(floats))))
+    }
+
     /// A tensor of 64-bit integers.
     ///
     /// # Errors
@@ -100,6 +148,7 @@ impl Tensor {
     pub fn as_f32(&self) -> Option<&[f32]> {
         match &self.data {
             Data::F32(v) => Some(v),
+            Data::Lent(v) => Some(v.as_slice()),
             _ => None,
         }
     }

@@ -8,6 +8,10 @@
 use super::positions::fourier_tables;
 use crate::error::Result;
 use crate::graph::{Factored, Fold, Folded, Named};
+use crate::memory::{collected, zeroed};
+
+/// What messages call an array that is folded.
+const WHAT: &str = "a folded parameter";
 
 /// Reads a tensor and checks its number of elements.
 pub(super) type Read<'a> = dyn Fn(&str, usize) -> Result<Vec<f32>> + 'a;
@@ -20,8 +24,8 @@ struct Matrix {
 }
 
 impl Matrix {
-    fn zeros(rows: usize, cols: usize) -> Self {
-        Matrix { rows, cols, data: vec![0.0; rows * cols] }
+    fn zeros(rows: usize, cols: usize) -> Result<Self> {
+        Ok(Matrix { rows, cols, data: zeroed(WHAT, rows * cols)? })
     }
 
     fn view(&self) -> View<'_> {
@@ -80,9 +84,9 @@ impl<'a> View<'a> {
 }
 
 /// A·B.
-fn product(a: View<'_>, b: View<'_>) -> Matrix {
+fn product(a: View<'_>, b: View<'_>) -> Result<Matrix> {
     let ([rows, inner], [_, cols]) = (a.size(), b.size());
-    let mut result = Matrix::zeros(rows, cols);
+    let mut result = Matrix::zeros(rows, cols)?;
     if inner > 0 && !result.data.is_empty() {
         #[cfg(feature = "cpu")]
         {
@@ -100,12 +104,12 @@ fn product(a: View<'_>, b: View<'_>) -> Matrix {
             }
         }
     }
-    result
+    Ok(result)
 }
 
 /// A vector of the checkpoint.
 fn vector(read: &Read<'_>, name: &str, len: usize) -> Result<Vec<f64>> {
-    Ok(read(name, len)?.into_iter().map(f64::from).collect())
+    collected(WHAT, read(name, len)?.into_iter().map(f64::from))
 }
 
 /// Weight `[output, input]` and bias of a linear layer.
@@ -140,12 +144,12 @@ fn fold_norm(mut weights: Matrix, gain: &[f64]) -> Matrix {
 }
 
 /// Tables `[Σ axes, 1 + 2·bands]` of a modality.
-fn tables(rows: &Factored) -> Matrix {
+fn tables(rows: &Factored) -> Result<Matrix> {
     let Some(p) = &rows.positions else {
         return Matrix::zeros(0, 0);
     };
-    let data = fourier_tables(p).into_iter().map(f64::from).collect();
-    Matrix { rows: p.axes.iter().sum(), cols: 1 + 2 * p.bands, data }
+    let data = collected(WHAT, fourier_tables(p)?.into_iter().map(f64::from))?;
+    Ok(Matrix { rows: p.axes.iter().sum(), cols: 1 + 2 * p.bands, data })
 }
 
 /// Learned vectors one after the other.
@@ -160,26 +164,26 @@ fn constant(read: &Read<'_>, parts: &[(String, usize)]) -> Result<Vec<f64>> {
 /// Weights `[R, channels]` of whole rows as weights `[R, columns]` of their factors.
 fn expand(read: &Read<'_>, fold: &Fold, weights: &Matrix) -> Result<Matrix> {
     let (starts, columns) = fold.columns();
-    let mut expanded = Matrix::zeros(weights.rows, columns);
+    let mut expanded = Matrix::zeros(weights.rows, columns)?;
     for (rows, start) in fold.modalities.iter().zip(starts) {
         let factors = rows.factors();
         for r in 0..weights.rows {
             let to = &mut expanded.data[r * columns + start..][..rows.content];
             to.copy_from_slice(&weights.row(r)[..rows.content]);
         }
-        let tables = tables(rows);
+        let tables = tables(rows)?;
         let mut first = 0;
         for axis in 0..factors.dimensions {
             let length = factors.axes[axis];
             // The columns of this axis, in the order of its table.
-            let mut own = Matrix::zeros(weights.rows, tables.cols);
+            let mut own = Matrix::zeros(weights.rows, tables.cols)?;
             for r in 0..weights.rows {
                 for e in 0..tables.cols {
                     own.data[r * tables.cols + e] = weights.row(r)[rows.feature_channel(axis, e)];
                 }
             }
             let table = tables.view().subrows(first, length);
-            let entries = product(own.view(), table.transpose());
+            let entries = product(own.view(), table.transpose())?;
             let at = start + factors.axis_column(axis);
             for r in 0..weights.rows {
                 expanded.data[r * columns + at..][..length].copy_from_slice(entries.row(r));
@@ -235,7 +239,7 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             let scale = 1.0 / (heads.width as f64).sqrt();
             let columns = expanded.cols;
             let [rows, cols] = folded.shape();
-            let mut result = vec![0.0; rows * cols];
+            let mut result = zeroed(WHAT, rows * cols)?;
             for head in 0..heads.heads {
                 for d in 0..heads.width {
                     let from = expanded.row(head * heads.width + d);
@@ -253,12 +257,12 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             let (output_weight, _) = linear(read, output)?;
             let width = value.output / heads.max(&1);
             let columns = fold.columns().1;
-            let mut result = vec![0.0; heads * columns * output.output];
+            let mut result = zeroed(WHAT, heads * columns * output.output)?;
             for head in 0..*heads {
                 // W_o of this head's channels times W_v of this head.
                 let o = output_weight.view().subcols(head * width, width);
                 let v = value_weight.view().subrows(head * width, width);
-                let composed = fold_norm(product(o, v), &gain);
+                let composed = fold_norm(product(o, v)?, &gain);
                 let expanded = expand(read, fold, &composed)?;
                 for d in 0..output.output {
                     for (z, x) in expanded.row(d).iter().enumerate() {
@@ -271,16 +275,16 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
         Folded::Queries { fold, query, key } => {
             let (key_weight, _) = linear(read, key)?;
             let queries = queries(read, fold, query)?;
-            Ok(product(key_weight.view().transpose(), queries.view()).data)
+            Ok(product(key_weight.view().transpose(), queries.view())?.data)
         }
         Folded::Composed { first, second } => {
             let (a, _) = linear(read, first)?;
             let (b, _) = linear(read, second)?;
-            Ok(product(a.view().transpose(), b.view().transpose()).data)
+            Ok(product(a.view().transpose(), b.view().transpose())?.data)
         }
         Folded::Bias(weight) => bias_of(weight, read),
         Folded::Moments { rows } => {
-            let tables = tables(rows);
+            let tables = tables(rows)?;
             let moments = |row: &[f64]| [row.iter().sum(), row.iter().map(|x| x * x).sum()];
             let mut result: Vec<f64> =
                 (0..tables.rows).flat_map(|r| moments(tables.row(r))).collect();
@@ -305,13 +309,13 @@ fn bias_of(weight: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
             let (_, key_bias) = linear(read, key)?;
             let queries = queries(read, fold, query)?;
             let bias = Matrix { rows: 1, cols: key.output, data: key_bias };
-            Ok(product(bias.view(), queries.view()).data)
+            Ok(product(bias.view(), queries.view())?.data)
         }
         Folded::Composed { first, second } => {
             let (_, first_bias) = linear(read, first)?;
             let (weight, bias) = linear(read, second)?;
             Ok(through(&weight, &first_bias, &bias))
         }
-        other => Ok(vec![0.0; other.shape()[1]]),
+        other => zeroed(WHAT, other.shape()[1]),
     }
 }

@@ -13,8 +13,11 @@ use super::positions::{fourier_tables, grid_waves, resized_positions};
 use crate::error::{Error, Result};
 use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
 use crate::kernels::{Real, waves};
-use crate::memory::room;
+use crate::memory::{collected, room, zeroed};
 use crate::tensor::{Extent, NamedTensors};
+
+/// What messages call an array that is made of tensors.
+const WHAT: &str = "a parameter";
 
 /// Where weights come from: a checkpoint on disk, or tensors made in memory.
 pub trait TensorSource: Send + Sync {
@@ -27,8 +30,11 @@ pub trait TensorSource: Send + Sync {
 
 impl TensorSource for NamedTensors {
     fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
-        let found = self.get(name).and_then(|t| t.as_f32()).map(<[f32]>::to_vec);
-        found.ok_or_else(|| Error::input(name, "is missing", "a tensor of 32-bit floats"))
+        let found = self
+            .get(name)
+            .and_then(|t| t.as_f32())
+            .map(|data| collected(name, data.iter().copied()));
+        found.ok_or_else(|| Error::input(name, "is missing", "a tensor of 32-bit floats"))?
     }
 }
 
@@ -115,7 +121,7 @@ pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> R
     threads_ready()?;
     let wanted = recipe.extent().padded_len();
     // What it is made of takes as much again in f32, and where it is folded in f64 too: is there room?
-    drop(room::<[f32; 4]>("a parameter", wanted)?);
+    drop(room::<[f32; 4]>(WHAT, wanted)?);
     let array = evaluated(recipe, source)?;
     let found = array.len();
     if found != wanted {
@@ -136,10 +142,10 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
         Ok(data)
     };
     match recipe {
-        Recipe::Stored { name, .. } => Ok(pad(extent, &read(name, extent.len())?, T::from_f32)),
+        Recipe::Stored { name, .. } => pad(extent, &read(name, extent.len())?, T::from_f32),
         Recipe::LinearWeight { parts, input, divisor } => {
             let stride = extent.stride();
-            let mut array = vec![T::default(); extent.padded_len()];
+            let mut array = zeroed(WHAT, extent.padded_len())?;
             let (starts, _) = crate::graph::part_columns(parts);
             for (part, start) in parts.iter().zip(starts) {
                 let weight = read(&part.weight, part.stored_rows() * input.channels())?;
@@ -148,7 +154,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             Ok(array)
         }
         Recipe::LinearBias { parts, divisor } => {
-            let mut array = vec![T::default(); extent.padded_len()];
+            let mut array = zeroed(WHAT, extent.padded_len())?;
             let (starts, _) = crate::graph::part_columns(parts);
             for (part, start) in parts.iter().zip(starts) {
                 let Some(bias) = &part.bias else { continue };
@@ -161,7 +167,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             Ok(array)
         }
         Recipe::Vector { name, layout } => {
-            let mut array = vec![T::default(); extent.padded_len()];
+            let mut array = zeroed(WHAT, extent.padded_len())?;
             for (channel, &x) in read(name, layout.channels())?.iter().enumerate() {
                 array[column(*layout, channel)] = T::from_f32(x);
             }
@@ -170,31 +176,33 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
         Recipe::Spread { name, shape, axes, axis } => {
             let table = read(name, shape.iter().product())?;
             let within: usize = axes[axis + 1..].iter().product();
-            let mut dense = Vec::with_capacity(extent.len());
+            let mut dense = room(WHAT, extent.len())?;
             for cell in 0..extent.rows {
                 let place = cell / within % axes[*axis];
                 dense.extend_from_slice(&table[place * extent.cols..][..extent.cols]);
             }
-            Ok(pad(extent, &dense, T::from_f32))
+            pad(extent, &dense, T::from_f32)
         }
         Recipe::GridWaves { axes, bands, highest } => {
-            let dense = grid_waves(axes, *bands, f32::from_bits(*highest));
-            Ok(pad(extent, &dense, T::from_f64))
+            let dense = grid_waves(axes, *bands, f32::from_bits(*highest))?;
+            pad(extent, &dense, T::from_f64)
         }
         Recipe::Heads(layout) => {
-            let mut array = vec![T::default(); extent.padded_len()];
+            let mut array = zeroed(WHAT, extent.padded_len())?;
             for channel in 0..layout.channels() {
                 let at = column(*layout, channel) * extent.stride() + channel;
                 array[at] = T::from_f64(1.0);
             }
             Ok(array)
         }
-        Recipe::Filled { bits, rows, columns } => {
-            Ok(pad(extent, &vec![f32::from_bits(*bits); rows * columns], T::from_f32))
-        }
+        Recipe::Filled { bits, rows, columns } => pad(
+            extent,
+            &collected(WHAT, std::iter::repeat_n(f32::from_bits(*bits), rows * columns))?,
+            T::from_f32,
+        ),
         Recipe::Count { rows } => {
-            let dense: Vec<f32> = (0..*rows).map(|i| i as f32).collect();
-            Ok(pad(extent, &dense, T::from_f32))
+            let dense = collected(WHAT, (0..*rows).map(|i| i as f32))?;
+            pad(extent, &dense, T::from_f32)
         }
         Recipe::WavesOf { name, count, half_turns } => {
             let unit = if *half_turns { 1.0 } else { std::f64::consts::FRAC_1_PI };
@@ -206,18 +214,18 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let kinds = kinds.flat_map(|kind| std::iter::repeat_n(kind, *count));
             let axes = std::iter::repeat_n(0.0, 2 * count);
             let dense: Vec<f32> = axes.chain((0..3).flat_map(twice)).chain(kinds).collect();
-            Ok(pad(extent, &dense, T::from_f32))
+            pad(extent, &dense, T::from_f32)
         }
         Recipe::Waves(columns) => {
             let row = |i: usize| columns.iter().map(move |c| f32::from_bits(c[i]));
             let dense: Vec<f32> = (0..5).flat_map(row).collect();
-            Ok(pad(extent, &dense, T::from_f32))
+            pad(extent, &dense, T::from_f32)
         }
-        Recipe::FourierTables(p) => Ok(pad(extent, &fourier_tables(p), T::from_f32)),
+        Recipe::FourierTables(p) => pad(extent, &fourier_tables(p)?, T::from_f32),
         Recipe::ConvolutionWeight { weight, norm, output, input, side } => {
             let (scale, _) = batch_norm(norm, *output, &read)?;
             let stored = read(weight, output * input * side * side)?;
-            let mut array = vec![T::default(); extent.padded_len()];
+            let mut array = zeroed(WHAT, extent.padded_len())?;
             let window = side * side;
             for (o, scale) in scale.iter().enumerate() {
                 for c in 0..*input {
@@ -231,14 +239,14 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
         }
         Recipe::BatchNormShift { norm, channels } => {
             let (_, shift) = batch_norm(norm, *channels, &read)?;
-            Ok(pad(extent, &shift, T::from_f64))
+            pad(extent, &shift, T::from_f64)
         }
-        Recipe::Folded(folded) => Ok(pad(extent, &fold::evaluate(folded, &read)?, T::from_f64)),
+        Recipe::Folded(folded) => pad(extent, &fold::evaluate(folded, &read)?, T::from_f64),
         Recipe::NormWeight { norm, channels, weight } => {
             let gain = read(&format!("{norm}.weight"), *channels)?;
             let mut wide = evaluate::<f64>(weight, source)?;
             norm_weight(&mut wide, extent.stride(), &gain);
-            Ok(wide.into_iter().map(T::from_f64).collect())
+            collected(WHAT, wide.into_iter().map(T::from_f64))
         }
         Recipe::NormBias { norm, channels, weight, bias } => {
             let shift = read(&format!("{norm}.bias"), *channels)?;
@@ -253,17 +261,17 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
                     *sum += w * f64::from(shift);
                 }
             }
-            Ok(sum.into_iter().map(T::from_f64).collect())
+            collected(WHAT, sum.into_iter().map(T::from_f64))
         }
         Recipe::Window { of, rows, columns } => {
             let whole = evaluate::<T>(of, source)?;
-            Ok(window(&whole, of.extent(), rows, columns))
+            window(&whole, of.extent(), rows, columns)
         }
         Recipe::ResizedPositions { name, positions, channels, size } => {
             let side = positions.isqrt();
             let table = read(name, positions * channels)?;
-            let resized = resized_positions(&table[..side * side * channels], *channels, *size);
-            Ok(pad(extent, &resized, T::from_f64))
+            let resized = resized_positions(&table[..side * side * channels], *channels, *size)?;
+            pad(extent, &resized, T::from_f64)
         }
     }
 }
@@ -295,14 +303,14 @@ pub(crate) fn window<T: Real>(
     extent: Extent,
     rows: &Range<usize>,
     columns: &Range<usize>,
-) -> Vec<T> {
+) -> Result<Vec<T>> {
     let part = Extent::new(1, rows.len(), columns.len());
-    let mut array = vec![T::default(); part.padded_len()];
+    let mut array = zeroed(WHAT, part.padded_len())?;
     let from = whole.chunks_exact(extent.stride().max(1)).skip(rows.start);
     for (to, from) in array.chunks_exact_mut(part.stride().max(1)).zip(from) {
         to[..columns.len()].copy_from_slice(&from[columns.clone()]);
     }
-    array
+    Ok(array)
 }
 
 /// Scale and shift per channel of a batch norm at inference.
@@ -374,13 +382,13 @@ fn channel_of(layout: HeadLayout, column: usize) -> Option<usize> {
 }
 
 /// A dense array with rows padded to four elements.
-fn pad<S: Copy, T: Real>(extent: Extent, dense: &[S], convert: impl Fn(S) -> T) -> Vec<T> {
-    let mut array = vec![T::default(); extent.padded_len()];
+fn pad<S: Copy, T: Real>(extent: Extent, dense: &[S], convert: impl Fn(S) -> T) -> Result<Vec<T>> {
+    let mut array = zeroed(WHAT, extent.padded_len())?;
     let rows = array.chunks_exact_mut(extent.stride().max(1));
     for (to, from) in rows.zip(dense.chunks_exact(extent.cols.max(1))) {
         for (to, &from) in to.iter_mut().zip(from) {
             *to = convert(from);
         }
     }
-    array
+    Ok(array)
 }

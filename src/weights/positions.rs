@@ -4,7 +4,12 @@
 //! weights have seen that rounding, so it is reproduced: linspace with one rounding per element,
 //! products rounded one by one, then accurate functions of the rounded argument.
 
+use crate::error::Result;
 use crate::graph::{FourierPositions, Spacing};
+use crate::memory::room;
+
+/// What messages call a table of positions.
+const WHAT: &str = "positions";
 
 /// `linspace(start, end, n)` in float32 as PyTorch's CPU build computes it: `fma(step, i, start)`
 /// for the first half, `fma(-step, n-1-i, end)` for the second.
@@ -40,8 +45,8 @@ pub fn cells(n: usize) -> Vec<f32> {
 }
 
 /// Tables `[Σ axes, 1 + 2·bands]` for grid positions in [-1, 1] on each axis, with frequencies from 1 to half of the axis' highest resolution (paper, appendix D).
-pub fn fourier_tables(p: &FourierPositions) -> Vec<f32> {
-    let mut tables = Vec::with_capacity(p.axes.iter().sum::<usize>() * (1 + 2 * p.bands));
+pub fn fourier_tables(p: &FourierPositions) -> Result<Vec<f32>> {
+    let mut tables = room(WHAT, p.axes.iter().sum::<usize>() * (1 + 2 * p.bands))?;
     for (&length, &resolution) in p.axes.iter().zip(&p.max_resolution) {
         let frequencies = linspace(1.0, resolution as f32 / 2.0, p.bands);
         let positions = match p.spacing {
@@ -52,11 +57,11 @@ pub fn fourier_tables(p: &FourierPositions) -> Vec<f32> {
             push_features(position, &frequencies, &mut tables);
         }
     }
-    tables
+    Ok(tables)
 }
 
 /// Sines, cosines and position on every axis of a grid, cell by cell, in f64.
-pub fn grid_waves(axes: &[usize], bands: usize, highest: f32) -> Vec<f64> {
+pub fn grid_waves(axes: &[usize], bands: usize, highest: f32) -> Result<Vec<f64>> {
     let even = |first: f64, last: f64, n: usize, i: usize| {
         if n > 1 { first + (last - first) * i as f64 / (n - 1) as f64 } else { first }
     };
@@ -72,7 +77,7 @@ pub fn grid_waves(axes: &[usize], bands: usize, highest: f32) -> Vec<f64> {
         .collect();
     let columns = 2 * bands + 1;
     let cells = axes.iter().product();
-    let mut features = Vec::with_capacity(cells * axes.len() * columns);
+    let mut features = room(WHAT, cells * axes.len() * columns)?;
     for cell in 0..cells {
         let mut within: usize = cells;
         for (&n, table) in axes.iter().zip(&tables) {
@@ -80,15 +85,19 @@ pub fn grid_waves(axes: &[usize], bands: usize, highest: f32) -> Vec<f64> {
             features.extend_from_slice(&table[cell / within % n * columns..][..columns]);
         }
     }
-    features
+    Ok(features)
 }
 
 /// Resizes a table of `[⌊√positions⌋², channels]` to `[height·width, channels]`: bicubic with a = -0.75,
 /// half-pixel centres, border clamped, no antialiasing (PyTorch's `interpolate`), in f64.
-pub fn resized_positions(table: &[f32], channels: usize, [height, width]: [usize; 2]) -> Vec<f64> {
+pub fn resized_positions(
+    table: &[f32],
+    channels: usize,
+    [height, width]: [usize; 2],
+) -> Result<Vec<f64>> {
     let side = (table.len() / channels.max(1)).isqrt();
     let (rows, columns) = (taps(side, height), taps(side, width));
-    let mut resized = Vec::with_capacity(height * width * channels);
+    let mut resized = room(WHAT, height * width * channels)?;
     for row in &rows {
         for column in &columns {
             for c in 0..channels {
@@ -102,7 +111,7 @@ pub fn resized_positions(table: &[f32], channels: usize, [height, width]: [usize
             }
         }
     }
-    resized
+    Ok(resized)
 }
 
 /// Index and weight of the four taps of each output of a bicubic resize along one axis.

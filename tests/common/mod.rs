@@ -14,6 +14,12 @@ pub(crate) mod published;
 #[allow(unreachable_pub, reason = "a part of the command's own library")]
 pub(crate) mod writers;
 
+/// How the command makes and writes meshes.
+#[path = "../../tools/perceiver/src/shape/mesh.rs"]
+pub(crate) mod mesh;
+#[path = "../../tools/perceiver/src/shape/write.rs"]
+pub(crate) mod mesh_file;
+
 use std::path::PathBuf;
 
 use perceiver::internals::gpu::{Device, ShaderChecks, adapters};

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use perceiver::internals::gpu::{Device, ShaderChecks};
 use perceiver::internals::random::Random;
@@ -240,6 +241,37 @@ fn streams_go_on_when_their_engine_has_a_device_again() {
         });
         assert!(found == expected, "other bits");
     }
+}
+
+#[test]
+fn what_is_recorded_for_an_apps_device_tells_that_it_is_gone() {
+    let steps = |n: usize| {
+        let (engine, device) = engine(false);
+        let queue = engine.device().expect("a device").wgpu_queue().clone();
+        let (model, _) = text_tiny(&engine);
+        let mut run =
+            model.prepare(&[("input_ids", &[1, 64])], RunOptions::default()).expect("run");
+        let encoder = || device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut cursor = run.begin().expect("begun");
+        for i in 0..=n {
+            // One before that the app has made, and one after that.
+            let mut made = encoder();
+            if i == n {
+                device.destroy();
+                lost(run.step(&mut cursor, &mut made, Duration::from_micros(10)));
+                let mut again = run.begin().expect("begun");
+                lost(run.step(&mut again, &mut encoder(), Duration::MAX));
+                lost(run.record(&mut encoder()));
+                lost(run.read());
+                lost(run.run());
+                return;
+            }
+            run.step(&mut cursor, &mut made, Duration::from_micros(10)).expect("a step");
+            queue.submit([made.finish()]);
+            device.poll(wgpu::PollType::Poll).expect("poll");
+        }
+    };
+    (0..4).for_each(steps);
 }
 
 #[test]

@@ -467,6 +467,51 @@ fn rows_of_buffers_and_f16_textures() {
 }
 
 #[test]
+fn numbers_that_are_not_finite_are_seen_where_outputs_are_bound() {
+    let app = App::new();
+    let mut model = flow_tiny(&app.engine());
+    let pixels = (SIZE[0] * SIZE[1]) as usize;
+    let (given, into) = (app.buffer(216 * pixels as u64), app.buffer(8 * pixels as u64));
+    let rows = |buffer: &wgpu::Buffer, row_stride| BufferRows {
+        buffer: buffer.clone(),
+        offset: 0,
+        row_stride,
+        element: BufferElement::F32,
+    };
+    let write = |last: f32| {
+        let mut patches = vec![0.25; 54 * pixels];
+        patches[54 * pixels - 1] = last;
+        app.queue.write_buffer(&given, 0, bytemuck::cast_slice(&patches));
+    };
+    for allowed in [false, true] {
+        model.set_non_finite_allowed(allowed);
+        let mut run = prepared(&model);
+        run.bind_input("patches", GpuInput::Rows(rows(&given, 216))).expect("bound");
+        run.bind_output("logits", GpuOutput::Rows(rows(&into, 8))).expect("bound");
+        // Again after what was finite, and what was not.
+        for last in [f32::NAN, 0.5, f32::INFINITY, f32::NEG_INFINITY, 1.0] {
+            write(last);
+            let told = [run.run().map(|_| ()), {
+                let mut encoder = app.encoder();
+                run.record(&mut encoder).expect("recorded");
+                app.queue.submit([encoder.finish()]);
+                run.read().map(|_| ())
+            }];
+            for told in told {
+                match told {
+                    Err(Error::NotFinite { output, .. }) => {
+                        assert!(!allowed && !last.is_finite() && output == "logits", "{last}");
+                    }
+                    told => assert!(told.is_ok() && (allowed || last.is_finite()), "{last}"),
+                }
+            }
+            let finite = floats(&app.bytes(&into)).iter().all(|x| x.is_finite());
+            assert_eq!(finite, last.is_finite());
+        }
+    }
+}
+
+#[test]
 fn a_picture_is_classified_where_it_lies() {
     let app = App::new();
     let model = app

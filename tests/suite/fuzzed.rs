@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::writers;
+use crate::common::{mesh, mesh_file, writers};
 use crate::weights::writer;
 
 #[path = "../../tools/fuzz/readers.rs"]
@@ -26,5 +26,5 @@ fn files_that_were_found_are_read_or_refused() {
         }
         kinds += 1;
     }
-    assert!(kinds >= 19, "{kinds} kinds of files");
+    assert!(kinds >= 20, "{kinds} kinds of files");
 }

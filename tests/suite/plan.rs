@@ -493,6 +493,7 @@ fn tables_of_positions_reach_from_end_to_end() {
         bands: 2,
         spacing: Spacing::Ends,
     });
+    let table = table.expect("a table");
     assert_eq!(table.len(), 3 * 5);
     assert_eq!([table[0], table[5], table[10]], [-1.0, 0.0, 1.0]);
 }

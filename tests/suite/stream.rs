@@ -450,7 +450,7 @@ fn frames_of_any_size_go_through_whole() {
 fn rows_of_some_pixels_are_those_of_all() {
     let [first, second] = common::noise(3, 19, 11);
     let all = patches(&[(&first, &second)]).expect("patches");
-    let all = patch_rows(all.as_f32().expect("floats"), 19 * 11);
+    let all = patch_rows(all.as_f32().expect("floats"), 19 * 11).expect("rows");
     for range in [0..19 * 11, 0..0, 5..6, 17..100, 208..209] {
         let rows = pixel_rows(&first, &second, range.clone()).expect("rows");
         assert_eq!(rows.shape(), [range.len(), 54]);

@@ -23,6 +23,8 @@ use perceiver::tasks::PerceiverImageProcessor;
 use perceiver::{Description, PerceiverConfig};
 use tempfile::TempDir;
 
+use super::mesh::Mesher;
+use super::mesh_file::Format;
 use super::writer::torch;
 use super::writers;
 
@@ -30,7 +32,7 @@ use super::writers;
 pub type Reader = fn(&[u8]);
 
 /// All of them.
-pub const READERS: [(&str, Reader); 23] = [
+pub const READERS: [(&str, Reader); 24] = [
     ("blueprint", blueprint),
     ("config", config),
     ("flo", flo),
@@ -39,6 +41,7 @@ pub const READERS: [(&str, Reader); 23] = [
     ("index", index),
     ("latents", latents),
     ("listing", listing),
+    ("meshes", meshes),
     ("names", names),
     ("picture", picture),
     ("pickle", pickle),
@@ -307,4 +310,40 @@ pub fn writers(bytes: &[u8]) {
             }
         }
     });
+}
+
+/// Meshes of any numbers on a grid, and the files that are made of them: each as long as it says, of numbers that are finite.
+pub fn meshes(bytes: &[u8]) {
+    let [points, rest @ ..] = bytes else { return };
+    let points = usize::from(*points % 5) + 2;
+    let (words, _) = rest.as_chunks::<4>();
+    let numbers: Vec<f32> = words.iter().map(|w| f32::from_le_bytes(*w)).collect();
+    let mut mesher = Mesher::new(points, [-1.0, 1.0]);
+    for (z, layer) in numbers.chunks_exact(points * points).take(points).enumerate() {
+        mesher.push(z, layer);
+    }
+    let mesh = mesher.finish();
+    let corners = mesh.positions.len();
+    assert!(mesh.positions.iter().flatten().all(|x| x.abs() <= 1.0), "{:?}", mesh.positions);
+    assert!(mesh.normals.iter().flatten().all(|x| x.abs() <= 1.001), "{:?}", mesh.normals);
+    assert!(mesh.triangles.iter().flatten().all(|&i| (i as usize) < corners));
+    let file = Format::Glb.bytes(&mesh);
+    let word =
+        |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("a word")) as usize;
+    assert_eq!((&file[..4], word(8), file.len() % 4), (&b"glTF"[..], file.len(), 0));
+    let text = word(12);
+    let scene: serde_json::Value = serde_json::from_slice(&file[20..20 + text]).expect("JSON");
+    if !mesh.triangles.is_empty() {
+        let length = 24 * corners + 12 * mesh.triangles.len();
+        assert_eq!((word(20 + text), file.len()), (length, 28 + text + length));
+        assert_eq!(scene["buffers"][0]["byteLength"], length);
+        for bound in ["min", "max"] {
+            let bound = scene["accessors"][0][bound].as_array().expect("three numbers");
+            assert!(bound.len() == 3 && bound.iter().all(serde_json::Value::is_number), "{scene}");
+        }
+    }
+    let text = Format::Obj.bytes(&mesh);
+    assert!(text.is_ascii() && !text.windows(3).any(|w| w == b"NaN" || w == b"inf"));
+    let ply = Format::Ply.bytes(&mesh);
+    assert!(ply.len() > 24 * corners + 13 * mesh.triangles.len());
 }

@@ -12,4 +12,4 @@ pub use limit::limit_arrays;
 pub use norm::fuse_norms;
 pub use split::split;
 pub use store_f16::store_f16;
-pub use texels::{from_texels, map_of, texels_of, to_texels, warp, wheel_of};
+pub use texels::{finite, finite_of, from_texels, map_of, texels_of, to_texels, warp, wheel_of};

@@ -2,11 +2,12 @@
 //!
 //! An input that is bound becomes the result of `from_texels`, whose operands are inputs of their own
 //! ([`texels_of`], [`map_of`]); an output is what `to_texels` makes of it, or a picture
-//! that `warp` brings back by it. So these are ops like all others: checked, cut and counted with the rest of
+//! that `warp` brings back by it, beside what `finite` says of it. So these are ops like all others: checked, cut and counted with the rest of
 //! the plan.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Source, Stage, ValueId, View};
+use crate::kernels::finite::Finite;
 use crate::kernels::from_texels::FromTexels;
 use crate::kernels::to_texels::{HUES, ToTexels};
 use crate::kernels::warp::Warp;
@@ -142,6 +143,30 @@ fn instead(
         }
     }
     graph.output(&texels_of(output), parts, vec![elements]);
+    Ok(graph)
+}
+
+/// The output that says whether the numbers of another are finite.
+pub fn finite_of(name: &str) -> String {
+    format!("{name}.finite")
+}
+
+/// Adds an output that holds a number other than zero where `output` has infinities or what is no number.
+///
+/// # Errors
+/// [`Error::Graph`] where there is no such output.
+pub fn finite(mut graph: Graph, output: &str) -> Result<Graph> {
+    let unknown = || Error::graph(output, "is not an output");
+    let found = graph.outputs.iter().find(|o| o.name == output).ok_or_else(unknown)?;
+    let (mut parts, mut flags) = (Vec::new(), 0);
+    for piece in found.pieces.clone() {
+        let rows = graph.view(piece);
+        let op = Finite { extent: rows.extent };
+        flags += op.groups();
+        let label = format!("{output} finite");
+        parts.extend(graph.push_node(Stage::Postprocess, &label, op, vec![rows]));
+    }
+    graph.output(&finite_of(output), parts, vec![flags]);
     Ok(graph)
 }
 

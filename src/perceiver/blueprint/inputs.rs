@@ -2,6 +2,7 @@
 
 use super::{Blueprint, Content, Make, Modality, Positions};
 use crate::error::{Error, Result};
+use crate::memory::{room, zeroed};
 use crate::perceiver::batch::{Array, Batch, finite, planes_to_rows, whole_numbers};
 use crate::perceiver::request::Sizes;
 use crate::random::Random;
@@ -340,10 +341,15 @@ fn elements(shape: &InputShape, tensor: &Tensor, items: usize) -> Result<Vec<Arr
         (_, Some(limit)) => whole_numbers(name, tensor, limit, &place, &expected)?,
         (InputKind::Picture { channels, size }, None) => {
             let planes = finite(name, tensor, &expected)?;
-            planes_to_rows(planes, channels, size[0] * size[1])
+            planes_to_rows(planes, channels, size[0] * size[1])?
         }
-        (_, None) if shape.shared(tensor.shape()) => finite(name, tensor, &expected)?.repeat(items),
-        (_, None) => finite(name, tensor, &expected)?.to_vec(),
+        (_, None) => {
+            let numbers = finite(name, tensor, &expected)?;
+            let times = if shape.shared(tensor.shape()) { items } else { 1 };
+            let mut data = room(name, times * numbers.len())?;
+            (0..times).for_each(|_| data.extend_from_slice(numbers));
+            data
+        }
     };
     Ok(vec![Array { name: name.clone().into(), each: (!shared).then_some(each), data }])
 }
@@ -364,8 +370,8 @@ fn grids(
     base: u32,
     shared: bool,
 ) -> Result<Vec<Array>> {
-    let mut table = vec![0.0; sizes.len() / 2 * rows * channels];
-    let mut mask = vec![0.0; sizes.len() / 2 * rows];
+    let mut table = zeroed(&shape.name, sizes.len() / 2 * rows * channels)?;
+    let mut mask = zeroed(&shape.name, sizes.len() / 2 * rows)?;
     let items = table.chunks_exact_mut(rows * channels).zip(mask.chunks_exact_mut(rows));
     for (size, (table, mask)) in sizes.chunks_exact(2).zip(items) {
         let grid = [size[0] as usize, size[1] as usize];

@@ -7,6 +7,7 @@
 use super::{Arrays, Class, Item, Misfit, stack};
 use crate::error::{Error, Result};
 use crate::graph::{Spacing, Stage};
+use crate::memory::{collected, zeroed};
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named, whole_numbers, wrong_shape};
 use crate::perceiver::blueprint::{Blueprint, DecoderBlueprint, Head, Modality, OutputLinear};
@@ -204,8 +205,9 @@ fn inputs(config: &PerceiverConfig, inputs: &NamedTensors, _: bool) -> Result<Ba
         }
         finite("label", label, &expected)?;
     }
-    let blocks = blocks(finite("image", image, &image_shape)?, config);
-    let audio = finite("audio", audio, &audio_shape)?.to_vec();
+    let blocks = blocks(finite("image", image, &image_shape)?, config)?;
+    let audio = finite("audio", audio, &audio_shape)?;
+    let audio = collected("audio", audio.iter().copied())?;
     let pixels: usize = config.output_shape.iter().product();
     let image_points = points("points.image", image_points, pixels)?;
     let audio_points = points("points.audio", audio_points, patches)?;
@@ -238,11 +240,11 @@ fn points(name: &str, tensor: &Tensor, grid: usize) -> Result<Vec<f32>> {
 
 /// Reorders frames `[items, frames, 3, side, side]` to rows of 1×4×4 blocks, channel
 /// `(dy·4 + dx)·3 + colour`.
-fn blocks(frames: &[f32], config: &PerceiverConfig) -> Vec<f32> {
+fn blocks(frames: &[f32], config: &PerceiverConfig) -> Result<Vec<f32>> {
     use crate::parallel::*;
     let side = BLOCK * config.image_size;
     let plane = side * side;
-    let mut rows = vec![0.0; frames.len()];
+    let mut rows = zeroed("rows of blocks", frames.len())?;
     rows.par_chunks_mut(VIDEO_PATCH).with_min_len(256).enumerate().for_each(|(at, row)| {
         let (column, at) = (at % config.image_size, at / config.image_size);
         let (line, frame) = (at % config.image_size, at / config.image_size);
@@ -253,5 +255,5 @@ fn blocks(frames: &[f32], config: &PerceiverConfig) -> Vec<f32> {
             *value = frames[(frame * COLOURS + colour) * plane + y * side + x];
         }
     });
-    rows
+    Ok(rows)
 }

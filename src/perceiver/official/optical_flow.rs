@@ -106,7 +106,7 @@ fn inputs(
         _ => return Err(wrong_shape("patches", patches, expected())),
     };
     let pixels = size[0] * size[1];
-    let rows = patch_rows(finite("patches", patches, &expected)?, pixels);
+    let rows = patch_rows(finite("patches", patches, &expected)?, pixels)?;
     let arrays = vec![Array::per_item("patches", pixels * PATCH_CHANNELS, rows)];
     Ok(Batch { items, sizes: sizes_of(config, size), arrays })
 }
@@ -114,6 +114,6 @@ fn inputs(
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.
 ///
 /// `patches.len()` must be a multiple of 54 times `pixels`.
-pub fn patch_rows(patches: &[f32], pixels: usize) -> Vec<f32> {
+pub fn patch_rows(patches: &[f32], pixels: usize) -> Result<Vec<f32>> {
     planes_to_rows(patches, PATCH_CHANNELS, pixels)
 }

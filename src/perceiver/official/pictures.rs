@@ -45,7 +45,7 @@ pub(super) fn inputs(
         _ => return Err(wrong_shape("pixel_values", values, expected())),
     };
     let data = finite("pixel_values", values, expected)?;
-    let rows = planes_to_rows(data, COLOURS, height * width);
+    let rows = planes_to_rows(data, COLOURS, height * width)?;
     let arrays = vec![Array::per_item("pixel_values", height * width * COLOURS, rows)];
     Ok(Batch { items, sizes: sizes([height, width]), arrays })
 }

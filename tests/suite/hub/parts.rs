@@ -130,6 +130,37 @@ fn a_part_of_shards_by_the_models_own_configuration() {
 }
 
 #[test]
+fn a_flipped_bit_of_a_part_is_found_and_repaired() {
+    let file = "gpt/t3.safetensors";
+    let server = serve(repository([(file, bytes(&tensors())), ("gpt/config.json", CONFIG.into())]));
+    let cache = folder();
+    let hub = server.hub(cache.path());
+    let path = hub.part(&format!("{MODEL}/{file}"), Some(PART), &mut |_| {}).expect("downloaded");
+    assert_eq!(hub.models_in_part().collect::<Vec<_>>(), [MODEL]);
+    let well = || assert_eq!(hub.verify(MODEL, &mut |_| {}).expect("read"), Vec::<String>::new());
+    well();
+    let there = |name: &str| path.with_file_name(name);
+    let names = ["model.safetensors", "config.json"];
+    let contents = names.map(|name| fs::read(there(name)).expect("read"));
+    for (name, content) in names.into_iter().zip(&contents) {
+        let mut damaged = content.clone();
+        damaged[content.len() / 2] ^= 4;
+        fs::write(there(name), damaged).expect("written");
+        let found = hub.verify(MODEL, &mut |_| {}).expect("read");
+        assert!(found.len() == 1 && found[0].starts_with("parts"), "{found:?}");
+        hub.repair(MODEL, &found, &mut |_| {}).expect("downloaded");
+        assert_eq!(names.map(|name| fs::read(there(name)).expect("read")), contents);
+        well();
+    }
+    // What a download that was broken off has left is not taken for right.
+    fs::remove_file(there("origin.json")).expect("removed");
+    let found = hub.verify(MODEL, &mut |_| {}).expect("read");
+    assert_eq!(found.len(), 1);
+    hub.repair(MODEL, &found, &mut |_| {}).expect("deleted");
+    assert!(!path.exists());
+}
+
+#[test]
 fn files_of_other_kinds_and_servers_without_ranges_give_the_whole_file() {
     let small = weights("xtts-0");
     let (name, part) = (format!("{MODEL}/model.pth"), Some(PART));

@@ -8,6 +8,14 @@ use perceiver::{MemorySize, set_memory_limit};
 #[path = "../../perceiver/src/writers/mod.rs"]
 mod writers;
 
+/// How the command makes and writes meshes.
+#[path = "../../perceiver/src/shape/mesh.rs"]
+#[allow(dead_code, reason = "the command uses the rest")]
+mod mesh;
+#[path = "../../perceiver/src/shape/write.rs"]
+#[allow(dead_code, reason = "the command uses the rest")]
+mod mesh_file;
+
 #[path = "../../../tests/suite/weights/writer.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod writer;

@@ -140,6 +140,7 @@ fn verify(hub: &Hub, json: bool) -> Outcome {
     let mut found = Vec::new();
     let mut names: BTreeSet<String> =
         hub.cached_models().into_iter().map(|(name, _)| name).collect();
+    names.extend(hub.models_in_part());
     // One whose configuration is damaged is not told from models of another kind, but by its name.
     for known in KNOWN {
         if hub.cached(known.name)?.is_some() {

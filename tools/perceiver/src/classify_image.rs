@@ -149,14 +149,15 @@ fn classify(
             })
         })
         .collect();
-    let good: Vec<&Tensor> = read.iter().flatten().collect();
+    let mut good = Vec::new();
+    let read: Vec<Result<()>> = read.into_iter().map(|read| read.map(|p| good.push(p))).collect();
     let mut found = if good.is_empty() {
         Vec::new()
     } else {
-        classifier.classify_prepared(&good, top, &mut progress)?
+        classifier.classify_prepared(good, top, &mut progress)?
     }
     .into_iter();
-    let each = read.into_iter().map(|read| read.map(|_| found.next().unwrap_or_default()));
+    let each = read.into_iter().map(|read| read.map(|()| found.next().unwrap_or_default()));
     Ok(each.collect())
 }
 

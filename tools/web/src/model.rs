@@ -151,7 +151,7 @@ impl Model {
                 };
                 let classifier = ImageClassifier::new(&model, processor)?;
                 let pixels = classifier.prepare(&picture)?;
-                classifier.classify_async(&[&pixels], top).await
+                classifier.classify_async(vec![pixels], top).await
             };
             classes.await
         };

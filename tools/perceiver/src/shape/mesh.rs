@@ -36,7 +36,7 @@ impl Mesher {
     pub(crate) fn push(&mut self, z: usize, layer: &[f32]) {
         let n = self.points;
         if z > 0 {
-            let values = [&self.before[..], layer].concat();
+            let values = self.before.iter().chain(layer).map(|&x| finite(x)).collect();
             let one = (1.0, 1.0, 1.0);
             let offset = lin_alg::f32::Vec3::new(0.0, 0.0, (z - 1) as f32);
             // The size is that of two whole layers, or there would be an error.
@@ -102,6 +102,11 @@ impl Mesher {
         mesh.normals = normals;
         mesh
     }
+}
+
+/// A number that corners can be found between: what is none is outside.
+fn finite(x: f32) -> f32 {
+    if x.is_nan() { -1.0 } else { x.clamp(-1e30, 1e30) }
 }
 
 /// The normal of a triangle, as long as twice its area.

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use perceiver::checkpoint::write_tensors;
-use perceiver::{NamedTensors, Tensor};
+use perceiver::{NamedTensors, PerceiverConfig, Tensor};
 use perceiver_cli::writers;
 
 use super::{case, folder, perceiver, project, refusal, says, string, text};
@@ -173,12 +173,40 @@ fn clip(folder: &Path) -> PathBuf {
     path
 }
 
+/// A checkpoint whose weights take long to convert and, being zeros, no room on the disk.
+#[cfg(unix)]
+fn large(folder: &Path) -> PathBuf {
+    let config = std::fs::read_to_string(project().join("models/text-tiny/config.json"));
+    let mut config: serde_json::Value =
+        serde_json::from_str(&config.expect("a file")).expect("JSON");
+    config["max_position_embeddings"] = (1 << 19).into();
+    let of = PerceiverConfig::from_json(&config.to_string(), "config").expect("a configuration");
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in of.tensors().expect("tensors") {
+        let next = end + 4 * shape.iter().product::<usize>();
+        let entry =
+            serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [end, next] });
+        header.insert(name, entry);
+        end = next;
+    }
+    let mut start = serde_json::Value::Object(header).to_string();
+    start.push_str(&" ".repeat(start.len().next_multiple_of(8) - start.len()));
+    let path = folder.join("large");
+    std::fs::create_dir(&path).expect("a folder");
+    std::fs::write(path.join("config.json"), config.to_string()).expect("written");
+    let bytes = [&(start.len() as u64).to_le_bytes(), start.as_bytes()].concat();
+    std::fs::write(path.join("model.safetensors"), &bytes).expect("written");
+    let file = std::fs::File::options().write(true).open(path.join("model.safetensors"));
+    file.expect("a file").set_len((bytes.len() + end) as u64).expect("made longer");
+    path
+}
+
 /// Starts a run, and ends it by a signal when it has begun to write and what others left before is gone.
 #[cfg(unix)]
-fn ended_by(signal: &str, folder: &Path, clip: &Path, out: &str) -> std::process::ExitStatus {
+fn ended_by(signal: &str, folder: &Path, line: &[&str]) -> std::process::ExitStatus {
     let left = unfinished(folder);
     let mut child = Command::new(env!("CARGO_BIN_EXE_perceiver"))
-        .args(["flow", "--device", "cpu", "--model", "flow-tiny", string(clip), "-o", out])
+        .args(line)
         .current_dir(folder)
         .stderr(Stdio::null())
         .stdout(Stdio::null())
@@ -202,19 +230,23 @@ fn ended_by(signal: &str, folder: &Path, clip: &Path, out: &str) -> std::process
 #[test]
 fn what_is_interrupted_leaves_nothing() {
     let given = folder();
-    let clip = clip(given.path());
-    for out in ["flow.y4m", "flows/"] {
-        let folder = folder();
-        let status = ended_by("-INT", folder.path(), &clip, out);
+    let (clip, large) = (clip(given.path()), large(given.path()));
+    let flow = ["flow", "--device", "cpu", "--model", "flow-tiny", string(&clip), "-o"];
+    let convert = ["convert", string(&large), "--dtype", "f16", "-o"];
+    let lines = [(&flow[..], "flow.y4m"), (&flow, "flows/"), (&convert, "new")];
+    for (line, out) in lines {
+        let (line, folder) = ([line, &[out]].concat(), folder());
+        let there = || std::fs::read_dir(folder.path()).expect("a folder").count();
+        let status = ended_by("-INT", folder.path(), &line);
         assert_eq!(status.code(), Some(130));
-        assert_eq!(unfinished(folder.path()), Vec::<PathBuf>::new(), "{out}");
+        assert_eq!(there(), 0, "{out}");
         // Killed, it could not remove anything: the next one does, and leaves what is in use.
-        let status = ended_by("-KILL", folder.path(), &clip, out);
+        let status = ended_by("-KILL", folder.path(), &line);
         assert_eq!(status.code(), None);
         assert_eq!(unfinished(folder.path()).len(), 1, "{out}");
-        let status = ended_by("-TERM", folder.path(), &clip, out);
+        let status = ended_by("-TERM", folder.path(), &line);
         assert_eq!(status.code(), Some(130));
-        assert_eq!(unfinished(folder.path()), Vec::<PathBuf>::new(), "{out}");
+        assert_eq!(there(), 0, "{out}");
     }
 }
 

@@ -1,0 +1,3 @@
+#![no_main]
+
+perceiver_fuzz::target!(meshes);
