@@ -180,19 +180,32 @@ impl Functions {
         Token { fingerprint: self.shared.fingerprint, latents }.to_bytes()
     }
 
+    /// Whether a plan with this token is for this model.
+    ///
+    /// # Errors
+    /// [`Execution`](datafusion::common::DataFusionError::Execution) with both fingerprints where it is not.
+    pub fn check_plan(&self, token: &[u8]) -> Result<()> {
+        match self.token_of(token)? {
+            found if found.fingerprint == self.shared.fingerprint => Ok(()),
+            found => found.refuse(self.aggregate.name(), self.shared.fingerprint),
+        }
+    }
+
+    fn token_of(&self, token: &[u8]) -> Result<Token> {
+        let name = self.aggregate.name();
+        let missing = || exec_datafusion_err!("{name}: a plan does not tell its model");
+        Token::from_bytes(token).ok_or_else(missing)
+    }
+
     /// The functions for a plan with this token: these, or, where it is for another model, ones that can be planned
     /// with and refuse to run by name.
     ///
     /// # Errors
     /// [`Execution`](datafusion::common::DataFusionError::Execution) where the bytes are no token.
     pub fn of_plan(&self, token: &[u8]) -> Result<Self> {
-        match Token::from_bytes(token) {
-            Some(found) if found.fingerprint == self.shared.fingerprint => Ok(self.clone()),
-            Some(found) => Ok(Self::of(&self.prefix, self.shared.clone(), Some(found))),
-            None => {
-                let prefix = &self.prefix;
-                Err(exec_datafusion_err!("{prefix}_encode: a plan does not tell its model"))
-            }
+        match self.token_of(token)? {
+            found if found.fingerprint == self.shared.fingerprint => Ok(self.clone()),
+            found => Ok(Self::of(&self.prefix, self.shared.clone(), Some(found))),
         }
     }
 }

@@ -112,6 +112,10 @@ impl LogicalExtensionCodec for Codec<BallistaLogicalExtensionCodec> {
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
+        // The scheduler tells a client at once; executors, which cannot, have the function tell when it runs.
+        if self.has_scalar(name) && !buf.is_empty() {
+            self.functions.check_plan(buf)?;
+        }
         self.scalar(name, buf).unwrap_or_else(|| self.inner.try_decode_udf(name, buf))
     }
 
@@ -124,6 +128,9 @@ impl LogicalExtensionCodec for Codec<BallistaLogicalExtensionCodec> {
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
+        if self.has_aggregate(name) && !buf.is_empty() {
+            self.functions.check_plan(buf)?;
+        }
         self.aggregate(name, buf).unwrap_or_else(|| self.inner.try_decode_udaf(name, buf))
     }
 

@@ -23,7 +23,6 @@ const USAGE: &str = "perceiver-executor --model FOLDER [options]
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
     let options = Options::read(USAGE)?;
     let engine = Engine::named(&options.get("device", "auto".to_owned())?)?;
     let functions = options.functions(&engine)?;

@@ -20,7 +20,6 @@ const USAGE: &str = "perceiver-scheduler --model FOLDER [options]
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("warn")).init();
     let options = Options::read(USAGE)?;
     let functions = options.functions(&Engine::cpu())?;
     let timeout = options.get("executor-timeout", 180)?;
