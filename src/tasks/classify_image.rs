@@ -22,7 +22,7 @@ use crate::graph::{WORD_BYTES, Waiting, blocking};
 use crate::media::Frame;
 use crate::memory::room;
 use crate::model::{Model, RunOptions};
-use crate::perceiver::official::Item;
+use crate::perceiver::official::{Item, MOST_PIXELS};
 use crate::perceiver::{Architecture, PerceiverConfig, Sizes};
 use crate::tensor::{NamedTensors, Tensor};
 
@@ -201,6 +201,9 @@ fn fits(config: &PerceiverConfig, height: usize, width: usize) -> std::result::R
         }
         Item::Picture { least, .. } if height.min(width) < least => {
             Err(format!("sides of at least {least} pixels"))
+        }
+        _ if height.saturating_mul(width) > MOST_PIXELS => {
+            Err(format!("at most {MOST_PIXELS} pixels"))
         }
         _ => Ok(()),
     }

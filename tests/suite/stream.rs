@@ -127,7 +127,9 @@ fn push_at(encoder: &mut Encoder, name: &str, rows: &Tensor, cells: &[usize]) {
 
 /// The numbers up to `n`, in an order that has neighbours far apart.
 fn scattered(n: usize) -> Vec<usize> {
-    let step = (n / 3..).find(|s| (2..=*s).all(|d| s % d != 0 || n % d != 0)).expect("a step");
+    let step = (n / 3..)
+        .find(|s| (2..=*s).all(|d| !s.is_multiple_of(d) || !n.is_multiple_of(d)))
+        .expect("a step");
     (0..n).map(|i| i * step % n).collect()
 }
 

@@ -19,7 +19,7 @@ use super::config::PerceiverConfig;
 use super::request::Sizes;
 use crate::error::Result;
 use crate::tensor::NamedTensors;
-pub(crate) use pictures::LONGEST_SIDE;
+pub(crate) use pictures::{LONGEST_SIDE, MOST_PIXELS};
 
 /// What one item of a class is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

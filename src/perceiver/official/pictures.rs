@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::graph::Spacing;
 use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows, wrong_shape};
 use crate::perceiver::blueprint::Modality;
+use crate::perceiver::chunks::MOST_POINTS;
 use crate::perceiver::request::Sizes;
 use crate::tensor::NamedTensors;
 
@@ -17,6 +18,8 @@ const BANDS: usize = 64;
 pub(super) const FEATURES: usize = 2 * (1 + 2 * BANDS);
 /// Sides beyond this have no use and would overflow sizes.
 pub(crate) const LONGEST_SIDE: usize = 1 << 14;
+/// Pixels beyond these are more than the numbers of a grid's cells, which are f32, tell apart; streams have the same limit.
+pub(crate) const MOST_PIXELS: usize = MOST_POINTS;
 
 /// Rows with Fourier features on a grid, with the frequencies of a square of side `resolution`.
 pub(super) fn fourier(rows: Modality, grid: [usize; 2], resolution: usize) -> Modality {
@@ -44,6 +47,10 @@ pub(super) fn inputs(
         }
         _ => return Err(wrong_shape("pixel_values", values, expected())),
     };
+    if height * width > MOST_PIXELS {
+        let expected = format!("pictures of at most {MOST_PIXELS} pixels");
+        return Err(wrong_shape("pixel_values", values, expected));
+    }
     let data = finite("pixel_values", values, expected)?;
     let rows = planes_to_rows(data, COLOURS, height * width)?;
     let arrays = vec![Array::per_item("pixel_values", height * width * COLOURS, rows)];
