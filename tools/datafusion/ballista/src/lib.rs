@@ -6,10 +6,11 @@
 //! are sent. States that go from executor to executor have the fingerprint too.
 //!
 //! `perceiver-scheduler`, `perceiver-executor` and `perceiver-client` are [`scheduler`], [`executor`] and [`client`] with options; a
-//! cluster with object stores, TLS or settings of its own is made of the same three functions.
+//! cluster with object stores, TLS or settings of its own is made of the same three functions, and of [`serve`].
 
 mod codec;
 pub mod options;
+mod serve;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use perceiver_datafusion::Functions;
 
 use codec::Codec;
+pub use serve::serve;
 
 /// A configuration whose codecs know the functions.
 fn with_codecs(config: SessionConfig, functions: &Functions) -> SessionConfig {
@@ -40,11 +42,14 @@ fn register(mut state: SessionState, functions: &Functions) -> Result<SessionSta
     Ok(state)
 }
 
-/// A scheduler that plans queries with the functions.
+/// A scheduler that plans queries with the functions, for [`serve`].
+///
+/// A stage that cannot fetch what a lost executor has written fails its query at once, for the reason that [`serve`] gives.
 #[must_use]
 pub fn scheduler(functions: &Functions, config: SchedulerConfig) -> SchedulerConfig {
     let (producer, builder) = (functions.clone(), functions.clone());
     SchedulerConfig {
+        stage_max_failures: 1,
         override_logical_codec: Some(Arc::new(Codec::logical(functions))),
         override_physical_codec: Some(Arc::new(Codec::physical(functions))),
         override_config_producer: Some(Arc::new(move || {

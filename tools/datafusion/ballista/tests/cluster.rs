@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int32Array, RecordBatch};
-use datafusion::arrow::datatypes::Float32Type;
+use datafusion::arrow::datatypes::{Float32Type, Int32Type};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use perceiver::{Engine, Model, NamedTensors, RunOptions, Sizes, Tensor};
@@ -174,8 +174,10 @@ fn expected(model: &Model) -> Vec<Vec<f32>> {
 fn check(found: &[RecordBatch], expected: &[Vec<f32>], times: usize) {
     let mut clip = 0;
     for batch in found {
+        let clips = batch.column_by_name("clip").unwrap().as_primitive::<Int32Type>();
         let lists = batch.column_by_name("latents").unwrap().as_fixed_size_list();
         for i in 0..lists.len() {
+            assert_eq!(clips.value(i), clip as i32);
             assert!(lists.is_valid(i));
             let rows = lists.value(i);
             let numbers = rows.as_fixed_size_list().values().as_primitive::<Float32Type>().clone();
@@ -192,7 +194,6 @@ fn check(found: &[RecordBatch], expected: &[Vec<f32>], times: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the query does not end after the kill: not understood yet, see docs/distributed.md"]
 async fn groups_are_encoded_on_two_executors_one_of_which_is_killed() {
     let model = Engine::cpu().load(MODEL).unwrap();
     let expected = expected(&model);
@@ -201,26 +202,36 @@ async fn groups_are_encoded_on_two_executors_one_of_which_is_killed() {
 
     let pixels = write(folder.path(), 1);
     let ctx = cluster.client(&pixels, &model).await;
-    let start = Instant::now();
+    // The first query loads what later ones have.
     let found = ctx.sql(SQL).await.unwrap().collect().await.unwrap();
-    let took = start.elapsed();
     check(&found, &expected, 1);
 
     // A query that takes long enough to be in its middle when an executor is killed.
-    let times = (10_000 / took.as_millis().max(1) as usize).clamp(2, 40);
+    let times = 8;
     let pixels = write(folder.path(), times);
     let ctx = cluster.client(&pixels, &model).await;
+    let start = Instant::now();
+    let found = ctx.sql(SQL).await.unwrap().collect().await.unwrap();
+    let took = start.elapsed();
+    check(&found, &expected, times);
     let query = tokio::spawn({
         let ctx = ctx.clone();
         async move { ctx.sql(SQL).await?.collect().await }
     });
-    tokio::time::sleep(took * times as u32 / 3).await;
+    tokio::time::sleep(took / 2).await;
     assert!(!query.is_finished(), "the query was over before an executor was killed");
     drop(cluster.executors.remove(0));
-    match tokio::time::timeout(Duration::from_secs(300), query).await.unwrap().unwrap() {
+    // The scheduler misses heartbeats, or the other executor results of a stage, whichever is first.
+    match tokio::time::timeout(Duration::from_secs(180), query).await.unwrap().unwrap() {
         Ok(found) => check(&found, &expected, times),
         Err(error) => {
+            let error = error.to_string();
             println!("after an executor was killed: {error}");
+            assert!(
+                error.contains("was lost; ask again")
+                    || error.contains("Error connecting to Ballista scheduler or executor"),
+                "{error}"
+            );
             let found = ctx.sql(SQL).await.unwrap().collect().await.unwrap();
             check(&found, &expected, times);
         }

@@ -1,14 +1,11 @@
 //! A Ballista scheduler with the functions of a model.
 
 use std::error::Error;
-use std::sync::Arc;
 
-use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
-use ballista_scheduler::scheduler_process::start_server;
 use perceiver::Engine;
 use perceiver_ballista::options::Options;
-use perceiver_ballista::scheduler;
+use perceiver_ballista::{scheduler, serve};
 
 const USAGE: &str = "perceiver-scheduler --model FOLDER [options]
 
@@ -28,7 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         external_host: options.get("host", "127.0.0.1".to_owned())?,
         bind_port: options.get("port", 50050)?,
         executor_timeout_seconds: timeout,
-        expire_dead_executor_interval_seconds: timeout.min(15),
+        // Shorter than the timeout, as Ballista wants it.
+        expire_dead_executor_interval_seconds: (timeout / 2).clamp(1, 15),
         no_executors_grace_period_seconds: timeout,
         // One task after the other to each executor, so that all devices are used.
         task_distribution: TaskDistributionPolicy::RoundRobin,
@@ -37,7 +35,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = scheduler(&functions, config);
     let address = format!("{}:{}", config.bind_host, config.bind_port);
     eprintln!("scheduler at {address}, model {:016x}", functions.fingerprint());
-    let cluster = BallistaCluster::new_from_config(&config).await?;
-    start_server(cluster, address.parse()?, Arc::new(config)).await?;
+    serve(config, address.parse()?).await?;
     Ok(())
 }
