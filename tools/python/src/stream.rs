@@ -319,6 +319,28 @@ impl Encoder {
         self.work(py, move |encoder, _| encoder.push(&modality, first, &rows))
     }
 
+    /// As push, for rows in any order: row i is the one at `cells[i]`, which on a grid is the number of a cell, the last axis
+    /// fastest. Many rows at a time cost less than few. Raises InputError.
+    fn push_at(
+        &self,
+        py: Python<'_>,
+        modality: String,
+        cells: &Bound<'_, PyAny>,
+        rows: &Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let cells = tensor("cells", cells, Kind::Whole)?;
+        if cells.shape().len() != 1 {
+            return Err(wrong("cells", format!("have shape {:?}", cells.shape()), "[rows]"));
+        }
+        let cells = cells.as_i64().unwrap_or_default().iter().map(|&cell| {
+            usize::try_from(cell)
+                .map_err(|_| wrong("cells", format!("have {cell}"), "numbers from 0"))
+        });
+        let cells = cells.collect::<Result<Vec<_>>>()?;
+        let rows = tensor(&modality, rows, Kind::Floats)?;
+        self.work(py, move |encoder, _| encoder.push_at(&modality, &cells, &rows))
+    }
+
     /// Adds the rows that another encoder of the same model has read. Raises InputError.
     fn merge(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> Result<()> {
         let other = state("other", other)?.get().state.clone();

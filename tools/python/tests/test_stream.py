@@ -48,6 +48,17 @@ def test_states_merge_in_any_order_to_that_of_all_rows(shapes, rows, whole):
     assert a.merge(b) == b.merge(a)
 
 
+def test_rows_in_any_order(shapes, rows, whole):
+    order = np.random.default_rng(6).permutation(1024)
+    encoder = shapes.encoder(image=(32, 32))
+    for cells in np.array_split(order, 3):
+        encoder.push_at("pixel", cells, rows[cells])
+    np.testing.assert_allclose(encoder.finish().numpy(), whole.numpy(), atol=1e-4)
+    for cells, words in [([-1], "numbers from 0"), ([1024], "cell 1024"), ([[0]], r"\[rows\]"), ([0, 1], "each cell")]:
+        with pytest.raises(perceiver.InputError, match=words):
+            encoder.push_at("pixel", cells, rows[:1])
+
+
 def test_states_pickle(shapes, rows):
     (state,) = states_of(shapes, rows, [])
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
