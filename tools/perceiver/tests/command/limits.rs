@@ -41,20 +41,23 @@ fn a_processor_asks_for_no_more_than_the_limit() {
     let folder = folder();
     let (picture, processor) = (folder.path().join("a.png"), folder.path().join("p.json"));
     bits(&picture, 24);
-    std::fs::write(&processor, r#"{"size": 16384}"#).expect("written");
-    let said = refusal(&[
-        "classify-image",
-        "--device",
-        "cpu",
-        "--memory-limit",
-        "1GiB",
-        "--model",
-        &case("img-fourier-v2-s0"),
-        "--processor",
-        string(&processor),
-        string(&picture),
-    ]);
-    says(&said, &["of memory", "1.0GiB, the memory limit", "--memory-limit"]);
+    let size = |size: usize| {
+        std::fs::write(&processor, format!(r#"{{"size": {size}}}"#)).expect("written");
+        refusal(&[
+            "classify-image",
+            "--device",
+            "cpu",
+            "--memory-limit",
+            "256MiB",
+            "--model",
+            &case("img-fourier-v2-s0"),
+            "--processor",
+            string(&processor),
+            string(&picture),
+        ])
+    };
+    says(&size(4096), &["of memory", "256.0MiB, the memory limit", "--memory-limit"]);
+    says(&size(16384), &["`size` makes pictures of 16384×16384 pixels", "at most 16777216 pixels"]);
 }
 
 /// Latents whose file claims an output of 2²⁸ points, in 200 kB.
