@@ -279,13 +279,11 @@ impl Rows<'_> {
                         cells.push(self.cell(row, kind, count)?);
                     }
                 }
-                let (first, n) = (values.len(), columns.len());
-                values.resize(first + rows.len() * n, 0.0);
-                for (c, column) in columns.iter().enumerate() {
-                    let places = values[first + c..].iter_mut().step_by(n);
-                    for (place, value) in places.zip(&column.values()[rows.clone()]) {
-                        *place = *value;
-                    }
+                let columns: Vec<&[f32]> =
+                    columns.iter().map(|column| &column.values()[rows.clone()]).collect();
+                values.reserve(rows.len() * columns.len());
+                for row in 0..rows.len() {
+                    values.extend(columns.iter().map(|column| column[row]));
                 }
                 Ok(())
             }
