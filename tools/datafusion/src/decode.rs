@@ -282,7 +282,8 @@ impl<'a> Batch<'a> {
         let mut row = 0;
         while row < self.rows {
             let Some(latents) = self.latents(row)? else {
-                (counts.push(0), valid.push(false));
+                counts.push(0);
+                valid.push(false);
                 row += 1;
                 continue;
             };

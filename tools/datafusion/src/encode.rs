@@ -216,7 +216,7 @@ impl Accumulator for One {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let state = self.group.to_bytes(&mut Reader::new(&self.of.shared))?;
+        let state = self.group.write(&mut Reader::new(&self.of.shared))?;
         Ok(vec![ScalarValue::Binary(state)])
     }
 
@@ -285,7 +285,7 @@ impl Many {
         let mut states = Vec::with_capacity(groups.len());
         let mut bytes = 0usize;
         for mut group in groups {
-            let state = group.to_bytes(&mut reader)?;
+            let state = group.write(&mut reader)?;
             bytes += state.as_ref().map_or(0, Vec::len);
             states.push(state);
         }

@@ -149,7 +149,7 @@ impl Group {
     }
 
     /// The group as bytes; `None` where no row has come.
-    pub(crate) fn to_bytes(&mut self, reader: &mut Reader<'_>) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn write(&mut self, reader: &mut Reader<'_>) -> Result<Option<Vec<u8>>> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -174,7 +174,7 @@ impl Group {
         Ok(Some(bytes))
     }
 
-    /// Adds what [`Group::to_bytes`] gave elsewhere.
+    /// Adds what [`Group::write`] gave elsewhere.
     pub(crate) fn merge(
         &mut self,
         reader: &mut Reader<'_>,

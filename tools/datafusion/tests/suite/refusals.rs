@@ -167,13 +167,17 @@ fn states_of_other_models_and_damaged_ones_are_refused() {
         let mut from = accumulator(&own);
         from.update_batch(&columns(rows)).unwrap();
         let state = from.state().unwrap().remove(0).to_array().unwrap();
-        accumulator(&own).merge_batch(&[state.clone()]).unwrap();
-        let found = accumulator(&other).merge_batch(&[state.clone()]).unwrap_err().to_string();
+        accumulator(&own).merge_batch(std::slice::from_ref(&state)).unwrap();
+        let found =
+            accumulator(&other).merge_batch(std::slice::from_ref(&state)).unwrap_err().to_string();
         assert!(
             found.contains("perceiver_encode: a state is of the model with fingerprint"),
             "{found}"
         );
-        let found = groups(&other).merge_batch(&[state.clone()], &[0], 1).unwrap_err().to_string();
+        let found = groups(&other)
+            .merge_batch(std::slice::from_ref(&state), &[0], 1)
+            .unwrap_err()
+            .to_string();
         assert!(found.contains("and not of the one here"), "{found}");
 
         let bytes = state.as_any().downcast_ref::<BinaryArray>().unwrap().value(0).to_vec();
