@@ -91,14 +91,27 @@ pub struct Decoded {
 
 impl Decoder {
     pub(crate) fn new(model: &Model, blueprint: Blueprint, latents: &Latents) -> Result<Self> {
-        let wanted = [blueprint.latents.rows, blueprint.latents.channels];
-        if latents.shape() != wanted {
-            let what = format!("has shape {:?}", latents.shape());
-            return Err(Error::input(LATENTS, what, format!("{wanted:?}, as the model has")));
-        }
+        check(&blueprint, latents)?;
         let (sessions, tables) = (BTreeMap::new(), BTreeMap::new());
         let (model, latents) = (model.clone(), latents.clone());
         Ok(Decoder { model, blueprint, latents, sessions, tables })
+    }
+
+    /// Goes on with other latents, in the sessions that there are: making them takes longer than few queries do.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the latents are of another model; otherwise what the device gives.
+    #[doc(hidden)]
+    pub fn set_latents(&mut self, latents: &Latents) -> Result<()> {
+        check(&self.blueprint, latents)?;
+        self.latents = latents.clone();
+        // Sessions that an error leaves out are made again.
+        for (key, mut session) in std::mem::take(&mut self.sessions) {
+            session.write(LATENTS, self.latents.as_slice())?;
+            session.prepare()?;
+            self.sessions.insert(key, session);
+        }
+        Ok(())
     }
 
     fn heads(&self) -> impl Iterator<Item = (&DecoderBlueprint, &Head)> {
@@ -279,6 +292,15 @@ impl Decoder {
         }
         Ok(session)
     }
+}
+
+fn check(blueprint: &Blueprint, latents: &Latents) -> Result<()> {
+    let wanted = [blueprint.latents.rows, blueprint.latents.channels];
+    if latents.shape() == wanted {
+        return Ok(());
+    }
+    let what = format!("has shape {:?}", latents.shape());
+    Err(Error::input(LATENTS, what, format!("{wanted:?}, as the model has")))
 }
 
 /// What the queries bring along.

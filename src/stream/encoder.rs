@@ -6,6 +6,7 @@ use std::fmt;
 use super::fingerprint::fingerprint;
 use super::{EncoderState, Latents};
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::model::{Model, Session};
 use crate::perceiver::blueprint::{Blueprint, Content, Modality, Positions};
 use crate::perceiver::chunks::{
@@ -20,7 +21,7 @@ use crate::tensor::Tensor;
 pub struct Encoder {
     model: Model,
     parts: StreamEncoder,
-    /// By modality and rows.
+    /// By modality and rows; what follows all of them as a modality more, without rows.
     sessions: BTreeMap<(usize, usize), Session>,
     state: EncoderState,
     /// Most bytes of the widest array of a chunk.
@@ -211,15 +212,7 @@ impl Encoder {
         let start = if in_order { self.parts.chunk_start(modality, first, size) } else { 0 };
         let slot = |i: usize| if in_order { cell(i) - start } else { i };
         let key = (modality, size);
-        let mut session = match self.sessions.remove(&key).filter(|s| !s.is_lost()) {
-            Some(session) => session,
-            None => {
-                if self.model.budget.is_some() {
-                    self.sessions.clear();
-                }
-                self.model.open(self.parts.chunk(modality, size)?)?
-            }
-        };
+        let mut session = self.session(key, |parts| parts.chunk(modality, size))?;
         let array = &self.inputs()[modality];
         if array.content != Content::None {
             let channels = given(array);
@@ -259,6 +252,21 @@ impl Encoder {
         (self.state.sums, self.state.statistics) = (read(SUMS)?, read(STATISTICS)?);
         self.sessions.insert(key, session);
         Ok(())
+    }
+
+    /// A session that was made before, or one for this graph; within a budget there is one at a time.
+    fn session(
+        &mut self,
+        key: (usize, usize),
+        graph: impl FnOnce(&StreamEncoder) -> Result<Graph>,
+    ) -> Result<Session> {
+        if let Some(session) = self.sessions.remove(&key).filter(|s| !s.is_lost()) {
+            return Ok(session);
+        }
+        if self.model.budget.is_some() {
+            self.sessions.clear();
+        }
+        self.model.open(graph(&self.parts)?)
     }
 
     /// The state after the rows so far.
@@ -317,16 +325,16 @@ impl Encoder {
                 self.attend(i, self.inputs()[i].count, &|row| row, &[])?;
             }
         }
-        // The chunks' memory is not needed beside that of the rest.
-        self.sessions.clear();
         let context = self.state.normalised().ok_or_else(nothing)?;
-        let mut session = self.model.open(self.parts.rest()?)?;
+        let key = (self.inputs().len(), 0);
+        let mut session = self.session(key, StreamEncoder::rest)?;
         let rows = context.chunks(self.parts.state().columns.max(1));
         let columns = self.parts.context_columns();
         let context: Vec<f32> = rows.flat_map(|row| &row[..columns]).copied().collect();
         session.write(CONTEXT, &context)?;
         session.run_with(&self.model.control, &mut |_, _| {})?;
         let latents = session.read(LATENTS)?;
+        self.sessions.insert(key, session);
         let shape = &self.parts.blueprint.latents;
         let data = latents.as_f32().unwrap_or(&[]).to_vec();
         Latents::new(shape.rows, shape.channels, data)

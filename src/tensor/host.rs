@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// Named tensors, as a safetensors file or a model run holds them.
 pub type NamedTensors = BTreeMap<String, Tensor>;
 
-/// The elements of a [`Tensor`].
-#[derive(Debug, Clone, PartialEq)]
+/// The elements of a [`Tensor`]. Floats are equal wherever they lie.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Data {
     /// 32-bit floats.
@@ -36,19 +36,32 @@ impl fmt::Debug for Lent {
     }
 }
 
-impl PartialEq for Lent {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_slice() == other.as_slice()
-    }
-}
-
 impl Lent {
     pub(crate) fn as_slice(&self) -> &[f32] {
         (*self.0).as_ref()
     }
 }
 
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Data::I64(a), Data::I64(b)) => a == b,
+            (Data::U8(a), Data::U8(b)) => a == b,
+            (Data::I16(a), Data::I16(b)) => a == b,
+            _ => matches!((self.as_f32(), other.as_f32()), (Some(a), Some(b)) if a == b),
+        }
+    }
+}
+
 impl Data {
+    fn as_f32(&self) -> Option<&[f32]> {
+        match self {
+            Data::F32(v) => Some(v),
+            Data::Lent(v) => Some(v.as_slice()),
+            _ => None,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Data::F32(v) => v.len(),
@@ -105,6 +118,7 @@ impl Tensor {
     /// let samples: std::sync::Arc<[f32]> = vec![0.5; 6].into();
     /// let tensor = Tensor::lent(vec![2, 3], samples.clone())?;
     /// assert_eq!(tensor.as_f32().map(<[f32]>::as_ptr), Some(samples.as_ptr()));
+    /// assert_eq!(tensor, Tensor::f32(vec![2, 3], vec![0.5; 6])?);
     /// # Ok::<(), perceiver::Error>(())
     /// ```
     ///
@@ -146,11 +160,7 @@ impl Tensor {
     /// The elements as `f32`, or `None` for another type.
     #[must_use]
     pub fn as_f32(&self) -> Option<&[f32]> {
-        match &self.data {
-            Data::F32(v) => Some(v),
-            Data::Lent(v) => Some(v.as_slice()),
-            _ => None,
-        }
+        self.data.as_f32()
     }
 
     /// The elements as `i64`, or `None` for another type.

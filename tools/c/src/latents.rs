@@ -3,7 +3,7 @@
 use perceiver::stream::Latents;
 use perceiver::{Error, Result, Sizes};
 
-use crate::pointer::{array, place, shared};
+use crate::pointer::{copied, place, shared};
 use crate::status::{PerceiverStatus, free, guarded, made};
 use crate::stream::{PerceiverSizes, sizes_of};
 
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn perceiver_latents_new(
     unsafe {
         made(latents, || {
             let count = rows.saturating_mul(channels);
-            let numbers = array(numbers, count, "latents")?.to_vec();
+            let numbers = copied(numbers, count, "latents")?;
             let items = vec![Latents::new(rows, channels, numbers)?];
             Ok(PerceiverLatents { sizes: sizes_of(sizes, None)?, items })
         })

@@ -3,12 +3,11 @@
 use std::ffi::c_char;
 use std::sync::RwLock;
 
-use perceiver::internals::memory::room;
 use perceiver::{Model, Precision};
 
 use crate::engine::{PerceiverEngine, memory};
 use crate::latents::PerceiverLatents;
-use crate::pointer::{array, shared, text};
+use crate::pointer::{copied, shared, text};
 use crate::run::{PerceiverRun, Run};
 use crate::status::{PerceiverStatus, free, guarded, made};
 use crate::tensors::{PerceiverTensor, PerceiverTensors, named};
@@ -79,9 +78,8 @@ pub unsafe extern "C" fn perceiver_model_load_bytes(
     unsafe {
         made(model, || {
             let (engine, config) = (shared(engine, "engine")?, text(config, "config")?);
-            let mut copy = room("the weights", bytes)?;
-            copy.extend_from_slice(array(weights, bytes, "weights")?);
-            engine.engine.load_bytes(config, copy).map(PerceiverModel::new)
+            let weights = copied(weights, bytes, "weights")?;
+            engine.engine.load_bytes(config, weights).map(PerceiverModel::new)
         })
     }
 }

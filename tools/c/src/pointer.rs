@@ -7,6 +7,7 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::slice;
 
+use perceiver::internals::memory::room;
 use perceiver::{Error, Result};
 
 fn null(name: &str) -> Error {
@@ -42,6 +43,22 @@ pub(crate) unsafe fn array<'a, T>(pointer: *const T, length: usize, name: &str) 
     check(pointer, length, name)?;
     // SAFETY: the caller's; checked for NULL, alignment and size.
     Ok(unsafe { slice::from_raw_parts(pointer, length) })
+}
+
+/// A copy of an array, as [`array`], within the limit of memory.
+///
+/// # Safety
+/// As the module says.
+pub(crate) unsafe fn copied<T: Copy>(
+    pointer: *const T,
+    length: usize,
+    name: &str,
+) -> Result<Vec<T>> {
+    // SAFETY: the caller's.
+    let array = unsafe { array(pointer, length, name) }?;
+    let mut copy = room(name, array.len())?;
+    copy.extend_from_slice(array);
+    Ok(copy)
 }
 
 /// An array to be written, as [`array`].

@@ -67,7 +67,8 @@ impl Run {
             intermediates: has(PerceiverFlag::Intermediates),
             resize_positions: has(PerceiverFlag::ResizePositions),
         };
-        if run.flags > 3 {
+        let known = PerceiverFlag::Intermediates as u32 | PerceiverFlag::ResizePositions as u32;
+        if run.flags & !known != 0 {
             let what = format!("are {:#x}", run.flags);
             return Err(Error::input("flags", what, "numbers of PerceiverFlag, added together"));
         }

@@ -9,7 +9,7 @@ use perceiver::{Error, Model, Result, Sizes};
 
 use crate::latents::PerceiverLatents;
 use crate::model::PerceiverModel;
-use crate::pointer::{array, array_mut, place, shared, text};
+use crate::pointer::{array, array_mut, copied, place, shared, text};
 use crate::status::{PerceiverStatus, c_text, free, guarded, made};
 use crate::tensors::{PerceiverTensor, of_caller};
 
@@ -318,7 +318,7 @@ pub unsafe extern "C" fn perceiver_decoder_decode(
                 true => None,
                 false => Some(of_caller(output, shared(content, "content")?)?),
             };
-            let queries = array(queries, count, "queries")?.to_vec();
+            let queries = copied(queries, count, "queries")?;
             let rows = array_mut(rows, capacity, "rows")?;
             (shared(decoder, "decoder")?, output, queries, content, rows)
         };

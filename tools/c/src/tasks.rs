@@ -2,13 +2,12 @@
 
 use std::ffi::c_char;
 
-use perceiver::internals::memory::room;
 use perceiver::media::Frame;
 use perceiver::tasks::{FillMask, FillOptions, FlowOptions, OpticalFlow};
 use perceiver::{Error, Result};
 
 use crate::model::PerceiverModel;
-use crate::pointer::{array, array_mut, shared, text};
+use crate::pointer::{array_mut, copied, shared, text};
 use crate::run::{PerceiverRun, Run};
 use crate::status::{PerceiverStatus, guarded, made};
 use crate::stream::PerceiverBytes;
@@ -55,10 +54,8 @@ pub unsafe extern "C" fn perceiver_flow(
         }
         let frame = |bytes, name| -> Result<Frame> {
             // SAFETY: the caller's.
-            let bytes = unsafe { array(bytes, pixels.saturating_mul(3), name) }?;
-            let mut copy = room(name, bytes.len())?;
-            copy.extend_from_slice(bytes);
-            Frame::new(width, height, copy)
+            let bytes = unsafe { copied(bytes, pixels.saturating_mul(3), name) }?;
+            Frame::new(width, height, bytes)
         };
         let (first, second) = (frame(first, "first frame")?, frame(second, "second frame")?);
         // SAFETY: the caller's.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, ListArray,
 };
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Int64Type};
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs};
 use perceiver::Tensor;
-use perceiver::stream::{Latents, Queries};
+use perceiver::stream::{Decoder, Latents, Queries};
 
-use crate::scalar::Scalar;
+use crate::scalar::{Scalar, offsets};
 use crate::shared::{Output, Shared, external, listed, rows_type};
 
 /// See the module.
@@ -279,7 +279,7 @@ impl<'a> Batch<'a> {
         let (columns, name) = (self.output.columns, &self.output.name);
         let mut data = Vec::new();
         let (mut counts, mut valid) = (Vec::new(), Vec::new());
-        let mut row = 0;
+        let (mut decoder, mut row) = (None, 0);
         while row < self.rows {
             let Some(latents) = self.latents(row)? else {
                 counts.push(0);
@@ -310,7 +310,8 @@ impl<'a> Batch<'a> {
             if points.is_empty() {
                 continue;
             }
-            let decoded = self.rows_of(latents, points, content).map_err(external)?;
+            let decoded = self.rows_of(&mut decoder, latents, points, content);
+            let decoded = decoded.map_err(external)?;
             data.extend_from_slice(decoded.as_f32().unwrap_or(&[]));
         }
         if let DataType::FixedSizeList(..) = field.data_type() {
@@ -326,13 +327,14 @@ impl<'a> Batch<'a> {
             return rows(filled, columns, Some(valid.into()));
         }
         let item = Field::new_list_field(rows_type(DataType::Float32, columns), false);
-        let offsets = OffsetBuffer::from_lengths(counts);
+        let offsets = offsets(self.function, &counts)?;
         let rows = rows(data, columns, None)?;
         Ok(Arc::new(ListArray::try_new(item.into(), offsets, rows, Some(valid.into()))?))
     }
 
     fn rows_of(
         &self,
+        decoder: &mut Option<Decoder>,
         latents: &[f32],
         points: Vec<usize>,
         content: Vec<f32>,
@@ -343,7 +345,13 @@ impl<'a> Batch<'a> {
             0 => None,
             n => Some(Tensor::f32(vec![points.len(), n], content)?),
         };
-        let mut decoder = self.shared.model.decoder(&self.shared.sizes, &latents)?;
+        let decoder = match decoder {
+            Some(decoder) => {
+                decoder.set_latents(&latents)?;
+                decoder
+            }
+            None => decoder.insert(self.shared.model.decoder(&self.shared.sizes, &latents)?),
+        };
         decoder.decode(&self.output.name, &Queries::Points(points), content.as_ref())
     }
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray, StructArray};
-use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Float32Type, Int64Type};
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs};
 use perceiver::blueprint::InputKind;
 use perceiver::{Architecture, Description, NamedTensors, Tensor};
 
-use crate::scalar::Scalar;
+use crate::scalar::{Scalar, offsets};
 use crate::shared::{Shared, external};
 
 /// Items that go through together at the most; the model divides them further where it must.
@@ -259,7 +258,7 @@ impl Scalar for Run {
         let arrays = results.into_iter().map(|(data, lengths)| {
             let field = Field::new_list_field(DataType::Float32, true).into();
             let valid = single.then(|| valid.clone().into());
-            let offsets = OffsetBuffer::from_lengths(lengths);
+            let offsets = offsets(function, &lengths)?;
             let data = Arc::new(Float32Array::from(data));
             Ok(Arc::new(ListArray::try_new(field, offsets, data, valid)?) as ArrayRef)
         });

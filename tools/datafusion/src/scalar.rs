@@ -5,14 +5,27 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, internal_err, resources_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::shared::Shared;
 use crate::token::Token;
+
+/// Where the lists of a column begin, by their lengths.
+pub(crate) fn offsets(function: &str, lengths: &[usize]) -> Result<OffsetBuffer<i32>> {
+    let all: usize = lengths.iter().sum();
+    if i32::try_from(all).is_err() {
+        let rows = lengths.len();
+        return resources_err!(
+            "{function}: results of {rows} rows are {all} elements, and a column of lists holds 2³¹: use a smaller `datafusion.execution.batch_size`"
+        );
+    }
+    Ok(OffsetBuffer::from_lengths(lengths.iter().copied()))
+}
 
 /// What a function does.
 pub(crate) trait Scalar: Send + Sync + 'static {

@@ -50,6 +50,20 @@ impl<C> Codec<C> {
         }
     }
 
+    /// Writes which model a function of it is of, and of others what Ballista's codec does.
+    fn token_or(
+        &self,
+        own: bool,
+        buf: &mut Vec<u8>,
+        others: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        match own {
+            true => buf.extend(self.functions.token()),
+            false => others(buf)?,
+        }
+        Ok(())
+    }
+
     /// A function of the model; `None` for all others.
     fn scalar(&self, name: &str, buf: &[u8]) -> Option<Result<Arc<ScalarUDF>>> {
         let at = self.functions.scalars().iter().position(|f| f.name() == name)?;
@@ -120,11 +134,7 @@ impl LogicalExtensionCodec for Codec<BallistaLogicalExtensionCodec> {
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.has_scalar(node.name()) {
-            true => buf.extend(self.functions.token()),
-            false => self.inner.try_encode_udf(node, buf)?,
-        }
-        Ok(())
+        self.token_or(self.has_scalar(node.name()), buf, |buf| self.inner.try_encode_udf(node, buf))
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
@@ -135,11 +145,9 @@ impl LogicalExtensionCodec for Codec<BallistaLogicalExtensionCodec> {
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.has_aggregate(node.name()) {
-            true => buf.extend(self.functions.token()),
-            false => self.inner.try_encode_udaf(node, buf)?,
-        }
-        Ok(())
+        self.token_or(self.has_aggregate(node.name()), buf, |buf| {
+            self.inner.try_encode_udaf(node, buf)
+        })
     }
 
     fn try_decode_udwf(&self, name: &str, buf: &[u8]) -> Result<Arc<WindowUDF>> {
@@ -176,11 +184,7 @@ impl PhysicalExtensionCodec for Codec<BallistaPhysicalExtensionCodec> {
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.has_scalar(node.name()) {
-            true => buf.extend(self.functions.token()),
-            false => self.inner.try_encode_udf(node, buf)?,
-        }
-        Ok(())
+        self.token_or(self.has_scalar(node.name()), buf, |buf| self.inner.try_encode_udf(node, buf))
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
@@ -188,11 +192,9 @@ impl PhysicalExtensionCodec for Codec<BallistaPhysicalExtensionCodec> {
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
-        match self.has_aggregate(node.name()) {
-            true => buf.extend(self.functions.token()),
-            false => self.inner.try_encode_udaf(node, buf)?,
-        }
-        Ok(())
+        self.token_or(self.has_aggregate(node.name()), buf, |buf| {
+            self.inner.try_encode_udaf(node, buf)
+        })
     }
 
     fn try_decode_udwf(&self, name: &str, buf: &[u8]) -> Result<Arc<WindowUDF>> {
