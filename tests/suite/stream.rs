@@ -116,6 +116,38 @@ fn chunks_of_any_size_and_order_give_the_latents_of_all_at_once() {
     }
 }
 
+/// Sessions that are made for one input serve the next: results have the bits of encoders and decoders of their own.
+#[test]
+fn one_encoder_and_one_decoder_serve_many_inputs() {
+    for (device, engine) in engines() {
+        for folded in [true, false] {
+            let Case { model, sizes, rows, .. } = case(&engine, "img-fourier-v2-s0", folded);
+            let pixels = &rows["pixel"];
+            let end = pixels.shape()[0];
+            let logits = Queries::Range(0..1);
+            let mut shared = model.encoder(&sizes).expect("an encoder");
+            let empty = shared.state().clone();
+            let mut decoder = None;
+            for last in [end, end / 2, end / 3] {
+                let mut own = model.encoder(&sizes).expect("an encoder");
+                push(&mut own, "pixel", pixels, 0, last);
+                push(&mut shared, "pixel", pixels, 0, last);
+                let latents = shared.finish().expect("latents");
+                assert_eq!(latents, own.finish().expect("latents"), "{device} {last}");
+                shared.replace(empty.clone()).expect("the state before any row");
+                let mut own = model.decoder(&sizes, &latents).expect("a decoder");
+                let expected = own.decode("logits", &logits, None).expect("logits");
+                let decoder = decoder.get_or_insert(own);
+                decoder.set_latents(&latents).expect("latents");
+                assert_eq!(decoder.decode("logits", &logits, None).expect("logits"), expected);
+            }
+            let other = Latents::new(1, 1, vec![0.0]).expect("latents");
+            let refused = decoder.expect("a decoder").set_latents(&other).unwrap_err();
+            assert!(refused.to_string().contains("as the model has"), "{refused}");
+        }
+    }
+}
+
 /// Some rows of a case, in some order.
 fn push_at(encoder: &mut Encoder, name: &str, rows: &Tensor, cells: &[usize]) {
     let channels = rows.shape()[1];
