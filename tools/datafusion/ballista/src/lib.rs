@@ -15,6 +15,7 @@ mod serve;
 use std::sync::Arc;
 
 use ballista::prelude::{SessionConfigExt, SessionContextExt};
+use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_core::utils::{default_config_producer, default_session_builder};
 use ballista_executor::executor_process::ExecutorProcessConfig;
@@ -45,10 +46,13 @@ fn register(mut state: SessionState, functions: &Functions) -> Result<SessionSta
 /// A scheduler that plans queries with the functions, for [`serve`].
 ///
 /// A stage that cannot fetch what a lost executor has written fails its query at once, for the reason that [`serve`] gives.
+/// Executors ask for tasks: Ballista 55 does not get back what it has reckoned to executors whose tasks it ends with a stage, so
+/// that one with a core, which is sent its tasks, would never be sent another.
 #[must_use]
 pub fn scheduler(functions: &Functions, config: SchedulerConfig) -> SchedulerConfig {
     let (producer, builder) = (functions.clone(), functions.clone());
     SchedulerConfig {
+        scheduling_policy: TaskSchedulingPolicy::PullStaged,
         stage_max_failures: 1,
         override_logical_codec: Some(Arc::new(Codec::logical(functions))),
         override_physical_codec: Some(Arc::new(Codec::physical(functions))),
@@ -62,7 +66,7 @@ pub fn scheduler(functions: &Functions, config: SchedulerConfig) -> SchedulerCon
     }
 }
 
-/// An executor that runs the functions on the device of its model.
+/// An executor that runs the functions on the device of its model, and asks a scheduler for tasks.
 #[must_use]
 pub fn executor(functions: &Functions, config: ExecutorProcessConfig) -> ExecutorProcessConfig {
     let mut registry = BallistaFunctionRegistry::default();
@@ -73,6 +77,7 @@ pub fn executor(functions: &Functions, config: ExecutorProcessConfig) -> Executo
     }
     let producer = functions.clone();
     ExecutorProcessConfig {
+        task_scheduling_policy: TaskSchedulingPolicy::PullStaged,
         override_function_registry: Some(Arc::new(registry)),
         override_logical_codec: Some(Arc::new(Codec::logical(functions))),
         override_physical_codec: Some(Arc::new(Codec::physical(functions))),

@@ -1,4 +1,4 @@
-//! Scheduler, executors and clients as processes of this machine, one of which is killed in the middle of a query.
+//! Scheduler, executors and clients as processes of this machine, one of which is killed, or stopped, in the middle of a query.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -92,8 +92,6 @@ impl Cluster {
                     "--port",
                     &own.to_string(),
                     "--cores",
-                    "1",
-                    "--heartbeat",
                     "1",
                     "--work-dir",
                     folder.to_str().unwrap(),
@@ -193,8 +191,9 @@ fn check(found: &[RecordBatch], expected: &[Vec<f32>], times: usize) {
     assert_eq!(clip, CLIPS * times);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn groups_are_encoded_on_two_executors_one_of_which_is_killed() {
+/// A query on two executors, one of which something happens to after a part of the time that the query takes: it gets the
+/// right answer, or an error by name and the right answer when asked again.
+async fn happens_in_the_middle(part: f64, what: fn(&mut Cluster)) {
     let model = Engine::cpu().load(MODEL).unwrap();
     let expected = expected(&model);
     let folder = tempfile::tempdir().unwrap();
@@ -203,39 +202,74 @@ async fn groups_are_encoded_on_two_executors_one_of_which_is_killed() {
     let pixels = write(folder.path(), 1);
     let ctx = cluster.client(&pixels, &model).await;
     // The first query loads what later ones have.
-    let found = ctx.sql(SQL).await.unwrap().collect().await.unwrap();
+    let found = ask(&ctx).await.unwrap();
     check(&found, &expected, 1);
 
-    // A query that takes long enough to be in its middle when an executor is killed.
+    // A query that takes long enough to be in its middle when it happens.
     let times = 8;
     let pixels = write(folder.path(), times);
     let ctx = cluster.client(&pixels, &model).await;
     let start = Instant::now();
-    let found = ctx.sql(SQL).await.unwrap().collect().await.unwrap();
+    let found = ask(&ctx).await.unwrap();
     let took = start.elapsed();
     check(&found, &expected, times);
     let query = tokio::spawn({
         let ctx = ctx.clone();
-        async move { ctx.sql(SQL).await?.collect().await }
+        async move { ask(&ctx).await }
     });
-    tokio::time::sleep(took / 2).await;
-    assert!(!query.is_finished(), "the query was over before an executor was killed");
-    drop(cluster.executors.remove(0));
-    // The scheduler misses heartbeats, or the other executor results of a stage, whichever is first.
-    match tokio::time::timeout(Duration::from_secs(180), query).await.unwrap().unwrap() {
+    tokio::time::sleep(took.mul_f64(part)).await;
+    assert!(!query.is_finished(), "the query was over before it happened");
+    what(&mut cluster);
+    // The scheduler misses polls, or the other executor results of a stage, whichever is first.
+    match query.await.unwrap() {
         Ok(found) => check(&found, &expected, times),
         Err(error) => {
             let error = error.to_string();
-            println!("after an executor was killed: {error}");
+            println!("at {part} of the query: {error}");
             assert!(
                 error.contains("was lost; ask again")
                     || error.contains("Error connecting to Ballista scheduler or executor"),
                 "{error}"
             );
-            let found = ctx.sql(SQL).await.unwrap().collect().await.unwrap();
-            check(&found, &expected, times);
+            check(&ask(&ctx).await.unwrap(), &expected, times);
         }
     }
+}
+
+/// The answer of the query, which does not take for ever.
+async fn ask(ctx: &SessionContext) -> datafusion::common::Result<Vec<RecordBatch>> {
+    let answer = async { ctx.sql(SQL).await?.collect().await };
+    tokio::time::timeout(Duration::from_secs(300), answer).await.expect("an answer")
+}
+
+fn kill(cluster: &mut Cluster) {
+    drop(cluster.executors.remove(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_is_killed_in_the_first_stage() {
+    happens_in_the_middle(0.05, kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_is_killed_in_the_middle() {
+    happens_in_the_middle(0.5, kill).await;
+}
+
+/// As where a machine swaps, or the network is cut for a while.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_is_silent_for_longer_than_it_may_be() {
+    fn silent(cluster: &mut Cluster) {
+        let pid = cluster.executors[0].0.id().to_string();
+        let signal = |name: &str| {
+            assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        };
+        signal("-STOP");
+        std::thread::sleep(Duration::from_secs(16));
+        signal("-CONT");
+    }
+    happens_in_the_middle(0.5, silent).await;
 }
 
 /// The table of docs/distributed.md: times of a query by executors, each with one core.

@@ -264,7 +264,7 @@ fn calls_can_be_ended_and_errors_say_why() {
         ("picture", "5×5"),
         ("tensor", "2"),
         ("missing", "404"),
-        ("weights", "config.json"),
+        ("weights", "header"),
         ("device", "auto"),
     ] {
         let text = text(name);

@@ -18,8 +18,7 @@ const USAGE: &str = "perceiver-executor --model FOLDER [options]
   --port PORT            port to listen at; the next one is taken too (50051)
   --cores COUNT          partitions at a time (as many as there are cores)
   --memory BYTES         memory of queries, beside the model (70 % of the machine's)
-  --work-dir FOLDER      where results lie between stages (a temporary folder)
-  --heartbeat SECONDS    how often the scheduler hears of it (60)";
+  --work-dir FOLDER      where results lie between stages (a temporary folder)";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -41,7 +40,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         vcores: options.get("cores", known.vcores)?,
         memory_pool_size: options.all("memory").last().map(str::parse).transpose()?,
         work_dir: options.all("work-dir").last().map(str::to_owned),
-        executor_heartbeat_interval_seconds: options.get("heartbeat", 60)?,
         ..known
     };
     let device = engine.device_name();

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
+use ballista_scheduler::config::SchedulerConfig;
 use perceiver::Engine;
 use perceiver_ballista::options::Options;
 use perceiver_ballista::{scheduler, serve};
@@ -28,8 +28,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Shorter than the timeout, as Ballista wants it.
         expire_dead_executor_interval_seconds: (timeout / 2).clamp(1, 15),
         no_executors_grace_period_seconds: timeout,
-        // One task after the other to each executor, so that all devices are used.
-        task_distribution: TaskDistributionPolicy::RoundRobin,
         ..SchedulerConfig::default()
     };
     let config = scheduler(&functions, config);
