@@ -87,10 +87,16 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             let c3 = vec4<f32>(qa.w, qb.w, qc.w, qd.w);
             // #unroll
             for (var h = 0u; h < GROUPS; h++) {
+                // #if BROADCAST == 1
                 let own = load_k(share.item, key + LANES * h + local, k_head + d);
+                // #endif
                 // #unroll
                 for (var j = 0u; j < LANES; j++) {
+                    // #if BROADCAST == 1
                     let row = subgroupBroadcast(own, j);
+                    // #else
+                    let row = load_k(share.item, key + LANES * h + j, k_head + d);
+                    // #endif
                     s[LANES * h + j] += row.x * c0 + row.y * c1 + row.z * c2 + row.w * c3;
                 }
             }
@@ -99,10 +105,16 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
         let before = maximum;
         // #unroll
         for (var h = 0u; h < GROUPS; h++) {
+            // #if BROADCAST == 1
             let own = of_key(share, min(key + LANES * h + local, last_key));
+            // #endif
             // #unroll
             for (var j = 0u; j < LANES; j++) {
+                // #if BROADCAST == 1
                 let add = subgroupBroadcast(own, j);
+                // #else
+                let add = of_key(share, min(key + LANES * h + j, last_key));
+                // #endif
                 // #if FACTORED == 1
                 let score = (s[LANES * h + j] + add.x) * scales + add.y;
                 // #else
@@ -133,10 +145,16 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             var o3 = vec4<f32>(0.0);
             // #unroll
             for (var h = 0u; h < GROUPS; h++) {
+                // #if BROADCAST == 1
                 let own = load_v(share.item, key + LANES * h + local, v_head + c);
+                // #endif
                 // #unroll
                 for (var j = 0u; j < LANES; j++) {
+                    // #if BROADCAST == 1
                     let row = subgroupBroadcast(own, j);
+                    // #else
+                    let row = load_v(share.item, key + LANES * h + j, v_head + c);
+                    // #endif
                     let p = s[LANES * h + j];
                     o0 += row.x * p;
                     o1 += row.y * p;

@@ -113,13 +113,15 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                 let c3 = vec2<f32>(qa.w, qb.w);
                 // #unroll
                 for (var h = 0u; h < GROUPS; h++) {
+                    // #if BROADCAST == 1
                     let own = load_content(tile_row + clamp(LANES * h + local, first, last), d);
+                    // #endif
                     // #unroll
                     for (var j = 0u; j < LANES; j++) {
-                        // #if LANES == 1
-                        let row = own;
-                        // #else
+                        // #if BROADCAST == 1
                         let row = subgroupBroadcast(own, j);
+                        // #else
+                        let row = load_content(tile_row + clamp(LANES * h + j, first, last), d);
                         // #endif
                         s[LANES * h + j] += row.x * c0 + row.y * c1 + row.z * c2 + row.w * c3;
                     }
@@ -129,14 +131,16 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
             let scale_row = share.item * params.mask_row + tile_key;
             // #unroll
             for (var h = 0u; h < GROUPS; h++) {
+                // #if BROADCAST == 1
                 let own = scale_and_mask(share.masked, scale_row + clamp(LANES * h + local, first, last));
+                // #endif
                 // #unroll
                 for (var j = 0u; j < LANES; j++) {
                     let at = LANES * h + j;
-                    // #if LANES == 1
-                    let of_key = own;
-                    // #else
+                    // #if BROADCAST == 1
                     let of_key = subgroupBroadcast(own, j);
+                    // #else
+                    let of_key = scale_and_mask(share.masked, scale_row + clamp(LANES * h + j, first, last));
                     // #endif
                     scale_of[at] = of_key.x;
                     s[at] = select(vec2<f32>(MASKED), s[at] * of_key.x, of_key.y != 0.0);
@@ -180,13 +184,15 @@ fn direct(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
                 var o3 = vec2<f32>(0.0);
                 // #unroll
                 for (var h = 0u; h < GROUPS; h++) {
+                    // #if BROADCAST == 1
                     let own = load_content(tile_row + clamp(LANES * h + local, first, last), d);
+                    // #endif
                     // #unroll
                     for (var j = 0u; j < LANES; j++) {
-                        // #if LANES == 1
-                        let row = own;
-                        // #else
+                        // #if BROADCAST == 1
                         let row = subgroupBroadcast(own, j);
+                        // #else
+                        let row = load_content(tile_row + clamp(LANES * h + j, first, last), d);
                         // #endif
                         let w = s[LANES * h + j];
                         o0 += row.x * w;

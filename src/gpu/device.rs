@@ -696,13 +696,13 @@ pub(super) fn traits(
     cooperative: Option<u32>,
 ) -> DeviceTraits {
     let kind = AdapterKind::of(info.device_type);
-    // What software adapters are spared and given is what llvmpipe's compiler needs; browsers have SwiftShader.
-    let software = kind == AdapterKind::Software && info.backend != wgpu::Backend::BrowserWebGpu;
+    let software = kind == AdapterKind::Software;
     let subgroups = [info.subgroup_min_size, info.subgroup_max_size];
     DeviceTraits {
         software,
         int64: features.contains(wgpu::Features::SHADER_INT64),
-        tiles: !(software && features.contains(wgpu::Features::SUBGROUP)),
+        rewritten: software && info.backend != wgpu::Backend::BrowserWebGpu,
+        tiles: !software,
         loop_iterations: if software { SOFTWARE_LOOP_ITERATIONS } else { u64::MAX },
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(subgroups),
         cooperative,

@@ -60,7 +60,7 @@ pub fn source(variant: &Variant, device: &DeviceTraits) -> Result<String> {
     let text = imported(&label, text(&label, variant.source)?)?;
     let text = preprocess(&label, &narrow(&label, &text, variant.f16)?, &constants)?;
     // Cooperative operations need uniforms that are seen to be uniform.
-    if !device.software || variant.cooperative.is_some() {
+    if !device.rewritten || variant.cooperative.is_some() {
         return Ok(text);
     }
     let mut text = opaque(&text, variant.entry)

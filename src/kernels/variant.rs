@@ -205,8 +205,11 @@ pub struct DeviceTraits {
     pub software: bool,
     /// Shaders may use 64-bit integers.
     pub int64: bool,
+    /// Sources are changed as llvmpipe's compiler needs them: on software adapters, but for browsers, which would no longer
+    /// see what is uniform.
+    pub rewritten: bool,
     /// Variants that pass tiles through workgroup memory are run: not on software adapters, whose compilers take up
-    /// to fifteen seconds for one, unless they lack the subgroups that the others need.
+    /// to fifteen seconds for one, and gigabytes in SwiftShader.
     pub tiles: bool,
     /// Most workgroups along one dimension of a dispatch.
     pub workgroups_per_dimension: u32,
@@ -238,6 +241,7 @@ impl DeviceTraits {
         DeviceTraits {
             software: false,
             int64: false,
+            rewritten: false,
             tiles: true,
             workgroups_per_dimension: 65_535,
             invocations: 256,

@@ -36,8 +36,8 @@ mod fast;
 
 use crate::kernels::factored_attention::Factors;
 use crate::kernels::{
-    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, named,
-    shader_text, state, tiles, vectors, when, word,
+    Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
+    named, shader_text, state, tiles, vectors, when, word,
 };
 use crate::tensor::{Element, Extent};
 
@@ -273,19 +273,17 @@ const COOP: [Variant; COOP_TILES.len()] = {
 };
 
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    technique("attention/direct", "direct").direct(name, constants, true)
+    let subgroups = constant(constants, "BROADCAST", 1) == 1;
+    technique("attention/direct", "direct").direct(name, constants, subgroups)
 }
 
-/// By queries × keys, for subgroups of eight lanes and of four; of plain queries and of factored ones.
-const DIRECT: [[Variant; 2]; 2] = [
-    [
-        direct("direct-32x24", &[("LANES", 8), ("KEY_TILE", 24)]),
-        direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
-    ],
-    [
-        direct("direct-32x16", &[("LANES", 8), ("KEY_TILE", 16)]),
-        direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]),
-    ],
+const FOUR: Variant = direct("direct-16x8", &[("LANES", 4), ("KEY_TILE", 8)]);
+const ALONE: Variant = direct("direct-32x8", &[("LANES", 8), ("KEY_TILE", 8), ("BROADCAST", 0)]);
+
+/// By queries × keys, for subgroups of eight lanes and of four, and without subgroups; of plain queries and of factored ones.
+const DIRECT: [[Variant; 3]; 2] = [
+    [direct("direct-32x24", &[("LANES", 8), ("KEY_TILE", 24)]), FOUR, ALONE],
+    [direct("direct-32x16", &[("LANES", 8), ("KEY_TILE", 16)]), FOUR, ALONE],
 ];
 
 /// Arrays of f16: K is f32 where Q and V are.

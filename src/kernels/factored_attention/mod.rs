@@ -214,7 +214,7 @@ const OWN: [Variant; OWN_TILES.len()] = {
 };
 
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
-    let subgroups = constant(constants, "LANES", 8) > 1;
+    let subgroups = constant(constants, "BROADCAST", 1) == 1;
     technique("factored_attention/direct", "direct").direct(name, constants, subgroups)
 }
 
@@ -222,7 +222,7 @@ const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -
 const DIRECT: [Variant; 3] = [
     direct("direct-16x16", &[("LANES", 8), ("KEY_TILE", 16)]),
     direct("direct-8x8", &[("LANES", 4), ("KEY_TILE", 8)]),
-    direct("direct-2x4", &[("LANES", 1), ("KEY_TILE", 4)]),
+    direct("direct-16x8", &[("LANES", 8), ("KEY_TILE", 8), ("BROADCAST", 0)]),
 ];
 
 /// Arrays of f16.
