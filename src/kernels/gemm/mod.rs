@@ -242,6 +242,10 @@ const BROADCAST: Variant = LANES.direct(
 const DIRECT: Variant =
     LANES.direct("direct-4x32", &[("LANES", 8), ("ROWS", 4), ("COLS", 1)], false);
 
+/// 8 rows × 64 columns, without subgroups.
+const ALONE: Variant =
+    LANES.direct("direct-8x64", &[("LANES", 8), ("ROWS", 8), ("COLS", 2)], false);
+
 const fn mode(name: &'static str, constants: &'static [(&'static str, u32)]) -> Mode {
     Mode { name, constants }
 }
@@ -409,7 +413,7 @@ impl Kernel for Gemm {
         let mut list = Vec::new();
         for ([checked, aligned], f16) in MODES.iter().flat_map(|m| F16.map(|f16| (*m, f16))) {
             list.extend(TILED.map(|v| v.with(checked).storing_f16(f16)));
-            list.extend([BROADCAST, DIRECT].map(|v| v.with(checked).storing_f16(f16)));
+            list.extend([BROADCAST, ALONE, DIRECT].map(|v| v.with(checked).storing_f16(f16)));
             // Cooperative matrices multiply f16: only where weights are.
             if f16.contains(&"weight") {
                 list.extend(COOP.map(|v| v.with(checked).storing_f16(f16)));
@@ -430,9 +434,9 @@ impl Kernel for Gemm {
         let with_mode = |v: &Variant| v.with(if self.aligned(v) { aligned } else { checked });
         let tiled: Vec<Variant> = tiled.iter().map(|v| v.with(checked)).collect();
         let direct = if self.rows <= 8 || self.cols <= 32 {
-            vec![DIRECT, BROADCAST]
+            vec![DIRECT, BROADCAST, ALONE]
         } else {
-            vec![BROADCAST, DIRECT]
+            vec![BROADCAST, ALONE, DIRECT]
         };
         let direct: Vec<Variant> = direct.iter().map(|v| v.with(checked)).collect();
         // Large tiles where they fill the device; cooperative matrices only for more than a few rows.
