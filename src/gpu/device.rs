@@ -288,6 +288,29 @@ impl Device {
         self.read_tuning(folder);
     }
 
+    /// As [`Engine::pipelines`](crate::Engine::pipelines).
+    pub(crate) fn pipelines(&self) -> Option<Vec<u8>> {
+        self.pipeline_cache()?.bytes()
+    }
+
+    /// As [`Engine::apply_pipelines`](crate::Engine::apply_pipelines).
+    ///
+    /// # Safety
+    /// The bytes are what [`Device::pipelines`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for bytes that are not whole, [`Error::DeviceLost`].
+    #[allow(unsafe_code, reason = "the app vouches for the bytes")]
+    pub(crate) unsafe fn apply_pipelines(&self, bytes: &[u8]) -> Result<()> {
+        let device = &self.inner.device;
+        // SAFETY: the caller's word.
+        let cache = self.scoped("pipeline cache", 0, || unsafe {
+            PipelineCache::from_bytes(device, bytes)
+        })??;
+        *lock(&self.inner.cache) = cache.map(Arc::new);
+        Ok(())
+    }
+
     pub(super) fn pipeline_cache(&self) -> Option<Arc<PipelineCache>> {
         lock(&self.inner.cache).clone()
     }

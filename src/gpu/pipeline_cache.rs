@@ -1,6 +1,6 @@
-//! Compiled pipelines on disk, where the back end has a cache (`PIPELINE_CACHE`: Vulkan).
+//! Compiled pipelines on disk or in bytes, where the back end has a cache (`PIPELINE_CACHE`: Vulkan).
 //!
-//! One file per adapter and driver, named by wgpu's key for them. It holds a mark, the length and a
+//! One file per adapter and driver, named by wgpu's key for them, or bytes that an app keeps. Either holds a mark, the length and a
 //! checksum, then what the driver gave; a file that is damaged, cut short or of another kind is ignored
 //! and replaced. It is written beside its place and renamed, so that readers see a whole one. wgpu and the
 //! driver look at the header of the data once more and fall back to an empty cache. A cache that cannot
@@ -19,24 +19,63 @@ const HEADER: usize = 24;
 /// More than this is no cache of ours.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// A cache of compiled pipelines and its file.
+/// A cache of compiled pipelines and its file, if it has one.
 pub(super) struct PipelineCache {
     cache: wgpu::PipelineCache,
-    file: PathBuf,
+    file: Option<PathBuf>,
     /// Pipelines compiled since the file was written.
     fresh: AtomicUsize,
 }
 
 impl PipelineCache {
     /// The cache of a device in a folder; `None` where the back end has none.
+    #[allow(
+        unsafe_code,
+        reason = "drivers take data as they are; wgpu leaves vouching to its user"
+    )]
     pub(super) fn open(device: &wgpu::Device, folder: &Path) -> Option<Self> {
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
         let key = wgpu::util::pipeline_cache_key(&device.adapter_info())?;
         let file = folder.join(key);
-        let cache = create(device, read(&file).as_deref());
-        Some(PipelineCache { cache, file, fresh: AtomicUsize::new(0) })
+        // SAFETY: what is in the file `get_data` gave, which a checksum vouches for. Who can write the user's own cache
+        // folder on purpose can run code as that user anyway.
+        let cache = unsafe { create(device, read(&file).as_deref()) };
+        Some(PipelineCache { cache, file: Some(file), fresh: AtomicUsize::new(0) })
+    }
+
+    /// The cache of a device from what [`PipelineCache::bytes`] gave, or empty ones; `None` where the back end has none.
+    ///
+    /// # Safety
+    /// As [`Engine::apply_pipelines`](crate::Engine::apply_pipelines).
+    ///
+    /// # Errors
+    /// [`Error::Input`] for bytes that are not whole.
+    #[allow(unsafe_code, reason = "the app vouches for the bytes")]
+    pub(super) unsafe fn from_bytes(device: &wgpu::Device, bytes: &[u8]) -> Result<Option<Self>> {
+        let data = match bytes {
+            [] => None,
+            _ => Some(unpack(bytes.to_vec()).ok_or_else(|| {
+                let what = "are damaged, or none";
+                Error::input(
+                    "compiled pipelines",
+                    what,
+                    "what `Engine::pipelines` gave, or no bytes",
+                )
+            })?),
+        };
+        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return Ok(None);
+        }
+        // SAFETY: the caller's word.
+        let cache = unsafe { create(device, data.as_deref()) };
+        Ok(Some(PipelineCache { cache, file: None, fresh: AtomicUsize::new(0) }))
+    }
+
+    /// What has been compiled, for [`PipelineCache::from_bytes`].
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        self.cache.get_data().map(|data| [&header(&data)[..], &data].concat())
     }
 
     /// For pipelines to be made with.
@@ -51,16 +90,19 @@ impl PipelineCache {
 
     /// Writes the file if pipelines have been made since.
     pub(super) fn save(&self) {
+        let Some(file) = &self.file else {
+            return;
+        };
         if self.fresh.swap(0, Ordering::Relaxed) == 0 {
             return;
         }
         let Some(data) = self.cache.get_data() else {
             return;
         };
-        match write(&self.file, &data) {
-            Ok(()) => tracing::debug!(file = %self.file.display(), bytes = data.len(), "saved"),
+        match write(file, &data) {
+            Ok(()) => tracing::debug!(file = %file.display(), bytes = data.len(), "saved"),
             Err(e) => {
-                tracing::warn!(file = %self.file.display(), error = %e, "cannot keep compiled pipelines");
+                tracing::warn!(file = %file.display(), error = %e, "cannot keep compiled pipelines");
             }
         }
     }
@@ -72,11 +114,13 @@ impl Drop for PipelineCache {
     }
 }
 
+/// A cache from data, which wgpu compares with the adapter and driver: of others it makes an empty one.
+///
+/// # Safety
+/// The data is what `get_data` of a cache gave.
 #[allow(unsafe_code, reason = "drivers take data as they are; wgpu leaves vouching to its user")]
-fn create(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
-    // SAFETY: the data is what `get_data` of a cache for the same adapter and driver gave, which a
-    // checksum vouches for; wgpu compares adapter and driver once more and falls back to an empty
-    // cache. Who can write the user's own cache folder on purpose can run code as that user anyway.
+unsafe fn create(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
+    // SAFETY: the caller's word; wgpu asks for the same.
     unsafe {
         device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
             label: Some("perceiver"),

@@ -229,6 +229,43 @@ impl Engine {
         self.device().ok_or_else(none)?.apply_tuning(&Tuning::from_bytes(bytes)?)
     }
 
+    /// The kernels that have been compiled for this engine's device, with those from [`Engine::apply_pipelines`] or
+    /// [`Engine::set_cache`], for a later run of a program that keeps no files. `None` where neither has been called, on the CPU, and where
+    /// the back end has no cache (it has one on Vulkan, on a device with `wgpu::Features::PIPELINE_CACHE`).
+    #[must_use]
+    pub fn pipelines(&self) -> Option<Vec<u8>> {
+        self.device()?.pipelines()
+    }
+
+    /// Takes over what [`Engine::pipelines`] gave in an earlier run, or no bytes in the first one; what is compiled from
+    /// now on is kept with it rather than on disk. What is of another adapter or driver is passed over. Does nothing
+    /// where there is no cache.
+    ///
+    /// ```no_run
+    /// # let stored: Option<Vec<u8>> = None;
+    /// let engine = perceiver::Engine::auto()?;
+    /// // SAFETY: nobody else writes to where this app stores it.
+    /// unsafe { engine.apply_pipelines(&stored.unwrap_or_default()) }?;
+    /// // … models run …
+    /// let to_store = engine.pipelines();
+    /// # Ok::<(), perceiver::Error>(())
+    /// ```
+    ///
+    /// # Safety
+    /// The bytes have to be what [`Engine::pipelines`] gave: drivers take compiled code as it is. A checksum finds what is damaged by
+    /// accident, not what was made on purpose.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for bytes that are damaged or something else, [`Error::DeviceLost`].
+    #[allow(unsafe_code, reason = "the app vouches for the bytes")]
+    pub unsafe fn apply_pipelines(&self, bytes: &[u8]) -> Result<()> {
+        match self.device() {
+            // SAFETY: the caller's word.
+            Some(device) => unsafe { device.apply_pipelines(bytes) },
+            None => Ok(()),
+        }
+    }
+
     /// The adapter's name, or "cpu".
     #[must_use]
     pub fn device_name(&self) -> &str {

@@ -119,6 +119,35 @@ fn compiled_kernels_are_kept_and_damage_is_no_harm() {
     assert_eq!(again[..8], whole[..8]);
 }
 
+/// An app that keeps no files keeps compiled pipelines as bytes.
+#[test]
+#[allow(unsafe_code, reason = "the bytes are what the engine gave")]
+fn pipelines_go_through_bytes() {
+    let apply = |engine: &Engine, bytes: &[u8]| {
+        // SAFETY: what `pipelines` gave, none, or what the checksum finds.
+        unsafe { engine.apply_pipelines(bytes) }
+    };
+    let engine = Engine::on(device());
+    assert_eq!(engine.pipelines(), None, "nothing was to be kept");
+    apply(&engine, &[]).expect("none yet");
+    let first = logits(&small(&engine));
+    let kept = engine.pipelines().expect("llvmpipe has a cache");
+    assert!(kept.len() > 24);
+
+    let engine = Engine::on(device());
+    for damaged in [kept[..kept.len() - 1].to_vec(), vec![0; 40]] {
+        let error = apply(&engine, &damaged).expect_err("damaged").to_string();
+        assert!(error.contains("`compiled pipelines`: are damaged"), "{error}");
+    }
+    apply(&engine, &kept).expect("whole");
+    assert_eq!(logits(&small(&engine)), first);
+    assert_eq!(engine.pipelines().expect("kept")[..8], kept[..8]);
+
+    let cpu = Engine::cpu();
+    apply(&cpu, &kept).expect("nothing to do");
+    assert_eq!(cpu.pipelines(), None);
+}
+
 #[test]
 fn warming_up_makes_the_session_that_runs() {
     let model = small(&Engine::on(device()));
