@@ -3,7 +3,7 @@
 //! What the field concatenates is attended to set by set, with the attention's state carried from one to the next; grouped
 //! queries are rows of fewer heads; norms of single heads are norms of rows. None of it needs a kernel of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::blueprint::{
     ArrayStep, AttentionStep, Blueprint, HeadNorm, KeySet, LinearStep, Make, MlpStep, Norm,
@@ -73,6 +73,10 @@ fn made<'a>(g: &mut Graph, blueprint: &'a Blueprint, request: &Request) -> Resul
         arrays.axes.insert(&modality.name, &modality.axes);
     }
     for step in &blueprint.arrays {
+        if arrays.empty(step)? {
+            arrays.empty.insert(&step.name);
+            continue;
+        }
         let view = Maker { g, arrays: &arrays, step }.view()?;
         arrays.views.insert(&step.name, view);
     }
@@ -84,12 +88,27 @@ struct Arrays<'a> {
     views: HashMap<&'a str, View>,
     masks: HashMap<&'a str, View>,
     axes: HashMap<&'a str, &'a [usize]>,
+    /// Slices that have no rows in this run.
+    empty: HashSet<&'a str>,
 }
 
 impl Arrays<'_> {
     fn view(&self, name: &str) -> Result<View> {
         let found = self.views.get(name).copied();
-        found.ok_or_else(|| Error::graph(name, "is no array before the one that is made of it"))
+        found.ok_or_else(|| {
+            let what = match self.empty.contains(name) {
+                true => "has no rows",
+                false => "is no array before the one that is made of it",
+            };
+            Error::graph(name, what)
+        })
+    }
+
+    /// Whether an array is a slice up to the last few rows, where there are no more than those.
+    fn empty(&self, step: &ArrayStep) -> Result<bool> {
+        let Make::Slice { of, first, rows } = &step.make else { return Ok(false) };
+        let [_, number] = slice(self.view(of)?.extent.rows, *first, *rows);
+        Ok(*rows < 0 && number == 0)
     }
 
     fn axes(&self, input: &str) -> Result<&[usize]> {
@@ -173,9 +192,13 @@ impl Maker<'_> {
             Make::Mean { of, mask } => self.mean(of, mask.as_ref()),
             Make::Slice { of, first, rows } => {
                 let view = self.arrays.view(of)?;
-                let rest = view.extent.rows.saturating_sub(*first);
-                let rows = if *rows == 0 { rest } else { *rows };
-                self.g.slice(self.step.stage, &self.step.name, view, [*first, rows])
+                let rows = slice(view.extent.rows, *first, *rows);
+                self.g.slice(self.step.stage, &self.step.name, view, rows)
+            }
+            Make::Filled { value, channels } => {
+                let (bits, rows, columns) = (value.to_bits(), 1, *channels);
+                let id = self.g.parameter(Recipe::Filled { bits, rows, columns });
+                Ok(self.g.view(id))
             }
             Make::Count(of) => {
                 let rows = self.arrays.view(of)?.extent.rows;
@@ -383,13 +406,15 @@ impl Maker<'_> {
     }
 
     fn attention(&mut self, step: &AttentionStep) -> Result<View> {
-        let Some(layouts) = Layouts::of(step).filter(|_| !step.keys.is_empty()) else {
+        let some = |set: &&KeySet| !self.arrays.empty.contains(set.rows.as_str());
+        let keys: Vec<&KeySet> = step.keys.iter().filter(some).collect();
+        let Some(layouts) = Layouts::of(step).filter(|_| !keys.is_empty()) else {
             return self.bad("has no keys, no heads, or heads that do not share key heads evenly");
         };
         let rows = self.arrays.view(&step.queries)?;
         let queries = self.normed("query norm", rows, step.query_norm.as_ref());
-        let mut sets = Vec::with_capacity(step.keys.len());
-        for set in &step.keys {
+        let mut sets = Vec::with_capacity(keys.len());
+        for set in keys {
             // What attends to itself has one norm.
             let own = set.rows == step.queries && set.norm == step.query_norm;
             let rows = match own {
@@ -549,6 +574,15 @@ impl Maker<'_> {
         let y = self.norm(leaf, heads, norm);
         self.g.reshaped(y, e)
     }
+}
+
+/// First row and number of rows of a [`Make::Slice`] of so many rows.
+fn slice(of: usize, first: i32, rows: i32) -> [usize; 2] {
+    let far = |n: i32| n.unsigned_abs() as usize;
+    let first = if first < 0 { of.saturating_sub(far(first)) } else { far(first) };
+    let rest = of.saturating_sub(first);
+    let rows = if rows > 0 { far(rows) } else { rest.saturating_sub(far(rows)) };
+    [first, rows]
 }
 
 /// The table of `waves`, column by column, as bits.
