@@ -68,6 +68,58 @@ fn all_missing_tensors_are_one_error_with_the_family() {
     assert!(error.to_string().contains(&gone[2]), "{error}");
 }
 
+/// A family whose tensors have two sets of names tells of those that are there the most.
+#[test]
+fn missing_tensors_are_told_of_the_names_that_a_file_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, gone, other) in [
+        ("ip_adapter_faceid-0", "image_proj.perceiver_resampler.norm_out.weight", "proj.net"),
+        ("ip_adapter_faceid-1", "proj.net.2.weight", "perceiver_resampler"),
+    ] {
+        let mut tensors = weights(name);
+        assert!(tensors.remove(gone).is_some(), "{gone}");
+        write_tensors(folder.path().join("model.safetensors"), &tensors).expect("written");
+        let config = std::fs::read(case(name).join("config.json")).expect("a config");
+        std::fs::write(folder.path().join("config.json"), config).expect("written");
+        let message = refusal(folder.path(), None);
+        assert!(message.contains(gone) && !message.contains(other), "{message}");
+    }
+}
+
+/// The shortcut needs tokens as wide as the latents.
+#[test]
+fn a_shortcut_to_another_width_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = r#"{"model_type": "perceiver-family", "heads": 5, "shortcut": true, "shortcut_scale": 0.5}"#;
+    std::fs::write(folder.path().join("config.json"), config).expect("written");
+    let path = folder.path().join("some.safetensors");
+    write_tensors(&path, &weights("ip_adapter_faceid-3")).expect("written");
+    let message = refusal(&path, None);
+    assert!(message.contains("do not fit"), "{message}");
+}
+
+/// The last tokens are latents whatever the length; a text that has no more than those has no others.
+#[test]
+fn texts_of_any_length_keep_their_last_tokens_as_latents() {
+    let model = Engine::cpu().load(case("causal_sequence-0")).expect("a model");
+    let run = |tokens: &[i64]| {
+        let x = Tensor::i64(vec![1, tokens.len()], tokens.to_vec()).expect("tokens");
+        model.run(&NamedTensors::from([("x".to_owned(), x)]), &mut |_, _| {})
+    };
+    let tokens: Vec<i64> = (0..32).map(|i| i * i % 17).collect();
+    for length in [1, 6, 7, 8, 31] {
+        let output = &run(&tokens[..length]).expect("logits")["output"];
+        assert_eq!(output.shape(), [1, length.min(7), 17]);
+    }
+    // Latents see nothing that follows: the first is the same in a text that ends with it.
+    let [long, short] = [7, 1].map(|n| run(&tokens[..n]).expect("logits")["output"].clone());
+    let [long, short] = [&long, &short].map(|t| t.as_f32().expect("floats"));
+    for (long, short) in long.iter().zip(short) {
+        assert!((long - short).abs() < 1e-4 * (1.0 + short.abs()), "{long} {short}");
+    }
+    assert!(run(&tokens).is_err(), "longer than the table of positions");
+}
+
 #[test]
 fn several_parts_are_told_apart() {
     let folder = tempfile::tempdir().expect("a folder");
