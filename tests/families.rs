@@ -97,34 +97,44 @@ fn errors(
     Ok(errors)
 }
 
-/// How far the float64 executor is from what is recorded when no more is done than that the weights are rounded to f16.
+/// How far the float64 executor is from what is recorded where no more is done than that the weights are rounded to f16: the
+/// most of four ways to round them.
 fn of_rounding(case: &Path) -> Result<BTreeMap<String, f64>, Failed> {
     let folder = tempfile::tempdir()?;
     std::fs::copy(case.join("config.json"), folder.path().join("config.json"))?;
-    let mut weights = read_tensors(case.join("model.safetensors"))?;
-    for tensor in weights.values_mut() {
-        let Some(data) = tensor.as_f32() else { continue };
-        let rounded = data.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect();
-        *tensor = Tensor::f32(tensor.shape().to_vec(), rounded)?;
+    let weights = read_tensors(case.join("model.safetensors"))?;
+    let mut most: BTreeMap<String, f64> = BTreeMap::new();
+    for factor in [1.0, 1.1, 1.3, 1.7] {
+        let round = |&x: &f32| half::f16::from_f32(x * factor).to_f32() / factor;
+        let mut rounded = weights.clone();
+        for tensor in rounded.values_mut() {
+            let rounded = tensor.as_f32().map(|data| data.iter().map(round).collect::<Vec<f32>>());
+            // Frequencies beyond the numbers of f16 are never stored so.
+            if let Some(data) = rounded.filter(|data| data.iter().all(|x| x.is_finite())) {
+                *tensor = Tensor::f32(tensor.shape().to_vec(), data)?;
+            }
+        }
+        write_tensors(folder.path().join("model.safetensors"), &rounded)?;
+        for (name, error) in errors(&Engine::reference(), folder.path(), case, Precision::F32)? {
+            most.entry(name).and_modify(|most| *most = most.max(error)).or_insert(error);
+        }
     }
-    write_tensors(folder.path().join("model.safetensors"), &weights)?;
-    errors(&Engine::reference(), folder.path(), case, Precision::F32)
+    Ok(most)
 }
 
-/// Tiny models of random weights may multiply a rounding by hundreds: norms of heads of two channels are little more than their
-/// sign. What rounding the weights does in float64 is that factor, times half a unit of f16, and no precision is asked for more
-/// than twice of it.
+/// Tiny models of random weights may multiply roundings by hundreds: a norm of two channels is little more than their sign. There
+/// f16 may cost four times what rounding the weights alone does in float64, since what lies between layers is rounded too, and
+/// f32, of which a unit is 2⁻¹³ of f16's but where every sum is rounded, a hundredth of it.
 fn compare(engine: &Engine, case: &Path, precision: Precision) -> Result<(), Failed> {
     let errors = errors(engine, case, case, precision)?;
-    let of_f32 = f64::from(f32::EPSILON) / f64::from(half::f16::EPSILON);
-    let (tolerance, unit) = if precision == Precision::F32 { (1e-5, of_f32) } else { (5e-3, 1.0) };
-    let beyond = |error: f64, tolerance: f64| error.is_nan() || error > tolerance;
-    if !errors.values().any(|&error| beyond(error, tolerance)) {
+    let (tolerance, factor) = if precision == Precision::F32 { (1e-5, 0.01) } else { (5e-3, 4.0) };
+    if errors.values().all(|&error| error <= tolerance) {
         return Ok(());
     }
     let rounding = of_rounding(case)?;
     let wrong = errors.iter().filter(|(name, error)| {
-        beyond(**error, tolerance.max(2.0 * unit * rounding.get(*name).copied().unwrap_or(0.0)))
+        let most = rounding.get(*name).map_or(tolerance, |error| tolerance.max(factor * error));
+        error.is_nan() || **error > most
     });
     let wrong: Vec<_> = wrong
         .map(|(name, error)| format!("{name}: {error:.2e} (rounding {:.2e})", rounding[name]))
