@@ -14,6 +14,7 @@ use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::graph::{
     AttentionSource, Graph, HeadLayout, Heads, Linear, LinearPart, Recipe, Source, Stage, View,
+    Window,
 };
 use crate::kernels::gemm::Activation;
 use crate::kernels::layer_norm::LayerNorm;
@@ -77,7 +78,7 @@ fn made<'a>(g: &mut Graph, blueprint: &'a Blueprint, request: &Request) -> Resul
             arrays.empty.insert(&step.name);
             continue;
         }
-        let view = Maker { g, arrays: &arrays, step }.view()?;
+        let view = Maker { g, arrays: &arrays, step, request }.view()?;
         arrays.views.insert(&step.name, view);
     }
     Ok(arrays)
@@ -128,6 +129,7 @@ struct Maker<'a> {
     g: &'a mut Graph,
     arrays: &'a Arrays<'a>,
     step: &'a ArrayStep,
+    request: &'a Request,
 }
 
 impl Maker<'_> {
@@ -416,15 +418,18 @@ impl Maker<'_> {
         let mut sets = Vec::with_capacity(keys.len());
         for set in keys {
             // What attends to itself has one norm.
-            let own = set.rows == step.queries && set.norm == step.query_norm;
-            let rows = match own {
-                true => queries,
-                false => {
-                    let rows = self.arrays.view(&set.rows)?;
-                    self.normed("key norm", rows, set.norm.as_ref())
-                }
-            };
-            sets.push(self.key_set(step, set, rows, &layouts)?);
+            if set.rows == step.queries && set.norm == step.query_norm {
+                sets.push(Keys::Made(self.key_set(step, set, queries, &layouts)?));
+                continue;
+            }
+            let rows = self.arrays.view(&set.rows)?;
+            let windows = self.windows(set, rows, queries, &layouts);
+            if windows.len() > 1 {
+                sets.extend(windows.into_iter().map(|window| Keys::Window(set, window)));
+                continue;
+            }
+            let rows = self.normed("key norm", rows, set.norm.as_ref());
+            sets.push(Keys::Made(self.key_set(step, set, rows, &layouts)?));
         }
         let q = match &step.q {
             None => self.heads_of(queries, layouts.q)?,
@@ -438,7 +443,11 @@ impl Maker<'_> {
         let turned = step.rotary.as_ref().map(|rotary| &rotary.queries);
         let q = self.turned(step, q, layouts.q, turned, false)?;
         // Keys that do not depend on an input have one item, which all queries share.
-        let batch = sets.iter().map(|set| set.keys.view.extent.batch).max().unwrap_or(1);
+        let items = |set: &Keys<'_>| match set {
+            Keys::Made(set) => set.keys.view.extent.batch,
+            Keys::Window(..) => 1,
+        };
+        let batch = sets.iter().map(items).max().unwrap_or(1);
         let items = q.extent.batch;
         let of_item = if batch == 1 { items * q.extent.rows } else { q.extent.rows };
         let (count, groups) = (layouts.k.heads, layouts.q.groups);
@@ -453,7 +462,15 @@ impl Maker<'_> {
         let heads = Heads { scale: step.scale.unwrap_or(heads.scale), ..heads };
         let mut carry = None;
         let mut state = Vec::new();
-        for (i, set) in sets.iter().enumerate() {
+        let end = sets.len();
+        for (i, set) in sets.into_iter().enumerate() {
+            let set = match set {
+                Keys::Made(set) => set,
+                Keys::Window(set, rows) => {
+                    let rows = self.normed("key norm", rows, set.norm.as_ref());
+                    self.key_set(step, set, rows, &layouts)?
+                }
+            };
             let mut source = [set.keys, set.values];
             source[0].view = self.shared(set.keys.view, batch);
             source[1].view = match set.values.view == set.keys.view {
@@ -462,7 +479,7 @@ impl Maker<'_> {
             };
             let asking = AttentionSource { view: asking, column: 0 };
             let label = self.label("attention");
-            let last = i + 1 == sets.len();
+            let last = i + 1 == end;
             let sources = [asking, source[0], source[1]];
             let sees = (set.mask, set.causal);
             state = self.g.attention(self.step.stage, &label, heads, sources, sees, carry, last)?;
@@ -491,6 +508,25 @@ impl Maker<'_> {
         };
         let result = self.normed("post norm", result, norm);
         residual.map_or(Ok(result), |residual| self.sum(result, residual))
+    }
+
+    /// The rows of a set, all at once or in windows, so that keys and values of many never exist at once. What the attention
+    /// carries from one window to the next is as large as its queries: those have to be few beside the keys.
+    fn windows(&self, set: &KeySet, rows: View, queries: View, of: &Layouts) -> Vec<View> {
+        let e = rows.extent;
+        let columns = (of.k.columns() + of.kv.columns()).max(e.cols);
+        let plain = set.values.is_none() && set.mask.is_none() && set.angles.is_none();
+        let whole = e.batch > 1 || rows.first_row > 0 || 4 * queries.extent.all_rows() > e.rows;
+        if whole || !plain || set.causal {
+            return vec![rows];
+        }
+        let windows = super::encoder::windows(e.rows, self.request.window_rows(columns));
+        let window = |w: &Window| View {
+            first_row: w.first,
+            extent: Extent::new(1, w.rows, e.cols),
+            ..rows
+        };
+        windows.iter().map(window).collect()
     }
 
     /// Keys and values of rows after their norm.
@@ -618,6 +654,12 @@ struct Set {
     values: AttentionSource,
     mask: Option<View>,
     causal: bool,
+}
+
+/// A set of keys, or some rows of one whose keys are made when their turn comes.
+enum Keys<'a> {
+    Made(Set),
+    Window(&'a KeySet, View),
 }
 
 /// Heads of queries, of keys, of values, and of the result.

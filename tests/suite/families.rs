@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use perceiver::checkpoint::{read_tensors, write_tensors};
 use perceiver::tasks::{Grid, ShapeDecoder};
-use perceiver::{Engine, Error, Model, NamedTensors, Result, RunOptions, Tensor};
+use perceiver::{
+    Description, Engine, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor,
+};
 
 use crate::common::fixtures;
 
@@ -118,6 +120,31 @@ fn texts_of_any_length_keep_their_last_tokens_as_latents() {
         assert!((long - short).abs() < 1e-4 * (1.0 + short.abs()), "{long} {short}");
     }
     assert!(run(&tokens).is_err(), "longer than the table of positions");
+}
+
+/// Keys and values of a long context are made window by window: the same tokens in less memory.
+#[test]
+fn a_long_context_is_read_in_windows() {
+    let folder = case("ip_adapter-0");
+    let data = (0..3000 * 11).map(|i| (i as f32 * 0.37).sin()).collect();
+    let x = Tensor::f32(vec![1, 3000, 11], data).expect("rows");
+    let inputs = NamedTensors::from([("x".to_owned(), x)]);
+    let options = RunOptions::default();
+    let run = |bytes: usize| {
+        let mut model = Engine::cpu().load(&folder).expect("a model");
+        model.set_window_bytes(bytes);
+        let Description::Blueprint(blueprint) = model.description() else { panic!("a blueprint") };
+        let rows = blueprint.row_sizes(&inputs).expect("sizes");
+        let sizes = Sizes { rows, ..Sizes::default() };
+        let peak = model.report(1, sizes, options).expect("a report").peak_bytes;
+        (model.run_with(&inputs, options, &mut |_, _| {}).expect("a run"), peak)
+    };
+    let [(whole, most), (windows, least)] = [1 << 30, 30_000].map(run);
+    let [whole, windows] = [&whole, &windows].map(|o| o["output"].as_f32().expect("floats"));
+    for (whole, window) in whole.iter().zip(windows) {
+        assert!((whole - window).abs() < 1e-5 * (1.0 + whole.abs()), "{whole} {window}");
+    }
+    assert!(2 * least < most, "{least} of {most} bytes");
 }
 
 #[test]
