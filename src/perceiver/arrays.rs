@@ -3,7 +3,7 @@
 //! What the field concatenates is attended to set by set, with the attention's state carried from one to the next; grouped
 //! queries are rows of fewer heads; norms of single heads are norms of rows. None of it needs a kernel of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::blueprint::{
     ArrayStep, AttentionStep, Blueprint, HeadNorm, KeySet, LinearStep, Make, MlpStep, Norm,
@@ -14,6 +14,7 @@ use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::graph::{
     AttentionSource, Graph, HeadLayout, Heads, Linear, LinearPart, Recipe, Source, Stage, View,
+    Window,
 };
 use crate::kernels::gemm::Activation;
 use crate::kernels::layer_norm::LayerNorm;
@@ -73,7 +74,11 @@ fn made<'a>(g: &mut Graph, blueprint: &'a Blueprint, request: &Request) -> Resul
         arrays.axes.insert(&modality.name, &modality.axes);
     }
     for step in &blueprint.arrays {
-        let view = Maker { g, arrays: &arrays, step }.view()?;
+        if arrays.empty(step)? {
+            arrays.empty.insert(&step.name);
+            continue;
+        }
+        let view = Maker { g, arrays: &arrays, step, request }.view()?;
         arrays.views.insert(&step.name, view);
     }
     Ok(arrays)
@@ -84,12 +89,27 @@ struct Arrays<'a> {
     views: HashMap<&'a str, View>,
     masks: HashMap<&'a str, View>,
     axes: HashMap<&'a str, &'a [usize]>,
+    /// Slices that have no rows in this run.
+    empty: HashSet<&'a str>,
 }
 
 impl Arrays<'_> {
     fn view(&self, name: &str) -> Result<View> {
         let found = self.views.get(name).copied();
-        found.ok_or_else(|| Error::graph(name, "is no array before the one that is made of it"))
+        found.ok_or_else(|| {
+            let what = match self.empty.contains(name) {
+                true => "has no rows",
+                false => "is no array before the one that is made of it",
+            };
+            Error::graph(name, what)
+        })
+    }
+
+    /// Whether an array is a slice up to the last few rows, where there are no more than those.
+    fn empty(&self, step: &ArrayStep) -> Result<bool> {
+        let Make::Slice { of, first, rows } = &step.make else { return Ok(false) };
+        let [_, number] = slice(self.view(of)?.extent.rows, *first, *rows);
+        Ok(*rows < 0 && number == 0)
     }
 
     fn axes(&self, input: &str) -> Result<&[usize]> {
@@ -109,6 +129,7 @@ struct Maker<'a> {
     g: &'a mut Graph,
     arrays: &'a Arrays<'a>,
     step: &'a ArrayStep,
+    request: &'a Request,
 }
 
 impl Maker<'_> {
@@ -173,9 +194,13 @@ impl Maker<'_> {
             Make::Mean { of, mask } => self.mean(of, mask.as_ref()),
             Make::Slice { of, first, rows } => {
                 let view = self.arrays.view(of)?;
-                let rest = view.extent.rows.saturating_sub(*first);
-                let rows = if *rows == 0 { rest } else { *rows };
-                self.g.slice(self.step.stage, &self.step.name, view, [*first, rows])
+                let rows = slice(view.extent.rows, *first, *rows);
+                self.g.slice(self.step.stage, &self.step.name, view, rows)
+            }
+            Make::Filled { value, channels } => {
+                let (bits, rows, columns) = (value.to_bits(), 1, *channels);
+                let id = self.g.parameter(Recipe::Filled { bits, rows, columns });
+                Ok(self.g.view(id))
             }
             Make::Count(of) => {
                 let rows = self.arrays.view(of)?.extent.rows;
@@ -383,23 +408,28 @@ impl Maker<'_> {
     }
 
     fn attention(&mut self, step: &AttentionStep) -> Result<View> {
-        let Some(layouts) = Layouts::of(step).filter(|_| !step.keys.is_empty()) else {
+        let some = |set: &&KeySet| !self.arrays.empty.contains(set.rows.as_str());
+        let keys: Vec<&KeySet> = step.keys.iter().filter(some).collect();
+        let Some(layouts) = Layouts::of(step).filter(|_| !keys.is_empty()) else {
             return self.bad("has no keys, no heads, or heads that do not share key heads evenly");
         };
         let rows = self.arrays.view(&step.queries)?;
         let queries = self.normed("query norm", rows, step.query_norm.as_ref());
-        let mut sets = Vec::with_capacity(step.keys.len());
-        for set in &step.keys {
+        let mut sets = Vec::with_capacity(keys.len());
+        for set in keys {
             // What attends to itself has one norm.
-            let own = set.rows == step.queries && set.norm == step.query_norm;
-            let rows = match own {
-                true => queries,
-                false => {
-                    let rows = self.arrays.view(&set.rows)?;
-                    self.normed("key norm", rows, set.norm.as_ref())
-                }
-            };
-            sets.push(self.key_set(step, set, rows, &layouts)?);
+            if set.rows == step.queries && set.norm == step.query_norm {
+                sets.push(Keys::Made(self.key_set(step, set, queries, &layouts)?));
+                continue;
+            }
+            let rows = self.arrays.view(&set.rows)?;
+            let windows = self.windows(set, rows, queries, &layouts);
+            if windows.len() > 1 {
+                sets.extend(windows.into_iter().map(|window| Keys::Window(set, window)));
+                continue;
+            }
+            let rows = self.normed("key norm", rows, set.norm.as_ref());
+            sets.push(Keys::Made(self.key_set(step, set, rows, &layouts)?));
         }
         let q = match &step.q {
             None => self.heads_of(queries, layouts.q)?,
@@ -413,7 +443,11 @@ impl Maker<'_> {
         let turned = step.rotary.as_ref().map(|rotary| &rotary.queries);
         let q = self.turned(step, q, layouts.q, turned, false)?;
         // Keys that do not depend on an input have one item, which all queries share.
-        let batch = sets.iter().map(|set| set.keys.view.extent.batch).max().unwrap_or(1);
+        let items = |set: &Keys<'_>| match set {
+            Keys::Made(set) => set.keys.view.extent.batch,
+            Keys::Window(..) => 1,
+        };
+        let batch = sets.iter().map(items).max().unwrap_or(1);
         let items = q.extent.batch;
         let of_item = if batch == 1 { items * q.extent.rows } else { q.extent.rows };
         let (count, groups) = (layouts.k.heads, layouts.q.groups);
@@ -428,7 +462,15 @@ impl Maker<'_> {
         let heads = Heads { scale: step.scale.unwrap_or(heads.scale), ..heads };
         let mut carry = None;
         let mut state = Vec::new();
-        for (i, set) in sets.iter().enumerate() {
+        let end = sets.len();
+        for (i, set) in sets.into_iter().enumerate() {
+            let set = match set {
+                Keys::Made(set) => set,
+                Keys::Window(set, rows) => {
+                    let rows = self.normed("key norm", rows, set.norm.as_ref());
+                    self.key_set(step, set, rows, &layouts)?
+                }
+            };
             let mut source = [set.keys, set.values];
             source[0].view = self.shared(set.keys.view, batch);
             source[1].view = match set.values.view == set.keys.view {
@@ -437,7 +479,7 @@ impl Maker<'_> {
             };
             let asking = AttentionSource { view: asking, column: 0 };
             let label = self.label("attention");
-            let last = i + 1 == sets.len();
+            let last = i + 1 == end;
             let sources = [asking, source[0], source[1]];
             let sees = (set.mask, set.causal);
             state = self.g.attention(self.step.stage, &label, heads, sources, sees, carry, last)?;
@@ -466,6 +508,25 @@ impl Maker<'_> {
         };
         let result = self.normed("post norm", result, norm);
         residual.map_or(Ok(result), |residual| self.sum(result, residual))
+    }
+
+    /// The rows of a set, all at once or in windows, so that keys and values of many never exist at once. What the attention
+    /// carries from one window to the next is as large as its queries: those have to be few beside the keys.
+    fn windows(&self, set: &KeySet, rows: View, queries: View, of: &Layouts) -> Vec<View> {
+        let e = rows.extent;
+        let columns = (of.k.columns() + of.kv.columns()).max(e.cols);
+        let plain = set.values.is_none() && set.mask.is_none() && set.angles.is_none();
+        let whole = e.batch > 1 || rows.first_row > 0 || 4 * queries.extent.all_rows() > e.rows;
+        if whole || !plain || set.causal {
+            return vec![rows];
+        }
+        let windows = super::encoder::windows(e.rows, self.request.window_rows(columns));
+        let window = |w: &Window| View {
+            first_row: w.first,
+            extent: Extent::new(1, w.rows, e.cols),
+            ..rows
+        };
+        windows.iter().map(window).collect()
     }
 
     /// Keys and values of rows after their norm.
@@ -551,6 +612,15 @@ impl Maker<'_> {
     }
 }
 
+/// First row and number of rows of a [`Make::Slice`] of so many rows.
+fn slice(of: usize, first: i32, rows: i32) -> [usize; 2] {
+    let far = |n: i32| n.unsigned_abs() as usize;
+    let first = if first < 0 { of.saturating_sub(far(first)) } else { far(first) };
+    let rest = of.saturating_sub(first);
+    let rows = if rows > 0 { far(rows) } else { rest.saturating_sub(far(rows)) };
+    [first, rows]
+}
+
 /// The table of `waves`, column by column, as bits.
 fn wave_columns(
     axes: usize,
@@ -584,6 +654,12 @@ struct Set {
     values: AttentionSource,
     mask: Option<View>,
     causal: bool,
+}
+
+/// A set of keys, or some rows of one whose keys are made when their turn comes.
+enum Keys<'a> {
+    Made(Set),
+    Window(&'a KeySet, View),
 }
 
 /// Heads of queries, of keys, of values, and of the result.

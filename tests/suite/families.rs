@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use perceiver::checkpoint::{read_tensors, write_tensors};
 use perceiver::tasks::{Grid, ShapeDecoder};
-use perceiver::{Engine, Error, Model, NamedTensors, Result, RunOptions, Tensor};
+use perceiver::{
+    Description, Engine, Error, Model, NamedTensors, Result, RunOptions, Sizes, Tensor,
+};
 
 use crate::common::fixtures;
 
@@ -66,6 +68,83 @@ fn all_missing_tensors_are_one_error_with_the_family() {
     let error = load(&file(folder.path(), &tensors), None).expect_err("refused");
     assert!(matches!(error, Error::Tensors { .. }), "{error}");
     assert!(error.to_string().contains(&gone[2]), "{error}");
+}
+
+/// A family whose tensors have two sets of names tells of those that are there the most.
+#[test]
+fn missing_tensors_are_told_of_the_names_that_a_file_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, gone, other) in [
+        ("ip_adapter_faceid-0", "image_proj.perceiver_resampler.norm_out.weight", "proj.net"),
+        ("ip_adapter_faceid-1", "proj.net.2.weight", "perceiver_resampler"),
+    ] {
+        let mut tensors = weights(name);
+        assert!(tensors.remove(gone).is_some(), "{gone}");
+        write_tensors(folder.path().join("model.safetensors"), &tensors).expect("written");
+        let config = std::fs::read(case(name).join("config.json")).expect("a config");
+        std::fs::write(folder.path().join("config.json"), config).expect("written");
+        let message = refusal(folder.path(), None);
+        assert!(message.contains(gone) && !message.contains(other), "{message}");
+    }
+}
+
+/// The shortcut needs tokens as wide as the latents.
+#[test]
+fn a_shortcut_to_another_width_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = r#"{"model_type": "perceiver-family", "heads": 5, "shortcut": true, "shortcut_scale": 0.5}"#;
+    std::fs::write(folder.path().join("config.json"), config).expect("written");
+    let path = folder.path().join("some.safetensors");
+    write_tensors(&path, &weights("ip_adapter_faceid-3")).expect("written");
+    let message = refusal(&path, None);
+    assert!(message.contains("do not fit"), "{message}");
+}
+
+/// The last tokens are latents whatever the length; a text that has no more than those has no others.
+#[test]
+fn texts_of_any_length_keep_their_last_tokens_as_latents() {
+    let model = Engine::cpu().load(case("causal_sequence-0")).expect("a model");
+    let run = |tokens: &[i64]| {
+        let x = Tensor::i64(vec![1, tokens.len()], tokens.to_vec()).expect("tokens");
+        model.run(&NamedTensors::from([("x".to_owned(), x)]), &mut |_, _| {})
+    };
+    let tokens: Vec<i64> = (0..32).map(|i| i * i % 17).collect();
+    for length in [1, 6, 7, 8, 31] {
+        let output = &run(&tokens[..length]).expect("logits")["output"];
+        assert_eq!(output.shape(), [1, length.min(7), 17]);
+    }
+    // Latents see nothing that follows: the first is the same in a text that ends with it.
+    let [long, short] = [7, 1].map(|n| run(&tokens[..n]).expect("logits")["output"].clone());
+    let [long, short] = [&long, &short].map(|t| t.as_f32().expect("floats"));
+    for (long, short) in long.iter().zip(short) {
+        assert!((long - short).abs() < 1e-4 * (1.0 + short.abs()), "{long} {short}");
+    }
+    assert!(run(&tokens).is_err(), "longer than the table of positions");
+}
+
+/// Keys and values of a long context are made window by window: the same tokens in less memory.
+#[test]
+fn a_long_context_is_read_in_windows() {
+    let folder = case("ip_adapter-0");
+    let data = (0..3000 * 11).map(|i| (i as f32 * 0.37).sin()).collect();
+    let x = Tensor::f32(vec![1, 3000, 11], data).expect("rows");
+    let inputs = NamedTensors::from([("x".to_owned(), x)]);
+    let options = RunOptions::default();
+    let run = |bytes: usize| {
+        let mut model = Engine::cpu().load(&folder).expect("a model");
+        model.set_window_bytes(bytes);
+        let Description::Blueprint(blueprint) = model.description() else { panic!("a blueprint") };
+        let rows = blueprint.row_sizes(&inputs).expect("sizes");
+        let sizes = Sizes { rows, ..Sizes::default() };
+        let peak = model.report(1, sizes, options).expect("a report").peak_bytes;
+        (model.run_with(&inputs, options, &mut |_, _| {}).expect("a run"), peak)
+    };
+    let [(whole, most), (windows, least)] = [1 << 30, 30_000].map(run);
+    let [whole, windows] = [&whole, &windows].map(|o| o["output"].as_f32().expect("floats"));
+    for (whole, window) in whole.iter().zip(windows) {
+        assert!((whole - window).abs() < 1e-5 * (1.0 + whole.abs()), "{whole} {window}");
+    }
+    assert!(2 * least < most, "{least} of {most} bytes");
 }
 
 #[test]

@@ -99,10 +99,18 @@ pub enum Make {
     Slice {
         /// The array.
         of: String,
-        /// First row.
-        first: usize,
-        /// How many; 0 for all that follow.
-        rows: usize,
+        /// First row; below zero it is counted from the end, and the first where there are not so many.
+        first: i32,
+        /// How many; 0 for all that follow, below zero for all that follow but as many at the end. Where those are none, sets of
+        /// keys are left out that are made of them.
+        rows: i32,
+    },
+    /// One row of the same number.
+    Filled {
+        /// The number.
+        value: f32,
+        /// Channels.
+        channels: usize,
     },
     /// The numbers of the rows of an array, from 0: `[1, rows, 1]`.
     Count(String),

@@ -117,7 +117,13 @@ fn make(key: &Key<'_>, make: &Make) -> Result<()> {
             self::make(&key.at("spread"), &learned)
         }
         Make::Slice { first, rows, .. } => {
-            key.at("slice").size(first.saturating_add(*rows).saturating_add(1), MOST_ROWS)
+            let [first, rows] = [first, rows].map(|n| n.unsigned_abs() as usize);
+            key.at("slice").size(first.saturating_add(rows).saturating_add(1), MOST_ROWS)
+        }
+        Make::Filled { value, channels } => {
+            let key = key.at("filled");
+            key.at("channels").size(*channels, LARGEST)?;
+            key.at("value").need(value.is_finite(), "is not finite", "give a finite number")
         }
         Make::Count(_) | Make::Split { .. } | Make::Unite { .. } => Ok(()),
         Make::Sum(_) | Make::Product { .. } | Make::Norm { .. } | Make::Mean { .. } => Ok(()),

@@ -128,8 +128,8 @@ impl InputShape {
         if found == wanted {
             return true;
         }
-        if let (InputKind::Rows { rows, channels: 1 }, [n]) = (self.kind, found)
-            && *n == rows
+        if let (InputKind::Rows { rows, channels }, [n]) = (self.kind, found)
+            && ((channels == 1 && *n == rows) || (rows == 1 && *n == channels))
         {
             return true;
         }

@@ -11,7 +11,7 @@ impl Make {
     /// Names of arrays and inputs that it is made of.
     fn reads(&self) -> Vec<&str> {
         match self {
-            Make::Learned { .. } => Vec::new(),
+            Make::Learned { .. } | Make::Filled { .. } => Vec::new(),
             Make::Spread { by, .. } => vec![by],
             Make::Slice { of, .. } | Make::Count(of) => vec![of],
             Make::Resized { of, .. } | Make::Norm { of, .. } | Make::Waves { of, .. } => vec![of],

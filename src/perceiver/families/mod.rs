@@ -4,6 +4,7 @@
 //! checkpoint's own tensor names. Only the tensors of that part are read.
 
 mod aurora;
+mod causal_sequence;
 mod chatterbox;
 mod draft;
 mod flamingo;
@@ -67,6 +68,8 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     flamingo::FAMILY,
     ip_adapter::FAMILY,
+    ip_adapter::FACE_ID,
+    ip_adapter::FACE_ID_DIFFUSERS,
     idefics2::FAMILY,
     idefics::FAMILY,
     minicpmv::FAMILY,
@@ -81,6 +84,7 @@ pub const FAMILIES: &[Family] = &[
     set_transformer::FAMILY,
     poyo::FAMILY,
     perceiver_ar::FAMILY,
+    causal_sequence::FAMILY,
     tabicl::FAMILY,
     perceiver_pytorch::FAMILY,
     perceiver_pytorch::LATER,
@@ -155,12 +159,11 @@ pub(crate) fn recognise(
             true => found.into_iter().filter(|(_, prefix)| prefix.contains(part)).collect(),
             false => exact,
         };
-        // So that what is missing can be told.
-        if let ([family], true) = (&families[..], found.is_empty()) {
-            found.push((family, format!("{}.", part.trim_end_matches('.'))));
+        if found.is_empty() {
+            found.extend(likely(&families, tensors, format!("{}.", part.trim_end_matches('.'))));
         }
-    } else if let ([family], true) = (&families[..], found.is_empty()) {
-        found.push((family, String::new()));
+    } else if found.is_empty() {
+        found.extend(likely(&families, tensors, String::new()));
     }
     match &found[..] {
         [(family, prefix)] => {
@@ -183,6 +186,20 @@ pub(crate) fn recognise(
             Err(Error::checkpoint(origin, what, "choose one by its prefix (--part)"))
         }
     }
+}
+
+/// The family that a part should be of, so that what is missing can be told: of several under one name that with the most
+/// tensors of its signature.
+fn likely(
+    families: &[&'static Family],
+    tensors: &BTreeMap<String, Vec<usize>>,
+    prefix: String,
+) -> Option<(&'static Family, String)> {
+    let [first, ..] = families else { return None };
+    let has = |leaf: &&&str| tensors.contains_key(&format!("{prefix}{leaf}"));
+    let one = families.iter().all(|family| family.name == first.name);
+    let most = families.iter().max_by_key(|family| family.signature.iter().filter(has).count());
+    most.filter(|_| one).map(|family| (*family, prefix))
 }
 
 fn is_part(prefix: &str, part: &str) -> bool {

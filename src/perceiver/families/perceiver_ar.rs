@@ -48,11 +48,12 @@ fn blueprint(part: &Part<'_>) -> Result<Blueprint> {
         Some((part.name("rotary_pos_emb.inv_freq"), part.dim("rotary_pos_emb.inv_freq", 0)));
     let (of, order) = ("places".to_owned(), WaveOrder::WavesAlone);
     draft.make("angles", Make::Waves { of, frequencies: vec![], tensor, half_turns: false, order });
+    let first = i32::try_from(prefix).unwrap_or(i32::MAX);
     for (name, of, [first, rows]) in [
-        ("prefix", "tokens", [0, prefix]),
-        ("latents", "tokens", [prefix, 0]),
-        ("prefix angles", "angles", [0, prefix]),
-        ("own angles", "angles", [prefix, 0]),
+        ("prefix", "tokens", [0, first]),
+        ("latents", "tokens", [first, 0]),
+        ("prefix angles", "angles", [0, first]),
+        ("own angles", "angles", [first, 0]),
     ] {
         draft.make(name, Make::Slice { of: of.to_owned(), first, rows });
     }
