@@ -26,7 +26,7 @@
 // Scales of the tile's keys.
 var<workgroup> scales: array<f32, 64>;
 
-const_assert WORKGROUP >= 64u && PARTS == 2u;
+const_assert WORKGROUP >= 64u;
 
 // For workgroup memory; content of f16 needs no conversion.
 fn stage_content(v: content4) -> vec4<f16> { return to_f16(v); }
@@ -35,10 +35,25 @@ fn scale_vector(at: u32) -> vec4<f32> {
     return vec4<f32>(scales[at], scales[at + 1u], scales[at + 2u], scales[at + 3u]);
 }
 
-// The content of a position of a tile. Channels beyond the last are the last vector's: queries are zeros there.
-fn content_of(first_item_key: u32, tile: Tile, position: u32, vector: u32) -> content4 {
-    let key = first_item_key + (tile.key + clamp(position, tile.first, tile.last));
-    return content[key * params.content + min(vector, params.content - 1u)];
+// The content of a tile: where its first position would be, which may wrap around below 0, and its first and last vector.
+// What lies beyond, before or after is any of the tile's: it meets zeros in queries or probabilities, or is not stored.
+struct Rows {
+    at: u32,
+    first: u32,
+    last: u32,
+}
+
+fn rows_of(first_item_key: u32, tile: Tile) -> Rows {
+    let key = first_item_key + tile.key;
+    return Rows(
+        key * params.content,
+        (key + tile.first) * params.content,
+        (key + tile.last + 1u) * params.content - 1u,
+    );
+}
+
+fn content_of(rows: Rows, at: u32) -> content4 {
+    return content[clamp(rows.at + at, rows.first, rows.last)];
 }
 
 // A slice of the queries, as powers of two.
@@ -56,17 +71,21 @@ fn stage_queries(local: u32, first_query: u32, slice: u32) {
 }
 
 // A chunk of the content, scaled and transposed. Eight lanes have four keys each, so that what they store lies side by side.
-fn stage_values(local: u32, first_item_key: u32, tile: Tile, first_vector: u32) {
-    for (var u = local; u < 16u * COLS; u += WORKGROUP) {
-        let quad = u % 8u + u / (8u * COLS) * 8u;
-        let column = u / 8u % COLS;
-        var rows: array<vec4<f16>, 4>;
-        // #unroll
-        for (var r = 0u; r < 4u; r++) {
-            let value = from_content(content_of(first_item_key, tile, 4u * quad + r, first_vector + column));
-            rows[r] = to_f16(value * scales[4u * quad + r]);
+fn stage_values(local: u32, rows: Rows, first_vector: u32) {
+    for (var i = 0u; i < (16u * COLS + WORKGROUP - 1u) / WORKGROUP; i++) {
+        let u = local + WORKGROUP * i;
+        if (u < 16u * COLS) {
+            let quad = u % 8u + u / (8u * COLS) * 8u;
+            let column = u / 8u % COLS;
+            let at = 4u * quad * params.content + first_vector + column;
+            let of_keys = scale_vector(4u * quad);
+            var values: array<vec4<f16>, 4>;
+            // #unroll
+            for (var r = 0u; r < 4u; r++) {
+                values[r] = to_f16(from_content(content_of(rows, at + r * params.content)) * of_keys[r]);
+            }
+            put_values(column, quad, values);
         }
-        put_values(column, quad, rows);
     }
 }
 
@@ -153,6 +172,7 @@ fn coop(
             let slow_at = slow_of(line);
             let column_a = params.column_a + slow_at.x;
             let column_b = params.column_b + slow_at.y;
+            let rows = rows_of(first_item_key, tile);
 
             // 1. scores
             var slow = 0.0;
@@ -181,17 +201,17 @@ fn coop(
                 if (CHUNKS > 1u) {
                     stage_queries(local, first_query, s);
                 }
+                let first_content = local / SLICE * params.content + SLICE * s + local % SLICE;
                 for (var i = 0u; i < 64u * SLICE / WORKGROUP; i++) {
-                    let row = local / SLICE + WORKGROUP / SLICE * i;
-                    let key = content_of(first_item_key, tile, row, SLICE * s + local % SLICE);
-                    put(SLICE_AT + row * CHANNELS_ROW + local % SLICE, stage_content(key));
+                    let key = content_of(rows, first_content + WORKGROUP / SLICE * i * params.content);
+                    put(SLICE_AT + (local / SLICE + WORKGROUP / SLICE * i) * CHANNELS_ROW + local % SLICE, stage_content(key));
                 }
                 workgroupBarrier();
                 add_scores(place, &products);
             }
             store_scores(place, &products);
             workgroupBarrier();
-            stage_values(local, first_item_key, tile, 0u);
+            stage_values(local, rows, 0u);
 
             // 2. softmax
             var score: array<vec4<f32>, VECTORS_EACH>;
@@ -225,9 +245,9 @@ fn coop(
             highest = max(highest, maximum);
             var factor = 1.0;
             if (maximum > shift + COOP_SLACK) {
-                factor = exp2(shift - maximum);
                 // Before the first keys there is nothing to rescale.
                 if (shift > LOWEST) {
+                    factor = exp2(shift - maximum);
                     atomicStore(&risen, 1u);
                     sum *= factor;
                     total *= factor;
@@ -279,7 +299,7 @@ fn coop(
             for (var c = 0u; c < CHUNKS; c++) {
                 if (c > 0u) {
                     workgroupBarrier();
-                    stage_values(local, first_item_key, tile, COLS * c);
+                    stage_values(local, rows, COLS * c);
                     workgroupBarrier();
                 }
                 add_context(place, c, &acc);
