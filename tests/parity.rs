@@ -99,7 +99,7 @@ fn cooperative() -> Option<Result<Engine, String>> {
         let multiplied = ["weight", "q", "content"].iter().any(|name| v.f16.contains(name));
         let kernels = ["gemm", "attention", "factored_attention"];
         // Content of few channels is left to the last of the direct variants.
-        let few = v.kernel == "factored_attention" && v.name == "direct-2x4";
+        let few = v.kernel == "factored_attention" && v.name == "direct-16x8";
         v.cooperative.is_none() && multiplied && kernels.contains(&v.kernel) && !few
     });
     tuning.denied.extend(others.map(|v| Denied {
