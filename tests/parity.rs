@@ -96,8 +96,11 @@ fn cooperative() -> Option<Result<Engine, String>> {
     device.traits().cooperative?;
     let mut tuning = device.tuning();
     let others = kernels::variants().into_iter().filter(|v| {
-        let multiplied = ["weight", "q"].iter().any(|name| v.f16.contains(name));
-        v.cooperative.is_none() && multiplied && ["gemm", "attention"].contains(&v.kernel)
+        let multiplied = ["weight", "q", "content"].iter().any(|name| v.f16.contains(name));
+        let kernels = ["gemm", "attention", "factored_attention"];
+        // Content of few channels is left to the last of the direct variants.
+        let few = v.kernel == "factored_attention" && v.name == "direct-16x8";
+        v.cooperative.is_none() && multiplied && kernels.contains(&v.kernel) && !few
     });
     tuning.denied.extend(others.map(|v| Denied {
         kernel: v.kernel.to_owned(),

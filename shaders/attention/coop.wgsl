@@ -8,89 +8,29 @@
 //      are summed up, so that their rounding cancels in the quotient;
 //   3. context: a chunk of value columns at a time, transposed on its way into workgroup memory, so that both operands
 //      are rows of memory. Accumulators stay fragments. Their elements cannot be touched, so they are rescaled through
-//      workgroup memory, and only when a maximum has risen by more than SLACK: powers are at most 2^SLACK.
+//      workgroup memory, and only when a maximum has risen by more than COOP_SLACK: powers are at most 2^COOP_SLACK.
 // The carried state joins at the end, as another part of the keys.
 //
 // Bindings: see `attention/common`; arrays of f16 are native ones here.
 // Workgroup bytes: queries, 64 keys or a chunk of values, scores and probabilities: 27 KiB at 32 queries, 45 KiB at 64.
-// Rows are padded so that eight rows of a fragment begin in different banks.
 // Numerics: products of f16 numbers are exact in f32; scores, statistics and accumulators are f32.
 //
-// Needs subgroups of exactly LANES; others write nothing, which the check before first use finds. Control flow around
-// cooperative operations is uniform.
+// Needs subgroups of exactly LANES; others write nothing, which the check before first use finds.
 
-// #import common/coop
+// #import common/coop_attention
 // #import attention/common
 
-// Lanes of a subgroup; subgroups along the queries, and along keys and columns; fragments of queries of each subgroup,
-// and of value columns in a chunk.
-const LANES: u32 = 32u;
-const SUBGROUP_ROWS: u32 = 2u;
-const SUBGROUP_COLS: u32 = 2u;
-const FRAGMENT_ROWS: u32 = 2u;
-const FRAGMENT_COLS: u32 = 2u;
-// Chunks of value columns of a workgroup; vectors of channels of a slice of queries and keys.
-const CHUNKS: u32 = 1u;
-const SLICE: u32 = 16u;
-const WORKGROUP: u32 = LANES * SUBGROUP_ROWS * SUBGROUP_COLS;
-const ROWS: u32 = SUBGROUP_ROWS * FRAGMENT_ROWS * FRAGMENT;
-// Column vectors of a chunk.
-const COLS: u32 = SUBGROUP_COLS * FRAGMENT_COLS * FRAGMENT_VECTORS;
-// Fragments of the channels of a slice; of 64 keys, and those of one subgroup.
-const CHANNEL_STEPS: u32 = SLICE / FRAGMENT_VECTORS;
-const STEPS: u32 = 64u / FRAGMENT;
-const KEYS_EACH: u32 = STEPS / SUBGROUP_COLS;
-// Lanes of a query in softmax, and vectors of scores of each.
-const LANES_EACH: u32 = WORKGROUP / ROWS;
-const VECTORS_EACH: u32 = 16u / LANES_EACH;
-// Vectors of f16 from one row to the next, and scores.
-const ROW: u32 = 18u;
-const SCORES_ROW: u32 = 68u;
-// What a maximum may rise by before accumulators are rescaled, as a power of two.
-const SLACK: f32 = 12.0;
-
-// What passes through workgroup memory as f16: queries; from SLICE_AT on 64 keys, or the columns of a chunk; from
-// PROBABILITIES_AT on those of all queries.
-const SLICE_AT: u32 = ROWS * ROW;
-const PROBABILITIES_AT: u32 = SLICE_AT + 64u * ROW;
-var<workgroup> staged: array<Unit, UNITS * (PROBABILITIES_AT + ROWS * ROW)>;
-// Scores, or a chunk of accumulators.
-var<workgroup> scores: array<f32, ROWS * SCORES_ROW>;
-// What accumulators of a query are multiplied with, and at the end carried ones.
-var<workgroup> factors: array<f32, ROWS>;
-var<workgroup> carried_factors: array<f32, ROWS>;
-// Whether a maximum has risen by more than SLACK. Small variables come last, so that arrays begin at multiples of 16 bytes.
-var<workgroup> risen: atomic<u32>;
-// Lanes that subgroups have, which the driver chooses.
-var<workgroup> subgroup_lanes: u32;
-
-// Loads and fragments are shared out evenly.
-const_assert ROWS * SLICE % WORKGROUP == 0u && 64u * SLICE % WORKGROUP == 0u && 16u * COLS % WORKGROUP == 0u;
-const_assert STEPS % SUBGROUP_COLS == 0u && 16u % LANES_EACH == 0u && LANES_EACH <= 8u;
-
-// #if FRAGMENT == 8
-fn put(at: u32, v: vec4<f16>) {
-    staged[4u * at] = v.x;
-    staged[4u * at + 1u] = v.y;
-    staged[4u * at + 2u] = v.z;
-    staged[4u * at + 3u] = v.w;
-}
-// #else
-fn put(at: u32, v: vec4<f16>) { staged[at] = v; }
-// #endif
+// Values are shared out evenly.
+const_assert 16u * COLS % WORKGROUP == 0u;
 
 // For workgroup memory; arrays of f16 need no conversion.
 fn stage_q(v: q4) -> vec4<f16> { return to_f16(v); }
 fn stage_k(v: k4) -> vec4<f16> { return to_f16(v); }
 fn stage_v(v: v4) -> vec4<f16> { return to_f16(v); }
 
-fn score_vector(at: u32) -> vec4<f32> {
-    return vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
-}
-
 // Values of 64 keys in a chunk of columns, transposed; the rows of the first and of the last key, and the first column.
 // Eight lanes have four keys each, so that what they store lies side by side.
-fn put_values(local: u32, first_row: u32, last_row: u32, first_vector: u32) {
+fn stage_values(local: u32, first_row: u32, last_row: u32, first_vector: u32) {
     for (var i = 0u; i < 16u * COLS / WORKGROUP; i++) {
         let u = local + WORKGROUP * i;
         let quad = u % 8u + u / (8u * COLS) * 8u;
@@ -102,10 +42,7 @@ fn put_values(local: u32, first_row: u32, last_row: u32, first_vector: u32) {
         for (var r = 0u; r < 4u; r++) {
             rows[r] = stage_v(v[min(at + r * params.v_row, last_row + clamped)]);
         }
-        // #unroll
-        for (var c = 0u; c < 4u; c++) {
-            put(SLICE_AT + (4u * column + c) * ROW + quad, vec4<f16>(rows[0][c], rows[1][c], rows[2][c], rows[3][c]));
-        }
+        put_values(column, quad, rows);
     }
 }
 
@@ -144,10 +81,7 @@ fn coop(
     let own_part = local % LANES_EACH;
     let own_query = min(first_query + own_row, last_query);
     let own_scores = own_row * SCORES_ROW + 4u * own_part;
-    // Where fragments of this subgroup are: queries, keys, columns of a chunk.
-    let left_row = subgroup / SUBGROUP_COLS * (FRAGMENT_ROWS * FRAGMENT);
-    let left_key = subgroup % SUBGROUP_COLS * (KEYS_EACH * FRAGMENT);
-    let left_column = subgroup % SUBGROUP_COLS * (FRAGMENT_COLS * FRAGMENT);
+    let place = place_of(subgroup);
 
     var tables = vec3<u32>(0u);
     var scale = 1.0;
@@ -158,13 +92,13 @@ fn coop(
     // Powers of two are scores times this.
     let unit = unit_of_scores();
     let power = unit * LOG2_E;
-    // The maximum so far, and the power that exponentials are relative to, which lags behind it by SLACK at most.
+    // The maximum so far, and the power that exponentials are relative to, which lags behind it by COOP_SLACK at most.
     var highest = LOWEST_RAW;
     var shift = LOWEST;
     var sum = 0.0;
-    var acc: array<Sums, FRAGMENT_ROWS * FRAGMENT_COLS * CHUNKS>;
+    var acc: array<Sums, RESULTS>;
     // #unroll
-    for (var f = 0u; f < FRAGMENT_ROWS * FRAGMENT_COLS * CHUNKS; f++) {
+    for (var f = 0u; f < RESULTS; f++) {
         acc[f] = Sums();
     }
 
@@ -174,9 +108,9 @@ fn coop(
     for (var tile = 0u; tile < tiles; tile++) {
         let key = share.first_key + 64u * tile;
         // 1. scores
-        var products: array<Sums, FRAGMENT_ROWS * KEYS_EACH>;
+        var products: array<Sums, PRODUCTS>;
         // #unroll
-        for (var f = 0u; f < FRAGMENT_ROWS * KEYS_EACH; f++) {
+        for (var f = 0u; f < PRODUCTS; f++) {
             products[f] = Sums();
         }
         for (var s = 0u; s < slices; s++) {
@@ -192,50 +126,23 @@ fn coop(
                 for (var i = 0u; i < ROWS * SLICE / WORKGROUP; i++) {
                     let at = min(first + WORKGROUP / SLICE * i * params.q_row, q_last + clamped);
                     let value = select(vec4<f16>(), stage_q(q[at]), vector < params.qk_vectors);
-                    put((row + WORKGROUP / SLICE * i) * ROW + local % SLICE, value);
+                    put((row + WORKGROUP / SLICE * i) * CHANNELS_ROW + local % SLICE, value);
                 }
             }
             let first = k_from + (64u * tile + row) * params.k_row + clamped;
             for (var i = 0u; i < 64u * SLICE / WORKGROUP; i++) {
                 let at = min(first + WORKGROUP / SLICE * i * params.k_row, k_last + clamped);
-                put(SLICE_AT + (row + WORKGROUP / SLICE * i) * ROW + local % SLICE, stage_k(k[at]));
+                put(SLICE_AT + (row + WORKGROUP / SLICE * i) * CHANNELS_ROW + local % SLICE, stage_k(k[at]));
             }
             workgroupBarrier();
-            // #unroll
-            for (var e = 0u; e < CHANNEL_STEPS; e++) {
-                var left: array<Left, FRAGMENT_ROWS>;
-                // #unroll
-                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                    let left_at = UNITS * ((left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
-                    left[r] = coopLoadT<Left>(&staged[left_at], UNITS * ROW);
-                }
-                // #unroll
-                for (var f = 0u; f < KEYS_EACH; f++) {
-                    // Keys are rows, so this is their transpose.
-                    let right_at = UNITS * (SLICE_AT + (left_key + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
-                    let right = coopLoad<Right>(&staged[right_at], UNITS * ROW);
-                    // #unroll
-                    for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                        products[r * KEYS_EACH + f] = coopMultiplyAdd(left[r], right, products[r * KEYS_EACH + f]);
-                    }
-                }
-            }
+            add_scores(place, &products);
         }
-        let scores_row = SCORES_ROW;
-        // #unroll
-        for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-            // #unroll
-            for (var f = 0u; f < KEYS_EACH; f++) {
-                let product = products[r * KEYS_EACH + f];
-                let pointer = &scores[(left_row + FRAGMENT * r) * SCORES_ROW + left_key + FRAGMENT * f];
-                coopStoreT(product, pointer, scores_row);
-            }
-        }
+        store_scores(place, &products);
         if (local == 0u) {
             atomicStore(&risen, 0u);
         }
         workgroupBarrier();
-        put_values(local, v_head + key * params.v_row, v_last, first_vector);
+        stage_values(local, v_head + key * params.v_row, v_last, first_vector);
         // 2. softmax
         var s: array<vec4<f32>, VECTORS_EACH>;
         var maxima = vec4<f32>(LOWEST);
@@ -268,17 +175,11 @@ fn coop(
         for (var e = 0u; e < VECTORS_EACH; e++) {
             maxima = max(maxima, s[e]);
         }
-        var maximum = max(max(maxima.x, maxima.y), max(maxima.z, maxima.w));
-        // #unroll
-        for (var i = 0u; i < 3u; i++) {
-            if ((1u << i) < LANES_EACH) {
-                maximum = max(maximum, subgroupShuffleXor(maximum, 1u << i));
-            }
-        }
+        let maximum = maximum_of_lanes(max(max(maxima.x, maxima.y), max(maxima.z, maxima.w)));
         highest = max(highest, maximum);
         let top = maximum * power;
         var factor = 1.0;
-        if (top > shift + SLACK) {
+        if (top > shift + COOP_SLACK) {
             factor = exp2(shift - top);
             shift = top;
             // Before the first keys there is nothing to rescale.
@@ -300,72 +201,23 @@ fn coop(
         workgroupBarrier();
         // 3. context
         if (atomicLoad(&risen) != 0u) {
-            // #unroll
-            for (var c = 0u; c < CHUNKS; c++) {
-                // #unroll
-                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                    // #unroll
-                    for (var f = 0u; f < FRAGMENT_COLS; f++) {
-                        let part = acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f];
-                        let pointer = &scores[(left_row + FRAGMENT * r) * SCORES_ROW + left_column + FRAGMENT * f];
-                        coopStoreT(part, pointer, scores_row);
-                    }
-                }
-                workgroupBarrier();
-                for (var u = local; u < 4u * ROWS * COLS; u += WORKGROUP) {
-                    let row = u / (4u * COLS);
-                    scores[row * SCORES_ROW + u % (4u * COLS)] *= factors[row];
-                }
-                workgroupBarrier();
-                // #unroll
-                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                    // #unroll
-                    for (var f = 0u; f < FRAGMENT_COLS; f++) {
-                        let part_at = (left_row + FRAGMENT * r) * SCORES_ROW + left_column + FRAGMENT * f;
-                        acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f] = coopLoadT<Sums>(&scores[part_at], SCORES_ROW);
-                    }
-                }
-                workgroupBarrier();
-            }
+            rescale(local, place, &acc);
         }
         // #unroll
         for (var c = 0u; c < CHUNKS; c++) {
             if (c > 0u) {
                 workgroupBarrier();
-                put_values(local, v_head + key * params.v_row, v_last, first_vector + COLS * c);
+                stage_values(local, v_head + key * params.v_row, v_last, first_vector + COLS * c);
                 workgroupBarrier();
             }
-            // #unroll
-            for (var e = 0u; e < STEPS; e++) {
-                var left: array<Left, FRAGMENT_ROWS>;
-                // #unroll
-                for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                    let left_at = UNITS * (PROBABILITIES_AT + (left_row + FRAGMENT * r) * ROW + FRAGMENT_VECTORS * e);
-                    left[r] = coopLoadT<Left>(&staged[left_at], UNITS * ROW);
-                }
-                // #unroll
-                for (var f = 0u; f < FRAGMENT_COLS; f++) {
-                    let right_at = UNITS * (SLICE_AT + (left_column + FRAGMENT * f) * ROW + FRAGMENT_VECTORS * e);
-                    let right = coopLoad<Right>(&staged[right_at], UNITS * ROW);
-                    // #unroll
-                    for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-                        acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f] =
-                            coopMultiplyAdd(left[r], right, acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f]);
-                    }
-                }
-            }
+            add_context(place, c, &acc);
         }
         // What was read is written again only after everyone has read it.
         workgroupBarrier();
     }
 
     // The state of a query, with the carried one, from all its lanes.
-    // #unroll
-    for (var i = 0u; i < 3u; i++) {
-        if ((1u << i) < LANES_EACH) {
-            sum += subgroupShuffleXor(sum, 1u << i);
-        }
-    }
+    sum = sum_of_lanes(sum);
     let out_item = (share.split * params.batch + share.item) * params.queries;
     var carried = vec2<f32>(LOWEST, 0.0);
     if (share.carried) {
@@ -390,16 +242,7 @@ fn coop(
     // #unroll
     for (var c = 0u; c < CHUNKS; c++) {
         workgroupBarrier();
-        let scores_row = SCORES_ROW;
-        // #unroll
-        for (var r = 0u; r < FRAGMENT_ROWS; r++) {
-            // #unroll
-            for (var f = 0u; f < FRAGMENT_COLS; f++) {
-                let part = acc[(c * FRAGMENT_ROWS + r) * FRAGMENT_COLS + f];
-                let pointer = &scores[(left_row + FRAGMENT * r) * SCORES_ROW + left_column + FRAGMENT * f];
-                coopStoreT(part, pointer, scores_row);
-            }
-        }
+        store_chunk(place, c, &acc);
         workgroupBarrier();
         for (var u = local; u < ROWS * COLS; u += WORKGROUP) {
             let row = u / COLS;

@@ -130,6 +130,32 @@ fn lines_of(split: u32, tile: u32) -> Lines {
     return lines;
 }
 
+// Scores of `tiled` and `coop` are exponents of two, those of states of e; masked ones and none are the same in both.
+const LOG2_E: f32 = 1.4426950408889634;
+
+fn to_power(score: f32) -> f32 {
+    return select(score * LOG2_E, score, score <= MASKED);
+}
+
+fn from_power(power: f32) -> f32 {
+    return select(power / LOG2_E, power, power <= MASKED);
+}
+
+// The keys of a tile of this size: positions first ..= last of it, by the key that its first position would be, which may wrap
+// around below 0, and back where a position is added.
+struct Tile {
+    key: u32,
+    first: u32,
+    last: u32,
+}
+
+fn tile_of(lines: Lines, line: u32, fast: u32, size: u32) -> Tile {
+    let position = line * lines.length + fast;
+    let begin = max(position, lines.from_position);
+    let end = min(min(position + size, (line + 1u) * lines.length), lines.to_position);
+    return Tile(position - params.first_key, begin - position, end - position - 1u);
+}
+
 // Positions on the first and second slow axis of a line, 0 where there is none.
 fn slow_of(line: u32) -> vec2<u32> {
     if (params.dimensions == 2u) {

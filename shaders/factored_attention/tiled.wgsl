@@ -10,9 +10,9 @@
 //   2. the maximum is exchanged; the reference of the exponentials is moved only when the maximum passes it by SLACK,
 //      since moving it means rescaling all sums of the query;
 //   3. sums of weights times content, VALUE_TILE rows of a chunk at a time; the sum of the weights, which is the tile's
-//      part of the slow marginals, is added up by the invocation that owns their column. With OWN, invocations keep the
-//      weights of their keys to themselves and sum up the content of those, which lies in the slice anyway; their sums are
-//      added up at the end.
+//      part of the slow marginals, is added up by the invocation that owns them: one a query and axis. With OWN, invocations
+//      keep the weights of their keys to themselves and sum up the content of those, which lies in the slice anyway; their
+//      sums are added up at the end, and maxima are exchanged only when one passes the reference by SLACK.
 // Every element of y has one invocation that reads and writes it; there are no atomics and no storage barriers, and
 // results are deterministic.
 //
@@ -26,8 +26,21 @@
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 
 // Whether invocations sum up the content of their own keys, all of it, and their sums are added up at the end: content of
-// few channels, CHUNKS vectors, would leave most column vectors of a chunk without work.
+// few channels, CHUNKS vectors, would leave most column vectors of a chunk without work. Content is scaled on its way into
+// the slice then, so that scores and sums are products with it.
 const OWN: u32 = 0u;
+// Whether the fourth channel is padding.
+const THREE: u32 = 0u;
+
+// What entries and folded queries are multiplied with, so that scores are powers of two, and what scores are then.
+// #if OWN == 1
+const OF_QUERIES: f32 = LOG2_E;
+var<workgroup> own_scales: array<f32, KEY_TILE>;
+// Whether a maximum has passed its reference by SLACK.
+var<workgroup> risen: atomic<u32>;
+// #else
+const OF_QUERIES: f32 = 1.0;
+// #endif
 
 // Sums of the weights of each tx.
 var<workgroup> weights: array<vec4<f32>, GROUPS * TY * TX>;
@@ -41,32 +54,6 @@ fn load_query(row: u32, vector: u32) -> vec4<f32> {
 fn load_content(row: u32, vector: u32) -> vec4<f32> {
     let at = row * params.content + min(vector, params.content - 1u);
     return from_content(content[select(0u, at, params.content > 0u)]);
-}
-
-// Scores are exponents of two here, those of states of e; masked ones and none are the same in both.
-const LOG2_E: f32 = 1.4426950408889634;
-
-fn to_power(score: f32) -> f32 {
-    return select(score * LOG2_E, score, score <= MASKED);
-}
-
-fn from_power(power: f32) -> f32 {
-    return select(power / LOG2_E, power, power <= MASKED);
-}
-
-// The keys of a tile: positions first ..= last of it, by the key that its first position would be, which may wrap
-// around below 0, and back where a position is added.
-struct Tile {
-    key: u32,
-    first: u32,
-    last: u32,
-}
-
-fn tile_of(lines: Lines, line: u32, fast: u32) -> Tile {
-    let position = line * lines.length + fast;
-    let begin = max(position, lines.from_position);
-    let end = min(min(position + KEY_TILE, (line + 1u) * lines.length), lines.to_position);
-    return Tile(position - params.first_key, begin - position, end - position - 1u);
 }
 
 // Rows row + TY·r of a tile, vectors + TX·n.
@@ -103,15 +90,12 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     let last_query = params.queries - 1u;
     let first_item_key = share.item * params.keys;
     let lines = lines_of(share.split, KEY_TILE);
-    // Columns of all axes. The invocation that owns one is the tx of its distance from the fastest axis,
-    // so that each of them begins with this column of them.
-    let table_column = params.first_column + 4u * params.content;
-    let table_columns = params.constant_column - table_column;
-    let own_column = (tx + lines.fast_column - min(table_column, lines.fast_column)) % TX;
+    // The first row of y of this ty, and elements to the next of its rows.
+    let first_out = ((share.split * params.batch + share.item) * params.queries + first_query + ty) * params.columns;
+    let next_out = TY * params.columns;
+    let real_rows = (params.queries - min(first_query + ty, params.queries) + TY - 1u) / TY;
 
-    // Rows of the queries and of y.
     var query_row: array<u32, ROWS>;
-    var out_row: array<u32, ROWS>;
     var maximum: array<vec4<f32>, GROUPS>;
     var shift: array<vec4<f32>, GROUPS>;
     // Sums of tx's own keys: of exponentials, and of weights.
@@ -122,7 +106,6 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     for (var r = 0u; r < ROWS; r++) {
         let query = min(first_query + ty + TY * r, last_query);
         query_row[r] = query;
-        out_row[r] = ((share.split * params.batch + share.item) * params.queries + query) * params.columns;
         let in_row = share.item * params.queries + query;
         let in_at = in_row * params.columns;
         maximum[r / 4u][r % 4u] = LOWEST;
@@ -142,14 +125,18 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 acc[ROWS * c + r] = from_carry(carry[(in_at + params.first_column) / 4u + vector]);
             }
         }
-        if (first_query + ty + TY * r <= last_query) {
-            for (var c = own_column; c < table_columns; c += TX) {
-                var start = 0.0;
-                if (share.carried) {
-                    start = carry_element(in_at + table_column + c);
-                }
-                y[out_row[r] + table_column + c] = start;
-            }
+    }
+    // Columns of axes: of the fastest, the invocation with this position in a tile owns those of all its rows; of the others,
+    // one invocation owns those of a row.
+    for (var r = 0u; r < min(ROWS, real_rows); r++) {
+        for (var c = lines.fast_column + tx; c < fast_end(); c += TX) {
+            start_sum(share, first_query + ty + TY * r, first_out + next_out * r, c);
+        }
+    }
+    for (var o = tx; o < 2u * ROWS; o += TX) {
+        let axis = slow_axis(o / ROWS);
+        for (var c = axis.x; c < select(axis.x, axis.y, o % ROWS < real_rows); c++) {
+            start_sum(share, first_query + ty + TY * (o % ROWS), first_out + next_out * (o % ROWS), c);
         }
     }
     let first_maximum = maximum;
@@ -165,7 +152,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     // #unroll
     for (var i = 0u; i < Q_LOADS; i++) {
         next_q[i] = load_query(min(first_query + load_row + LOAD_STEP * i, last_query), load_vector);
-        slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i];
+        slice[load_vector * QUERY_ROW + load_row + LOAD_STEP * i] = next_q[i] * OF_QUERIES;
     }
     // #endif
     for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
@@ -182,7 +169,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 if (params.dimensions > 0u) {
                     value += query_element(query_row[r], column);
                 }
-                entry[GROUPS * j + r / 4u][r % 4u] = value;
+                entry[GROUPS * j + r / 4u][r % 4u] = value * OF_QUERIES;
             }
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
@@ -190,7 +177,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             }
         }
         for (var line = lines.first; line < lines.end; line++) {
-            let tile = tile_of(lines, line, fast);
+            let tile = tile_of(lines, line, fast, KEY_TILE);
             // Of the first and the last line, parts may be missing.
             if (i32(tile.last) < i32(tile.first)) {
                 continue;
@@ -203,12 +190,12 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             for (var i = 0u; i < Q_LOADS; i++) {
                 next_q[i] = load_query(min(first_query + load_row + LOAD_STEP * i, last_query), load_vector);
             }
-            // #endif
             // #unroll
             for (var i = 0u; i < K_LOADS; i++) {
                 let row = tile.key + clamp(load_row + LOAD_STEP * i, tile.first, tile.last);
                 next_k[i] = load_content(first_item_key + row, load_vector);
             }
+            // #endif
             var slow: array<vec4<f32>, GROUPS>;
             // #unroll
             for (var r = 0u; r < ROWS; r++) {
@@ -219,9 +206,10 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 if (params.dimensions > 2u) {
                     value += query_element(query_row[r], params.column_b + slow_at.y);
                 }
-                slow[r / 4u][r % 4u] = value;
+                slow[r / 4u][r % 4u] = value * OF_QUERIES;
             }
             var score: array<vec4<f32>, SCORES>;
+            var scales: array<f32, KEYS_EACH>;
             // #unroll
             for (var j = 0u; j < KEYS_EACH; j++) {
                 // #unroll
@@ -230,9 +218,33 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 }
             }
             // #if OWN == 1
-            stage_keys(local, &next_k);
+            for (var i = 0u; i < (KEY_TILE * CHUNKS + THREADS - 1u) / THREADS; i++) {
+                let u = local + THREADS * i;
+                if (u < KEY_TILE * CHUNKS) {
+                    let key = tile.key + clamp(u / CHUNKS, tile.first, tile.last);
+                    let of_key = scale[share.item * params.mask_row + key];
+                    let value = load_content(first_item_key + key, u % CHUNKS);
+                    slice[KEYS_AT + u % CHUNKS * KEY_ROW + u / CHUNKS] = value * of_key;
+                    own_scales[u / CHUNKS] = of_key;
+                }
+            }
+            if (local == 0u) {
+                atomicStore(&risen, 0u);
+            }
             workgroupBarrier();
+            // #unroll
+            for (var j = 0u; j < KEYS_EACH; j++) {
+                scales[j] = own_scales[tx + TX * j];
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    score[GROUPS * j + g] *= scales[j];
+                }
+            }
+            // #if THREE == 1
+            add_three(tx, ty, &score);
+            // #else
             add_scores(tx, ty, params.content, &score);
+            // #endif
             // #else
             for (var s = 0u; s < slices; s++) {
                 stage_rows(local, &next_q, &next_k);
@@ -252,8 +264,6 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             }
             // The first values are on their way from here on.
             load_values(first_item_key, tile, ty, tx, &next_v);
-            // #endif
-            var scales: array<f32, KEYS_EACH>;
             // #unroll
             for (var j = 0u; j < KEYS_EACH; j++) {
                 let key = tile.key + clamp(tx + TX * j, tile.first, tile.last);
@@ -263,6 +273,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                     score[GROUPS * j + g] *= scales[j] * LOG2_E;
                 }
             }
+            // #endif
             if (share.masked || tile.last - tile.first + 1u < KEY_TILE) {
                 // #unroll
                 for (var j = 0u; j < KEYS_EACH; j++) {
@@ -281,33 +292,50 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             }
 
             // 2. maxima
-            store_maxima(tx, ty, &score);
-            workgroupBarrier();
+            // #if OWN == 1
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
-                let most = row_maximum(TY * g + ty, maximum[g]);
-                maximum[g] = most;
-                let moved = most > shift[g] + SLACK;
-                if (any(moved)) {
-                    let reference = select(shift[g], most, moved);
-                    let factor = exp2(shift[g] - reference);
-                    // Before the first key there is nothing to rescale.
-                    let filled = moved & (shift[g] > vec4<f32>(LOWEST));
-                    shift[g] = reference;
-                    sum[g] *= factor;
-                    total[g] *= factor;
-                    // #unroll
-                    for (var j = 0u; j < KEYS_EACH; j++) {
-                        marginal[GROUPS * j + g] *= factor;
-                    }
-                    // #unroll
-                    for (var i = 0u; i < 4u; i++) {
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    maximum[g] = max(maximum[g], score[GROUPS * j + g]);
+                }
+                weight[(TY * g + ty) * WEIGHT_ROW + tx] = maximum[g];
+                if (any(maximum[g] > shift[g] + SLACK)) {
+                    atomicStore(&risen, 1u);
+                }
+            }
+            workgroupBarrier();
+            if (atomicLoad(&risen) != 0u) {
+            // #else
+            store_maxima(tx, ty, &score);
+            workgroupBarrier();
+            {
+            // #endif
+                // #unroll
+                for (var g = 0u; g < GROUPS; g++) {
+                    maximum[g] = row_maximum(TY * g + ty, maximum[g]);
+                    let moved = maximum[g] > shift[g] + SLACK;
+                    if (any(moved)) {
+                        let reference = select(shift[g], maximum[g], moved);
+                        let factor = exp2(shift[g] - reference);
+                        // Before the first key there is nothing to rescale.
+                        let filled = moved & (shift[g] > vec4<f32>(LOWEST));
+                        shift[g] = reference;
+                        sum[g] *= factor;
+                        total[g] *= factor;
                         // #unroll
-                        for (var c = 0u; c < COLUMNS; c++) {
-                            acc[ROWS * c + 4u * g + i] *= factor[i];
+                        for (var j = 0u; j < KEYS_EACH; j++) {
+                            marginal[GROUPS * j + g] *= factor;
                         }
-                        if (filled[i] && first_query + ty + TY * (4u * g + i) <= last_query) {
-                            scale_sums(out_row[4u * g + i] + table_column, own_column, table_columns, factor[i]);
+                        // #unroll
+                        for (var i = 0u; i < 4u; i++) {
+                            // #unroll
+                            for (var c = 0u; c < COLUMNS; c++) {
+                                acc[ROWS * c + 4u * g + i] *= factor[i];
+                            }
+                            if (filled[i] && 4u * g + i < real_rows) {
+                                scale_sums(lines, tx, first_out + next_out * (4u * g + i), 4u * g + i, factor[i]);
+                            }
                         }
                     }
                 }
@@ -321,13 +349,15 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 // #unroll
                 for (var j = 0u; j < KEYS_EACH; j++) {
                     let p = exp2(score[GROUPS * j + g] - shift[g]);
-                    let w = p * scales[j];
                     sum[g] += p;
+                    // #if OWN == 1
+                    marginal[GROUPS * j + g] = fma(p, vec4<f32>(scales[j]), marginal[GROUPS * j + g]);
+                    of_tile = fma(p, vec4<f32>(scales[j]), of_tile);
+                    score[GROUPS * j + g] = p;
+                    // #else
+                    let w = p * scales[j];
                     marginal[GROUPS * j + g] += w;
                     of_tile += w;
-                    // #if OWN == 1
-                    score[GROUPS * j + g] = w;
-                    // #else
                     weight[(TY * g + ty) * WEIGHT_ROW + tx + TX * j] = w;
                     // #endif
                 }
@@ -345,8 +375,12 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                         let value = slice[KEYS_AT + c * KEY_ROW + tx + TX * j];
                         // #unroll
                         for (var r = 0u; r < ROWS; r++) {
-                            let w = vec4<f32>(score[GROUPS * j + r / 4u][r % 4u]);
-                            acc[ROWS * c + r] = fma(w, value, acc[ROWS * c + r]);
+                            let p = score[GROUPS * j + r / 4u][r % 4u];
+                            // #if THREE == 1
+                            acc[r] = vec4<f32>(fma(vec3<f32>(p), value.xyz, acc[r].xyz), acc[r].w);
+                            // #else
+                            acc[ROWS * c + r] = fma(vec4<f32>(p), value, acc[ROWS * c + r]);
+                            // #endif
                         }
                     }
                 }
@@ -372,36 +406,18 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 workgroupBarrier();
             }
             // #endif
-            // Distances wrap around, which leaves them what they are modulo TX.
-            let column_a = params.column_a + slow_at.x;
-            let column_b = params.column_b + slow_at.y;
-            let own_a = params.dimensions > 1u && tx == (column_a - lines.fast_column) % TX;
-            let own_b = params.dimensions > 2u && tx == (column_b - lines.fast_column) % TX;
-            if (own_a || own_b) {
-                // #unroll
-                for (var g = 0u; g < GROUPS; g++) {
-                    var of_tile = vec4<f32>(0.0);
+            // The sums of the tile, by the invocations that own them: rows of the first slow axis, then of the second.
+            let slow_rows = ROWS * (max(params.dimensions, 1u) - 1u);
+            for (var k = 0u; k < (2u * ROWS + TX - 1u) / TX; k++) {
+                let row = (tx + TX * k) % ROWS;
+                if (tx + TX * k < slow_rows && row < real_rows) {
+                    var of_tile = 0.0;
+                    // #unroll
                     for (var j = 0u; j < TX; j++) {
-                        of_tile += weights[(TY * g + ty) * TX + j];
+                        of_tile += weights[(TY * (row / 4u) + ty) * TX + j][row % 4u];
                     }
-                    // All four are loaded before one is stored, so that they are waited for once.
-                    var sum_a: array<f32, 4>;
-                    var sum_b: array<f32, 4>;
-                    // #unroll
-                    for (var i = 0u; i < 4u; i++) {
-                        sum_a[i] = y[out_row[4u * g + i] + select(params.constant_column, column_a, own_a)] + of_tile[i];
-                        sum_b[i] = y[out_row[4u * g + i] + select(params.constant_column, column_b, own_b)] + of_tile[i];
-                    }
-                    // #unroll
-                    for (var i = 0u; i < 4u; i++) {
-                        let real = first_query + ty + TY * (4u * g + i) <= last_query;
-                        if (real && own_a) {
-                            y[out_row[4u * g + i] + column_a] = sum_a[i];
-                        }
-                        if (real && own_b) {
-                            y[out_row[4u * g + i] + column_b] = sum_b[i];
-                        }
-                    }
+                    let column = select(params.column_b + slow_at.y, params.column_a + slow_at.x, tx + TX * k < ROWS);
+                    y[first_out + next_out * row + column] += of_tile;
                 }
             }
         }
@@ -411,8 +427,8 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 let position = fast + tx + TX * j;
                 // #unroll
                 for (var r = 0u; r < ROWS; r++) {
-                    if (first_query + ty + TY * r <= last_query && position < lines.length) {
-                        y[out_row[r] + lines.fast_column + position] += marginal[GROUPS * j + r / 4u][r % 4u];
+                    if (r < real_rows && position < lines.length) {
+                        y[first_out + next_out * r + lines.fast_column + position] += marginal[GROUPS * j + r / 4u][r % 4u];
                     }
                 }
             }
@@ -433,6 +449,16 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 acc[ROWS * c + r] += weights[ty * TX + j];
             }
         }
+    }
+    // Maxima of all tx.
+    // #unroll
+    for (var g = 0u; g < GROUPS; g++) {
+        weight[(TY * g + ty) * WEIGHT_ROW + tx] = maximum[g];
+    }
+    workgroupBarrier();
+    // #unroll
+    for (var g = 0u; g < GROUPS; g++) {
+        maximum[g] = row_maximum(TY * g + ty, maximum[g]);
     }
     workgroupBarrier();
     // #endif
@@ -460,9 +486,9 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         // #unroll
         for (var i = 0u; i < 4u; i++) {
             let query = query_row[4u * g + i];
-            let out = out_row[4u * g + i];
-            if (first_query + ty + TY * (4u * g + i) <= last_query) {
-                scale_sums(out + table_column, own_column, table_columns, factor[i]);
+            let out = first_out + next_out * (4u * g + i);
+            if (4u * g + i < real_rows) {
+                scale_sums(lines, tx, out, 4u * g + i, factor[i]);
                 // #unroll
                 for (var c = 0u; c < COLUMNS; c++) {
                     let vector = select(TX * c + tx, c, OWN == 1u);
@@ -496,9 +522,59 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
     }
 }
 
-// Multiplies the sums from this place on that are this invocation's.
-fn scale_sums(row: u32, own_column: u32, table_columns: u32, factor: f32) {
-    for (var c = own_column; c < table_columns; c += TX) {
-        y[row + c] *= factor;
+// The columns of a slow axis.
+fn slow_axis(i: u32) -> vec2<u32> {
+    if (params.dimensions < i + 2u) {
+        return vec2<u32>(0u);
+    }
+    return select(vec2<u32>(params.column_b, params.column_c), vec2<u32>(params.column_a, params.column_b), i == 0u);
+}
+
+// The end of the columns of the fastest axis.
+fn fast_end() -> u32 {
+    return select(0u, params.constant_column, params.dimensions > 0u);
+}
+
+// Begins a sum with what is carried.
+fn start_sum(share: Share, query: u32, out: u32, column: u32) {
+    var start = 0.0;
+    if (share.carried) {
+        start = carry_element((share.item * params.queries + query) * params.columns + column);
+    }
+    y[out + column] = start;
+}
+
+// Multiplies the sums of a row that are this invocation's.
+fn scale_sums(lines: Lines, tx: u32, out: u32, row: u32, factor: f32) {
+    for (var c = lines.fast_column + tx; c < fast_end(); c += TX) {
+        y[out + c] *= factor;
+    }
+    for (var i = 0u; i < 2u; i++) {
+        let axis = slow_axis(i);
+        for (var c = axis.x; c < select(axis.x, axis.y, (ROWS * i + row) % TX == tx); c++) {
+            y[out + c] *= factor;
+        }
     }
 }
+
+// #if THREE == 1
+// Adds the products of three channels of queries and keys that are in the slice to the scores.
+fn add_three(tx: u32, ty: u32, score: ptr<function, array<vec4<f32>, SCORES>>) {
+    // #unroll
+    for (var g = 0u; g < GROUPS; g++) {
+        let at = ty + TY * 4u * g;
+        let q0 = slice[at].xyz;
+        let q1 = slice[at + TY].xyz;
+        let q2 = slice[at + TY * 2u].xyz;
+        let q3 = slice[at + TY * 3u].xyz;
+        // #unroll
+        for (var j = 0u; j < KEYS_EACH; j++) {
+            let key = slice[KEYS_AT + tx + TX * j].xyz;
+            var s = (*score)[GROUPS * j + g];
+            s = fma(vec4<f32>(q0.x, q1.x, q2.x, q3.x), key.xxxx, s);
+            s = fma(vec4<f32>(q0.y, q1.y, q2.y, q3.y), key.yyyy, s);
+            (*score)[GROUPS * j + g] = fma(vec4<f32>(q0.z, q1.z, q2.z, q3.z), key.zzzz, s);
+        }
+    }
+}
+// #endif

@@ -24,6 +24,7 @@ use crate::kernels::{self, DeviceTraits, Variant, shader_text};
 fn sources() -> impl Iterator<Item = (&'static str, &'static str)> {
     let common = [
         shader_text!("common/coop"),
+        shader_text!("common/coop_attention"),
         shader_text!("common/copy"),
         shader_text!("common/dot"),
         shader_text!("common/elementwise"),

@@ -110,6 +110,12 @@ pub(super) const COOP: [&str; 7] = [
     "SLICE",
 ];
 
+/// The same of an attention, with chunks of value columns, and numbers of f16 that make an element of a query.
+pub(super) const COOP_ATTENTION: [&str; 9] = {
+    let [lanes, side, rows, cols, of_rows, of_cols, slice] = COOP;
+    [lanes, side, rows, cols, of_rows, of_cols, slice, "CHUNKS", "PARTS"]
+};
+
 /// Subgroups and rows of a tile with cooperative matrices, and subgroups and columns.
 pub(super) const fn coop(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
     let side = constant(constants, "FRAGMENT", 16);
@@ -117,6 +123,30 @@ pub(super) const fn coop(constants: &[(&str, u32)]) -> [[u32; 2]; 2] {
         [constant(constants, "SUBGROUP_ROWS", 2), constant(constants, "SUBGROUP_COLS", 2)];
     let rows = down * constant(constants, "FRAGMENT_ROWS", 4) * side;
     [[down, rows], [across, across * constant(constants, "FRAGMENT_COLS", 4) * side]]
+}
+
+/// The variants of some tiles of an attention with cooperative matrices, with so many bytes of workgroup memory of their own.
+pub(super) const fn coop_attention<const N: usize>(
+    technique: Variant,
+    tiles: [(&'static str, [u32; 9]); N],
+    constants: &'static [[(&'static str, u32); 9]; N],
+    own: u32,
+) -> [Variant; N] {
+    let mut all = [technique; N];
+    let mut i = 0;
+    while i < N {
+        let (name, [lanes, side, .., slice, _, parts]) = tiles[i];
+        let [[down, rows], [across, columns]] = coop(&constants[i]);
+        let channels = slice + 2;
+        let slice = if 64 * channels > 18 * columns { 64 * channels } else { 18 * columns };
+        // Queries, keys or values, probabilities; scores; factors.
+        let staged = parts * rows * channels + slice + 18 * rows;
+        let bytes = 8 * staged + 4 * 68 * rows + 8 * rows + 8 + own;
+        all[i] = all[i].sized(name, &constants[i], lanes * down * across, bytes);
+        all[i] = all[i].with_cooperative(side);
+        i += 1;
+    }
+    all
 }
 
 /// Constants of a tile: lanes side by side and one below the other; of each lane queries by four, keys, column
@@ -144,21 +174,19 @@ pub(super) const fn variants<const N: usize>(
 
 /// Workgroup memory of a tile: slices, of queries and keys or of 32 values, weights, and where `lane_sums` a sum of each
 /// lane.
-const fn bytes(sizes: [u32; 6], lane_sums: bool) -> u32 {
+pub(super) const fn bytes(sizes: [u32; 6], lane_sums: bool) -> u32 {
     let [tx, ty, groups, keys, ..] = sizes;
     let of_row = tx * keys + if lane_sums { tx } else { 0 };
-    slice_bytes(sizes) + 16 * groups * ty * of_row
+    slice_bytes(sizes, 32) + 16 * groups * ty * of_row
 }
 
-/// The same where invocations sum up the values of their own keys: maxima and sums of each lane beside the slices.
-pub(super) const fn own_bytes(sizes: [u32; 6]) -> u32 {
-    let [tx, ty, groups, ..] = sizes;
-    slice_bytes(sizes) + 32 * groups * ty * tx
-}
-
-const fn slice_bytes([tx, ty, groups, keys, columns, _]: [u32; 6]) -> u32 {
+/// That of slices, with so many rows of values at a time.
+pub(super) const fn slice_bytes(
+    [tx, ty, groups, keys, columns, _]: [u32; 6],
+    rows_of_values: u32,
+) -> u32 {
     let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
-    let values = 32 * tx * columns;
+    let values = rows_of_values * tx * columns;
     16 * if rows > values { rows } else { values }
 }
 

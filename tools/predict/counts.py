@@ -86,7 +86,8 @@ def parsed(path):
             options.update(range(a + 1, b) if rare else [])
             continue
         looping = any(a < first < b or a < last < b for first, last in spans.items())
-        if not looping and sum(numbers(op)["products"] + 64 * numbers(op)["matrix"] for op, _ in code[a:b]) < 16:
+        few = sum(numbers(op)["products"] + 64 * numbers(op)["matrix"] for op, _ in code[a:b]) < 16
+        if few and (rare or not looping):
             options.update(range(a + 1, b))
     return code, sorted(spans.items(), key=lambda span: (span[0], -span[1])), options
 
@@ -163,7 +164,7 @@ def parts(path, dual):
     found["tile"].append(own(main))
     products = [s for s in children(main) if multiplies(s) >= 16]
     for s in children(main):
-        if s not in products and own(s)["shared"]:
+        if s not in products and s[0] not in options and own(s)["shared"]:
             found["lanes"].append(own(s))
     for i, s in enumerate(products):
         inner = [t for t in children(s) if multiplies(t) >= 16]

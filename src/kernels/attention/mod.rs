@@ -228,49 +228,32 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, false);
 
-/// The constants of `tiles::COOP`, with chunks of value columns.
-const COOP_TILE: [&str; 8] = {
-    let [lanes, side, rows, cols, of_rows, of_cols, slice] = tiles::COOP;
-    [lanes, side, rows, cols, of_rows, of_cols, slice, "CHUNKS"]
-};
-
 /// Tiles with cooperative matrices by queries × value columns, which are several chunks: of NVIDIA, AMD, Metal, llvmpipe.
-const COOP_TILES: [(&str, [u32; 8]); 17] = [
-    ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1]),
-    ("coop-64x64", [32, 16, 2, 2, 2, 2, 16, 1]),
-    ("coop-64x128", [32, 16, 2, 2, 2, 2, 16, 2]),
-    ("coop-64x192", [32, 16, 2, 4, 2, 1, 16, 3]),
-    ("coop-64x384", [32, 16, 2, 4, 2, 1, 16, 6]),
-    ("coop-64x512", [32, 16, 2, 4, 2, 1, 16, 8]),
-    ("coop-64x32-lanes64", [64, 16, 2, 1, 2, 2, 8, 1]),
-    ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16, 1]),
-    ("coop-64x128-lanes64", [64, 16, 2, 2, 2, 2, 16, 2]),
-    ("coop-64x192-lanes64", [64, 16, 2, 2, 2, 2, 16, 3]),
-    ("coop-64x384-lanes64", [64, 16, 2, 2, 2, 2, 16, 6]),
-    ("coop-32x32x8", [32, 8, 2, 2, 2, 2, 8, 1]),
-    ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1]),
-    ("coop-32x128x8", [32, 8, 2, 2, 2, 4, 16, 2]),
-    ("coop-32x384x8", [32, 8, 2, 4, 2, 2, 16, 6]),
-    ("coop-8x64x8-lanes8", [8, 8, 1, 8, 1, 1, 16, 1]),
-    ("coop-8x128x8-lanes8", [8, 8, 1, 8, 1, 1, 8, 2]),
+const COOP_TILES: [(&str, [u32; 9]); 17] = [
+    ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1, 1]),
+    ("coop-64x64", [32, 16, 2, 2, 2, 2, 16, 1, 1]),
+    ("coop-64x128", [32, 16, 2, 2, 2, 2, 16, 2, 1]),
+    ("coop-64x192", [32, 16, 2, 4, 2, 1, 16, 3, 1]),
+    ("coop-64x384", [32, 16, 2, 4, 2, 1, 16, 6, 1]),
+    ("coop-64x512", [32, 16, 2, 4, 2, 1, 16, 8, 1]),
+    ("coop-64x32-lanes64", [64, 16, 2, 1, 2, 2, 8, 1, 1]),
+    ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16, 1, 1]),
+    ("coop-64x128-lanes64", [64, 16, 2, 2, 2, 2, 16, 2, 1]),
+    ("coop-64x192-lanes64", [64, 16, 2, 2, 2, 2, 16, 3, 1]),
+    ("coop-64x384-lanes64", [64, 16, 2, 2, 2, 2, 16, 6, 1]),
+    ("coop-32x32x8", [32, 8, 2, 2, 2, 2, 8, 1, 1]),
+    ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1, 1]),
+    ("coop-32x128x8", [32, 8, 2, 2, 2, 4, 16, 2, 1]),
+    ("coop-32x384x8", [32, 8, 2, 4, 2, 2, 16, 6, 1]),
+    ("coop-8x64x8-lanes8", [8, 8, 1, 8, 1, 1, 16, 1, 1]),
+    ("coop-8x128x8-lanes8", [8, 8, 1, 8, 1, 1, 8, 2, 1]),
 ];
 
-static COOP_CONSTANTS: [[(&str, u32); 8]; COOP_TILES.len()] = named(COOP_TILE, COOP_TILES);
+static COOP_CONSTANTS: [[(&str, u32); 9]; COOP_TILES.len()] =
+    named(tiles::COOP_ATTENTION, COOP_TILES);
 
-const COOP: [Variant; COOP_TILES.len()] = {
-    let mut all = [technique("attention/coop", "coop"); COOP_TILES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        let (name, [lanes, side, ..]) = COOP_TILES[i];
-        let [[down, rows], [across, _]] = tiles::coop(&COOP_CONSTANTS[i]);
-        // Queries and probabilities, keys or values; scores; factors.
-        let bytes = 8 * 18 * (2 * rows + 64) + 4 * 68 * rows + 8 * rows + 8;
-        all[i] = all[i].sized(name, &COOP_CONSTANTS[i], lanes * down * across, bytes);
-        all[i] = all[i].with_cooperative(side);
-        i += 1;
-    }
-    all
-};
+const COOP: [Variant; COOP_TILES.len()] =
+    tiles::coop_attention(technique("attention/coop", "coop"), COOP_TILES, &COOP_CONSTANTS, 0);
 
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     let subgroups = constant(constants, "BROADCAST", 1) == 1;

@@ -58,6 +58,19 @@ pub(crate) fn rows() -> Vec<Row> {
         // More splits than keys fill: the last are empty.
         options(1, false, false, true, 140),
     ]);
+    // Content that cooperative matrices multiply.
+    let wider = |args: FactoredAttention, content| {
+        let factors = Factors { content, ..args.factors };
+        FactoredAttention { factors, columns: factors.columns(), ..args }
+    };
+    let wide = [
+        wider(options(2, true, true, true, 1), 16),
+        wider(options(3, true, true, false, 5), 40),
+        wider(options(1, false, true, true, 140), 21),
+    ];
+    list.extend(wide);
+    let columns = wide[0].columns + 60;
+    list.push(FactoredAttention { columns, first_column: 44, masked: false, ..wide[0] });
     // Parts that begin and end in the middle of lines, and lines longer than parts.
     for (content, lengths, splits) in [(3, [9, 67], 4), (70, [2, 300], 5)] {
         let factors = factors(content, &lengths);
@@ -72,6 +85,8 @@ pub(crate) fn rows() -> Vec<Row> {
     // Sharp softmax: scores far apart, exponentials that underflow, references that move.
     rows.push(row(base, 30.0));
     rows.push(row(options(2, true, true, true, 3), 30.0));
+    // Less sharp, since content of f16 is left out where errors of scores become large.
+    rows.extend(wide.map(|args| row(args, 8.0)));
     rows
 }
 

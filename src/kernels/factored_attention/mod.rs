@@ -16,9 +16,18 @@
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
 //! Content of few channels leaves most lanes of a tile's second product idle (16 and 4 of 32 column vectors), so there are
-//! tiles whose invocations sum up the content of their own keys: 0.11 → 0.33 multiply-adds and exponentials among the vector
-//! instructions of AMD's compiler for 3 channels, 0.42 → 0.68 for 16. With 3, the rest of the softmax is as much as the
-//! products: sums of exponentials and marginals, entries, scales. No GPU has run them.
+//! tiles whose invocations sum up the content of their own keys. What is not work there has become less: content is scaled on
+//! its way into workgroup memory, maxima are exchanged only when one passes the reference of the exponentials, the fourth
+//! channel of three is not multiplied, and one lane a row adds up the slow marginals. Of the vector instructions of AMD's
+//! compiler 0.11, then 0.33, now 0.42 are multiply-adds and exponentials for 3 channels, 0.42, 0.68, 0.73 for 16. With 3
+//! channels a score is 16.5 instructions, seven of which are work: its entry, its scale, the maximum, two sums and the
+//! marginal are the rest. No GPU has run them.
+//!
+//! With cooperative matrices (`coop`, content of f16 and 16 channels or more) folded queries are two numbers of f16 each, since
+//! their entries are large and cancel, as `graph::passes::store_f16` says. Entries, scales and marginals are of single scores,
+//! ten vector instructions each, so the share of matrix products is bounded by the channels: 13 in 200 instructions with 64, 8
+//! with 32, 4 with 16. By prediction a 7900 XTX takes 0.7 of the time of the best tile of f32 with 48 and 64 channels, 0.85
+//! with 16.
 //!
 //! What `attention` says of software adapters and `direct` is true here. Two queries a lane rather than four take 0.64
 //! of the compiler's instructions and give 0.85 to 0.9 of the rate. Tried and dropped: eight keys a tile (0.5 to 0.7 of
@@ -172,13 +181,12 @@ const fn technique(source: &'static str, entry: &'static str) -> Variant {
     Variant::plain("factored_attention", source, entry)
 }
 
-/// Tiled variants by queries × keys × content channels. Sixteen KiB of workgroup memory hold the first four, 32 KiB the
+/// Tiled variants by queries × keys × content channels. Sixteen KiB of workgroup memory hold the first three, 32 KiB the
 /// others.
-const TILES: [(&str, [u32; 6]); 9] = [
+const TILES: [(&str, [u32; 6]); 8] = [
     ("tiled-32x32x32", [8, 8, 1, 4, 1, 1]),
     ("tiled-32x32x64", [8, 8, 1, 4, 1, 2]),
     ("tiled-16x64x64", [16, 4, 1, 4, 1, 1]),
-    ("tiled-16x64x512", [16, 4, 1, 4, 1, 8]),
     ("tiled-32x64x64", [16, 8, 1, 4, 1, 1]),
     ("tiled-64x64x64", [16, 16, 1, 4, 1, 1]),
     ("tiled-64x32x64", [8, 16, 1, 4, 2, 1]),
@@ -191,27 +199,63 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("factored_attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, true);
 
-/// Tiled variants in which invocations sum up the content of their own keys, by queries × keys × content channels: their
-/// constants, with those that make them so.
-const OWN_TILES: [(&str, [u32; 8]); 2] =
-    [("tiled-64x64x4", [8, 16, 1, 8, 1, 1, 1, 8]), ("tiled-64x32x16", [8, 16, 1, 4, 1, 4, 1, 8])];
+/// Tiled variants with constants of their own, in sixteen KiB: one for very much content, with fewer rows of it at a time, so
+/// that sums stay in registers; and those in which invocations sum up the content of their own keys.
+const MORE_TILES: [(&str, [u32; 10]); 3] = [
+    ("tiled-16x32x512", [16, 4, 1, 2, 1, 8, 0, 0, 32, 16]),
+    ("tiled-64x64x3", [8, 16, 1, 8, 1, 1, 1, 1, 8, 32]),
+    ("tiled-64x32x16", [8, 16, 1, 4, 1, 4, 1, 0, 8, 32]),
+];
 
-static OWN_CONSTANTS: [[(&str, u32); 8]; OWN_TILES.len()] = {
+static MORE_CONSTANTS: [[(&str, u32); 10]; MORE_TILES.len()] = {
     let [tx, ty, groups, keys, columns, chunks] = tiles::CONSTANTS;
-    named([tx, ty, groups, keys, columns, chunks, "OWN", "WEIGHT_ROW"], OWN_TILES)
+    let names = [tx, ty, groups, keys, columns, chunks, "OWN", "THREE", "WEIGHT_ROW", "VALUE_TILE"];
+    named(names, MORE_TILES)
 };
 
-const OWN: [Variant; OWN_TILES.len()] = {
-    let mut all = [technique("factored_attention/tiled", "tiled"); OWN_TILES.len()];
+const MORE: [Variant; MORE_TILES.len()] = {
+    let mut all = [technique("factored_attention/tiled", "tiled"); MORE_TILES.len()];
     let mut i = 0;
     while i < all.len() {
-        let (name, [tx, ty, groups, keys, columns, chunks, ..]) = OWN_TILES[i];
-        let bytes = tiles::own_bytes([tx, ty, groups, keys, columns, chunks]);
-        all[i] = all[i].sized(name, &OWN_CONSTANTS[i], tx * ty, bytes);
+        let (name, [tx, ty, groups, keys, columns, chunks, own, _, row, values]) = MORE_TILES[i];
+        let slices = tiles::slice_bytes([tx, ty, groups, keys, columns, chunks], values);
+        // Weights, before maxima, and sums of each lane; scales of the keys, whether maxima have risen.
+        let bytes = slices + 16 * groups * ty * (row + tx) + own * (4 * tx * keys + 4);
+        all[i] = all[i].sized(name, &MORE_CONSTANTS[i], tx * ty, bytes);
         i += 1;
     }
     all
 };
+
+/// Tiles with cooperative matrices by queries × content channels, which are several chunks, each element of a query as two
+/// numbers of f16: of NVIDIA, AMD, Metal, llvmpipe.
+const COOP_TILES: [(&str, [u32; 9]); 11] = [
+    ("coop-64x16", [32, 16, 4, 1, 1, 1, 4, 1, 2]),
+    ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1, 2]),
+    ("coop-32x64", [32, 16, 2, 2, 1, 2, 16, 1, 2]),
+    ("coop-32x512", [32, 16, 2, 2, 1, 2, 16, 8, 2]),
+    ("coop-64x16-lanes64", [64, 16, 4, 1, 1, 1, 4, 1, 2]),
+    ("coop-64x32-lanes64", [64, 16, 2, 2, 2, 1, 8, 1, 2]),
+    ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16, 1, 2]),
+    ("coop-32x512-lanes64", [64, 16, 2, 2, 1, 2, 16, 8, 2]),
+    ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1, 2]),
+    ("coop-8x64x8-lanes8", [8, 8, 1, 8, 1, 1, 16, 1, 2]),
+    ("coop-16x512x8-lanes8", [8, 8, 2, 4, 1, 2, 16, 8, 2]),
+];
+
+static COOP_CONSTANTS: [[(&str, u32); 9]; COOP_TILES.len()] =
+    named(tiles::COOP_ATTENTION, COOP_TILES);
+
+// Scales of 64 keys.
+const COOP: [Variant; COOP_TILES.len()] = tiles::coop_attention(
+    technique("factored_attention/coop", "coop"),
+    COOP_TILES,
+    &COOP_CONSTANTS,
+    256,
+);
+
+/// Content of fewer channels has too few products for cooperative matrices.
+const COOP_CONTENT: usize = 16;
 
 const fn direct(name: &'static str, constants: &'static [(&'static str, u32)]) -> Variant {
     let subgroups = constant(constants, "BROADCAST", 1) == 1;
@@ -232,8 +276,19 @@ const F16: [&[&str]; 2] = [&[], &["content"]];
 fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
         "direct" => (2 * variant.size("LANES"), variant.size("KEY_TILE")),
+        "coop" => (tiles::coop(variant.constants)[0][1] as usize, 64),
         _ => tiles::rows(variant),
     }
+}
+
+/// Channels of content that a tiled variant holds.
+fn width(variant: &Variant) -> usize {
+    if variant.constant("THREE") == Some(1) { 3 } else { tiles::width(variant) }
+}
+
+/// Channels of content that a variant with cooperative matrices holds.
+fn coop_width(variant: &Variant) -> usize {
+    variant.size("CHUNKS") * tiles::coop(variant.constants)[1][1] as usize
 }
 
 impl FactoredAttention {
@@ -291,6 +346,7 @@ impl Kernel for FactoredAttention {
     const NAME: &'static str = "factored_attention";
     const SHADERS: &'static [(&'static str, &'static str)] = &[
         shader_text!("factored_attention/common"),
+        shader_text!("factored_attention/coop"),
         shader_text!("factored_attention/direct"),
         shader_text!("factored_attention/tiled"),
     ];
@@ -356,17 +412,27 @@ impl Kernel for FactoredAttention {
     }
 
     fn variants() -> Vec<Variant> {
-        let all = [&TILED[..], &OWN, &DIRECT].concat();
-        F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16))).collect()
+        let all = [&TILED[..], &MORE, &DIRECT].concat();
+        let plain = F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16)));
+        plain.chain(COOP.map(|v| v.storing_f16(F16[1]))).collect()
     }
 
     /// Variants that hold the content, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let mut list = [&TILED[..], &OWN].concat();
-        list.retain(|v| self.factors.content <= tiles::width(v));
+        let mut list = [&TILED[..], &MORE].concat();
+        list.retain(|v| self.factors.content <= width(v));
         list.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let at = if device.software { 0 } else { list.len() };
         list.splice(at..at, DIRECT);
+        // Cooperative matrices multiply f16.
+        if self.content.is_f16() && self.factors.content >= COOP_CONTENT {
+            let mut coop = COOP.to_vec();
+            coop.retain(|v| self.factors.content <= coop_width(v));
+            coop.sort_by_key(coop_width);
+            // Software adapters that have them have subgroups, too, and the last of `DIRECT` is for those without.
+            let at = if device.software { DIRECT.len() - 1 } else { 0 };
+            list.splice(at..at, coop);
+        }
         let f16 = self.f16_set(&F16);
         list.into_iter().filter_map(|v| Some(v.storing_f16(f16?))).collect()
     }
@@ -405,7 +471,8 @@ impl Kernel for FactoredAttention {
             _ => {
                 let chunks = variant.size("CHUNKS") * (2 + keys / 3);
                 let lanes = variant.size("TX");
-                let columns = 12 * variant.size("GROUPS") * (1 + self.columns / lanes);
+                let columns =
+                    12 * variant.size("GROUPS") * (1 + self.columns / lanes) + 8 * self.columns;
                 (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns)
             }
         };

@@ -24,6 +24,7 @@ pub(super) fn parts(op: &Op, variant: &Variant, subgroup: f64) -> Vec<Part> {
         (Op::Attention(op), "coop") => coop_attention(op, variant, subgroup),
         (Op::Attention(op), "direct") => direct_attention(op, variant),
         (Op::FactoredAttention(op), "tiled") => factored(op, variant),
+        (Op::FactoredAttention(op), "coop") => coop_factored(op, variant, subgroup),
         (Op::FactoredAttention(op), "direct") => direct_factored(op, variant),
         _ => Vec::new(),
     }
@@ -281,15 +282,19 @@ fn attention(op: &Attention, variant: &Variant) -> Vec<Part> {
     list
 }
 
-fn factored(op: &FactoredAttention, variant: &Variant) -> Vec<Part> {
-    let tile = Tile::of(variant, op.factors.content, true);
-    let of_tile = tile.tx * tile.keys;
+/// Segments of lines, and tiles of so many keys.
+fn segments(op: &FactoredAttention, of_tile: f64) -> (f64, f64) {
     let part_keys = op.split_keys() as f64;
     let dimensions = op.factors.dimensions;
     let line = if dimensions > 1 { op.factors.axes[dimensions - 1] as f64 } else { part_keys };
     let segments = (line / of_tile).ceil();
     // Tiles begin and end where lines do.
-    let tiles = (part_keys / line).ceil().max(1.0) * segments;
+    (segments, (part_keys / line).ceil().max(1.0) * segments)
+}
+
+fn factored(op: &FactoredAttention, variant: &Variant) -> Vec<Part> {
+    let tile = Tile::of(variant, op.factors.content, true);
+    let (segments, tiles) = segments(op, tile.tx * tile.keys);
     let bytes = [op.content.bytes() as f64; 2];
     let mut list = vec![ONCE];
     let entries = 4.0 * tile.groups * tile.keys;
@@ -311,14 +316,49 @@ fn factored(op: &FactoredAttention, variant: &Variant) -> Vec<Part> {
 }
 
 fn coop_attention(op: &Attention, variant: &Variant, subgroup: f64) -> Vec<Part> {
+    let tiles = (op.split_keys() as f64 / 64.0).ceil();
+    let (tile, score, stored) = coop_tile(variant, subgroup, op.d_v, 10.0);
+    let slices = vectors(op.qk_stride()).div_ceil(variant.size("SLICE")) as f64;
+    vec![
+        ONCE,
+        part(Kind::Tile, tiles, 0.0, tile),
+        part(Kind::Score, tiles * slices, 0.0, score),
+        stores(stored, 4.0, op.result.bytes() as f64),
+    ]
+}
+
+fn coop_factored(op: &FactoredAttention, variant: &Variant, subgroup: f64) -> Vec<Part> {
+    let (segments, tiles) = segments(op, 64.0);
+    let content = op.factors.content;
+    let (tile, score, _) = coop_tile(variant, subgroup, content, 14.0);
+    let rows = ["SUBGROUP_ROWS", "FRAGMENT_ROWS", "FRAGMENT"].map(|n| variant.size(n) as f64);
+    let rows_each = rows.iter().product::<f64>() / f64::from(variant.invocations);
+    let scores = 64.0 * rows_each;
+    let segment =
+        Counts { other: 10.0 * scores, memory: 8.0 * scores, waits: MEMORY_WAIT * 4.0, ..NOTHING };
+    let slices = vectors(content).div_ceil(variant.size("SLICE")) as f64;
+    vec![
+        ONCE,
+        part(Kind::Segment, segments, 0.0, segment),
+        part(Kind::Tile, tiles, 0.0, tile),
+        part(Kind::Score, tiles * slices, 0.0, score),
+        stores(op.columns as f64 * rows_each / 4.0, 4.0, 4.0),
+    ]
+}
+
+/// A tile of 64 keys with cooperative matrices, a slice of its scores' channels, and vectors that an invocation stores.
+fn coop_tile(
+    variant: &Variant,
+    subgroup: f64,
+    values: usize,
+    of_score: f64,
+) -> (Counts, Counts, f64) {
     let size = |name| variant.size(name) as f64;
     let side = size("FRAGMENT");
     let (rows, columns) = (size("FRAGMENT_ROWS") * side, size("FRAGMENT_COLS") * side);
     let (down, across) = (size("SUBGROUP_ROWS"), size("SUBGROUP_COLS"));
-    let tiles = (op.split_keys() as f64 / 64.0).ceil();
-    let slices = (op.qk_stride() as f64 / 64.0).ceil();
     let width = across * columns;
-    let chunks = (op.d_v as f64 / width).ceil().min(size("CHUNKS"));
+    let chunks = (values as f64 / width).ceil().min(size("CHUNKS"));
     let of_tile = |side_by_side: f64| Counts {
         matrix: down * rows * side_by_side * 64.0 / 4096.0 / (down * across),
         other: 60.0,
@@ -329,7 +369,7 @@ fn coop_attention(op: &Attention, variant: &Variant, subgroup: f64) -> Vec<Part>
     };
     let scores = down * rows * 64.0 / f64::from(variant.invocations);
     let softmax = Counts {
-        other: 10.0 * scores + 40.0,
+        other: of_score * scores + 40.0,
         slow: scores,
         shared: 12.0 * scores,
         waits: 2.0 * SHARED_WAIT + 3.0 * BARRIER,
@@ -342,12 +382,9 @@ fn coop_attention(op: &Attention, variant: &Variant, subgroup: f64) -> Vec<Part>
     tile.shared += chunks * context.shared;
     tile.memory += chunks * context.memory;
     tile.waits += chunks * context.waits;
-    vec![
-        ONCE,
-        part(Kind::Tile, tiles, 0.0, tile),
-        part(Kind::Score, tiles * slices, 0.0, of_tile(64.0)),
-        stores(chunks * rows * columns / 4.0 / subgroup, 4.0, op.result.bytes() as f64),
-    ]
+    let mut score = of_tile((4.0 * size("SLICE")).min(64.0));
+    score.matrix *= size("PARTS");
+    (tile, score, chunks * rows * columns / 4.0 / subgroup)
 }
 
 /// A lane computes four queries; each loads one key or value for all.
