@@ -4,7 +4,7 @@
     python tools/reference/families tests/fixtures/families [FAMILY...] --fixtures
 
 Writes OUT/FAMILY-K/{config.json,model,inputs,outputs.safetensors}: N cases of random odd shapes a family,
-drawn again where rounding weights and inputs to float16 moves an output by 2e-3, or exactly the committed ones.
+drawn again where rounding weights to float16 moves an output by 2e-3, or exactly the committed ones.
 Nothing is downloaded.
 """
 

@@ -39,13 +39,12 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(seed) & 0x7FFF_FFFF_FFFF_FFFF)
 
 
-COARSE = False  # whether what is drawn is rounded to float16
+COARSE = False  # whether weights are rounded to float16
 
 
 def exact(x: torch.Tensor) -> torch.Tensor:
     """float64 whose values are float32's."""
-    half = x.to(torch.float16).to(torch.float64)
-    return half if COARSE and torch.isfinite(half).all() else x.to(torch.float32).to(torch.float64)
+    return x.to(torch.float32).to(torch.float64)
 
 
 def steady(family, spec: dict, seed: int) -> Case | None:
@@ -97,7 +96,7 @@ def randomise(module: nn.Module, seed: int, keep: tuple[str, ...] = (), gain: fl
             value = normal(gen, *shape, std=gain / math.sqrt(math.prod(shape[1:])))
         else:
             value = normal(gen, *shape)
-        t.data.copy_(value)
+        t.data.copy_(value.to(torch.float16).to(torch.float64) if COARSE else value)
     return module
 
 
