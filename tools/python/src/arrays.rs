@@ -122,6 +122,14 @@ fn untyped<'py>(name: &str, value: &Bound<'py, PyAny>) -> Result<Bound<'py, PyUn
         let what = format!("is of type {}, which gives no array: {text}", type_name(value));
         wrong_type(name, what, "an array, or nested lists of numbers")
     };
+    // torch's quick way: its `__array__` and `__dlpack_device__` are written in Python. What it refuses is looked at below.
+    let quick = || value.call_method0(intern!(py, "detach"))?.call_method0(intern!(py, "numpy"));
+    if value.hasattr(intern!(py, "detach"))?
+        && let Ok(array) = quick()
+        && let Ok(array) = array.cast_into::<PyUntypedArray>()
+    {
+        return Ok(array);
+    }
     let mut value = value.clone();
     let mut made = "asarray";
     if value.hasattr(intern!(py, "__dlpack_device__"))? {
