@@ -21,7 +21,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let functions = options.functions(&Engine::cpu())?;
     let timeout = options.get("executor-timeout", 180)?;
     if timeout < 10 {
-        return Err(format!("--executor-timeout {timeout}: a busy executor asks every 5 seconds, so give 10 or more").into());
+        return Err(format!(
+            "--executor-timeout {timeout}: a busy executor asks every 5 seconds, so give 10 or more"
+        )
+        .into());
     }
     let config = SchedulerConfig {
         bind_host: options.get("host", "127.0.0.1".to_owned())?,
