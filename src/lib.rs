@@ -33,7 +33,7 @@ pub use model::{
 };
 pub use perceiver::{Architecture, Description, PerceiverConfig, ProblemType, Sizes};
 pub use perceiver::{blueprint, families};
-pub use tensor::{DType, Data, NamedTensors, Tensor};
+pub use tensor::{DType, Data, NamedTensors, Tensor, TensorView};
 pub use weights::{RandomTensors, TensorSource};
 pub use wgpu;
 

@@ -7,7 +7,7 @@ use crate::parallel::*;
 use super::request::Sizes;
 use crate::error::{Error, Result};
 use crate::memory::{collected, zeroed};
-use crate::tensor::{NamedTensors, Tensor};
+use crate::tensor::{NamedTensors, Tensor, TensorView};
 
 /// One input array.
 #[derive(Clone)]
@@ -106,11 +106,13 @@ pub(crate) fn whole_numbers(
 /// The floats of a tensor, all finite.
 pub(crate) fn finite<'a>(
     name: &str,
-    tensor: &'a Tensor,
+    tensor: impl Into<TensorView<'a>>,
     expected: &dyn Fn() -> String,
 ) -> Result<&'a [f32]> {
-    let data =
-        tensor.as_f32().ok_or_else(|| Error::input(name, "holds no 32-bit floats", expected()))?;
+    let data = tensor
+        .into()
+        .as_f32()
+        .ok_or_else(|| Error::input(name, "holds no 32-bit floats", expected()))?;
     match not_finite(data) {
         None => Ok(data),
         Some(at) => {

@@ -12,7 +12,7 @@ use crate::perceiver::blueprint::{Blueprint, Content, Modality, Positions};
 use crate::perceiver::chunks::{
     CONTENT, CONTEXT, LATENTS, MASK, POINTS, SMALLEST, STATISTICS, SUMS, StreamEncoder,
 };
-use crate::tensor::Tensor;
+use crate::tensor::TensorView;
 
 /// Reads input rows in chunks of any size and order; made by [`Model::encoder`].
 ///
@@ -76,14 +76,20 @@ impl Encoder {
         arrays.filter(|a| is_pushed(a)).map(|a| (a.name.as_str(), a.count, given(a))).collect()
     }
 
-    /// Reads rows `first ..` of a modality, `[rows, channels]` (f32). Every row should come once; one
-    /// that never comes counts as masked. Rows that vary and have no positions are a set: there may be any number of
-    /// them, and `first` says nothing. After an error none of the rows count as read.
+    /// Reads rows `first ..` of a modality, `[rows, channels]` (f32): a `&Tensor`, or a [`TensorView`] of memory that is the app's.
+    /// Every row should come once; one that never comes counts as masked. Rows that vary and have no positions are a set: there may
+    /// be any number of them, and `first` says nothing. After an error none of the rows count as read.
     ///
     /// # Errors
     /// [`Error::Input`] for unknown modalities, rows beyond the end, wrong shapes and values; otherwise
     /// what the device gives.
-    pub fn push(&mut self, modality: &str, first: usize, rows: &Tensor) -> Result<()> {
+    pub fn push<'a>(
+        &mut self,
+        modality: &str,
+        first: usize,
+        rows: impl Into<TensorView<'a>>,
+    ) -> Result<()> {
+        let rows = rows.into();
         let index = self.index(modality)?;
         let array = &self.inputs()[index];
         if array.points.is_some() {
@@ -116,7 +122,13 @@ impl Encoder {
     ///
     /// # Errors
     /// As [`Encoder::push`], and where there is not one cell for each row.
-    pub fn push_at(&mut self, modality: &str, cells: &[usize], rows: &Tensor) -> Result<()> {
+    pub fn push_at<'a>(
+        &mut self,
+        modality: &str,
+        cells: &[usize],
+        rows: impl Into<TensorView<'a>>,
+    ) -> Result<()> {
+        let rows = rows.into();
         let index = self.index(modality)?;
         let array = &self.inputs()[index];
         let (end, channels) = (places(array), given(array));

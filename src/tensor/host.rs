@@ -93,12 +93,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::Input`] when the number of elements is not the product of the shape.
     pub fn new(shape: Vec<usize>, data: Data) -> Result<Self> {
-        let wanted = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
-        if wanted != Some(data.len()) {
-            let what = format!("{} elements for shape {shape:?}", data.len());
-            let expected = "as many elements as the product of the shape";
-            return Err(Error::input("tensor", what, expected));
-        }
+        counted(&shape, data.len())?;
         Ok(Tensor { shape, data })
     }
 
@@ -197,4 +192,14 @@ impl Tensor {
     pub fn reshape(self, shape: Vec<usize>) -> Result<Self> {
         Tensor::new(shape, self.data)
     }
+}
+
+/// An error where a shape has another number of elements.
+pub(super) fn counted(shape: &[usize], elements: usize) -> Result<()> {
+    let wanted = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+    if wanted == Some(elements) {
+        return Ok(());
+    }
+    let what = format!("{elements} elements for shape {shape:?}");
+    Err(Error::input("tensor", what, "as many elements as the product of the shape"))
 }

@@ -7,8 +7,10 @@ mod dtype;
 mod element;
 mod extent;
 mod host;
+mod view;
 
 pub use dtype::DType;
 pub use element::Element;
 pub use extent::Extent;
 pub use host::{Data, NamedTensors, Tensor};
+pub use view::TensorView;

@@ -151,7 +151,9 @@ fn every_row_has_a_variant_within_the_default_limits() {
 /// arrays of vectors in f32 are of 64-bit words.
 #[test]
 fn every_variant_is_valid_on_software_adapters() {
-    let device = DeviceTraits { software: true, int64: true, ..DeviceTraits::webgpu_default() };
+    let software =
+        DeviceTraits { software: true, rewritten: true, ..DeviceTraits::webgpu_default() };
+    let device = DeviceTraits { int64: true, ..software };
     for variant in kernels::variants() {
         let (text, name) = (shader::source(&variant, &device).expect("a text"), label(&variant));
         validate(&text, &name).unwrap_or_else(|e| panic!("{e}"));

@@ -7,7 +7,7 @@
 use std::mem::size_of;
 
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
-use perceiver::Tensor;
+use perceiver::TensorView;
 use perceiver::stream::EncoderState;
 
 use crate::rows::Rows;
@@ -115,18 +115,17 @@ impl Group {
             let channels = kind.channels;
             let (_, state) = reader.with(self.state.take(), |encoder| {
                 let mut first = 0;
-                let mut values = held.values;
                 while first < held.rows {
                     let n = piece(held.rows - first, kind.chunk);
-                    let rest = values.split_off(n * channels);
-                    let part = std::mem::replace(&mut values, rest);
-                    let part = Tensor::f32(vec![n, channels], part)?;
+                    let shape = [n, channels];
+                    let part = &held.values[first * channels..(first + n) * channels];
+                    let part = TensorView::new(&shape, part)?;
                     if kind.cells.is_some() {
                         let cells = held.cells[first..first + n].iter();
                         let cells: Vec<usize> = cells.map(|&cell| cell as usize).collect();
-                        encoder.push_at(&kind.name, &cells, &part)?;
+                        encoder.push_at(&kind.name, &cells, part)?;
                     } else {
-                        encoder.push(&kind.name, 0, &part)?;
+                        encoder.push(&kind.name, 0, part)?;
                     }
                     first += n;
                 }

@@ -3,8 +3,9 @@
 //! The site has to be built before (`tools/web/build.sh`), which `tools/test.sh` does.
 
 use std::ffi::OsStr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
 }
 
+/// A Chromium, which ends with it, and where the site is.
 struct Site {
     browser: Browser,
     address: String,
 }
 
-static SITE: LazyLock<Site> = LazyLock::new(|| {
+fn site() -> Site {
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let folder = built.join("web/site");
     assert!(
@@ -62,15 +64,29 @@ static SITE: LazyLock<Site> = LazyLock::new(|| {
         .expect("options");
     let browser = Browser::new(options).expect("Chromium");
     Site { browser, address: format!("http://{address}") }
-});
+}
 
-/// A tab with a page of the site.
-fn tab(page: &str) -> Arc<Tab> {
-    let tab = SITE.browser.new_tab().expect("a tab");
+/// A tab with a page of the site, and its browser.
+struct Page {
+    tab: Arc<Tab>,
+    _site: Site,
+}
+
+impl Deref for Page {
+    type Target = Tab;
+
+    fn deref(&self) -> &Tab {
+        &self.tab
+    }
+}
+
+fn tab(page: &str) -> Page {
+    let site = site();
+    let tab = site.browser.new_tab().expect("a tab");
     tab.set_default_timeout(LONG);
-    tab.navigate_to(&format!("{}/{page}", SITE.address)).expect("the page");
+    tab.navigate_to(&format!("{}/{page}", site.address)).expect("the page");
     tab.wait_until_navigated().expect("the page");
-    tab
+    Page { tab, _site: site }
 }
 
 fn value(tab: &Tab, expression: &str) -> Value {
@@ -211,7 +227,10 @@ fn pipelines_agree_wherever_they_run() {
                    [gap, last] = [Math.max(gap, now - last), now];
                  }}, 4);
                  const engine = await perceiver.open({{ device: '{device}', worker: {worker} }});
-                 const flow = await (await engine.load('models/flow-tiny')).flow(picture(0), picture(2));
+                 const model = await engine.load('models/flow-tiny');
+                 const begin = performance.now();
+                 const flow = await model.flow(picture(0), picture(2));
+                 const took = performance.now() - begin;
                  const text = await engine.load('models/text-tiny');
                  const data = new BigInt64Array(48).map((_, i) => 6n + BigInt(i) * 37n % 256n);
                  const input_ids = {{ shape: [1, 48], data }};
@@ -228,14 +247,14 @@ fn pipelines_agree_wherever_they_run() {
                  const probabilities = classes.sort((a, b) => a.class - b.class).map((c) => c.probability);
                  const same = window.reference ??= {{ flow: flow.vectors, run, probabilities }};
                  return {{
-                   gap, longest, letter: filled.text, streamed: error(rows, run.subarray(0, rows.length)),
+                   gap, longest, took, letter: filled.text, streamed: error(rows, run.subarray(0, rows.length)),
                    errors: [error(flow.vectors, same.flow), error(run, same.run), error(probabilities, same.probabilities)],
                    colours: new Set(new Uint32Array(flow.picture.data.buffer)).size,
                  }};"
             ),
         );
         println!(
-            "{device}, worker {worker}: {found}; in ms: `gap`, the longest wait of the page, and `longest`, what of one was the module's"
+            "{device}, worker {worker}: {found}; in ms: `gap`, the longest wait of the page, `longest`, what of one was the module's, and what flow `took`"
         );
         let small = |e: &Value| e.as_f64().is_some_and(|e| e < 1e-5);
         assert!(found["errors"].as_array().expect("errors").iter().all(small), "{found}");
