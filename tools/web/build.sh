@@ -38,8 +38,6 @@ debian_compiler() {
   rm -r "$folder/debs"
 }
 
-# Vectors, which browsers have had before WebGPU.
-export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128"
 build=(cargo build --quiet --package perceiver-web --profile web --target wasm32-unknown-unknown --target-dir "$built")
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" ] ||
   rustup target add wasm32-unknown-unknown >/dev/null 2>&1; then
