@@ -196,6 +196,7 @@ pub enum Error {
 
 impl Error {
     /// An [`Error::Io`] with its path.
+    #[doc(hidden)]
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Error::Io { action, path: path.as_ref().to_path_buf(), source }
     }
@@ -238,6 +239,7 @@ impl Error {
     }
 
     /// An [`Error::Input`].
+    #[doc(hidden)]
     pub fn input(
         name: impl Into<String>,
         what: impl Into<String>,

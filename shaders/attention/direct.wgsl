@@ -10,7 +10,7 @@
 // The carried state joins at the end, as another part of the keys would.
 // Software adapters load word by word and lane by lane, and their compilers write a branch for each word of each
 // lane. So each lane loads the vector of one key and all lanes receive it from there, and what is done for each query
-// is a loop.
+// is a loop. Without BROADCAST, for devices without subgroups, all lanes load all keys.
 //
 // Factored queries and bindings: see `attention/common`. Workgroup bytes: none.
 // Numerics: those of `attention/tiled`, but y is not stored as f16, as it holds the accumulators.

@@ -6,7 +6,7 @@
 // (split). The fastest axis is cut into segments of KEY_TILE positions, and each is followed along all lines of the grid
 // that the split covers, so that its table entries and marginals are variables of the lane; the other sums are in y,
 // where every element belongs to one lane. The carried state joins at the end, as another part of the keys would. Each
-// lane loads the content of one key and all lanes receive it from there, unless there is one alone. Loops and loads: see
+// lane loads the content of one key and all lanes receive it from there; without BROADCAST all load all. Loops and loads: see
 // `attention/direct`.
 //
 // Bindings: see `factored_attention/common`. Workgroup bytes: none.

@@ -1,7 +1,7 @@
 //! Compiled pipelines on disk or in bytes, where the back end has a cache (`PIPELINE_CACHE`: Vulkan).
 //!
-//! One file per adapter and driver, named by wgpu's key for them, or bytes that an app keeps. Either holds a mark, the length and a
-//! checksum, then what the driver gave; a file that is damaged, cut short or of another kind is ignored
+//! One file per adapter and driver, named by wgpu's key for them, or bytes that an app keeps. Either holds a mark, the
+//! length and a checksum, then what the driver gave; a file that is damaged, cut short or of another kind is ignored
 //! and replaced. It is written beside its place and renamed, so that readers see a whole one. wgpu and the
 //! driver look at the header of the data once more and fall back to an empty cache. A cache that cannot
 //! be read or written costs time, never a result.
@@ -57,12 +57,8 @@ impl PipelineCache {
         let data = match bytes {
             [] => None,
             _ => Some(unpack(bytes.to_vec()).ok_or_else(|| {
-                let what = "are damaged, or none";
-                Error::input(
-                    "compiled pipelines",
-                    what,
-                    "what `Engine::pipelines` gave, or no bytes",
-                )
+                let expected = "what `Engine::pipelines` gave, or no bytes";
+                Error::input("compiled pipelines", "are damaged, or none", expected)
             })?),
         };
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {

@@ -230,8 +230,9 @@ impl Engine {
     }
 
     /// The kernels that have been compiled for this engine's device, with those from [`Engine::apply_pipelines`] or
-    /// [`Engine::set_cache`], for a later run of a program that keeps no files. `None` where neither has been called, on the CPU, and where
-    /// the back end has no cache (it has one on Vulkan, on a device with `wgpu::Features::PIPELINE_CACHE`).
+    /// [`Engine::set_cache`], for a later run of a program that keeps no files. `None` where neither has been called, on the
+    /// CPU, where the back end has no cache (it has one on Vulkan, on a device with `wgpu::Features::PIPELINE_CACHE`), and
+    /// of those from bytes after [`Engine::reopen`].
     #[must_use]
     pub fn pipelines(&self) -> Option<Vec<u8>> {
         self.device()?.pipelines()
@@ -252,8 +253,8 @@ impl Engine {
     /// ```
     ///
     /// # Safety
-    /// The bytes have to be what [`Engine::pipelines`] gave: drivers take compiled code as it is. A checksum finds what is damaged by
-    /// accident, not what was made on purpose.
+    /// The bytes have to be what [`Engine::pipelines`] gave: drivers take compiled code as it is. A checksum finds what is
+    /// damaged by accident, not what was made on purpose.
     ///
     /// # Errors
     /// [`Error::Input`] for bytes that are damaged or something else, [`Error::DeviceLost`].

@@ -68,9 +68,9 @@ pub(crate) fn rows() -> Vec<Row> {
         wider(options(3, true, true, false, 5), 40),
         wider(options(1, false, true, true, 140), 21),
     ];
+    list.extend(wide);
     let columns = wide[0].columns + 60;
     list.push(FactoredAttention { columns, first_column: 44, masked: false, ..wide[0] });
-    list.push(wide[1]);
     // Parts that begin and end in the middle of lines, and lines longer than parts.
     for (content, lengths, splits) in [(3, [9, 67], 4), (70, [2, 300], 5)] {
         let factors = factors(content, &lengths);
@@ -86,8 +86,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(row(base, 30.0));
     rows.push(row(options(2, true, true, true, 3), 30.0));
     // Less sharp, since content of f16 is left out where errors of scores become large.
-    rows.push(row(wide[0], 8.0));
-    rows.push(row(wide[2], 8.0));
+    rows.extend(wide.map(|args| row(args, 8.0)));
     rows
 }
 

@@ -442,7 +442,14 @@ impl Kernel for FactoredAttention {
     }
 
     fn tile(sizes: [u32; 6]) -> Option<Variant> {
-        tiles::variant(technique("factored_attention/tiled", "tiled"), sizes, true)
+        let tile = tiles::variant(technique("factored_attention/tiled", "tiled"), sizes, true)?;
+        // A named tile of these sizes may have constants of its own beside them.
+        let plain = |v: &&Variant| v.constant("OWN") != Some(1);
+        let same = |v: &&Variant| tiles::CONSTANTS.map(|n| v.constant(n)) == sizes.map(Some);
+        Some(match MORE.iter().filter(plain).find(same) {
+            Some(v) => tile.sized(tile.name, v.constants, v.invocations, v.workgroup_bytes),
+            None => tile,
+        })
     }
 
     /// Loop iterations of one invocation.
@@ -467,12 +474,13 @@ impl Kernel for FactoredAttention {
                 (16 + 5 * vectors, around + 2 * self.columns + 12)
             }
             // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours. Columns are
-            // begun, scaled and ended, four rows each.
+            // begun, scaled and ended, four rows each, those of slow axes by one lane a row.
             _ => {
                 let chunks = variant.size("CHUNKS") * (2 + keys / 3);
                 let lanes = variant.size("TX");
-                let columns =
-                    12 * variant.size("GROUPS") * (1 + self.columns / lanes) + 8 * self.columns;
+                let axes = self.factors.dimensions.saturating_sub(1);
+                let slow: usize = self.factors.axes[..axes].iter().sum();
+                let columns = 12 * variant.size("GROUPS") * (1 + self.columns / lanes) + 8 * slow;
                 (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns)
             }
         };

@@ -146,6 +146,7 @@ impl Architecture {
 
     /// Whether single pictures come in.
     #[must_use]
+    #[doc(hidden)]
     pub const fn is_image(self) -> bool {
         matches!(self.class().item, Item::Picture { .. })
     }
