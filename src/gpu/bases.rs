@@ -6,6 +6,7 @@
 //! others keep the numbers used last, so that runs which cut where earlier ones did write nothing. An
 //! entry is written in the queue's order: after work submitted before has read it.
 
+use super::buffer::Buffer;
 use super::device::Device;
 use crate::error::Result;
 
@@ -43,7 +44,7 @@ pub(super) fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
 pub(super) struct Bases {
     /// Bytes from one entry to the next.
     stride: u64,
-    buffer: wgpu::Buffer,
+    buffer: Buffer,
     pub(super) bind_group: wgpu::BindGroup,
     /// The table as the device has it or will have it.
     firsts: [u64; ENTRIES],

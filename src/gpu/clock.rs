@@ -6,6 +6,7 @@
 
 use futures_channel::oneshot;
 
+use super::buffer::Buffer;
 use super::device::{Device, REBUILD};
 use crate::error::{Cause, Error, Result};
 use crate::graph::{Waiting, blocking};
@@ -16,8 +17,8 @@ pub(super) const PASSES: u32 = 2048;
 /// Two timestamps for each of some passes.
 pub(super) struct Clock {
     queries: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
-    readable: wgpu::Buffer,
+    resolved: Buffer,
+    readable: Buffer,
     /// Nanoseconds of a tick.
     period: f64,
 }

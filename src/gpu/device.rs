@@ -13,13 +13,14 @@ use web_time::Instant;
 
 use super::adapter::{Adapter, AdapterKind, adapters_async, name_of};
 use super::bases;
+use super::buffer::Buffer;
 use super::cache_place::CachePlace;
 use super::choice::Choices;
 use super::pacing::{Ran, SubmissionBudget};
 use super::pipeline::Pipelines;
 use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
-use crate::graph::{Waiting, blocking};
+use crate::graph::{Pauses, Running, Waiting, blocking};
 use crate::kernels::{DeviceTraits, SOFTWARE_LOOP_ITERATIONS, Variant};
 
 /// Whether shaders check indices, loops and divisions at run time.
@@ -442,7 +443,7 @@ impl Device {
         bytes: u64,
         usage: wgpu::BufferUsages,
         mapped: bool,
-    ) -> Result<wgpu::Buffer> {
+    ) -> Result<Buffer> {
         self.alive()?;
         let limits = &self.inner.limits;
         // Bindings may not be empty, copies want multiples of four.
@@ -459,14 +460,15 @@ impl Device {
                     .to_owned(),
             });
         }
-        self.scoped(label, size, || {
+        let buffer = self.scoped(label, size, || {
             self.inner.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
                 size,
                 usage,
                 mapped_at_creation: mapped,
             })
-        })
+        });
+        buffer.map(Buffer::new)
     }
 
     /// Runs `make` and turns what wgpu reports meanwhile into an error about `label`.
@@ -553,6 +555,15 @@ impl Device {
     /// What is complete when everything that was submitted before is.
     pub(super) fn submit_nothing(&self) -> Completion {
         self.submitted([])
+    }
+
+    /// Gives the thread back until the device is done, where that is awaited: a page, or an executor, does other things meanwhile.
+    pub(crate) async fn rest(&self, waiting: Waiting) -> Result<()> {
+        if waiting == Waiting::Block {
+            return Ok(());
+        }
+        let nothing = self.scoped("break", 0, || self.submit_nothing())?;
+        nothing.done(self, waiting).await
     }
 
     fn submitted<const N: usize>(&self, commands: [wgpu::CommandBuffer; N]) -> Completion {
@@ -659,6 +670,7 @@ impl Unsettled {
 
 /// Gives the thread back now and then while a long work goes on in it, where waiting is awaited.
 pub(super) struct Breaks {
+    device: Device,
     waiting: Waiting,
     last: Instant,
 }
@@ -667,18 +679,34 @@ impl Breaks {
     /// Longest that a browser's page is kept from its next frame: half of one of 60 a second.
     const MOST: Duration = Duration::from_millis(8);
 
-    pub(super) fn new(waiting: Waiting) -> Self {
-        Breaks { waiting, last: Instant::now() }
+    pub(super) fn new(device: &Device, waiting: Waiting) -> Self {
+        Breaks { device: device.clone(), waiting, last: Instant::now() }
     }
 
-    /// Waits for the device if it is time for that, which lets the page, or the executor, do other things.
-    pub(super) async fn pause(&mut self, device: &Device) -> Result<()> {
-        if self.waiting == Waiting::Await && self.last.elapsed() > Self::MOST {
-            let nothing = device.scoped("break", 0, || device.submit_nothing())?;
-            nothing.done(device, self.waiting).await?;
-            self.last = Instant::now();
+    /// How a session waits that is made with these breaks.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
+    /// Takes a break if it is time for one.
+    pub(super) async fn pause(&mut self) -> Result<()> {
+        match self.due() {
+            Some(pause) => pause.await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+impl Pauses for Breaks {
+    fn due(&mut self) -> Option<Running<'_>> {
+        let due = self.waiting == Waiting::Await && self.last.elapsed() > Self::MOST;
+        due.then(|| -> Running<'_> {
+            Box::pin(async {
+                self.device.rest(self.waiting).await?;
+                self.last = Instant::now();
+                Ok(())
+            })
+        })
     }
 }
 

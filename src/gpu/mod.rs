@@ -6,6 +6,7 @@
 
 mod adapter;
 mod bases;
+mod buffer;
 mod cache_place;
 mod choice;
 mod clock;

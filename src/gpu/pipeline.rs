@@ -37,7 +37,7 @@ impl Device {
     pub(super) async fn compile_all(
         &self,
         variants: &[(Variant, Bindings)],
-        waiting: Waiting,
+        breaks: &mut Breaks,
         mut progress: impl FnMut(usize),
     ) -> Result<()> {
         let new: Vec<(Variant, Bindings)> = {
@@ -50,13 +50,12 @@ impl Device {
         if new.is_empty() {
             return Ok(());
         }
-        if waiting == Waiting::Block && !BROWSER {
+        if breaks.waiting() == Waiting::Block && !BROWSER {
             self.compile_on_threads(&new, |new| progress(done + new))?;
         } else {
-            let mut breaks = Breaks::new(waiting);
             for (variant, bindings) in &new {
                 self.pipeline(variant, *bindings)?;
-                breaks.pause(self).await?;
+                breaks.pause().await?;
                 done += 1;
                 progress(done);
             }

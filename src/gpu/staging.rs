@@ -1,5 +1,6 @@
 //! Host-visible memory through which inputs and outputs pass.
 
+use super::buffer::Buffer;
 use super::device::Device;
 use crate::error::Result;
 use crate::graph::{Plan, ValueId};
@@ -7,7 +8,7 @@ use crate::graph::{Plan, ValueId};
 /// Host-visible memory that is mapped except while a run uses it: as many buffers as the device's
 /// limit of one asks for.
 pub(super) struct Staging {
-    pub(super) buffers: Vec<wgpu::Buffer>,
+    pub(super) buffers: Vec<Buffer>,
     pub(super) parts: Vec<Part>,
     pub(super) mapped: bool,
 }
@@ -54,11 +55,11 @@ impl Staging {
 
     /// Bytes of all buffers.
     pub(super) fn size(&self) -> u64 {
-        self.buffers.iter().map(wgpu::Buffer::size).sum()
+        self.buffers.iter().map(|buffer| buffer.size()).sum()
     }
 
     /// The buffer that a value passes through, its offset there and its bytes; `None` for empty ones.
-    pub(super) fn part(&self, id: ValueId) -> Option<(&wgpu::Buffer, u64, u64)> {
+    pub(super) fn part(&self, id: ValueId) -> Option<(&Buffer, u64, u64)> {
         let part = self.parts.iter().find(|part| part.id == id)?;
         (part.bytes > 0).then(|| (&self.buffers[part.buffer], part.offset, part.bytes))
     }

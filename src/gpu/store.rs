@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use half::slice::HalfFloatSliceExt;
 
+use super::buffer::Buffer;
 use super::device::{Device, REBUILD, lock};
 use super::slot::Slot;
 use crate::error::{Cause, Error, Result};
-use crate::graph::Recipe;
+use crate::graph::{Pauses, Recipe};
 use crate::memory::{collected, zeroed};
 use crate::tensor::Element;
 use crate::weights::{TensorSource, evaluate, window};
@@ -25,7 +26,7 @@ pub struct Parameters {
 /// What has been uploaded to a device.
 struct Known {
     device: Device,
-    arrays: HashMap<(Recipe, Element), Arc<wgpu::Buffer>>,
+    arrays: HashMap<(Recipe, Element), Buffer>,
 }
 
 impl Parameters {
@@ -66,13 +67,14 @@ impl Parameters {
     }
 
     /// The array of a recipe, evaluated on the CPU and written straight into mapped memory.
-    pub(super) fn get(
+    pub(super) async fn get(
         &self,
         device: &Device,
         label: &str,
         recipe: &Recipe,
         element: Element,
-    ) -> Result<Arc<wgpu::Buffer>> {
+        pauses: &mut dyn Pauses,
+    ) -> Result<Buffer> {
         let key = (recipe.clone(), element);
         {
             let known = lock(&self.known);
@@ -81,7 +83,7 @@ impl Parameters {
             }
         }
         // Not under the lock: the source may be an app's, which may call anything.
-        let array = self.evaluated(recipe)?;
+        let array = self.evaluated(recipe, pauses).await?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let buffer = with_bytes(label, &array, element, |bytes| {
             let buffer = device.buffer(label, bytes.len() as u64, usage, true)?;
@@ -91,7 +93,7 @@ impl Parameters {
             device.unmap(label, &buffer)?;
             Ok(buffer)
         })?;
-        let (buffer, mut known) = (Arc::new(buffer), lock(&self.known));
+        let mut known = lock(&self.known);
         Ok(match known.device.is(device) {
             true => known.arrays.entry(key).or_insert(buffer).clone(),
             // Another has been opened meanwhile.
@@ -99,15 +101,15 @@ impl Parameters {
         })
     }
 
-    fn evaluated(&self, recipe: &Recipe) -> Result<Vec<f32>> {
+    async fn evaluated(&self, recipe: &Recipe, pauses: &mut dyn Pauses) -> Result<Vec<f32>> {
         let cut = lock(&self.cut).take();
         let Recipe::Window { of, rows, columns } = recipe else {
             drop(cut);
-            return evaluate(recipe, &*self.source);
+            return evaluate(recipe, &*self.source, pauses).await;
         };
         let whole = match cut {
             Some((known, whole)) if known == **of => whole,
-            _ => evaluate(of, &*self.source)?,
+            _ => evaluate(of, &*self.source, pauses).await?,
         };
         let array = window(&whole, of.extent(), rows, columns)?;
         *lock(&self.cut) = Some(((**of).clone(), whole));
@@ -121,7 +123,7 @@ impl Parameters {
 
     /// Drops arrays that no session holds; they are uploaded again when they are asked for.
     pub(crate) fn release(&self) {
-        lock(&self.known).arrays.retain(|_, buffer| Arc::strong_count(buffer) > 1);
+        lock(&self.known).arrays.retain(|_, buffer| buffer.is_shared());
     }
 }
 

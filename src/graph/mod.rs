@@ -32,6 +32,7 @@ pub use report::{NodeReport, PlanReport, StageReport, WindowReport};
 pub use single::single;
 pub use stage::Stage;
 pub(crate) use transfer::{input_parts, output, repeat_to};
+pub(crate) use waiting::{Pauses, Unpaused};
 pub use waiting::{Waiting, blocking};
 
 use std::collections::HashMap;

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use super::executor::Running;
+
 #[cfg(target_arch = "wasm32")]
 use crate::error::Error;
 use crate::error::Result;
@@ -13,6 +15,21 @@ pub enum Waiting {
     Block,
     /// The app polls its device, on any thread, or the browser does, and wgpu's callbacks wake the task.
     Await,
+}
+
+/// What a long work on the CPU asks between its portions.
+pub(crate) trait Pauses: Send {
+    /// Something to wait for before the work goes on, where others want its thread.
+    fn due(&mut self) -> Option<Running<'_>>;
+}
+
+/// Work that has its thread to itself.
+pub(crate) struct Unpaused;
+
+impl Pauses for Unpaused {
+    fn due(&mut self) -> Option<Running<'_>> {
+        None
+    }
 }
 
 /// Runs a future on this thread until it is ready.

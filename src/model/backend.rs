@@ -83,6 +83,14 @@ impl Store {
         })
     }
 
+    /// Gives the thread back between two pieces of work on the CPU, where a GPU is awaited.
+    pub(super) async fn rest(&self, waiting: Waiting) -> Result<()> {
+        match self.device() {
+            Some(device) => device.rest(waiting).await,
+            None => Ok(()),
+        }
+    }
+
     /// An executor of a plan; `progress` hears of its making.
     pub(super) async fn prepare(
         &self,

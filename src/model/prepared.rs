@@ -411,7 +411,8 @@ impl Prepared {
         self.results()
     }
 
-    /// Records a whole run. It reads what is bound when the commands execute, and what was written by then.
+    /// Records a whole run. It reads what is bound when the commands execute, and what was written by then. In a browser this
+    /// must not be dropped before they have been submitted.
     ///
     /// # Errors
     /// [`Error::Input`] on a CPU executor; [`Error::DeviceLost`].

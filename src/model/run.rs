@@ -400,7 +400,9 @@ impl Model {
             return Ok(lease);
         }
         loop {
+            self.store.rest(waiting).await?;
             let plan = self.plan(request)?;
+            self.store.rest(waiting).await?;
             let bytes = self.session_bytes(&plan)?;
             let mut lease = self.sessions.room(request, &plan, bytes, self.budget, waiting).await?;
             if lease.session.is_some() {
@@ -440,6 +442,7 @@ impl Model {
             self.store.release();
         }
         self.allow(&plan, 0)?;
+        self.store.rest(waiting).await?;
         self.store.prepare(plan, waiting, progress).await
     }
 }

@@ -7,14 +7,14 @@
 
 use super::positions::fourier_tables;
 use crate::error::Result;
-use crate::graph::{Factored, Fold, Folded, Named};
+use crate::graph::{Factored, Fold, Folded, Named, Pauses};
 use crate::memory::{collected, zeroed};
 
 /// What messages call an array that is folded.
 const WHAT: &str = "a folded parameter";
 
 /// Reads a tensor and checks its number of elements.
-pub(super) type Read<'a> = dyn Fn(&str, usize) -> Result<Vec<f32>> + 'a;
+pub(super) type Read<'a> = dyn Fn(&str, usize) -> Result<Vec<f32>> + Sync + 'a;
 
 /// A dense matrix, row-major.
 struct Matrix {
@@ -84,7 +84,7 @@ impl<'a> View<'a> {
 }
 
 /// A·B.
-fn product(a: View<'_>, b: View<'_>) -> Result<Matrix> {
+async fn product(a: View<'_>, b: View<'_>, pauses: &mut dyn Pauses) -> Result<Matrix> {
     let ([rows, inner], [_, cols]) = (a.size(), b.size());
     let mut result = Matrix::zeros(rows, cols)?;
     if inner > 0 && !result.data.is_empty() {
@@ -93,6 +93,9 @@ fn product(a: View<'_>, b: View<'_>) -> Result<Matrix> {
             use faer::{Accum, MatMut, Par, linalg::matmul::matmul};
             let out = MatMut::from_row_major_slice_mut(&mut result.data, rows, cols);
             matmul(out, Accum::Replace, a.faer(), b.faer(), 1.0, Par::rayon(0));
+            if let Some(pause) = pauses.due() {
+                pause.await?;
+            }
         }
         #[cfg(not(feature = "cpu"))]
         for (row, out) in result.data.chunks_exact_mut(cols).enumerate() {
@@ -101,6 +104,9 @@ fn product(a: View<'_>, b: View<'_>) -> Result<Matrix> {
                 for (col, out) in out.iter_mut().enumerate() {
                     *out += factor * b.at(k, col);
                 }
+            }
+            if let Some(pause) = pauses.due() {
+                pause.await?;
             }
         }
     }
@@ -162,7 +168,12 @@ fn constant(read: &Read<'_>, parts: &[(String, usize)]) -> Result<Vec<f64>> {
 }
 
 /// Weights `[R, channels]` of whole rows as weights `[R, columns]` of their factors.
-fn expand(read: &Read<'_>, fold: &Fold, weights: &Matrix) -> Result<Matrix> {
+async fn expand(
+    read: &Read<'_>,
+    fold: &Fold,
+    weights: &Matrix,
+    pauses: &mut dyn Pauses,
+) -> Result<Matrix> {
     let (starts, columns) = fold.columns();
     let mut expanded = Matrix::zeros(weights.rows, columns)?;
     for (rows, start) in fold.modalities.iter().zip(starts) {
@@ -183,7 +194,7 @@ fn expand(read: &Read<'_>, fold: &Fold, weights: &Matrix) -> Result<Matrix> {
                 }
             }
             let table = tables.view().subrows(first, length);
-            let entries = product(own.view(), table.transpose())?;
+            let entries = product(own.view(), table.transpose(), pauses).await?;
             let at = start + factors.axis_column(axis);
             for r in 0..weights.rows {
                 expanded.data[r * columns + at..][..length].copy_from_slice(entries.row(r));
@@ -210,12 +221,17 @@ fn norm(read: &Read<'_>, fold: &Fold) -> Result<(Vec<f64>, Vec<f64>)> {
 }
 
 /// Query weights `[qk, columns]` of a decoder, the constant score in the column after each constant.
-fn queries(read: &Read<'_>, fold: &Fold, query: &Named) -> Result<Matrix> {
+async fn queries(
+    read: &Read<'_>,
+    fold: &Fold,
+    query: &Named,
+    pauses: &mut dyn Pauses,
+) -> Result<Matrix> {
     let (gain, bias) = norm(read, fold)?;
     let (weight, weight_bias) = linear(read, query)?;
     let scale = 1.0 / (query.output as f64).sqrt();
     let constant = through(&weight, &bias, &weight_bias);
-    let mut expanded = expand(read, fold, &fold_norm(weight, &gain))?;
+    let mut expanded = expand(read, fold, &fold_norm(weight, &gain), pauses).await?;
     let (starts, columns) = fold.columns();
     for (rows, start) in fold.modalities.iter().zip(starts) {
         let at = start + rows.factors().constant_column() + 1;
@@ -230,12 +246,16 @@ fn queries(read: &Read<'_>, fold: &Fold, query: &Named) -> Result<Matrix> {
 }
 
 /// Evaluates a folded array: rows, columns, elements.
-pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
+pub(super) async fn evaluate(
+    folded: &Folded,
+    read: &Read<'_>,
+    pauses: &mut dyn Pauses,
+) -> Result<Vec<f64>> {
     match folded {
         Folded::Keys { fold, key, heads } => {
             let (gain, _) = norm(read, fold)?;
             let (weight, _) = linear(read, key)?;
-            let expanded = expand(read, fold, &fold_norm(weight, &gain))?;
+            let expanded = expand(read, fold, &fold_norm(weight, &gain), pauses).await?;
             let scale = 1.0 / (heads.width as f64).sqrt();
             let columns = expanded.cols;
             let [rows, cols] = folded.shape();
@@ -262,8 +282,8 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
                 // W_o of this head's channels times W_v of this head.
                 let o = output_weight.view().subcols(head * width, width);
                 let v = value_weight.view().subrows(head * width, width);
-                let composed = fold_norm(product(o, v)?, &gain);
-                let expanded = expand(read, fold, &composed)?;
+                let composed = fold_norm(product(o, v, pauses).await?, &gain);
+                let expanded = expand(read, fold, &composed, pauses).await?;
                 for d in 0..output.output {
                     for (z, x) in expanded.row(d).iter().enumerate() {
                         result[(head * columns + z) * output.output + d] = *x;
@@ -274,15 +294,15 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
         }
         Folded::Queries { fold, query, key } => {
             let (key_weight, _) = linear(read, key)?;
-            let queries = queries(read, fold, query)?;
-            Ok(product(key_weight.view().transpose(), queries.view())?.data)
+            let queries = queries(read, fold, query, pauses).await?;
+            Ok(product(key_weight.view().transpose(), queries.view(), pauses).await?.data)
         }
         Folded::Composed { first, second } => {
             let (a, _) = linear(read, first)?;
             let (b, _) = linear(read, second)?;
-            Ok(product(a.view().transpose(), b.view().transpose())?.data)
+            Ok(product(a.view().transpose(), b.view().transpose(), pauses).await?.data)
         }
-        Folded::Bias(weight) => bias_of(weight, read),
+        Folded::Bias(weight) => bias_of(weight, read, pauses).await,
         Folded::Moments { rows } => {
             let tables = tables(rows)?;
             let moments = |row: &[f64]| [row.iter().sum(), row.iter().map(|x| x * x).sum()];
@@ -296,7 +316,7 @@ pub(super) fn evaluate(folded: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
 }
 
 /// The bias that goes with a folded weight; zeros where none does.
-fn bias_of(weight: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
+async fn bias_of(weight: &Folded, read: &Read<'_>, pauses: &mut dyn Pauses) -> Result<Vec<f64>> {
     match weight {
         Folded::Values { fold, value, output, .. } => {
             let (_, bias) = norm(read, fold)?;
@@ -307,9 +327,9 @@ fn bias_of(weight: &Folded, read: &Read<'_>) -> Result<Vec<f64>> {
         }
         Folded::Queries { fold, query, key } => {
             let (_, key_bias) = linear(read, key)?;
-            let queries = queries(read, fold, query)?;
+            let queries = queries(read, fold, query, pauses).await?;
             let bias = Matrix { rows: 1, cols: key.output, data: key_bias };
-            Ok(product(bias.view(), queries.view())?.data)
+            Ok(product(bias.view(), queries.view(), pauses).await?.data)
         }
         Folded::Composed { first, second } => {
             let (_, first_bias) = linear(read, first)?;

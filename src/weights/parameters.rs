@@ -11,7 +11,9 @@ use crate::parallel::*;
 use super::fold;
 use super::positions::{fourier_tables, grid_waves, resized_positions};
 use crate::error::{Error, Result};
-use crate::graph::{HeadLayout, LinearPart, Recipe, batch_norm_tensors};
+use crate::graph::{
+    HeadLayout, LinearPart, Pauses, Recipe, Unpaused, batch_norm_tensors, blocking,
+};
 use crate::kernels::{Real, waves};
 use crate::memory::{collected, room, zeroed};
 use crate::tensor::{Extent, NamedTensors};
@@ -102,7 +104,7 @@ impl<T: Real> ParameterStore<T> {
             return Ok(array.clone());
         }
         // Not under the lock: the source may be an app's, which may call anything.
-        let array = Arc::new(evaluate(recipe, &*self.source)?);
+        let array = blocking(evaluate(recipe, &*self.source, &mut Unpaused)).map(Arc::new)?;
         Ok(self.known().entry(recipe.clone()).or_insert(array).clone())
     }
 
@@ -117,12 +119,16 @@ impl<T: Real> ParameterStore<T> {
 }
 
 /// Evaluates a recipe: rows padded to four elements, padding zero.
-pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+pub(crate) async fn evaluate<T: Real>(
+    recipe: &Recipe,
+    source: &dyn TensorSource,
+    pauses: &mut dyn Pauses,
+) -> Result<Vec<T>> {
     threads_ready()?;
     let wanted = recipe.extent().padded_len();
     // What it is made of takes as much again in f32, and where it is folded in f64 too: is there room?
     drop(room::<[f32; 4]>(WHAT, wanted)?);
-    let array = evaluated(recipe, source)?;
+    let array = evaluated(recipe, source, pauses).await?;
     let found = array.len();
     if found != wanted {
         let message = format!("its recipe makes {found} elements, not {wanted}");
@@ -131,7 +137,11 @@ pub(crate) fn evaluate<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> R
     Ok(array)
 }
 
-fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<T>> {
+async fn evaluated<T: Real>(
+    recipe: &Recipe,
+    source: &dyn TensorSource,
+    pauses: &mut dyn Pauses,
+) -> Result<Vec<T>> {
     let extent = recipe.extent();
     let read = |name: &str, wanted: usize| -> Result<Vec<f32>> {
         let data = source.read_f32(name)?;
@@ -241,18 +251,21 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             let (_, shift) = batch_norm(norm, *channels, &read)?;
             pad(extent, &shift, T::from_f64)
         }
-        Recipe::Folded(folded) => pad(extent, &fold::evaluate(folded, &read)?, T::from_f64),
+        Recipe::Folded(folded) => {
+            let dense = fold::evaluate(folded, &read, pauses).await?;
+            pad(extent, &dense, T::from_f64)
+        }
         Recipe::NormWeight { norm, channels, weight } => {
             let gain = read(&format!("{norm}.weight"), *channels)?;
-            let mut wide = evaluate::<f64>(weight, source)?;
+            let mut wide = Box::pin(evaluate::<f64>(weight, source, pauses)).await?;
             norm_weight(&mut wide, extent.stride(), &gain);
             collected(WHAT, wide.into_iter().map(T::from_f64))
         }
         Recipe::NormBias { norm, channels, weight, bias } => {
             let shift = read(&format!("{norm}.bias"), *channels)?;
-            let wide = evaluate::<f64>(weight, source)?;
+            let wide = Box::pin(evaluate::<f64>(weight, source, pauses)).await?;
             let mut sum = match bias {
-                Some(bias) => evaluate::<f64>(bias, source)?,
+                Some(bias) => Box::pin(evaluate::<f64>(bias, source, pauses)).await?,
                 None => vec![0.0; extent.stride()],
             };
             let rows = wide.chunks_exact(extent.stride().max(1));
@@ -264,7 +277,7 @@ fn evaluated<T: Real>(recipe: &Recipe, source: &dyn TensorSource) -> Result<Vec<
             collected(WHAT, sum.into_iter().map(T::from_f64))
         }
         Recipe::Window { of, rows, columns } => {
-            let whole = evaluate::<T>(of, source)?;
+            let whole = Box::pin(evaluate::<T>(of, source, pauses)).await?;
             window(&whole, of.extent(), rows, columns)
         }
         Recipe::ResizedPositions { name, positions, channels, size } => {

@@ -37,12 +37,22 @@ impl GpuExecutor {
         progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
         let device = parameters.device();
-        let mut launches = Vec::with_capacity(plan.graph().nodes.len());
+        let mut breaks = Breaks::new(&device, waiting);
+        let mut launches: Vec<Launch> = Vec::with_capacity(plan.graph().nodes.len());
         for node in &plan.graph().nodes {
-            let variant = device.chosen(&node.op, waiting).await?;
-            launches.push(node.op.launch(variant, device.traits())?);
+            // Layers are alike.
+            let before = plan.graph().nodes.iter().zip(&launches);
+            let same = before.filter(|(before, _)| before.op == node.op).map(|(_, l)| l.clone());
+            launches.push(match { same }.next() {
+                Some(launch) => launch,
+                None => {
+                    let variant = device.chosen(&node.op, waiting).await?;
+                    node.op.launch(variant, device.traits())?
+                }
+            });
+            breaks.pause().await?;
         }
-        Self::make(plan, parameters, launches, bound, waiting, progress).await
+        Self::make(plan, parameters, launches, bound, breaks, progress).await
     }
 
     /// As [`GpuExecutor::new`], with a variant for each op from `choice`.
@@ -52,8 +62,8 @@ impl GpuExecutor {
     pub fn with_variants(plan: Plan, parameters: &Parameters, choice: Choice<'_>) -> Result<Self> {
         let choice = |op: &Op| choice(op).ok_or_else(|| parameters.device().no_variant(op));
         let launches = launches(&plan, &parameters.device(), &choice)?;
-        let (bound, waiting) = (Bound::default(), Waiting::Block);
-        blocking(Self::make(plan, parameters, launches, bound, waiting, |_, _| {}))
+        let breaks = Breaks::new(&parameters.device(), Waiting::Block);
+        blocking(Self::make(plan, parameters, launches, Bound::default(), breaks, |_, _| {}))
     }
 
     /// A session of an op by one variant, in either way to wait.
@@ -64,7 +74,8 @@ impl GpuExecutor {
         waiting: Waiting,
     ) -> Result<Self> {
         let launches = launches(&plan, &parameters.device(), &|_| Ok(variant))?;
-        Self::make(plan, parameters, launches, Bound::default(), waiting, |_, _| {}).await
+        let breaks = Breaks::new(&parameters.device(), waiting);
+        Self::make(plan, parameters, launches, Bound::default(), breaks, |_, _| {}).await
     }
 
     async fn make(
@@ -72,7 +83,7 @@ impl GpuExecutor {
         parameters: &Parameters,
         launches: Vec<Launch>,
         bound: Bound,
-        waiting: Waiting,
+        mut breaks: Breaks,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
         let device = parameters.device();
@@ -86,18 +97,17 @@ impl GpuExecutor {
         let uploads = plan.placements().iter();
         let uploads = uploads.filter(|p| **p == Placement::Parameter).count();
         let total = (uploads + variants.len()) as u64;
-        device.compile_all(&variants, waiting, |done| progress(done as u64, total)).await?;
-        let mut done = variants.len() as u64;
-        let mut breaks = Breaks::new(waiting);
+        device.compile_all(&variants, &mut breaks, |done| progress(done as u64, total)).await?;
+        let (mut done, waiting) = (variants.len() as u64, breaks.waiting());
         let copied = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let storage = wgpu::BufferUsages::STORAGE | copied;
-        let (mut own_bytes, mut parameter_bytes, mut held) = (0, 0, Vec::new());
+        let (mut own_bytes, mut parameter_bytes) = (0, 0);
         let allocate =
             |label: &str, words: usize| device.buffer(label, 4 * words as u64, storage, false);
         let slots = plan.slots().iter().zip(0..);
         let slots = slots.map(|(&words, i)| allocate(&format!("slot {i}"), words));
         let slots = slots.collect::<Result<Vec<_>>>()?;
-        own_bytes += slots.iter().map(wgpu::Buffer::size).sum::<u64>();
+        own_bytes += slots.iter().map(|slot| slot.size()).sum::<u64>();
         let mut buffers = Vec::with_capacity(plan.graph().values.len());
         for (value, place) in plan.graph().values.iter().zip(plan.placements()) {
             buffers.push(match (place, &value.source) {
@@ -108,13 +118,14 @@ impl GpuExecutor {
                     Some(buffer)
                 }
                 (Placement::Parameter, Source::Parameter(recipe)) => {
-                    let buffer = parameters.get(&device, &value.label, recipe, value.element)?;
-                    breaks.pause(&device).await?;
+                    let get =
+                        parameters.get(&device, &value.label, recipe, value.element, &mut breaks);
+                    let buffer = get.await?;
+                    breaks.pause().await?;
                     parameter_bytes += buffer.size();
-                    held.push(buffer.clone());
                     done += 1;
                     progress(done, total);
-                    Some(wgpu::Buffer::clone(&buffer))
+                    Some(buffer)
                 }
                 _ => None,
             });
@@ -129,7 +140,9 @@ impl GpuExecutor {
         let upload = Staging::new(&device, &plan, "upload", &inputs, write)?;
         let read = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let download = Staging::new(&device, &plan, "download", &outputs, read)?;
-        own_bytes += upload.size() + download.size();
+        let nothing = |label| device.buffer(label, 16, wgpu::BufferUsages::STORAGE, false);
+        let nothing = [nothing("nothing to read")?, nothing("nothing to write")?];
+        own_bytes += upload.size() + download.size() + 32;
 
         let mut session = GpuExecutor {
             plan,
@@ -144,11 +157,11 @@ impl GpuExecutor {
             slices: Slices::default(),
             device,
             uniforms: Vec::new(),
+            nothing,
             upload,
             download,
             own_bytes,
             parameter_bytes,
-            _held: held,
         };
         session.build_steps(launches, breaks).await?;
         let once = session.plan.once();
@@ -190,14 +203,10 @@ impl GpuExecutor {
             uniforms.push(buffer);
         }
 
-        // What operands that an op does without are bound to.
-        let storage = wgpu::BufferUsages::STORAGE;
-        let nothing_read = self.device.buffer("nothing to read", 16, storage, false)?;
-        let nothing_written = self.device.buffer("nothing to write", 16, storage, false)?;
-        self.own_bytes += 32;
+        let [nothing_read, nothing_written] = &self.nothing;
         for (i, launch) in launches.into_iter().enumerate() {
             let pipeline = self.device.pipeline(&launch.variant, launch.bindings)?;
-            breaks.pause(&self.device).await?;
+            breaks.pause().await?;
             let node = &self.plan.graph().nodes[i];
             let whole = |buffer| wgpu::BufferBinding { buffer, offset: 0, size: None };
             let mut bound = vec![wgpu::BufferBinding {
@@ -215,13 +224,13 @@ impl GpuExecutor {
                     Some(view) => self.binding(view).ok_or_else(|| {
                         Error::graph(&node.label, "reads an array that is nowhere")
                     })?,
-                    None => whole(&nothing_read),
+                    None => whole(nothing_read),
                 });
             }
             for result in &signature.results {
                 let view = if result.present { outputs.next() } else { None };
                 let buffer = view.and_then(|view| self.binding(view));
-                bound.push(buffer.unwrap_or_else(|| whole(&nothing_written)));
+                bound.push(buffer.unwrap_or_else(|| whole(nothing_written)));
             }
             let bound = bound.into_iter().map(wgpu::BindingResource::Buffer);
             let bindings: Vec<wgpu::BindGroupEntry<'_>> = bound

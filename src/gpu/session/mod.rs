@@ -14,6 +14,7 @@ mod transfer;
 use std::sync::Arc;
 
 use super::bases::Bases;
+use super::buffer::Buffer;
 use super::device::Device;
 use super::pacing::{Classes, Pacer, Submission, Work};
 use super::pipeline::Pipeline;
@@ -33,7 +34,7 @@ pub struct GpuExecutor {
     plan: Plan,
     device: Device,
     /// Memory of each value; `None` where nothing reads it.
-    buffers: Vec<Option<wgpu::Buffer>>,
+    buffers: Vec<Option<Buffer>>,
     steps: Vec<Step>,
     /// The steps as the pacer sees them.
     works: Vec<Work>,
@@ -46,7 +47,9 @@ pub struct GpuExecutor {
     bound: Bound,
     slices: resident::Slices,
     /// Words of all steps' arguments, as the shaders read them.
-    uniforms: Vec<wgpu::Buffer>,
+    uniforms: Vec<Buffer>,
+    /// What operands that an op does without are bound to.
+    nothing: [Buffer; 2],
     /// All inputs, one after the other; mapped for writing between runs.
     upload: Staging,
     /// All outputs, one after the other; mapped for reading between runs.
@@ -55,8 +58,6 @@ pub struct GpuExecutor {
     own_bytes: u64,
     /// Bytes of the parameters that this plan uses.
     parameter_bytes: u64,
-    /// The parameters, so that their store knows that they are in use.
-    _held: Vec<Arc<wgpu::Buffer>>,
 }
 
 /// One dispatch.

@@ -8,6 +8,7 @@ use web_time::Instant;
 
 use futures_channel::oneshot;
 
+use super::super::buffer::Buffer;
 use super::super::device::{Completion, lock};
 use super::super::pacing::{Part, Position, Ran, Submission, SubmissionBudget, copy_bytes};
 use super::super::store::unmappable;
@@ -279,8 +280,8 @@ impl GpuExecutor {
 
 /// A copy on the device.
 struct Copy<'a> {
-    from: (&'a wgpu::Buffer, u64),
-    to: (&'a wgpu::Buffer, u64),
+    from: (&'a Buffer, u64),
+    to: (&'a Buffer, u64),
     bytes: u64,
 }
 

@@ -1,8 +1,8 @@
 // The engine where it runs: in a worker, or on the page's own thread. Calls come by name with plain arguments and
 // give plain results, so that both are one. What is made stays here, under a number.
 
-import init, { Engine, RunControl } from './perceiver_web.js';
-import { fetchBytes, fetchText } from './store.js';
+import init, { Engine, RunControl, Weights } from './perceiver_web.js';
+import { fetchText, fetchWeights } from './store.js';
 
 // How often a run tells how far it is, in milliseconds.
 const TELL = 50;
@@ -70,8 +70,18 @@ export class Host {
     return { number: this.#keep(engine), name, device: engine.device, rows: engine.kernelRows() };
   }
 
+  // Weights that come part by part.
+  weights({ length }) {
+    return this.#keep(new Weights(length));
+  }
+
+  push({ weights, part }) {
+    this.#thing(weights).push(part);
+  }
+
   async load({ engine, from, options }, { tell, signal }) {
-    let { config, weights, processor } = from;
+    let { config, processor } = from;
+    let weights = this.#take(from.weights);
     if (from.url) {
       const base = from.url.endsWith('/') ? from.url : `${from.url}/`;
       const file = (name) => new URL(name, base).href;
@@ -79,7 +89,8 @@ export class Host {
         fetchText(file('config.json'), { signal }),
         fetchText(file('preprocessor_config.json'), { optional: true, signal }),
       ]);
-      weights = await fetchBytes(file('model.safetensors'), { keep: options.keep, signal, tell });
+      const begin = (length) => new Weights(length);
+      weights = await fetchWeights(file('model.safetensors'), begin, { keep: options.keep, signal, tell });
     }
     const model = this.#thing(engine).load(config, weights, processor, options);
     return { number: this.#keep(model), name: model.name, size: model.size && [...model.size] };
@@ -117,8 +128,13 @@ export class Host {
   }
 
   free({ number }) {
-    this.#things.get(number)?.free();
+    this.#take(number)?.free();
+  }
+
+  #take(number) {
+    const thing = this.#things.get(number);
     this.#things.delete(number);
+    return thing;
   }
 }
 

@@ -25,7 +25,7 @@ export interface CallOptions {
 export interface OpenOptions {
   /** "auto", which is the default: the GPU, or the CPU where the browser offers none. */
   device?: 'auto' | 'gpu' | 'cpu';
-  /** Whether the engine runs in a worker, so that the page is never kept from drawing. By default it does. */
+  /** Whether the engine runs in a worker, so that nothing of it is done on the page's thread. By default it does; the CPU always does. */
   worker?: boolean;
 }
 

@@ -2,16 +2,20 @@
 
 export { forget } from './store.js';
 
-// Opens the engine, in a worker unless `worker` is false.
+// Bytes of weights that are copied at a time.
+const PART = 2 ** 22;
+
+// Opens the engine, in a worker unless `worker` is false. The CPU always has one: it would keep the page for a whole run.
 export async function open({ device = 'auto', worker = true } = {}) {
-  const line = worker ? workerLine() : await pageLine();
+  const line = worker || device === 'cpu' ? workerLine() : await pageLine();
   try {
     const { number, name, device: kind, rows } = await line.call('open', { device });
-    return new Engine(line, number, name, kind, rows);
+    if (worker || kind === 'gpu' || device === 'cpu') return new Engine(line, number, name, kind, rows);
   } catch (error) {
     line.close();
     throw error;
   }
+  return open({ device: 'cpu' });
 }
 
 // Calls that a worker answers.
@@ -83,9 +87,28 @@ class Engine {
 
   async load(from, { onProgress, signal, precision, keep = true } = {}) {
     if (typeof from === 'string' || from instanceof URL) from = { url: new URL(from, document.baseURI).href };
-    const args = { engine: this.#number, from, options: { precision, keep } };
+    const { weights, ...files } = from;
+    if (weights) files.weights = await this.#send(weights, signal);
+    const args = { engine: this.#number, from: files, options: { precision, keep } };
     const { number, name, size } = await this.#line.call('load', args, { onProgress, signal });
     return new Model(this.#line, number, name, size);
+  }
+
+  // Has the engine take bytes; gives the number of what took them.
+  async #send(bytes, signal) {
+    const weights = await this.#line.call('weights', { length: bytes.length }, { signal });
+    try {
+      for (let from = 0; from < bytes.length; from += PART) {
+        signal?.throwIfAborted();
+        await this.#line.call('push', { weights, part: bytes.slice(from, from + PART) });
+        // Promises alone would not let the page draw.
+        await new Promise((drawn) => setTimeout(drawn));
+      }
+    } catch (error) {
+      await this.#line.call('free', { number: weights });
+      throw error;
+    }
+    return weights;
   }
 
   async *check({ seconds = 30, seed = Date.now() % 2 ** 32, signal } = {}) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use js_sys::Uint8Array;
 use perceiver::{DeviceChoice, Precision, SubmissionBudget};
 use wasm_bindgen::prelude::*;
 
@@ -10,6 +11,37 @@ use crate::values::{Thrown, count, member, plain, thrown, wrong};
 
 /// Longest that a submission keeps the GPU, which also draws the page.
 const BUDGET: Duration = Duration::from_millis(12);
+
+/// The bytes of a `model.safetensors`, which come part by part, so that no part keeps the page's thread for long.
+#[wasm_bindgen]
+pub struct Weights {
+    bytes: Vec<u8>,
+}
+
+#[wasm_bindgen]
+impl Weights {
+    /// Room for so many bytes; there may be more.
+    #[wasm_bindgen(constructor)]
+    pub fn new(length: usize) -> Result<Weights, Thrown> {
+        let mut weights = Weights { bytes: Vec::new() };
+        weights.room(length)?;
+        Ok(weights)
+    }
+
+    /// The next bytes.
+    pub fn push(&mut self, part: &Uint8Array) -> Result<(), Thrown> {
+        let (length, from) = (part.length() as usize, self.bytes.len());
+        self.room(length)?;
+        self.bytes.resize(from + length, 0);
+        part.copy_to(&mut self.bytes[from..]);
+        Ok(())
+    }
+
+    fn room(&mut self, length: usize) -> Result<(), Thrown> {
+        let refused = |_| wrong("weights", "are larger than the memory here", "a smaller model");
+        self.bytes.try_reserve(length).map_err(refused)
+    }
+}
 
 /// Where models run.
 #[wasm_bindgen]
@@ -47,16 +79,15 @@ impl Engine {
         if self.engine.tuning().is_some() { "gpu" } else { "cpu" }.to_owned()
     }
 
-    /// A model from the texts of `config.json` and, for pictures, `preprocessor_config.json`, and the bytes of
-    /// `model.safetensors`. `options.precision` is "f32" or "f16", how a GPU stores numbers.
+    /// A model from the texts of `config.json` and, for pictures, `preprocessor_config.json`, and from its weights. `options.precision` is "f32" or "f16", how a GPU stores numbers.
     pub fn load(
         &self,
         config: &str,
-        weights: Vec<u8>,
+        weights: Weights,
         processor: Option<String>,
         options: &JsValue,
     ) -> Result<Model, Thrown> {
-        let mut model = self.engine.load_bytes(config, weights).map_err(|e| thrown(&e))?;
+        let mut model = self.engine.load_bytes(config, weights.bytes).map_err(|e| thrown(&e))?;
         let precision = match member(options, "precision").as_string().as_deref() {
             None | Some("f32") => Precision::F32,
             Some("f16") => Precision::F16,

@@ -276,10 +276,13 @@ fn calls_can_be_ended_and_errors_say_why() {
          const ended = new AbortController();
          const blank = { width: 128, height: 96, data: new Uint8ClampedArray(4 * 128 * 96) };
          const run = flow.flow(blank, blank, { signal: ended.signal, onProgress: () => ended.abort() });
+         const [config, weights] = await Promise.all(['config.json', 'model.safetensors'].map((file) => fetch(`models/flow-tiny/${file}`)));
+         const held = await engine.load({ config: await config.text(), weights: new Uint8Array(await weights.arrayBuffer()) });
          const kept = await (await caches.open('perceiver-models')).match(new URL('models/flow-tiny/model.safetensors', document.baseURI).href);
          return {
            ended: await named(run),
            again: await named(flow.flow(blank, blank)),
+           size: held.size,
            text: await named(flow.fillMask('a [MASK]')),
            picture: await named(flow.flow(blank, { width: 5, height: 5, data: new Uint8Array(3) })),
            tensor: await named(flow.run({ patches: { shape: [1], data: new Float32Array(2) } })),
@@ -303,6 +306,7 @@ fn calls_can_be_ended_and_errors_say_why() {
         let text = text(name);
         assert!(text != "nothing" && text.contains(part), "{name}: {text}");
     }
+    assert_eq!(found["size"], json!([96, 128]), "a model from bytes in memory");
     assert_eq!(found["kept"], true, "the model is not kept");
 }
 
