@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need (a software Vulkan adapter, where there is none; what programs of C and C++ are built and
-# looked at with) and runs all of them.
+# looked at with; Chromium) and runs all of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,4 +21,5 @@ done
 failed=0
 cargo test --release --no-fail-fast --lib --bins --tests || failed=1
 cargo test --release --no-fail-fast --doc || failed=1
+bash tools/web/test.sh || failed=1
 exit $failed
