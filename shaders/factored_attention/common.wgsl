@@ -156,13 +156,14 @@ fn tile_of(lines: Lines, line: u32, fast: u32, size: u32) -> Tile {
     return Tile(position - params.first_key, begin - position, end - position - 1u);
 }
 
-// Positions on the first and second slow axis of a line, 0 where there is none.
+// Positions on the first and second slow axis of a line, 0 where there is none. A line beyond the grid has masked keys alone:
+// it is taken for the last of the first axis.
 fn slow_of(line: u32) -> vec2<u32> {
     if (params.dimensions == 2u) {
-        return vec2<u32>(line % params.axis_a, 0u);
+        return vec2<u32>(min(line, params.axis_a - 1u), 0u);
     }
     if (params.dimensions == 3u) {
-        return vec2<u32>(line / params.axis_b % params.axis_a, line % params.axis_b);
+        return vec2<u32>(min(line / params.axis_b, params.axis_a - 1u), line % params.axis_b);
     }
     return vec2<u32>(0u);
 }

@@ -196,10 +196,9 @@ pub(super) fn rows(variant: &Variant) -> (usize, usize) {
     (4 * groups * ty, tx * keys)
 }
 
-/// Value columns of a tile: those of all lanes side by side, or of each where each sums up its own keys.
+/// Value columns of a tile.
 pub(super) fn width(variant: &Variant) -> usize {
-    let lanes = if variant.constant("OWN") == Some(1) { 1 } else { variant.size("TX") };
-    4 * lanes * variant.size("COLUMNS_EACH") * variant.size("CHUNKS")
+    4 * variant.size("TX") * variant.size("COLUMNS_EACH") * variant.size("CHUNKS")
 }
 
 /// Multiply-adds of a query and a key with this many channels, padding of the values included, weighted with what a

@@ -23,10 +23,13 @@ def vector(part):
 
 
 def share(kernel, found, tile, head):
+    if "LINES" in tile:
+        # Invocations that keep their own keys: products are written out, tiles have all channels.
+        holds = 3 if tile["THREE"] else 4 * tile["CHUNKS"]
+        pairs = 4 * tile["KEYS_EACH"] * tile["LINES"]
+        return pairs * (sum(head) + 1) / vector({n: sum(t[n] for t in found["tile"]) for n in found["tile"][0]}) if head[0] <= holds else None
     keys_each, groups = tile["KEYS_EACH"], tile["GROUPS"]
-    # Where invocations sum up the values of their own keys, each has all columns.
-    lanes = 1 if tile.get("OWN") else tile["TX"]
-    keys, chunk = tile["TX"] * keys_each, 4 * lanes * tile["COLUMNS_EACH"]
+    keys, chunk = tile["TX"] * keys_each, 4 * tile["TX"] * tile["COLUMNS_EACH"]
     qk, v = (math.ceil(d / 4) for d in head)
     there = math.ceil(4 * v / chunk)
     turns = math.ceil(there / tile["CHUNKS"])
@@ -58,7 +61,7 @@ def share(kernel, found, tile, head):
 
 
 def main():
-    variants = [v for v in json.load(open(sys.argv[1]))["variants"] if v["entry"] == "tiled" and not v["f16"] and "CHUNKS" in v["constants"]]
+    variants = [v for v in json.load(open(sys.argv[1]))["variants"] if v["entry"] in ("tiled", "own") and not v["f16"] and "CHUNKS" in v["constants"]]
     for word in sys.argv[2:]:
         family, folder = word.split("=")
         for kernel, heads in HEADS.items():

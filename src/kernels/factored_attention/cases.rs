@@ -69,6 +69,17 @@ pub(crate) fn rows() -> Vec<Row> {
         wider(options(1, false, true, true, 140), 21),
     ];
     list.extend(wide);
+    // Content of which invocations keep their own keys: of two axes, tiles of four lines; one axis and three.
+    let narrow = [
+        wider(options(2, true, true, true, 3), 3),
+        wider(options(3, true, false, false, 5), 2),
+        wider(options(2, false, true, false, 1), 3),
+    ];
+    list.extend(narrow);
+    let three = factors(3, &[5, 3, 37]);
+    for args in [plain(33, 500, 40, three), plain(5, 300, 7, factors(3, &[310]))] {
+        list.push(FactoredAttention { masked: true, splits: 2, ..args });
+    }
     let columns = wide[0].columns + 60;
     list.push(FactoredAttention { columns, first_column: 44, masked: false, ..wide[0] });
     // Parts that begin and end in the middle of lines, and lines longer than parts.
@@ -85,6 +96,7 @@ pub(crate) fn rows() -> Vec<Row> {
     // Sharp softmax: scores far apart, exponentials that underflow, references that move.
     rows.push(row(base, 30.0));
     rows.push(row(options(2, true, true, true, 3), 30.0));
+    rows.extend(narrow.map(|args| row(args, 30.0)));
     // Less sharp, since content of f16 is left out where errors of scores become large.
     rows.extend(wide.map(|args| row(args, 8.0)));
     rows

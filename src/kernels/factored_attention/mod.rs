@@ -199,33 +199,56 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("factored_attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, true);
 
-/// Tiled variants with constants of their own, in sixteen KiB: one for very much content, with fewer rows of it at a time, so
-/// that sums stay in registers; and those in which invocations sum up the content of their own keys.
-const MORE_TILES: [(&str, [u32; 10]); 3] = [
-    ("tiled-16x32x512", [16, 4, 1, 2, 1, 8, 0, 0, 32, 16]),
-    ("tiled-64x64x3", [8, 16, 1, 8, 1, 1, 1, 1, 8, 32]),
-    ("tiled-64x32x16", [8, 16, 1, 4, 1, 4, 1, 0, 8, 32]),
-];
+/// A tiled variant for very much content, in sixteen KiB: fewer rows of it at a time, so that sums stay in registers.
+const MORE_TILE: [u32; 7] = [16, 4, 1, 2, 1, 8, 16];
 
-static MORE_CONSTANTS: [[(&str, u32); 10]; MORE_TILES.len()] = {
+static MORE_CONSTANTS: [(&str, u32); 7] = {
     let [tx, ty, groups, keys, columns, chunks] = tiles::CONSTANTS;
-    let names = [tx, ty, groups, keys, columns, chunks, "OWN", "THREE", "WEIGHT_ROW", "VALUE_TILE"];
-    named(names, MORE_TILES)
+    let names = [tx, ty, groups, keys, columns, chunks, "VALUE_TILE"];
+    named(names, [("", MORE_TILE)])[0]
 };
 
-const MORE: [Variant; MORE_TILES.len()] = {
-    let mut all = [technique("factored_attention/tiled", "tiled"); MORE_TILES.len()];
+const MORE: Variant = {
+    let [tx, ty, groups, keys, columns, chunks, values] = MORE_TILE;
+    let slices = tiles::slice_bytes([tx, ty, groups, keys, columns, chunks], values);
+    let bytes = slices + 16 * groups * ty * (tx * keys + tx);
+    technique("factored_attention/tiled", "tiled").sized(
+        "tiled-16x32x512",
+        &MORE_CONSTANTS,
+        tx * ty,
+        bytes,
+    )
+};
+
+/// Tiles whose invocations keep their own keys, for content of few channels, by queries × keys × channels: rows of eight
+/// invocations, positions of each, lines, vectors of content, whether there are three channels. Four lines are of a grid with
+/// two axes. Sixteen KiB hold them.
+const OWN_TILES: [(&str, [u32; 5]); 3] = [
+    ("own-64x128x3", [16, 4, 4, 1, 1]),
+    ("own-32x64x3", [8, 8, 1, 1, 1]),
+    ("own-64x32x16", [16, 4, 1, 4, 0]),
+];
+
+static OWN_CONSTANTS: [[(&str, u32); 5]; OWN_TILES.len()] =
+    named(["TY", "KEYS_EACH", "LINES", "CHUNKS", "THREE"], OWN_TILES);
+
+const OWN: [Variant; OWN_TILES.len()] = {
+    let mut all = [technique("factored_attention/own", "own"); OWN_TILES.len()];
     let mut i = 0;
     while i < all.len() {
-        let (name, [tx, ty, groups, keys, columns, chunks, own, _, row, values]) = MORE_TILES[i];
-        let slices = tiles::slice_bytes([tx, ty, groups, keys, columns, chunks], values);
-        // Weights, before maxima, and sums of each lane; scales of the keys, whether maxima have risen.
-        let bytes = slices + 16 * groups * ty * (row + tx) + own * (4 * tx * keys + 4);
-        all[i] = all[i].sized(name, &MORE_CONSTANTS[i], tx * ty, bytes);
+        let (name, [ty, keys, lines, chunks, three]) = OWN_TILES[i];
+        let keys = OWN_LANES * keys * lines;
+        // Queries and keys, entries of slow axes, sums by line, maxima; scales that have no place in a key; a flag.
+        let vectors = chunks * (4 * ty + keys) + lines * ty + (lines + 1) * OWN_LANES * ty;
+        let bytes = 16 * vectors + 4 * keys * (1 - three) + 4;
+        all[i] = all[i].sized(name, &OWN_CONSTANTS[i], OWN_LANES * ty, bytes);
         i += 1;
     }
     all
 };
+
+/// Invocations that share the keys of a query where each keeps its own.
+const OWN_LANES: u32 = 8;
 
 /// Tiles with cooperative matrices by queries × content channels, which are several chunks, each element of a query as two
 /// numbers of f16: of NVIDIA, AMD, Metal, llvmpipe.
@@ -277,13 +300,23 @@ fn tile(variant: &Variant) -> (usize, usize) {
     match variant.entry {
         "direct" => (2 * variant.size("LANES"), variant.size("KEY_TILE")),
         "coop" => (tiles::coop(variant.constants)[0][1] as usize, 64),
+        "own" => (4 * variant.size("TY"), positions(variant) * variant.size("LINES")),
         _ => tiles::rows(variant),
     }
 }
 
-/// Channels of content that a tiled variant holds.
+/// Positions of a line in a tile whose invocations keep their own keys.
+fn positions(variant: &Variant) -> usize {
+    OWN_LANES as usize * variant.size("KEYS_EACH")
+}
+
+/// Channels of content that a variant without cooperative matrices holds.
 fn width(variant: &Variant) -> usize {
-    if variant.constant("THREE") == Some(1) { 3 } else { tiles::width(variant) }
+    match (variant.entry, variant.constant("THREE")) {
+        ("own", Some(1)) => 3,
+        ("own", _) => 4 * variant.size("CHUNKS"),
+        _ => tiles::width(variant),
+    }
 }
 
 /// Channels of content that a variant with cooperative matrices holds.
@@ -325,9 +358,23 @@ impl FactoredAttention {
     fn effort(&self, variant: &Variant, device: &DeviceTraits) -> f64 {
         let (queries, _) = tile(variant);
         let workgroups = self.batch * self.queries.div_ceil(queries);
-        let work = 60.0 + tiles::effort(variant, self.factors.content);
+        let work = match variant.entry {
+            "own" => self.own_effort(variant),
+            _ => 60.0 + tiles::effort(variant, self.factors.content),
+        };
         let parts = self.splits.max(self.keys / 1024);
         (workgroups * queries) as f64 * work / device.busy(workgroups * parts, variant.invocations)
+    }
+
+    /// That of a query and a key where invocations keep their own keys: positions and lines of a tile may lie beyond the
+    /// grid, and what a tile costs by itself is shared by the keys of an invocation.
+    fn own_effort(&self, variant: &Variant) -> f64 {
+        let (line, lines) = (self.fast_length().max(1), variant.size("LINES"));
+        let of_lines = self.split_keys().div_ceil(line).max(1);
+        let beyond = |there: usize, tile: usize| there.next_multiple_of(tile) as f64 / there as f64;
+        let keys = (variant.size("KEYS_EACH") * lines) as f64;
+        let each = 6.0 + width(variant) as f64 * 2.25 + 80.0 / keys;
+        each * beyond(line, positions(variant)) * beyond(of_lines, lines)
     }
 
     /// Workgroups of one split, of the best variant of a device.
@@ -348,6 +395,8 @@ impl Kernel for FactoredAttention {
         shader_text!("factored_attention/common"),
         shader_text!("factored_attention/coop"),
         shader_text!("factored_attention/direct"),
+        shader_text!("factored_attention/own"),
+        shader_text!("factored_attention/sums"),
         shader_text!("factored_attention/tiled"),
     ];
 
@@ -412,15 +461,16 @@ impl Kernel for FactoredAttention {
     }
 
     fn variants() -> Vec<Variant> {
-        let all = [&TILED[..], &MORE, &DIRECT].concat();
+        let all = [&TILED[..], &[MORE], &OWN, &DIRECT].concat();
         let plain = F16.iter().flat_map(|f16| all.iter().map(|v| v.storing_f16(f16)));
         plain.chain(COOP.map(|v| v.storing_f16(F16[1]))).collect()
     }
 
     /// Variants that hold the content, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let mut list = [&TILED[..], &MORE].concat();
-        list.retain(|v| self.factors.content <= width(v));
+        let mut list = [&TILED[..], &[MORE], &OWN].concat();
+        let lines = |v: &Variant| v.constant("LINES") != Some(4) || self.factors.dimensions == 2;
+        list.retain(|v| self.factors.content <= width(v) && lines(v));
         list.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let at = if device.software { 0 } else { list.len() };
         list.splice(at..at, DIRECT);
@@ -443,19 +493,21 @@ impl Kernel for FactoredAttention {
 
     fn tile(sizes: [u32; 6]) -> Option<Variant> {
         let tile = tiles::variant(technique("factored_attention/tiled", "tiled"), sizes, true)?;
-        // A named tile of these sizes may have constants of its own beside them.
-        let plain = |v: &&Variant| v.constant("OWN") != Some(1);
-        let same = |v: &&Variant| tiles::CONSTANTS.map(|n| v.constant(n)) == sizes.map(Some);
-        Some(match MORE.iter().filter(plain).find(same) {
-            Some(v) => tile.sized(tile.name, v.constants, v.invocations, v.workgroup_bytes),
-            None => tile,
+        // The named tile of these sizes has a constant of its own beside them.
+        let same = tiles::CONSTANTS.map(|n| MORE.constant(n)) == sizes.map(Some);
+        Some(match same {
+            true => tile.sized(tile.name, MORE.constants, MORE.invocations, MORE.workgroup_bytes),
+            false => tile,
         })
     }
 
     /// Loop iterations of one invocation.
     fn iterations(&self, variant: &Variant) -> u64 {
-        let (_, keys) = tile(variant);
+        // Positions of a line in a tile: tiles of several lines are counted as if they had one.
+        let keys = if variant.entry == "own" { positions(variant) } else { tile(variant).1 };
         let vectors = self.factors.content.div_ceil(4);
+        let axes = self.factors.dimensions.saturating_sub(1);
+        let slow: usize = self.factors.axes[..axes].iter().sum();
         // Tiles begin and end where lines do. Without a second axis there is one line, whose other segments are not
         // visited.
         let line = self.fast_length().max(1);
@@ -473,14 +525,17 @@ impl Kernel for FactoredAttention {
                 let around = segments * (5 * keys + 8);
                 (16 + 5 * vectors, around + 2 * self.columns + 12)
             }
-            // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours. Columns are
-            // begun, scaled and ended, four rows each, those of slow axes by one lane a row.
+            // Columns are begun, scaled and ended, four rows each, those of slow axes by two lanes a row; at the end there are
+            // loops over lanes.
+            "own" => {
+                (0, 12 * (2 + self.columns / 8) + 8 * slow + 40 * (variant.size("CHUNKS") + 1))
+            }
+            // Slices and their vectors; maxima and sums of all lanes; chunks and their keys by fours. Columns as above,
+            // those of slow axes by one lane a row.
             _ => {
                 let chunks = variant.size("CHUNKS") * (2 + keys / 3);
                 let lanes = variant.size("TX");
-                let axes = self.factors.dimensions.saturating_sub(1);
-                let slow: usize = self.factors.axes[..axes].iter().sum();
-                let columns = 12 * variant.size("GROUPS") * (1 + self.columns / lanes) + 8 * slow;
+                let columns = 12 * variant.size("GROUPS") * (2 + self.columns / lanes) + 8 * slow;
                 (1 + vectors.div_ceil(4) + vectors + 2 * lanes + chunks, columns)
             }
         };

@@ -24,6 +24,7 @@ pub(super) fn parts(op: &Op, variant: &Variant, subgroup: f64) -> Vec<Part> {
         (Op::Attention(op), "coop") => coop_attention(op, variant, subgroup),
         (Op::Attention(op), "direct") => direct_attention(op, variant),
         (Op::FactoredAttention(op), "tiled") => factored(op, variant),
+        (Op::FactoredAttention(op), "own") => own_factored(op, variant),
         (Op::FactoredAttention(op), "coop") => coop_factored(op, variant, subgroup),
         (Op::FactoredAttention(op), "direct") => direct_factored(op, variant),
         _ => Vec::new(),
@@ -184,7 +185,6 @@ struct Tile {
     columns: f64,
     chunks: f64,
     tx: f64,
-    of_lanes: f64,
     rows: f64,
     values: f64,
 }
@@ -196,19 +196,17 @@ impl Tile {
         let (groups, keys, tx) = (size("GROUPS"), size("KEYS_EACH"), size("TX"));
         let columns = size("COLUMNS_EACH");
         let all = size("CHUNKS");
-        // Lanes whose keys an invocation multiplies with values.
-        let of_lanes = if variant.constant("OWN") == Some(1) { 1.0 } else { tx };
-        let there = (vectors(channels) as f64 / (of_lanes * columns)).ceil();
+        let there = (vectors(channels) as f64 / (tx * columns)).ceil();
         // Groups of columns that are less than whole are what workgroups of their own have.
         let chunks = if whole { there.min(all) } else { there / (there / all).ceil().max(1.0) };
         let rows = 4.0 * (4.0 * groups * size("TY") + tx * keys) / invocations;
         let values = 32.0 * tx * columns / invocations;
-        Tile { groups, keys, columns, chunks, tx, of_lanes, rows, values }
+        Tile { groups, keys, columns, chunks, tx, rows, values }
     }
 
     /// The parts within a tile of keys.
     fn parts(&self, tiles: f64, of_keys: usize, tile: Counts, bytes: [f64; 2]) -> Vec<Part> {
-        let Tile { groups, keys, columns, chunks, tx, of_lanes, rows, values } = *self;
+        let Tile { groups, keys, columns, chunks, tx, rows, values } = *self;
         let slices = (of_keys as f64 / 4.0).ceil();
         let scores = 16.0 * groups * keys;
         let context = 16.0 * groups * columns;
@@ -234,17 +232,12 @@ impl Tile {
                 0.0,
                 Counts { paired: 4.0 * groups, shared: 16.0 * groups, waits: 4.0, ..NOTHING },
             ),
-            part(
-                Kind::Part,
-                tiles * chunks * of_lanes * keys / 32.0,
-                0.0,
-                staged(values, bytes[1]),
-            ),
+            part(Kind::Part, tiles * chunks * tx * keys / 32.0, 0.0, staged(values, bytes[1])),
             // A key.
             part(
                 Kind::Context,
                 0.0,
-                tiles * chunks * of_lanes * keys * context,
+                tiles * chunks * tx * keys * context,
                 Counts {
                     products: context,
                     other: 0.5,
@@ -313,6 +306,35 @@ fn factored(op: &FactoredAttention, variant: &Variant) -> Vec<Part> {
     let columns = (op.columns as f64 / tile.tx / 4.0).ceil() * 4.0 * tile.groups;
     list.push(stores(columns, 4.0, 4.0));
     list
+}
+
+/// Tiles of some positions and lines, the products written out.
+fn own_factored(op: &FactoredAttention, variant: &Variant) -> Vec<Part> {
+    let size = |name| variant.size(name) as f64;
+    let (positions, lines, chunks) = (size("KEYS_EACH"), size("LINES"), size("CHUNKS"));
+    let (segments, tiles) = segments(op, 8.0 * positions);
+    let scores = 4.0 * positions * lines;
+    let entries = 4.0 * positions;
+    let channels = if size("THREE") == 1.0 { 3.0 } else { 4.0 * chunks };
+    let keys = 8.0 * positions * lines / f64::from(variant.invocations);
+    let tile = Counts {
+        products: 2.0 * channels * scores,
+        paired: 2.0 * scores,
+        other: 4.0 * scores + 40.0 * keys.max(1.0),
+        slow: scores,
+        shared: 16.0 * chunks * (positions * lines + 4.0) * 2.0 + 64.0 * lines,
+        memory: 4.0 * chunks * op.content.bytes() as f64 * keys + 24.0,
+        waits: MEMORY_WAIT + 4.0 * SHARED_WAIT + 3.0 * BARRIER,
+        ..NOTHING
+    };
+    let segment =
+        Counts { other: 10.0 * entries, memory: 8.0 * entries, waits: MEMORY_WAIT, ..NOTHING };
+    vec![
+        ONCE,
+        part(Kind::Segment, segments, 0.0, segment),
+        part(Kind::Tile, segments * (tiles / segments / lines).ceil(), 0.0, tile),
+        stores(op.columns as f64 / 8.0, 4.0, 4.0),
+    ]
 }
 
 fn coop_attention(op: &Attention, variant: &Variant, subgroup: f64) -> Vec<Part> {

@@ -1,0 +1,479 @@
+// factored_attention for content of few channels: each invocation keeps its own keys.
+//
+// Algorithm. That of `factored_attention/tiled`, but an invocation has all of its keys to itself: it computes their scores and
+// their weights and sums up their content, which lies in workgroup memory anyway, in registers; what the invocations of a query
+// have is added up at the end. A workgroup computes QUERY_TILE queries of one item and a share of the keys (split). The
+// fastest axis is cut into segments of KEY_TILE positions, each of which is followed along all lines of the grid that the split
+// covers, so that entries and marginals of the segment stay in registers. Of a grid with two axes four lines are one tile, so
+// that what a tile costs by itself is shared by four times as many keys. For each tile:
+//   1. scaled content and scales of the keys are put into workgroup memory, and the queries' entries of the slow axes;
+//   2. scores are relative to a reference from the beginning, since their sums of products begin with it. It is moved only
+//      when a maximum passes it by SLACK, which a flag tells after the barrier that there is anyway: moving it means rescaling
+//      all sums of the query;
+//   3. sums of the exponentials, of weights by position, by line, and of weights times content. The sums by line are the
+//      tile's part of the slow marginals: one invocation a query and line adds them up.
+// Every element of y has one invocation that reads and writes it; there are no atomics in memory and no storage barriers, and
+// results are deterministic.
+//
+// Bindings: see `factored_attention/common`.
+// Workgroup bytes: 16·(CHUNKS·(QUERY_TILE + KEYS) + LINES·TY·(1 + TX) + TY·TX) + 4·KEYS + 4: queries, content, entries of slow
+// axes, sums by line, maxima, scales, the flag.
+// Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
+
+// #import common/dot
+// #import factored_attention/common
+
+// TX × TY invocations.
+const TX: u32 = 8u;
+const TY: u32 = 8u;
+// Positions of an invocation in a line; lines of a tile: one, or four, which begin at multiples of four; vectors of content.
+const KEYS_EACH: u32 = 4u;
+const LINES: u32 = 1u;
+const CHUNKS: u32 = 1u;
+// Whether the fourth channel is padding: the scale is there instead.
+const THREE: u32 = 0u;
+
+const THREADS: u32 = TX * TY;
+// Queries of an invocation, ty + TY·r, the components of a vector.
+const ROWS: u32 = 4u;
+const QUERY_TILE: u32 = ROWS * TY;
+const KEY_TILE: u32 = TX * KEYS_EACH;
+const KEYS: u32 = KEY_TILE * LINES;
+const SCORES: u32 = KEYS_EACH * LINES;
+// Vectors of content that an invocation loads for a tile.
+const LOADS: u32 = KEYS * CHUNKS / THREADS;
+
+const_assert KEYS * CHUNKS % THREADS == 0u && TX == 2u * ROWS;
+
+// #import factored_attention/sums
+
+// Channel by channel: vectors of the queries, and of the tile's keys.
+var<workgroup> of_queries: array<vec4<f32>, CHUNKS * QUERY_TILE>;
+var<workgroup> of_keys: array<vec4<f32>, CHUNKS * KEYS>;
+// Of the queries of a ty: entries of the slow axes for each line; sums of the weights of a line, and maxima, of each tx.
+var<workgroup> slow_entries: array<vec4<f32>, LINES * TY>;
+var<workgroup> line_sums: array<vec4<f32>, LINES * THREADS>;
+var<workgroup> maxima: array<vec4<f32>, THREADS>;
+// #if THREE == 0
+var<workgroup> key_scales: array<f32, KEYS>;
+// #endif
+// Whether a maximum has passed its reference by SLACK.
+var<workgroup> risen: atomic<u32>;
+
+fn load_query(row: u32, vector: u32) -> vec4<f32> {
+    let at = (row * params.columns + params.first_column) / 4u + min(vector, params.content - 1u);
+    return from_queries(queries[select(0u, at, params.content > 0u)]);
+}
+
+// Beyond the content it is the last vector, which is neither multiplied nor stored.
+fn load_content(row: u32, vector: u32) -> vec4<f32> {
+    // #if THREE == 1
+    return from_content(content[select(0u, row, params.content > 0u)]);
+    // #else
+    let at = row * params.content + min(vector, params.content - 1u);
+    return from_content(content[select(0u, at, params.content > 0u)]);
+    // #endif
+}
+
+fn scale_of(key: u32) -> f32 {
+    // #if THREE == 1
+    return of_keys[key].w;
+    // #else
+    return key_scales[key];
+    // #endif
+}
+
+// The sum of a line and row of a ty, of all tx in a fixed order.
+fn line_sum(line: u32, ty: u32, row: u32) -> f32 {
+    var sum = 0.0;
+    // #unroll
+    for (var j = 0u; j < TX; j++) {
+        sum += line_sums[(TY * line + ty) * TX + j][row];
+    }
+    return sum;
+}
+
+// Columns of a slow axis. Four invocations of a ty have a row each, of the first axis or, where there is one alone, the even
+// positions; the other four have those of the second, or the odd positions.
+fn owned(axis: u32, row: u32, tx: u32) -> vec3<u32> {
+    let columns = slow_axis(axis);
+    let alone = params.dimensions == 2u;
+    let mine = tx % ROWS == row && (alone || tx / ROWS == axis);
+    return vec3<u32>(columns.x + select(0u, tx / ROWS, alone), select(0u, columns.y, mine), select(1u, 2u, alone));
+}
+
+@compute @workgroup_size(THREADS)
+fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let group = first_group + workgroup.y * params.groups_x + workgroup.x;
+    if (group >= params.groups) {
+        return;
+    }
+    let share = share_of(group);
+    let tx = local % TX;
+    let ty = local / TX;
+    let first_query = QUERY_TILE * share.query_tile;
+    let last_query = params.queries - 1u;
+    let first_item_key = share.item * params.keys;
+    let first_item_scale = share.item * params.mask_row;
+    let lines = lines_of(share.split, KEY_TILE);
+    // The first row of y of this ty, and elements to the next of its rows.
+    let first_out = ((share.split * params.batch + share.item) * params.queries + first_query + ty) * params.columns;
+    let next_out = TY * params.columns;
+    let real_rows = (params.queries - min(first_query + ty, params.queries) + TY - 1u) / TY;
+
+    var query_row: array<u32, ROWS>;
+    // Maxima before the reference was moved, and since then, relative to what scores begin with: the reference, but for rows of
+    // which no key was there or unmasked.
+    var maximum = vec4<f32>(LOWEST);
+    var highest = vec4<f32>(LOWEST);
+    // Sums of tx's own keys: of exponentials, and of weights.
+    var sum = vec4<f32>(0.0);
+    var total = vec4<f32>(0.0);
+    var acc: array<vec4<f32>, ROWS * CHUNKS>;
+    // #unroll
+    for (var r = 0u; r < ROWS; r++) {
+        let query = min(first_query + ty + TY * r, last_query);
+        query_row[r] = query;
+        let in_row = share.item * params.queries + query;
+        let in_at = in_row * params.columns;
+        if (share.carried) {
+            maximum[r] = to_power(carry_stats[in_row].x);
+            sum[r] = select(0.0, carry_stats[in_row].y, tx == 0u);
+            total[r] = select(0.0, carry_element(in_at + params.constant_column), tx == 0u);
+        }
+        // #unroll
+        for (var c = 0u; c < CHUNKS; c++) {
+            acc[ROWS * c + r] = vec4<f32>(0.0);
+            if (share.carried && c < params.content && tx == 0u) {
+                acc[ROWS * c + r] = from_carry(carry[(in_at + params.first_column) / 4u + c]);
+            }
+        }
+    }
+    start_sums(share, lines, tx, first_query + ty, real_rows, first_out, next_out);
+    let first_maximum = maximum;
+    var shift = maximum;
+    var base = select(vec4<f32>(0.0), shift, shift > vec4<f32>(MASKED));
+
+    // Queries stay, as powers of two.
+    for (var u = local; u < CHUNKS * QUERY_TILE; u += THREADS) {
+        let query = min(first_query + u % QUERY_TILE, last_query);
+        of_queries[u] = load_query(query, u / QUERY_TILE) * LOG2_E;
+    }
+    // As one that loads: the query whose entries of slow axes it has, and where keys are from the first of a tile.
+    let slow_query = min(first_query + local / ROWS + TY * (local % ROWS), last_query);
+    // #if LINES == 4
+    let slow_from = slow_query * (params.columns / 4u);
+    // #endif
+    var key_at: array<u32, LOADS>;
+    // #unroll
+    for (var i = 0u; i < LOADS; i++) {
+        let own = (local + THREADS * i) / CHUNKS;
+        key_at[i] = own / KEY_TILE * lines.length + own % KEY_TILE;
+    }
+    var first_tile = true;
+    for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
+        let fast = KEY_TILE * segment;
+        // Entries and marginals of the fastest axis.
+        var entry: array<vec4<f32>, KEYS_EACH>;
+        var marginal: array<vec4<f32>, KEYS_EACH>;
+        // #unroll
+        for (var j = 0u; j < KEYS_EACH; j++) {
+            let column = lines.fast_column + min(fast + tx + TX * j, lines.length - 1u);
+            // #unroll
+            for (var r = 0u; r < ROWS; r++) {
+                var value = query_element(query_row[r], params.constant_column);
+                if (params.dimensions > 0u) {
+                    value += query_element(query_row[r], column);
+                }
+                entry[j][r] = value * LOG2_E;
+            }
+            marginal[j] = vec4<f32>(0.0);
+        }
+        for (var line = lines.first / LINES * LINES; line < lines.end; line += LINES) {
+            // The position that the tile begins with. Of the first and the last line, parts may be missing.
+            let begin = line * lines.length + fast;
+            let end = begin + (LINES - 1u) * lines.length + KEY_TILE;
+            if (end <= lines.from_position || begin >= lines.to_position) {
+                continue;
+            }
+            let whole = begin >= lines.from_position && end <= lines.to_position && fast + KEY_TILE <= lines.length;
+
+            // 1. keys
+            // #unroll
+            for (var i = 0u; i < LOADS; i++) {
+                let own = (local + THREADS * i) / CHUNKS;
+                let vector = local % CHUNKS;
+                let position = clamp(begin + key_at[i], lines.from_position, lines.to_position - 1u);
+                let key = position - params.first_key;
+                let of_key = scale[first_item_scale + key];
+                let value = load_content(first_item_key + key, vector) * of_key;
+                // #if THREE == 1
+                of_keys[own] = vec4<f32>(value.xyz, of_key);
+                // #else
+                of_keys[KEYS * vector + own] = value;
+                key_scales[own] = of_key;
+                // #endif
+            }
+            if (local < QUERY_TILE) {
+                // #if LINES == 4
+                let vector = min(line, params.axis_a - 1u) / 4u;
+                let values = from_queries(queries[slow_from + params.column_a / 4u + vector]) * LOG2_E;
+                // #unroll
+                for (var l = 0u; l < LINES; l++) {
+                    slow_entries[TY * l + local / ROWS][local % ROWS] = values[l];
+                }
+                // #else
+                let slow_at = slow_of(line);
+                var value = query_element(slow_query, params.column_a + slow_at.x);
+                if (params.dimensions > 2u) {
+                    value += query_element(slow_query, params.column_b + slow_at.y);
+                }
+                slow_entries[local / ROWS][local % ROWS] = select(0.0, value * LOG2_E, params.dimensions > 1u);
+                // #endif
+            }
+            if (local == 0u) {
+                atomicStore(&risen, 0u);
+            }
+            workgroupBarrier();
+
+            // 2. scores
+            var score: array<vec4<f32>, SCORES>;
+            // #unroll
+            for (var l = 0u; l < LINES; l++) {
+                let slow = slow_entries[TY * l + ty];
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    let of_key = vec4<f32>(scale_of(KEY_TILE * l + TX * j + tx));
+                    score[KEYS_EACH * l + j] = fma(slow, of_key, fma(entry[j], of_key, -base));
+                }
+            }
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (c < params.content || THREE == 1u) {
+                    let q0 = of_queries[QUERY_TILE * c + ty];
+                    let q1 = of_queries[QUERY_TILE * c + ty + TY];
+                    let q2 = of_queries[QUERY_TILE * c + ty + 2u * TY];
+                    let q3 = of_queries[QUERY_TILE * c + ty + 3u * TY];
+                    // #unroll
+                    for (var i = 0u; i < SCORES; i++) {
+                        let key = of_keys[KEYS * c + i / KEYS_EACH * KEY_TILE + i % KEYS_EACH * TX + tx];
+                        // #if THREE == 1
+                        let s = fma(vec4<f32>(q0.x, q1.x, q2.x, q3.x), key.xxxx, score[i]);
+                        let t = fma(vec4<f32>(q0.y, q1.y, q2.y, q3.y), key.yyyy, s);
+                        score[i] = fma(vec4<f32>(q0.z, q1.z, q2.z, q3.z), key.zzzz, t);
+                        // #else
+                        score[i] = add_dots(q0, q1, q2, q3, key, score[i]);
+                        // #endif
+                    }
+                }
+            }
+            if (share.masked || !whole) {
+                // #unroll
+                for (var i = 0u; i < SCORES; i++) {
+                    let in_line = i % KEYS_EACH * TX + tx;
+                    let position = begin + i / KEYS_EACH * lines.length + in_line;
+                    if (share.masked) {
+                        let key = clamp(position, lines.from_position, lines.to_position - 1u) - params.first_key;
+                        score[i] = select(vec4<f32>(MASKED), score[i], mask[first_item_scale + key] != 0.0);
+                    }
+                    let inside = position >= lines.from_position && position < lines.to_position && fast + in_line < lines.length;
+                    score[i] = select(vec4<f32>(LOWEST), score[i], inside);
+                }
+                // Exponentials of masked keys end with the first that is not.
+                if (any(shift <= vec4<f32>(MASKED))) {
+                    atomicStore(&risen, 1u);
+                }
+            }
+            // #unroll
+            for (var i = 0u; i < SCORES; i++) {
+                highest = max(highest, score[i]);
+            }
+            maxima[ty * TX + tx] = highest;
+            if (max(max(highest.x, highest.y), max(highest.z, highest.w)) > SLACK) {
+                atomicStore(&risen, 1u);
+            }
+            workgroupBarrier();
+            if (first_tile || atomicLoad(&risen) != 0u) {
+                // #unroll
+                for (var j = 0u; j < TX; j++) {
+                    maximum = max(maximum, maxima[ty * TX + j] + base);
+                }
+                let moved = maximum > shift + SLACK;
+                let reference = select(shift, maximum, moved);
+                let factor = exp2(shift - reference);
+                // Before the first key there is nothing to rescale.
+                let filled = moved & (shift > vec4<f32>(LOWEST));
+                let next = select(vec4<f32>(0.0), reference, reference > vec4<f32>(MASKED));
+                sum *= factor;
+                total *= factor;
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    marginal[j] *= factor;
+                }
+                // #unroll
+                for (var i = 0u; i < SCORES; i++) {
+                    score[i] += base - next;
+                }
+                // #unroll
+                for (var r = 0u; r < ROWS; r++) {
+                    // #unroll
+                    for (var c = 0u; c < CHUNKS; c++) {
+                        acc[ROWS * c + r] *= factor[r];
+                    }
+                    if (filled[r] && r < real_rows) {
+                        scale_sums(lines, tx, first_out + next_out * r, r, factor[r]);
+                    }
+                }
+                shift = reference;
+                base = next;
+                highest = vec4<f32>(LOWEST);
+            }
+            first_tile = false;
+            if (share.masked) {
+                // #unroll
+                for (var i = 0u; i < SCORES; i++) {
+                    let alone = (score[i] == vec4<f32>(MASKED)) & (shift == vec4<f32>(MASKED));
+                    score[i] = select(score[i], vec4<f32>(0.0), alone);
+                }
+            }
+
+            // 3. sums
+            // #unroll
+            for (var l = 0u; l < LINES; l++) {
+                var of_line = vec4<f32>(0.0);
+                // #unroll
+                for (var j = 0u; j < KEYS_EACH; j++) {
+                    let p = exp2(score[KEYS_EACH * l + j]);
+                    let of_key = vec4<f32>(scale_of(KEY_TILE * l + TX * j + tx));
+                    score[KEYS_EACH * l + j] = p;
+                    sum += p;
+                    marginal[j] = fma(p, of_key, marginal[j]);
+                    of_line = fma(p, of_key, of_line);
+                }
+                line_sums[(TY * l + ty) * TX + tx] = of_line;
+            }
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (c < params.content || THREE == 1u) {
+                    // #unroll
+                    for (var i = 0u; i < SCORES; i++) {
+                        let value = of_keys[KEYS * c + i / KEYS_EACH * KEY_TILE + i % KEYS_EACH * TX + tx];
+                        // #unroll
+                        for (var r = 0u; r < ROWS; r++) {
+                            let sums = acc[ROWS * c + r];
+                            // #if THREE == 1
+                            acc[r] = vec4<f32>(fma(vec3<f32>(score[i][r]), value.xyz, sums.xyz), sums.w);
+                            // #else
+                            acc[ROWS * c + r] = fma(vec4<f32>(score[i][r]), value, sums);
+                            // #endif
+                        }
+                    }
+                }
+            }
+            workgroupBarrier();
+            // The sums of the lines, by the invocations that own them.
+            let row = tx % ROWS;
+            let out = first_out + next_out * row;
+            // #if LINES == 4
+            // #unroll
+            for (var k = 0u; k < 2u; k++) {
+                let l = 2u * k + tx / ROWS;
+                if (row < real_rows && line + l < min(lines.end, params.axis_a)) {
+                    y[out + params.column_a + line + l] += line_sum(l, ty, row);
+                }
+            }
+            // #else
+            let slow_at = slow_of(line);
+            let column = select(params.column_b + slow_at.y, params.column_a + slow_at.x, params.dimensions == 2u || tx < ROWS);
+            let first = params.dimensions == 2u && slow_at.x % 2u == tx / ROWS;
+            if (row < real_rows && (first || params.dimensions > 2u)) {
+                y[out + column] += line_sum(0u, ty, row);
+            }
+            // #endif
+        }
+        // #unroll
+        for (var j = 0u; j < KEYS_EACH; j++) {
+            total += marginal[j];
+            let position = fast + tx + TX * j;
+            // #unroll
+            for (var r = 0u; r < ROWS; r++) {
+                if (params.dimensions > 0u && r < real_rows && position < lines.length) {
+                    y[first_out + next_out * r + lines.fast_column + position] += marginal[j][r];
+                }
+            }
+        }
+    }
+
+    // Sums of the content of all tx, in a fixed order, by the first of them.
+    // #unroll
+    for (var c = 0u; c < CHUNKS; c++) {
+        // #unroll
+        for (var r = 0u; r < ROWS; r++) {
+            workgroupBarrier();
+            maxima[local] = acc[ROWS * c + r];
+            workgroupBarrier();
+            acc[ROWS * c + r] = vec4<f32>(0.0);
+            for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+                acc[ROWS * c + r] += maxima[ty * TX + j];
+            }
+        }
+    }
+    // Maxima of all tx, and their sums.
+    workgroupBarrier();
+    maxima[local] = max(maximum, highest + base);
+    workgroupBarrier();
+    for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+        maximum = max(maximum, maxima[ty * TX + j]);
+    }
+    workgroupBarrier();
+    maxima[local] = sum;
+    line_sums[local] = total;
+    workgroupBarrier();
+    var all = vec4<f32>(0.0);
+    var all_weights = vec4<f32>(0.0);
+    for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+        all += maxima[ty * TX + j];
+        all_weights += line_sums[ty * TX + j];
+    }
+    var factor = exp2(clamp(shift - maximum, vec4<f32>(-120.0), vec4<f32>(120.0)));
+    if (share.store_result) {
+        factor = select(vec4<f32>(1.0), 1.0 / all, all > vec4<f32>(0.0));
+    }
+    // What has been carried in other columns is relative to the maximum then.
+    let others = exp2(first_maximum - shift) * factor;
+    // #unroll
+    for (var r = 0u; r < ROWS; r++) {
+        let out = first_out + next_out * r;
+        if (r < real_rows) {
+            scale_sums(lines, tx, out, r, factor[r]);
+            // #unroll
+            for (var c = 0u; c < CHUNKS; c++) {
+                if (c < params.content && tx == c % TX) {
+                    let at = out + params.first_column + 4u * c;
+                    let value = acc[ROWS * c + r] * factor[r];
+                    y[at] = value.x;
+                    y[at + 1u] = value.y;
+                    y[at + 2u] = value.z;
+                    y[at + 3u] = value.w;
+                }
+            }
+            if (tx == 0u) {
+                y[out + params.constant_column] = all_weights[r] * factor[r];
+            }
+            for (var c = tx; c < params.columns; c += TX) {
+                if (c < params.first_column || c > params.constant_column) {
+                    var value = 0.0;
+                    if (share.carried) {
+                        let in_row = share.item * params.queries + query_row[r];
+                        value = carry_element(in_row * params.columns + c) * others[r];
+                    }
+                    y[out + c] = value;
+                }
+            }
+            if (!share.store_result && tx == 0u) {
+                let row = (share.split * params.batch + share.item) * params.queries + query_row[r];
+                y_stats[row] = vec4<f32>(from_power(maximum[r]), all[r] * factor[r], 0.0, 0.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+// What tiled factored attentions add up in y: the marginals of the axes. Invocation (tx, ty) of TX × TY has rows ty + TY·r,
+// ROWS of them. Of the fastest axis, the invocation with a position in a tile owns its column in all its rows; which columns
+// of slow axes it owns is for `owned` to say: (first, end, step) of axis i in row r.
+
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;
+
+// The columns of a slow axis.
+fn slow_axis(i: u32) -> vec2<u32> {
+    if (params.dimensions < i + 2u) {
+        return vec2<u32>(0u);
+    }
+    return select(vec2<u32>(params.column_b, params.column_c), vec2<u32>(params.column_a, params.column_b), i == 0u);
+}
+
+// The end of the columns of the fastest axis.
+fn fast_end() -> u32 {
+    return select(0u, params.constant_column, params.dimensions > 0u);
+}
+
+// Begins a sum with what is carried.
+fn start_sum(share: Share, query: u32, out: u32, column: u32) {
+    var start = 0.0;
+    if (share.carried) {
+        start = carry_element((share.item * params.queries + query) * params.columns + column);
+    }
+    y[out + column] = start;
+}
+
+// Begins the sums of all rows of an invocation, the first of which are at first_out, next_out elements apart.
+fn start_sums(share: Share, lines: Lines, tx: u32, first_query: u32, real_rows: u32, first_out: u32, next_out: u32) {
+    for (var r = 0u; r < min(ROWS, real_rows); r++) {
+        for (var c = lines.fast_column + tx; c < fast_end(); c += TX) {
+            start_sum(share, first_query + TY * r, first_out + next_out * r, c);
+        }
+    }
+    for (var o = 0u; o < 2u * ROWS; o++) {
+        let row = o % ROWS;
+        let columns = owned(o / ROWS, row, tx);
+        for (var c = columns.x; c < select(0u, columns.y, row < real_rows); c += columns.z) {
+            start_sum(share, first_query + TY * row, first_out + next_out * row, c);
+        }
+    }
+}
+
+// Multiplies the sums of a row that are this invocation's.
+fn scale_sums(lines: Lines, tx: u32, out: u32, row: u32, factor: f32) {
+    for (var c = lines.fast_column + tx; c < fast_end(); c += TX) {
+        y[out + c] *= factor;
+    }
+    for (var i = 0u; i < 2u; i++) {
+        let columns = owned(i, row, tx);
+        for (var c = columns.x; c < columns.y; c += columns.z) {
+            y[out + c] *= factor;
+        }
+    }
+}
