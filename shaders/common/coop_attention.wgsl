@@ -157,6 +157,19 @@ fn store_scores(place: Place, products: ptr<function, array<Sums, PRODUCTS>>) {
     }
 }
 
+// Fragments of what lies where the scores do.
+fn load_scores(place: Place, products: ptr<function, array<Sums, PRODUCTS>>) {
+    let scores_row = SCORES_ROW;
+    // #unroll
+    for (var r = 0u; r < FRAGMENT_ROWS; r++) {
+        // #unroll
+        for (var f = 0u; f < KEYS_EACH; f++) {
+            let pointer = &scores[(place.row + FRAGMENT * r) * SCORES_ROW + place.key + FRAGMENT * f];
+            (*products)[r * KEYS_EACH + f] = coopLoadT<Sums>(pointer, scores_row);
+        }
+    }
+}
+
 // Adds the products of the probabilities and of the values that are in the slice to the sums of chunk c.
 fn add_context(place: Place, c: u32, sums: ptr<function, array<Sums, RESULTS>>) {
     // #unroll

@@ -3,12 +3,12 @@
 // Algorithm. That of `attention/coop` with the content as keys and as values, over lines and segments as in
 // `factored_attention/tiled`: 64 positions of the fastest axis at a time are followed along all lines of the grid that the
 // split covers. For each tile:
-//   1. scores: products of content and queries. Folded queries are large and cancel, so each is the sum of two numbers of
-//      f16, whose products are added up in the same fragments;
-//   2. softmax, LANES_EACH lanes a query: entries of the axes, the row's scale, probabilities relative to a maximum that
-//      lags behind. A lane has the entries and the marginals of its positions of the segment in registers; a tile's sum is
-//      its part of the slow marginals, which are added up in y;
-//   3. sums of probabilities times scaled content, as f16.
+//   1. scores: products of content and queries, onto fragments of the entries of the segment's positions. Folded queries are
+//      large and cancel, so each is the sum of two numbers of f16, whose products are added up in the same fragments;
+//   2. softmax, LANES_EACH lanes a query: entries of slow axes, the row's scale, probabilities relative to a maximum that
+//      lags behind. A lane has the marginals of its positions of the segment in registers; a tile's sum is its part of the slow
+//      marginals, which are added up in y;
+//   3. sums of probabilities times scaled content, as f16. Content of few channels has waited in registers since it was keys.
 // Every vector of a query's tables in y has one lane that reads and writes it. The carried state joins at the end.
 //
 // Bindings: see `factored_attention/common`; content of f16 is native f16 here.
@@ -26,7 +26,12 @@
 // Scales of the tile's keys.
 var<workgroup> scales: array<f32, 64>;
 
-const_assert WORKGROUP >= 64u;
+// Vectors of content that an invocation loads of a slice; whether they are few enough to wait in registers until they are
+// values.
+const KEY_VECTORS: u32 = 64u * SLICE / WORKGROUP;
+const WAITING: u32 = 2u / KEY_VECTORS;
+
+const_assert WORKGROUP >= 64u && (CHUNKS == 1u || WAITING == 0u) && (CHUNKS > 1u || COLS == SLICE);
 
 // For workgroup memory; content of f16 needs no conversion.
 fn stage_content(v: content4) -> vec4<f16> { return to_f16(v); }
@@ -70,6 +75,7 @@ fn stage_queries(local: u32, first_query: u32, slice: u32) {
     }
 }
 
+// #if WAITING == 0
 // A chunk of the content, scaled and transposed. Eight lanes have four keys each, so that what they store lies side by side.
 fn stage_values(local: u32, rows: Rows, first_vector: u32) {
     for (var i = 0u; i < (16u * COLS + WORKGROUP - 1u) / WORKGROUP; i++) {
@@ -88,6 +94,7 @@ fn stage_values(local: u32, rows: Rows, first_vector: u32) {
         }
     }
 }
+// #endif
 
 @compute @workgroup_size(WORKGROUP)
 fn coop(
@@ -136,6 +143,8 @@ fn coop(
     // the lane's own keys: of exponentials, and of them times scales.
     var highest = LOWEST;
     var shift = LOWEST;
+    // What scores begin with: the power, but for rows of which no key was there or unmasked.
+    var base = 0.0;
     var sum = 0.0;
     var total = 0.0;
     var acc: array<Sums, RESULTS>;
@@ -144,25 +153,36 @@ fn coop(
         acc[f] = Sums();
     }
     // With one chunk, all channels are one slice, and queries stay.
-    let slices = select((params.content + SLICE - 1u) / SLICE, 1u, CHUNKS == 1u);
     if (CHUNKS == 1u) {
         stage_queries(local, first_query, 0u);
     }
+    // #if WAITING == 0
+    let slices = select((params.content + SLICE - 1u) / SLICE, 1u, CHUNKS == 1u);
+    // #else
+    // Keys and the vector of them that the lane loads: what eight lanes store as values lies side by side.
+    let own_key = KEY_VECTORS * (local % 8u + local / (8u * SLICE) * 8u);
+    let own_content = local / 8u % SLICE;
+    // #endif
     for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = 64u * segment;
         // Entries and marginals of the fastest axis.
-        var entry: array<vec4<f32>, VECTORS_EACH>;
         var marginal: array<vec4<f32>, VECTORS_EACH>;
         // #unroll
         for (var e = 0u; e < VECTORS_EACH; e++) {
-            let vector = fast_vector + fast / 4u + LANES_EACH * e + own_part;
-            entry[e] = vec4<f32>(query_element(own_query, params.constant_column));
+            let in_tile = 4u * (LANES_EACH * e + own_part);
+            var of_keys = vec4<f32>(query_element(own_query, params.constant_column));
             if (params.dimensions > 0u) {
-                entry[e] += from_queries(queries[query_at + min(vector, constant_vector)]);
+                of_keys += from_queries(queries[query_at + min(fast_vector + (fast + in_tile) / 4u, constant_vector)]);
             }
-            entry[e] *= LOG2_E;
+            // #unroll
+            for (var i = 0u; i < 4u; i++) {
+                scores[own_row * SCORES_ROW + in_tile + i] = of_keys[i] * LOG2_E;
+            }
             marginal[e] = vec4<f32>(0.0);
         }
+        workgroupBarrier();
+        var entries: array<Sums, PRODUCTS>;
+        load_scores(place, &entries);
         for (var line = lines.first; line < lines.end; line++) {
             let tile = tile_of(lines, line, fast, 64u);
             // Of the first and the last line, parts may be missing.
@@ -192,8 +212,10 @@ fn coop(
             var products: array<Sums, PRODUCTS>;
             // #unroll
             for (var f = 0u; f < PRODUCTS; f++) {
-                products[f] = Sums();
+                products[f] = entries[f];
             }
+            // #if WAITING == 0
+            let first_content = local / SLICE * params.content + local % SLICE;
             for (var s = 0u; s < slices; s++) {
                 if (s > 0u) {
                     workgroupBarrier();
@@ -201,25 +223,52 @@ fn coop(
                 if (CHUNKS > 1u) {
                     stage_queries(local, first_query, s);
                 }
-                let first_content = local / SLICE * params.content + SLICE * s + local % SLICE;
-                for (var i = 0u; i < 64u * SLICE / WORKGROUP; i++) {
-                    let key = content_of(rows, first_content + WORKGROUP / SLICE * i * params.content);
+                for (var i = 0u; i < KEY_VECTORS; i++) {
+                    let key = content_of(rows, first_content + SLICE * s + WORKGROUP / SLICE * i * params.content);
                     put(SLICE_AT + (local / SLICE + WORKGROUP / SLICE * i) * CHANNELS_ROW + local % SLICE, stage_content(key));
                 }
                 workgroupBarrier();
                 add_scores(place, &products);
             }
+            // #else
+            var waiting: array<content4, KEY_VECTORS>;
+            // #unroll
+            for (var i = 0u; i < KEY_VECTORS; i++) {
+                waiting[i] = content_of(rows, (own_key + i) * params.content + own_content);
+                put(SLICE_AT + (own_key + i) * CHANNELS_ROW + own_content, stage_content(waiting[i]));
+            }
+            workgroupBarrier();
+            add_scores(place, &products);
+            // #endif
             store_scores(place, &products);
             workgroupBarrier();
+            // #if WAITING == 0
             stage_values(local, rows, 0u);
+            // #else
+            // #unroll
+            for (var i = 0u; i < KEY_VECTORS; i++) {
+                let key = own_key + i;
+                let value = to_f16(from_content(waiting[i]) * scales[key]);
+                // #unroll
+                for (var c = 0u; c < 4u; c++) {
+                    let row = SLICE_AT + (4u * own_content + c) * ROW;
+                    // #if FRAGMENT == 8
+                    staged[4u * row + key] = value[c];
+                    // #else
+                    staged[row + key / 4u][key % 4u] = value[c];
+                    // #endif
+                }
+            }
+            // #endif
 
             // 2. softmax
             var score: array<vec4<f32>, VECTORS_EACH>;
             // #unroll
             for (var e = 0u; e < VECTORS_EACH; e++) {
                 let in_tile = 4u * (LANES_EACH * e + own_part);
-                score[e] = score_vector(own_row * SCORES_ROW + in_tile) + entry[e] + vec4<f32>(slow);
-                score[e] *= scale_vector(in_tile);
+                let w = scale_vector(in_tile);
+                let start = fma(w, vec4<f32>(slow), vec4<f32>(-base));
+                score[e] = fma(w, score_vector(own_row * SCORES_ROW + in_tile), start);
             }
             if (share.masked || tile.last - tile.first + 1u < 64u) {
                 // #unroll
@@ -241,7 +290,7 @@ fn coop(
             for (var e = 0u; e < VECTORS_EACH; e++) {
                 maxima = max(maxima, score[e]);
             }
-            let maximum = maximum_of_lanes(max(max(maxima.x, maxima.y), max(maxima.z, maxima.w)));
+            let maximum = maximum_of_lanes(max(max(maxima.x, maxima.y), max(maxima.z, maxima.w))) + base;
             highest = max(highest, maximum);
             var factor = 1.0;
             if (maximum > shift + COOP_SLACK) {
@@ -260,6 +309,19 @@ fn coop(
                     }
                 }
                 shift = maximum;
+                let next = select(0.0, shift, shift > MASKED);
+                // #unroll
+                for (var e = 0u; e < VECTORS_EACH; e++) {
+                    score[e] += base - next;
+                }
+                base = next;
+            }
+            if (share.masked) {
+                // #unroll
+                for (var e = 0u; e < VECTORS_EACH; e++) {
+                    let alone = (score[e] == vec4<f32>(MASKED)) & vec4<bool>(shift == MASKED);
+                    score[e] = select(score[e], vec4<f32>(0.0), alone);
+                }
             }
             if (own_part == 0u) {
                 factors[own_row] = factor;
@@ -268,7 +330,7 @@ fn coop(
             var weights = vec4<f32>(0.0);
             // #unroll
             for (var e = 0u; e < VECTORS_EACH; e++) {
-                let rounded = vec4<f16>(exp2(score[e] - vec4<f32>(shift)));
+                let rounded = vec4<f16>(exp2(score[e]));
                 let p = vec4<f32>(rounded);
                 let w = scale_vector(4u * (LANES_EACH * e + own_part));
                 put(PROBABILITIES_AT + own_row * ROW + LANES_EACH * e + own_part, rounded);
@@ -297,11 +359,13 @@ fn coop(
             }
             // #unroll
             for (var c = 0u; c < CHUNKS; c++) {
+                // #if WAITING == 0
                 if (c > 0u) {
                     workgroupBarrier();
                     stage_values(local, rows, COLS * c);
                     workgroupBarrier();
                 }
+                // #endif
                 add_context(place, c, &acc);
             }
             // What was read is written again only after everyone has read it.

@@ -252,7 +252,7 @@ const OWN_LANES: u32 = 8;
 
 /// Tiles with cooperative matrices by queries × content channels, which are several chunks, each element of a query as two
 /// numbers of f16: of NVIDIA, AMD, Metal, llvmpipe.
-const COOP_TILES: [(&str, [u32; 9]); 11] = [
+const COOP_TILES: [(&str, [u32; 9]); 12] = [
     ("coop-64x16", [32, 16, 4, 1, 1, 1, 4, 1, 2]),
     ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1, 2]),
     ("coop-32x64", [32, 16, 2, 2, 1, 2, 16, 1, 2]),
@@ -262,6 +262,7 @@ const COOP_TILES: [(&str, [u32; 9]); 11] = [
     ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16, 1, 2]),
     ("coop-32x512-lanes64", [64, 16, 2, 2, 1, 2, 16, 8, 2]),
     ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1, 2]),
+    ("coop-64x16x8-lanes8", [8, 8, 8, 2, 1, 1, 4, 1, 2]),
     ("coop-8x64x8-lanes8", [8, 8, 1, 8, 1, 1, 16, 1, 2]),
     ("coop-16x512x8-lanes8", [8, 8, 2, 4, 1, 2, 16, 8, 2]),
 ];
