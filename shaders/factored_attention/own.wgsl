@@ -6,7 +6,8 @@
 // fastest axis is cut into segments of KEY_TILE positions, each of which is followed along all lines of the grid that the split
 // covers, so that entries and marginals of the segment stay in registers. Of a grid with two axes four lines are one tile, so
 // that what a tile costs by itself is shared by four times as many keys. For each tile:
-//   1. scaled content and scales of the keys are put into workgroup memory, and the queries' entries of the slow axes;
+//   1. scaled content and scales of the keys are put into workgroup memory, and the queries' entries of the slow axes; those of
+//      the next tile are on their way in registers from then on;
 //   2. scores are relative to a reference from the beginning, since their sums of products begin with it. It is moved only
 //      when a maximum passes it by SLACK, which a flag tells after the barrier that there is anyway: moving it means rescaling
 //      all sums of the query;
@@ -16,8 +17,8 @@
 // results are deterministic.
 //
 // Bindings: see `factored_attention/common`.
-// Workgroup bytes: 16·(CHUNKS·(QUERY_TILE + KEYS) + LINES·TY·(1 + TX) + TY·TX) + 4·KEYS + 4: queries, content, entries of slow
-// axes, sums by line, maxima, scales, the flag.
+// Workgroup bytes: 16·(CHUNKS·(QUERY_TILE + KEYS) + TY·(SLOW_LINES + (LINES + 1)·TX)) + 4·KEYS + 4: queries, content, entries of
+// slow axes, sums by line, maxima, scales, the flag.
 // Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
 
 // #import common/dot
@@ -26,7 +27,7 @@
 // TX × TY invocations.
 const TX: u32 = 8u;
 const TY: u32 = 8u;
-// Positions of an invocation in a line; lines of a tile: one, or four, which begin at multiples of four; vectors of content.
+// Positions of an invocation in a line; lines of a tile, one or four; vectors of content.
 const KEYS_EACH: u32 = 4u;
 const LINES: u32 = 1u;
 const CHUNKS: u32 = 1u;
@@ -40,6 +41,8 @@ const QUERY_TILE: u32 = ROWS * TY;
 const KEY_TILE: u32 = TX * KEYS_EACH;
 const KEYS: u32 = KEY_TILE * LINES;
 const SCORES: u32 = KEYS_EACH * LINES;
+// Lines whose entries are in workgroup memory: four may begin in the middle of a vector of them.
+const SLOW_LINES: u32 = 2u * LINES;
 // Vectors of content that an invocation loads for a tile.
 const LOADS: u32 = KEYS * CHUNKS / THREADS;
 
@@ -51,7 +54,7 @@ const_assert KEYS * CHUNKS % THREADS == 0u && TX == 2u * ROWS;
 var<workgroup> of_queries: array<vec4<f32>, CHUNKS * QUERY_TILE>;
 var<workgroup> of_keys: array<vec4<f32>, CHUNKS * KEYS>;
 // Of the queries of a ty: entries of the slow axes for each line; sums of the weights of a line, and maxima, of each tx.
-var<workgroup> slow_entries: array<vec4<f32>, LINES * TY>;
+var<workgroup> slow_entries: array<vec4<f32>, SLOW_LINES * TY>;
 var<workgroup> line_sums: array<vec4<f32>, LINES * THREADS>;
 var<workgroup> maxima: array<vec4<f32>, THREADS>;
 // #if THREE == 0
@@ -82,6 +85,53 @@ fn scale_of(key: u32) -> f32 {
     return key_scales[key];
     // #endif
 }
+
+// What an invocation loads of a tile before it is put into workgroup memory.
+struct Next {
+    values: array<vec4<f32>, LOADS>,
+    scales: array<f32, LOADS>,
+    slow: vec4<f32>,
+}
+
+// Of the tile that begins at this position. Beyond the split it is any key of it.
+fn load_keys(share: Share, lines: Lines, begin: u32, local: u32, next: ptr<function, Next>) {
+    // #unroll
+    for (var i = 0u; i < LOADS; i++) {
+        let own = (local + THREADS * i) / CHUNKS;
+        let position = begin + own / KEY_TILE * lines.length + own % KEY_TILE;
+        let key = clamp(position, lines.from_position, lines.to_position - 1u) - params.first_key;
+        (*next).scales[i] = scale[share.item * params.mask_row + key];
+        (*next).values[i] = load_content(share.item * params.keys + key, local % CHUNKS);
+    }
+}
+
+// #if LINES == 4
+// A query's entries of the four lines of a vector.
+fn load_slow(query: u32, vector: u32) -> vec4<f32> {
+    let at = (query * params.columns + params.column_a) / 4u + min(vector, (params.axis_a - 1u) / 4u);
+    return from_queries(queries[at]) * LOG2_E;
+}
+
+fn store_slow(vector: u32, local: u32, values: vec4<f32>) {
+    // #unroll
+    for (var l = 0u; l < 4u; l++) {
+        slow_entries[TY * (vector % 2u * 4u + l) + local / ROWS][local % ROWS] = values[l];
+    }
+}
+// #else
+fn load_slow(query: u32, line: u32) -> vec4<f32> {
+    let slow_at = slow_of(line);
+    var value = query_element(query, params.column_a + slow_at.x);
+    if (params.dimensions > 2u) {
+        value += query_element(query, params.column_b + slow_at.y);
+    }
+    return vec4<f32>(select(0.0, value * LOG2_E, params.dimensions > 1u));
+}
+
+fn store_slow(line: u32, local: u32, values: vec4<f32>) {
+    slow_entries[TY * (line % SLOW_LINES) + local / ROWS][local % ROWS] = values.x;
+}
+// #endif
 
 // The sum of a line and row of a ty, of all tx in a fixed order.
 fn line_sum(line: u32, ty: u32, row: u32) -> f32 {
@@ -159,17 +209,21 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
         let query = min(first_query + u % QUERY_TILE, last_query);
         of_queries[u] = load_query(query, u / QUERY_TILE) * LOG2_E;
     }
-    // As one that loads: the query whose entries of slow axes it has, and where keys are from the first of a tile.
-    let slow_query = min(first_query + local / ROWS + TY * (local % ROWS), last_query);
-    // #if LINES == 4
-    let slow_from = slow_query * (params.columns / 4u);
-    // #endif
-    var key_at: array<u32, LOADS>;
+    // The constants of its own.
+    var constant: vec4<f32>;
     // #unroll
-    for (var i = 0u; i < LOADS; i++) {
-        let own = (local + THREADS * i) / CHUNKS;
-        key_at[i] = own / KEY_TILE * lines.length + own % KEY_TILE;
+    for (var r = 0u; r < ROWS; r++) {
+        constant[r] = query_element(query_row[r], params.constant_column) * LOG2_E;
     }
+    // As one that loads: the query whose entries of slow axes it has.
+    let slow_query = min(first_query + local / ROWS + TY * (local % ROWS), last_query);
+    // As one that owns sums of lines: the row, where the columns of the first axis begin, the end of the lines that it has.
+    let row = tx % ROWS;
+    let out = first_out + next_out * row + params.column_a;
+    let lines_end = select(lines.end, min(lines.end, params.axis_a), params.dimensions == 2u);
+    let end_line = select(0u, lines_end, row < real_rows && params.dimensions > 1u);
+    let idle = ((share.split * params.batch + share.item) * params.queries + last_query) * params.columns
+        + params.constant_column + 1u;
     var first_tile = true;
     for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = KEY_TILE * segment;
@@ -181,66 +235,83 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             let column = lines.fast_column + min(fast + tx + TX * j, lines.length - 1u);
             // #unroll
             for (var r = 0u; r < ROWS; r++) {
-                var value = query_element(query_row[r], params.constant_column);
-                if (params.dimensions > 0u) {
-                    value += query_element(query_row[r], column);
-                }
-                entry[j][r] = value * LOG2_E;
+                let value = query_element(query_row[r], select(params.constant_column, column, params.dimensions > 0u));
+                entry[j][r] = constant[r] + select(0.0, value * LOG2_E, params.dimensions > 0u);
             }
             marginal[j] = vec4<f32>(0.0);
         }
-        for (var line = lines.first / LINES * LINES; line < lines.end; line += LINES) {
-            // The position that the tile begins with. Of the first and the last line, parts may be missing.
+        // The first lines may end before the split begins.
+        var line = lines.first;
+        let skipped = (line + LINES - 1u) * lines.length + fast + KEY_TILE <= lines.from_position;
+        line += select(0u, LINES, skipped);
+        var next: Next;
+        load_keys(share, lines, line * lines.length + fast, local, &next);
+        // #if LINES == 4
+        // A tile needs one vector of entries more, since the one before has left it the first where it begins within one.
+        let more = select(0u, 1u, line % 4u != 0u);
+        next.slow = load_slow(slow_query, line / 4u + more);
+        if (more == 1u && local < QUERY_TILE) {
+            store_slow(line / 4u, local, load_slow(slow_query, line / 4u));
+        }
+        // #else
+        next.slow = load_slow(slow_query, line);
+        // #endif
+        for (; line < lines.end && line * lines.length + fast < lines.to_position; line += LINES) {
+            // The position that the tile begins with.
             let begin = line * lines.length + fast;
             let end = begin + (LINES - 1u) * lines.length + KEY_TILE;
-            if (end <= lines.from_position || begin >= lines.to_position) {
-                continue;
-            }
             let whole = begin >= lines.from_position && end <= lines.to_position && fast + KEY_TILE <= lines.length;
 
             // 1. keys
             // #unroll
             for (var i = 0u; i < LOADS; i++) {
                 let own = (local + THREADS * i) / CHUNKS;
-                let vector = local % CHUNKS;
-                let position = clamp(begin + key_at[i], lines.from_position, lines.to_position - 1u);
-                let key = position - params.first_key;
-                let of_key = scale[first_item_scale + key];
-                let value = load_content(first_item_key + key, vector) * of_key;
+                let value = next.values[i] * next.scales[i];
                 // #if THREE == 1
-                of_keys[own] = vec4<f32>(value.xyz, of_key);
+                of_keys[own] = vec4<f32>(value.xyz, next.scales[i]);
                 // #else
-                of_keys[KEYS * vector + own] = value;
-                key_scales[own] = of_key;
+                of_keys[KEYS * (local % CHUNKS) + own] = value;
+                key_scales[own] = next.scales[i];
                 // #endif
             }
             if (local < QUERY_TILE) {
                 // #if LINES == 4
-                let vector = min(line, params.axis_a - 1u) / 4u;
-                let values = from_queries(queries[slow_from + params.column_a / 4u + vector]) * LOG2_E;
-                // #unroll
-                for (var l = 0u; l < LINES; l++) {
-                    slow_entries[TY * l + local / ROWS][local % ROWS] = values[l];
-                }
+                store_slow(line / 4u + more, local, next.slow);
                 // #else
-                let slow_at = slow_of(line);
-                var value = query_element(slow_query, params.column_a + slow_at.x);
-                if (params.dimensions > 2u) {
-                    value += query_element(slow_query, params.column_b + slow_at.y);
-                }
-                slow_entries[local / ROWS][local % ROWS] = select(0.0, value * LOG2_E, params.dimensions > 1u);
+                store_slow(line, local, next.slow);
                 // #endif
             }
             if (local == 0u) {
                 atomicStore(&risen, 0u);
             }
             workgroupBarrier();
+            load_keys(share, lines, begin + LINES * lines.length, local, &next);
+            // #if LINES == 4
+            next.slow = load_slow(slow_query, line / 4u + more + 1u);
+            // #else
+            next.slow = load_slow(slow_query, line + 1u);
+            // #endif
+            // Sums of the lines so far, by the invocations that own them; others load what no invocation stores meanwhile.
+            // #if LINES == 4
+            let odd = (line + tx / ROWS) % 2u;
+            var so_far: array<f32, 2>;
+            // #unroll
+            for (var k = 0u; k < 2u; k++) {
+                so_far[k] = y[select(idle, out + line + odd + 2u * k, line + odd + 2u * k < end_line)];
+            }
+            // #else
+            let slow_at = slow_of(line);
+            let second = params.dimensions > 2u && tx >= ROWS;
+            let at = out + select(slow_at.x, params.column_b - params.column_a + slow_at.y, second);
+            let mine = line < end_line && (params.dimensions > 2u || slow_at.x % 2u == tx / ROWS);
+            var so_far = y[select(idle, at, mine)];
+            // #endif
 
             // 2. scores
             var score: array<vec4<f32>, SCORES>;
             // #unroll
             for (var l = 0u; l < LINES; l++) {
-                let slow = slow_entries[TY * l + ty];
+                let slow = slow_entries[TY * ((line + l) % SLOW_LINES) + ty];
                 // #unroll
                 for (var j = 0u; j < KEYS_EACH; j++) {
                     let of_key = vec4<f32>(scale_of(KEY_TILE * l + TX * j + tx));
@@ -324,6 +395,12 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
                         scale_sums(lines, tx, first_out + next_out * r, r, factor[r]);
                     }
                 }
+                // #if LINES == 4
+                so_far[0] *= factor[row];
+                so_far[1] *= factor[row];
+                // #else
+                so_far *= factor[row];
+                // #endif
                 shift = reference;
                 base = next;
                 highest = vec4<f32>(LOWEST);
@@ -371,34 +448,38 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
                 }
             }
             workgroupBarrier();
-            // The sums of the lines, by the invocations that own them.
-            let row = tx % ROWS;
-            let out = first_out + next_out * row;
             // #if LINES == 4
             // #unroll
             for (var k = 0u; k < 2u; k++) {
-                let l = 2u * k + tx / ROWS;
-                if (row < real_rows && line + l < min(lines.end, params.axis_a)) {
-                    y[out + params.column_a + line + l] += line_sum(l, ty, row);
+                if (line + odd + 2u * k < end_line) {
+                    y[out + line + odd + 2u * k] = so_far[k] + line_sum(odd + 2u * k, ty, row);
                 }
             }
             // #else
-            let slow_at = slow_of(line);
-            let column = select(params.column_b + slow_at.y, params.column_a + slow_at.x, params.dimensions == 2u || tx < ROWS);
-            let first = params.dimensions == 2u && slow_at.x % 2u == tx / ROWS;
-            if (row < real_rows && (first || params.dimensions > 2u)) {
-                y[out + column] += line_sum(0u, ty, row);
+            if (mine) {
+                y[at] = so_far + line_sum(0u, ty, row);
             }
             // #endif
         }
+        // What an invocation has of its positions is loaded first and then stored, so that loads do not wait for each other.
+        let fast_end = select(0u, lines.length, params.dimensions > 0u);
         // #unroll
         for (var j = 0u; j < KEYS_EACH; j++) {
             total += marginal[j];
             let position = fast + tx + TX * j;
             // #unroll
             for (var r = 0u; r < ROWS; r++) {
-                if (params.dimensions > 0u && r < real_rows && position < lines.length) {
-                    y[first_out + next_out * r + lines.fast_column + position] += marginal[j][r];
+                let at = first_out + next_out * r + lines.fast_column + position;
+                marginal[j][r] += y[select(idle, at, r < real_rows && position < fast_end)];
+            }
+        }
+        // #unroll
+        for (var j = 0u; j < KEYS_EACH; j++) {
+            let position = fast + tx + TX * j;
+            // #unroll
+            for (var r = 0u; r < ROWS; r++) {
+                if (r < real_rows && position < fast_end) {
+                    y[first_out + next_out * r + lines.fast_column + position] = marginal[j][r];
                 }
             }
         }
