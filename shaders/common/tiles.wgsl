@@ -30,8 +30,10 @@ const QUERY_ROW: u32 = QUERY_TILE + 2u;
 const KEY_ROW: u32 = KEY_TILE + 2u;
 const KEYS_AT: u32 = 4u * QUERY_ROW;
 const SLICE_VECTORS = max(KEYS_AT + 4u * KEY_ROW, VALUE_TILE * CHUNK);
-// Loads of an invocation for each slice, and rows between them.
-const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS;
+// Loads of an invocation for each slice, and rows between them. With 32 lanes side by side and one group, half of the
+// invocations have no queries to load.
+const HALF: u32 = TX / 32u / GROUPS;
+const Q_LOADS: u32 = 4u * QUERY_TILE / THREADS + HALF;
 const K_LOADS: u32 = 4u * KEY_TILE / THREADS;
 const V_LOADS: u32 = VALUE_ROWS * COLUMNS_EACH;
 const LOAD_STEP: u32 = THREADS / 4u;
@@ -53,7 +55,13 @@ fn stage_rows(
     let vector = local % 4u;
     // #unroll
     for (var i = 0u; i < Q_LOADS; i++) {
+        // #if HALF == 1
+        if (row < QUERY_TILE) {
+            slice[vector * QUERY_ROW + row] = (*next_q)[i];
+        }
+        // #else
         slice[vector * QUERY_ROW + row + LOAD_STEP * i] = (*next_q)[i];
+        // #endif
     }
     stage_keys(local, next_k);
 }

@@ -29,9 +29,9 @@ var<workgroup> scales: array<f32, 64>;
 // Vectors of content that an invocation loads of a slice; whether they are few enough to wait in registers until they are
 // values.
 const KEY_VECTORS: u32 = 64u * SLICE / WORKGROUP;
-const WAITING: u32 = 2u / KEY_VECTORS;
+const WAITING: u32 = 4u / KEY_VECTORS / CHUNKS;
 
-const_assert WORKGROUP >= 64u && (CHUNKS == 1u || WAITING == 0u) && (CHUNKS > 1u || COLS == SLICE);
+const_assert WORKGROUP >= 64u && (CHUNKS > 1u || COLS == SLICE);
 
 // For workgroup memory; content of f16 needs no conversion.
 fn stage_content(v: content4) -> vec4<f16> { return to_f16(v); }
@@ -245,20 +245,28 @@ fn coop(
             // #if WAITING == 0
             stage_values(local, rows, 0u);
             // #else
+            var values: array<vec4<f16>, 4>;
             // #unroll
             for (var i = 0u; i < KEY_VECTORS; i++) {
-                let key = own_key + i;
-                let value = to_f16(from_content(waiting[i]) * scales[key]);
+                values[i] = to_f16(from_content(waiting[i]) * scales[own_key + i]);
+            }
+            // #if KEY_VECTORS == 4
+            put_values(own_content, own_key / 4u, values);
+            // #else
+            // #unroll
+            for (var c = 0u; c < 4u; c++) {
+                let row = SLICE_AT + (4u * own_content + c) * ROW;
                 // #unroll
-                for (var c = 0u; c < 4u; c++) {
-                    let row = SLICE_AT + (4u * own_content + c) * ROW;
+                for (var i = 0u; i < KEY_VECTORS; i++) {
+                    let key = own_key + i;
                     // #if FRAGMENT == 8
-                    staged[4u * row + key] = value[c];
+                    staged[4u * row + key] = values[i][c];
                     // #else
-                    staged[row + key / 4u][key % 4u] = value[c];
+                    staged[row + key / 4u][key % 4u] = values[i][c];
                     // #endif
                 }
             }
+            // #endif
             // #endif
 
             // 2. softmax

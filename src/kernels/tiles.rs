@@ -51,7 +51,7 @@ pub(super) fn space() -> Vec<[u32; 6]> {
     ];
     all(SPACE, |&[tx, ty, groups, keys, columns, chunks]| {
         // Loads are shared out evenly, and a tile has whole parts of 32 keys.
-        let even = (16 * groups).is_multiple_of(tx)
+        let even = ((16 * groups).is_multiple_of(tx) || tx == 32)
             && (4 * keys).is_multiple_of(ty)
             && 32u32.is_multiple_of(ty)
             && (tx * ty).is_multiple_of(4)
@@ -180,11 +180,35 @@ pub(super) const fn bytes(sizes: [u32; 6], lane_sums: bool) -> u32 {
     slice_bytes(sizes, 32) + 16 * groups * ty * of_row
 }
 
+/// The constants of a tile that has not 32 rows of values at a time.
+pub(super) const WITH_VALUES: [&str; 7] = {
+    let [tx, ty, groups, keys, columns, chunks] = CONSTANTS;
+    [tx, ty, groups, keys, columns, chunks, "VALUE_TILE"]
+};
+
+/// The variant of such a tile.
+pub(super) const fn with_values(
+    technique: Variant,
+    name: &'static str,
+    [tx, ty, groups, keys, columns, chunks, values]: [u32; 7],
+    constants: &'static [(&'static str, u32); 7],
+    lane_sums: bool,
+) -> Variant {
+    let of_row = tx * keys + if lane_sums { tx } else { 0 };
+    let slices = slice_bytes([tx, ty, groups, keys, columns, chunks], values);
+    technique.sized(name, constants, tx * ty, slices + 16 * groups * ty * of_row)
+}
+
+/// A tile of the space, with the constants of the named one where that has these sizes and more.
+pub(super) fn as_named(tile: Variant, named: Variant, sizes: [u32; 6]) -> Variant {
+    match CONSTANTS.map(|n| named.constant(n)) == sizes.map(Some) {
+        true => tile.sized(tile.name, named.constants, named.invocations, named.workgroup_bytes),
+        false => tile,
+    }
+}
+
 /// That of slices, with so many rows of values at a time.
-pub(super) const fn slice_bytes(
-    [tx, ty, groups, keys, columns, _]: [u32; 6],
-    rows_of_values: u32,
-) -> u32 {
+const fn slice_bytes([tx, ty, groups, keys, columns, _]: [u32; 6], rows_of_values: u32) -> u32 {
     let rows = 4 * (4 * groups * ty + 2) + 4 * (tx * keys + 2);
     let values = rows_of_values * tx * columns;
     16 * if rows > values { rows } else { values }

@@ -48,7 +48,7 @@ def share(kernel, found, tile, head):
         if outer == "part":
             # What a workgroup has of the chunks: the last of several may have fewer.
             chunks = there / turns
-            passes, work = chunks * keys / 32, chunks * work
+            passes, work = chunks * keys / tile.get("VALUE_TILE", 32), chunks * work
         if found[outer]:
             total += passes * vector(one(outer))
             work -= passes * one(outer)["products"]

@@ -228,6 +228,19 @@ static TILE_CONSTANTS: [[(&str, u32); 6]; TILES.len()] = named(tiles::CONSTANTS,
 const TILED: [Variant; TILES.len()] =
     tiles::variants(technique("attention/tiled", "tiled"), TILES, &TILE_CONSTANTS, false);
 
+/// A tile for very many value columns, whose scores are computed once: eight rows of values at a time, in 32 KiB.
+const MORE_TILE: [u32; 7] = [32, 8, 1, 4, 3, 2, 8];
+
+static MORE_CONSTANTS: [(&str, u32); 7] = named(tiles::WITH_VALUES, [("", MORE_TILE)])[0];
+
+const MORE: Variant = tiles::with_values(
+    technique("attention/tiled", "tiled"),
+    "tiled-32x128x768",
+    MORE_TILE,
+    &MORE_CONSTANTS,
+    false,
+);
+
 /// Tiles with cooperative matrices by queries × value columns, which are several chunks: of NVIDIA, AMD, Metal, llvmpipe.
 const COOP_TILES: [(&str, [u32; 9]); 17] = [
     ("coop-64x32", [32, 16, 2, 2, 2, 1, 8, 1, 1]),
@@ -474,7 +487,7 @@ impl Kernel for Attention {
     fn variants() -> Vec<Variant> {
         let mut list = Vec::new();
         for (mode, f16) in MODES.iter().flat_map(|mode| F16.map(|f16| (*mode, f16))) {
-            let mut plain = TILED.to_vec();
+            let mut plain = [&TILED[..], &[MORE]].concat();
             if f16.contains(&"q") {
                 plain.extend(COOP);
             }
@@ -489,7 +502,7 @@ impl Kernel for Attention {
 
     /// Variants that fit, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
-        let mut tiled = TILED.to_vec();
+        let mut tiled = [&TILED[..], &[MORE]].concat();
         tiled.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let waste = |v: &Variant| {
             let width = columns(v).unwrap_or(usize::MAX);
@@ -520,7 +533,8 @@ impl Kernel for Attention {
     }
 
     fn tile(sizes: [u32; 6]) -> Option<Variant> {
-        tiles::variant(technique("attention/tiled", "tiled"), sizes, false)
+        let tile = tiles::variant(technique("attention/tiled", "tiled"), sizes, false)?;
+        Some(tiles::as_named(tile, MORE, sizes))
     }
 
     /// Loop iterations of one invocation.

@@ -202,23 +202,15 @@ const TILED: [Variant; TILES.len()] =
 /// A tiled variant for very much content, in sixteen KiB: fewer rows of it at a time, so that sums stay in registers.
 const MORE_TILE: [u32; 7] = [16, 4, 1, 2, 1, 8, 16];
 
-static MORE_CONSTANTS: [(&str, u32); 7] = {
-    let [tx, ty, groups, keys, columns, chunks] = tiles::CONSTANTS;
-    let names = [tx, ty, groups, keys, columns, chunks, "VALUE_TILE"];
-    named(names, [("", MORE_TILE)])[0]
-};
+static MORE_CONSTANTS: [(&str, u32); 7] = named(tiles::WITH_VALUES, [("", MORE_TILE)])[0];
 
-const MORE: Variant = {
-    let [tx, ty, groups, keys, columns, chunks, values] = MORE_TILE;
-    let slices = tiles::slice_bytes([tx, ty, groups, keys, columns, chunks], values);
-    let bytes = slices + 16 * groups * ty * (tx * keys + tx);
-    technique("factored_attention/tiled", "tiled").sized(
-        "tiled-16x32x512",
-        &MORE_CONSTANTS,
-        tx * ty,
-        bytes,
-    )
-};
+const MORE: Variant = tiles::with_values(
+    technique("factored_attention/tiled", "tiled"),
+    "tiled-16x32x512",
+    MORE_TILE,
+    &MORE_CONSTANTS,
+    true,
+);
 
 /// Tiles whose invocations keep their own keys, for content of few channels, by queries × keys × channels: rows of eight
 /// invocations, positions of each, lines, vectors of content, whether there are three channels. Four lines are of a grid with
@@ -262,7 +254,7 @@ const COOP_TILES: [(&str, [u32; 9]); 12] = [
     ("coop-64x64-lanes64", [64, 16, 2, 2, 2, 2, 16, 1, 2]),
     ("coop-32x512-lanes64", [64, 16, 2, 2, 1, 2, 16, 8, 2]),
     ("coop-32x64x8", [32, 8, 2, 2, 2, 4, 16, 1, 2]),
-    ("coop-64x16x8-lanes8", [8, 8, 8, 2, 1, 1, 4, 1, 2]),
+    ("coop-32x16x8-lanes8", [8, 8, 4, 2, 1, 1, 4, 1, 2]),
     ("coop-8x64x8-lanes8", [8, 8, 1, 8, 1, 1, 16, 1, 2]),
     ("coop-16x512x8-lanes8", [8, 8, 2, 4, 1, 2, 16, 8, 2]),
 ];
@@ -494,12 +486,7 @@ impl Kernel for FactoredAttention {
 
     fn tile(sizes: [u32; 6]) -> Option<Variant> {
         let tile = tiles::variant(technique("factored_attention/tiled", "tiled"), sizes, true)?;
-        // The named tile of these sizes has a constant of its own beside them.
-        let same = tiles::CONSTANTS.map(|n| MORE.constant(n)) == sizes.map(Some);
-        Some(match same {
-            true => tile.sized(tile.name, MORE.constants, MORE.invocations, MORE.workgroup_bytes),
-            false => tile,
-        })
+        Some(tiles::as_named(tile, MORE, sizes))
     }
 
     /// Loop iterations of one invocation.

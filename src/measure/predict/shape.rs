@@ -45,7 +45,7 @@ pub(super) fn registers(op: &Op, variant: &Variant) -> f64 {
             let (groups, keys) = (size("GROUPS"), size("KEYS_EACH"));
             let columns = size("COLUMNS_EACH");
             let rows = 4.0 * (4.0 * groups * size("TY") + size("TX") * keys) / invocations;
-            let values = 32.0 * size("TX") * columns / invocations;
+            let values = value_rows(variant) * size("TX") * columns / invocations;
             let sums = 4.0 * groups * columns * size("CHUNKS") + groups * keys;
             4.0 * (sums + keys + 4.0 + rows.max(values)) + 40.0
         }
@@ -187,6 +187,12 @@ struct Tile {
     tx: f64,
     rows: f64,
     values: f64,
+    at_a_time: f64,
+}
+
+/// Rows of values that are in workgroup memory at a time.
+fn value_rows(variant: &Variant) -> f64 {
+    f64::from(variant.constant("VALUE_TILE").unwrap_or(32))
 }
 
 impl Tile {
@@ -200,13 +206,14 @@ impl Tile {
         // Groups of columns that are less than whole are what workgroups of their own have.
         let chunks = if whole { there.min(all) } else { there / (there / all).ceil().max(1.0) };
         let rows = 4.0 * (4.0 * groups * size("TY") + tx * keys) / invocations;
-        let values = 32.0 * tx * columns / invocations;
-        Tile { groups, keys, columns, chunks, tx, rows, values }
+        let at_a_time = value_rows(variant);
+        let values = at_a_time * tx * columns / invocations;
+        Tile { groups, keys, columns, chunks, tx, rows, values, at_a_time }
     }
 
     /// The parts within a tile of keys.
     fn parts(&self, tiles: f64, of_keys: usize, tile: Counts, bytes: [f64; 2]) -> Vec<Part> {
-        let Tile { groups, keys, columns, chunks, tx, rows, values } = *self;
+        let Tile { groups, keys, columns, chunks, tx, rows, values, at_a_time } = *self;
         let slices = (of_keys as f64 / 4.0).ceil();
         let scores = 16.0 * groups * keys;
         let context = 16.0 * groups * columns;
@@ -232,7 +239,7 @@ impl Tile {
                 0.0,
                 Counts { paired: 4.0 * groups, shared: 16.0 * groups, waits: 4.0, ..NOTHING },
             ),
-            part(Kind::Part, tiles * chunks * tx * keys / 32.0, 0.0, staged(values, bytes[1])),
+            part(Kind::Part, tiles * chunks * tx * keys / at_a_time, 0.0, staged(values, bytes[1])),
             // A key.
             part(
                 Kind::Context,
