@@ -43,10 +43,11 @@ const KEYS: u32 = KEY_TILE * LINES;
 const SCORES: u32 = KEYS_EACH * LINES;
 // Lines whose entries are in workgroup memory: four may begin in the middle of a vector of them.
 const SLOW_LINES: u32 = 2u * LINES;
-// Vectors of content that an invocation loads for a tile.
-const LOADS: u32 = KEYS * CHUNKS / THREADS;
+// Vectors of content that an invocation loads for a tile; where there are half as many as invocations, the others load any.
+const HALF: u32 = THREADS / KEYS / CHUNKS / 2u;
+const LOADS: u32 = KEYS * CHUNKS / THREADS + HALF;
 
-const_assert KEYS * CHUNKS % THREADS == 0u && TX == 2u * ROWS;
+const_assert 2u * KEYS * CHUNKS % THREADS == 0u && TX == 2u * ROWS;
 
 // #import factored_attention/sums
 
@@ -265,14 +266,16 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             // 1. keys
             // #unroll
             for (var i = 0u; i < LOADS; i++) {
-                let own = (local + THREADS * i) / CHUNKS;
-                let value = next.values[i] * next.scales[i];
-                // #if THREE == 1
-                of_keys[own] = vec4<f32>(value.xyz, next.scales[i]);
-                // #else
-                of_keys[KEYS * (local % CHUNKS) + own] = value;
-                key_scales[own] = next.scales[i];
-                // #endif
+                let u = local + THREADS * i;
+                if (HALF == 0u || u < KEYS * CHUNKS) {
+                    let value = next.values[i] * next.scales[i];
+                    // #if THREE == 1
+                    of_keys[u / CHUNKS] = vec4<f32>(value.xyz, next.scales[i]);
+                    // #else
+                    of_keys[KEYS * (local % CHUNKS) + u / CHUNKS] = value;
+                    key_scales[u / CHUNKS] = next.scales[i];
+                    // #endif
+                }
             }
             if (local < QUERY_TILE) {
                 // #if LINES == 4

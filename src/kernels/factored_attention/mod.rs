@@ -217,7 +217,7 @@ const MORE: Variant = tiles::with_values(
 /// two axes. Sixteen KiB hold them.
 const OWN_TILES: [(&str, [u32; 5]); 3] = [
     ("own-64x128x3", [16, 4, 4, 1, 1]),
-    ("own-32x64x3", [8, 8, 1, 1, 1]),
+    ("own-64x64x3", [16, 8, 1, 1, 1]),
     ("own-64x32x16", [16, 4, 1, 4, 0]),
 ];
 
@@ -360,14 +360,20 @@ impl FactoredAttention {
     }
 
     /// That of a query and a key where invocations keep their own keys: positions and lines of a tile may lie beyond the
-    /// grid, and what a tile costs by itself is shared by the keys of an invocation.
+    /// grid or the split, and what a tile costs by itself is shared by the keys of an invocation.
     fn own_effort(&self, variant: &Variant) -> f64 {
+        let (keys, positions) = (self.split_keys(), positions(variant));
         let (line, lines) = (self.fast_length().max(1), variant.size("LINES"));
-        let of_lines = self.split_keys().div_ceil(line).max(1);
-        let beyond = |there: usize, tile: usize| there.next_multiple_of(tile) as f64 / there as f64;
-        let keys = (variant.size("KEYS_EACH") * lines) as f64;
-        let each = 6.0 + width(variant) as f64 * 2.25 + 80.0 / keys;
-        each * beyond(line, positions(variant)) * beyond(of_lines, lines)
+        // Where splits begin within lines they touch one more.
+        let within = !keys.is_multiple_of(line) || !self.first_key.is_multiple_of(line);
+        let of_lines = match lines {
+            1 => keys as f64 / line as f64,
+            _ => ((keys.div_ceil(line) + usize::from(within)).div_ceil(lines) * lines) as f64,
+        };
+        let computed = of_lines * line.next_multiple_of(positions) as f64;
+        let each =
+            6.0 + 2.25 * width(variant) as f64 + 80.0 / (variant.size("KEYS_EACH") * lines) as f64;
+        each * computed / keys as f64
     }
 
     /// Workgroups of one split, of the best variant of a device.
