@@ -36,7 +36,8 @@ const THREE: u32 = 0u;
 
 const THREADS: u32 = TX * TY;
 // Queries of an invocation, ty + TY·r, the components of a vector.
-const ROWS: u32 = 4u;
+const GROUPS: u32 = 1u;
+const ROWS: u32 = 4u * GROUPS;
 const QUERY_TILE: u32 = ROWS * TY;
 const KEY_TILE: u32 = TX * KEYS_EACH;
 const KEYS: u32 = KEY_TILE * LINES;
@@ -223,8 +224,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
     let out = first_out + next_out * row + params.column_a;
     let lines_end = select(lines.end, min(lines.end, params.axis_a), params.dimensions == 2u);
     let end_line = select(0u, lines_end, row < real_rows && params.dimensions > 1u);
-    let idle = ((share.split * params.batch + share.item) * params.queries + last_query) * params.columns
-        + params.constant_column + 1u;
+    let idle = idle_element(share);
     var first_tile = true;
     for (var segment = lines.first_segment; segment < lines.end_segment; segment++) {
         let fast = KEY_TILE * segment;
@@ -464,28 +464,11 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             }
             // #endif
         }
-        // What an invocation has of its positions is loaded first and then stored, so that loads do not wait for each other.
-        let fast_end = select(0u, lines.length, params.dimensions > 0u);
         // #unroll
         for (var j = 0u; j < KEYS_EACH; j++) {
             total += marginal[j];
-            let position = fast + tx + TX * j;
-            // #unroll
-            for (var r = 0u; r < ROWS; r++) {
-                let at = first_out + next_out * r + lines.fast_column + position;
-                marginal[j][r] += y[select(idle, at, r < real_rows && position < fast_end)];
-            }
         }
-        // #unroll
-        for (var j = 0u; j < KEYS_EACH; j++) {
-            let position = fast + tx + TX * j;
-            // #unroll
-            for (var r = 0u; r < ROWS; r++) {
-                if (r < real_rows && position < fast_end) {
-                    y[first_out + next_out * r + lines.fast_column + position] = marginal[j][r];
-                }
-            }
-        }
+        add_marginals(lines, fast + tx, real_rows, first_out, next_out, idle, &marginal);
     }
 
     // Sums of the content of all tx, in a fixed order, by the first of them.

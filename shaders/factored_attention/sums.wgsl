@@ -54,3 +54,45 @@ fn scale_sums(lines: Lines, tx: u32, out: u32, row: u32, factor: f32) {
         }
     }
 }
+
+// An element that nothing is added up in: what invocations load that own none, so that loads are in no branch.
+fn idle_element(share: Share) -> u32 {
+    let last = (share.split * params.batch + share.item + 1u) * params.queries - 1u;
+    return last * params.columns + params.constant_column + 1u;
+}
+
+// Positions of the fastest axis that an invocation has in a segment, all its rows. Marginals are loaded first and stored then,
+// so that loads do not wait for each other.
+const MARGINALS: u32 = GROUPS * KEYS_EACH;
+
+fn add_marginals(
+    lines: Lines,
+    first: u32,
+    real_rows: u32,
+    first_out: u32,
+    next_out: u32,
+    idle: u32,
+    marginal: ptr<function, array<vec4<f32>, MARGINALS>>,
+) {
+    let end = select(0u, lines.length, params.dimensions > 0u);
+    let first_at = first_out + lines.fast_column;
+    // #unroll
+    for (var j = 0u; j < KEYS_EACH; j++) {
+        let position = first + TX * j;
+        // #unroll
+        for (var r = 0u; r < ROWS; r++) {
+            let there = r < real_rows && position < end;
+            (*marginal)[GROUPS * j + r / 4u][r % 4u] += y[select(idle, first_at + next_out * r + position, there)];
+        }
+    }
+    // #unroll
+    for (var j = 0u; j < KEYS_EACH; j++) {
+        let position = first + TX * j;
+        // #unroll
+        for (var r = 0u; r < ROWS; r++) {
+            if (r < real_rows && position < end) {
+                y[first_at + next_out * r + position] = (*marginal)[GROUPS * j + r / 4u][r % 4u];
+            }
+        }
+    }
+}

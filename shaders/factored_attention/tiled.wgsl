@@ -106,6 +106,12 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
         }
     }
     start_sums(share, lines, tx, first_query + ty, real_rows, first_out, next_out);
+    let idle = idle_element(share);
+    var constant: array<vec4<f32>, GROUPS>;
+    // #unroll
+    for (var r = 0u; r < ROWS; r++) {
+        constant[r / 4u][r % 4u] = query_element(query_row[r], params.constant_column);
+    }
     let first_maximum = maximum;
     shift = maximum;
 
@@ -124,11 +130,8 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             let column = lines.fast_column + min(fast + tx + TX * j, lines.length - 1u);
             // #unroll
             for (var r = 0u; r < ROWS; r++) {
-                var value = query_element(query_row[r], params.constant_column);
-                if (params.dimensions > 0u) {
-                    value += query_element(query_row[r], column);
-                }
-                entry[GROUPS * j + r / 4u][r % 4u] = value;
+                let value = query_element(query_row[r], select(params.constant_column, column, params.dimensions > 0u));
+                entry[GROUPS * j + r / 4u][r % 4u] = constant[r / 4u][r % 4u] + select(0.0, value, params.dimensions > 0u);
             }
             // #unroll
             for (var g = 0u; g < GROUPS; g++) {
@@ -155,15 +158,20 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             }
             var slow: array<vec4<f32>, GROUPS>;
             // #unroll
-            for (var r = 0u; r < ROWS; r++) {
-                var value = 0.0;
-                if (params.dimensions > 1u) {
-                    value = query_element(query_row[r], params.column_a + slow_at.x);
+            for (var g = 0u; g < GROUPS; g++) {
+                slow[g] = vec4<f32>(0.0);
+            }
+            if (params.dimensions > 1u) {
+                // #unroll
+                for (var r = 0u; r < ROWS; r++) {
+                    slow[r / 4u][r % 4u] = query_element(query_row[r], params.column_a + slow_at.x);
                 }
-                if (params.dimensions > 2u) {
-                    value += query_element(query_row[r], params.column_b + slow_at.y);
+            }
+            if (params.dimensions > 2u) {
+                // #unroll
+                for (var r = 0u; r < ROWS; r++) {
+                    slow[r / 4u][r % 4u] += query_element(query_row[r], params.column_b + slow_at.y);
                 }
-                slow[r / 4u][r % 4u] = value;
             }
             var score: array<vec4<f32>, SCORES>;
             var scales: array<f32, KEYS_EACH>;
@@ -300,18 +308,7 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 }
             }
         }
-        if (params.dimensions > 0u) {
-            // #unroll
-            for (var j = 0u; j < KEYS_EACH; j++) {
-                let position = fast + tx + TX * j;
-                // #unroll
-                for (var r = 0u; r < ROWS; r++) {
-                    if (r < real_rows && position < lines.length) {
-                        y[first_out + next_out * r + lines.fast_column + position] += marginal[GROUPS * j + r / 4u][r % 4u];
-                    }
-                }
-            }
-        }
+        add_marginals(lines, fast + tx, real_rows, first_out, next_out, idle, &marginal);
     }
 
     // The sums of all tx, in a fixed order.
