@@ -55,10 +55,11 @@ const_assert 2u * KEYS * CHUNKS % THREADS == 0u && TX == 2u * ROWS;
 // Channel by channel: vectors of the queries, and of the tile's keys.
 var<workgroup> of_queries: array<vec4<f32>, CHUNKS * QUERY_TILE>;
 var<workgroup> of_keys: array<vec4<f32>, CHUNKS * KEYS>;
-// Of the queries of a ty: entries of the slow axes for each line; sums of the weights of a line, and maxima, of each tx.
+// Entries of the slow axes for each line and ty, the components of which are its queries. Of each invocation: sums of the
+// weights of each line, and maxima, query by query.
 var<workgroup> slow_entries: array<vec4<f32>, SLOW_LINES * TY>;
-var<workgroup> line_sums: array<vec4<f32>, LINES * THREADS>;
-var<workgroup> maxima: array<vec4<f32>, THREADS>;
+var<workgroup> line_sums: array<f32, LINES * ROWS * THREADS>;
+var<workgroup> exchanged: array<f32, ROWS * THREADS>;
 // #if THREE == 0
 var<workgroup> key_scales: array<f32, KEYS>;
 // #endif
@@ -135,12 +136,28 @@ fn store_slow(line: u32, local: u32, values: vec4<f32>) {
 }
 // #endif
 
+fn exchange(local: u32, values: vec4<f32>) {
+    // #unroll
+    for (var r = 0u; r < ROWS; r++) {
+        exchanged[THREADS * r + local] = values[r];
+    }
+}
+
+fn exchanged_by(local: u32) -> vec4<f32> {
+    return vec4<f32>(
+        exchanged[local],
+        exchanged[THREADS + local],
+        exchanged[2u * THREADS + local],
+        exchanged[3u * THREADS + local],
+    );
+}
+
 // The sum of a line and row of a ty, of all tx in a fixed order.
 fn line_sum(line: u32, ty: u32, row: u32) -> f32 {
     var sum = 0.0;
     // #unroll
     for (var j = 0u; j < TX; j++) {
-        sum += line_sums[(TY * line + ty) * TX + j][row];
+        sum += line_sums[(ROWS * line + row) * THREADS + ty * TX + j];
     }
     return sum;
 }
@@ -362,7 +379,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             for (var i = 0u; i < SCORES; i++) {
                 highest = max(highest, score[i]);
             }
-            maxima[ty * TX + tx] = highest;
+            exchange(local, highest);
             if (max(max(highest.x, highest.y), max(highest.z, highest.w)) > SLACK) {
                 atomicStore(&risen, 1u);
             }
@@ -370,7 +387,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             if (first_tile || atomicLoad(&risen) != 0u) {
                 // #unroll
                 for (var j = 0u; j < TX; j++) {
-                    maximum = max(maximum, maxima[ty * TX + j] + base);
+                    maximum = max(maximum, exchanged_by(ty * TX + j) + base);
                 }
                 let moved = maximum > shift + SLACK;
                 let reference = select(shift, maximum, moved);
@@ -430,7 +447,10 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
                     marginal[j] = fma(p, of_key, marginal[j]);
                     of_line = fma(p, of_key, of_line);
                 }
-                line_sums[(TY * l + ty) * TX + tx] = of_line;
+                // #unroll
+                for (var r = 0u; r < ROWS; r++) {
+                    line_sums[(ROWS * l + r) * THREADS + local] = of_line[r];
+                }
             }
             // #unroll
             for (var c = 0u; c < CHUNKS; c++) {
@@ -477,30 +497,34 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
         // #unroll
         for (var r = 0u; r < ROWS; r++) {
             workgroupBarrier();
-            maxima[local] = acc[ROWS * c + r];
+            exchange(local, acc[ROWS * c + r]);
             workgroupBarrier();
             acc[ROWS * c + r] = vec4<f32>(0.0);
             for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-                acc[ROWS * c + r] += maxima[ty * TX + j];
+                acc[ROWS * c + r] += exchanged_by(ty * TX + j);
             }
         }
     }
     // Maxima of all tx, and their sums.
     workgroupBarrier();
-    maxima[local] = max(maximum, highest + base);
+    exchange(local, max(maximum, highest + base));
     workgroupBarrier();
     for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-        maximum = max(maximum, maxima[ty * TX + j]);
+        maximum = max(maximum, exchanged_by(ty * TX + j));
     }
     workgroupBarrier();
-    maxima[local] = sum;
-    line_sums[local] = total;
+    exchange(local, sum);
     workgroupBarrier();
     var all = vec4<f32>(0.0);
+    for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+        all += exchanged_by(ty * TX + j);
+    }
+    workgroupBarrier();
+    exchange(local, total);
+    workgroupBarrier();
     var all_weights = vec4<f32>(0.0);
     for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-        all += maxima[ty * TX + j];
-        all_weights += line_sums[ty * TX + j];
+        all_weights += exchanged_by(ty * TX + j);
     }
     var factor = exp2(clamp(shift - maximum, vec4<f32>(-120.0), vec4<f32>(120.0)));
     if (share.store_result) {
