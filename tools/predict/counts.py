@@ -6,7 +6,8 @@ spirv` wrote. The parts of a shader are its loops, which are told apart by where
 
     once      what lies before the outermost loop; what follows it depends on the op and is estimated
     segment   factored_attention: the loop around the tiles of keys
-    tile      the loop over slices (gemm) or tiles of keys (attentions) without the loops in it
+    tile      the loop over slices (gemm) or tiles of keys (attentions) without the loops in it; all of it where invocations
+              keep their own keys
     slice     attentions: the loop over slices of queries and keys, without the product in it
     score     the product of queries and keys; of gemm the product, where it is a loop of its own
     lanes     loops over the lanes of a row in workgroup memory; other small loops are rare and left out

@@ -21,9 +21,10 @@
 //! AMD's compiler made 11 instructions of each score's way through the softmax. A branch for what few tiles of keys need
 //! (masks, keys beyond the end), exponentials of base two with the scale folded in, and no scale before leave five.
 //! Rows of 96, 160 and 288 values have tiles of their own, so that fewer lanes are idle. They have been compiled for AMD,
-//! and timed nowhere. Tried and dropped: 704 values in one tile of 64×64, which is 0.93 multiply-adds rather than 0.61
-//! for the two of 384, but 1.1 times their time by prediction, since it reads workgroup memory twice as often; a loop over
-//! chunks that Mesa writes out, 80 KiB of instructions.
+//! and timed nowhere. 704 values are one tile of 32 queries, 0.87 multiply-adds; as two groups of 384, each of which computed all scores,
+//! they were 0.61, and 1.2 to 1.3 times the time by prediction. Tried and dropped: one tile of 64×64 for them, 0.93 but 1.1 times
+//! the time of the two, since it reads workgroup memory twice as often; a loop over chunks that Mesa writes out, 80 KiB of
+//! instructions.
 //!
 //! With cooperative matrices, accumulators stay fragments, since passing them through workgroup memory for every tile of
 //! keys left 6 matrix products in 1380 instructions of AMD's compiler; now 32 in 434. Dropped there: a branch for each

@@ -16,18 +16,20 @@
 //! modalities follow each other by carrying it: each has columns of its own.
 //!
 //! Content of few channels leaves most lanes of a tile's second product idle (16 and 4 of 32 column vectors), so there are
-//! tiles whose invocations sum up the content of their own keys. What is not work there has become less: content is scaled on
-//! its way into workgroup memory, maxima are exchanged only when one passes the reference of the exponentials, the fourth
-//! channel of three is not multiplied, and one lane a row adds up the slow marginals. Of the vector instructions of AMD's
-//! compiler 0.11, then 0.33, now 0.42 are multiply-adds and exponentials for 3 channels, 0.42, 0.68, 0.73 for 16. With 3
-//! channels a score is 16.5 instructions, seven of which are work: its entry, its scale, the maximum, two sums and the
-//! marginal are the rest. No GPU has run them.
+//! tiles whose invocations sum up the content of their own keys (`own`). Of the vector instructions of AMD's compiler 0.11,
+//! 0.33, 0.42, now 0.50 are multiply-adds and exponentials for 3 channels, 0.42, 0.68, 0.73, 0.76 for 16. With 3 channels a
+//! score is 14 instructions. Seven are work; two are its entries, scale and reference; three are sums, which are independent:
+//! of exponentials, and of weights by position and by line; a half is the maximum, which is part of the state. So 0.56 is the most
+//! that can be reached with one instruction for each. The rest is shared by four lines of a grid at a time; where splits have
+//! few lines, tiles of one are chosen. Tried and dropped: scales beside the keys rather than in them, masks before the products (no
+//! fewer instructions), loads in branches (twice the waits). No GPU has run them.
 //!
 //! With cooperative matrices (`coop`, content of f16 and 16 channels or more) folded queries are two numbers of f16 each, since
-//! their entries are large and cancel, as `graph::passes::store_f16` says. Entries, scales and marginals are of single scores,
-//! ten vector instructions each, so the share of matrix products is bounded by the channels: 13 in 200 instructions with 64, 8
-//! with 32, 4 with 16. By prediction a 7900 XTX takes 0.7 of the time of the best tile of f32 with 48 and 64 channels, 0.85
-//! with 16.
+//! their entries are large and cancel, as `graph::passes::store_f16` says. Scales and marginals are of single scores, some
+//! nine vector instructions each, so the share of matrix products is bounded by the channels: 14 in 200 instructions with 64, 8
+//! with 32, 5 with 16. Not tried, since products of 32 cycles would take the place of instructions of one or two: axes as
+//! one-hot columns of content. By prediction a 7900 XTX takes 0.7 of the time of the best tile of f32 with 48 and 64
+//! channels, 0.8 with 16.
 //!
 //! What `attention` says of software adapters and `direct` is true here. Two queries a lane rather than four take 0.64
 //! of the compiler's instructions and give 0.85 to 0.9 of the rate. Tried and dropped: eight keys a tile (0.5 to 0.7 of
