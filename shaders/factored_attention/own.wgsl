@@ -21,36 +21,20 @@
 // slow axes, sums by line, maxima, scales, the flag.
 // Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
 
-// #import common/dot
-// #import factored_attention/common
+// #import factored_attention/sums
 
-// TX × TY invocations.
-const TX: u32 = 8u;
-const TY: u32 = 8u;
-// Positions of an invocation in a line; lines of a tile, one or four; vectors of content.
-const KEYS_EACH: u32 = 4u;
-const LINES: u32 = 1u;
-const CHUNKS: u32 = 1u;
-// Whether the fourth channel is padding: the scale is there instead.
+// Whether the fourth channel is padding: the scale is there instead. CHUNKS are vectors of content.
 const THREE: u32 = 0u;
 
-const THREADS: u32 = TX * TY;
-// Queries of an invocation, ty + TY·r, the components of a vector.
-const GROUPS: u32 = 1u;
-const ROWS: u32 = 4u * GROUPS;
-const QUERY_TILE: u32 = ROWS * TY;
-const KEY_TILE: u32 = TX * KEYS_EACH;
 const KEYS: u32 = KEY_TILE * LINES;
-const SCORES: u32 = KEYS_EACH * LINES;
+const OWN_SCORES: u32 = KEYS_EACH * LINES;
 // Lines whose entries are in workgroup memory: four may begin in the middle of a vector of them.
 const SLOW_LINES: u32 = 2u * LINES;
 // Vectors of content that an invocation loads for a tile; where there are half as many as invocations, the others load any.
-const HALF: u32 = THREADS / KEYS / CHUNKS / 2u;
-const LOADS: u32 = KEYS * CHUNKS / THREADS + HALF;
+const FEW: u32 = THREADS / KEYS / CHUNKS / 2u;
+const LOADS: u32 = KEYS * CHUNKS / THREADS + FEW;
 
-const_assert 2u * KEYS * CHUNKS % THREADS == 0u && TX == 2u * ROWS;
-
-// #import factored_attention/sums
+const_assert 2u * KEYS * CHUNKS % THREADS == 0u && GROUPS == 1u && TX == 2u * ROWS;
 
 // Channel by channel: vectors of the queries, and of the tile's keys.
 var<workgroup> of_queries: array<vec4<f32>, CHUNKS * QUERY_TILE>;
@@ -160,15 +144,6 @@ fn line_sum(line: u32, ty: u32, row: u32) -> f32 {
         sum += line_sums[(ROWS * line + row) * THREADS + ty * TX + j];
     }
     return sum;
-}
-
-// Columns of a slow axis. Four invocations of a ty have a row each, of the first axis or, where there is one alone, the even
-// positions; the other four have those of the second, or the odd positions.
-fn owned(axis: u32, row: u32, tx: u32) -> vec3<u32> {
-    let columns = slow_axis(axis);
-    let alone = params.dimensions == 2u;
-    let mine = tx % ROWS == row && (alone || tx / ROWS == axis);
-    return vec3<u32>(columns.x + select(0u, tx / ROWS, alone), select(0u, columns.y, mine), select(1u, 2u, alone));
 }
 
 @compute @workgroup_size(THREADS)
@@ -284,7 +259,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             // #unroll
             for (var i = 0u; i < LOADS; i++) {
                 let u = local + THREADS * i;
-                if (HALF == 0u || u < KEYS * CHUNKS) {
+                if (FEW == 0u || u < KEYS * CHUNKS) {
                     let value = next.values[i] * next.scales[i];
                     // #if THREE == 1
                     of_keys[u / CHUNKS] = vec4<f32>(value.xyz, next.scales[i]);
@@ -321,14 +296,13 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             }
             // #else
             let slow_at = slow_of(line);
-            let second = params.dimensions > 2u && tx >= ROWS;
-            let at = out + select(slow_at.x, params.column_b - params.column_a + slow_at.y, second);
-            let mine = line < end_line && (params.dimensions > 2u || slow_at.x % 2u == tx / ROWS);
+            let at = out + select(slow_at.x, params.column_b - params.column_a + slow_at.y, tx >= ROWS);
+            let mine = line < end_line && tx / ROWS + 1u < params.dimensions;
             var so_far = y[select(idle, at, mine)];
             // #endif
 
             // 2. scores
-            var score: array<vec4<f32>, SCORES>;
+            var score: array<vec4<f32>, OWN_SCORES>;
             // #unroll
             for (var l = 0u; l < LINES; l++) {
                 let slow = slow_entries[TY * ((line + l) % SLOW_LINES) + ty];
@@ -346,7 +320,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
                     let q2 = of_queries[QUERY_TILE * c + ty + 2u * TY];
                     let q3 = of_queries[QUERY_TILE * c + ty + 3u * TY];
                     // #unroll
-                    for (var i = 0u; i < SCORES; i++) {
+                    for (var i = 0u; i < OWN_SCORES; i++) {
                         let key = of_keys[KEYS * c + i / KEYS_EACH * KEY_TILE + i % KEYS_EACH * TX + tx];
                         // #if THREE == 1
                         let s = fma(vec4<f32>(q0.x, q1.x, q2.x, q3.x), key.xxxx, score[i]);
@@ -360,7 +334,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             }
             if (share.masked || !whole) {
                 // #unroll
-                for (var i = 0u; i < SCORES; i++) {
+                for (var i = 0u; i < OWN_SCORES; i++) {
                     let in_line = i % KEYS_EACH * TX + tx;
                     let position = begin + i / KEYS_EACH * lines.length + in_line;
                     if (share.masked) {
@@ -376,7 +350,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
                 }
             }
             // #unroll
-            for (var i = 0u; i < SCORES; i++) {
+            for (var i = 0u; i < OWN_SCORES; i++) {
                 highest = max(highest, score[i]);
             }
             exchange(local, highest);
@@ -402,7 +376,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
                     marginal[j] *= factor;
                 }
                 // #unroll
-                for (var i = 0u; i < SCORES; i++) {
+                for (var i = 0u; i < OWN_SCORES; i++) {
                     score[i] += base - next;
                 }
                 // #unroll
@@ -428,7 +402,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             first_tile = false;
             if (share.masked) {
                 // #unroll
-                for (var i = 0u; i < SCORES; i++) {
+                for (var i = 0u; i < OWN_SCORES; i++) {
                     let alone = (score[i] == vec4<f32>(MASKED)) & (shift == vec4<f32>(MASKED));
                     score[i] = select(score[i], vec4<f32>(0.0), alone);
                 }
@@ -456,7 +430,7 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             for (var c = 0u; c < CHUNKS; c++) {
                 if (c < params.content || THREE == 1u) {
                     // #unroll
-                    for (var i = 0u; i < SCORES; i++) {
+                    for (var i = 0u; i < OWN_SCORES; i++) {
                         let value = of_keys[KEYS * c + i / KEYS_EACH * KEY_TILE + i % KEYS_EACH * TX + tx];
                         // #unroll
                         for (var r = 0u; r < ROWS; r++) {

@@ -1,6 +1,11 @@
 // What tiled factored attentions add up in y: the marginals of the axes. Invocation (tx, ty) of TX × TY has rows ty + TY·r,
-// ROWS of them. Of the fastest axis, the invocation with a position in a tile owns its column in all its rows; which columns
-// of slow axes it owns is for `owned` to say: (first, end, step) of axis i in row r.
+// ROWS of them. Of the fastest axis, the invocation with a position in a tile owns its column in all its rows.
+
+// #import common/tiles
+// #import factored_attention/common
+
+// Lines of a tile: one, or four of a grid with two axes.
+const LINES: u32 = 1u;
 
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;
 
@@ -10,6 +15,17 @@ fn slow_axis(i: u32) -> vec2<u32> {
         return vec2<u32>(0u);
     }
     return select(vec2<u32>(params.column_b, params.column_c), vec2<u32>(params.column_a, params.column_b), i == 0u);
+}
+
+// The columns of a slow axis that an invocation owns in a row, (first, end, step): one invocation has those of a row and axis,
+// or, where tiles have four lines, four of eight the even ones of a row each, the others the odd ones.
+fn owned(axis: u32, row: u32, tx: u32) -> vec3<u32> {
+    let columns = slow_axis(axis);
+    // #if LINES == 4
+    return vec3<u32>(columns.x + tx / ROWS, select(0u, columns.y, tx % ROWS == row), 2u);
+    // #else
+    return vec3<u32>(columns.x, select(0u, columns.y, (ROWS * axis + row) % TX == tx), 1u);
+    // #endif
 }
 
 // The end of the columns of the fastest axis.

@@ -18,8 +18,6 @@
 // Workgroup bytes: 16·(SLICE_VECTORS + GROUPS·TY·(WEIGHT_ROW + TX)): slices, weights (before: maxima), sums of weights.
 // Numerics: f32 throughout. Content sums stay in registers, the other columns of y in y.
 
-// #import common/tiles
-// #import factored_attention/common
 // #import factored_attention/sums
 
 // Sums of the weights of each tx.
@@ -369,10 +367,4 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
             }
         }
     }
-}
-
-// Columns of a slow axis: one invocation has those of a row.
-fn owned(axis: u32, row: u32, tx: u32) -> vec3<u32> {
-    let columns = slow_axis(axis);
-    return vec3<u32>(columns.x, select(0u, columns.y, (ROWS * axis + row) % TX == tx), 1u);
 }

@@ -233,7 +233,7 @@ const OWN: [Variant; OWN_TILES.len()] = {
         let (name, [ty, keys, lines, chunks, three]) = OWN_TILES[i];
         let keys = OWN_LANES * keys * lines;
         // Queries and keys, entries of slow axes, sums by line, maxima; scales that have no place in a key; a flag.
-        let vectors = chunks * (4 * ty + keys) + lines * ty + (lines + 1) * OWN_LANES * ty;
+        let vectors = chunks * (4 * ty + keys) + 2 * lines * ty + (lines + 1) * OWN_LANES * ty;
         let bytes = 16 * vectors + 4 * keys * (1 - three) + 4;
         all[i] = all[i].sized(name, &OWN_CONSTANTS[i], OWN_LANES * ty, bytes);
         i += 1;
