@@ -1,5 +1,5 @@
 //! Times the latent self-attention towers of the published models on the CPU executor, random weights, one line each:
-//! `cargo run --release --example towers -- [RUNS]`. `tools/reference/towers.py` runs it beside ONNX Runtime.
+//! `cargo run --release --example towers -- [RUNS] [NAME]`. `tools/reference/towers.py` runs it beside ONNX Runtime.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,7 +49,11 @@ fn layers([latents, channels, heads]: [usize; 3], runs: usize) -> Result<f64> {
 
 fn main() -> Result<()> {
     let runs = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(5).max(1);
+    let only = std::env::args().nth(2);
     for (name, latents, channels, heads) in TOWERS {
+        if only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
         println!("{name} {:.6}", layers([latents, channels, heads], runs)?);
     }
     Ok(())

@@ -33,22 +33,6 @@ pub(crate) fn rows() -> Vec<Row> {
             list.push(Gemm { bias, activation, residual_rows, ..Gemm::new(m, 29, 70) });
         }
     }
-    // W in panels, also a last one that is narrower, a last strip of every number of rows, and an inner dimension in parts;
-    // columns are whole vectors, since there is padding nowhere else than at the end of such a row.
-    for (m, k, n) in [(1, 1, 4), (17, 300, 64), (23, 40, 100), (139, 1600, 36), (9, 0, 40)] {
-        list.push(Gemm { panels: true, ..Gemm::new(m, k, n) });
-    }
-    let bias = true;
-    for activation in [Activation::GeluErf, Activation::Tanh] {
-        list.push(Gemm {
-            panels: true,
-            bias,
-            activation,
-            residual_rows: 11,
-            ..Gemm::new(66, 1588, 72)
-        });
-    }
-    list.push(Gemm { panels: true, splits: 3, ..Gemm::new(17, 300, 68) });
     // Whole tiles of every size, and slices of 32.
     list.push(Gemm::new(256, 96, 256));
     for (m, k, n) in [
