@@ -80,6 +80,15 @@ pub(crate) fn finish(row: &mut [f32], bias: &[f32], activation: Activation, resi
     for (y, &b) in row.iter_mut().zip(bias) {
         *y += b;
     }
+    apply(row, activation);
+    for (y, &r) in row.iter_mut().zip(residual) {
+        *y += r;
+    }
+}
+
+/// An activation of one row.
+#[inline(always)]
+pub(crate) fn apply(row: &mut [f32], activation: Activation) {
     match activation {
         Activation::None => {}
         Activation::GeluErf => {
@@ -107,8 +116,5 @@ pub(crate) fn finish(row: &mut [f32], bias: &[f32], activation: Activation, resi
                 *y = tanh(*y);
             }
         }
-    }
-    for (y, &r) in row.iter_mut().zip(residual) {
-        *y += r;
     }
 }

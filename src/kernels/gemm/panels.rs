@@ -11,7 +11,7 @@ use faer::MatMut;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::Gemm;
-use super::cpu::finish;
+use super::cpu::apply;
 use crate::kernels::blocks::part;
 use crate::kernels::math::vectorised;
 use crate::kernels::panel::{BLOCK, Block, EMPTY, PANEL, STRIP, Tile, multiply, pack_row};
@@ -135,34 +135,61 @@ impl Task<'_> {
     ) {
         let a = self.args;
         let (stride, at) = (a.cols.next_multiple_of(4), self.first[1] + column);
-        let of_row = |array: &'_ [f32], row: usize, count: usize| match array.is_empty() {
-            true => 0..0,
-            false => row * stride + at..row * stride + at + count,
-        };
         vectorised(
             #[inline(always)]
             || {
+                // Blocks of a known length: of slices, this took a third of the product's time at 256 columns of X.
                 for (r, y) in y.iter_mut().enumerate() {
-                    let end = y.len().min(column + PANEL);
-                    let y = &mut y[column..end];
-                    for (y, block) in y.chunks_mut(BLOCK).zip(tile) {
-                        if starts {
-                            y.copy_from_slice(&block[r][..y.len()]);
-                        } else {
-                            for (y, &sum) in y.iter_mut().zip(&block[r]) {
-                                *y += sum;
+                    let row = (self.first[0] + first + r) % a.residual_rows.max(1);
+                    for (half, block) in tile.iter().enumerate() {
+                        let (start, at) = (column + half * BLOCK, at + half * BLOCK);
+                        if start >= y.len() {
+                            continue;
+                        }
+                        let mut sums = block[r];
+                        if !starts {
+                            add(&mut sums, &block_at(y, start));
+                        }
+                        if ends && a.splits <= 1 {
+                            if a.bias {
+                                add(&mut sums, &block_at(self.bias, at));
+                            }
+                            apply(&mut sums, a.activation);
+                            if a.residual_rows > 0 {
+                                add(&mut sums, &block_at(self.residual, row * stride + at));
                             }
                         }
-                    }
-                    if ends && a.splits <= 1 {
-                        let row = (self.first[0] + first + r) % a.residual_rows.max(1);
-                        let bias = &self.bias[of_row(self.bias, 0, y.len())];
-                        let residual = &self.residual[of_row(self.residual, row, y.len())];
-                        finish(y, bias, a.activation, residual);
+                        match y[start..].first_chunk_mut() {
+                            Some(y) => *y = sums,
+                            None => {
+                                let rest = y.len() - start;
+                                y[start..].copy_from_slice(&sums[..rest]);
+                            }
+                        }
                     }
                 }
             },
         );
+    }
+}
+
+/// A block's length of an array, zeros beyond its end.
+#[inline(always)]
+fn block_at(array: &[f32], at: usize) -> [f32; BLOCK] {
+    match array[at..].first_chunk() {
+        Some(block) => *block,
+        None => {
+            let mut block = [0.0; BLOCK];
+            block[..array.len() - at].copy_from_slice(&array[at..]);
+            block
+        }
+    }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32; BLOCK], other: &[f32; BLOCK]) {
+    for i in 0..BLOCK {
+        sums[i] += other[i];
     }
 }
 
