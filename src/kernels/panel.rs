@@ -5,8 +5,9 @@
 //! by copying whole vectors. Twelve rows by two vectors are as many sums as 32 registers of AVX-512 hold beside what
 //! they are multiplied with; where there are 16, six rows.
 //!
-//! Measured on two cores with AVX-512 whose multiply-adds alone reach 229 GFLOP/s: 213 to 218 at 256×1280×1280 and
-//! 512×1024×3072 with W in panels, packing of X included. `faer`, which packs W in each call, reaches 189 to 215.
+//! Measured on one core with AVX-512 whose multiply-adds alone reach 114 GFLOP/s, against `faer`, which packs W in each call:
+//! 105 to 114 at 12 to 64 rows of 256 to 1280 channels, where `faer` has 84 to 111; less at 64 channels (59 to 69 for 66 to 76).
+//! On two cores and in whole towers no difference could be shown yet (`docs/performance.md`).
 
 use pulp::{Simd, WithSimd};
 

@@ -6,6 +6,10 @@ use crate::graph::{Graph, Recipe, Source, View};
 use crate::kernels::Op;
 use crate::kernels::gemm::Gemm;
 
+/// Rows of a weight that are worth it: with fewer, a product is bound by reading and writing its rows, and `flow-tiny` took a
+/// tenth longer.
+const DEEP: usize = 512;
+
 /// Puts every parameter that is nothing but the whole weight of products into panels.
 pub fn panels(mut graph: Graph) -> Graph {
     let parameter = |source: &Source| matches!(source, Source::Parameter(_));
@@ -37,6 +41,7 @@ pub fn panels(mut graph: Graph) -> Graph {
 fn is_whole(graph: &Graph, args: &Gemm, view: &View) -> bool {
     let sizes = [args.inner.next_multiple_of(4), args.cols];
     !args.normalise
+        && args.inner >= DEEP
         && *view == graph.view(view.value)
         && [view.extent.rows, view.extent.cols] == sizes
 }
