@@ -17,6 +17,7 @@ mod layers;
 mod limits;
 mod load;
 mod pacing;
+mod panels;
 mod plan;
 mod runtime;
 mod shaders;
