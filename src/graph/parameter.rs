@@ -293,8 +293,6 @@ pub enum Recipe {
         /// Its columns.
         columns: Range<usize>,
     },
-    /// The weight of products whose `panels` is set: another array in that order.
-    Panels(Box<Recipe>),
     /// A table of positions on a square grid, resized to another grid (bicubic, as
     /// `interpolate_pos_encoding` does).
     ResizedPositions {
@@ -370,7 +368,7 @@ impl Recipe {
             Recipe::ResizedPositions { channels, size, .. } => {
                 Extent::new(1, size[0] * size[1], *channels)
             }
-            Recipe::NormWeight { weight: of, .. } | Recipe::Panels(of) => of.extent(),
+            Recipe::NormWeight { weight, .. } => weight.extent(),
             Recipe::NormBias { weight, .. } => Extent::new(1, 1, weight.extent().cols),
         }
     }
@@ -418,7 +416,7 @@ impl Recipe {
                 batch_norm_tensors(norm).map(|name| (name, vec![*channels])).to_vec()
             }
             Recipe::Folded(folded) => folded.tensors(),
-            Recipe::Window { of, .. } | Recipe::Panels(of) => of.tensors(),
+            Recipe::Window { of, .. } => of.tensors(),
             Recipe::ResizedPositions { name, positions, channels, .. } => {
                 vec![(name.clone(), vec![*positions, *channels])]
             }

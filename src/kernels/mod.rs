@@ -12,8 +12,6 @@ mod blocks;
 mod kernel;
 #[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "what `Op::fast` is made of"))]
 pub mod math;
-#[cfg(feature = "cpu")]
-mod panel;
 mod real;
 #[cfg(feature = "cpu")]
 pub mod simd;

@@ -2,7 +2,7 @@
 
 use super::Precision;
 use crate::error::{Error, Result};
-use crate::graph::passes::{fuse_norms, limit_arrays, panels, split, store_f16};
+use crate::graph::passes::{fuse_norms, limit_arrays, split, store_f16};
 use crate::graph::{ELEMENT_BYTES, Graph, Plan};
 use crate::kernels::{DeviceTraits, Op};
 use crate::perceiver::blueprint::Blueprint;
@@ -66,7 +66,7 @@ pub fn planned(graph: Graph, device: Option<&DeviceTraits>, precision: Precision
             let graph = limit_arrays(graph, traits.array_bytes)?;
             split(fuse_norms(graph), &|op| splits(op, traits))
         }
-        None => panels(graph),
+        None => graph,
     };
     Plan::new(match precision {
         Precision::F32 => graph,

@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::graph::{
     HeadLayout, LinearPart, Pauses, Recipe, Unpaused, batch_norm_tensors, blocking,
 };
-use crate::kernels::gemm::Gemm;
 use crate::kernels::{Real, waves};
 use crate::memory::{collected, room, zeroed};
 use crate::tensor::{Extent, NamedTensors};
@@ -280,18 +279,6 @@ async fn evaluated<T: Real>(
         Recipe::Window { of, rows, columns } => {
             let whole = Box::pin(evaluate::<T>(of, source, pauses)).await?;
             window(&whole, of.extent(), rows, columns)
-        }
-        Recipe::Panels(of) => {
-            let rows = Box::pin(evaluate::<T>(of, source, pauses)).await?;
-            let args = Gemm { panels: true, ..Gemm::new(0, extent.rows, extent.cols) };
-            let mut array = zeroed(WHAT, extent.padded_len())?;
-            for [first, columns, start] in args.weight_panels() {
-                let panel = array[start..].chunks_exact_mut(columns);
-                for (to, from) in panel.zip(rows.chunks_exact(extent.stride())) {
-                    to.copy_from_slice(&from[first..first + columns]);
-                }
-            }
-            Ok(array)
         }
         Recipe::ResizedPositions { name, positions, channels, size } => {
             let side = positions.isqrt();

@@ -17,7 +17,6 @@ mod layers;
 mod limits;
 mod load;
 mod pacing;
-mod panels;
 mod plan;
 mod runtime;
 mod shaders;

@@ -3,7 +3,6 @@
 mod hoist;
 mod limit;
 mod norm;
-mod panels;
 mod split;
 mod store_f16;
 mod texels;
@@ -11,7 +10,6 @@ mod texels;
 pub use hoist::hoist;
 pub use limit::limit_arrays;
 pub use norm::fuse_norms;
-pub use panels::panels;
 pub use split::split;
 pub use store_f16::store_f16;
 pub use texels::{finite, finite_of, from_texels, map_of, texels_of, to_texels, warp, wheel_of};

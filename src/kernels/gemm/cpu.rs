@@ -19,13 +19,10 @@ pub(crate) fn reference<T: Real>(a: &Gemm, inputs: &[&[T]], outputs: &mut [&mut 
         } else {
             (T::default(), T::from_f64(1.0))
         };
-        for [first, columns, start] in a.weight_panels() {
-            for k in part(split, 4 * a.split_vectors(), a.inner) {
-                let x = (x[r * xs + k] - mean) * scale;
-                let weight = &weight[start + k * columns..][..columns];
-                for (out, &w) in row[first..].iter_mut().zip(weight) {
-                    *out += x * w;
-                }
+        for k in part(split, 4 * a.split_vectors(), a.inner) {
+            let x = (x[r * xs + k] - mean) * scale;
+            for (n, out) in row[..a.cols].iter_mut().enumerate() {
+                *out += x * weight[k * ys + n];
             }
         }
         for (n, out) in row[..a.cols].iter_mut().enumerate() {
@@ -66,55 +63,45 @@ pub(crate) fn activate<T: Real>(activation: Activation, v: T) -> T {
 #[cfg(feature = "cpu")]
 pub(crate) use super::fast::fast;
 
-/// [`finish`] in the widest vectors.
+/// Bias and residual, empty where there is none, and activation of one row. Padding stays zero: every activation maps zero to zero.
 pub(crate) fn epilogue(row: &mut [f32], bias: &[f32], activation: Activation, residual: &[f32]) {
     vectorised(
         #[inline(always)]
-        || finish(row, bias, activation, residual),
+        || {
+            for (y, &b) in row.iter_mut().zip(bias) {
+                *y += b;
+            }
+            match activation {
+                Activation::None => {}
+                Activation::GeluErf => {
+                    for y in row.iter_mut() {
+                        *y = gelu_erf(*y);
+                    }
+                }
+                Activation::GeluTanh => {
+                    for y in row.iter_mut() {
+                        *y = gelu_tanh(*y);
+                    }
+                }
+                Activation::Relu => {
+                    for y in row.iter_mut() {
+                        *y = y.max(0.0);
+                    }
+                }
+                Activation::Silu => {
+                    for y in row.iter_mut() {
+                        *y = silu(*y);
+                    }
+                }
+                Activation::Tanh => {
+                    for y in row.iter_mut() {
+                        *y = tanh(*y);
+                    }
+                }
+            }
+            for (y, &r) in row.iter_mut().zip(residual) {
+                *y += r;
+            }
+        },
     );
-}
-
-/// Bias and residual, empty where there is none, and activation of one row. Padding stays zero: every activation maps zero to zero.
-#[inline(always)]
-pub(crate) fn finish(row: &mut [f32], bias: &[f32], activation: Activation, residual: &[f32]) {
-    for (y, &b) in row.iter_mut().zip(bias) {
-        *y += b;
-    }
-    apply(row, activation);
-    for (y, &r) in row.iter_mut().zip(residual) {
-        *y += r;
-    }
-}
-
-/// An activation of one row.
-#[inline(always)]
-pub(crate) fn apply(row: &mut [f32], activation: Activation) {
-    match activation {
-        Activation::None => {}
-        Activation::GeluErf => {
-            for y in row.iter_mut() {
-                *y = gelu_erf(*y);
-            }
-        }
-        Activation::GeluTanh => {
-            for y in row.iter_mut() {
-                *y = gelu_tanh(*y);
-            }
-        }
-        Activation::Relu => {
-            for y in row.iter_mut() {
-                *y = y.max(0.0);
-            }
-        }
-        Activation::Silu => {
-            for y in row.iter_mut() {
-                *y = silu(*y);
-            }
-        }
-        Activation::Tanh => {
-            for y in row.iter_mut() {
-                *y = tanh(*y);
-            }
-        }
-    }
 }

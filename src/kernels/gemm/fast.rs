@@ -1,8 +1,11 @@
 //! `gemm` on all threads.
 //!
-//! Of W in panels, as plans of the CPU have their weights, see [`super::panels`]. What else there is goes by parts of Y:
-//! product by `faer`, then the epilogue while the part is still in cache. Copying such a W into panels in each call was
-//! tried: 157 GFLOP/s at 512×1024×3072 where `faer` has 207.
+//! Each thread gets parts of Y: product by `faer`, then the epilogue while the part is still in
+//! cache. Measured on two cores with AVX-512, weights from memory as in a tower (GFLOP/s): blocks of
+//! rows 199 at 512×1024×3072 and 190 at 256×1280×1792; four stripes of columns 209 and 203, since a
+//! task packs its whole W. A kernel of our own (6×64 and 12×32 registers, W packed by stripe) reached 200
+//! and 175, no more than `faer`: not kept. One of 12×32 whose W lay in panels from the beginning was 1.9 times as fast with one
+//! row of 1280×1280, 1.2 times with 64, by itself 213 to 218, and made no tower faster: not kept either.
 //!
 //! Stripes share rows, so rows that are to be normalised are all normalised before the first product; CPU
 //! plans keep LayerNorms as they are, which is the same work in memory that is there already.
@@ -13,7 +16,6 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::Gemm;
 use super::cpu::epilogue;
-use super::panels;
 use crate::kernels::Kernel;
 use crate::kernels::blocks::part;
 use crate::kernels::layer_norm::EPS;
@@ -39,16 +41,13 @@ pub(crate) fn fast(a: &Gemm, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
     if a.rows == 0 || a.cols == 0 {
         return;
     }
+    let weight = MatRef::from_row_major_slice_with_stride(&weight[..xs * ys], a.inner, ys, ys);
     let normalised: Vec<f32>;
     let mut x = &x[..a.rows * xs];
     if a.normalise && a.inner > 0 {
         normalised = normalise(x, a.inner);
         x = &normalised;
     }
-    if a.panels {
-        return panels::product(a, [x, weight, bias, residual], y);
-    }
-    let weight = MatRef::from_row_major_slice_with_stride(&weight[..xs * ys], a.inner, ys, ys);
     let x = MatRef::from_row_major_slice_with_stride(x, a.rows, a.inner, xs);
     for (split, y) in y.chunks_exact_mut(a.rows * ys).take(a.splits.max(1)).enumerate() {
         let inner = part(split, 4 * a.split_vectors(), a.inner);

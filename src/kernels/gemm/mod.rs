@@ -35,8 +35,6 @@ pub(super) mod cases;
 pub(super) mod cpu;
 #[cfg(feature = "cpu")]
 mod fast;
-#[cfg(feature = "cpu")]
-mod panels;
 
 use crate::kernels::{
     Cost, DeviceTraits, Fill, Geometry, Kernel, Mode, Operand, Role, Signature, Variant, constant,
@@ -122,8 +120,6 @@ pub struct Gemm {
     pub residual_rows: usize,
     /// Parts that the inner dimension is divided into.
     pub splits: usize,
-    /// Whether W lies in panels of 32 columns, the last of those that are left, one after the other: for the CPU alone.
-    pub panels: bool,
     /// How X lies in memory.
     pub x: Element,
     /// How W does.
@@ -145,7 +141,6 @@ impl Gemm {
             activation: Activation::None,
             residual_rows: 0,
             splits: 1,
-            panels: false,
             x: Element::F32,
             weight: Element::F32,
             y: Element::F32,
@@ -286,20 +281,7 @@ fn tile(variant: &Variant) -> (usize, usize) {
     }
 }
 
-/// Columns of a panel of W.
-pub(crate) const PANEL: usize = 32;
-
 impl Gemm {
-    /// First column, columns and first element of each panel of W; all of it is one where it is not in panels.
-    pub(crate) fn weight_panels(&self) -> impl Iterator<Item = [usize; 3]> {
-        let columns = self.cols.next_multiple_of(4);
-        let [width, rows] = match self.panels {
-            true => [PANEL, self.inner.next_multiple_of(4)],
-            false => [columns.max(1), 0],
-        };
-        (0..columns).step_by(width).map(move |c| [c, width.min(columns - c), c * rows])
-    }
-
     /// Workgroups with a variant.
     fn workgroups(&self, variant: &Variant) -> u64 {
         let (rows, cols) = tile(variant);
@@ -424,7 +406,6 @@ impl Kernel for Gemm {
             self.activation.name().to_owned(),
             when(self.residual_rows > 0, format!("residual {}", self.residual_rows)),
             when(self.splits > 1, format!("splits {}", self.splits)),
-            when(self.panels, "panels"),
         ]
     }
 
@@ -447,7 +428,7 @@ impl Kernel for Gemm {
         let mut tiled = TILED.to_vec();
         tiled.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
         let [checked, aligned] = MODES[usize::from(self.normalise)];
-        let Some(f16) = self.f16_set(&F16).filter(|_| !self.panels) else {
+        let Some(f16) = self.f16_set(&F16) else {
             return Vec::new();
         };
         let with_mode = |v: &Variant| v.with(if self.aligned(v) { aligned } else { checked });
