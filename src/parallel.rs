@@ -41,6 +41,41 @@ pub(crate) fn threads_ready() -> crate::error::Result<()> {
     Ok(())
 }
 
+/// Runs a sequence of loops on a thread of the pool, each of which begins where the one before has ended; from outside every one
+/// would wake a thread and be waited for. What `work` tells comes to `told` on the caller's thread, meanwhile or later.
+#[cfg(feature = "cpu")]
+pub(crate) fn in_pool<R: Send>(
+    work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> R + Send,
+    told: &mut dyn FnMut(u64, u64),
+) -> R {
+    if rayon::current_thread_index().is_some() {
+        return work(told);
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let mut result = None;
+    rayon::in_place_scope(|scope| {
+        scope.spawn(|_| {
+            // The receiver is there for as long as this goes on, unless `told` panics.
+            let mut tell = |done, total| _ = sender.send((done, total));
+            result = Some(work(&mut tell));
+            drop(sender);
+        });
+        for (done, total) in receiver {
+            told(done, total);
+        }
+    });
+    result.expect("the scope has waited for it")
+}
+
+/// There is no pool.
+#[cfg(not(feature = "cpu"))]
+pub(crate) fn in_pool<R>(
+    work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> R,
+    told: &mut dyn FnMut(u64, u64),
+) -> R {
+    work(told)
+}
+
 /// Plain loops take nothing.
 #[cfg(not(feature = "cpu"))]
 pub(crate) fn threads_ready() -> crate::error::Result<()> {

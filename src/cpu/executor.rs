@@ -13,7 +13,7 @@ use crate::graph::{
 };
 use crate::kernels::{Op, Real, unpad};
 use crate::memory::{room, zeroed};
-use crate::parallel::threads_ready;
+use crate::parallel::{in_pool, threads_ready};
 use crate::tensor::Tensor;
 use crate::weights::ParameterStore;
 
@@ -81,6 +81,24 @@ impl<T: Execute> CpuExecutor<T> {
         let mut session = CpuExecutor { plan, parameters, own, slots, seconds: Vec::new(), ops };
         session.prepare()?;
         Ok(session)
+    }
+
+    fn run_steps(&mut self, control: &Control, tell: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let steps = self.plan.once()..self.plan.graph().nodes.len();
+        let flops = |i: usize| self.plan.graph().nodes[i].op.cost().flops;
+        let total: u64 = steps.clone().map(flops).sum();
+        let mut done = 0;
+        self.seconds.clear();
+        self.seconds.resize(steps.end, 0.0);
+        for i in steps {
+            control.check()?;
+            let start = Instant::now();
+            self.run_node(i)?;
+            self.seconds[i] = start.elapsed().as_secs_f64();
+            done += self.plan.graph().nodes[i].op.cost().flops;
+            tell(done, total);
+        }
+        Ok(())
     }
 
     fn run_node(&mut self, i: usize) -> Result<()> {
@@ -170,21 +188,16 @@ impl<T: Execute> Executor for CpuExecutor<T> {
     }
 
     fn run_with(&mut self, control: &Control, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        let steps = self.plan.once()..self.plan.graph().nodes.len();
-        let flops = |i: usize| self.plan.graph().nodes[i].op.cost().flops;
-        let total: u64 = steps.clone().map(flops).sum();
-        let mut done = 0;
-        self.seconds.clear();
-        self.seconds.resize(steps.end, 0.0);
-        for i in steps {
-            control.check()?;
-            let start = Instant::now();
-            self.run_node(i)?;
-            self.seconds[i] = start.elapsed().as_secs_f64();
-            done += self.plan.graph().nodes[i].op.cost().flops;
+        // The steps may be over before a callback that ends the run has been called.
+        let mut ended = Ok(());
+        let mut told = |done, total| {
             progress(done, total);
-        }
-        Ok(())
+            if done < total && ended.is_ok() {
+                ended = control.check();
+            }
+        };
+        in_pool(|tell| self.run_steps(control, tell), &mut told)?;
+        ended
     }
 
     fn run_async<'a>(

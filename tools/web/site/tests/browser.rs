@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 /// Longer than anything takes on a slow machine: a test that waits so long has failed.
 const LONG: Duration = Duration::from_secs(600);
 /// Seconds for the kernel table, most of which SwiftShader takes to compile.
-const CHECK_SECONDS: u32 = 20;
+const CHECK_SECONDS: u32 = 45;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
