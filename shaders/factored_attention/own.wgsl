@@ -136,6 +136,18 @@ fn exchanged_by(local: u32) -> vec4<f32> {
     );
 }
 
+// The sum of what all tx of a ty have, in a fixed order.
+fn sum_of_lanes(local: u32, values: vec4<f32>) -> vec4<f32> {
+    workgroupBarrier();
+    exchange(local, values);
+    workgroupBarrier();
+    var all = vec4<f32>(0.0);
+    for (var j = 0u; j < min(TX, TX * params.queries); j++) {
+        all += exchanged_by(local / TX * TX + j);
+    }
+    return all;
+}
+
 // The sum of a line and row of a ty, of all tx in a fixed order.
 fn line_sum(line: u32, ty: u32, row: u32) -> f32 {
     var sum = 0.0;
@@ -465,40 +477,18 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
         add_marginals(lines, fast + tx, real_rows, first_out, next_out, idle, &marginal);
     }
 
-    // Sums of the content of all tx, in a fixed order, by the first of them.
+    // Sums of all tx, and their maxima.
     // #unroll
-    for (var c = 0u; c < CHUNKS; c++) {
-        // #unroll
-        for (var r = 0u; r < ROWS; r++) {
-            workgroupBarrier();
-            exchange(local, acc[ROWS * c + r]);
-            workgroupBarrier();
-            acc[ROWS * c + r] = vec4<f32>(0.0);
-            for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-                acc[ROWS * c + r] += exchanged_by(ty * TX + j);
-            }
-        }
+    for (var i = 0u; i < ROWS * CHUNKS; i++) {
+        acc[i] = sum_of_lanes(local, acc[i]);
     }
-    // Maxima of all tx, and their sums.
+    let all = sum_of_lanes(local, sum);
+    let all_weights = sum_of_lanes(local, total);
     workgroupBarrier();
     exchange(local, max(maximum, highest + base));
     workgroupBarrier();
     for (var j = 0u; j < min(TX, TX * params.queries); j++) {
         maximum = max(maximum, exchanged_by(ty * TX + j));
-    }
-    workgroupBarrier();
-    exchange(local, sum);
-    workgroupBarrier();
-    var all = vec4<f32>(0.0);
-    for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-        all += exchanged_by(ty * TX + j);
-    }
-    workgroupBarrier();
-    exchange(local, total);
-    workgroupBarrier();
-    var all_weights = vec4<f32>(0.0);
-    for (var j = 0u; j < min(TX, TX * params.queries); j++) {
-        all_weights += exchanged_by(ty * TX + j);
     }
     var factor = exp2(clamp(shift - maximum, vec4<f32>(-120.0), vec4<f32>(120.0)));
     if (share.store_result) {
@@ -514,31 +504,11 @@ fn own(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_in
             // #unroll
             for (var c = 0u; c < CHUNKS; c++) {
                 if (c < params.content && tx == c % TX) {
-                    let at = out + params.first_column + 4u * c;
-                    let value = acc[ROWS * c + r] * factor[r];
-                    y[at] = value.x;
-                    y[at + 1u] = value.y;
-                    y[at + 2u] = value.z;
-                    y[at + 3u] = value.w;
+                    store_content(out, c, acc[ROWS * c + r] * factor[r]);
                 }
             }
-            if (tx == 0u) {
-                y[out + params.constant_column] = all_weights[r] * factor[r];
-            }
-            for (var c = tx; c < params.columns; c += TX) {
-                if (c < params.first_column || c > params.constant_column) {
-                    var value = 0.0;
-                    if (share.carried) {
-                        let in_row = share.item * params.queries + query_row[r];
-                        value = carry_element(in_row * params.columns + c) * others[r];
-                    }
-                    y[out + c] = value;
-                }
-            }
-            if (!share.store_result && tx == 0u) {
-                let row = (share.split * params.batch + share.item) * params.queries + query_row[r];
-                y_stats[row] = vec4<f32>(from_power(maximum[r]), all[r] * factor[r], 0.0, 0.0);
-            }
+            let weights = all_weights[r] * factor[r];
+            end_row(share, query_row[r], out, tx, maximum[r], all[r] * factor[r], weights, others[r]);
         }
     }
 }

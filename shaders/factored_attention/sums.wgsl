@@ -71,6 +71,37 @@ fn scale_sums(lines: Lines, tx: u32, out: u32, row: u32, factor: f32) {
     }
 }
 
+// Stores a vector of the content's sums.
+fn store_content(out: u32, vector: u32, value: vec4<f32>) {
+    let at = out + params.first_column + 4u * vector;
+    y[at] = value.x;
+    y[at + 1u] = value.y;
+    y[at + 2u] = value.z;
+    y[at + 3u] = value.w;
+}
+
+// Ends a row with its maximum and its sums of exponentials and of weights: the columns that are no sums, and statistics. What has
+// been carried in other columns is multiplied with `others`.
+fn end_row(share: Share, query: u32, out: u32, tx: u32, maximum: f32, all: f32, all_weights: f32, others: f32) {
+    let carried_at = (share.item * params.queries + query) * params.columns;
+    for (var c = tx; c < params.columns; c += TX) {
+        if (c < params.first_column || c > params.constant_column) {
+            var value = 0.0;
+            if (share.carried) {
+                value = carry_element(carried_at + c) * others;
+            }
+            y[out + c] = value;
+        }
+    }
+    if (tx == 0u) {
+        y[out + params.constant_column] = all_weights;
+        if (!share.store_result) {
+            let row = (share.split * params.batch + share.item) * params.queries + query;
+            y_stats[row] = vec4<f32>(from_power(maximum), all, 0.0, 0.0);
+        }
+    }
+}
+
 // An element that nothing is added up in: what invocations load that own none, so that loads are in no branch.
 fn idle_element(share: Share) -> u32 {
     let last = (share.split * params.batch + share.item + 1u) * params.queries - 1u;

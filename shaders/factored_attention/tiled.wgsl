@@ -340,30 +340,11 @@ fn tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_
                 for (var c = 0u; c < COLUMNS; c++) {
                     let vector = TX * c + tx;
                     if (vector < params.content) {
-                        let at = out + params.first_column + 4u * vector;
-                        let value = acc[ROWS * c + 4u * g + i] * factor[i];
-                        y[at] = value.x;
-                        y[at + 1u] = value.y;
-                        y[at + 2u] = value.z;
-                        y[at + 3u] = value.w;
+                        store_content(out, vector, acc[ROWS * c + 4u * g + i] * factor[i]);
                     }
                 }
-                if (tx == 0u) {
-                    y[out + params.constant_column] = all_weights[i] * factor[i];
-                }
-                for (var c = tx; c < params.columns; c += TX) {
-                    if (c < params.first_column || c > params.constant_column) {
-                        var value = 0.0;
-                        if (share.carried) {
-                            value = carry_element((share.item * params.queries + query) * params.columns + c) * others[i];
-                        }
-                        y[out + c] = value;
-                    }
-                }
-                if (!share.store_result && tx == 0u) {
-                    let row = (share.split * params.batch + share.item) * params.queries + query;
-                    y_stats[row] = vec4<f32>(from_power(maximum[g][i]), all[i] * factor[i], 0.0, 0.0);
-                }
+                let weights_sum = all_weights[i] * factor[i];
+                end_row(share, query, out, tx, maximum[g][i], all[i] * factor[i], weights_sum, others[i]);
             }
         }
     }

@@ -41,9 +41,9 @@ impl GpuExecutor {
         let mut launches: Vec<Launch> = Vec::with_capacity(plan.graph().nodes.len());
         for node in &plan.graph().nodes {
             // Layers are alike.
-            let before = plan.graph().nodes.iter().zip(&launches);
-            let same = before.filter(|(before, _)| before.op == node.op).map(|(_, l)| l.clone());
-            launches.push(match { same }.next() {
+            let mut before = plan.graph().nodes.iter().zip(&launches);
+            let same = before.find(|(before, _)| before.op == node.op);
+            launches.push(match same.map(|(_, launch)| launch.clone()) {
                 Some(launch) => launch,
                 None => {
                     let variant = device.chosen(&node.op, waiting).await?;
