@@ -78,7 +78,8 @@ fn main() {
                 BuildHasherDefault::<DefaultHasher>::default().hash_one((run, v.name))
             };
             list.extend(tiles.into_iter().min_by_key(draw));
-            // One of the tiles that tuning searches, others with every seed; a software adapter compiles few of them.
+            // One of the tiles that tuning searches, another with every seed and row; a software adapter, which takes
+            // minutes to compile all that rows draw, has the rows of a run share four.
             if order == 0 {
                 let drawn = if traits.software { run.wrapping_add(i as u64 % 4) } else { seed };
                 let of_row = |v: &Variant| {

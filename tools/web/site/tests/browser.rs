@@ -392,7 +392,7 @@ fn the_page_does_what_is_clicked() {
     click("[data-source=moving]");
     wait(
         &tab,
-        "/run .*median of ([2-9]|\\d\\d)/.test(document.querySelector('#flow .status').textContent)",
+        "/run .*median of ([3-9]|\\d\\d)/.test(document.querySelector('#flow .status').textContent)",
     );
     click("#stop");
     let colours = "new Set(new Uint32Array(document.querySelector('#field').getContext('2d').getImageData(0, 0, 128, 96).data.buffer)).size";
