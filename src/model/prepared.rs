@@ -18,8 +18,9 @@ use crate::kernels::to_texels::wheel;
 use crate::memory::zeroed;
 use crate::perceiver::batch::{Array, Batch};
 use crate::perceiver::blueprint::Skipped;
-use crate::perceiver::{Description, Request, build};
-use crate::tensor::{DType, Extent, NamedTensors, Tensor};
+use crate::perceiver::official::optical_flow::FRAMES;
+use crate::perceiver::{Architecture, Description, Request, build};
+use crate::tensor::{DType, Data, Extent, NamedTensors, Tensor};
 
 /// An input or output of a prepared run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +120,10 @@ impl Model {
     ) -> Result<Prepared> {
         let given = zero_inputs(&self.description, shapes)?;
         let Batch { items, sizes, arrays } = self.batch(&given, options)?;
+        if sizes.bytes && items > 1 {
+            let what = format!("are those of {items} items");
+            return Err(Error::input(FRAMES, what, "one item, or `Model::run`"));
+        }
         let request = self.request(items, sizes, options)?;
         let session = self.session_of(self.plan(&request)?, Bound::default(), waiting).await?;
         let plan = session.executor().plan();
@@ -128,7 +133,11 @@ impl Model {
             TensorInfo {
                 name: name.clone(),
                 shape: tensor.shape().to_vec(),
-                dtype: if tensor.as_i64().is_some() { DType::I64 } else { DType::F32 },
+                dtype: match tensor.data() {
+                    Data::I64(_) => DType::I64,
+                    Data::U8(_) => DType::U8,
+                    _ => DType::F32,
+                },
                 rows: extents.iter().map(|e| e.all_rows()).sum(),
                 channels: extents.first().map_or(0, |e| e.cols),
             }
@@ -218,10 +227,14 @@ pub(super) fn zero_inputs(
             Error::input(*name, what, "fewer elements than memory can hold")
         };
         let elements = elements.filter(|n| *n < isize::MAX as usize / 8).ok_or_else(too_many)?;
-        let tensor = match whole.iter().any(|known| known == name) {
-            true => Tensor::i64(shape.to_vec(), zeroed(name, elements)?)?,
-            false => Tensor::f32(shape.to_vec(), zeroed(name, elements)?)?,
+        let data = match *name {
+            name if whole.iter().any(|known| known == name) => Data::I64(zeroed(name, elements)?),
+            FRAMES if description.architecture() == Some(Architecture::OpticalFlow) => {
+                Data::U8(zeroed(name, elements)?)
+            }
+            name => Data::F32(zeroed(name, elements)?),
         };
+        let tensor = Tensor::new(shape.to_vec(), data)?;
         given.insert((*name).to_owned(), tensor);
     }
     Ok(given)
@@ -318,6 +331,14 @@ impl Prepared {
 
     async fn bind_input_as(&mut self, name: &str, input: GpuInput, waiting: Waiting) -> Result<()> {
         let info = self.known(&self.inputs, name)?;
+        if info.channels == 0 {
+            let expected = "`patches` prepared, which two pictures can be bound to";
+            return Err(Error::input(
+                name,
+                "cannot be bound: the host writes these bytes",
+                expected,
+            ));
+        }
         let bound = BoundInput::new(name, info.rows, info.channels, &input)?;
         if let Kind::Gpu(_) = &self.session {
             for transfer in &bound.transfers {

@@ -12,6 +12,7 @@ use crate::memory::{self, MemorySize, more};
 use crate::perceiver::batch::Batch;
 use crate::perceiver::blueprint::{self, Content};
 use crate::perceiver::chunks::LATENTS;
+use crate::perceiver::official::optical_flow;
 use crate::perceiver::{Architecture, Description, Request, Sizes, build};
 use crate::tensor::{Data, NamedTensors, Tensor};
 
@@ -33,7 +34,8 @@ impl Model {
 
     /// Runs the model on named tensors. Texts: `input_ids` and optionally `attention_mask` (i64,
     /// `[batch, length]`). Pictures: `pixel_values` (f32, `[batch, 3, height, width]`). Optical flow:
-    /// `patches` (f32, `[batch, 2, 27, height, width]`). Multimodal: `image` (f32,
+    /// `patches` (f32, `[batch, 2, 27, height, width]`), or `frames` (u8, `[batch, 2, height, width, 3]`) that the
+    /// device makes patches of. Multimodal: `image` (f32,
     /// `[batch, frames, 3, height, width]`), `audio` (f32, `[batch, samples, 1]`), `points.image` and
     /// `points.audio` (i64, what to decode), optionally `label`. Returns `logits`, or `logits.image`,
     /// `logits.audio` and `logits.label`. A blueprint names its inputs and outputs itself; see
@@ -258,6 +260,9 @@ impl Model {
             let what = format!("hold {} items", batch.items);
             return Err(Error::input("inputs", what, "one item"));
         }
+        if batch.sizes.bytes {
+            return Err(Error::input(optical_flow::FRAMES, "are bytes, not rows", "`patches`"));
+        }
         let mut rows = NamedTensors::new();
         for array in &self.description.blueprint(&batch.sizes).inputs {
             let (Content::Given { input, channels } | Content::Linear { input, channels, .. }) =
@@ -294,7 +299,11 @@ impl Model {
         if !self.architecture().is_some_and(Architecture::is_text) {
             let blueprint = self.description.blueprint(&batch.sizes);
             let request = self.unfitted(1, batch.sizes, options);
-            if !blueprint.batches() || build::window_count(&blueprint, &request) > 1 {
+            // Frames of bytes go through the kernel that has none of items.
+            if batch.sizes.bytes
+                || !blueprint.batches()
+                || build::window_count(&blueprint, &request) > 1
+            {
                 return Ok(1);
             }
             if !blueprint.arrays.is_empty() && batch.items > ITEMS {

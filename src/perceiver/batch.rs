@@ -31,7 +31,7 @@ impl Array {
     }
 
     /// An array that all items share.
-    pub(crate) fn shared(name: &'static str, data: Vec<f32>) -> Self {
+    pub(crate) fn shared(name: impl Into<Cow<'static, str>>, data: Vec<f32>) -> Self {
         Array { name: name.into(), each: None, data }
     }
 

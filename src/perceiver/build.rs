@@ -7,10 +7,12 @@ use super::blueprint::{
 use super::decoder::{Decoded, decode};
 use super::encoder::{encode, windows};
 use super::layer::AttentionLayer;
+use super::official::optical_flow;
 use super::processor::process;
-use super::request::Request;
+use super::request::{Request, Sizes};
 use super::rows::{Rows, learned};
 use crate::error::{Error, Result};
+use crate::graph::passes::from_texels;
 use crate::graph::{
     Folded, Graph, HeadLayout, Linear, LinearPart, Named, Stage, ValueId, View, WindowReport,
 };
@@ -26,7 +28,7 @@ pub fn graph(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     for decoder in &blueprint.decoders {
         outputs(&mut g, blueprint, decoder, request, &inputs, (last, &assembled))?;
     }
-    Ok(g)
+    of_bytes(g, request)
 }
 
 /// The graph that takes a blueprint's inputs to the output `last_latents` `[batch, N, D]`.
@@ -37,7 +39,16 @@ pub fn encoder(blueprint: &Blueprint, request: &Request) -> Result<Graph> {
     let e = g.extent(last);
     let shape = vec![request.batch, e.rows, e.cols];
     g.output(super::chunks::LATENTS, vec![last], shape);
-    Ok(g)
+    of_bytes(g, request)
+}
+
+/// Has rows of frames made of bytes, where these are given.
+fn of_bytes(g: Graph, request: &Request) -> Result<Graph> {
+    let Sizes { bytes, image, .. } = request.sizes;
+    if !bytes {
+        return Ok(g);
+    }
+    from_texels(g, optical_flow::PATCHES, optical_flow::neighbourhoods(image))
 }
 
 fn input_rows(g: &mut Graph, blueprint: &Blueprint, request: &Request) -> Result<Vec<Rows>> {

@@ -13,6 +13,8 @@ pub struct Sizes {
     pub image: [usize; 2],
     /// Whether positions are resized to the picture: learned ones, and those of frames.
     pub resize_positions: bool,
+    /// Whether frames are given as bytes, whose neighbourhoods the plan makes rows of.
+    pub bytes: bool,
     /// Audio patches and video pixels to decode.
     pub points: [usize; 2],
     /// Rows of a blueprint's arrays that vary.

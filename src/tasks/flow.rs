@@ -25,6 +25,7 @@ use crate::graph::{Waiting, blocking};
 use crate::media::Frame;
 use crate::model::{Model, RunOptions};
 use crate::perceiver::Architecture;
+use crate::perceiver::official::optical_flow::{FRAMES, PATCHES};
 use crate::perceiver::official::{LONGEST_SIDE, optical_flow};
 use crate::stream::Queries;
 use crate::tensor::NamedTensors;
@@ -283,8 +284,11 @@ async fn flow_of_tiles(
     let mut left = tiles.as_slice().len();
     for batch in tiles.as_slice().chunks(options.tiles_per_batch) {
         left -= batch.len();
-        let patches = tiles.patches(first, second, batch)?;
-        let inputs = NamedTensors::from([("patches".to_owned(), patches)]);
+        let inputs = match network {
+            Network::Model(..) => (FRAMES, tiles.frames(first, second, batch)?),
+            Network::Other(_) => (PATCHES, tiles.patches(first, second, batch)?),
+        };
+        let inputs = NamedTensors::from([inputs].map(|(name, tensor)| (name.to_owned(), tensor)));
         let mut spent = 0;
         // What is still to come costs as much per tile as this batch does.
         let of_batch = |done, total: u64| {

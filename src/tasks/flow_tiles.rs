@@ -10,8 +10,9 @@ use crate::parallel::*;
 
 use crate::error::{Error, Result};
 use crate::media::Frame;
-pub use crate::perceiver::official::optical_flow::FLOW_SCALE;
-use crate::tensor::Tensor;
+use crate::memory::room;
+pub use crate::perceiver::official::optical_flow::{FLOW_SCALE, scaled};
+use crate::tensor::{Data, Tensor};
 
 /// The overlap of the published pipeline, in pixels.
 pub const OVERLAP: usize = 20;
@@ -74,18 +75,35 @@ impl Tiles {
         Ok(Tiles { width, height, tile, tiles: tiles.collect() })
     }
 
-    /// The network's input for some tiles of two frames, as [`patches`] makes it: what lies outside
-    /// a tile counts as outside the frame.
+    /// Some tiles of two frames as bytes `[tiles, 2, height, width, 3]`, which devices make the network's input of: what
+    /// lies outside a tile counts as outside the frame.
     ///
     /// # Errors
     /// [`Error::Input`] when a tile is not inside the frames.
-    pub fn patches(&self, first: &Frame, second: &Frame, tiles: &[Tile]) -> Result<Tensor> {
+    pub fn frames(&self, first: &Frame, second: &Frame, tiles: &[Tile]) -> Result<Tensor> {
         let [height, width] = self.tile;
-        let part = |frame: &Frame, t: &Tile| frame.crop(t.left, t.top, width, height);
-        let parts = tiles.iter().map(|t| Ok((part(first, t)?, part(second, t)?)));
-        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let mut bytes = room("tiles", tiles.len() * 2 * height * width * 3)?;
+        for (first, second) in self.parts(first, second, tiles)? {
+            bytes.extend_from_slice(first.rgb());
+            bytes.extend_from_slice(second.rgb());
+        }
+        Tensor::new(vec![tiles.len(), 2, height, width, 3], Data::U8(bytes))
+    }
+
+    /// The network's input for some tiles of two frames, as [`patches`] makes it.
+    ///
+    /// # Errors
+    /// As [`Tiles::frames`].
+    pub fn patches(&self, first: &Frame, second: &Frame, tiles: &[Tile]) -> Result<Tensor> {
+        let parts = self.parts(first, second, tiles)?;
         let pairs: Vec<(&Frame, &Frame)> = parts.iter().map(|(a, b)| (a, b)).collect();
         patches(&pairs)
+    }
+
+    fn parts(&self, first: &Frame, second: &Frame, tiles: &[Tile]) -> Result<Vec<(Frame, Frame)>> {
+        let [height, width] = self.tile;
+        let part = |frame: &Frame, t: &Tile| frame.crop(t.left, t.top, width, height);
+        tiles.iter().map(|t| Ok((part(first, t)?, part(second, t)?))).collect()
     }
 
     /// All tiles, at least one, in the order in which [`Blend`] wants their flow.
@@ -236,11 +254,6 @@ pub fn pixel_rows(first: &Frame, second: &Frame, pixels: Range<usize>) -> Result
         }
     });
     Tensor::f32(vec![values.len() / (2 * CHANNELS), 2 * CHANNELS], values)
-}
-
-/// Colours as the network reads them: in f64 and rounded once, as the published preprocessing does.
-fn scaled() -> [f32; 256] {
-    std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32)
 }
 
 /// An error unless both frames have one size.

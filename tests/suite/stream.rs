@@ -12,7 +12,8 @@ use perceiver::media::Frame;
 use perceiver::stream::{Encoder, EncoderState, Latents, Queries};
 use perceiver::tasks::{FlowOptions, OpticalFlow};
 use perceiver::{
-    Architecture, Engine, Model, NamedTensors, PerceiverConfig, RunOptions, Sizes, Tensor,
+    Architecture, DType, Data, Engine, Error, Model, NamedTensors, PerceiverConfig, RunOptions,
+    Sizes, Tensor,
 };
 
 use crate::common;
@@ -472,11 +473,78 @@ fn frames_of_any_size_go_through_whole() {
                 assert_eq!(run["logits"].shape(), [1, height, width, 2]);
                 let at_once = error(run["logits"].as_f32().expect("floats"), expected);
                 assert!(at_once < 5e-6, "{device} {size} folded {folded}: {at_once:e}");
+                let bytes = Tensor::new(vec![1, 2, height, width, 3], Data::U8(rgb.to_vec()));
+                let bytes = NamedTensors::from([("frames".to_owned(), bytes.expect("frames"))]);
+                let of_bytes = model.run_with(&bytes, resized, &mut |_, _| {}).expect("a run");
+                assert!(of_bytes == run, "{device} {size} folded {folded}: other bits");
                 // Only on request.
                 let refused = model.run(&inputs, &mut |_, _| {}).expect_err("a refusal");
                 assert!(refused.to_string().contains("[batch, 2, 27, 9, 13]"), "{refused}");
             }
         }
+    }
+}
+
+fn refusal<T>(result: Result<T, Error>) -> String {
+    result.err().map(|e| e.to_string()).unwrap_or_default()
+}
+
+/// Whatever a model is asked for, frames of bytes and their patches are one.
+#[test]
+fn frames_of_bytes_are_their_patches() {
+    let [a, b] = common::noise(5, 128, 96);
+    let all = patches(&[(&a, &b), (&b, &a)]).expect("patches");
+    let rgb = [&a, &b, &b, &a].map(Frame::rgb).concat();
+    let bytes = |items: usize, rgb: &[u8]| {
+        let tensor = Tensor::new(vec![items, 2, 96, 128, 3], Data::U8(rgb.to_vec()));
+        NamedTensors::from([("frames".to_owned(), tensor.expect("frames"))])
+    };
+    let of_patches = NamedTensors::from([("patches".to_owned(), all)]);
+    for (device, engine) in engines() {
+        let model =
+            engine.load(concat!(env!("CARGO_MANIFEST_DIR"), "/models/flow-tiny")).expect("a model");
+        let wanted = model.run(&of_patches, &mut |_, _| {}).expect("a run");
+        let found = model.run(&bytes(2, &rgb), &mut |_, _| {}).expect("a run");
+        let off = error(found["logits"].as_f32().unwrap(), wanted["logits"].as_f32().unwrap());
+        assert!(off < 1e-6, "{device}: {off:e}");
+        let one = bytes(1, &rgb[..rgb.len() / 2]);
+        let options = RunOptions::default();
+        let alone = model.run(&one, &mut |_, _| {}).expect("a run");
+        let shape = [1, 2, 96, 128, 3];
+        let mut prepared = model.prepare(&[("frames", &shape)], options).expect("prepared");
+        assert_eq!(prepared.inputs()[0].dtype, DType::U8);
+        prepared.write(&one).expect("written");
+        assert!(prepared.run().expect("a run") == alone, "{device}: prepared");
+        let encode =
+            |inputs: &NamedTensors| model.encode(inputs, options, &mut |_, _| {}).expect("latents");
+        let (sizes, latents) = encode(&bytes(2, &rgb));
+        assert!(latents == encode(&of_patches).1, "{device}: latents");
+        let mut decoder = model.decoder(&sizes, &latents[0]).expect("a decoder");
+        let rows = pixel_rows(&a, &b, 0..9).expect("rows");
+        let some = decoder.decode("logits", &Queries::Range(0..9), Some(&rows)).expect("flow");
+        let off = error(some.as_f32().unwrap(), &alone["logits"].as_f32().unwrap()[..18]);
+        assert!(off < 2e-6, "{device}: decoded {off:e}");
+        let two = [2, 2, 96, 128, 3];
+        assert_eq!(
+            refusal(model.prepare(&[("frames", &two)], options)),
+            "input `frames`: are those of 2 items; expected one item, or `Model::run`"
+        );
+        assert_eq!(
+            refusal(model.input_rows(&one, options)),
+            "input `frames`: are bytes, not rows; expected `patches`"
+        );
+        let floats = Tensor::f32(shape.to_vec(), vec![0.0; 2 * 96 * 128 * 3]).expect("floats");
+        let floats = NamedTensors::from([("frames".to_owned(), floats)]);
+        assert_eq!(
+            refusal(model.run(&floats, &mut |_, _| {})),
+            "input `frames`: holds no bytes; expected u8 [batch, 2, 96, 128, 3]"
+        );
+        let other = Tensor::new(vec![1, 2, 1, 1, 3], Data::U8(vec![0; 6])).expect("frames");
+        let other = NamedTensors::from([("frames".to_owned(), other)]);
+        assert_eq!(
+            refusal(model.run(&other, &mut |_, _| {})),
+            "input `frames`: has shape [1, 2, 1, 1, 3]; expected u8 [batch, 2, 96, 128, 3]"
+        );
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn rows() -> Vec<Row> {
         frames,
         FromTexels { swapped: true, ..frames },
         FromTexels { first: 3, rows: 19, ..frames },
+        FromTexels { pixel: 3, line: 21, ..frames },
         FromTexels { texels: Element::F16, ..frames },
         FromTexels { texels: Element::F32, swapped: true, ..picture },
         FromTexels { texels: Element::F16, mapped: false, channels: 4, ..picture },

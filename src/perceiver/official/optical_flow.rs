@@ -2,18 +2,27 @@
 //! pixel out.
 
 use super::{Class, Item, LONGEST_SIDE, stack};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::graph::passes::{map_of, texels_of};
 use crate::graph::{Spacing, Stage};
+use crate::kernels::from_texels::FromTexels;
+use crate::memory::collected;
 use crate::perceiver::PerceiverConfig;
 use crate::perceiver::batch::{Array, Batch, finite, named, planes_to_rows, wrong_shape};
 use crate::perceiver::blueprint::{
     Blueprint, Content, DecoderBlueprint, Head, Modality, OutputLinear, QuerySource,
 };
 use crate::perceiver::request::Sizes;
-use crate::tensor::NamedTensors;
+use crate::tensor::{Element, NamedTensors};
 
 /// Channels of a pixel's neighbourhood in both frames.
 pub const PATCH_CHANNELS: usize = 54;
+/// Colours of a pixel.
+const COLOURS: usize = 3;
+/// Name of the input of neighbourhoods.
+pub(crate) const PATCHES: &str = "patches";
+/// Name of the input of bytes.
+pub(crate) const FRAMES: &str = "frames";
 /// Pixels per unit of the network's output.
 pub const FLOW_SCALE: f64 = 20.0;
 /// Channels after the linear layer, fixed in Hugging Face's class.
@@ -42,17 +51,18 @@ pub(super) const CLASS: Class = Class {
     points: &[],
     unused_tensors: &[],
     query_module: None,
-    file_inputs: &["patches", "raw.frames", "raw.tiled_frames"],
+    file_inputs: &[PATCHES, "raw.frames", "raw.tiled_frames"],
 };
 
-/// Input `patches` `[batch, pixels, 54]` (frame 1's 27 channels, then frame 2's); output `logits`
+/// Input `patches` `[batch, pixels, 54]` (frame 1's 27 channels, then frame 2's), which the plan makes of bytes with
+/// [`Sizes::bytes`]; output `logits`
 /// `[batch, height, width, 2]`, flow in pixels divided by 20. The queries are the input's rows. Frames
 /// are of the training's size, or with [`Sizes::resize_positions`] of [`Sizes::image`]: positions then
 /// lie closer or wider apart in the same [-1, 1], with the training's frequencies.
 fn blueprint(config: &PerceiverConfig, sizes: &Sizes) -> Blueprint {
     let [height, width] = frame_size(config, sizes);
     let content = Content::Linear {
-        input: "patches".to_owned(),
+        input: PATCHES.to_owned(),
         channels: PATCH_CHANNELS,
         layer: "perceiver.input_preprocessor.conv_after_patches".to_owned(),
         out: CONTENT,
@@ -84,31 +94,76 @@ pub fn sizes_of(config: &PerceiverConfig, size: [usize; 2]) -> Sizes {
     Sizes { image: size, resize_positions: size != config.train_size, ..Sizes::default() }
 }
 
-/// Checks `patches` and makes rows of them.
+/// Checks `patches` and makes rows of them, or `frames`, which the plan makes rows of.
 fn inputs(
     config: &PerceiverConfig,
     inputs: &NamedTensors,
     resize_positions: bool,
 ) -> Result<Batch> {
-    let [patches] = named(inputs, ["patches"], &[])?;
-    let expected = || match (config.train_size, resize_positions) {
-        (_, true) => format!("f32 [batch, 2, 27, height, width], sides to {LONGEST_SIDE}"),
-        ([height, width], false) => format!("f32 [batch, 2, 27, {height}, {width}]"),
+    let bytes = inputs.contains_key(FRAMES);
+    let name = if bytes { FRAMES } else { PATCHES };
+    let [given] = named(inputs, [name], &[])?;
+    let expected = || {
+        let [height, width, sides] = match (config.train_size, resize_positions) {
+            (_, true) => {
+                ["height", "width", &format!(", sides to {LONGEST_SIDE}")].map(str::to_owned)
+            }
+            (size, false) => [size[0].to_string(), size[1].to_string(), String::new()],
+        };
+        match bytes {
+            true => format!("u8 [batch, 2, {height}, {width}, {COLOURS}]{sides}"),
+            false => format!("f32 [batch, 2, 27, {height}, {width}]{sides}"),
+        }
     };
-    let fits = |size: [usize; 2]| {
-        let sides = 1..=LONGEST_SIDE;
-        size == config.train_size || (resize_positions && size.iter().all(|n| sides.contains(n)))
-    };
-    let (items, size) = match *patches.shape() {
-        [items, 2, 27, height, width] if items > 0 && fits([height, width]) => {
+    let (items, size) = match (given.shape(), bytes) {
+        (&[items, 2, height, width, COLOURS], true) | (&[items, 2, 27, height, width], false) => {
             (items, [height, width])
         }
-        _ => return Err(wrong_shape("patches", patches, expected())),
+        _ => return Err(wrong_shape(name, given, expected())),
     };
+    let sides = 1..=LONGEST_SIDE;
+    let fits = size == config.train_size
+        || (resize_positions && size.iter().all(|side| sides.contains(side)));
+    if items == 0 || !fits {
+        return Err(wrong_shape(name, given, expected()));
+    }
     let pixels = size[0] * size[1];
-    let rows = patch_rows(finite("patches", patches, &expected)?, pixels)?;
-    let arrays = vec![Array::per_item("patches", pixels * PATCH_CHANNELS, rows)];
-    Ok(Batch { items, sizes: sizes_of(config, size), arrays })
+    let arrays = if bytes {
+        let no_bytes = || Error::input(name, "holds no bytes", expected());
+        let texels = given.as_u8().ok_or_else(no_bytes)?;
+        let texels = collected(name, texels.iter().map(|&byte| f32::from(byte)))?;
+        vec![
+            Array::per_item(texels_of(PATCHES), 2 * COLOURS * pixels, texels),
+            Array::shared(map_of(PATCHES), scaled().repeat(COLOURS)),
+        ]
+    } else {
+        let rows = patch_rows(finite(name, given, &expected)?, pixels)?;
+        vec![Array::per_item(PATCHES, pixels * PATCH_CHANNELS, rows)]
+    };
+    Ok(Batch { items, sizes: Sizes { bytes, ..sizes_of(config, size) }, arrays })
+}
+
+/// How the plan makes neighbourhoods of two frames of bytes, of this height and width.
+pub(crate) fn neighbourhoods([height, width]: [usize; 2]) -> FromTexels {
+    FromTexels {
+        planes: 2,
+        height,
+        width,
+        pixel: COLOURS,
+        line: COLOURS * width,
+        channels: COLOURS,
+        swapped: false,
+        side: 3,
+        first: 0,
+        rows: height * width,
+        mapped: true,
+        texels: Element::U8,
+    }
+}
+
+/// Colours as the network reads them: in f64 and rounded once, as the published preprocessing does.
+pub fn scaled() -> [f32; 256] {
+    std::array::from_fn(|value| (value as f64 / 255.0 * 2.0 - 1.0) as f32)
 }
 
 /// Reorders patches `[batch, 2, 27, height, width]` to rows `[batch, pixels, 54]`.

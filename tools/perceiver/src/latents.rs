@@ -325,6 +325,7 @@ fn sizes(model: &Model, tensors: &NamedTensors) -> Result<Sizes> {
                 resize_positions: resize == 1,
                 points: [1, 1],
                 rows,
+                ..Sizes::default()
             })
         }
         _ => Err(bad(SIZES, "is missing or makes no sense", expected)),

@@ -1,9 +1,9 @@
 /** Perceiver models in the browser, on WebGPU or the CPU. */
 
-/** A dense array, its last axis fastest. Whole numbers such as token ids are 64-bit, or 32-bit on the way in. */
+/** A dense array, its last axis fastest. Whole numbers such as token ids are 64-bit, or 32-bit on the way in; frames are bytes. */
 export interface Tensor {
   shape: number[];
-  data: Float32Array | BigInt64Array | Int32Array;
+  data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
 }
 
 /** Tensors by name. */

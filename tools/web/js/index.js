@@ -4,6 +4,11 @@ export { forget } from './store.js';
 
 // Bytes of weights that are copied at a time.
 const PART = 2 ** 22;
+// Bytes of pictures that are not read in one breath with others.
+const LARGE = 2 ** 20;
+
+// Lets the page draw, which promises alone would not.
+const drawn = () => new Promise((resolve) => setTimeout(resolve));
 
 // Opens the engine, in a worker unless `worker` is false. The CPU always has one: it would keep the page for a whole run.
 export async function open({ device = 'auto', worker = true } = {}) {
@@ -101,8 +106,7 @@ class Engine {
       for (let from = 0; from < bytes.length; from += PART) {
         signal?.throwIfAborted();
         await this.#line.call('push', { weights, part: bytes.slice(from, from + PART) });
-        // Promises alone would not let the page draw.
-        await new Promise((drawn) => setTimeout(drawn));
+        await drawn();
       }
     } catch (error) {
       await this.#line.call('free', { number: weights });
@@ -155,7 +159,10 @@ class Model {
   }
 
   async flow(first, second, { longest, ...options } = {}) {
-    const args = { first: await pixels(first), second: await pixels(second), options: { longest } };
+    first = await pixels(first);
+    // Large ones take a while.
+    if (first.data.length > LARGE) await drawn();
+    const args = { first, second: await pixels(second), options: { longest } };
     return this.#call('flow', args, options);
   }
 

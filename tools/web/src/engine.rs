@@ -79,7 +79,8 @@ impl Engine {
         if self.engine.tuning().is_some() { "gpu" } else { "cpu" }.to_owned()
     }
 
-    /// A model from the texts of `config.json` and, for pictures, `preprocessor_config.json`, and from its weights. `options.precision` is "f32" or "f16", how a GPU stores numbers.
+    /// A model from the texts of `config.json` and, for pictures, `preprocessor_config.json`, and from its weights.
+    /// `options.precision` is "f32" or "f16", how a GPU stores numbers.
     pub fn load(
         &self,
         config: &str,

@@ -3,6 +3,7 @@
 //! Nothing here blocks: whatever waits for the GPU is a promise. Errors are JavaScript errors with the text of
 //! [`perceiver::Error`]; numbers cross as typed arrays, everything else as plain objects.
 
+mod breaks;
 mod check;
 mod engine;
 mod model;

@@ -3,12 +3,13 @@
 use js_sys::{Array, Float32Array, Object};
 use perceiver::stream::{Decoder, Latents, Queries};
 use perceiver::tasks::{
-    FillMask, FillOptions, Filling, FlowOptions, ImageClassifier, OpticalFlow,
+    FillMask, FillOptions, Filling, FlowField, FlowOptions, ImageClassifier, OpticalFlow,
     PerceiverImageProcessor, TextClassifier,
 };
 use perceiver::{Architecture, Control, RunOptions};
 use wasm_bindgen::prelude::*;
 
+use crate::breaks::Breaks;
 use crate::values::{
     Thrown, count, frame, member, object_of, objects, picture, plain, set, tensors, thrown, wrong,
 };
@@ -92,21 +93,24 @@ impl Model {
         options: JsValue,
         control: &RunControl,
     ) -> Result<JsValue, Thrown> {
-        let (first, second) = (frame("first", &first)?, frame("second", &second)?);
+        let mut breaks = Breaks::default();
+        let first = frame("first", &first)?;
+        breaks.pause().await?;
+        let second = frame("second", &second)?;
+        breaks.pause().await?;
         let longest = member(&options, "longest").as_f64().map(|x| x as f32);
         let found = async {
             let pipeline = OpticalFlow::new(&self.under(control))?;
-            let field = pipeline.flow_async(&first, &second, &FlowOptions::default()).await?;
-            let picture = field.picture(longest)?;
-            Ok((field, picture))
+            pipeline.flow_async(&first, &second, &FlowOptions::default()).await
         };
-        let (field, coloured) = found.await.map_err(|e| thrown(&e))?;
+        let field = found.await.map_err(|e| thrown(&e))?;
+        let coloured = coloured(&field, longest).await?;
         let object = Object::new();
         set(&object, "width", &(field.width() as f64).into());
         set(&object, "height", &(field.height() as f64).into());
         let vectors = field.vectors().as_flattened();
         set(&object, "vectors", &Float32Array::from(vectors));
-        set(&object, "picture", &picture(&coloured));
+        set(&object, "picture", &coloured);
         Ok(object.into())
     }
 
@@ -176,6 +180,29 @@ impl Model {
         let (latents, decoder) = found.await.map_err(|e| thrown(&e))?;
         Ok(Decoded { latents, decoder })
     }
+}
+
+/// Pixels between breaks, some hundreds of microseconds' work.
+const PIXELS: usize = 1 << 13;
+
+/// [`FlowField::picture`] with breaks, as `{ width, height, data }`.
+async fn coloured(field: &FlowField, longest: Option<f32>) -> Result<JsValue, Thrown> {
+    let (width, height) = (field.width(), field.height());
+    let mut breaks = Breaks::default();
+    let mut most = 0.0f32;
+    for vectors in field.vectors().chunks(PIXELS) {
+        most = vectors.iter().fold(most, |most, [x, y]| most.max(x.hypot(*y)));
+        breaks.pause().await?;
+    }
+    let mut rgba = Vec::with_capacity(4 * width * height);
+    for rows in field.vectors().chunks(width * (PIXELS / width).max(1)) {
+        let part = FlowField::new(width, rows.len() / width, rows.to_vec());
+        let part = part.and_then(|part| part.picture(Some(longest.unwrap_or(most))));
+        let part = part.map_err(|e| thrown(&e))?;
+        rgba.extend(part.rgb().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]));
+        breaks.pause().await?;
+    }
+    Ok(picture(width, height, &rgba))
 }
 
 /// Latents, and queries decoded from them.

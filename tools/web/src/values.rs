@@ -71,8 +71,10 @@ fn tensor(name: &str, value: &JsValue) -> Result<Tensor, Thrown> {
         Tensor::i64(sizes, data.to_vec())
     } else if let Some(data) = data.dyn_ref::<Int32Array>() {
         Tensor::i64(sizes, data.to_vec().into_iter().map(i64::from).collect())
+    } else if let Some(data) = data.dyn_ref::<Uint8Array>() {
+        Tensor::new(sizes, Data::U8(data.to_vec()))
     } else {
-        let expected = "a Float32Array, or for whole numbers a BigInt64Array or Int32Array";
+        let expected = "a Float32Array, for whole numbers a BigInt64Array or Int32Array, for bytes a Uint8Array";
         return Err(wrong(name, "has no numbers in `data`", expected));
     };
     tensor.map_err(|e| thrown(&e))
@@ -128,13 +130,12 @@ pub(crate) fn frame(name: &str, picture: &JsValue) -> Result<Frame, Thrown> {
     Frame::new(width, height, rgb).map_err(|e| thrown(&e))
 }
 
-/// `{ width, height, data }` of a frame.
-pub(crate) fn picture(frame: &Frame) -> JsValue {
-    let rgba: Vec<u8> = frame.rgb().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
+/// `{ width, height, data }` of pixels of four bytes.
+pub(crate) fn picture(width: usize, height: usize, rgba: &[u8]) -> JsValue {
     let object = Object::new();
-    set(&object, "width", &(frame.width() as f64).into());
-    set(&object, "height", &(frame.height() as f64).into());
-    set(&object, "data", &js_sys::Uint8ClampedArray::from(rgba.as_slice()));
+    set(&object, "width", &(width as f64).into());
+    set(&object, "height", &(height as f64).into());
+    set(&object, "data", &js_sys::Uint8ClampedArray::from(rgba));
     object.into()
 }
 
