@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::num::NonZero;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -23,15 +23,34 @@ fn verdict(outcome: &Outcome, seed: u64) -> Result<(), Failed> {
 
 /// One adapter, with few workgroups along a dimension, so that most dispatches have two; a software one once for each
 /// processor, since each time it compiles on a thread of its own.
-fn devices(checks: ShaderChecks) -> Result<Vec<Device>, String> {
-    let mut devices = vec![common::device_within(checks, 1000)?];
-    if devices[0].traits().software {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        for _ in 1..processors {
-            devices.push(common::device_within(checks, 1000)?);
+#[derive(Clone)]
+struct Devices {
+    first: Device,
+    idle: Arc<Mutex<Vec<Device>>>,
+}
+
+impl Devices {
+    fn open(checks: ShaderChecks) -> Result<Self, String> {
+        let first = common::device_within(checks, 1000)?;
+        let mut idle = vec![first.clone()];
+        if first.traits().software {
+            let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+            for _ in 1..processors {
+                idle.push(common::device_within(checks, 1000)?);
+            }
         }
+        Ok(Devices { first, idle: Arc::new(Mutex::new(idle)) })
     }
-    Ok(devices)
+
+    /// Does something on one that nobody else uses, if there is one.
+    fn with<T>(&self, work: impl FnOnce(&Device) -> T) -> T {
+        let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
+        let result = work(idle.as_ref().unwrap_or(&self.first));
+        if let (Some(device), Ok(mut all)) = (idle, self.idle.lock()) {
+            all.push(device);
+        }
+        result
+    }
 }
 
 fn main() {
@@ -41,8 +60,8 @@ fn main() {
         _ => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64),
     };
     let (run, mut trials) = (seed, Vec::new());
-    let devices =
-        [("trusted", devices(ShaderChecks::Trusted)), ("checked", devices(ShaderChecks::Checked))];
+    let devices = [ShaderChecks::Trusted, ShaderChecks::Checked].map(Devices::open);
+    let devices = ["trusted", "checked"].into_iter().zip(devices).collect::<Vec<_>>();
     for (i, row) in kernels::table().into_iter().enumerate() {
         let seed = seed.wrapping_add(i as u64);
         let name = format!("{} {}", row.op.kernel(), row.shape());
@@ -56,7 +75,7 @@ fn main() {
         };
         for (order, (mode, devices)) in devices.iter().enumerate() {
             let solved = solved();
-            let traits = devices.as_ref().map(|d| *d[0].traits());
+            let traits = devices.as_ref().map(|d| *d.first.traits());
             let list = traits.as_ref().map(|t| row.op.candidates(t)).unwrap_or_default();
             let key = |variant: Option<&Variant>| {
                 let of_variant = variant.map(|v| (v.mode.name, v.f16.to_vec()));
@@ -92,12 +111,11 @@ fn main() {
                 if *mode == "checked" && !variant.f16.is_empty() {
                     continue;
                 }
-                let title = variant.title();
-                let of_variant = title.bytes().map(usize::from).sum::<usize>() % devices.len();
-                let (solved, device) = (solved.clone(), devices[of_variant].clone());
-                let title = format!("{name} / {title} {mode}");
-                let trial =
-                    Trial::test(title, move || solved(&|p| try_variant(p, &device, variant)));
+                let (solved, devices) = (solved.clone(), devices.clone());
+                let title = format!("{name} / {} {mode}", variant.title());
+                let trial = Trial::test(title, move || {
+                    solved(&|p| devices.with(|device| try_variant(p, device, variant)))
+                });
                 trials.push((key(Some(&variant)), trial));
             }
         }
