@@ -625,12 +625,17 @@ impl Device {
         std::iter::from_fn(answered).try_for_each(|(scope, error)| self.settled(&scope, error))
     }
 
-    fn poll(&self, until: wgpu::PollType) -> Result<()> {
+    /// Polls; false where what it waits for takes longer than it was given.
+    fn poll(&self, until: wgpu::PollType) -> Result<bool> {
         let polled = self.poll_wgpu(until);
         self.alive()?;
-        polled.map_err(|e| {
-            self.judged(Error::device(&self.inner.name, "does not answer", e, REBUILD))
-        })
+        match polled {
+            Ok(()) => Ok(true),
+            Err(wgpu::PollError::Timeout) => Ok(false),
+            Err(e) => {
+                Err(self.judged(Error::device(&self.inner.name, "does not answer", e, REBUILD)))
+            }
+        }
     }
 
     /// Polls, and notes that the device is lost where wgpu panics because its driver says so (wgpu 30).
@@ -710,6 +715,9 @@ impl Pauses for Breaks {
     }
 }
 
+/// Longest that wgpu keeps its locks for one wait, after which a device that is lost is seen to be.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Something that was submitted.
 pub(super) struct Completion {
     index: wgpu::SubmissionIndex,
@@ -726,8 +734,10 @@ impl Completion {
             // Where a callback is dropped, the device is gone, which the next call will say.
             return device.polled(&mut self.called).map(|_| ());
         }
-        let submission_index = Some(self.index);
-        device.poll(wgpu::PollType::Wait { submission_index, timeout: None })
+        let (submission_index, timeout) = (Some(self.index), Some(PATIENCE));
+        let wait = wgpu::PollType::Wait { submission_index, timeout };
+        while !device.poll(wait.clone())? {}
+        Ok(())
     }
 
     /// As [`Completion::wait`], one way or the other.
