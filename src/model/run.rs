@@ -299,7 +299,7 @@ impl Model {
         if !self.architecture().is_some_and(Architecture::is_text) {
             let blueprint = self.description.blueprint(&batch.sizes);
             let request = self.unfitted(1, batch.sizes, options);
-            // Frames of bytes go through the kernel that has none of items.
+            // The kernel that makes patches of bytes knows of no items.
             if batch.sizes.bytes
                 || !blueprint.batches()
                 || build::window_count(&blueprint, &request) > 1

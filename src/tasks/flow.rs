@@ -285,8 +285,9 @@ async fn flow_of_tiles(
     for batch in tiles.as_slice().chunks(options.tiles_per_batch) {
         left -= batch.len();
         let inputs = match network {
-            Network::Model(..) => (FRAMES, tiles.frames(first, second, batch)?),
-            Network::Other(_) => (PATCHES, tiles.patches(first, second, batch)?),
+            // Several would go through one by one.
+            Network::Model(..) if batch.len() == 1 => (FRAMES, tiles.frames(first, second, batch)?),
+            _ => (PATCHES, tiles.patches(first, second, batch)?),
         };
         let inputs = NamedTensors::from([inputs].map(|(name, tensor)| (name.to_owned(), tensor)));
         let mut spent = 0;
