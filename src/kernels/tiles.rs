@@ -225,6 +225,12 @@ pub(super) fn width(variant: &Variant) -> usize {
     4 * variant.size("TX") * variant.size("COLUMNS_EACH") * variant.size("CHUNKS")
 }
 
+/// Puts variants of the least effort first.
+pub(super) fn by_effort(variants: &mut [Variant], effort: impl Fn(&Variant) -> f64) {
+    // No effort is negative: their bits are ordered as they are.
+    variants.sort_by_cached_key(|variant| effort(variant).to_bits());
+}
+
 /// Multiply-adds of a query and a key with this many channels, padding of the values included, weighted with what a
 /// tile loads for each.
 pub(super) fn effort(variant: &Variant, channels: usize) -> f64 {

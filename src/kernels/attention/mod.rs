@@ -504,7 +504,7 @@ impl Kernel for Attention {
     /// Variants that fit, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut tiled = [&TILED[..], &[MORE]].concat();
-        tiled.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
+        tiles::by_effort(&mut tiled, |v| self.effort(v, device));
         let waste = |v: &Variant| {
             let width = columns(v).unwrap_or(usize::MAX);
             let groups = self.d_v.div_ceil(width);

@@ -472,7 +472,7 @@ impl Kernel for FactoredAttention {
         let mut list = [&TILED[..], &[MORE], &OWN].concat();
         let lines = |v: &Variant| v.constant("LINES") != Some(4) || self.factors.dimensions == 2;
         list.retain(|v| self.factors.content <= width(v) && lines(v));
-        list.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
+        tiles::by_effort(&mut list, |v| self.effort(v, device));
         let at = if device.software { 0 } else { list.len() };
         list.splice(at..at, DIRECT);
         // Cooperative matrices multiply f16.

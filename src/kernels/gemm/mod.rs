@@ -426,7 +426,7 @@ impl Kernel for Gemm {
     /// Variants that fit, best first.
     fn candidates(&self, device: &DeviceTraits) -> Vec<Variant> {
         let mut tiled = TILED.to_vec();
-        tiled.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
+        tiles::by_effort(&mut tiled, |v| self.effort(v, device));
         let [checked, aligned] = MODES[usize::from(self.normalise)];
         let Some(f16) = self.f16_set(&F16) else {
             return Vec::new();
@@ -442,7 +442,7 @@ impl Kernel for Gemm {
         // Large tiles where they fill the device; cooperative matrices only for more than a few rows.
         let mut coop: Vec<Variant> = COOP.iter().map(with_mode).collect();
         coop.retain(|_| self.weight.is_f16());
-        coop.sort_by(|a, b| self.effort(a, device).total_cmp(&self.effort(b, device)));
+        tiles::by_effort(&mut coop, |v| self.effort(v, device));
         let list = if device.software {
             [direct, tiled, coop]
         } else if self.rows > 16 {

@@ -1,7 +1,8 @@
 //! Models that have a Perceiver inside, recognised by their tensors: one file a family, one row in the table.
 //!
 //! A family turns the names and shapes of a checkpoint, and what shapes do not say, into a [`Blueprint`] of arrays under the
-//! checkpoint's own tensor names. Only the tensors of that part are read.
+//! checkpoint's own tensor names. Only the tensors of that part are read. Without the feature `families` the table is empty,
+//! and compilers leave all of them out.
 
 mod aurora;
 mod causal_sequence;
@@ -64,33 +65,37 @@ pub struct Family {
     blueprint: fn(&Part<'_>) -> Result<Blueprint>,
 }
 
-/// All families.
-pub const FAMILIES: &[Family] = &[
-    flamingo::FAMILY,
-    ip_adapter::FAMILY,
-    ip_adapter::FACE_ID,
-    ip_adapter::FACE_ID_DIFFUSERS,
-    idefics2::FAMILY,
-    idefics::FAMILY,
-    minicpmv::FAMILY,
-    qwen_vl::FAMILY,
-    qwen_vl::ALONE,
-    xtts::FAMILY,
-    chatterbox::FAMILY,
-    nv_embed::FAMILY,
-    hunyuan3d::FAMILY,
-    vecset::FAMILY,
-    aurora::FAMILY,
-    set_transformer::FAMILY,
-    poyo::FAMILY,
-    perceiver_ar::FAMILY,
-    causal_sequence::FAMILY,
-    tabicl::FAMILY,
-    perceiver_pytorch::FAMILY,
-    perceiver_pytorch::LATER,
-    perceiver_pytorch::IO,
-    perceiver_pytorch::LATER_IO,
-];
+/// All families; none without the feature `families`.
+pub const FAMILIES: &[Family] = if cfg!(feature = "families") {
+    &[
+        flamingo::FAMILY,
+        ip_adapter::FAMILY,
+        ip_adapter::FACE_ID,
+        ip_adapter::FACE_ID_DIFFUSERS,
+        idefics2::FAMILY,
+        idefics::FAMILY,
+        minicpmv::FAMILY,
+        qwen_vl::FAMILY,
+        qwen_vl::ALONE,
+        xtts::FAMILY,
+        chatterbox::FAMILY,
+        nv_embed::FAMILY,
+        hunyuan3d::FAMILY,
+        vecset::FAMILY,
+        aurora::FAMILY,
+        set_transformer::FAMILY,
+        poyo::FAMILY,
+        perceiver_ar::FAMILY,
+        causal_sequence::FAMILY,
+        tabicl::FAMILY,
+        perceiver_pytorch::FAMILY,
+        perceiver_pytorch::LATER,
+        perceiver_pytorch::IO,
+        perceiver_pytorch::LATER_IO,
+    ]
+} else {
+    &[]
+};
 
 /// `model_type` of a configuration that names a family and says what shapes do not.
 const MODEL_TYPE: &str = "perceiver-family";
@@ -125,6 +130,10 @@ pub(crate) fn recognise(
     part: Option<&str>,
     origin: &str,
 ) -> Result<(&'static Family, Blueprint)> {
+    if FAMILIES.is_empty() {
+        let what = "is no Perceiver by itself, and families are not part of this build";
+        return Err(Error::checkpoint(origin, what, "build with the feature `families`"));
+    }
     let named = |key| config.get(key).and_then(Value::as_str);
     let part = part.or_else(|| named("part"));
     let kind = named("model_type").filter(|kind| *kind != MODEL_TYPE);
