@@ -103,6 +103,9 @@ pub mod internals {
         pub mod flow_file {
             pub use crate::tasks::flow_file::{decode, encode};
         }
+        pub mod flow_picture {
+            pub use crate::tasks::flow_picture::{Wheel, longest};
+        }
         pub mod flow_tiles {
             pub use crate::tasks::flow_tiles::*;
         }

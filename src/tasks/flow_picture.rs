@@ -27,22 +27,44 @@ impl FlowField {
     /// # Errors
     /// [`crate::Error::Limit`] when there is no memory for the picture.
     pub fn picture(&self, longest: Option<f32>) -> Result<Frame> {
-        let colours = wheel();
-        let known = |[x, y]: [f32; 2]| {
-            let (x, y) = (f64::from(x), f64::from(y));
-            // Written so that a NaN is unknown.
-            (x.abs() <= UNKNOWN && y.abs() <= UNKNOWN).then_some([x, y])
-        };
-        let lengths = self.vectors().iter().filter_map(|&v| known(v)).map(|[x, y]| x.hypot(y));
-        let scale = longest.map_or_else(|| lengths.fold(0.0, f64::max), f64::from);
-        // As flow_vis does, which also keeps a field without motion from dividing by zero.
-        let scale = scale.max(0.0) + 1e-5;
         let vectors = self.vectors();
+        let wheel = Wheel::new(longest.map_or_else(|| self::longest(vectors), f64::from));
         let width = self.width();
         Frame::from_fn(width, self.height(), |x, y| {
-            let vector = vectors.get(y * width + x).and_then(|&v| known(v));
-            vector.map_or([0; 3], |[x, y]| colour(&colours, x / scale, y / scale))
+            vectors.get(y * width + x).map_or([0; 3], |&vector| wheel.colour(vector))
         })
+    }
+}
+
+/// A vector that is not unknown.
+fn known([x, y]: [f32; 2]) -> Option<[f64; 2]> {
+    let (x, y) = (f64::from(x), f64::from(y));
+    // Written so that a NaN is unknown.
+    (x.abs() <= UNKNOWN && y.abs() <= UNKNOWN).then_some([x, y])
+}
+
+/// The length in pixels of the longest of some vectors.
+pub fn longest(vectors: &[[f32; 2]]) -> f64 {
+    vectors.iter().filter_map(|&v| known(v)).map(|[x, y]| x.hypot(y)).fold(0.0, f64::max)
+}
+
+/// The colours of vectors of a field.
+pub struct Wheel {
+    colours: [[u8; 3]; HUES],
+    scale: f64,
+}
+
+impl Wheel {
+    /// Vectors of `longest` pixels have full colour.
+    pub fn new(longest: f64) -> Self {
+        // As flow_vis does, which also keeps a field without motion from dividing by zero.
+        Wheel { colours: wheel(), scale: longest.max(0.0) + 1e-5 }
+    }
+
+    /// The colour of a vector in pixels.
+    pub fn colour(&self, vector: [f32; 2]) -> [u8; 3] {
+        let scaled = |[x, y]: [f64; 2]| colour(&self.colours, x / self.scale, y / self.scale);
+        known(vector).map_or([0; 3], scaled)
     }
 }
 

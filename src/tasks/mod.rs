@@ -12,7 +12,7 @@ mod classify_text;
 pub(crate) mod fill_mask;
 pub(crate) mod flow;
 pub(crate) mod flow_file;
-mod flow_picture;
+pub(crate) mod flow_picture;
 pub(crate) mod flow_tiles;
 pub(crate) mod flow_warp;
 mod image_processor;

@@ -663,7 +663,10 @@ fn bindings_that_do_not_fit_are_refused_in_words() {
     let destroyed = app.buffer(bytes);
     destroyed.destroy();
     let _ = input(rows(destroyed, 0, 216));
-    refused(run.bind_input("pixels", GpuInput::Frames(first, second)), &["pixels", "patches"]);
+    let frames = GpuInput::Frames(first, second);
+    refused(run.bind_input("pixels", frames.clone()), &["pixels", "patches"]);
+    let of_bytes = model.prepare(&[("frames", &[1, 2, 96, 128, 3])], RunOptions::default());
+    refused(of_bytes.expect("prepared").bind_input("frames", frames), &["frames", "patches"]);
     let picture = app.texture(SIZE, wgpu::TextureFormat::Rgba8Unorm);
     let picture = TextureRegion::whole(&picture);
     refused(run.bind_output("logits", GpuOutput::Flow(picture.clone())), &["Rg16Float"]);

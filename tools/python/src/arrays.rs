@@ -23,13 +23,20 @@ const HOST_DEVICES: [i32; 3] = [1, 3, 11];
 pub(crate) enum Kind {
     Floats,
     Whole,
+    /// Bytes, if the array has them.
+    Bytes,
 }
 
 /// A tensor from an array of any kind. Floats that lie as the engine reads them are lent, everything else is copied.
 pub(crate) fn tensor(name: &str, value: &Bound<'_, PyAny>, kind: Kind) -> Result<Tensor> {
     let array = numbers(name, value)?;
     match kind {
-        Kind::Floats => {
+        Kind::Bytes if array.dtype().kind() == b'u' && array.dtype().itemsize() == 1 => {
+            let array = required::<u8>(&array, "uint8")?;
+            let bytes = array.readonly().as_slice().map_err(PyErr::from)?.to_vec();
+            Ok(Tensor::new(array.shape().to_vec(), Data::U8(bytes))?)
+        }
+        Kind::Floats | Kind::Bytes => {
             let array = required::<f32>(&array, "float32")?;
             Ok(Tensor::lent(array.shape().to_vec(), Lent::new(&array)?)?)
         }

@@ -148,9 +148,10 @@ impl Model {
     /// Runs the model on arrays by name; `inputs` and `outputs` list names, shapes and types.
     ///
     /// Texts: `input_ids` `[batch, length]`, `attention_mask` of the same shape. Pictures: `pixel_values` `[batch, 3,
-    /// height, width]`. Flow: `patches` `[batch, 2, 27, height, width]`. Clips: `image` `[batch, frames, 3, height,
-    /// width]`, `audio` `[batch, samples, 1]`, `points.image` and `points.audio` `[points]`, all unless they are
-    /// given. Hugging Face's names are known too: `inputs`, `subsampled_output_points`. An input that is None is left
+    /// height, width]`. Flow: `patches` `[batch, 2, 27, height, width]`, or `frames` uint8 `[batch, 2, height, width,
+    /// 3]`. Clips: `image` `[batch, frames, 3, height, width]`, `audio` `[batch, samples, 1]`, `points.image` and
+    /// `points.audio` `[points]`, all unless they are given. Hugging Face's names are known too: `inputs`,
+    /// `subsampled_output_points`. An input that is None is left
     /// out.
     ///
     /// Arrays are whatever numpy, the buffer protocol or DLPack can read in the machine's memory. Dense float32 is
@@ -436,9 +437,10 @@ impl Model {
             .filter(|input| input.dtype == "int64")
             .map(|input| input.name)
             .collect();
-        let kind = |name: &str| match whole.iter().any(|w| w == name) {
-            true => Kind::Whole,
-            false => Kind::Floats,
+        let kind = |name: &str| match name {
+            "frames" if architecture == Some(Architecture::OpticalFlow) => Kind::Bytes,
+            name if whole.iter().any(|w| w == name) => Kind::Whole,
+            _ => Kind::Floats,
         };
         let mut tensors = tensors(&named, kind)?;
         if let (Some(Item::Clip), Ok(config)) =

@@ -172,6 +172,19 @@ def test_inputs_and_outputs_are_listed(cpu):
     assert [(o.name, o.shape) for o in flow.outputs] == [("logits", (None, 96, 128, 2))]
 
 
+def test_flow_takes_frames_as_bytes(cpu):
+    flow = cpu.load(MODELS / "flow-tiny")
+    frames = np.random.default_rng(1).integers(0, 256, (1, 2, 96, 128, 3), dtype=np.uint8)
+    scaled = np.pad(frames / 255 * 2 - 1, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = [scaled[:, :, dy : dy + 96, dx : dx + 128] for dy in range(3) for dx in range(3)]
+    patches = np.moveaxis(np.concatenate(shifts, axis=-1), -1, 2)
+    np.testing.assert_allclose(
+        flow.run(frames=frames)["logits"], flow.run(patches=patches)["logits"], rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(perceiver.InputError, match="u8"):
+        flow.run(frames=frames.astype(np.float32))
+
+
 def test_intermediates_and_warmup(engine, pixels):
     model = engine.load(MODELS / "shapes-tiny")
     model.warmup(pixel_values=pixels)

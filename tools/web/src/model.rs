@@ -1,6 +1,7 @@
 //! A model: runs on tensors, the pipelines, encode and decode.
 
 use js_sys::{Array, Float32Array, Object};
+use perceiver::internals::tasks::flow_picture::{self, Wheel};
 use perceiver::stream::{Decoder, Latents, Queries};
 use perceiver::tasks::{
     FillMask, FillOptions, Filling, FlowField, FlowOptions, ImageClassifier, OpticalFlow,
@@ -187,22 +188,20 @@ const PIXELS: usize = 1 << 13;
 
 /// [`FlowField::picture`] with breaks, as `{ width, height, data }`.
 async fn coloured(field: &FlowField, longest: Option<f32>) -> Result<JsValue, Thrown> {
-    let (width, height) = (field.width(), field.height());
     let mut breaks = Breaks::default();
-    let mut most = 0.0f32;
+    let mut most = 0.0;
     for vectors in field.vectors().chunks(PIXELS) {
-        most = vectors.iter().fold(most, |most, [x, y]| most.max(x.hypot(*y)));
+        most = flow_picture::longest(vectors).max(most);
         breaks.pause().await?;
     }
-    let mut rgba = Vec::with_capacity(4 * width * height);
-    for rows in field.vectors().chunks(width * (PIXELS / width).max(1)) {
-        let part = FlowField::new(width, rows.len() / width, rows.to_vec());
-        let part = part.and_then(|part| part.picture(Some(longest.unwrap_or(most))));
-        let part = part.map_err(|e| thrown(&e))?;
-        rgba.extend(part.rgb().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]));
+    let wheel = Wheel::new(longest.map_or(most, f64::from));
+    let mut rgba = Vec::with_capacity(4 * field.vectors().len());
+    for vectors in field.vectors().chunks(PIXELS) {
+        let colours = vectors.iter().map(|&vector| wheel.colour(vector));
+        rgba.extend(colours.flat_map(|[r, g, b]| [r, g, b, 255]));
         breaks.pause().await?;
     }
-    Ok(picture(width, height, &rgba))
+    Ok(picture(field.width(), field.height(), &rgba))
 }
 
 /// Latents, and queries decoded from them.
